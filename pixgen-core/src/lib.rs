@@ -1,0 +1,39 @@
+//! The EPG pixel-space image generator for any machine: `no_std`, no allocator, no unsafe code.
+//!
+//! From what users hold to what they do not:
+//!
+//! **Models.** [`config`] says what a model is; [`presets`] is the table of named ones. [`params`] is the one list of parameters
+//! (name, shape, role, start) that trainer, files and exporter read; [`init`](params::Init) draws initial values.
+//!
+//! **Noise.** [`noise`] holds levels, preconditioning and curricula; [`rng`] is the counter-based generator with integer Gaussians,
+//! and [`streams`] says which stream is for what. [`sampler`] draws pictures in one or two steps.
+//!
+//! **The network** is written once, in [`network`], over the op set of [`ops`]. Interpreters give it meaning: [`reference`] computes
+//! in f32, [`plan`] counts. [`workspace`] is where activations lie, [`patch`] the order of pixels in a patch.
+//!
+//! Every formula cites a section of the project's `docs/method.md`.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod config;
+pub mod presets;
+
+mod init;
+pub mod params;
+
+mod gaussian_table;
+pub mod noise;
+pub mod rng;
+pub mod sampler;
+pub mod streams;
+
+pub mod network;
+pub mod ops;
+pub mod patch;
+pub mod plan;
+pub mod reference;
+pub mod workspace;

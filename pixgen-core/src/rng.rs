@@ -1,0 +1,272 @@
+//! One random generator for host, GPU and chip (docs/numerics.md section 1).
+//!
+//! Bits come from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a pure function of
+//! (seed, stream, counter), so nothing has to be saved to repeat or resume a sequence, and any index can be drawn first.
+//! Gaussians come from those bits through an integer inverse-CDF table with linear interpolation, so they are the same bits on
+//! every machine: 32 bits in, fixed point with 16 fractional bits out, tails to 6.3 standard deviations.
+
+use crate::gaussian_table::{CELL_BITS, OCTAVES, QUANTILES};
+
+/// Fractional bits of [`Rng::gaussian_q16`].
+pub const GAUSSIAN_FRACTION_BITS: u32 = 16;
+
+/// A stream of random numbers addressed by index.
+///
+/// `seed` separates runs, `stream` separates uses inside a run (latents, training noise, augmentation).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rng {
+    seed: u64,
+    stream: u64,
+}
+
+impl Rng {
+    /// The stream `stream` of the generator `seed`.
+    pub const fn new(seed: u64, stream: u64) -> Self {
+        Self { seed, stream }
+    }
+
+    /// Four independent words for one counter value.
+    pub const fn words(&self, counter: u64) -> [u32; 4] {
+        philox4x32_10(
+            [
+                counter as u32,
+                (counter >> 32) as u32,
+                self.stream as u32,
+                (self.stream >> 32) as u32,
+            ],
+            [self.seed as u32, (self.seed >> 32) as u32],
+        )
+    }
+
+    /// The word at `index`.
+    pub const fn u32(&self, index: u64) -> u32 {
+        self.words(index >> 2)[(index & 3) as usize]
+    }
+
+    /// The standard Gaussian at `index`, as a fixed-point number with 16 fractional bits.
+    pub const fn gaussian_q16(&self, index: u64) -> i32 {
+        gaussian_from_bits(self.u32(index))
+    }
+
+    /// The standard Gaussian at `index`.
+    pub const fn gaussian(&self, index: u64) -> f32 {
+        self.gaussian_q16(index) as f32 * (1.0 / (1u32 << GAUSSIAN_FRACTION_BITS) as f32)
+    }
+
+    /// Writes the Gaussians at `start..start + out.len()`.
+    pub fn fill_gaussian(&self, start: u64, out: &mut [f32]) {
+        const SCALE: f32 = 1.0 / (1u32 << GAUSSIAN_FRACTION_BITS) as f32;
+        let mut index = start;
+        let mut words = self.words(index >> 2);
+        for value in out {
+            *value = gaussian_from_bits(words[(index & 3) as usize]) as f32 * SCALE;
+            index += 1;
+            if index & 3 == 0 {
+                words = self.words(index >> 2);
+            }
+        }
+    }
+}
+
+/// Reads a stream one number after another.
+#[derive(Clone, Debug)]
+pub struct Draws {
+    rng: Rng,
+    next: u64,
+}
+
+impl Draws {
+    /// Starts reading `rng` at index `start`.
+    pub const fn new(rng: Rng, start: u64) -> Self {
+        Self { rng, next: start }
+    }
+
+    /// The next word.
+    pub fn u32(&mut self) -> u32 {
+        let word = self.rng.u32(self.next);
+        self.next += 1;
+        word
+    }
+
+    /// Uniform on [0, 1) with 24 bits.
+    pub fn uniform(&mut self) -> f32 {
+        (self.u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
+    }
+
+    /// Uniform on `0..n`, and 0 for `n = 0`. The bias is below n / 2^32.
+    pub fn below(&mut self, n: u32) -> u32 {
+        ((u64::from(self.u32()) * u64::from(n)) >> 32) as u32
+    }
+
+    /// The next standard Gaussian.
+    pub fn gaussian(&mut self) -> f32 {
+        let value = self.rng.gaussian(self.next);
+        self.next += 1;
+        value
+    }
+}
+
+/// Philox4x32 with ten rounds.
+const fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    let mut round = 0;
+    while round < 10 {
+        let a = counter[0] as u64 * 0xD251_1F53;
+        let b = counter[2] as u64 * 0xCD9E_8D57;
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
+        key[0] = key[0].wrapping_add(0x9E37_79B9);
+        key[1] = key[1].wrapping_add(0xBB67_AE85);
+        round += 1;
+    }
+    counter
+}
+
+/// Inverse normal CDF of a 32-bit word, 16 fractional bits.
+///
+/// Bit 31 is the sign. The other 31 bits, plus one half, are the tail probability p in units of 2^-32, so p lies in (0, 1/2). p is
+/// cut into octaves (its leading zeros), an octave into 2^CELL_BITS cells of equal width, and a cell is interpolated linearly.
+const fn gaussian_from_bits(word: u32) -> i32 {
+    // Doubled so that the half is an integer: v / 2^33 = p, v odd, below 2^32.
+    let v = ((word & 0x7FFF_FFFF) << 1) | 1;
+    let octave = v.leading_zeros();
+    // The leading one moves to bit 31; below it CELL_BITS bits choose the cell and 16 bits place the point in it.
+    let mantissa = v << octave;
+    let cell = ((mantissa << 1) >> (32 - CELL_BITS)) as usize;
+    let fraction = ((mantissa << (1 + CELL_BITS)) >> 16) as i64;
+    // The table runs from the tail to p = 1/2; octave o covers p in [2^-(o+2), 2^-(o+1)).
+    let at = ((OCTAVES - 1 - octave as usize) << CELL_BITS) + cell;
+    let low = QUANTILES[at] as i64;
+    let high = QUANTILES[at + 1] as i64;
+    // Quantiles have 24 fractional bits; one rounding at the end.
+    let z = (low << 16) + (high - low) * fraction;
+    let magnitude = ((z + (1 << 23)) >> 24) as i32;
+    if word >> 31 == 0 { magnitude } else { -magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Known answers of Random123 1.14, kat_vectors, philox4x32 with 10 rounds.
+    #[test]
+    fn philox_known_answers() {
+        for (counter, key, want) in [
+            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
+            (
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0],
+                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+            ),
+        ] {
+            assert_eq!(philox4x32_10(counter, key), want);
+        }
+    }
+
+    /// The same bits everywhere: these values are part of the format of runs and pictures.
+    #[test]
+    fn gaussian_known_answers() {
+        let rng = Rng::new(42, 1);
+        let got: [i32; 6] = core::array::from_fn(|i| rng.gaussian_q16(i as u64));
+        assert_eq!(got, [152_316, 74_994, 47_976, -52_484, 74_161, -1_399]);
+        assert_eq!(gaussian_from_bits(0), gaussian_from_bits(1 << 31).wrapping_neg());
+        // The extreme words: 6.34 sigma (p = 2^-33), and p just below 1/2.
+        assert_eq!(gaussian_from_bits(0) as f64 / 65536.0, 6.337_951_660_156_25);
+        assert_eq!(gaussian_from_bits(0x7FFF_FFFF), 0);
+    }
+
+    /// Table and interpolation against the normal distribution function: P(Z > z(word)) is the word's tail probability.
+    #[test]
+    fn quantiles_are_normal() {
+        let mut worst = 0f64;
+        for step in 0..200_000u32 {
+            let word = step * 10_737 + (step & 7);
+            let p = (f64::from(word & 0x7FFF_FFFF) + 0.5) / 4_294_967_296.0;
+            let z = f64::from(gaussian_from_bits(word & 0x7FFF_FFFF)) / 65_536.0;
+            let back = 0.5 * libm::erfc(z * core::f64::consts::FRAC_1_SQRT_2);
+            let density = libm::exp(-z * z / 2.0) / 2.506_628_274_631;
+            worst = worst.max((back - p).abs() / density);
+        }
+        // In units of z: half of the last bit is 7.6e-6, the interpolation adds up to 3e-5.
+        assert!(worst < 4e-5, "{worst}");
+    }
+
+    /// Moments and tails of four million draws; limits are four standard errors or more.
+    #[test]
+    fn moments_and_tails() {
+        const N: u64 = 1 << 22;
+        let rng = Rng::new(1, 255);
+        let (mut sums, mut beyond) = ([0f64; 4], [0u32; 4]);
+        let mut block = [0f32; 4096];
+        for start in (0..N).step_by(block.len()) {
+            rng.fill_gaussian(start, &mut block);
+            for &value in &block {
+                let z = f64::from(value);
+                let mut power = 1.0;
+                for sum in &mut sums {
+                    power *= z;
+                    *sum += power;
+                }
+                for (count, limit) in beyond.iter_mut().zip([2.0, 3.0, 4.0, 4.5]) {
+                    *count += u32::from(z.abs() > limit);
+                }
+            }
+        }
+        let n = N as f64;
+        for (sum, want, variance) in [(sums[0], 0.0, 1.0), (sums[1], 1.0, 2.0), (sums[2], 0.0, 15.0), (sums[3], 3.0, 96.0)] {
+            let error = (sum / n - want) / libm::sqrt(variance / n);
+            assert!(error.abs() < 4.0, "moment off by {error} standard errors");
+        }
+        for (count, p) in beyond.into_iter().zip([4.550_026e-2, 2.699_796e-3, 6.334_248e-5, 6.795_346e-6]) {
+            let error = (f64::from(count) - n * p) / libm::sqrt(n * p);
+            assert!(error.abs() < 4.0, "tail count {count} off by {error} standard errors");
+        }
+    }
+
+    /// Neighbouring indices, streams and seeds are uncorrelated.
+    #[test]
+    fn streams_are_independent() {
+        const N: u64 = 1 << 18;
+        let base = Rng::new(9, 9);
+        for (other, shift) in [
+            (Rng::new(9, 10), 0),
+            (Rng::new(10, 9), 0),
+            (Rng::new(9, 9 | 1 << 32), 0),
+            (Rng::new(9 | 1 << 32, 9), 0),
+            (base, 1),
+            (base, 4),
+        ] {
+            let sum: f64 = (0..N).map(|i| f64::from(base.gaussian(i)) * f64::from(other.gaussian(i + shift))).sum();
+            let error = sum / libm::sqrt(N as f64);
+            assert!(error.abs() < 4.5, "{other:?} shift {shift}: {error}");
+        }
+    }
+
+    #[test]
+    fn filling_equals_indexing() {
+        let rng = Rng::new(3, 5);
+        for start in [0, 1, 2, 3, 7, (1 << 34) - 2] {
+            let mut out = [0.0; 11];
+            rng.fill_gaussian(start, &mut out);
+            for (i, &value) in out.iter().enumerate() {
+                assert_eq!(value, rng.gaussian(start + i as u64));
+            }
+        }
+    }
+
+    #[test]
+    fn uniform_draws_are_in_range() {
+        let mut draws = Draws::new(Rng::new(3, 5), 0);
+        let mut counts = [0u32; 7];
+        for _ in 0..70_000 {
+            assert!((0.0..1.0).contains(&draws.uniform()));
+            counts[draws.below(7) as usize] += 1;
+        }
+        assert!(counts.iter().all(|&c| (9_600..10_400).contains(&c)), "{counts:?}");
+        assert_eq!(draws.below(0), 0);
+    }
+}

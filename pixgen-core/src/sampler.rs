@@ -1,0 +1,131 @@
+//! One-step and two-step consistency sampling (docs/method.md section 5).
+
+use crate::noise::NoiseConfig;
+use crate::rng::Rng;
+use crate::streams::{Purpose, stream};
+use serde::{Deserialize, Serialize};
+
+/// Something that computes f(x, t) on a batch.
+pub trait Denoiser {
+    /// What can go wrong.
+    type Error;
+
+    /// Replaces each picture of `x` by f(x, t). Pictures lie one after another, H W C; `classes` has one row number for each.
+    fn denoise(&mut self, x: &mut [f32], t: f64, classes: &[usize]) -> Result<(), Self::Error>;
+}
+
+/// How pictures are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencySampler {
+    /// Second, unshifted level of two-step sampling; `None` draws in one step.
+    pub middle: Option<f64>,
+    /// Range of the normalised data; pictures are clamped to it after each step.
+    pub range: (f32, f32),
+}
+
+/// Writes the initial noise of picture number `picture` under `seed`: N(0, t_max^2), the same on every machine.
+pub fn latent(noise: &NoiseConfig, seed: u64, picture: u64, out: &mut [f32]) {
+    gaussian(Purpose::Latent, noise.t_max(), seed, picture, out, false);
+}
+
+fn gaussian(purpose: Purpose, t: f64, seed: u64, picture: u64, out: &mut [f32], add: bool) {
+    let rng = Rng::new(seed, stream(purpose, picture));
+    for (i, value) in out.iter_mut().enumerate() {
+        let eps = t as f32 * rng.gaussian(i as u64);
+        *value = if add { *value + eps } else { eps };
+    }
+}
+
+impl ConsistencySampler {
+    /// Draws `classes.len()` pictures into `out`: numbers `first`, `first + 1`, ... of `seed`. `out.len()` is a multiple of their count.
+    ///
+    /// One step: x = f(t_max eps, t_max). Two steps: noise of level s middle is added to that, and f is applied once more.
+    pub fn draw<D: Denoiser>(
+        &self,
+        denoiser: &mut D,
+        noise: &NoiseConfig,
+        seed: u64,
+        first: u64,
+        classes: &[usize],
+        out: &mut [f32],
+    ) -> Result<(), D::Error> {
+        if classes.is_empty() {
+            return Ok(());
+        }
+        let len = out.len() / classes.len();
+        let numbered = |out: &mut [f32], f: &mut dyn FnMut(u64, &mut [f32])| {
+            for (number, picture) in (first..).zip(out.chunks_exact_mut(len.max(1))) {
+                f(number, picture);
+            }
+        };
+        numbered(out, &mut |number, picture| latent(noise, seed, number, picture));
+        denoiser.denoise(out, noise.t_max(), classes)?;
+        self.clamp(out);
+        if let Some(middle) = self.middle {
+            let t = noise.shift * middle;
+            numbered(out, &mut |number, picture| {
+                gaussian(Purpose::Renoise, t, seed, number, picture, true);
+            });
+            denoiser.denoise(out, t, classes)?;
+            self.clamp(out);
+        }
+        Ok(())
+    }
+
+    fn clamp(&self, out: &mut [f32]) {
+        for value in out {
+            *value = value.clamp(self.range.0, self.range.1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// Multiplies by a constant and notes the levels.
+    struct Scale(f32, Vec<f64>);
+
+    impl Denoiser for Scale {
+        type Error = core::convert::Infallible;
+
+        fn denoise(&mut self, x: &mut [f32], t: f64, classes: &[usize]) -> Result<(), Self::Error> {
+            self.1.push(t);
+            let len = x.len() / classes.len();
+            for (picture, &class) in x.chunks_exact_mut(len).zip(classes) {
+                picture.iter_mut().for_each(|v| *v = *v * self.0 + class as f32);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn levels_classes_and_clamp() {
+        let noise = NoiseConfig::with_shift(0.5);
+        let mut out = [0.0; 12];
+        let one = ConsistencySampler { middle: None, range: (-1.0, 1.5) };
+        let mut scale = Scale(0.0, Vec::new());
+        assert!(one.draw(&mut scale, &noise, 1, 0, &[0, 1, 2], &mut out).is_ok());
+        assert_eq!(scale.1, [40.0]);
+        assert_eq!(out, [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.5, 1.5, 1.5, 1.5]);
+
+        let two = ConsistencySampler { middle: Some(0.8), range: (-9.0, 9.0) };
+        let mut scale = Scale(0.0, Vec::new());
+        assert!(two.draw(&mut scale, &noise, 1, 0, &[2; 3], &mut out).is_ok());
+        assert_eq!(scale.1, [40.0, 0.4]);
+    }
+
+    #[test]
+    fn a_picture_does_not_depend_on_its_batch() {
+        let noise = NoiseConfig::with_shift(1.0);
+        let sampler = ConsistencySampler { middle: Some(0.8), range: (-100.0, 100.0) };
+        let mut all = [0.0; 40];
+        let mut one = [0.0; 10];
+        assert!(sampler.draw(&mut Scale(0.1, Vec::new()), &noise, 5, 0, &[0; 4], &mut all).is_ok());
+        assert!(sampler.draw(&mut Scale(0.1, Vec::new()), &noise, 5, 2, &[0], &mut one).is_ok());
+        assert_eq!(all[20..30], one);
+        assert_ne!(all[10..20], one);
+    }
+}
