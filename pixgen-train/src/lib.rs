@@ -1,1 +1,42 @@
-//! x
+//! Trains EPG pixel-space image generators and draws with them in one step.
+//!
+//! From what users touch to what they do not:
+//!
+//! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb, [`quickstart`] strings them together,
+//! [`dry_run`] tells what a run would need. [`error`] is what a user reads when something cannot go on.
+//!
+//! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`session`] is a
+//! run from settings to model file; [`run`] holds what surrounds the loop (folder, checkpoints, metrics, progress, Ctrl-C) and
+//! [`training`] what is inside it (schedule, optimiser, averages, one step).
+//!
+//! **Learning.** [`objective`] holds stage 1 and stage 2b; [`model`] the parameters, the burn interpreter of core's network and the
+//! projector; [`ops`] the fused operations under it, forward and backward.
+//!
+//! **Pictures.** [`data`] brings them in, [`sampling`] draws them, [`picture`] writes grids, [`eval`] measures them, and
+//! [`model_file`] is the file that people exchange.
+//!
+//! Everything random is a function of (seed, images seen): the same command resumes a run, bit for bit.
+
+#![recursion_limit = "256"]
+
+pub mod cli;
+pub mod commands;
+pub mod dry_run;
+pub mod error;
+pub mod quickstart;
+
+pub mod config;
+pub mod run;
+pub mod session;
+pub mod settings;
+pub mod training;
+
+pub mod model;
+pub mod objective;
+pub mod ops;
+
+pub mod data;
+pub mod eval;
+pub mod model_file;
+pub mod picture;
+pub mod sampling;

@@ -1,0 +1,265 @@
+//! What can be typed. Declarations only; [`crate::commands`] does the work.
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// Train pixel-space image generators and draw with them in one step
+#[derive(Debug, Parser)]
+#[command(name = "pixgen-train", version, max_term_width = 100)]
+#[command(after_help = "Start with:  pixgen-train quickstart --out q")]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// Threads for computing; all cores by default
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// No progress on stderr
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train on bundled real data, from nothing to pictures, in minutes on a plain CPU
+    Quickstart(Quickstart),
+    /// Stage 1: pre-train the encoder without labels
+    Pretrain(Train),
+    /// Stage 2: train a generator, from a pre-trained encoder or from scratch
+    Finetune(Finetune),
+    /// Draw pictures with a trained model
+    Sample(Sample),
+    /// Measure pictures of a trained model (28x28 grey, Fashion-MNIST classes)
+    Eval(Eval),
+    /// Describe a preset, a run or a model file
+    Inspect(Inspect),
+    /// Look at training data
+    #[command(subcommand)]
+    Data(Data),
+    /// Look at settings
+    #[command(subcommand)]
+    Config(Config),
+    /// Print a shell completion script
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of `quickstart`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train quickstart --out q --minutes 5")]
+pub struct Quickstart {
+    /// Folder for both runs, the grid and the report
+    #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
+    pub out: PathBuf,
+    /// Time for training: fewer minutes, fewer images
+    #[arg(long, default_value_t = crate::quickstart::DEFAULT_MINUTES, value_name = "N")]
+    pub minutes: f64,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Print the report as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of a training stage.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train pretrain --preset small-28-grey --data bundled --out run1\n\n\
+    To resume, run the same command again. Ctrl-C saves first.\n\
+    Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show` lists them.")]
+pub struct Train {
+    /// Run folder
+    #[arg(long, value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Settings
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print what would be done: sizes, memory, time after a few timed steps
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: as JSON on stdout
+    #[arg(long, requires = "dry_run")]
+    pub json: bool,
+    /// Save and stop when this many images were seen; the same command without it goes on
+    #[arg(long, value_name = "IMAGES")]
+    pub stop_at: Option<String>,
+}
+
+/// Where settings come from on the command line.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Model and its defaults; `inspect --presets` lists them
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// TOML file with settings
+    #[arg(long, value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// `bundled`, an IDX file or folder, or a folder of pictures (a folder for each class)
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub data: Option<String>,
+    /// Images of the run, for example 250k or 1.5M
+    #[arg(long)]
+    pub images: Option<String>,
+    /// Images of an optimiser step
+    #[arg(long)]
+    pub batch: Option<String>,
+    /// Images that go through the network at once
+    #[arg(long)]
+    pub micro_batch: Option<String>,
+    /// Peak learning rate
+    #[arg(long)]
+    pub lr: Option<String>,
+    /// Seed of everything random
+    #[arg(long)]
+    pub seed: Option<String>,
+    /// Leave bad files out of the data instead of stopping
+    #[arg(long)]
+    pub skip_bad: bool,
+    /// Any setting by its dotted name
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// What stage 2 trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Objective {
+    /// A one-step generator
+    Consistency,
+}
+
+/// Arguments of `finetune`.
+#[derive(Debug, Args)]
+pub struct Finetune {
+    /// What to train
+    #[arg(long, value_enum, default_value = "consistency")]
+    pub objective: Objective,
+    /// Run folder or model file of the pre-trained encoder; without it training starts from scratch
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub encoder: Option<String>,
+    /// The rest
+    #[command(flatten)]
+    pub train: Train,
+}
+
+/// Arguments of `sample`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train sample q --class all --seed 7 --out grid.png")]
+pub struct Sample {
+    /// Model file or run folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// Class: a number, a name, or `all`
+    #[arg(long, default_value = "all")]
+    pub class: String,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Network evaluations for each picture
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
+    pub steps: u32,
+    /// Pictures of each class
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub count: u32,
+    /// PNG file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "grid.png")]
+    pub out: PathBuf,
+    /// Show the grid in the terminal too, even when stdout is none
+    #[arg(long)]
+    pub preview: bool,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train eval q --count 5000 --json")]
+pub struct Eval {
+    /// Model file or run folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// Pictures to draw, the same number of each class
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=9000))]
+    pub count: u32,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 1_000_000)]
+    pub seed: u64,
+    /// Network evaluations for each picture
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
+    pub steps: u32,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train inspect --preset EPG-L-16-256 --json")]
+pub struct Inspect {
+    /// Model file or run folder
+    #[arg(value_hint = ValueHint::AnyPath, conflicts_with_all = ["preset", "presets"])]
+    pub path: Option<PathBuf>,
+    /// A preset instead
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// The table of presets
+    #[arg(long, conflicts_with = "preset")]
+    pub presets: bool,
+    /// Cost of every call of the network
+    #[arg(long)]
+    pub sites: bool,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Verbs of `data`.
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// Counts, classes, sizes, a contact sheet, and the first bad file by name
+    Check(DataCheck),
+}
+
+/// Arguments of `data check`.
+#[derive(Debug, Args)]
+pub struct DataCheck {
+    /// `bundled`, an IDX file or folder, or a folder of pictures
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// Write a sheet of pictures of every class
+    #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
+    pub sheet: Option<PathBuf>,
+    /// Colour behind transparent pictures
+    #[arg(long, default_value = "#ffffff")]
+    pub background: String,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Verbs of `config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Every setting of a stage with its value, and where the value comes from
+    Show(ConfigShow),
+}
+
+/// Arguments of `config show`.
+#[derive(Debug, Args)]
+pub struct ConfigShow {
+    /// Stage
+    #[arg(value_enum)]
+    pub stage: StageName,
+    /// Settings
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// The stages by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StageName {
+    /// Stage 1
+    Pretrain,
+    /// Stage 2
+    Finetune,
+}

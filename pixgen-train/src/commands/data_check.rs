@@ -1,0 +1,42 @@
+//! `data check`: what is in a data set, and what is wrong with it.
+
+use crate::cli::DataCheck;
+use crate::data::{self, Dataset, DataSpec, ImageShape, Part, Source, check, parse_colour};
+use crate::error::Error;
+
+/// Pictures of each class on the sheet, and of all classes.
+const SHEET: (usize, usize) = (10, 400);
+
+pub(super) fn run(args: &DataCheck) -> Result<(), Error> {
+    let background = parse_colour(&args.background)?;
+    let source = Source::from(args.path.as_str());
+    let report = check::check(&source, Part::Train, background)?;
+    if let Some(path) = &args.sheet {
+        let sheet = check::contact_sheet(&pictures(source, &report, background)?, SHEET.0, SHEET.1);
+        let (width, height) = (sheet.width() as usize, sheet.height() as usize);
+        let picture = crate::picture::Picture::new(width, height, 3, sheet.into_raw())?;
+        crate::picture::png::write(path, &picture, None)?;
+        eprintln!("contact sheet: {}", path.display());
+    }
+    if args.json {
+        super::print_json(&report)?;
+    } else {
+        super::print_bytes(report.to_string().as_bytes())?;
+    }
+    match report.bad.first() {
+        None => Ok(()),
+        Some(bad) => Err(Error::Argument {
+            what: format!("{} bad file(s), the first: {bad}", report.bad.len()),
+            hint: Some("repair or remove them, or train with --skip-bad".to_owned()),
+        }),
+    }
+}
+
+/// The good pictures at a common size: the most frequent one, at most 64 pixels.
+fn pictures(source: Source, report: &check::Report, background: [u8; 3]) -> Result<Dataset, Error> {
+    let side = report.sizes.first().map_or(64, |size| size.height.min(size.width)).clamp(1, 64);
+    let channels = if report.mean.len() == 1 { 1 } else { 3 };
+    let shape = ImageShape { height: side, width: side, channels };
+    let spec = DataSpec { source, shape, background, skip_bad: true, part: Part::Train };
+    Ok(data::load(&spec)?.dataset)
+}

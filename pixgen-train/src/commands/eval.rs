@@ -1,0 +1,64 @@
+//! `eval`: how good a model's pictures are, beside real ones.
+
+use super::{Backend, Device};
+use crate::cli::Eval;
+use crate::data::{self, Dataset};
+use crate::error::Error;
+use crate::eval::{Classifier, Quality, measure};
+use crate::model_file::{Content, ModelFile};
+use serde::Serialize;
+
+/// A measurement with everything that it depends on.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    /// Which average the weights are.
+    pub ema: String,
+    /// Images seen in training.
+    pub images_seen: u64,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Network evaluations for each picture.
+    pub steps: u32,
+    /// The numbers.
+    #[serde(flatten)]
+    pub quality: Quality,
+}
+
+/// Draws `count` pictures, the same number of each class, and measures them against the model's own training and held-out pictures.
+pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, count: usize, seed: u64, steps: u32) -> Result<Measured, Error> {
+    let model = &file.header.model;
+    Classifier::check_shape(model.channels, model.size, model.size)?;
+    if model.classes != 10 {
+        return Err(Error::Argument {
+            what: format!("the classifier knows ten classes, the model has {}", model.classes),
+            hint: Some("only models of Fashion-MNIST can be measured with it".to_owned()),
+        });
+    }
+    let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
+    let pictures = file.generator().draw::<Backend>(&file.params, &Device::default(), seed, 0, &classes, steps);
+    let labels = |values: &mut dyn Iterator<Item = usize>| values.map(|v| v as u8).collect::<Vec<u8>>();
+    let asked = labels(&mut classes.iter().copied());
+    let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));
+    let classifier = Classifier::fashion()?;
+    let quality = measure(&classifier, &pictures, &asked, &training.pixels, (&held_out.pixels, &real))?;
+    Ok(Measured { ema: file.header.ema.clone(), images_seen: file.header.images, seed, steps, quality })
+}
+
+/// Pictures that small models are trained on and those kept out: the split is the same for every run.
+pub fn bundled_split() -> Result<(Dataset, Dataset), Error> {
+    Ok(data::bundled()?.split(1000, crate::session::SPLIT_SEED)?)
+}
+
+pub(super) fn run(args: &Eval) -> Result<(), Error> {
+    let file = ModelFile::load_content(&args.model, Content::Generator)?;
+    let (training, held_out) = bundled_split()?;
+    if file.header.data != training.fingerprint() {
+        eprintln!("warning: the model was trained on other data; floors and nearest pictures are of the bundled data");
+    }
+    let measured = evaluate(&file, &training, &held_out, args.count as usize, args.seed, args.steps)?;
+    if args.json {
+        return super::print_json(&measured);
+    }
+    let Measured { ema, images_seen, seed, steps, quality } = measured;
+    super::print_bytes(format!("{images_seen} images seen, average {ema}, seed {seed}, {steps} step(s)\n{quality}").as_bytes())
+}

@@ -1,0 +1,137 @@
+//! `inspect`: what a preset, a run or a model file is, and what it costs.
+
+use super::settings::find_preset;
+use super::{print_bytes, print_json};
+use crate::cli::Inspect;
+use crate::error::Error;
+use crate::model_file::{Header, ModelFile};
+use crate::settings::units::{format_bytes, format_images};
+use pixgen_core::config::ModelConfig;
+use pixgen_core::plan::{SiteCost, Totals, plan, plan_sites};
+use pixgen_core::presets::PRESETS;
+use serde::Serialize;
+use std::fmt::Write;
+
+/// A model in numbers, for one picture.
+#[derive(Debug, Serialize)]
+struct Description<'a> {
+    /// Version of these keys.
+    schema: u32,
+    name: String,
+    /// Parameters, macs (without the attention products), attention_macs, activations and workspace (both in values).
+    #[serde(flatten)]
+    totals: Totals,
+    tokens: usize,
+    image_values: usize,
+    model: ModelConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a Header>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sites: Vec<SiteRow>,
+}
+
+/// A call of the network.
+#[derive(Debug, Serialize)]
+struct SiteRow {
+    site: String,
+    parameters: usize,
+    macs: usize,
+    attention_macs: usize,
+    activations: usize,
+    workspace: usize,
+}
+
+pub(super) fn run(args: &Inspect) -> Result<(), Error> {
+    if args.presets {
+        return presets(args.json);
+    }
+    match (&args.path, &args.preset) {
+        (Some(path), _) => {
+            let file = ModelFile::load(path)?;
+            describe(path.display().to_string(), file.header.model, Some(&file.header), args)
+        }
+        (None, Some(name)) => describe(name.clone(), find_preset(name)?.model, None, args),
+        (None, None) => Err(Error::Argument {
+            what: "nothing to inspect".to_owned(),
+            hint: Some("give a model file, a run folder, --preset NAME or --presets".to_owned()),
+        }),
+    }
+}
+
+fn presets(json: bool) -> Result<(), Error> {
+    if json {
+        let rows: Vec<_> = PRESETS
+            .iter()
+            .map(|p| serde_json::json!({ "name": p.name, "about": p.about, "shift": p.shift, "model": p.model, "totals": plan(&p.model) }))
+            .collect();
+        return print_json(&rows);
+    }
+    let mut text = format!("{:<16} {:>9} {:>9}  for\n", "name", "params M", "MACs G");
+    for preset in PRESETS {
+        let totals = plan(&preset.model);
+        let (parameters, macs) = (totals.parameters as f64 / 1e6, totals.macs as f64 / 1e9);
+        let _ = writeln!(text, "{:<16} {parameters:>9.2} {macs:>9.3}  {}", preset.name, preset.about); // a String takes everything
+    }
+    print_bytes(text.as_bytes())
+}
+
+fn describe(name: String, model: ModelConfig, file: Option<&Header>, args: &Inspect) -> Result<(), Error> {
+    let mut sites = Vec::new();
+    let mut row = |cost: &SiteCost| {
+        sites.push(SiteRow {
+            site: cost.site.name().as_str().to_owned(),
+            parameters: cost.parameters,
+            macs: cost.macs,
+            attention_macs: cost.attention_macs,
+            activations: cost.activations,
+            workspace: cost.workspace,
+        });
+    };
+    let totals = if args.sites { plan_sites(&model, &mut row) } else { plan(&model) };
+    if args.json {
+        let (tokens, image_values) = (model.tokens(), model.image_len());
+        return print_json(&Description { schema: 1, name, totals, tokens, image_values, model, file, sites });
+    }
+    let tower = |t: pixgen_core::config::Tower| format!("{} blocks of {} channels, {} heads", t.depth, t.width, t.heads);
+    let mut text = format!(
+        "{name}\n  picture     {0}x{0}x{1}, patches of {2}, {3} tokens, {4} classes\n  encoder     {5}\n  decoder     {6}\n",
+        model.size,
+        model.channels,
+        model.patch,
+        model.tokens(),
+        model.classes,
+        tower(model.encoder),
+        tower(model.decoder),
+    );
+    let _ = write!(
+        text,
+        "  parameters  {:.3} M ({} in f32)\n  MACs        {:.4} G a picture, and {:.4} G in attention products\n  workspace   {} in f32\n",
+        totals.parameters as f64 / 1e6,
+        format_bytes(4 * totals.parameters as u64),
+        totals.macs as f64 / 1e9,
+        totals.attention_macs as f64 / 1e9,
+        format_bytes(4 * totals.workspace as u64),
+    );
+    if let Some(header) = file {
+        let _ = writeln!(
+            text,
+            "  weights     {:?}, average {}, {} seen, seed {}, data {}, {:?} parametrisation, shift {}",
+            header.content,
+            header.ema,
+            format_images(header.images),
+            header.seed,
+            header.data,
+            header.parametrisation,
+            header.noise.shift,
+        );
+        let _ = writeln!(text, "  classes     {}", header.class_names.join(", "));
+    }
+    for row in &sites {
+        let _ = writeln!(
+            text,
+            "  {:<34} {:>11} params {:>13} MACs {:>11} attention {:>10} activations {:>10} workspace",
+            row.site, row.parameters, row.macs, row.attention_macs, row.activations, row.workspace
+        );
+    }
+    print_bytes(text.as_bytes())
+}

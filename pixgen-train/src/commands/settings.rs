@@ -1,0 +1,76 @@
+//! The settings of a stage from all their layers.
+
+use crate::cli::Settings;
+use crate::config::{RunConfig, Stage};
+use crate::error::Error;
+use crate::settings::{self, Layer, Origin, Resolved, env, file};
+use pixgen_core::presets::{PRESETS, Preset, preset};
+use toml::Table;
+
+/// The preset that is used when nobody names one.
+const DEFAULT_PRESET: &str = "small-28-grey";
+
+/// Finds a preset or says which is near.
+pub fn find_preset(name: &str) -> Result<&'static Preset, Error> {
+    preset(name).ok_or_else(|| {
+        let near = |p: &&Preset| strsim::damerau_levenshtein(&p.name.to_lowercase(), &name.to_lowercase());
+        let best = PRESETS.iter().min_by_key(near).filter(|p| near(p) <= 1 + name.len() / 3);
+        Error::Preset { name: name.to_owned(), suggestion: best.map(|p| p.name.to_owned()) }
+    })
+}
+
+/// Lays flags over environment over file over preset, and reads the result.
+pub fn resolve(stage: Stage, args: &Settings, encoder: Option<&str>) -> Result<(RunConfig, Resolved), Error> {
+    let file = args.config.as_deref().map(file::layer).transpose()?;
+    let from_file = file.as_ref().and_then(|layer| layer.table.get("preset")).and_then(toml::Value::as_str).map(str::to_owned);
+    let name = args
+        .preset
+        .clone()
+        .or_else(|| std::env::var("PIXGEN_PRESET").ok())
+        .or(from_file)
+        .unwrap_or_else(|| DEFAULT_PRESET.to_owned());
+    let preset = find_preset(&name)?;
+    let defaults = Table::try_from(RunConfig::defaults(stage, preset)).unwrap_or_default(); // plain data
+    let mut layers = vec![Layer { origin: Origin::Preset(preset.name.to_owned()), table: defaults.clone() }];
+    layers.extend(file);
+    layers.extend(env::layers(&defaults, std::env::vars_os(), &[])?);
+    layers.extend(flag_layers(&defaults, args, encoder)?);
+    let resolved = settings::resolve(&defaults, &layers)?;
+    let config: RunConfig = resolved.read()?;
+    if config.stage != stage {
+        return Err(Error::Argument {
+            what: format!("stage: the settings are for {:?}, the command is for {stage:?}", config.stage),
+            hint: Some("use the command of that stage, or take `stage` out of the file".to_owned()),
+        });
+    }
+    Ok((config, resolved))
+}
+
+/// A layer for each flag that was given.
+pub fn flag_layers(defaults: &Table, args: &Settings, encoder: Option<&str>) -> Result<Vec<Layer>, Error> {
+    let named = [
+        ("--preset", "preset", args.preset.as_deref()),
+        ("--data", "data.path", args.data.as_deref()),
+        ("--images", "train.images", args.images.as_deref()),
+        ("--batch", "train.batch", args.batch.as_deref()),
+        ("--micro-batch", "train.micro_batch", args.micro_batch.as_deref()),
+        ("--lr", "schedule.peak", args.lr.as_deref()),
+        ("--seed", "train.seed", args.seed.as_deref()),
+        ("--skip-bad", "data.skip_bad", args.skip_bad.then_some("true")),
+        ("--encoder", "encoder", encoder),
+    ];
+    let mut layers = Vec::new();
+    for (flag, key, text) in named {
+        if let Some(text) = text {
+            layers.push(settings::assign(defaults, key, text, Origin::Flag(flag.to_owned()))?);
+        }
+    }
+    for assignment in &args.set {
+        let (key, text) = assignment.split_once('=').ok_or_else(|| Error::Argument {
+            what: format!("--set {assignment}: no `=` in it"),
+            hint: Some("write --set train.batch=64".to_owned()),
+        })?;
+        layers.push(settings::assign(defaults, key.trim(), text.trim(), Origin::Flag(format!("--set {}", key.trim())))?);
+    }
+    Ok(layers)
+}

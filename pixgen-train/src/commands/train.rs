@@ -1,0 +1,45 @@
+//! `pretrain` and `finetune`.
+
+use super::{Backend, Device};
+use crate::cli::Train;
+use crate::config::Stage;
+use crate::dry_run;
+use crate::error::Error;
+use crate::run::interrupt;
+use crate::session::{self, End, Options};
+use crate::settings::units::parse_images;
+use std::time::Instant;
+
+pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool) -> Result<End, Error> {
+    let (config, _) = super::resolve(stage, &args.settings, encoder)?;
+    let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
+    let prepared = session::prepare(config)?;
+    if prepared.skipped_files > 0 {
+        eprintln!("left out {} bad files", prepared.skipped_files);
+    }
+    let device = Device::default();
+    if args.dry_run {
+        let plan = dry_run::plan::<Backend>(&prepared, &device);
+        if args.json {
+            super::print_json(&plan)?;
+        } else {
+            super::print_bytes(plan.to_string().as_bytes())?;
+        }
+        return Ok(End::Finished);
+    }
+    let out = args.out.as_deref().ok_or_else(|| Error::Argument {
+        what: "no run folder given".to_owned(),
+        hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),
+    })?;
+    let title = if stage == Stage::Pretrain { "pretrain" } else { "finetune" };
+    let options = Options { stop_at, quiet, title: title.to_owned(), interrupt: interrupt::install()? };
+    let started = Instant::now();
+    let end = session::train::<Backend>(&prepared, out, &options, &device)?;
+    let seconds = started.elapsed().as_secs_f64();
+    match end {
+        End::Finished => eprintln!("done in {seconds:.0} s; model: {}", out.join("model.safetensors").display()),
+        End::Stopped => eprintln!("stopped and saved; the same command without --stop-at goes on"),
+        End::Interrupted => eprintln!("interrupted and saved; the same command goes on"),
+    }
+    Ok(end)
+}

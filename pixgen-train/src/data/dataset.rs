@@ -1,0 +1,366 @@
+//! Images and labels held in memory.
+
+use std::fmt;
+
+use pixgen_core::rng::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::data::DataError;
+
+/// The longest side that is accepted.
+pub const MAX_SIDE: usize = 4096;
+
+/// Random stream of [`Dataset::split`].
+const SPLIT_STREAM: u64 = u64::from_le_bytes(*b"split   ");
+
+/// Size of every image of a data set. Pixels are rows of columns of channels (H, W, C).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageShape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// Bytes of one image.
+    pub const fn len(self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether an image of this shape has no pixel.
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Refuses shapes other than 1 or 3 channels with sides in `1..=MAX_SIDE`.
+    pub fn check(self) -> Result<(), DataError> {
+        let side = |n: usize| (1..=MAX_SIDE).contains(&n);
+        if side(self.height) && side(self.width) && matches!(self.channels, 1 | 3) {
+            return Ok(());
+        }
+        Err(DataError::Shape {
+            height: self.height,
+            width: self.width,
+            channels: self.channels,
+        })
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.height, self.width, self.channels)
+    }
+}
+
+/// Labelled images at the training resolution.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Size of every image.
+    pub shape: ImageShape,
+    /// One image after another, each H W C.
+    pub pixels: Vec<u8>,
+    /// The class of each image, below `class_names.len()`.
+    pub labels: Vec<u16>,
+    /// Names of the classes, at least one.
+    pub class_names: Vec<String>,
+    /// Where the images come from, for people.
+    pub source: String,
+}
+
+impl Dataset {
+    /// Puts a data set together and refuses parts that do not fit.
+    pub fn new(
+        shape: ImageShape,
+        pixels: Vec<u8>,
+        labels: Vec<u16>,
+        class_names: Vec<String>,
+        source: String,
+    ) -> Result<Self, DataError> {
+        shape.check()?;
+        let fault = if labels.is_empty() {
+            Some("there is no image".to_string())
+        } else if labels.len().checked_mul(shape.len()) != Some(pixels.len()) {
+            Some(format!(
+                "{} bytes of pixels for {} images of {shape}",
+                pixels.len(),
+                labels.len()
+            ))
+        } else {
+            let beyond = |&label: &u16| usize::from(label) >= class_names.len();
+            labels.iter().position(beyond).map(|index| {
+                format!(
+                    "image {index} has label {} of {} classes",
+                    labels[index],
+                    class_names.len()
+                )
+            })
+        };
+        match fault {
+            Some(what) => Err(DataError::Inconsistent { name: source, what }),
+            None => Ok(Self {
+                shape,
+                pixels,
+                labels,
+                class_names,
+                source,
+            }),
+        }
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Image `index` as H W C bytes.
+    ///
+    /// # Panics
+    /// If `index` is not below `len()`.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let size = self.shape.len();
+        &self.pixels[index * size..(index + 1) * size]
+    }
+
+    /// Images of each class, in class order.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.class_names.len()];
+        for &label in &self.labels {
+            counts[usize::from(label)] += 1;
+        }
+        counts
+    }
+
+    /// Sixteen hexadecimal digits that change when the shape, a pixel or a label changes: CRC-32 of shape and labels, then of pixels.
+    /// It recognises data; it does not protect against forgery.
+    pub fn fingerprint(&self) -> String {
+        let mut head = crc32fast::Hasher::new();
+        for size in [
+            self.shape.height,
+            self.shape.width,
+            self.shape.channels,
+            self.len(),
+        ] {
+            head.update(&(size as u64).to_le_bytes());
+        }
+        for label in &self.labels {
+            head.update(&label.to_le_bytes());
+        }
+        format!(
+            "{:08x}{:08x}",
+            head.finalize(),
+            crc32fast::hash(&self.pixels)
+        )
+    }
+
+    /// Splits into (training, held out) with exactly `held_out` images in the second part.
+    ///
+    /// Every class gives the same share of its images (largest remainders first) and keeps at least one for training. Which images
+    /// are held out depends on `seed` alone; both parts keep the original order.
+    pub fn split(&self, held_out: usize, seed: u64) -> Result<(Self, Self), DataError> {
+        let quota = self.held_out_quotas(held_out)?;
+        let rng = Rng::new(seed, SPLIT_STREAM);
+        let mut ranked: Vec<usize> = (0..self.len()).collect();
+        ranked.sort_by_cached_key(|&index| (self.labels[index], rng.u32(index as u64), index));
+
+        let mut is_held_out = vec![false; self.len()];
+        let mut taken = vec![0; quota.len()];
+        for index in ranked {
+            let class = usize::from(self.labels[index]);
+            if taken[class] < quota[class] {
+                taken[class] += 1;
+                is_held_out[index] = true;
+            }
+        }
+        Ok((
+            self.select(|index| !is_held_out[index], "training part"),
+            self.select(|index| is_held_out[index], "held-out part"),
+        ))
+    }
+
+    /// Images to hold out of each class.
+    fn held_out_quotas(&self, held_out: usize) -> Result<Vec<usize>, DataError> {
+        let counts = self.class_counts();
+        let most: usize = counts.iter().map(|n| n.saturating_sub(1)).sum();
+        if held_out > most {
+            return Err(DataError::HeldOut {
+                wanted: held_out,
+                images: self.len(),
+                most,
+            });
+        }
+        let share = |n: usize| (held_out as u128 * n as u128, self.len() as u128);
+        let mut quota: Vec<usize> = counts
+            .iter()
+            .map(|&n| {
+                let (part, whole) = share(n);
+                (part / whole) as usize
+            })
+            .collect();
+        let mut by_remainder: Vec<usize> = (0..counts.len()).collect();
+        by_remainder.sort_by_key(|&class| {
+            let (part, whole) = share(counts[class]);
+            (std::cmp::Reverse(part % whole), class)
+        });
+        let mut left = held_out - quota.iter().sum::<usize>();
+        // Ends because held_out <= most: as long as images are left over, some class can still give one.
+        while left > 0 {
+            for &class in &by_remainder {
+                if left > 0 && quota[class] + 1 < counts[class] {
+                    quota[class] += 1;
+                    left -= 1;
+                }
+            }
+        }
+        Ok(quota)
+    }
+
+    /// The images whose index `keep` accepts.
+    fn select(&self, keep: impl Fn(usize) -> bool, part: &str) -> Self {
+        let indices: Vec<usize> = (0..self.len()).filter(|&index| keep(index)).collect();
+        let mut pixels = Vec::with_capacity(indices.len() * self.shape.len());
+        for &index in &indices {
+            pixels.extend_from_slice(self.image(index));
+        }
+        Self {
+            shape: self.shape,
+            pixels,
+            labels: indices.iter().map(|&index| self.labels[index]).collect(),
+            class_names: self.class_names.clone(),
+            source: format!("{}, {part}", self.source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape {
+        height: 1,
+        width: 2,
+        channels: 1,
+    };
+
+    /// Image i has the pixels (i, i / 256), so every image can be recognised.
+    fn numbered(class_sizes: &[usize]) -> Dataset {
+        let labels: Vec<u16> = class_sizes
+            .iter()
+            .enumerate()
+            .flat_map(|(class, &n)| std::iter::repeat_n(class as u16, n))
+            .collect();
+        let pixels = (0..labels.len())
+            .flat_map(|i| [i as u8, (i >> 8) as u8])
+            .collect();
+        let names = (0..class_sizes.len()).map(|c| c.to_string()).collect();
+        Dataset::new(SHAPE, pixels, labels, names, "test".into()).unwrap()
+    }
+
+    #[test]
+    fn split_is_balanced_complete_and_repeatable() {
+        let all = numbered(&[100, 100, 100]);
+        let (train, held) = all.split(31, 7).unwrap();
+        assert_eq!((train.len(), held.len()), (269, 31));
+        assert_eq!(held.class_counts(), [11, 10, 10]);
+        let mut both: Vec<&[u8]> = (0..train.len()).map(|i| train.image(i)).collect();
+        both.extend((0..held.len()).map(|i| held.image(i)));
+        both.sort_by_key(|p| (p[1], p[0]));
+        let expected: Vec<&[u8]> = (0..all.len()).map(|i| all.image(i)).collect();
+        assert_eq!(both, expected);
+
+        assert_eq!(all.split(31, 7).unwrap().1.pixels, held.pixels);
+        assert_ne!(all.split(31, 8).unwrap().1.pixels, held.pixels);
+    }
+
+    #[test]
+    fn split_takes_the_same_share_of_unequal_classes() {
+        let (_, held) = numbered(&[300, 100, 4]).split(40, 0).unwrap();
+        // 29.70, 9.90 and 0.40 images.
+        assert_eq!(held.class_counts(), [30, 10, 0]);
+    }
+
+    #[test]
+    fn split_never_empties_a_class() {
+        let all = numbered(&[5, 1, 1]);
+        let (train, held) = all.split(4, 1).unwrap();
+        assert_eq!(train.class_counts(), [1, 1, 1]);
+        assert_eq!(held.class_counts(), [4, 0, 0]);
+        assert!(matches!(
+            all.split(5, 1),
+            Err(DataError::HeldOut {
+                wanted: 5,
+                images: 7,
+                most: 4
+            })
+        ));
+        assert_eq!(all.split(0, 1).unwrap().1.len(), 0);
+    }
+
+    #[test]
+    fn fingerprint_sees_every_part() {
+        let base = numbered(&[3, 3]);
+        let mut variants = vec![base.fingerprint()];
+        let mut pixel = base.clone();
+        pixel.pixels[5] ^= 1;
+        variants.push(pixel.fingerprint());
+        let mut label = base.clone();
+        label.labels[0] = 1;
+        variants.push(label.fingerprint());
+        let mut shape = base.clone();
+        shape.shape = ImageShape {
+            height: 2,
+            width: 1,
+            channels: 1,
+        };
+        variants.push(shape.fingerprint());
+        let unique: std::collections::HashSet<_> = variants.iter().collect();
+        assert_eq!(unique.len(), variants.len(), "{variants:?}");
+        assert_eq!(base.fingerprint(), numbered(&[3, 3]).fingerprint());
+        assert_eq!(base.fingerprint().len(), 16);
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused() {
+        let build = |pixels: usize, labels: &[u16], names: usize| {
+            Dataset::new(
+                SHAPE,
+                vec![0; pixels],
+                labels.to_vec(),
+                vec!["c".into(); names],
+                "here".into(),
+            )
+            .map(|_| ())
+            .map_err(|e| e.to_string())
+        };
+        assert_eq!(build(4, &[0, 0], 1), Ok(()));
+        let refused = [
+            (build(0, &[], 1), "data set here: there is no image"),
+            (
+                build(3, &[0, 0], 1),
+                "data set here: 3 bytes of pixels for 2 images of 1x2x1",
+            ),
+            (
+                build(4, &[0, 2], 2),
+                "data set here: image 1 has label 2 of 2 classes",
+            ),
+        ];
+        for (result, text) in refused {
+            assert_eq!(result, Err(text.to_string()));
+        }
+        for (height, width, channels) in [(0, 1, 1), (1, MAX_SIDE + 1, 1), (8, 8, 2), (8, 8, 4)] {
+            let shape = ImageShape {
+                height,
+                width,
+                channels,
+            };
+            assert!(shape.check().is_err(), "{shape}");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! What can be wrong with a data set, and what to try next.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// Why a data set cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused to read a file or folder.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// What was being read.
+        path: PathBuf,
+        /// The answer of the operating system, or of the gzip decoder.
+        source: std::io::Error,
+    },
+    /// A single file was given where a folder of images or an IDX file is needed.
+    #[error("{} is a file, but neither a folder of images nor an IDX image file", path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing under the folder has the name of an image.
+    #[error("no PNG or JPEG image in {}", path.display())]
+    NoImage {
+        /// The folder that was searched.
+        path: PathBuf,
+    },
+    /// A class folder holds no image, or none that can be decoded.
+    #[error("class folder {} holds no usable image", path.display())]
+    EmptyClass {
+        /// The class folder.
+        path: PathBuf,
+    },
+    /// Images lie beside class folders, so they have no class.
+    #[error("{} lies beside class folders and has no class", path.display())]
+    LooseImage {
+        /// The first such image.
+        path: PathBuf,
+    },
+    /// Folders are nested deeper than any data set needs; probably a link that leads back.
+    #[error("folders are nested more than {limit} deep at {}", path.display())]
+    TooDeep {
+        /// Where the search stopped.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// There are more classes than a label can name.
+    #[error("{} holds {found} classes, more than {limit}", path.display())]
+    TooManyClasses {
+        /// The folder.
+        path: PathBuf,
+        /// Classes found.
+        found: usize,
+        /// The most that labels can name.
+        limit: usize,
+    },
+    /// Some image files cannot be used, and skipping was not asked for.
+    #[error("{count} of {total} image files cannot be used, the first is {first}")]
+    BadFiles {
+        /// The first bad file in sorted order.
+        first: BadFile,
+        /// Bad files in all.
+        count: usize,
+        /// Image files in all.
+        total: usize,
+    },
+    /// An IDX file does not begin with the magic number of its kind.
+    #[error("{} does not begin with the IDX {kind} magic number: expected {expected:#010x}, found {found:#010x}", path.display())]
+    IdxMagic {
+        /// The file.
+        path: PathBuf,
+        /// "image" or "label".
+        kind: &'static str,
+        /// 0x803 or 0x801.
+        expected: u32,
+        /// The first four bytes, big-endian.
+        found: u32,
+    },
+    /// An IDX header names a size that no data set has.
+    #[error("the IDX header of {} declares {count} images of {height} x {width} pixels", path.display())]
+    IdxSize {
+        /// The file.
+        path: PathBuf,
+        /// Declared number of images.
+        count: u32,
+        /// Declared rows.
+        height: u32,
+        /// Declared columns.
+        width: u32,
+    },
+    /// An IDX file ends early or goes on after its last entry.
+    #[error("{} is {}: expected {expected} bytes, found {}", path.display(), if found < expected { "cut short" } else { "too long" }, Found { found: *found, expected: *expected })]
+    IdxLength {
+        /// The file.
+        path: PathBuf,
+        /// Bytes after unpacking that the header asks for, header included.
+        expected: u64,
+        /// Bytes after unpacking; reading stops one byte after `expected`.
+        found: u64,
+    },
+    /// Images and labels differ in number.
+    #[error("{} holds {images} images but {} holds {labels} labels", image_file.display(), label_file.display())]
+    IdxCounts {
+        /// The image file.
+        image_file: PathBuf,
+        /// The label file.
+        label_file: PathBuf,
+        /// Images declared.
+        images: u32,
+        /// Labels declared.
+        labels: u32,
+    },
+    /// An IDX image file has no label file beside it.
+    #[error("no label file for {}: expected {} beside it", image_file.display(), wanted.display())]
+    IdxNoLabels {
+        /// The image file.
+        image_file: PathBuf,
+        /// The name that was looked for, plain or with `.gz`.
+        wanted: PathBuf,
+    },
+    /// A folder of IDX files has none, or several, for the wanted part.
+    #[error("{} holds {} {part} image files in IDX format, expected 1{}", path.display(), found.len(), List(found))]
+    IdxChoice {
+        /// The folder.
+        path: PathBuf,
+        /// The wanted part, "train" or "test".
+        part: &'static str,
+        /// The candidates' names.
+        found: Vec<String>,
+    },
+    /// A training size without pixels, beyond the limit, or with a number of channels other than 1 and 3.
+    #[error("images of {height} x {width} pixels with {channels} channels are not supported")]
+    Shape {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// Channels.
+        channels: usize,
+    },
+    /// Pixels, labels and class names of a data set do not fit together.
+    #[error("data set {name}: {what}")]
+    Inconsistent {
+        /// Where the data come from.
+        name: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// A split would leave a class without a training image.
+    #[error(
+        "cannot hold out {wanted} of {images} images: at most {most} leave every class a training image"
+    )]
+    HeldOut {
+        /// Images asked for.
+        wanted: usize,
+        /// Images there are.
+        images: usize,
+        /// The most that can be held out.
+        most: usize,
+    },
+    /// A test part was asked for, but the data come as one.
+    #[error("{name} has no separate test part")]
+    NoTestPart {
+        /// The source.
+        name: String,
+    },
+    /// A colour that is not written as `#rrggbb`.
+    #[error("'{text}' is not a colour of the form #rrggbb")]
+    Colour {
+        /// What was written.
+        text: String,
+    },
+    /// A number of an augmentation profile or a normalisation is outside its range.
+    #[error("{field} is {found}, expected {expected}")]
+    Setting {
+        /// The field, as written in the configuration.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// The allowed range.
+        expected: &'static str,
+    },
+}
+
+impl DataError {
+    /// Wraps a read error of `path`.
+    pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Read { path, source }
+    }
+
+    /// The next thing to try, for the `hint:` line of the command line.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                "check the spelling; relative paths start at the current folder".into()
+            }
+            Self::Read { .. } | Self::IdxSize { .. } => return None,
+            Self::NotAFolder { .. } => {
+                "give the folder that holds the images, or one folder per class inside it".into()
+            }
+            Self::NoImage { .. } => {
+                "images must be PNG or JPEG files, one folder per class or all in one folder".into()
+            }
+            Self::EmptyClass { .. } => "remove the folder or add images to it".into(),
+            Self::LooseImage { .. } => "move it into a class folder".into(),
+            Self::TooDeep { .. } => "look for a symbolic link that leads back".into(),
+            Self::TooManyClasses { .. } => "put the images into fewer folders".into(),
+            Self::BadFiles { .. } => {
+                "repair or remove these files, or train without them: --skip-bad".into()
+            }
+            Self::IdxMagic { found, .. } if found >> 16 == 0x1F8B => {
+                "the file is packed twice; unpack it once".into()
+            }
+            Self::IdxMagic { kind, .. } => format!("give an IDX {kind} file, plain or .gz"),
+            Self::IdxLength { .. } => "download or copy the file again".into(),
+            Self::IdxCounts { .. } => "take both files from the same part of the data set".into(),
+            Self::IdxNoLabels { .. } => {
+                "keep both files in one folder, with names that differ in images-idx3 / labels-idx1"
+                    .into()
+            }
+            Self::IdxChoice { found, .. } if found.is_empty() => {
+                "name files train-images-idx3-ubyte.gz or t10k-images-idx3-ubyte.gz".into()
+            }
+            Self::IdxChoice { .. } => "give the path of one image file".into(),
+            Self::Shape { .. } => "use 1 or 3 channels and sides from 1 to 4096 pixels".into(),
+            Self::Inconsistent { .. } => return None,
+            Self::HeldOut { most, .. } => format!("hold out {most} images or fewer"),
+            Self::NoTestPart { .. } => "hold images out of the training part instead".into(),
+            Self::Colour { .. } => "white is #ffffff, black is #000000".into(),
+            Self::Setting { field, .. } => format!("change {field} in the configuration"),
+        };
+        Some(text)
+    }
+}
+
+/// An image file that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BadFile {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: BadReason,
+}
+
+impl fmt::Display for BadFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.reason)
+    }
+}
+
+/// Why an image file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "detail")]
+#[non_exhaustive]
+pub enum BadReason {
+    /// The file has no bytes.
+    Empty,
+    /// The content is neither PNG nor JPEG, whatever the name says.
+    NotAnImage,
+    /// The name says an image format that is not read.
+    OtherFormat(String),
+    /// The image data end early.
+    Truncated,
+    /// The decoder refused the content.
+    Decode(String),
+    /// The operating system refused to read the file.
+    Read(String),
+}
+
+impl fmt::Display for BadReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the file is empty"),
+            Self::NotAnImage => f.write_str("the content is neither PNG nor JPEG"),
+            Self::OtherFormat(name) => write!(f, "{name} is not read, convert it to PNG"),
+            Self::Truncated => f.write_str("the image is cut short"),
+            Self::Decode(text) => write!(f, "cannot be decoded: {text}"),
+            Self::Read(text) => write!(f, "cannot be read: {text}"),
+        }
+    }
+}
+
+/// Says "more" when reading stopped just after the expected length.
+struct Found {
+    found: u64,
+    expected: u64,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.found > self.expected {
+            f.write_str("more")
+        } else {
+            write!(f, "{}", self.found)
+        }
+    }
+}
+
+/// `: a, b`, or nothing for an empty list.
+struct List<'a>(&'a [String]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {}", self.0.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_what_and_where() {
+        let cases = [
+            (
+                DataError::IdxLength {
+                    path: "a/b".into(),
+                    expected: 20,
+                    found: 7,
+                },
+                "a/b is cut short: expected 20 bytes, found 7",
+            ),
+            (
+                DataError::IdxLength {
+                    path: "a/b".into(),
+                    expected: 20,
+                    found: 21,
+                },
+                "a/b is too long: expected 20 bytes, found more",
+            ),
+            (
+                DataError::IdxChoice {
+                    path: "d".into(),
+                    part: "test",
+                    found: vec!["x".into(), "y".into()],
+                },
+                "d holds 2 test image files in IDX format, expected 1: x, y",
+            ),
+            (
+                DataError::BadFiles {
+                    first: BadFile {
+                        path: "c/1.png".into(),
+                        reason: BadReason::Empty,
+                    },
+                    count: 2,
+                    total: 9,
+                },
+                "2 of 9 image files cannot be used, the first is c/1.png: the file is empty",
+            ),
+        ];
+        for (error, text) in cases {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn bad_files_point_to_the_flag() {
+        let error = DataError::BadFiles {
+            first: BadFile {
+                path: "x".into(),
+                reason: BadReason::Truncated,
+            },
+            count: 1,
+            total: 1,
+        };
+        assert!(error.hint().is_some_and(|hint| hint.contains("--skip-bad")));
+    }
+}

@@ -1,0 +1,596 @@
+//! IDX files, the format of MNIST, Fashion-MNIST, EMNIST and KMNIST: plain or packed with gzip.
+//!
+//! Images: magic 0x803, count, rows, columns (32-bit big-endian), then bytes. Labels: magic 0x801, count, then bytes.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use serde::{Deserialize, Serialize};
+
+use crate::data::dataset::MAX_SIDE;
+use crate::data::{DataError, Dataset, ImageShape};
+
+/// Class names of Fashion-MNIST, in label order.
+pub const FASHION_MNIST_CLASSES: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+const IMAGE_MAGIC: u32 = 0x803;
+const LABEL_MAGIC: u32 = 0x801;
+/// Most bytes of pixels that a header may declare (16 GiB).
+const MAX_BYTES: u64 = 1 << 34;
+/// Most bytes that are reserved on the word of a header; beyond it memory grows with what the file really holds.
+const MAX_RESERVE: u64 = 1 << 26;
+const IMAGE_SUFFIXES: [&str; 2] = ["images-idx3-ubyte", "images.idx3-ubyte"];
+
+/// A part of a data set that is published in two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// Files whose name contains `train`.
+    #[default]
+    Train,
+    /// Files whose name contains `t10k` or `test`.
+    Test,
+}
+
+impl Part {
+    /// `train` or `test`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+
+    fn matches(self, file_name: &str) -> bool {
+        match self {
+            Self::Train => file_name.contains("train"),
+            Self::Test => file_name.contains("t10k") || file_name.contains("test"),
+        }
+    }
+}
+
+/// The images of one file.
+pub struct IdxImages {
+    /// Rows, columns, and one channel.
+    pub shape: ImageShape,
+    /// One image after another.
+    pub pixels: Vec<u8>,
+    path: PathBuf,
+    count: u32,
+}
+
+/// The labels of one file.
+pub struct IdxLabels {
+    /// One label per image.
+    pub labels: Vec<u8>,
+    path: PathBuf,
+    count: u32,
+}
+
+/// Whether a folder holds an IDX image file of any part.
+pub fn is_idx_folder(folder: &Path) -> Result<bool, DataError> {
+    Ok(!image_files(folder)?.is_empty())
+}
+
+/// Whether a file's name says IDX.
+pub fn is_idx_file(path: &Path) -> bool {
+    let name = file_name(path);
+    name.contains("idx") || name.ends_with("ubyte") || name.ends_with(".gz")
+}
+
+/// Loads the data set at `path`: an image file, or a folder that holds exactly one image file of `part`.
+///
+/// Ten classes under a path that contains "fashion" get the names of Fashion-MNIST; others are named by their numbers.
+pub fn load(path: &Path, part: Part) -> Result<Dataset, DataError> {
+    let image_file = if path.is_dir() {
+        choose(path, part)?
+    } else {
+        path.to_path_buf()
+    };
+    let images = read_images(open(&image_file)?, &image_file)?;
+    let label_file = label_file_of(&image_file)?;
+    let labels = read_labels(open(&label_file)?, &label_file)?;
+
+    let classes = usize::from(labels.labels.iter().copied().max().unwrap_or(0)) + 1;
+    let fashion = image_file
+        .to_string_lossy()
+        .to_lowercase()
+        .contains("fashion");
+    let class_names = if fashion && classes == FASHION_MNIST_CLASSES.len() {
+        FASHION_MNIST_CLASSES.map(String::from).to_vec()
+    } else {
+        (0..classes).map(|class| class.to_string()).collect()
+    };
+    join(
+        images,
+        labels,
+        class_names,
+        image_file.display().to_string(),
+    )
+}
+
+/// Reads an image file; `path` is only for messages.
+pub fn read_images(reader: impl BufRead, path: &Path) -> Result<IdxImages, DataError> {
+    let mut reader = Unpacked::new(reader, path)?;
+    let [count, height, width] = reader.header(IMAGE_MAGIC, "image")?;
+    let size = u64::from(height) * u64::from(width);
+    let side = |n: u32| (1..=MAX_SIDE as u32).contains(&n);
+    let total = size.checked_mul(u64::from(count));
+    let Some(total) = total.filter(|&n| side(height) && side(width) && n > 0 && n <= MAX_BYTES)
+    else {
+        return Err(DataError::IdxSize {
+            path: path.to_path_buf(),
+            count,
+            height,
+            width,
+        });
+    };
+    Ok(IdxImages {
+        shape: ImageShape {
+            height: height as usize,
+            width: width as usize,
+            channels: 1,
+        },
+        pixels: reader.body(16, total)?,
+        path: path.to_path_buf(),
+        count,
+    })
+}
+
+/// Reads a label file; `path` is only for messages.
+pub fn read_labels(reader: impl BufRead, path: &Path) -> Result<IdxLabels, DataError> {
+    let mut reader = Unpacked::new(reader, path)?;
+    let [count] = reader.header(LABEL_MAGIC, "label")?;
+    Ok(IdxLabels {
+        labels: reader.body(8, u64::from(count))?,
+        path: path.to_path_buf(),
+        count,
+    })
+}
+
+/// Puts images and labels of the same number together.
+pub fn join(
+    images: IdxImages,
+    labels: IdxLabels,
+    class_names: Vec<String>,
+    source: String,
+) -> Result<Dataset, DataError> {
+    if images.count != labels.count {
+        return Err(DataError::IdxCounts {
+            image_file: images.path,
+            label_file: labels.path,
+            images: images.count,
+            labels: labels.count,
+        });
+    }
+    let labels = labels.labels.into_iter().map(u16::from).collect();
+    Dataset::new(images.shape, images.pixels, labels, class_names, source)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().to_lowercase())
+        .unwrap_or_default()
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, DataError> {
+    File::open(path)
+        .map(BufReader::new)
+        .map_err(DataError::read(path))
+}
+
+/// IDX image files of a folder, sorted; of a plain file and its packed twin only the plain one.
+fn image_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
+        let path = entry.map_err(DataError::read(folder))?.path();
+        let name = file_name(&path);
+        let plain = name.strip_suffix(".gz").unwrap_or(&name);
+        if IMAGE_SUFFIXES.iter().any(|suffix| plain.ends_with(suffix)) && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    let plain: Vec<String> = found.iter().map(|path| file_name(path)).collect();
+    found.retain(|path| {
+        file_name(path)
+            .strip_suffix(".gz")
+            .is_none_or(|twin| !plain.iter().any(|name| name == twin))
+    });
+    Ok(found)
+}
+
+fn choose(folder: &Path, part: Part) -> Result<PathBuf, DataError> {
+    let mut found = image_files(folder)?;
+    found.retain(|path| part.matches(&file_name(path)));
+    match <[PathBuf; 1]>::try_from(found) {
+        Ok([file]) => Ok(file),
+        Err(found) => Err(DataError::IdxChoice {
+            path: folder.to_path_buf(),
+            part: part.name(),
+            found: found.iter().map(|path| file_name(path)).collect(),
+        }),
+    }
+}
+
+/// The label file beside an image file: `images` becomes `labels` and `idx3` becomes `idx1`; packed or plain.
+fn label_file_of(image_file: &Path) -> Result<PathBuf, DataError> {
+    let name = image_file
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let wanted = name.replace("images", "labels").replace("idx3", "idx1");
+    let plain = wanted.strip_suffix(".gz").unwrap_or(&wanted).to_string();
+    let packed = format!("{plain}.gz");
+    [&wanted, &plain, &packed]
+        .into_iter()
+        .filter(|candidate| **candidate != name)
+        .map(|candidate| image_file.with_file_name(candidate))
+        .find(|path| path.is_file())
+        .ok_or_else(|| DataError::IdxNoLabels {
+            image_file: image_file.to_path_buf(),
+            wanted: image_file.with_file_name(&plain),
+        })
+}
+
+/// A stream of unpacked bytes.
+struct Unpacked<'a, R: BufRead> {
+    reader: Stream<R>,
+    path: &'a Path,
+}
+
+enum Stream<R: BufRead> {
+    Plain(R),
+    Gzip(MultiGzDecoder<R>),
+}
+
+impl<R: BufRead> Read for Stream<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(reader) => reader.read(buffer),
+            Self::Gzip(reader) => reader.read(buffer),
+        }
+    }
+}
+
+impl<'a, R: BufRead> Unpacked<'a, R> {
+    /// Recognises gzip by its first two bytes, whatever the name says.
+    fn new(mut reader: R, path: &'a Path) -> Result<Self, DataError> {
+        let start = reader.fill_buf().map_err(DataError::read(path))?;
+        let reader = if start.starts_with(&[0x1F, 0x8B]) {
+            Stream::Gzip(MultiGzDecoder::new(reader))
+        } else {
+            Stream::Plain(reader)
+        };
+        Ok(Self { reader, path })
+    }
+
+    /// The magic number is checked first, then N sizes are returned.
+    fn header<const N: usize>(
+        &mut self,
+        magic: u32,
+        kind: &'static str,
+    ) -> Result<[u32; N], DataError> {
+        let expected = 4 + 4 * N as u64;
+        let (bytes, _) = self.up_to(expected)?;
+        let word = |i: usize| {
+            let at = bytes.get(4 * i..4 * i + 4)?;
+            Some(u32::from_be_bytes([at[0], at[1], at[2], at[3]]))
+        };
+        let short = || self.wrong_length(expected, bytes.len() as u64);
+        let found = word(0).ok_or_else(short)?;
+        if found != magic {
+            return Err(DataError::IdxMagic {
+                path: self.path.to_path_buf(),
+                kind,
+                expected: magic,
+                found,
+            });
+        }
+        let mut sizes = [0; N];
+        for (i, size) in sizes.iter_mut().enumerate() {
+            *size = word(i + 1).ok_or_else(short)?;
+        }
+        Ok(sizes)
+    }
+
+    /// The rest of the file, which must be `size` bytes after a header of `header` bytes.
+    fn body(&mut self, header: u64, size: u64) -> Result<Vec<u8>, DataError> {
+        // One byte more than wanted shows whether something follows, and makes gzip check its sum.
+        let (bytes, cut) = self.up_to(size + 1)?;
+        match cut {
+            _ if bytes.len() as u64 != size => {
+                Err(self.wrong_length(header + size, header + bytes.len() as u64))
+            }
+            // All data are there, but not the sum behind them.
+            Some(error) => Err(DataError::read(self.path)(error)),
+            None => Ok(bytes),
+        }
+    }
+
+    /// At most `limit` bytes. Of a gzip stream that ends early, what it holds and the error.
+    fn up_to(&mut self, limit: u64) -> Result<(Vec<u8>, Option<io::Error>), DataError> {
+        let mut bytes = Vec::with_capacity(limit.min(MAX_RESERVE) as usize);
+        match self.reader.by_ref().take(limit).read_to_end(&mut bytes) {
+            Ok(_) => Ok((bytes, None)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok((bytes, Some(error))),
+            Err(error) => Err(DataError::read(self.path)(error)),
+        }
+    }
+
+    fn wrong_length(&self, expected: u64, found: u64) -> DataError {
+        DataError::IdxLength {
+            path: self.path.to_path_buf(),
+            expected,
+            found,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn image_bytes(magic: u32, count: u32, height: u32, width: u32, pixels: &[u8]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = [magic, count, height, width]
+            .iter()
+            .flat_map(|n| n.to_be_bytes())
+            .collect();
+        bytes.extend_from_slice(pixels);
+        bytes
+    }
+
+    fn label_bytes(magic: u32, count: u32, labels: &[u8]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = [magic, count]
+            .iter()
+            .flat_map(|n| n.to_be_bytes())
+            .collect();
+        bytes.extend_from_slice(labels);
+        bytes
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn images_error(bytes: &[u8]) -> String {
+        read_images(bytes, Path::new("f"))
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+    }
+
+    const PIXELS: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+
+    #[test]
+    fn plain_and_packed_give_the_same() {
+        let plain = image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS);
+        for bytes in [plain.clone(), gzip(&plain)] {
+            let images = read_images(&bytes[..], Path::new("f")).unwrap();
+            assert_eq!(
+                (images.count, images.shape.height, images.shape.width),
+                (2, 2, 3)
+            );
+            assert_eq!(images.pixels, PIXELS);
+        }
+    }
+
+    #[test]
+    fn wrong_magic_is_named() {
+        assert_eq!(
+            images_error(&image_bytes(LABEL_MAGIC, 2, 2, 3, &PIXELS)),
+            "f does not begin with the IDX image magic number: expected 0x00000803, found 0x00000801"
+        );
+        let labels = label_bytes(IMAGE_MAGIC, 1, &[0]);
+        let error = read_labels(&labels[..], Path::new("f"))
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "f does not begin with the IDX label magic number: expected 0x00000801, found 0x00000803"
+        );
+        let twice = gzip(&gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)));
+        let error = read_images(&twice[..], Path::new("f"))
+            .map(|_| ())
+            .unwrap_err();
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("twice")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn wrong_lengths_are_counted() {
+        let good = image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS);
+        for cut in [0, 3, 4, 15, 16, 27] {
+            let expected = if cut < 16 { 16 } else { 28 };
+            let text = format!("f is cut short: expected {expected} bytes, found {cut}");
+            assert_eq!(images_error(&good[..cut]), text);
+            assert_eq!(images_error(&gzip(&good[..cut])), text);
+        }
+        let mut long = good.clone();
+        long.extend([0; 7]);
+        assert_eq!(
+            images_error(&long),
+            "f is too long: expected 28 bytes, found more"
+        );
+        assert_eq!(
+            images_error(&gzip(&long)),
+            "f is too long: expected 28 bytes, found more"
+        );
+    }
+
+    #[test]
+    fn damaged_gzip_is_an_error() {
+        let noise: Vec<u8> = (0..20_000u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        let packed = gzip(&image_bytes(IMAGE_MAGIC, 200, 10, 10, &noise));
+        assert!(read_images(&packed[..], Path::new("f")).is_ok());
+        let half = images_error(&packed[..packed.len() / 2]);
+        assert!(
+            half.starts_with("f is cut short: expected 20016 bytes, found "),
+            "{half}"
+        );
+        // The last eight bytes are the sum and the length: cutting or changing them must not pass.
+        assert!(read_images(&packed[..packed.len() - 3], Path::new("f")).is_err());
+        let mut changed = packed.clone();
+        let sum = changed.len() - 6;
+        changed[sum] ^= 1;
+        assert!(read_images(&changed[..], Path::new("f")).is_err());
+    }
+
+    #[test]
+    fn huge_declared_sizes_do_not_allocate() {
+        for (count, height, width) in [
+            (u32::MAX, u32::MAX, u32::MAX),
+            (1, 1 << 13, 1),
+            (u32::MAX, 28, 28),
+            (1, 0, 28),
+            (0, 28, 28),
+        ] {
+            assert_eq!(
+                images_error(&image_bytes(IMAGE_MAGIC, count, height, width, &PIXELS)),
+                format!("the IDX header of f declares {count} images of {height} x {width} pixels")
+            );
+        }
+        // Just below the limit: only what is there is kept.
+        let large = image_bytes(IMAGE_MAGIC, 1 << 22, 64, 64, &PIXELS);
+        assert_eq!(
+            images_error(&large),
+            format!(
+                "f is cut short: expected {} bytes, found 28",
+                (1u64 << 34) + 16
+            )
+        );
+        let labels = label_bytes(LABEL_MAGIC, u32::MAX, &[1, 2]);
+        assert!(read_labels(&labels[..], Path::new("f")).is_err());
+    }
+
+    fn write(folder: &Path, name: &str, bytes: &[u8]) {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+
+    #[test]
+    fn a_folder_gives_the_wanted_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        assert!(!is_idx_folder(at).unwrap());
+        let error = load(at, Part::Train).unwrap_err().to_string();
+        assert!(
+            error.ends_with("holds 0 train image files in IDX format, expected 1"),
+            "{error}"
+        );
+
+        write(
+            at,
+            "train-images-idx3-ubyte.gz",
+            &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)),
+        );
+        write(
+            at,
+            "train-labels-idx1-ubyte",
+            &label_bytes(LABEL_MAGIC, 2, &[4, 0]),
+        );
+        write(
+            at,
+            "t10k-images-idx3-ubyte",
+            &image_bytes(IMAGE_MAGIC, 1, 2, 3, &PIXELS[..6]),
+        );
+        assert!(is_idx_folder(at).unwrap());
+        let train = load(at, Part::Train).unwrap();
+        assert_eq!(
+            (train.labels.as_slice(), train.class_names.len()),
+            (&[4, 0][..], 5)
+        );
+        assert_eq!(train.image(1), &PIXELS[6..]);
+
+        let error = load(at, Part::Test).unwrap_err();
+        assert!(matches!(error, DataError::IdxNoLabels { .. }), "{error}");
+        write(
+            at,
+            "t10k-labels-idx1-ubyte.gz",
+            &gzip(&label_bytes(LABEL_MAGIC, 2, &[1, 1])),
+        );
+        let error = load(at, Part::Test).unwrap_err().to_string();
+        assert!(
+            error.contains("holds 1 images but") && error.ends_with("holds 2 labels"),
+            "{error}"
+        );
+
+        // A plain twin is preferred, a second data set is ambiguous.
+        write(
+            at,
+            "train-images-idx3-ubyte",
+            &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS),
+        );
+        assert!(load(at, Part::Train).is_ok());
+        write(
+            at,
+            "other-train-images-idx3-ubyte",
+            &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS),
+        );
+        let error = load(at, Part::Train).unwrap_err().to_string();
+        assert!(error.contains("holds 2 train image files"), "{error}");
+        // The path of one file chooses.
+        assert!(load(&at.join("train-images-idx3-ubyte.gz"), Part::Train).is_ok());
+    }
+
+    #[test]
+    fn fashion_names_need_ten_classes_and_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, labels, first) in [
+            ("Fashion", [9u8, 0], "T-shirt/top"),
+            ("digits", [9, 0], "0"),
+            ("fashion-3", [2, 0], "0"),
+        ] {
+            let at = folder.path().join(name);
+            fs::create_dir(&at).unwrap();
+            write(
+                &at,
+                "train-images.idx3-ubyte",
+                &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS),
+            );
+            write(
+                &at,
+                "train-labels.idx1-ubyte",
+                &label_bytes(LABEL_MAGIC, 2, &labels),
+            );
+            let data = load(&at, Part::Train).unwrap();
+            assert_eq!(data.class_names[0], first, "{name}");
+            assert_eq!(data.class_names.len(), usize::from(labels[0]) + 1);
+        }
+    }
+
+    #[test]
+    fn an_image_file_is_never_its_own_label_file() {
+        let folder = tempfile::tempdir().unwrap();
+        write(
+            folder.path(),
+            "data.gz",
+            &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)),
+        );
+        let error = load(&folder.path().join("data.gz"), Part::Train).unwrap_err();
+        assert!(matches!(error, DataError::IdxNoLabels { .. }), "{error}");
+    }
+}

@@ -1,0 +1,265 @@
+//! What to load, and loading it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::bundled::{BUNDLED_NAME, bundled};
+use crate::data::error::BadFile;
+use crate::data::idx::Part;
+use crate::data::{DataError, Dataset, ImageShape, folder, idx, resize};
+
+/// Background of transparent images unless another is asked for.
+pub const WHITE: [u8; 3] = [255; 3];
+
+/// Where images come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Source {
+    /// The data set inside the binary.
+    Bundled,
+    /// A folder of images, or an IDX file or folder.
+    Path(PathBuf),
+}
+
+impl From<&str> for Source {
+    /// `bundled` or the name of the bundled set; anything else is a path.
+    fn from(text: &str) -> Self {
+        match text {
+            "bundled" | BUNDLED_NAME => Self::Bundled,
+            path => Self::Path(path.into()),
+        }
+    }
+}
+
+impl From<String> for Source {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<Source> for String {
+    fn from(source: Source) -> Self {
+        source.to_string()
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundled => f.write_str("bundled"),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSpec {
+    /// Where the images come from.
+    pub source: Source,
+    /// The training shape; every image is brought to it.
+    pub shape: ImageShape,
+    /// Colour behind transparent images.
+    pub background: [u8; 3],
+    /// Leave unusable files out instead of stopping.
+    pub skip_bad: bool,
+    /// Which part of a data set that is published in two.
+    pub part: Part,
+}
+
+/// A data set, and the files left out of it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The images.
+    pub dataset: Dataset,
+    /// Bad files, in order; empty unless skipping was asked for.
+    pub skipped: Vec<BadFile>,
+}
+
+/// Loads what `spec` describes.
+///
+/// # Errors
+/// See [`DataError`]. Only IDX data have a test part.
+pub fn load(spec: &DataSpec) -> Result<Loaded, DataError> {
+    spec.shape.check()?;
+    let dataset = match (kind_of(&spec.source, spec.part)?, &spec.source) {
+        (Kind::Folder, Source::Path(path)) => {
+            return folder::load(path, spec.shape, spec.background, spec.skip_bad);
+        }
+        (_, Source::Path(path)) => idx::load(path, spec.part)?,
+        (_, Source::Bundled) => bundled()?,
+    };
+    Ok(Loaded {
+        dataset: fit_all(dataset, spec.shape),
+        skipped: Vec::new(),
+    })
+}
+
+/// `#rrggbb` as bytes.
+pub fn parse_colour(text: &str) -> Result<[u8; 3], DataError> {
+    let refuse = || DataError::Colour { text: text.into() };
+    let digits = text.strip_prefix('#').unwrap_or(text);
+    if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(refuse());
+    }
+    let value = u32::from_str_radix(digits, 16).map_err(|_| refuse())?;
+    let [_, r, g, b] = value.to_be_bytes();
+    Ok([r, g, b])
+}
+
+/// How a source is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Inside the binary.
+    Bundled,
+    /// IDX files.
+    Idx,
+    /// A folder of image files.
+    Folder,
+}
+
+/// Recognises the kind of a source, and refuses a test part where there is none.
+pub(crate) fn kind_of(source: &Source, part: Part) -> Result<Kind, DataError> {
+    let kind = match source {
+        Source::Bundled => Kind::Bundled,
+        Source::Path(path) => kind_of_path(path)?,
+    };
+    if part == Part::Test && kind != Kind::Idx {
+        return Err(DataError::NoTestPart {
+            name: source.to_string(),
+        });
+    }
+    Ok(kind)
+}
+
+fn kind_of_path(path: &Path) -> Result<Kind, DataError> {
+    if std::fs::metadata(path)
+        .map_err(DataError::read(path))?
+        .is_dir()
+    {
+        let idx = idx::is_idx_folder(path)?;
+        return Ok(if idx { Kind::Idx } else { Kind::Folder });
+    }
+    if idx::is_idx_file(path) {
+        return Ok(Kind::Idx);
+    }
+    Err(DataError::NotAFolder {
+        path: path.to_path_buf(),
+    })
+}
+
+/// Brings every image to `shape`.
+fn fit_all(dataset: Dataset, shape: ImageShape) -> Dataset {
+    use rayon::prelude::*;
+
+    if dataset.shape == shape {
+        return dataset;
+    }
+    let mut pixels = vec![0; dataset.len() * shape.len()];
+    pixels
+        .par_chunks_exact_mut(shape.len())
+        .enumerate()
+        .for_each(|(index, out)| {
+            out.copy_from_slice(&resize::fit(dataset.image(index), dataset.shape, shape));
+        });
+    Dataset {
+        shape,
+        pixels,
+        ..dataset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn spec(source: impl Into<Source>, height: usize, channels: usize) -> DataSpec {
+        DataSpec {
+            source: source.into(),
+            shape: ImageShape {
+                height,
+                width: height,
+                channels,
+            },
+            background: WHITE,
+            skip_bad: false,
+            part: Part::Train,
+        }
+    }
+
+    #[test]
+    fn bundled_data_are_resized_and_coloured() {
+        let native = load(&spec("bundled", 28, 1)).unwrap().dataset;
+        let large = load(&spec(BUNDLED_NAME, 32, 3)).unwrap().dataset;
+        assert_eq!(large.shape.to_string(), "32x32x3");
+        assert_eq!((large.len(), &large.labels), (native.len(), &native.labels));
+        assert!(
+            large
+                .pixels
+                .chunks_exact(3)
+                .all(|p| p[0] == p[1] && p[1] == p[2])
+        );
+        let mean = |d: &Dataset| {
+            d.pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / d.pixels.len() as f64
+        };
+        assert!((mean(&native) - mean(&large)).abs() < 1.0);
+        assert_ne!(native.fingerprint(), large.fingerprint());
+    }
+
+    #[test]
+    fn paths_are_recognised() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("idx")).unwrap();
+        fs::write(at("idx/train-images-idx3-ubyte"), b"no").unwrap();
+        fs::write(at("picture.png"), b"no").unwrap();
+        let kind = |path: PathBuf, part| kind_of(&Source::Path(path), part);
+        assert_eq!(kind(at("idx"), Part::Test).unwrap(), Kind::Idx);
+        assert_eq!(
+            kind(at("idx/train-images-idx3-ubyte"), Part::Train).unwrap(),
+            Kind::Idx
+        );
+        assert_eq!(kind(at(""), Part::Train).unwrap(), Kind::Folder);
+        assert!(matches!(
+            kind(at(""), Part::Test),
+            Err(DataError::NoTestPart { .. })
+        ));
+        assert!(matches!(
+            kind(at("picture.png"), Part::Train),
+            Err(DataError::NotAFolder { .. })
+        ));
+        let error = kind(at("missing"), Part::Train).unwrap_err();
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("spelling")),
+            "{error}"
+        );
+        let mut test = spec("bundled", 28, 1);
+        test.part = Part::Test;
+        assert!(matches!(load(&test), Err(DataError::NoTestPart { .. })));
+    }
+
+    #[test]
+    fn colours_parse() {
+        assert_eq!(parse_colour("#ff8001").unwrap(), [255, 128, 1]);
+        for text in [
+            "", "#fff", "#ff80017", "#gg0000", "white", "#+12345", "#é1234",
+        ] {
+            assert!(parse_colour(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sources_survive_a_configuration_file() {
+        for text in ["bundled", "some/folder"] {
+            let source = Source::from(text);
+            let json = serde_json::to_string(&source).unwrap();
+            assert_eq!(serde_json::from_str::<Source>(&json).unwrap(), source);
+            assert_eq!(source.to_string(), text);
+        }
+    }
+}

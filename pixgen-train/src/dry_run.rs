@@ -1,0 +1,177 @@
+//! `--dry-run`: what a run would do, need and take, before it starts.
+
+use crate::config::{RunConfig, Stage};
+use crate::ops::Ops as Fused;
+use crate::session::{Prepared, parameter_list};
+use crate::settings::units::{format_bytes, format_duration, format_images};
+use crate::training::{State, step};
+use pixgen_core::plan::plan as count;
+use serde::Serialize;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// Multiply-accumulates that the timed steps may take; larger models are timed with a smaller batch, or not at all.
+const TIMED_MACS: u64 = 400_000_000_000;
+/// Timed steps, after one that is not timed.
+const TIMED_STEPS: usize = 3;
+
+/// Bytes by kind.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Memory {
+    /// Parameters, gradients, moments, averages and target network.
+    pub state: u64,
+    /// Activations kept for the backward pass of a micro-batch.
+    pub activations: u64,
+    /// Pictures in memory.
+    pub data: u64,
+    /// The sum.
+    pub total: u64,
+    /// The largest micro-batch with which everything fits into this machine's free memory; 0 if none does or it is not known.
+    pub largest_micro_batch: u64,
+}
+
+/// The plan of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Version of these keys.
+    pub schema: u32,
+    /// The resolved settings.
+    pub config: RunConfig,
+    /// Trained values.
+    pub parameters: usize,
+    /// Multiply-accumulates of one forward pass of one picture, without the attention products.
+    pub macs_per_image: usize,
+    /// Those of the attention products.
+    pub attention_macs_per_image: usize,
+    /// Training pictures.
+    pub pictures: usize,
+    /// Pictures kept out.
+    pub held_out: usize,
+    /// Bytes.
+    pub memory: Memory,
+    /// Measured speed; `None` if the model is too large to time here.
+    pub images_per_second: Option<f64>,
+    /// Estimated time of the whole run.
+    pub seconds: Option<f64>,
+}
+
+/// Plans a run, and times a few steps of it without writing anything.
+pub fn plan<B: Fused>(prepared: &Prepared, device: &B::Device) -> Plan {
+    let config = &prepared.config;
+    let totals = count(&config.model);
+    let parameters = parameter_list(config).len();
+    let branches = if config.stage == Stage::Pretrain { 3 } else { 1 };
+    // Stage 1 runs the encoder only, about its share of the whole.
+    let (macs, attention, activations) = match config.stage {
+        Stage::Pretrain => encoder_share(config),
+        Stage::Consistency => (totals.macs, totals.attention_macs, totals.activations),
+    };
+    let copies = 4 + config.ema.configs().len() + usize::from(config.stage == Stage::Pretrain);
+    let state = 4 * (parameters * copies) as u64;
+    let data = prepared.training.pixels.len() as u64;
+    // Every branch is alive until the backward pass; gradients of activations come on top, one layer at a time.
+    let per_picture = 4 * (activations * branches) as u64;
+    let activations = per_picture * config.micro_batch() as u64;
+    let free = available_memory().unwrap_or(0);
+    let memory = Memory {
+        state,
+        activations,
+        data,
+        total: state + activations + data,
+        largest_micro_batch: free.saturating_sub(state + data) / per_picture.max(1),
+    };
+    let images_per_second = time_steps::<B>(prepared, (macs + attention) as u64, device);
+    Plan {
+        schema: 1,
+        config: config.clone(),
+        parameters,
+        macs_per_image: macs,
+        attention_macs_per_image: attention,
+        pictures: prepared.training.len(),
+        held_out: prepared.held_out.len(),
+        memory,
+        images_per_second,
+        seconds: images_per_second.map(|rate| config.train.images as f64 / rate),
+    }
+}
+
+/// MACs, attention MACs and activations of the encoder alone.
+fn encoder_share(config: &RunConfig) -> (usize, usize, usize) {
+    let (mut macs, mut attention, mut activations) = (0, 0, 0);
+    pixgen_core::plan::plan_sites(&config.model, &mut |cost| {
+        if cost.site.side == pixgen_core::params::Side::Encoder {
+            macs += cost.macs;
+            attention += cost.attention_macs;
+            activations += cost.activations;
+        }
+    });
+    (macs, attention, activations)
+}
+
+/// Images per second of training, or `None` if even two pictures a step would take too long.
+fn time_steps<B: Fused>(prepared: &Prepared, macs: u64, device: &B::Device) -> Option<f64> {
+    // Forward and backward cost three passes, and both objectives run about as many forward passes again.
+    let affordable = TIMED_MACS / (TIMED_STEPS as u64 + 1) / (6 * macs).max(1);
+    let batch = prepared.config.train.batch.min(usize::try_from(affordable).unwrap_or(usize::MAX));
+    if batch < 2 {
+        return None;
+    }
+    let mut objective = prepared.objective::<B>(device);
+    let mut state = State::new(prepared.params.clone(), &prepared.config.ema.configs());
+    let mut gradient = vec![0.0; state.params.len()];
+    let mut seconds = Vec::new();
+    for _ in 0..=TIMED_STEPS {
+        // Half-way through the run, where the teacher has its average share of work.
+        let at = prepared.config.train.images / 2 + state.images;
+        let mut progress = prepared.progress(at);
+        progress.batch = batch;
+        progress.micro_batch = progress.micro_batch.min(batch);
+        let started = Instant::now();
+        step(&mut *objective, &mut state, &progress, &prepared.config.optimiser, &prepared.config.schedule, &mut gradient);
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    let timed = seconds.get(1..)?;
+    let fastest = timed.iter().copied().fold(f64::INFINITY, f64::min);
+    Some(batch as f64 / fastest)
+}
+
+/// Free memory of this machine, where the system says.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = &self.config;
+        writeln!(f, "{}", toml::to_string(config).unwrap_or_default().trim_end())?;
+        writeln!(f)?;
+        writeln!(f, "pictures     {} for training, {} kept out", self.pictures, self.held_out)?;
+        writeln!(f, "run          {} in steps of {}", format_images(config.train.images), config.train.batch)?;
+        writeln!(f, "parameters   {:.3} M", self.parameters as f64 / 1e6)?;
+        writeln!(
+            f,
+            "MACs         {:.4} G a picture and pass, and {:.4} G in attention products",
+            self.macs_per_image as f64 / 1e9,
+            self.attention_macs_per_image as f64 / 1e9
+        )?;
+        let memory = &self.memory;
+        writeln!(
+            f,
+            "memory       {} = state {} + activations {} + data {}",
+            format_bytes(memory.total),
+            format_bytes(memory.state),
+            format_bytes(memory.activations),
+            format_bytes(memory.data)
+        )?;
+        writeln!(f, "             the largest micro-batch that fits here: {}", memory.largest_micro_batch)?;
+        match (self.images_per_second, self.seconds) {
+            (Some(rate), Some(seconds)) => {
+                let time = format_duration(Duration::from_secs_f64(seconds.min(1e12)));
+                writeln!(f, "time         {time} at {rate:.0} images/s (fastest of {TIMED_STEPS} timed steps)")
+            }
+            _ => writeln!(f, "time         not measured: two pictures a step are too much for a quick look on this machine"),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What the program tells a user who cannot go on: the error of each part, and its hint.
+
+use crate::config::ConfigProblem;
+use crate::data::DataError;
+use crate::eval::EvalError;
+use crate::model_file::ModelFileError;
+use crate::picture::PictureError;
+use crate::run::RunError;
+use crate::settings::SettingsError;
+
+/// Any error of the trainer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Settings: unknown keys, wrong types.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Settings that do not fit together.
+    #[error(transparent)]
+    Config(#[from] ConfigProblem),
+    /// Data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Run folder, checkpoints, metrics.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Model files.
+    #[error(transparent)]
+    ModelFile(#[from] ModelFileError),
+    /// PNG files.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// Quality measurement.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// There is no such preset.
+    #[error("there is no preset `{name}`")]
+    Preset {
+        /// What was asked for.
+        name: String,
+        /// The nearest name.
+        suggestion: Option<String>,
+    },
+    /// The folder holds a run with other settings.
+    #[error("the run in {folder} was started with {key} = {was}, now it is {is}")]
+    OtherSettings {
+        /// Run folder.
+        folder: String,
+        /// First setting that differs.
+        key: String,
+        /// Its value in the run.
+        was: String,
+        /// Its value now.
+        is: String,
+    },
+    /// The run's data changed.
+    #[error("the data are not those that the run in {folder} was started with: fingerprint {was}, now {is}")]
+    OtherData {
+        /// Run folder.
+        folder: String,
+        /// Fingerprint in the checkpoint.
+        was: String,
+        /// Fingerprint now.
+        is: String,
+    },
+    /// A whole checkpoint that this run cannot use.
+    #[error("the checkpoint {path} does not fit the run: {what}")]
+    OtherCheckpoint {
+        /// File.
+        path: String,
+        /// The first difference.
+        what: String,
+    },
+    /// Training went wrong.
+    #[error("{count} steps in a row were skipped because {tensor} was not finite; stopped at {images} images")]
+    Diverged {
+        /// Steps.
+        count: u64,
+        /// The tensor named in the last of them.
+        tensor: String,
+        /// Images seen.
+        images: u64,
+    },
+    /// An argument that no setting holds.
+    #[error("{what}")]
+    Argument {
+        /// What is wrong.
+        what: String,
+        /// What to try.
+        hint: Option<String>,
+    },
+    /// Writing to standard output failed.
+    #[error("cannot write to standard output: {0}")]
+    Output(std::io::Error),
+    /// A folder or file of the command cannot be made.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// Where.
+        path: String,
+        /// Reason.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Settings(error) => error.hint(),
+            Self::Config(error) => error.hint.clone(),
+            Self::Data(error) => error.hint(),
+            Self::Run(error) => error.hint(),
+            Self::ModelFile(error) => error.hint(),
+            Self::Picture(error) => error.hint(),
+            Self::Eval(error) => error.hint(),
+            Self::Preset { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            Self::Preset { .. } => Some("`pixgen-train inspect --presets` lists them".into()),
+            Self::OtherSettings { .. } => Some("repeat the command that started the run to resume it, or give another --out".into()),
+            Self::OtherData { .. } => Some("bring the data back, or start a new run with another --out".into()),
+            Self::OtherCheckpoint { .. } => Some("start a new run with another --out".into()),
+            Self::Diverged { .. } => Some("lower --lr or set optimiser.clip; the last checkpoint is whole".into()),
+            Self::Argument { hint, .. } => hint.clone(),
+            Self::Output(_) => None,
+            Self::Write { .. } => Some("check the path, its permissions and the free space".into()),
+        }
+    }
+}

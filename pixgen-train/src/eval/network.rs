@@ -1,0 +1,371 @@
+//! The classifier's network and its gradient: two 5x5 convolutions with ReLU and 2x2 max pooling, then two affine maps.
+//!
+//! ```text
+//! 28x28x1 -conv1-> 24x24x32 -pool, ReLU-> 12x12x32 -conv2-> 8x8x32 -pool, ReLU-> 4x4x32 -hidden, ReLU-> 64 features -head-> 10 logits
+//! ```
+//!
+//! Maps are stored channels last, so that a convolution is one matrix product of the table of 5x5 windows with the weight, its
+//! result is the next map, and pooling runs along contiguous channels. Convolutions are not padded.
+
+use crate::eval::matmul::{Matrix, multiply};
+
+/// Side of an image in pixels.
+pub const SIDE: usize = 28;
+/// Pixels of an image.
+pub const PIXELS: usize = SIDE * SIDE;
+/// Width of the penultimate layer.
+pub const FEATURES: usize = 64;
+/// Number of classes.
+pub const CLASSES: usize = 10;
+
+/// Side of the convolution windows.
+const KERNEL: usize = 5;
+/// Side and channels of the two maps that are convolved, then of the map the affine layers see.
+const MAP1: (usize, usize) = (SIDE, 1);
+const MAP2: (usize, usize) = (12, 32);
+const MAP3: (usize, usize) = (4, 32);
+/// Mean and standard deviation of the training pixels on the scale [0, 1].
+const PIXEL_MEAN: f32 = 0.286;
+const PIXEL_STD: f32 = 0.353;
+
+/// Name, inputs and outputs of each affine map; a convolution's inputs are (window row, window column, channel).
+pub const LAYERS: [(&str, usize, usize); 4] = [
+    ("conv1", KERNEL * KERNEL * MAP1.1, MAP2.1),
+    ("conv2", KERNEL * KERNEL * MAP2.1, MAP3.1),
+    ("hidden", MAP3.0 * MAP3.0 * MAP3.1, FEATURES),
+    ("head", FEATURES, CLASSES),
+];
+
+/// `y = x W + b` for each row x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affine {
+    /// W, row-major, inputs x outputs.
+    pub weight: Vec<f32>,
+    /// b, one per output.
+    pub bias: Vec<f32>,
+}
+
+/// The parameters, or something of the same shape: a gradient, a moment of the optimiser.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// In the order of [`LAYERS`].
+    pub layers: [Affine; 4],
+}
+
+/// Every intermediate result of a batch of n images; [`Network::backward`] reads them again.
+#[derive(Default)]
+pub struct Activations {
+    windows1: Vec<f32>,
+    conv1: Vec<f32>,
+    map2: Vec<f32>,
+    windows2: Vec<f32>,
+    conv2: Vec<f32>,
+    map3: Vec<f32>,
+    /// n x 64, after the ReLU.
+    pub features: Vec<f32>,
+    /// n x 10.
+    pub logits: Vec<f32>,
+}
+
+/// A pixel byte as the network sees it.
+pub fn normalise(pixel: u8) -> f32 {
+    (f32::from(pixel) / 255.0 - PIXEL_MEAN) / PIXEL_STD
+}
+
+impl Affine {
+    fn apply(&self, input: &[f32], output: &mut Vec<f32>) {
+        let outputs = self.bias.len();
+        let input = Matrix::new(input, self.weight.len() / outputs);
+        output.clear();
+        output.extend(self.bias.iter().cycle().take(input.rows() * outputs));
+        multiply(input, Matrix::new(&self.weight, outputs), output, true);
+    }
+
+    /// Adds the gradient of the parameters to `gradient`.
+    fn backward(input: &[f32], d_output: &[f32], gradient: &mut Self) {
+        let outputs = gradient.bias.len();
+        let inputs = gradient.weight.len() / outputs;
+        multiply(Matrix::new(input, inputs).transposed(), Matrix::new(d_output, outputs), &mut gradient.weight, true);
+        for row in d_output.chunks_exact(outputs) {
+            for (sum, d) in gradient.bias.iter_mut().zip(row) {
+                *sum += d;
+            }
+        }
+    }
+
+    /// The gradient of the input.
+    fn backward_input(&self, d_output: &[f32]) -> Vec<f32> {
+        let outputs = self.bias.len();
+        let inputs = self.weight.len() / outputs;
+        let mut d_input = vec![0.0; d_output.len() / outputs * inputs];
+        multiply(Matrix::new(d_output, outputs), Matrix::new(&self.weight, outputs).transposed(), &mut d_input, false);
+        d_input
+    }
+}
+
+impl Network {
+    /// All zero.
+    pub fn zeros() -> Self {
+        Self {
+            layers: LAYERS.map(|(_, inputs, outputs)| Affine { weight: vec![0.0; inputs * outputs], bias: vec![0.0; outputs] }),
+        }
+    }
+
+    /// The tensors in a fixed order: weight and bias of each layer.
+    pub fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+        self.layers.iter_mut().flat_map(|layer| [&mut layer.weight, &mut layer.bias])
+    }
+
+    /// Features and logits of n images of normalised pixels (n x 28 x 28).
+    ///
+    /// # Panics
+    /// If `images` is not a whole number of images, or a parameter has lost its shape.
+    pub fn forward(&self, images: &[f32], kept: &mut Activations) {
+        assert!(images.len().is_multiple_of(PIXELS), "{} pixels", images.len());
+        let [conv1, conv2, hidden, head] = &self.layers;
+        gather_windows(images, MAP1, &mut kept.windows1);
+        conv1.apply(&kept.windows1, &mut kept.conv1);
+        pool_relu(&kept.conv1, MAP2, &mut kept.map2);
+        gather_windows(&kept.map2, MAP2, &mut kept.windows2);
+        conv2.apply(&kept.windows2, &mut kept.conv2);
+        pool_relu(&kept.conv2, MAP3, &mut kept.map3);
+        hidden.apply(&kept.map3, &mut kept.features);
+        for feature in &mut kept.features {
+            *feature = feature.max(0.0);
+        }
+        head.apply(&kept.features, &mut kept.logits);
+    }
+
+    /// Adds to `gradient` the gradient of a loss whose derivative by the logits (n x 10) is `d_logits`, for the batch that `kept`
+    /// was filled with.
+    ///
+    /// # Panics
+    /// If `d_logits` and `kept` are of different batches.
+    pub fn backward(&self, kept: &Activations, d_logits: &[f32], gradient: &mut Self) {
+        assert_eq!(d_logits.len(), kept.logits.len(), "derivatives of the logits");
+        let [_, conv2, hidden, head] = &self.layers;
+        let [d_conv1, d_conv2, d_hidden, d_head] = &mut gradient.layers;
+
+        Affine::backward(&kept.features, d_logits, d_head);
+        let mut d_features = head.backward_input(d_logits);
+        for (d, feature) in d_features.iter_mut().zip(&kept.features) {
+            *d = if *feature > 0.0 { *d } else { 0.0 };
+        }
+        Affine::backward(&kept.map3, &d_features, d_hidden);
+        let d_map3 = hidden.backward_input(&d_features);
+        let d_maps = pool_relu_backward(&d_map3, &kept.map3, &kept.conv2, MAP3);
+        Affine::backward(&kept.windows2, &d_maps, d_conv2);
+        let d_map2 = scatter_windows(&conv2.backward_input(&d_maps), MAP2);
+        let d_maps = pool_relu_backward(&d_map2, &kept.map2, &kept.conv1, MAP2);
+        Affine::backward(&kept.windows1, &d_maps, d_conv1);
+    }
+}
+
+/// Where in the maps each row of each window starts, in the order of the table of windows.
+///
+/// A row of a window is `KERNEL * channels` contiguous values in the maps and in the table.
+fn window_rows(maps: usize, (side, channels): (usize, usize)) -> impl Iterator<Item = usize> {
+    let places = side - KERNEL + 1;
+    (0..maps).flat_map(move |map| {
+        (0..places)
+            .flat_map(move |y| (0..places).flat_map(move |x| (0..KERNEL).map(move |row| ((map * side + y + row) * side + x) * channels)))
+    })
+}
+
+/// Copies all windows of all maps: n x side x side x channels to (n * places * places) x (5 * 5 * channels).
+fn gather_windows(maps: &[f32], shape: (usize, usize), windows: &mut Vec<f32>) {
+    let (side, channels) = shape;
+    let places = side - KERNEL + 1;
+    let n = maps.len() / (side * side * channels);
+    windows.resize(n * places * places * KERNEL * KERNEL * channels, 0.0);
+    for (to, from) in windows.chunks_exact_mut(KERNEL * channels).zip(window_rows(n, shape)) {
+        to.copy_from_slice(&maps[from..from + KERNEL * channels]);
+    }
+}
+
+/// The transpose of [`gather_windows`]: adds every window back into the map it came from.
+fn scatter_windows(windows: &[f32], shape: (usize, usize)) -> Vec<f32> {
+    let (side, channels) = shape;
+    let places = side - KERNEL + 1;
+    let n = windows.len() / (places * places * KERNEL * KERNEL * channels);
+    let mut maps = vec![0.0; n * side * side * channels];
+    for (from, to) in windows.chunks_exact(KERNEL * channels).zip(window_rows(n, shape)) {
+        for (sum, value) in maps[to..to + KERNEL * channels].iter_mut().zip(from) {
+            *sum += value;
+        }
+    }
+    maps
+}
+
+/// Starts of the four pixels that are pooled into one, for every pixel of the smaller maps.
+fn quads(maps: usize, (side, channels): (usize, usize)) -> impl Iterator<Item = [usize; 4]> {
+    let row = 2 * side * channels;
+    (0..maps * side).flat_map(move |y| {
+        (0..side).map(move |x| {
+            let at = 2 * y * row + 2 * x * channels;
+            [at, at + channels, at + row, at + row + channels]
+        })
+    })
+}
+
+/// max(0, the largest of each 2x2 square), per channel; `shape` is of the smaller maps.
+fn pool_relu(maps: &[f32], shape: (usize, usize), pooled: &mut Vec<f32>) {
+    let (side, channels) = shape;
+    pooled.resize(maps.len() / 4, 0.0);
+    let n = pooled.len() / (side * side * channels);
+    for (out, quad) in pooled.chunks_exact_mut(channels).zip(quads(n, shape)) {
+        out.fill(0.0);
+        for at in quad {
+            for (largest, value) in out.iter_mut().zip(&maps[at..at + channels]) {
+                *largest = largest.max(*value);
+            }
+        }
+    }
+}
+
+/// The gradient of the larger maps: it goes to the first pixel of the square that is the largest, if that is positive.
+fn pool_relu_backward(d_pooled: &[f32], pooled: &[f32], maps: &[f32], shape: (usize, usize)) -> Vec<f32> {
+    let (side, channels) = shape;
+    let n = pooled.len() / (side * side * channels);
+    let mut d_maps = vec![0.0; maps.len()];
+    let squares = d_pooled.chunks_exact(channels).zip(pooled.chunks_exact(channels));
+    for ((d, largest), quad) in squares.zip(quads(n, shape)) {
+        for channel in 0..channels {
+            if largest[channel] > 0.0
+                && let Some(at) = quad.iter().find(|&&at| maps[at + channel] == largest[channel])
+            {
+                d_maps[at + channel] = d[channel];
+            }
+        }
+    }
+    d_maps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pixgen_core::rng::Rng;
+
+    fn random_network() -> Network {
+        let mut network = Network::zeros();
+        for (stream, layer) in network.layers.iter_mut().enumerate() {
+            let scale = (layer.bias.len() as f32 / layer.weight.len() as f32).sqrt();
+            Rng::new(3, stream as u64).fill_gaussian(0, &mut layer.weight);
+            Rng::new(4, stream as u64).fill_gaussian(0, &mut layer.bias);
+            layer.weight.iter_mut().for_each(|w| *w *= scale);
+            layer.bias.iter_mut().for_each(|b| *b *= 0.1);
+        }
+        network
+    }
+
+    fn random_images(n: usize) -> Vec<f32> {
+        let mut images = vec![0.0; n * PIXELS];
+        Rng::new(5, 0).fill_gaussian(0, &mut images);
+        images
+    }
+
+    /// A valid convolution, ReLU and pooling written out over pixels, in f64.
+    fn naive_stage(map: &[f64], (side, channels): (usize, usize), layer: &Affine) -> Vec<f64> {
+        let outputs = layer.bias.len();
+        let places = side - KERNEL + 1;
+        let mut convolved = vec![0.0; places * places * outputs];
+        for y in 0..places {
+            for x in 0..places {
+                for out in 0..outputs {
+                    let mut sum = f64::from(layer.bias[out]);
+                    for i in 0..KERNEL {
+                        for j in 0..KERNEL {
+                            for c in 0..channels {
+                                let weight = layer.weight[((i * KERNEL + j) * channels + c) * outputs + out];
+                                sum += f64::from(weight) * map[((y + i) * side + x + j) * channels + c];
+                            }
+                        }
+                    }
+                    convolved[(y * places + x) * outputs + out] = sum.max(0.0);
+                }
+            }
+        }
+        let half = places / 2;
+        let mut pooled = vec![0.0; half * half * outputs];
+        for (index, value) in convolved.iter().enumerate() {
+            let (y, x, out) = (index / outputs / places, index / outputs % places, index % outputs);
+            let cell = &mut pooled[((y / 2) * half + x / 2) * outputs + out];
+            *cell = f64::max(*cell, *value);
+        }
+        pooled
+    }
+
+    fn naive_affine(input: &[f64], layer: &Affine) -> Vec<f64> {
+        let outputs = layer.bias.len();
+        let row = |out| input.iter().enumerate().map(move |(i, x)| x * f64::from(layer.weight[i * outputs + out]));
+        (0..outputs).map(|out| f64::from(layer.bias[out]) + row(out).sum::<f64>()).collect()
+    }
+
+    #[test]
+    fn forward_equals_loops_over_pixels() {
+        let network = random_network();
+        let images = random_images(3);
+        let mut kept = Activations::default();
+        network.forward(&images, &mut kept);
+        for (n, image) in images.chunks_exact(PIXELS).enumerate() {
+            let image: Vec<f64> = image.iter().map(|&x| f64::from(x)).collect();
+            let map2 = naive_stage(&image, MAP1, &network.layers[0]);
+            let map3 = naive_stage(&map2, MAP2, &network.layers[1]);
+            let features: Vec<f64> = naive_affine(&map3, &network.layers[2]).into_iter().map(|x| x.max(0.0)).collect();
+            let logits = naive_affine(&features, &network.layers[3]);
+            for (fast, naive) in kept.features[n * FEATURES..].iter().zip(&features) {
+                assert!((f64::from(*fast) - naive).abs() < 1e-4, "feature {fast} {naive}");
+            }
+            for (fast, naive) in kept.logits[n * CLASSES..].iter().zip(&logits) {
+                assert!((f64::from(*fast) - naive).abs() < 1e-4, "logit {fast} {naive}");
+            }
+        }
+    }
+
+    #[test]
+    fn backward_equals_finite_differences() {
+        // The loss is the sum of logits times fixed coefficients.
+        let mut network = random_network();
+        let images = random_images(2);
+        let mut coefficients = vec![0.0; 2 * CLASSES];
+        Rng::new(6, 0).fill_gaussian(0, &mut coefficients);
+        let loss = |network: &Network| -> f64 {
+            let mut kept = Activations::default();
+            network.forward(&images, &mut kept);
+            kept.logits.iter().zip(&coefficients).map(|(l, c)| f64::from(*l) * f64::from(*c)).sum()
+        };
+        let mut kept = Activations::default();
+        network.forward(&images, &mut kept);
+        let mut gradient = Network::zeros();
+        network.backward(&kept, &coefficients, &mut gradient);
+
+        for (layer, (name, ..)) in LAYERS.into_iter().enumerate() {
+            // Along the gradient itself, where rounding matters least.
+            let square: f64 = gradient.layers[layer].weight.iter().map(|g| f64::from(*g).powi(2)).sum();
+            assert!(square > 0.0);
+            let step = 1e-3 / square.sqrt();
+            let start = network.layers[layer].weight.clone();
+            let mut moved = |sign: f64| {
+                for ((w, s), g) in network.layers[layer].weight.iter_mut().zip(&start).zip(&gradient.layers[layer].weight) {
+                    *w = (f64::from(*s) + sign * step * f64::from(*g)) as f32;
+                }
+                loss(&network)
+            };
+            let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
+            moved(0.0);
+            assert!((slope / square - 1.0).abs() < 0.02, "{name}: {slope} {square}");
+
+            for index in 0..network.layers[layer].bias.len() {
+                let exact = f64::from(gradient.layers[layer].bias[index]);
+                let start = network.layers[layer].bias[index];
+                network.layers[layer].bias[index] = start + 1e-3;
+                let up = loss(&network);
+                network.layers[layer].bias[index] = start - 1e-3;
+                let down = loss(&network);
+                network.layers[layer].bias[index] = start;
+                let slope = (up - down) / 2e-3;
+                assert!((slope - exact).abs() < 0.02 * exact.abs().max(1.0), "{name} {index}: {slope} {exact}");
+            }
+        }
+    }
+}

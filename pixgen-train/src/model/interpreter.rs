@@ -1,0 +1,224 @@
+//! The burn interpreter of the network: batched tensors, on an autodiff backend or not, through the fused operations.
+//!
+//! Pictures are in patch layout, `[B, N_p, p*p*C]`; losses do not care about the order of pixels, so the trainer keeps that layout
+//! throughout and only pictures for people are put back into rows.
+
+use super::batch::Condition;
+use super::weights::Weights;
+use crate::ops::{self as fused, Ops as Fused};
+use burn::tensor::{Tensor, activation};
+use pixgen_core::config::{ModelConfig, PREFIX_TOKENS};
+use pixgen_core::network;
+use pixgen_core::ops::{Branch, Ops};
+use pixgen_core::params::{Kind, Layer, Side, Site};
+use std::convert::Infallible;
+
+/// Dropout masks of a batch, one `[B, T, d_dec]` for each decoder block, already divided by the keep rate (method.md section 2.3).
+#[derive(Clone, Debug)]
+pub struct DropoutMasks<B: Fused> {
+    /// One mask for each decoder block.
+    pub blocks: Vec<Tensor<B, 3>>,
+}
+
+/// The network with weights on a device.
+#[derive(Debug)]
+pub struct Network<'a, B: Fused> {
+    config: &'a ModelConfig,
+    weights: &'a Weights<'a, B>,
+    dropout: Option<&'a DropoutMasks<B>>,
+}
+
+/// F for a batch: `image` `[B, N_p, p*p*C]`, scaled by c_in; so is the result.
+pub fn forward<B: Fused>(
+    config: &ModelConfig,
+    weights: &Weights<'_, B>,
+    image: &Tensor<B, 3>,
+    condition: &Condition<B>,
+    dropout: Option<&DropoutMasks<B>>,
+) -> Tensor<B, 3> {
+    let mut network = Network { config, weights, dropout };
+    match network::forward(&mut network, config, image, condition) {
+        Ok(output) => output,
+        Err(never) => match never {},
+    }
+}
+
+/// LN(CLS) for a batch, `[B, d]`.
+pub fn features<B: Fused>(
+    config: &ModelConfig,
+    weights: &Weights<'_, B>,
+    image: &Tensor<B, 3>,
+    condition: &Condition<B>,
+) -> Tensor<B, 2> {
+    let mut network = Network { config, weights, dropout: None };
+    match network::features(&mut network, config, image, condition) {
+        Ok(features) => flat(features),
+        Err(never) => match never {},
+    }
+}
+
+/// `[B, 1, d]` to `[B, d]`.
+fn flat<B: Fused>(x: Tensor<B, 3>) -> Tensor<B, 2> {
+    let [batch, _, width] = x.dims();
+    x.reshape([batch, width])
+}
+
+impl<B: Fused> Network<'_, B> {
+    fn heads(&self, side: Side) -> usize {
+        match side {
+            Side::Encoder => self.config.encoder.heads,
+            Side::Decoder => self.config.decoder.heads,
+        }
+    }
+
+    fn class_embedding(&self, condition: &Condition<B>) -> Option<Tensor<B, 3>> {
+        let rows = condition.classes.clone()?;
+        let table = self.weights.matrix(Site::new(Side::Encoder, 0, Layer::ClassEmbed), Kind::Weight);
+        Some(table.select(0, rows).unsqueeze_dim(1))
+    }
+
+    fn norm_weights(&self, site: Site) -> (Tensor<B, 1>, Tensor<B, 1>) {
+        (self.weights.vector(site, Kind::Weight), self.weights.vector(site, Kind::Bias))
+    }
+}
+
+const fn fused_branch(branch: Branch) -> fused::Branch {
+    match branch {
+        Branch::Attention => fused::Branch::Attention,
+        Branch::Mlp => fused::Branch::Mlp,
+    }
+}
+
+type Done<T> = Result<T, Infallible>;
+
+impl<B: Fused> Ops for Network<'_, B> {
+    type Image = Tensor<B, 3>;
+    type Condition = Condition<B>;
+    type Output = Tensor<B, 3>;
+    type Act = Tensor<B, 3>;
+    type Skip = Tensor<B, 3>;
+    type Error = Infallible;
+
+    fn tokens(&mut self, image: &Tensor<B, 3>, condition: &Condition<B>) -> Done<Tensor<B, 3>> {
+        let patches = self.linear(Site::new(Side::Encoder, 0, Layer::PatchEmbed), image)?;
+        let [batch, _, width] = patches.dims();
+        let token = self.weights.vector(Site::new(Side::Encoder, 0, Layer::ClassToken), Kind::Weight);
+        let mut cls = token.reshape([1, 1, width]).expand([batch, 1, width]);
+        if let Some(embedding) = self.class_embedding(condition) {
+            cls = cls + embedding;
+        }
+        Ok(Tensor::cat(vec![cls, condition.time.clone().unsqueeze_dim(1), patches], 1))
+    }
+
+    fn add_position(&mut self, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        let table = self.weights.matrix(Site::new(Side::Encoder, 0, Layer::Position), Kind::Weight);
+        Ok(x + table.unsqueeze_dim(0))
+    }
+
+    fn layer_norm(&mut self, site: Site, x: &Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        self.layer_norm_in_place(site, x.clone())
+    }
+
+    fn layer_norm_in_place(&mut self, site: Site, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        let (gain, offset) = self.norm_weights(site);
+        Ok(fused::layer_norm(x, gain, offset))
+    }
+
+    fn linear(&mut self, site: Site, x: &Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(fused::linear(x.clone(), self.weights.matrix(site, Kind::Weight), self.weights.bias(site)))
+    }
+
+    fn linear_into(&mut self, site: Site, x: &Tensor<B, 3>, _: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        self.linear(site, x)
+    }
+
+    fn bridge(&mut self, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        self.linear(Site::new(Side::Decoder, 0, Layer::Bridge), &x)
+    }
+
+    fn attend(&mut self, site: Site, qkv: &Tensor<B, 3>, _: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(fused::attention(qkv.clone(), self.heads(site.side)))
+    }
+
+    fn gelu(&mut self, _: Site, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(activation::gelu(x))
+    }
+
+    fn add(&mut self, _: Site, x: Tensor<B, 3>, y: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(x + y)
+    }
+
+    fn keep(&mut self, _: Site, x: &Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(x.clone())
+    }
+
+    fn concat(&mut self, _: Site, x: &Tensor<B, 3>, skip: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(Tensor::cat(vec![x.clone(), skip], 2))
+    }
+
+    fn condition(&mut self, condition: &Condition<B>) -> Done<Tensor<B, 3>> {
+        let mut c = condition.time.clone().unsqueeze_dim(1);
+        if let Some(embedding) = self.class_embedding(condition) {
+            c = c + embedding;
+        }
+        Ok(activation::silu(c))
+    }
+
+    fn modulation(&mut self, site: Site, condition: &Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        self.linear(site, condition)
+    }
+
+    fn modulated_norm(&mut self, site: Site, x: &Tensor<B, 3>, modulation: &Tensor<B, 3>, branch: Branch) -> Done<Tensor<B, 3>> {
+        let (gain, offset) = self.norm_weights(site);
+        let m = flat(modulation.clone());
+        Ok(fused::norm_modulate(x.clone(), gain, offset, m, fused_branch(branch)))
+    }
+
+    fn gated_add(
+        &mut self,
+        _: Site,
+        x: Tensor<B, 3>,
+        y: Tensor<B, 3>,
+        modulation: &Tensor<B, 3>,
+        branch: Branch,
+    ) -> Done<Tensor<B, 3>> {
+        Ok(fused::gated_residual(x, y, flat(modulation.clone()), fused_branch(branch)))
+    }
+
+    fn dropout(&mut self, site: Site, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(match self.dropout.and_then(|masks| masks.blocks.get(site.block)) {
+            Some(mask) => x * mask.clone(),
+            None => x,
+        })
+    }
+
+    fn class_token(&mut self, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(x.narrow(1, 0, 1))
+    }
+
+    fn patch_tokens(&mut self, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(x.narrow(1, PREFIX_TOKENS, self.config.patches()))
+    }
+
+    fn unpatchify(&mut self, _: Site, patches: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        Ok(patches)
+    }
+
+    fn release(&mut self, _: Tensor<B, 3>) {}
+
+    /// GELU rides on the first linear.
+    fn mlp(&mut self, side: Side, block: usize, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        let fc1 = Site::new(side, block, Layer::Fc1);
+        let weight = self.weights.matrix(fc1, Kind::Weight);
+        let hidden = fused::linear_gelu(x, weight, self.weights.vector(fc1, Kind::Bias));
+        self.linear(Site::new(side, block, Layer::Fc2), &hidden)
+    }
+
+    /// Concat, linear and norm at once.
+    fn skip_fuse(&mut self, block: usize, x: Tensor<B, 3>, skip: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        let site = Site::new(Side::Decoder, block, Layer::Skip);
+        let (gain, offset) = self.norm_weights(Site::new(Side::Decoder, block, Layer::SkipNorm));
+        let (weight, bias) = (self.weights.matrix(site, Kind::Weight), self.weights.vector(site, Kind::Bias));
+        Ok(fused::skip_fuse(x, skip, weight, bias, gain, offset))
+    }
+}

@@ -1,0 +1,130 @@
+//! Parameters as burn tensors: uploaded from a flat buffer for a pass, gradients read back into one.
+
+use super::param_set::ParamSet;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+use pixgen_core::params::{Kind, Site};
+
+/// A tensor of the list.
+#[derive(Clone, Debug)]
+enum Value<B: Backend> {
+    Vector(Tensor<B, 1>),
+    Matrix(Tensor<B, 2>),
+}
+
+/// The tensors of a [`ParamSet`] on a device.
+#[derive(Clone, Debug)]
+pub struct Weights<'a, B: Backend> {
+    set: &'a ParamSet,
+    values: Vec<Value<B>>,
+}
+
+impl<'a, B: Backend> Weights<'a, B> {
+    /// Copies `flat`, which is laid out as `set` says, to the device. On an autodiff backend the tensors are leaves of the graph.
+    pub fn upload(set: &'a ParamSet, flat: &[f32], device: &B::Device) -> Self {
+        let mut weights = Self::frozen(set, flat, device);
+        for value in &mut weights.values {
+            *value = match value.clone() {
+                Value::Vector(tensor) => Value::Vector(tensor.require_grad()),
+                Value::Matrix(tensor) => Value::Matrix(tensor.require_grad()),
+            };
+        }
+        weights
+    }
+
+    /// As [`upload`](Self::upload), but no gradient is kept for the tensors; it still flows through the operations that use them.
+    pub fn frozen(set: &'a ParamSet, flat: &[f32], device: &B::Device) -> Self {
+        let values = set
+            .entries()
+            .iter()
+            .map(|entry| {
+                let data = TensorData::new(flat[entry.range.clone()].to_vec(), entry.dims.clone());
+                match entry.dims.len() {
+                    1 => Value::Vector(Tensor::from_data(data, device)),
+                    _ => Value::Matrix(Tensor::from_data(data, device)),
+                }
+            })
+            .collect();
+        Self { set, values }
+    }
+
+    /// A vector of the generator.
+    ///
+    /// # Panics
+    /// If the list has no such vector: the network asks only for those of its own configuration.
+    pub fn vector(&self, site: Site, kind: Kind) -> Tensor<B, 1> {
+        match self.set.position(site, kind).map(|at| &self.values[at]) {
+            Some(Value::Vector(tensor)) => tensor.clone(),
+            _ => panic!("no vector {} {kind:?} in the parameter list", site.name()),
+        }
+    }
+
+    /// A matrix of the generator.
+    ///
+    /// # Panics
+    /// As [`vector`](Self::vector).
+    pub fn matrix(&self, site: Site, kind: Kind) -> Tensor<B, 2> {
+        match self.set.position(site, kind).map(|at| &self.values[at]) {
+            Some(Value::Matrix(tensor)) => tensor.clone(),
+            _ => panic!("no matrix {} {kind:?} in the parameter list", site.name()),
+        }
+    }
+
+    /// A bias, where the layer has one.
+    pub fn bias(&self, site: Site) -> Option<Tensor<B, 1>> {
+        self.set.position(site, Kind::Bias).map(|_| self.vector(site, Kind::Bias))
+    }
+
+    /// A vector by name.
+    ///
+    /// # Panics
+    /// As [`vector`](Self::vector).
+    pub fn named_vector(&self, name: &str) -> Tensor<B, 1> {
+        match self.set.position_of(name).map(|at| &self.values[at]) {
+            Some(Value::Vector(tensor)) => tensor.clone(),
+            _ => panic!("no vector {name} in the parameter list"),
+        }
+    }
+
+    /// A matrix by name.
+    ///
+    /// # Panics
+    /// As [`vector`](Self::vector).
+    pub fn named_matrix(&self, name: &str) -> Tensor<B, 2> {
+        match self.set.position_of(name).map(|at| &self.values[at]) {
+            Some(Value::Matrix(tensor)) => tensor.clone(),
+            _ => panic!("no matrix {name} in the parameter list"),
+        }
+    }
+}
+
+impl<B: AutodiffBackend> Weights<'_, B> {
+    /// Adds the gradients of all tensors to `out`, laid out as the list. A tensor that the loss does not depend on adds nothing.
+    pub fn add_gradients(&self, gradients: &mut B::Gradients, out: &mut [f32]) {
+        for (entry, value) in self.set.entries().iter().zip(&self.values) {
+            let data = match value {
+                Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
+                Value::Matrix(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
+            };
+            if let Some(data) = data {
+                add_data(&data, &mut out[entry.range.clone()]);
+            }
+        }
+    }
+}
+
+/// Adds a tensor's values to a slice of the same length.
+pub(crate) fn add_data(data: &TensorData, out: &mut [f32]) {
+    match data.as_slice::<f32>() {
+        Ok(values) => out.iter_mut().zip(values).for_each(|(a, b)| *a += b),
+        Err(_) => out.iter_mut().zip(data.iter::<f32>()).for_each(|(a, b)| *a += b),
+    }
+}
+
+/// A tensor's values.
+pub(crate) fn to_vec(data: TensorData) -> Vec<f32> {
+    match data.into_vec::<f32>() {
+        Ok(values) => values,
+        Err(_) => unreachable!("the trainer computes in f32 only"),
+    }
+}

@@ -1,0 +1,324 @@
+//! `model.safetensors`: the file that people exchange. Names and shapes come from the parameter list, everything else that is needed
+//! to use the weights is in the metadata.
+
+use crate::data::normalise::Normalisation;
+use crate::model::{ParamSet, ProjectorConfig, RunningStatistics};
+use pixgen_core::config::ModelConfig;
+use pixgen_core::noise::{NoiseConfig, Parametrisation};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// Version of the metadata written here.
+pub const FORMAT: u32 = 1;
+/// Metadata key of the header.
+const KEY: &str = "pixgen";
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// Encoder and projector of stage 1.
+    Encoder,
+    /// Encoder and decoder of stage 2.
+    Generator,
+}
+
+/// Metadata of a model file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT`] of the writer.
+    pub format: u32,
+    /// Which parameter list.
+    pub content: Content,
+    /// Architecture.
+    pub model: ModelConfig,
+    /// Noise constants.
+    pub noise: NoiseConfig,
+    /// How F becomes a picture.
+    pub parametrisation: Parametrisation,
+    /// Bytes to network values.
+    pub normalisation: Normalisation,
+    /// Widths of the projector, in an encoder file.
+    pub projector: Option<ProjectorConfig>,
+    /// Which average these weights are: `share-0.02`, `decay-0.99` or `raw`.
+    pub ema: String,
+    /// Images seen.
+    pub images: u64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Fingerprint of the training data.
+    pub data: String,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+}
+
+/// Weights with their header.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// Metadata.
+    pub header: Header,
+    /// Parameter list.
+    pub set: ParamSet,
+    /// Values, flat.
+    pub params: Vec<f32>,
+    /// Running statistics of the projector's norms, in an encoder file.
+    pub statistics: Option<RunningStatistics>,
+}
+
+/// Why a model file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelFileError {
+    /// The file cannot be read.
+    #[error("cannot read the model file {}: {source}", path.display())]
+    Read {
+        /// File.
+        path: PathBuf,
+        /// Reason.
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or a damaged one.
+    #[error("{} is not a whole safetensors file: {reason}", path.display())]
+    NotSafetensors {
+        /// File.
+        path: PathBuf,
+        /// Reason.
+        reason: String,
+    },
+    /// A safetensors file of another program, or of a newer version.
+    #[error("{}: {reason}", path.display())]
+    Header {
+        /// File.
+        path: PathBuf,
+        /// Reason.
+        reason: String,
+    },
+    /// A tensor is missing, left over, of another shape or not finite.
+    #[error("{}: tensor {tensor}: {reason}", path.display())]
+    Tensor {
+        /// File.
+        path: PathBuf,
+        /// Name.
+        tensor: String,
+        /// Reason.
+        reason: String,
+    },
+    /// The file holds another kind of weights than asked for.
+    #[error("{} holds {}, {} needed", path.display(), describe(*found), describe(*wanted))]
+    Content {
+        /// File.
+        path: PathBuf,
+        /// What it holds.
+        found: Content,
+        /// What is needed.
+        wanted: Content,
+    },
+    /// The encoder does not fit the generator.
+    #[error("the encoder in {} is not this model's: {reason}", path.display())]
+    OtherModel {
+        /// File.
+        path: PathBuf,
+        /// The first difference.
+        reason: String,
+    },
+}
+
+fn describe(content: Content) -> &'static str {
+    match content {
+        Content::Encoder => "an encoder of stage 1",
+        Content::Generator => "a generator of stage 2",
+    }
+}
+
+impl ModelFileError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Read { .. } => "give the path of a model.safetensors, or of a run folder that holds one".into(),
+            Self::NotSafetensors { .. } => "the copy may be incomplete; export it again from its run".into(),
+            Self::Header { .. } => "only files written by pixgen-train can be read".into(),
+            Self::Tensor { .. } => "the file belongs to another model or is damaged; export it again from its run".into(),
+            Self::Content { wanted: Content::Encoder, .. } => "run `pixgen-train pretrain` and give its model.safetensors".into(),
+            Self::Content { wanted: Content::Generator, .. } => "run `pixgen-train finetune` and give its model.safetensors".into(),
+            Self::OtherModel { .. } => "use the same preset for pretrain and finetune".into(),
+        })
+    }
+}
+
+impl ModelFile {
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+        let running: Vec<(String, &[f32])> = self.statistics.iter().flat_map(RunningStatistics::named).collect();
+        let mut views: Vec<(String, TensorView<'_>)> = Vec::new();
+        for entry in self.set.entries() {
+            let bytes = bytemuck::cast_slice(&self.params[entry.range.clone()]);
+            views.push((entry.name.clone(), TensorView::new(Dtype::F32, entry.dims.clone(), bytes)?));
+        }
+        for (name, values) in &running {
+            let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?;
+            views.push((name.clone(), view));
+        }
+        let header = serde_json::to_string(&self.header).unwrap_or_default(); // plain data: serialising it cannot fail
+        safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), header)])))
+    }
+
+    /// Reads and checks a file, or the `model.safetensors` of a run folder.
+    pub fn load(path: &Path) -> Result<Self, ModelFileError> {
+        let path = if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() };
+        let bytes = std::fs::read(&path).map_err(|source| ModelFileError::Read { path: path.clone(), source })?;
+        Self::from_bytes(&bytes, &path)
+    }
+
+    /// As [`load`](Self::load), and the file must hold `wanted`.
+    pub fn load_content(path: &Path, wanted: Content) -> Result<Self, ModelFileError> {
+        let file = Self::load(path)?;
+        if file.header.content != wanted {
+            return Err(ModelFileError::Content { path: path.to_owned(), found: file.header.content, wanted });
+        }
+        Ok(file)
+    }
+
+    /// Reads and checks the bytes of a file; `path` is for messages.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, ModelFileError> {
+        let not_whole = |e: safetensors::SafeTensorError| ModelFileError::NotSafetensors { path: path.to_owned(), reason: e.to_string() };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_whole)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(not_whole)?;
+        let header = Self::header(metadata.metadata(), path)?;
+        let set = match (header.content, &header.projector) {
+            (Content::Generator, _) => ParamSet::generator(&header.model),
+            (Content::Encoder, Some(projector)) => ParamSet::pretraining(&header.model, projector),
+            (Content::Encoder, None) => {
+                return Err(ModelFileError::Header { path: path.to_owned(), reason: "an encoder without projector widths".into() });
+            }
+        };
+        let mut left: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
+        let mut take = |name: &str, dims: &[usize], out: &mut [f32]| {
+            let fail = |reason: String| ModelFileError::Tensor { path: path.to_owned(), tensor: name.to_owned(), reason };
+            let view = left.remove(name).ok_or_else(|| fail("missing".into()))?;
+            if view.dtype() != Dtype::F32 || view.shape() != dims {
+                return Err(fail(format!("{:?} {:?} found, F32 {dims:?} expected", view.dtype(), view.shape())));
+            }
+            for (value, bytes) in out.iter_mut().zip(view.data().chunks_exact(4)) {
+                *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            }
+            match out.iter().position(|v| !v.is_finite()) {
+                Some(at) => Err(fail(format!("value {at} is {}", out[at]))),
+                None => Ok(()),
+            }
+        };
+        // The header is bounded by what the tensors in the file can fill, so a forged size cannot ask for memory.
+        let stored: usize = tensors.iter().map(|(_, view)| view.data().len() / 4).sum();
+        if set.len() > stored {
+            let reason = format!("{stored} values in the file, the model of its header has {}", set.len());
+            return Err(ModelFileError::Header { path: path.to_owned(), reason });
+        }
+        let mut params = vec![0.0; set.len()];
+        for entry in set.entries() {
+            take(&entry.name, &entry.dims, &mut params[entry.range.clone()])?;
+        }
+        let mut statistics = header.projector.as_ref().filter(|_| header.content == Content::Encoder).map(RunningStatistics::new);
+        for (name, place) in statistics.iter_mut().flat_map(RunningStatistics::named_mut) {
+            let len = place.len();
+            take(&name, &[len], place)?;
+        }
+        if let Some(tensor) = left.keys().next() {
+            let reason = "not in the parameter list of the file's model".into();
+            return Err(ModelFileError::Tensor { path: path.to_owned(), tensor: (*tensor).to_owned(), reason });
+        }
+        Ok(Self { header, set, params, statistics })
+    }
+
+    fn header(metadata: &Option<HashMap<String, String>>, path: &Path) -> Result<Header, ModelFileError> {
+        let fail = |reason: String| ModelFileError::Header { path: path.to_owned(), reason };
+        let text = metadata.as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| fail("no pixgen metadata in it".into()))?;
+        let version = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v["format"].as_u64());
+        if version != Some(u64::from(FORMAT)) {
+            return Err(fail(format!("metadata format {version:?}, this program reads {FORMAT}")));
+        }
+        let header: Header = serde_json::from_str(text).map_err(|e| fail(format!("bad metadata: {e}")))?;
+        header.model.validate().map_err(|e| fail(format!("bad metadata: {e}")))?;
+        header.noise.validate().map_err(|e| fail(format!("bad metadata: {e}")))?;
+        if header.projector.is_some_and(|p| p.hidden == 0 || p.out == 0 || p.hidden > 1 << 16 || p.out > 1 << 16) {
+            return Err(fail("bad metadata: projector widths".into()));
+        }
+        header.normalisation.check().map_err(|e| fail(format!("bad metadata: {e}")))?;
+        Ok(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pixgen_core::presets::preset;
+
+    fn file(content: Content) -> ModelFile {
+        let model = preset("nano-28-grey").expect("preset").model;
+        let projector = ProjectorConfig { hidden: 16, out: 8 };
+        let set = match content {
+            Content::Encoder => ParamSet::pretraining(&model, &projector),
+            Content::Generator => ParamSet::generator(&model),
+        };
+        let encoder = content == Content::Encoder;
+        let header = Header {
+            format: FORMAT,
+            content,
+            model,
+            noise: NoiseConfig::with_shift(1.0),
+            parametrisation: Parametrisation::Edm,
+            normalisation: Normalisation::simple(),
+            projector: encoder.then_some(projector),
+            ema: "raw".into(),
+            images: 7,
+            seed: 1,
+            data: "none".into(),
+            class_names: vec!["a".into()],
+        };
+        let params = set.initialise(3);
+        ModelFile { header, set, params, statistics: encoder.then(|| RunningStatistics::new(&projector)) }
+    }
+
+    #[test]
+    fn round_trip() {
+        for content in [Content::Encoder, Content::Generator] {
+            let file = file(content);
+            let back = ModelFile::from_bytes(&file.to_bytes().expect("bytes"), Path::new("x")).expect("reads");
+            assert_eq!(back.header, file.header);
+            assert_eq!(back.params, file.params);
+            assert_eq!(back.statistics, file.statistics);
+        }
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let good = file(Content::Generator);
+        let reads = |bytes: &[u8]| ModelFile::from_bytes(bytes, Path::new("m.safetensors"));
+        let bytes = good.to_bytes().expect("bytes");
+        assert!(matches!(reads(&bytes[..bytes.len() / 2]), Err(ModelFileError::NotSafetensors { .. })));
+        assert!(matches!(reads(b"GIF89a"), Err(ModelFileError::NotSafetensors { .. })));
+        let foreign = safetensors::serialize(Vec::<(String, TensorView<'_>)>::new(), None).expect("bytes");
+        assert!(matches!(reads(&foreign), Err(ModelFileError::Header { .. })));
+
+        let mut not_finite = good.clone();
+        not_finite.params[good.set.entries()[5].range.start] = f32::NAN;
+        let error = reads(&not_finite.to_bytes().expect("bytes")).expect_err("not finite").to_string();
+        assert!(error.contains(&good.set.entries()[5].name) && error.contains("NaN"), "{error}");
+
+        let mut newer = good.clone();
+        newer.header.format = 2;
+        let error = reads(&newer.to_bytes().expect("bytes")).expect_err("newer").to_string();
+        assert!(error.contains("format Some(2)"), "{error}");
+
+        // A header that promises a huge model must not ask for its memory.
+        let mut forged = good.clone();
+        forged.header.model = preset("EPG-G-16-256").expect("preset").model;
+        assert!(matches!(reads(&forged.to_bytes().expect("bytes")), Err(ModelFileError::Header { .. })));
+
+        let mut other = good.clone();
+        other.header.model.classes = 4;
+        let error = reads(&other.to_bytes().expect("bytes")).expect_err("shape").to_string();
+        assert!(error.contains("class_embed.weight"), "{error}");
+    }
+}

@@ -1,0 +1,92 @@
+//! The auxiliary loss of stage 2: generated and real pictures must look alike to the frozen encoder (docs/method.md section 5).
+
+use super::nt_xent::nt_xent;
+use crate::model::batch::upload;
+use crate::model::{Condition, NormMode, ParamSet, Projector, ProjectorConfig, RunningStatistics, Weights, features};
+use crate::ops::Ops as Fused;
+use burn::tensor::Tensor;
+use pixgen_core::config::ModelConfig;
+use pixgen_core::noise::NoiseConfig;
+use serde::{Deserialize, Serialize};
+
+/// W: the encoder and projector of stage 1, never trained again.
+#[derive(Clone, Debug)]
+pub struct FrozenEncoder {
+    /// Stage-1 parameter list.
+    pub set: ParamSet,
+    /// Its values.
+    pub params: Vec<f32>,
+    /// Running statistics of the projector's norms.
+    pub statistics: RunningStatistics,
+}
+
+/// What W sees of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FrozenFeature {
+    /// The projected class token: the released code.
+    Projected,
+    /// LN(CLS) without the projector: the paper's text.
+    ClassToken,
+}
+
+impl FrozenEncoder {
+    /// An encoder before training; tests only compare shapes with it.
+    pub fn fresh(config: &ModelConfig, projector: &ProjectorConfig, seed: u64) -> Self {
+        let set = ParamSet::pretraining(config, projector);
+        let params = set.initialise(seed);
+        Self { set, params, statistics: RunningStatistics::new(projector) }
+    }
+
+    /// W's tensors on a device. No gradient is kept for them, but it flows through them.
+    pub fn upload<B: Fused>(&self, device: &B::Device) -> Weights<'_, B> {
+        Weights::frozen(&self.set, &self.params, device)
+    }
+
+    /// W(picture, t_0) of clean pictures in patch layout `[B, N_p, p*p*C]`: no noise is added, the input is scaled by c_in(t_0).
+    pub fn features<B: Fused>(
+        &self,
+        config: &ModelConfig,
+        noise: &NoiseConfig,
+        weights: &Weights<'_, B>,
+        pictures: Tensor<B, 3>,
+        feature: FrozenFeature,
+    ) -> Tensor<B, 2> {
+        let batch = pictures.dims()[0];
+        let t0 = noise.t_min();
+        let condition = Condition::new(&vec![t0; batch], None, config.encoder.width, &pictures.device());
+        let z = features(config, weights, &pictures.mul_scalar(noise.c_in(t0)), &condition);
+        match feature {
+            FrozenFeature::ClassToken => z,
+            FrozenFeature::Projected => Projector::new(weights).forward(z, NormMode::Running(&self.statistics)).0,
+        }
+    }
+
+    /// W(x0, t_0) of real pictures, without gradient, in pieces of `micro` pictures.
+    #[allow(clippy::too_many_arguments)] // one place, and a struct for it would hold the same eight things
+    pub fn targets<B: Fused>(
+        &self,
+        config: &ModelConfig,
+        noise: &NoiseConfig,
+        feature: FrozenFeature,
+        x0: &[f32],
+        micro: usize,
+        device: &B::Device,
+    ) -> Tensor<B, 2> {
+        let weights = self.upload::<B>(device);
+        let pieces = x0
+            .chunks(micro * config.image_len())
+            .map(|piece| {
+                let shape = [piece.len() / config.image_len(), config.patches(), config.patch_len()];
+                let pictures = upload::<B>(piece.to_vec(), shape, device);
+                self.features(config, noise, &weights, pictures, feature)
+            })
+            .collect();
+        Tensor::cat(pieces, 0)
+    }
+}
+
+/// d(W(f), sg[W(x0)]; tau): `generated` `[M, D]` are pictures `first..first + M` of the batch whose `targets` `[B, D]` are given.
+pub fn auxiliary_loss<B: Fused>(generated: Tensor<B, 2>, targets: Tensor<B, 2>, first: usize, tau: f64) -> Tensor<B, 1> {
+    nt_xent(generated, targets.detach(), first, tau)
+}

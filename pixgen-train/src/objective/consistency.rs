@@ -1,0 +1,328 @@
+//! Stage 2b: consistency training, from scratch or from a pre-trained encoder (docs/method.md section 5).
+
+use super::auxiliary::{FrozenEncoder, FrozenFeature, auxiliary_loss};
+use super::pretrain::noised;
+use super::source::{Batch, Source};
+use super::{Objective, Progress, Terms};
+use crate::model::batch::upload;
+use crate::model::weights::to_vec;
+use crate::model::{Condition, DropoutMasks, ParamSet, Weights, forward};
+use crate::ops::Ops as Fused;
+use burn::backend::Autodiff;
+use burn::tensor::Tensor;
+use pixgen_core::config::ModelConfig;
+use pixgen_core::noise::{NoiseConfig, PairMap, Parametrisation};
+use pixgen_core::rng::{Draws, Rng};
+use pixgen_core::streams::{Purpose, stream};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// The weight of a pair (t, r), both shifted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weighting {
+    /// 1/(t - r), and 0 where t = r: the paper.
+    InverseGap,
+    /// 1/sqrt((t - r)^2 + 0.25): never large (section 7).
+    Smooth,
+}
+
+impl Weighting {
+    /// The weight.
+    pub fn at(self, t: f64, r: f64) -> f64 {
+        match self {
+            Self::InverseGap if t > r => 1.0 / (t - r),
+            Self::InverseGap => 0.0,
+            Self::Smooth => 1.0 / ((t - r) * (t - r) + 0.25).sqrt(),
+        }
+    }
+}
+
+/// Settings of stage 2b.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencyConfig {
+    /// How F becomes a picture.
+    pub parametrisation: Parametrisation,
+    /// Weight of a pair.
+    pub weighting: Weighting,
+    /// Below this shifted level the target is x0 itself; 0 switches it off. Needed by `plain-x`.
+    pub anchor: f64,
+    /// ln t ~ N(p_mean, p_std^2), unshifted.
+    pub p_mean: f64,
+    /// See `p_mean`.
+    pub p_std: f64,
+    /// The map t -> r.
+    pub pair: PairMap,
+    /// Number of equal parts of the run; part a = 1, 2, .. brings r closer to t.
+    pub stages: u32,
+    /// c of the pseudo-Huber loss.
+    pub huber: f64,
+    /// Dropout on the decoder's attention projection.
+    pub dropout: f64,
+    /// Weight of the auxiliary loss through the frozen encoder; 0 switches it off.
+    pub auxiliary: f64,
+    /// Its temperature.
+    pub auxiliary_temperature: f64,
+    /// What it compares.
+    pub auxiliary_feature: FrozenFeature,
+}
+
+impl ConsistencyConfig {
+    /// The stage a, from 1, at `images` of `total`.
+    pub fn stage(&self, images: u64, total: u64) -> u32 {
+        let stages = u64::from(self.stages.max(1));
+        (1 + images * stages / total.max(1)).min(stages) as u32
+    }
+}
+
+/// What a step trains on: pictures, noise, classes and the pair of levels of each picture (shifted).
+#[derive(Clone, Debug)]
+pub struct ConsistencyBatch {
+    /// Pictures in patch layout.
+    pub x0: Vec<f32>,
+    /// Noise, the same for both levels.
+    pub eps: Vec<f32>,
+    /// Classes.
+    pub classes: Vec<usize>,
+    /// Shifted levels t.
+    pub t: Vec<f64>,
+    /// Shifted levels r <= t.
+    pub r: Vec<f64>,
+    /// Where r is the lowest level, so that x0 itself is the target.
+    pub r_at_floor: Vec<bool>,
+}
+
+/// The objective of stage 2b.
+#[derive(Debug)]
+pub struct Consistency<B: Fused> {
+    config: ModelConfig,
+    noise: NoiseConfig,
+    settings: ConsistencyConfig,
+    source: Source,
+    frozen: Option<FrozenEncoder>,
+    device: B::Device,
+    set: ParamSet,
+}
+
+impl<B: Fused> Consistency<B> {
+    /// Stage 2b on `source`; `frozen` is W and must be given for a positive auxiliary weight.
+    pub fn new(
+        config: ModelConfig,
+        noise: NoiseConfig,
+        settings: ConsistencyConfig,
+        source: Source,
+        frozen: Option<FrozenEncoder>,
+        device: B::Device,
+    ) -> Self {
+        let set = ParamSet::generator(&config);
+        let frozen = frozen.filter(|_| settings.auxiliary > 0.0);
+        Self { config, noise, settings, source, frozen, device, set }
+    }
+
+    /// The next step's batch (section 5).
+    pub fn sample(&self, progress: &Progress) -> ConsistencyBatch {
+        let Progress { seed, images, total, batch, .. } = *progress;
+        let Batch { x0, classes } = self.source.batch(&self.config, seed, images, batch);
+        let eps = Source::noise(&self.config, seed, images, batch);
+        let stage = self.settings.stage(images, total);
+        let (mut t, mut r, mut r_at_floor) = (Vec::new(), Vec::new(), Vec::new());
+        for i in 0..batch as u64 {
+            let z = Draws::new(Rng::new(seed, stream(Purpose::NoiseLevel, images + i)), 0).gaussian();
+            let level = (self.settings.p_mean + self.settings.p_std * f64::from(z)).exp();
+            let level = level.clamp(self.noise.sigma_min, self.noise.sigma_max);
+            let below = self.settings.pair.r(&self.noise, level, stage);
+            t.push(self.noise.shift * level);
+            r.push(self.noise.shift * below);
+            r_at_floor.push(below <= self.noise.sigma_min);
+        }
+        ConsistencyBatch { x0, eps, classes, t, r, r_at_floor }
+    }
+
+    /// Inverted dropout masks of pictures `first..first + count`, a function of (seed, images seen): teacher and student share them.
+    fn masks<T: Fused>(&self, seed: u64, first: u64, pictures: &[usize], device: &T::Device) -> Option<DropoutMasks<T>> {
+        let rate = self.settings.dropout;
+        if rate <= 0.0 {
+            return None;
+        }
+        let (tokens, width) = (self.config.tokens(), self.config.decoder.width);
+        let len = tokens * width;
+        let keep = (1.0 / (1.0 - rate)) as f32;
+        let threshold = (rate * 4_294_967_296.0) as u32;
+        let blocks = (0..self.config.decoder.depth as u64)
+            .map(|block| {
+                let mut mask = vec![0.0; pictures.len() * len];
+                mask.par_chunks_exact_mut(len).zip(pictures).for_each(|(mask, &picture)| {
+                    let rng = Rng::new(seed, stream(Purpose::Dropout, first + picture as u64));
+                    let start = block * (len as u64).next_multiple_of(4);
+                    for (quad, words) in mask.chunks_mut(4).zip(start / 4..) {
+                        for (value, word) in quad.iter_mut().zip(rng.words(words)) {
+                            *value = if word >= threshold { keep } else { 0.0 };
+                        }
+                    }
+                });
+                upload(mask, [pictures.len(), tokens, width], device)
+            })
+            .collect();
+        Some(DropoutMasks { blocks })
+    }
+
+    /// F(c_in x, t) for some pictures.
+    fn network<T: Fused>(
+        &self,
+        weights: &Weights<'_, T>,
+        x: &[f32],
+        t: &[f64],
+        classes: &[usize],
+        masks: Option<&DropoutMasks<T>>,
+        device: &T::Device,
+    ) -> Tensor<T, 3> {
+        let len = self.config.image_len();
+        let mut scaled = x.to_vec();
+        for (picture, &t) in scaled.chunks_exact_mut(len).zip(t) {
+            let c_in = self.noise.c_in(t) as f32;
+            picture.iter_mut().for_each(|v| *v *= c_in);
+        }
+        let image = upload(scaled, [t.len(), self.config.patches(), self.config.patch_len()], device);
+        let condition = Condition::new(t, Some(classes), self.config.encoder.width, device);
+        forward(&self.config, weights, &image, &condition, masks)
+    }
+
+    /// The target of every picture: x0 where r is at the floor or t below the anchor, else sg[f(x_r, r)] of the current weights.
+    ///
+    /// Pictures whose target is x0 do not go through the teacher; that is exact, not an approximation.
+    fn targets(&self, params: &[f32], batch: &ConsistencyBatch, progress: &Progress) -> Vec<f32> {
+        let len = self.config.image_len();
+        let mut targets = batch.x0.clone();
+        let taught: Vec<usize> = (0..batch.t.len())
+            .filter(|&i| !batch.r_at_floor[i] && batch.t[i] >= self.settings.anchor)
+            .collect();
+        let weights = Weights::<B>::frozen(&self.set, params, &self.device);
+        for piece in taught.chunks(progress.micro_batch) {
+            let x: Vec<f32> = piece
+                .iter()
+                .flat_map(|&i| noised(&batch.x0[i * len..][..len], &batch.eps[i * len..][..len], batch.r[i]))
+                .collect();
+            let r: Vec<f64> = piece.iter().map(|&i| batch.r[i]).collect();
+            let classes: Vec<usize> = piece.iter().map(|&i| batch.classes[i]).collect();
+            let masks = self.masks::<B>(progress.seed, progress.images, piece, &self.device);
+            let f = to_vec(self.network(&weights, &x, &r, &classes, masks.as_ref(), &self.device).into_data());
+            for (at, &i) in piece.iter().enumerate() {
+                let factors = self.noise.output_factors(self.settings.parametrisation, r[at]);
+                let (skip, out) = (factors.skip as f32, factors.out as f32);
+                for (target, (x, f)) in targets[i * len..][..len].iter_mut().zip(x[at * len..].iter().zip(&f[at * len..])) {
+                    *target = skip * x + out * f;
+                }
+            }
+        }
+        targets
+    }
+
+    /// The loss and its gradient on a given batch, added to `gradient`.
+    pub fn gradient_on(&self, params: &[f32], batch: &ConsistencyBatch, progress: &Progress, gradient: &mut [f32]) -> Terms {
+        let count = batch.t.len();
+        let targets = self.targets(params, batch, progress);
+        let frozen_keys = self.frozen.as_ref().map(|frozen| {
+            let feature = self.settings.auxiliary_feature;
+            frozen.targets::<B>(&self.config, &self.noise, feature, &batch.x0, progress.micro_batch, &self.device)
+        });
+        let (mut consistency, mut auxiliary) = (0.0, 0.0);
+        let mut first = 0;
+        while first < count {
+            let piece: Vec<usize> = (first..count.min(first + progress.micro_batch)).collect();
+            let (main, aux) = self.piece(params, batch, &targets, frozen_keys.as_ref(), &piece, progress, gradient);
+            consistency += main;
+            auxiliary += aux;
+            first += piece.len();
+        }
+        let loss = consistency + self.settings.auxiliary * auxiliary;
+        match self.frozen {
+            Some(_) => vec![("loss", loss), ("consistency", consistency), ("auxiliary", auxiliary)],
+            None => vec![("loss", loss), ("consistency", consistency)],
+        }
+    }
+
+    /// One micro-batch: its part of both terms, as shares of the whole batch's mean.
+    #[allow(clippy::too_many_arguments)] // private, called once
+    fn piece(
+        &self,
+        params: &[f32],
+        batch: &ConsistencyBatch,
+        targets: &[f32],
+        frozen_keys: Option<&Tensor<B, 2>>,
+        piece: &[usize],
+        progress: &Progress,
+        gradient: &mut [f32],
+    ) -> (f64, f64) {
+        let (len, count) = (self.config.image_len(), batch.t.len());
+        let device = &self.device;
+        let range = piece[0]..piece[0] + piece.len();
+        let values = range.start * len..range.end * len;
+        let (t, classes) = (&batch.t[range.clone()], &batch.classes[range.clone()]);
+        let x: Vec<f32> = range
+            .clone()
+            .flat_map(|i| noised(&batch.x0[i * len..][..len], &batch.eps[i * len..][..len], batch.t[i]))
+            .collect();
+        let weights = Weights::<Autodiff<B>>::upload(&self.set, params, device);
+        let masks = self.masks::<Autodiff<B>>(progress.seed, progress.images, piece, device);
+        let f = self.network(&weights, &x, t, classes, masks.as_ref(), device);
+
+        // f = skip x + out F. The factors are spread over the picture, because same-shape products are the fast ones.
+        let shape = f.dims();
+        let (mut skipped, mut out) = (x, vec![0.0; values.len()]);
+        for ((skipped, out), &t) in skipped.chunks_exact_mut(len).zip(out.chunks_exact_mut(len)).zip(t) {
+            let factors = self.noise.output_factors(self.settings.parametrisation, t);
+            skipped.iter_mut().for_each(|v| *v *= factors.skip as f32);
+            out.fill(factors.out as f32);
+        }
+        let pictures = match self.settings.parametrisation {
+            Parametrisation::Edm => f * upload(out, shape, device) + upload(skipped, shape, device),
+            Parametrisation::PlainX => f,
+        };
+
+        // u = |f - target|^2 per picture; l = u / sqrt(sg[u] + c^2), times the weight of the pair, over the batch.
+        let difference = pictures.clone() - upload(targets[values].to_vec(), shape, device);
+        let u = difference.square().reshape([piece.len(), len]).sum_dim(1);
+        let c2 = self.settings.huber * self.settings.huber;
+        let scales: Vec<f32> = to_vec(u.clone().inner().into_data())
+            .iter()
+            .zip(range.clone())
+            .map(|(&u, i)| {
+                let weight = self.settings.weighting.at(batch.t[i], batch.r[i]);
+                (weight / ((f64::from(u) + c2).sqrt() * count as f64)) as f32
+            })
+            .collect();
+        let scales = Tensor::<Autodiff<B>, 1>::from_floats(scales.as_slice(), device).reshape([piece.len(), 1]);
+        let main = (u * scales).sum();
+        let scalar = |loss: &Tensor<Autodiff<B>, 1>| to_vec(loss.clone().inner().into_data()).first().copied().map_or(f64::NAN, f64::from);
+        let main_value = scalar(&main);
+
+        let (total, auxiliary_value) = match (&self.frozen, frozen_keys) {
+            (Some(frozen), Some(keys)) => {
+                let frozen_weights = frozen.upload::<Autodiff<B>>(device);
+                let feature = self.settings.auxiliary_feature;
+                let seen = frozen.features(&self.config, &self.noise, &frozen_weights, pictures, feature);
+                let keys = Tensor::from_inner(keys.clone());
+                let share = piece.len() as f64 / count as f64;
+                let loss = auxiliary_loss(seen, keys, range.start, self.settings.auxiliary_temperature).mul_scalar(share);
+                let value = scalar(&loss);
+                (main + loss.mul_scalar(self.settings.auxiliary), value)
+            }
+            _ => (main, 0.0),
+        };
+        let mut gradients = total.backward();
+        weights.add_gradients(&mut gradients, gradient);
+        (main_value, auxiliary_value)
+    }
+}
+
+impl<B: Fused> Objective for Consistency<B> {
+    fn params(&self) -> &ParamSet {
+        &self.set
+    }
+
+    fn gradient(&mut self, params: &[f32], progress: &Progress, gradient: &mut [f32]) -> Terms {
+        let batch = self.sample(progress);
+        self.gradient_on(params, &batch, progress, gradient)
+    }
+}

@@ -1,0 +1,59 @@
+//! What is minimised: stage 1 (representation consistency) and stage 2b (consistency), and the terms they are made of.
+
+pub mod auxiliary;
+pub mod consistency;
+pub mod nt_xent;
+pub mod pretrain;
+pub mod source;
+
+pub use auxiliary::FrozenEncoder;
+pub use consistency::{Consistency, ConsistencyConfig, Weighting};
+pub use pretrain::{Pretrain, PretrainConfig};
+pub use source::Source;
+
+use crate::model::ParamSet;
+
+/// Where a run stands; everything random in a step is a function of this and the seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Images seen before the step.
+    pub images: u64,
+    /// Images of the whole run, K.
+    pub total: u64,
+    /// Images of the step, B.
+    pub batch: usize,
+    /// Images that go through the network at once; a smaller number than `batch` takes less memory and gives the same gradient.
+    pub micro_batch: usize,
+}
+
+/// Named terms of a loss, each a mean over the batch.
+pub type Terms = Vec<(&'static str, f64)>;
+
+/// Named values that an objective keeps between steps, beside the parameters.
+pub type NamedValues = Vec<(String, Vec<f32>)>;
+
+/// Something that has a gradient.
+pub trait Objective {
+    /// The parameters it trains.
+    fn params(&self) -> &ParamSet;
+
+    /// Adds the gradient of the loss on the next batch to `gradient`; both slices are laid out as [`params`](Self::params).
+    ///
+    /// The first term returned is the loss itself.
+    fn gradient(&mut self, params: &[f32], progress: &Progress, gradient: &mut [f32]) -> Terms;
+
+    /// Called when the step was taken, with the new parameters; not called for a skipped step.
+    fn accept(&mut self, _params: &[f32]) {}
+
+    /// State beside the parameters, for a checkpoint.
+    fn state(&self) -> NamedValues {
+        Vec::new()
+    }
+
+    /// Takes back what [`state`](Self::state) gave; says which name is missing or of another length.
+    fn restore(&mut self, _state: &mut dyn FnMut(&str) -> Option<Vec<f32>>) -> Result<(), String> {
+        Ok(())
+    }
+}

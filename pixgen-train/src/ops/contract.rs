@@ -1,0 +1,196 @@
+//! The contract of the fused operations: what each computes, what its backward needs, and the shapes.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+
+use super::plain;
+
+/// The epsilon inside the square root of every layer norm (docs/method.md section 2.1).
+pub const LAYER_NORM_EPSILON: f32 = 1e-5;
+
+/// Gradients of an operation's inputs in the order of its arguments; `None` where none was asked for.
+pub type InputGradients<B, const N: usize> = [Option<FloatTensor<B>>; N];
+
+/// Which half of a transformer block an AdaLN operation serves.
+///
+/// The modulation vector of a block holds six chunks of width `D`: shift, scale and gate of the attention branch, then
+/// shift, scale and gate of the MLP branch (docs/method.md section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Branch {
+    /// Chunks 0, 1 and 2.
+    Attention,
+    /// Chunks 3, 4 and 5.
+    Mlp,
+}
+
+impl Branch {
+    /// Index of the shift chunk.
+    pub const fn shift(self) -> usize {
+        match self {
+            Self::Attention => 0,
+            Self::Mlp => 3,
+        }
+    }
+
+    /// Index of the scale chunk.
+    pub const fn scale(self) -> usize {
+        self.shift() + 1
+    }
+
+    /// Index of the gate chunk.
+    pub const fn gate(self) -> usize {
+        self.shift() + 2
+    }
+}
+
+/// The fused operations over tensor primitives.
+///
+/// `*_train` computes the forward and the tensors that `*_backward` takes back; where it is missing the backward needs
+/// the inputs only. `wanted[i]` asks for the gradient of input `i`. Shapes are the caller's duty
+/// ([`crate::ops::network`] checks them); the default bodies work on every backend.
+pub trait Ops: Backend {
+    /// `x W^T + b`: x `[.., I]`, w `[O, I]`, b `[O]`; returns `[.., O]`.
+    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: Option<FloatTensor<Self>>) -> FloatTensor<Self> {
+        plain::linear::<Self>(x, w, b)
+    }
+
+    /// Gradients of x, w and b of [`Ops::fused_linear`] for the output gradient `dy` `[.., O]`.
+    fn fused_linear_backward(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        wanted: [bool; 3],
+    ) -> InputGradients<Self, 3> {
+        plain::linear_backward::<Self>(x, w, dy, wanted)
+    }
+
+    /// `GELU(x W^T + b)` with the exact (erf) GELU; shapes of [`Ops::fused_linear`].
+    fn fused_linear_gelu(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        plain::linear_gelu::<Self>(x, w, b)
+    }
+
+    /// [`Ops::fused_linear_gelu`] and the slope of the GELU at every output, of the output's shape.
+    fn fused_linear_gelu_train(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain::linear_gelu_train::<Self>(x, w, b)
+    }
+
+    /// Gradients of x, w and b of [`Ops::fused_linear_gelu`]; `slope` from [`Ops::fused_linear_gelu_train`].
+    fn fused_linear_gelu_backward(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        slope: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        wanted: [bool; 3],
+    ) -> InputGradients<Self, 3> {
+        Self::fused_linear_backward(x, w, Self::float_mul(dy, slope), wanted)
+    }
+
+    /// Layer norm over the last axis: x `[.., D]`, gamma and beta `[D]`.
+    fn fused_layer_norm(x: FloatTensor<Self>, gamma: FloatTensor<Self>, beta: FloatTensor<Self>) -> FloatTensor<Self> {
+        plain::layer_norm::<Self>(x, gamma, beta)
+    }
+
+    /// Gradients of x, gamma and beta of [`Ops::fused_layer_norm`].
+    fn fused_layer_norm_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        wanted: [bool; 3],
+    ) -> InputGradients<Self, 3> {
+        plain::layer_norm_backward::<Self>(x, gamma, dy, wanted)
+    }
+
+    /// `LN(x) * (1 + scale) + shift`: x `[B, T, D]`, gamma and beta `[D]`, m `[B, 6 D]` with the chunks of [`Branch`].
+    fn fused_norm_modulate(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        m: FloatTensor<Self>,
+        branch: Branch,
+    ) -> FloatTensor<Self> {
+        plain::norm_modulate::<Self>(x, gamma, beta, m, branch)
+    }
+
+    /// Gradients of x, gamma, beta and m of [`Ops::fused_norm_modulate`].
+    fn fused_norm_modulate_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        m: FloatTensor<Self>,
+        branch: Branch,
+        dy: FloatTensor<Self>,
+        wanted: [bool; 4],
+    ) -> InputGradients<Self, 4> {
+        plain::norm_modulate_backward::<Self>(x, gamma, beta, m, branch, dy, wanted)
+    }
+
+    /// `x + gate * y`: x and y `[B, T, D]`, m `[B, 6 D]` with the chunks of [`Branch`].
+    fn fused_gated_residual(x: FloatTensor<Self>, y: FloatTensor<Self>, m: FloatTensor<Self>, branch: Branch) -> FloatTensor<Self> {
+        plain::gated_residual::<Self>(x, y, m, branch)
+    }
+
+    /// Gradients of x, y and m of [`Ops::fused_gated_residual`].
+    fn fused_gated_residual_backward(
+        y: FloatTensor<Self>,
+        m: FloatTensor<Self>,
+        branch: Branch,
+        dy: FloatTensor<Self>,
+        wanted: [bool; 3],
+    ) -> InputGradients<Self, 3> {
+        plain::gated_residual_backward::<Self>(y, m, branch, dy, wanted)
+    }
+
+    /// `softmax(q k^T / sqrt(D / heads)) v` per head: qkv `[B, T, 3 D]`, whose last axis holds q, k and v in this order,
+    /// each head-major; returns `[B, T, D]`.
+    fn fused_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
+        plain::attention::<Self>(qkv, heads)
+    }
+
+    /// [`Ops::fused_attention`] and the log-sum-exp of the scaled scores, `[B, heads, T]`.
+    fn fused_attention_train(qkv: FloatTensor<Self>, heads: usize) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain::attention_train::<Self>(qkv, heads)
+    }
+
+    /// Gradient of qkv of [`Ops::fused_attention`]; `lse` from [`Ops::fused_attention_train`].
+    fn fused_attention_backward(qkv: FloatTensor<Self>, lse: FloatTensor<Self>, heads: usize, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        plain::attention_backward::<Self>(qkv, lse, heads, dy)
+    }
+
+    /// `LN([x, s] W^T + b)`, the fusion of a long skip: x `[B, T, D]`, s `[B, T, E]`, w `[D, D + E]`, the rest `[D]`.
+    fn fused_skip_fuse(
+        x: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        plain::skip_fuse_train::<Self>(x, s, w, b, gamma, beta).0
+    }
+
+    /// [`Ops::fused_skip_fuse`] and the input of its layer norm, `[B, T, D]`.
+    fn fused_skip_fuse_train(
+        x: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain::skip_fuse_train::<Self>(x, s, w, b, gamma, beta)
+    }
+
+    /// Gradients of x, s, w, b, gamma and beta of [`Ops::fused_skip_fuse`]; `normed` is the layer norm's input from
+    /// [`Ops::fused_skip_fuse_train`].
+    fn fused_skip_fuse_backward(
+        x: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        normed: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        wanted: [bool; 6],
+    ) -> InputGradients<Self, 6> {
+        plain::skip_fuse_backward::<Self>(x, s, w, normed, gamma, dy, wanted)
+    }
+}

@@ -1,0 +1,29 @@
+//! The operations that an EPG network is made of, each fused into one node of the autodiff graph.
+//!
+//! [`Ops`] extends burn's `Backend` by the handful of operations in which the network spends its time: linear layers
+//! with their epilogues, layer norm, AdaLN modulation, gated residuals, attention and the long-skip fusion
+//! (docs/method.md section 2). Every operation has
+//!
+//! * a forward, a forward for training that also returns what the backward needs, and a backward, all with default
+//!   bodies made of plain burn tensor maths ([`plain`]), so that any burn backend works unchanged;
+//! * a hand-written CPU version for [`burn_flex::Flex`] ([`flex`]);
+//! * one registration as a custom autodiff operation for every backend ([`autodiff`]).
+//!
+//! Network code calls the functions of [`network`] (re-exported here), which take and return `Tensor<B, D>`.
+//!
+//! Results of the CPU version are bit-identical from run to run and for every number of threads: sums over rows run in
+//! fixed blocks that are combined in index order.
+
+pub mod autodiff;
+pub mod contract;
+pub mod flex;
+pub mod implementation;
+pub mod network;
+pub mod plain;
+
+#[cfg(test)]
+mod tests;
+
+pub use contract::{Branch, InputGradients, LAYER_NORM_EPSILON, Ops};
+pub use implementation::{Implementation, implementation, set_implementation};
+pub use network::{attention, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, skip_fuse};

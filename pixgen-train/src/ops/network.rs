@@ -1,0 +1,96 @@
+//! The operations as functions of `Tensor<B, D>`, with the shape checks: what the network code calls.
+
+use burn::tensor::{Tensor, TensorPrimitive};
+
+use super::contract::{Branch, Ops};
+
+fn unwrap<B: Ops, const D: usize>(tensor: Tensor<B, D>) -> B::FloatTensorPrimitive {
+    tensor.into_primitive().tensor()
+}
+
+fn wrap<B: Ops, const D: usize>(primitive: B::FloatTensorPrimitive) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
+
+fn check_shape(operation: &str, name: &str, found: &[usize], expected: &[usize]) {
+    assert!(found == expected, "{operation}: {name} has shape {found:?}, expected {expected:?}");
+}
+
+/// Checks x `[.., I]`, w `[O, I]` and b `[O]`.
+fn check_linear<B: Ops, const D: usize>(operation: &str, x: &Tensor<B, D>, w: &Tensor<B, 2>, b: Option<&Tensor<B, 1>>) {
+    let [outputs, _] = w.dims();
+    check_shape(operation, "the weight", &w.dims(), &[outputs, x.dims()[D - 1]]);
+    if let Some(b) = b {
+        check_shape(operation, "the bias", &b.dims(), &[outputs]);
+    }
+}
+
+fn check_norm<B: Ops>(operation: &str, width: usize, gamma: &Tensor<B, 1>, beta: &Tensor<B, 1>) {
+    check_shape(operation, "gamma", &gamma.dims(), &[width]);
+    check_shape(operation, "beta", &beta.dims(), &[width]);
+}
+
+/// `x W^T + b`: x `[.., I]`, w `[O, I]`, b `[O]`; returns `[.., O]`.
+///
+/// # Panics
+/// If the shapes do not agree, like every burn operation; so do the other functions of this file.
+pub fn linear<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Option<Tensor<B, 1>>) -> Tensor<B, D> {
+    check_linear("linear", &x, &w, b.as_ref());
+    wrap(B::fused_linear(unwrap(x), unwrap(w), b.map(unwrap)))
+}
+
+/// `GELU(x W^T + b)` with the exact GELU; shapes of [`linear`].
+pub fn linear_gelu<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Tensor<B, 1>) -> Tensor<B, D> {
+    check_linear("linear_gelu", &x, &w, Some(&b));
+    wrap(B::fused_linear_gelu(unwrap(x), unwrap(w), unwrap(b)))
+}
+
+/// Layer norm over the last axis, epsilon 1e-5: x `[.., D]`, gamma and beta `[D]`.
+pub fn layer_norm<B: Ops, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>) -> Tensor<B, D> {
+    check_norm("layer_norm", x.dims()[D - 1], &gamma, &beta);
+    wrap(B::fused_layer_norm(unwrap(x), unwrap(gamma), unwrap(beta)))
+}
+
+/// `LN(x) * (1 + scale) + shift`: x `[B, T, D]`, gamma and beta `[D]`, m `[B, 6 D]` with the chunks of [`Branch`].
+pub fn norm_modulate<B: Ops>(x: Tensor<B, 3>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>, m: Tensor<B, 2>, branch: Branch) -> Tensor<B, 3> {
+    let [batch, _, width] = x.dims();
+    check_norm("norm_modulate", width, &gamma, &beta);
+    check_shape("norm_modulate", "the modulation", &m.dims(), &[batch, 6 * width]);
+    wrap(B::fused_norm_modulate(unwrap(x), unwrap(gamma), unwrap(beta), unwrap(m), branch))
+}
+
+/// `x + gate * y`: x and y `[B, T, D]`, m `[B, 6 D]` with the chunks of [`Branch`].
+pub fn gated_residual<B: Ops>(x: Tensor<B, 3>, y: Tensor<B, 3>, m: Tensor<B, 2>, branch: Branch) -> Tensor<B, 3> {
+    let [batch, _, width] = x.dims();
+    check_shape("gated_residual", "the branch", &y.dims(), &x.dims());
+    check_shape("gated_residual", "the modulation", &m.dims(), &[batch, 6 * width]);
+    wrap(B::fused_gated_residual(unwrap(x), unwrap(y), unwrap(m), branch))
+}
+
+/// Multi-head self-attention of a joint projection: qkv `[B, T, 3 D]`, whose last axis holds q, k and v in this order,
+/// each head-major; returns `softmax(q k^T / sqrt(D / heads)) v`, `[B, T, D]`.
+pub fn attention<B: Ops>(qkv: Tensor<B, 3>, heads: usize) -> Tensor<B, 3> {
+    let [_, _, width] = qkv.dims();
+    assert!(
+        heads > 0 && width.is_multiple_of(3 * heads),
+        "attention: a projection of width {width} does not split into q, k and v of {heads} heads"
+    );
+    wrap(B::fused_attention(unwrap(qkv), heads))
+}
+
+/// `LN([x, s] W^T + b)`, the fusion of a long skip: x `[B, T, D]`, s `[B, T, E]`, w `[D, D + E]`, the rest `[D]`.
+pub fn skip_fuse<B: Ops>(
+    x: Tensor<B, 3>,
+    s: Tensor<B, 3>,
+    w: Tensor<B, 2>,
+    b: Tensor<B, 1>,
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
+) -> Tensor<B, 3> {
+    let ([batch, tokens, width], [_, _, skip]) = (x.dims(), s.dims());
+    check_shape("skip_fuse", "the skip", &s.dims(), &[batch, tokens, skip]);
+    check_shape("skip_fuse", "the weight", &w.dims(), &[width, width + skip]);
+    check_shape("skip_fuse", "the bias", &b.dims(), &[width]);
+    check_norm("skip_fuse", width, &gamma, &beta);
+    wrap(B::fused_skip_fuse(unwrap(x), unwrap(s), unwrap(w), unwrap(b), unwrap(gamma), unwrap(beta)))
+}

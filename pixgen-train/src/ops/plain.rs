@@ -1,0 +1,290 @@
+//! Every operation as a composition of burn's own tensor operations.
+//!
+//! These are the default bodies of [`crate::ops::Ops`] and the comparison that the fused versions are measured against.
+//! Written for clarity: leading axes are flattened so that every product is one matrix product.
+
+use burn::tensor::activation::{gelu, softmax};
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorMetadata, TensorPrimitive};
+
+use super::contract::{Branch, InputGradients, LAYER_NORM_EPSILON};
+
+fn wrap<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
+
+fn unwrap<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}
+
+/// A tensor of any rank as `[rows, last axis]`.
+fn flat<B: Backend>(primitive: FloatTensor<B>) -> Tensor<B, 2> {
+    let shape = primitive.shape();
+    let width = shape.as_slice().last().copied().unwrap_or(1);
+    let rows = shape.num_elements() / width.max(1);
+    wrap(B::float_reshape(primitive, [rows, width].into()))
+}
+
+/// `[rows, width]` back to `[.., width]` with the leading axes of `like`.
+fn unflat<B: Backend>(tensor: Tensor<B, 2>, like: &[usize]) -> FloatTensor<B> {
+    let mut dims = like.to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = tensor.dims()[1];
+    }
+    B::float_reshape(unwrap(tensor), dims.into())
+}
+
+/// Chunk `index` of a modulation `[B, 6 D]` as `[B, 1, D]`.
+fn chunk<B: Backend>(m: &Tensor<B, 2>, index: usize) -> Tensor<B, 3> {
+    let [batch, width] = m.dims();
+    let d = width / 6;
+    m.clone().narrow(1, index * d, d).reshape([batch, 1, d])
+}
+
+/// Puts `[B, D]` into chunk `index` of a modulation gradient `[B, 6 D]`.
+fn put_chunk<B: Backend>(dm: Tensor<B, 2>, index: usize, value: Tensor<B, 2>) -> Tensor<B, 2> {
+    let [batch, d] = value.dims();
+    dm.slice_assign([0..batch, index * d..(index + 1) * d], value)
+}
+
+/// See [`crate::ops::Ops::fused_linear`].
+pub fn linear<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, b: Option<FloatTensor<B>>) -> FloatTensor<B> {
+    let dims = x.shape().to_vec();
+    let product = flat::<B>(x).matmul(wrap::<B, 2>(w).transpose());
+    let y = match b {
+        Some(b) => product + wrap::<B, 1>(b).unsqueeze(),
+        None => product,
+    };
+    unflat(y, &dims)
+}
+
+/// See [`crate::ops::Ops::fused_linear_backward`].
+pub fn linear_backward<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, dy: FloatTensor<B>, wanted: [bool; 3]) -> InputGradients<B, 3> {
+    let dims = x.shape().to_vec();
+    let dy = flat::<B>(dy);
+    [
+        wanted[0].then(|| unflat(dy.clone().matmul(wrap::<B, 2>(w)), &dims)),
+        wanted[1].then(|| unwrap(dy.clone().transpose().matmul(flat::<B>(x)))),
+        wanted[2].then(|| unwrap(dy.sum_dim(0).squeeze_dim::<1>(0))),
+    ]
+}
+
+/// See [`crate::ops::Ops::fused_linear_gelu`].
+pub fn linear_gelu<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+    let dims = x.shape().to_vec();
+    let z = flat::<B>(linear::<B>(x, w, Some(b)));
+    unflat(gelu(z), &dims)
+}
+
+/// See [`crate::ops::Ops::fused_linear_gelu_train`].
+pub fn linear_gelu_train<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, b: FloatTensor<B>) -> (FloatTensor<B>, FloatTensor<B>) {
+    let dims = x.shape().to_vec();
+    let z = flat::<B>(linear::<B>(x, w, Some(b)));
+    let cdf = (z.clone() / 2f64.sqrt()).erf() * 0.5 + 0.5;
+    let pdf = (z.clone().square() * -0.5).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let y = z.clone() * cdf.clone();
+    (unflat(y, &dims), unflat(cdf + z * pdf, &dims))
+}
+
+/// `(x - mean) / sqrt(variance + epsilon)` per row, and the reciprocal of that root `[rows, 1]`.
+fn normalise<B: Backend>(x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = centred.clone().square().mean_dim(1);
+    let scale = (variance + f64::from(LAYER_NORM_EPSILON)).sqrt().recip();
+    (centred * scale.clone(), scale)
+}
+
+/// Gradient of the input of `normalise` for the gradient `g` of its first output.
+fn normalise_backward<B: Backend>(normed: Tensor<B, 2>, scale: Tensor<B, 2>, g: Tensor<B, 2>) -> Tensor<B, 2> {
+    let along = (g.clone() * normed.clone()).mean_dim(1);
+    (g.clone() - g.mean_dim(1) - normed * along) * scale
+}
+
+/// See [`crate::ops::Ops::fused_layer_norm`].
+pub fn layer_norm<B: Backend>(x: FloatTensor<B>, gamma: FloatTensor<B>, beta: FloatTensor<B>) -> FloatTensor<B> {
+    let dims = x.shape().to_vec();
+    let (normed, _) = normalise(flat::<B>(x));
+    let y = normed * wrap::<B, 1>(gamma).unsqueeze() + wrap::<B, 1>(beta).unsqueeze();
+    unflat(y, &dims)
+}
+
+/// See [`crate::ops::Ops::fused_layer_norm_backward`].
+pub fn layer_norm_backward<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    dy: FloatTensor<B>,
+    wanted: [bool; 3],
+) -> InputGradients<B, 3> {
+    let dims = x.shape().to_vec();
+    let (normed, scale) = normalise(flat::<B>(x));
+    let dy = flat::<B>(dy);
+    let dgamma = wanted[1].then(|| unwrap((dy.clone() * normed.clone()).sum_dim(0).squeeze_dim::<1>(0)));
+    let dbeta = wanted[2].then(|| unwrap(dy.clone().sum_dim(0).squeeze_dim::<1>(0)));
+    let dx = wanted[0].then(|| {
+        let g = dy * wrap::<B, 1>(gamma).unsqueeze();
+        unflat(normalise_backward(normed, scale, g), &dims)
+    });
+    [dx, dgamma, dbeta]
+}
+
+/// See [`crate::ops::Ops::fused_norm_modulate`].
+pub fn norm_modulate<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    m: FloatTensor<B>,
+    branch: Branch,
+) -> FloatTensor<B> {
+    let m = wrap::<B, 2>(m);
+    let normed = wrap::<B, 3>(layer_norm::<B>(x, gamma, beta));
+    unwrap(normed * (chunk(&m, branch.scale()) + 1.0) + chunk(&m, branch.shift()))
+}
+
+/// See [`crate::ops::Ops::fused_norm_modulate_backward`].
+pub fn norm_modulate_backward<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    m: FloatTensor<B>,
+    branch: Branch,
+    dy: FloatTensor<B>,
+    wanted: [bool; 4],
+) -> InputGradients<B, 4> {
+    let m = wrap::<B, 2>(m);
+    let dy = wrap::<B, 3>(dy);
+    let dm = wanted[3].then(|| {
+        let normed = wrap::<B, 3>(layer_norm::<B>(x.clone(), gamma.clone(), beta));
+        let dshift = dy.clone().sum_dim(1).squeeze_dim::<2>(1);
+        let dscale = (dy.clone() * normed).sum_dim(1).squeeze_dim::<2>(1);
+        let dm = put_chunk(m.zeros_like(), branch.shift(), dshift);
+        unwrap(put_chunk(dm, branch.scale(), dscale))
+    });
+    let through = unwrap(dy * (chunk(&m, branch.scale()) + 1.0));
+    let [dx, dgamma, dbeta] = layer_norm_backward::<B>(x, gamma, through, [wanted[0], wanted[1], wanted[2]]);
+    [dx, dgamma, dbeta, dm]
+}
+
+/// See [`crate::ops::Ops::fused_gated_residual`].
+pub fn gated_residual<B: Backend>(x: FloatTensor<B>, y: FloatTensor<B>, m: FloatTensor<B>, branch: Branch) -> FloatTensor<B> {
+    let gate = chunk(&wrap::<B, 2>(m), branch.gate());
+    unwrap(wrap::<B, 3>(x) + wrap::<B, 3>(y) * gate)
+}
+
+/// See [`crate::ops::Ops::fused_gated_residual_backward`].
+pub fn gated_residual_backward<B: Backend>(
+    y: FloatTensor<B>,
+    m: FloatTensor<B>,
+    branch: Branch,
+    dy: FloatTensor<B>,
+    wanted: [bool; 3],
+) -> InputGradients<B, 3> {
+    let m = wrap::<B, 2>(m);
+    let dout = wrap::<B, 3>(dy);
+    [
+        wanted[0].then(|| unwrap(dout.clone())),
+        wanted[1].then(|| unwrap(dout.clone() * chunk(&m, branch.gate()))),
+        wanted[2].then(|| {
+            let dgate = (dout * wrap::<B, 3>(y)).sum_dim(1).squeeze_dim::<2>(1);
+            unwrap(put_chunk(m.zeros_like(), branch.gate(), dgate))
+        }),
+    ]
+}
+
+/// q, k and v, each `[B, heads, T, D / heads]`.
+fn split_heads<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> [Tensor<B, 4>; 3] {
+    let qkv = wrap::<B, 3>(qkv);
+    let [batch, tokens, width] = qkv.dims();
+    let d = width / 3;
+    [0, 1, 2].map(|part| {
+        qkv.clone()
+            .narrow(2, part * d, d)
+            .reshape([batch, tokens, heads, d / heads])
+            .swap_dims(1, 2)
+    })
+}
+
+/// `[B, heads, T, D / heads]` as `[B, T, D]`.
+fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
+    let [batch, heads, tokens, width] = x.dims();
+    x.swap_dims(1, 2).reshape([batch, tokens, heads * width])
+}
+
+/// See [`crate::ops::Ops::fused_attention`].
+pub fn attention<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> FloatTensor<B> {
+    let [q, k, v] = split_heads::<B>(qkv, heads);
+    let scale = 1.0 / (q.dims()[3] as f64).sqrt();
+    let scores = q.matmul(k.transpose()) * scale;
+    unwrap(merge_heads(softmax(scores, 3).matmul(v)))
+}
+
+/// See [`crate::ops::Ops::fused_attention_train`].
+pub fn attention_train<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> (FloatTensor<B>, FloatTensor<B>) {
+    let [q, k, v] = split_heads::<B>(qkv, heads);
+    let scale = 1.0 / (q.dims()[3] as f64).sqrt();
+    let scores = q.matmul(k.transpose()) * scale;
+    let highest = scores.clone().max_dim(3);
+    let lse = (scores.clone() - highest.clone()).exp().sum_dim(3).log() + highest;
+    let weights = (scores - lse.clone()).exp();
+    (unwrap(merge_heads(weights.matmul(v))), unwrap(lse.squeeze_dim::<3>(3)))
+}
+
+/// See [`crate::ops::Ops::fused_attention_backward`].
+pub fn attention_backward<B: Backend>(qkv: FloatTensor<B>, lse: FloatTensor<B>, heads: usize, dy: FloatTensor<B>) -> FloatTensor<B> {
+    let [q, k, v] = split_heads::<B>(qkv, heads);
+    let [batch, _, tokens, width] = q.dims();
+    let scale = 1.0 / (width as f64).sqrt();
+    let lse = wrap::<B, 3>(lse).reshape([batch, heads, tokens, 1]);
+    let dy = wrap::<B, 3>(dy).reshape([batch, tokens, heads, width]).swap_dims(1, 2);
+    let weights = (q.clone().matmul(k.clone().transpose()) * scale - lse).exp();
+    let dv = weights.clone().transpose().matmul(dy.clone());
+    let dweights = dy.matmul(v.transpose());
+    let along = (dweights.clone() * weights.clone()).sum_dim(3);
+    let dscores = weights * (dweights - along) * scale;
+    let dq = dscores.clone().matmul(k);
+    let dk = dscores.transpose().matmul(q);
+    unwrap(Tensor::cat([dq, dk, dv].map(merge_heads).to_vec(), 2))
+}
+
+/// See [`crate::ops::Ops::fused_skip_fuse_train`].
+pub fn skip_fuse_train<B: Backend>(
+    x: FloatTensor<B>,
+    s: FloatTensor<B>,
+    w: FloatTensor<B>,
+    b: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let joined = Tensor::cat(vec![wrap::<B, 3>(x), wrap::<B, 3>(s)], 2);
+    let normed = linear::<B>(unwrap(joined), w, Some(b));
+    (layer_norm::<B>(normed.clone(), gamma, beta), normed)
+}
+
+/// See [`crate::ops::Ops::fused_skip_fuse_backward`].
+pub fn skip_fuse_backward<B: Backend>(
+    x: FloatTensor<B>,
+    s: FloatTensor<B>,
+    w: FloatTensor<B>,
+    normed: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    dy: FloatTensor<B>,
+    wanted: [bool; 6],
+) -> InputGradients<B, 6> {
+    let [want_x, want_s, want_w, want_b, want_gamma, want_beta] = wanted;
+    let want_z = want_x || want_s || want_w || want_b;
+    let [dz, dgamma, dbeta] = layer_norm_backward::<B>(normed, gamma, dy, [want_z, want_gamma, want_beta]);
+    let [mut dx, mut ds, mut dw, mut db] = [None, None, None, None];
+    if let Some(dz) = dz {
+        let d = dz.shape().as_slice().last().copied().unwrap_or(0);
+        let joined = Tensor::cat(vec![wrap::<B, 3>(x), wrap::<B, 3>(s)], 2);
+        let e = joined.dims()[2] - d;
+        let [djoined, dw_all, db_all] = linear_backward::<B>(unwrap(joined), w, dz, [want_x || want_s, want_w, want_b]);
+        if let Some(djoined) = djoined.map(wrap::<B, 3>) {
+            dx = want_x.then(|| unwrap(djoined.clone().narrow(2, 0, d)));
+            ds = want_s.then(|| unwrap(djoined.narrow(2, d, e)));
+        }
+        dw = dw_all;
+        db = db_all;
+    }
+    [dx, ds, dw, db, dgamma, dbeta]
+}

@@ -1,0 +1,362 @@
+//! Every operation at a size: its inputs, its definition in float64, and how to run it on burn tensors.
+
+use burn::tensor::ops::{FloatTensor, FloatTensorOps};
+use burn::tensor::{DType, Tensor, TensorData, TensorMetadata, TensorPrimitive};
+use burn_autodiff::Autodiff;
+use burn_flex::Flex;
+
+use crate::ops::contract::{Branch, LAYER_NORM_EPSILON, Ops};
+
+/// The backend under test.
+pub type Tracked = Autodiff<Flex>;
+
+type Definition = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64> + Sync>;
+type Run = Box<dyn Fn(Vec<FloatTensor<Tracked>>) -> FloatTensor<Tracked> + Sync>;
+
+/// One operation at one size.
+pub struct Case {
+    /// Operation and size.
+    pub name: String,
+    /// Shape of each input.
+    pub dims: Vec<Vec<usize>>,
+    /// Elements of each input.
+    pub inputs: Vec<Vec<f64>>,
+    /// What the operation computes.
+    pub definition: Definition,
+    /// The operation on tensors.
+    pub run: Run,
+}
+
+/// Element type and order in memory of the inputs of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// `f32` in row-major order: the fused kernels.
+    F32,
+    /// `f32` with the last axis outermost in memory.
+    F32Transposed,
+    /// `f64`: the default bodies, inside the same graph nodes.
+    F64,
+}
+
+/// Output and gradients of a run; `None` for inputs that were not tracked.
+pub struct Outcome {
+    /// The output in row-major order.
+    pub output: Vec<f64>,
+    /// The gradient of `sum(weights * output)` by each input.
+    pub gradients: Vec<Option<Vec<f64>>>,
+}
+
+/// Numbers in [-1, 1] that differ for every `seed`.
+pub fn numbers(n: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Rounded to f32, so that all storages see the same inputs.
+            f64::from(((state >> 33) as f64 / f64::from(1u32 << 30) - 1.0) as f32)
+        })
+        .collect()
+}
+
+impl Case {
+    fn new(
+        name: String,
+        dims: Vec<Vec<usize>>,
+        definition: impl Fn(&[Vec<f64>]) -> Vec<f64> + Sync + 'static,
+        run: impl Fn(Vec<FloatTensor<Tracked>>) -> FloatTensor<Tracked> + Sync + 'static,
+    ) -> Self {
+        let inputs = dims
+            .iter()
+            .enumerate()
+            .map(|(i, dims)| numbers(dims.iter().product(), 17 + i as u64))
+            .collect();
+        Self { name, dims, inputs, definition: Box::new(definition), run: Box::new(run) }
+    }
+
+    /// Weights of the outputs in the loss whose gradients are compared.
+    pub fn loss_weights(&self, length: usize) -> Vec<f64> {
+        numbers(length, 3)
+    }
+
+    /// Runs forward and backward with gradients for the inputs in `tracked`.
+    pub fn outcome(&self, storage: Storage, tracked: &[bool]) -> Outcome {
+        let device = Default::default();
+        let dtype = if storage == Storage::F64 { DType::F64 } else { DType::F32 };
+        let upload = |data: Vec<f64>, dims: &[usize]| -> Tensor<Tracked, 1> {
+            let data = TensorData::new(data, [dims.iter().product::<usize>()]);
+            Tensor::from_data(data, (&device, dtype))
+        };
+        let mut leaves = Vec::new();
+        let mut inputs = Vec::new();
+        for ((data, dims), &tracked) in self.inputs.iter().zip(&self.dims).zip(tracked) {
+            let width = dims[dims.len() - 1];
+            let rows = data.len() / width;
+            let stored = match storage {
+                Storage::F32Transposed => transpose(data, rows, width),
+                _ => data.clone(),
+            };
+            let mut leaf = upload(stored, dims);
+            if tracked {
+                leaf = leaf.require_grad();
+            }
+            let view = match storage {
+                Storage::F32Transposed => leaf.clone().reshape([width, rows]).transpose(),
+                _ => leaf.clone().reshape([rows, width]),
+            };
+            inputs.push(regroup(view, dims));
+            leaves.push(leaf);
+        }
+        let output = (self.run)(inputs);
+        let length = output.shape().num_elements();
+        let output: Tensor<Tracked, 1> = Tensor::from_primitive(TensorPrimitive::Float(Tracked::float_reshape(output, [length].into())));
+        let weights = upload(self.loss_weights(length), &[length]);
+        let values = download(output.clone().inner());
+        if !tracked.contains(&true) {
+            let gradients = leaves.iter().map(|_| None).collect();
+            return Outcome { output: values, gradients };
+        }
+        let mut gradients = (output * weights).sum().backward();
+        let gradients = leaves.iter().zip(&self.dims).map(|(leaf, dims)| {
+            let gradient = download(leaf.grad_remove(&mut gradients)?);
+            let width = dims[dims.len() - 1];
+            Some(match storage {
+                Storage::F32Transposed => transpose(&gradient, width, gradient.len() / width),
+                _ => gradient,
+            })
+        });
+        Outcome { gradients: gradients.collect(), output: values }
+    }
+
+    /// The gradients in float64 by central differences of the definition.
+    pub fn reference_gradients(&self) -> Vec<Vec<f64>> {
+        const STEP: f64 = 1e-5;
+        let mut inputs = self.inputs.clone();
+        let weights = self.loss_weights((self.definition)(&inputs).len());
+        let loss = |inputs: &[Vec<f64>]| -> f64 { (self.definition)(inputs).iter().zip(&weights).map(|(y, w)| y * w).sum() };
+        let mut gradients = Vec::new();
+        for i in 0..inputs.len() {
+            let mut gradient = Vec::new();
+            for j in 0..inputs[i].len() {
+                let x = inputs[i][j];
+                inputs[i][j] = x + STEP;
+                let above = loss(&inputs);
+                inputs[i][j] = x - STEP;
+                let below = loss(&inputs);
+                inputs[i][j] = x;
+                gradient.push((above - below) / (2.0 * STEP));
+            }
+            gradients.push(gradient);
+        }
+        gradients
+    }
+}
+
+/// `[rows, columns]` row-major to `[columns, rows]` row-major.
+fn transpose(data: &[f64], rows: usize, columns: usize) -> Vec<f64> {
+    (0..data.len()).map(|i| data[(i % rows) * columns + i / rows]).collect()
+}
+
+/// A view `[rows, width]` as `dims`, without a copy where there are two axes or fewer.
+fn regroup(view: Tensor<Tracked, 2>, dims: &[usize]) -> FloatTensor<Tracked> {
+    let primitive = view.into_primitive().tensor();
+    if dims.len() == 2 {
+        return primitive;
+    }
+    Tracked::float_reshape(primitive, dims.to_vec().into())
+}
+
+fn download<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+/// Takes the inputs of a run out of their vector.
+fn take<const N: usize>(inputs: Vec<FloatTensor<Tracked>>) -> [FloatTensor<Tracked>; N] {
+    inputs.try_into().expect("a case has as many inputs as shapes")
+}
+
+// The definitions.
+
+fn linear(x: &[f64], w: &[f64], b: Option<&Vec<f64>>, inputs: usize, outputs: usize) -> Vec<f64> {
+    let mut y = Vec::new();
+    for row in x.chunks(inputs) {
+        for o in 0..outputs {
+            let product: f64 = row.iter().zip(&w[o * inputs..]).map(|(x, w)| x * w).sum();
+            y.push(product + b.map_or(0.0, |b| b[o]));
+        }
+    }
+    y
+}
+
+/// `erf` by its Taylor series, accurate to 1e-13 for |x| < 4.
+fn erf(x: f64) -> f64 {
+    let mut term = x;
+    let mut sum = x;
+    for n in 1..120 {
+        let n = f64::from(n);
+        term *= -x * x / n;
+        sum += term / (2.0 * n + 1.0);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
+}
+
+fn gelu(x: f64) -> f64 {
+    0.5 * x * (1.0 + erf(x / 2f64.sqrt()))
+}
+
+fn layer_norm(x: &[f64], gamma: &[f64], beta: &[f64]) -> Vec<f64> {
+    let n = gamma.len() as f64;
+    let mut y = Vec::new();
+    for row in x.chunks(gamma.len()) {
+        let mean = row.iter().sum::<f64>() / n;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        let deviation = (variance + f64::from(LAYER_NORM_EPSILON)).sqrt();
+        y.extend((0..row.len()).map(|i| (row[i] - mean) / deviation * gamma[i] + beta[i]));
+    }
+    y
+}
+
+fn attention(qkv: &[f64], images: usize, tokens: usize, width: usize, heads: usize) -> Vec<f64> {
+    let head = width / heads;
+    let at =
+        |image: usize, token: usize, part: usize, h: usize, i: usize| qkv[((image * tokens + token) * 3 + part) * width + h * head + i];
+    let mut y = vec![0.0; images * tokens * width];
+    for image in 0..images {
+        for h in 0..heads {
+            for t in 0..tokens {
+                let score = |u: usize| {
+                    let product: f64 = (0..head).map(|i| at(image, t, 0, h, i) * at(image, u, 1, h, i)).sum();
+                    (product / (head as f64).sqrt()).exp()
+                };
+                let weights: Vec<f64> = (0..tokens).map(score).collect();
+                let total: f64 = weights.iter().sum();
+                for i in 0..head {
+                    let sum: f64 = (0..tokens).map(|u| weights[u] * at(image, u, 2, h, i)).sum();
+                    y[(image * tokens + t) * width + h * head + i] = sum / total;
+                }
+            }
+        }
+    }
+    y
+}
+
+// The cases.
+
+/// Linear with or without bias; x is `[leading.., inputs]`.
+pub fn linear_case(leading: &[usize], inputs: usize, outputs: usize, bias: bool) -> Case {
+    let mut dims = vec![[leading, &[inputs]].concat(), vec![outputs, inputs]];
+    if bias {
+        dims.push(vec![outputs]);
+    }
+    Case::new(
+        format!("linear {leading:?} {inputs}->{outputs} bias {bias}"),
+        dims,
+        move |v| linear(&v[0], &v[1], v.get(2), inputs, outputs),
+        move |mut v| {
+            let b = if bias { v.pop() } else { None };
+            let [x, w] = take(v);
+            Tracked::fused_linear(x, w, b)
+        },
+    )
+}
+
+/// Linear and GELU.
+pub fn linear_gelu_case(leading: &[usize], inputs: usize, outputs: usize) -> Case {
+    Case::new(
+        format!("linear_gelu {leading:?} {inputs}->{outputs}"),
+        vec![[leading, &[inputs]].concat(), vec![outputs, inputs], vec![outputs]],
+        move |v| linear(&v[0], &v[1], v.get(2), inputs, outputs).into_iter().map(gelu).collect(),
+        |v| {
+            let [x, w, b] = take(v);
+            Tracked::fused_linear_gelu(x, w, b)
+        },
+    )
+}
+
+/// Layer norm.
+pub fn layer_norm_case(leading: &[usize], width: usize) -> Case {
+    Case::new(
+        format!("layer_norm {leading:?} x {width}"),
+        vec![[leading, &[width]].concat(), vec![width], vec![width]],
+        |v| layer_norm(&v[0], &v[1], &v[2]),
+        |v| {
+            let [x, gamma, beta] = take(v);
+            Tracked::fused_layer_norm(x, gamma, beta)
+        },
+    )
+}
+
+/// Modulated layer norm.
+pub fn norm_modulate_case(images: usize, tokens: usize, width: usize, branch: Branch) -> Case {
+    Case::new(
+        format!("norm_modulate [{images}, {tokens}, {width}] {branch:?}"),
+        vec![vec![images, tokens, width], vec![width], vec![width], vec![images, 6 * width]],
+        move |v| {
+            let mut y = layer_norm(&v[0], &v[1], &v[2]);
+            for (i, y) in y.iter_mut().enumerate() {
+                let at = i / (tokens * width) * 6 * width + i % width;
+                let (shift, scale) = (branch.shift() * width, branch.scale() * width);
+                *y = *y * (1.0 + v[3][at + scale]) + v[3][at + shift];
+            }
+            y
+        },
+        move |v| {
+            let [x, gamma, beta, m] = take(v);
+            Tracked::fused_norm_modulate(x, gamma, beta, m, branch)
+        },
+    )
+}
+
+/// Gated residual.
+pub fn gated_residual_case(images: usize, tokens: usize, width: usize, branch: Branch) -> Case {
+    let rows = vec![images, tokens, width];
+    Case::new(
+        format!("gated_residual [{images}, {tokens}, {width}] {branch:?}"),
+        vec![rows.clone(), rows, vec![images, 6 * width]],
+        move |v| {
+            let gate = |i: usize| v[2][(i / (tokens * width) * 6 + branch.gate()) * width + i % width];
+            (0..v[0].len()).map(|i| v[0][i] + gate(i) * v[1][i]).collect()
+        },
+        move |v| {
+            let [x, y, m] = take(v);
+            Tracked::fused_gated_residual(x, y, m, branch)
+        },
+    )
+}
+
+/// Attention; `width` is that of all heads.
+pub fn attention_case(images: usize, tokens: usize, width: usize, heads: usize) -> Case {
+    Case::new(
+        format!("attention [{images}, {tokens}, 3 x {width}] heads {heads}"),
+        vec![vec![images, tokens, 3 * width]],
+        move |v| attention(&v[0], images, tokens, width, heads),
+        move |v| {
+            let [qkv] = take(v);
+            Tracked::fused_attention(qkv, heads)
+        },
+    )
+}
+
+/// Skip fusion.
+pub fn skip_fuse_case(images: usize, tokens: usize, width: usize, skip: usize) -> Case {
+    let row = vec![width];
+    Case::new(
+        format!("skip_fuse [{images}, {tokens}, {width} + {skip}]"),
+        vec![
+            vec![images, tokens, width],
+            vec![images, tokens, skip],
+            vec![width, width + skip],
+            row.clone(),
+            row.clone(),
+            row,
+        ],
+        move |v| {
+            let joined: Vec<f64> = v[0].chunks(width).zip(v[1].chunks(skip)).flat_map(|(x, s)| [x, s].concat()).collect();
+            let z = linear(&joined, &v[2], Some(&v[3]), width + skip, width);
+            layer_norm(&z, &v[4], &v[5])
+        },
+        |v| {
+            let [x, s, w, b, gamma, beta] = take(v);
+            Tracked::fused_skip_fuse(x, s, w, b, gamma, beta)
+        },
+    )
+}

@@ -1,0 +1,21 @@
+//! Tests of all operations together: against a float64 reference, across threads and levels, inside the graph.
+
+mod cases;
+mod conformance;
+mod determinism;
+mod graph;
+
+use std::sync::{Mutex, PoisonError};
+
+use super::implementation::{Implementation, set_implementation};
+
+static CHOICE: Mutex<()> = Mutex::new(());
+
+/// Runs `work` under an implementation; one caller at a time, as the choice is process-wide.
+fn under<R>(choice: Implementation, work: impl FnOnce() -> R) -> R {
+    let _guard = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
+    set_implementation(choice);
+    let result = work();
+    set_implementation(Implementation::Fused);
+    result
+}

@@ -1,0 +1,175 @@
+//! `quickstart`: bundled data, stage 1, stage 2b, a grid, a model file and a short report.
+
+use crate::cli::Quickstart;
+use crate::commands::{Backend, Device, eval, print_bytes, print_json};
+use crate::config::{RunConfig, Stage};
+use crate::dry_run;
+use crate::error::Error;
+use crate::model_file::{Content, ModelFile};
+use crate::picture::Grid;
+use crate::run::{atomic, interrupt};
+use crate::session::{self, End, Options, pictures};
+use crate::settings::units::{format_duration, format_images};
+use pixgen_core::presets::preset;
+use serde::Serialize;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Minutes of the usual run on two cores.
+pub const DEFAULT_MINUTES: f64 = 10.0;
+/// Images of both stages in that run.
+const IMAGES: [u64; 2] = [120_000, 800_000];
+/// The model.
+const PRESET: &str = "small-28-grey";
+/// One-step pictures that the report measures.
+const MEASURED: usize = 1000;
+/// Seed of the measured pictures: none that training or the grid uses.
+const MEASURED_SEED: u64 = 1_000_000;
+
+/// The report's numbers.
+#[derive(Serialize)]
+struct Report {
+    schema: u32,
+    pretrain_images: u64,
+    finetune_images: u64,
+    seconds: f64,
+    measured: eval::Measured,
+}
+
+/// Runs or resumes the quick start.
+pub fn run(args: &Quickstart, quiet: bool) -> Result<End, Error> {
+    if !(args.minutes.is_finite() && args.minutes > 0.0) {
+        return Err(Error::Argument {
+            what: format!("--minutes {}: not a positive number", args.minutes),
+            hint: Some("for example --minutes 5".to_owned()),
+        });
+    }
+    let started = Instant::now();
+    let device = Device::default();
+    let interrupt = interrupt::install()?;
+    let [first, second] = configs(args, quiet)?;
+    let encoder_run = args.out.join("pretrain");
+    let generator_run = args.out.join("finetune");
+    make_folder(&args.out)?;
+
+    let options = |title: &str| Options { stop_at: None, quiet, title: title.to_owned(), interrupt: interrupt.clone() };
+    eprintln!("stage 1 of 2: pre-training the encoder without labels");
+    let end = session::train::<Backend>(&session::prepare(first)?, &encoder_run, &options("1/2 pretrain"), &device)?;
+    if end != End::Finished {
+        return Ok(end);
+    }
+    eprintln!("stage 2 of 2: consistency training of the one-step generator");
+    let second = RunConfig { encoder: encoder_run.display().to_string(), ..second };
+    let prepared = session::prepare(second)?;
+    let end = session::train::<Backend>(&prepared, &generator_run, &options("2/2 finetune"), &device)?;
+    if end != End::Finished {
+        return Ok(end);
+    }
+    report(args, &generator_run, &prepared, started.elapsed())?;
+    Ok(End::Finished)
+}
+
+fn make_folder(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(|source| Error::Write { path: path.display().to_string(), source })
+}
+
+/// Settings of both stages; a resumed quick start takes its numbers of images from the runs it finds.
+fn configs(args: &Quickstart, quiet: bool) -> Result<[RunConfig; 2], Error> {
+    // The table of presets holds it, as the tests show.
+    let preset = preset(PRESET).ok_or_else(|| Error::Preset { name: PRESET.to_owned(), suggestion: None })?;
+    let mut configs = [Stage::Pretrain, Stage::Consistency].map(|stage| RunConfig::defaults(stage, preset));
+    let share = args.minutes / DEFAULT_MINUTES;
+    for (config, images) in configs.iter_mut().zip(IMAGES) {
+        config.train.seed = args.seed;
+        config.train.images = ((images as f64 * share) as u64 / 1000).max(2) * 1000;
+    }
+    let found = ["pretrain", "finetune"].map(|run| images_of(&args.out.join(run)));
+    if let [Some(first), second] = found {
+        configs[0].train.images = first;
+        // The second run may not exist yet; its share follows from the first.
+        configs[1].train.images = second.unwrap_or(first * IMAGES[1] / IMAGES[0]);
+    } else {
+        fit_to_time(&mut configs, args.minutes, quiet)?;
+    }
+    for config in &mut configs {
+        let images = config.train.images;
+        config.output.sample_every = (images / 20).max(1000);
+        config.output.checkpoint_every = (images / 10).max(1000);
+        config.output.log_every = (images / 100).max(1000);
+        config.schedule.warmup = config.schedule.warmup.min(images / 10);
+    }
+    Ok(configs)
+}
+
+/// Images of a run that was started before.
+fn images_of(run: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(run.join("config.toml")).ok()?;
+    let table: toml::Table = toml::from_str(&text).ok()?;
+    crate::settings::layers::get(&table, "train.images")?.as_integer().and_then(|n| u64::try_from(n).ok())
+}
+
+/// Takes fewer images when this machine would need longer than asked for; says so.
+fn fit_to_time(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool) -> Result<(), Error> {
+    let mut seconds = 0.0;
+    for config in configs.iter() {
+        let plan = dry_run::plan::<Backend>(&session::prepare(config.clone())?, &Device::default());
+        seconds += plan.seconds.unwrap_or(0.0);
+    }
+    let share = 60.0 * minutes / seconds.max(1e-9);
+    if !quiet {
+        let needed = format_duration(Duration::from_secs_f64(seconds.min(1e9)));
+        eprintln!("{} and {} images: about {needed} on this machine", configs[0].train.images, configs[1].train.images);
+    }
+    if share < 1.0 {
+        for config in configs.iter_mut() {
+            config.train.images = ((config.train.images as f64 * share) as u64 / 1000).max(2) * 1000;
+        }
+        let images = configs.each_ref().map(|c| c.train.images);
+        eprintln!("warning: that is longer than {minutes} minutes; training on {} and {} images instead", images[0], images[1]);
+    }
+    Ok(())
+}
+
+/// The final grid, the model file beside it, and the numbers.
+fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Duration) -> Result<(), Error> {
+    let file = ModelFile::load_content(run, Content::Generator)?;
+    let model = &file.header.model;
+    let classes: Vec<usize> = (0..10 * model.classes).map(|i| i % model.classes).collect();
+    let samples = args.out.join("samples");
+    make_folder(&samples)?;
+    for steps in [1, 2] {
+        let bytes = file.generator().draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &classes, steps);
+        let grid = Grid { columns: model.classes, scale: 2 };
+        grid.save(&samples.join(format!("grid-{steps}step.png")), &pictures(&bytes, model.size, model.channels)?)?;
+    }
+    let strip = std::fs::read(run.join("samples/strip.png"));
+    if let Ok(strip) = strip {
+        atomic::write_atomic(&samples.join("strip.png"), |out| out.write_all(&strip))?;
+    }
+    session::save_model(&file, &args.out.join("model.safetensors"))?;
+
+    let measured = eval::evaluate(&file, &prepared.training, &prepared.held_out, MEASURED, MEASURED_SEED, 1)?;
+    let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
+    let text = format!(
+        "images seen      {} in stage 1, {} in stage 2, {} in this call\n{}\
+         grid             {}\nmodel            {}\nnext             pixgen-train sample {} --class 9 --seed 7\n",
+        format_images(encoder.header.images),
+        format_images(file.header.images),
+        format_duration(took),
+        measured.quality,
+        samples.join("grid-1step.png").display(),
+        args.out.join("model.safetensors").display(),
+        args.out.display(),
+    );
+    let report = Report {
+        schema: 1,
+        pretrain_images: encoder.header.images,
+        finetune_images: file.header.images,
+        seconds: took.as_secs_f64(),
+        measured,
+    };
+    let json = serde_json::to_vec_pretty(&report).unwrap_or_default(); // plain data
+    atomic::write_atomic(&args.out.join("report.json"), |out| out.write_all(&json))?;
+    atomic::write_atomic(&args.out.join("report.txt"), |out| out.write_all(text.as_bytes()))?;
+    if args.json { print_json(&report) } else { print_bytes(text.as_bytes()) }
+}

@@ -1,0 +1,104 @@
+//! Pictures from weights: the burn denoiser behind core's samplers.
+
+use crate::data::normalise::Normalisation;
+use crate::model::batch::upload;
+use crate::model::weights::to_vec;
+use crate::model::{Condition, ParamSet, Weights, forward};
+use crate::ops::Ops as Fused;
+use pixgen_core::config::ModelConfig;
+use pixgen_core::noise::{NoiseConfig, Parametrisation};
+use pixgen_core::patch::{patchify, unpatchify};
+use pixgen_core::sampler::{ConsistencySampler, Denoiser};
+use std::convert::Infallible;
+
+/// Pictures that go through the network at once.
+const BATCH: usize = 250;
+
+/// Second, unshifted noise level of two-step sampling (ECT's for small images; docs/method.md section 5).
+pub const MIDDLE_LEVEL: f64 = 0.821;
+
+/// f(x, t) on a burn backend, for pictures H W C.
+#[derive(Debug)]
+pub struct BurnDenoiser<'a, B: Fused> {
+    /// Architecture.
+    pub config: &'a ModelConfig,
+    /// Noise constants.
+    pub noise: &'a NoiseConfig,
+    /// How F becomes a picture.
+    pub parametrisation: Parametrisation,
+    /// Weights.
+    pub weights: Weights<'a, B>,
+    /// Where to compute.
+    pub device: B::Device,
+}
+
+impl<B: Fused> Denoiser for BurnDenoiser<'_, B> {
+    type Error = Infallible;
+
+    fn denoise(&mut self, x: &mut [f32], t: f64, classes: &[usize]) -> Result<(), Infallible> {
+        let len = self.config.image_len();
+        let c_in = self.noise.c_in(t) as f32;
+        let factors = self.noise.output_factors(self.parametrisation, t);
+        let (skip, out) = (factors.skip as f32, factors.out as f32);
+        for (pictures, classes) in x.chunks_mut(BATCH * len).zip(classes.chunks(BATCH)) {
+            let mut scaled = vec![0.0; pictures.len()];
+            for (picture, patches) in pictures.chunks_exact(len).zip(scaled.chunks_exact_mut(len)) {
+                patchify(self.config, picture, patches);
+                patches.iter_mut().for_each(|v| *v *= c_in);
+            }
+            let shape = [classes.len(), self.config.patches(), self.config.patch_len()];
+            let condition = Condition::new(&vec![t; classes.len()], Some(classes), self.config.encoder.width, &self.device);
+            let image = upload(scaled, shape, &self.device);
+            let f = to_vec(forward(self.config, &self.weights, &image, &condition, None).into_data());
+            let mut rows = vec![0.0; len];
+            for (picture, f) in pictures.chunks_exact_mut(len).zip(f.chunks_exact(len)) {
+                unpatchify(self.config, f, &mut rows);
+                for (value, f) in picture.iter_mut().zip(&rows) {
+                    *value = skip * *value + out * f;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is needed to draw pictures, without the weights.
+#[derive(Clone, Copy, Debug)]
+pub struct Generator<'a> {
+    /// Architecture.
+    pub config: &'a ModelConfig,
+    /// Noise constants.
+    pub noise: &'a NoiseConfig,
+    /// How F becomes a picture.
+    pub parametrisation: Parametrisation,
+    /// Network values to bytes.
+    pub normalisation: &'a Normalisation,
+    /// Parameter list of the weights.
+    pub set: &'a ParamSet,
+}
+
+impl Generator<'_> {
+    /// Draws pictures `first..` of `seed`, one for each class, in one or two steps; bytes H W C, one picture after another.
+    pub fn draw<B: Fused>(&self, params: &[f32], device: &B::Device, seed: u64, first: u64, classes: &[usize], steps: u32) -> Vec<u8> {
+        let channels = self.config.channels;
+        let sampler = ConsistencySampler {
+            middle: (steps > 1).then_some(MIDDLE_LEVEL),
+            range: self.normalisation.range(channels),
+        };
+        let mut denoiser = BurnDenoiser::<B> {
+            config: self.config,
+            noise: self.noise,
+            parametrisation: self.parametrisation,
+            weights: Weights::frozen(self.set, params, device),
+            device: device.clone(),
+        };
+        let mut values = vec![0.0; classes.len() * self.config.image_len()];
+        match sampler.draw(&mut denoiser, self.noise, seed, first, classes, &mut values) {
+            Ok(()) => (),
+            Err(never) => match never {},
+        }
+        let mut bytes = vec![0; values.len()];
+        self.normalisation.to_u8(channels, &values, &mut bytes);
+        bytes
+    }
+}

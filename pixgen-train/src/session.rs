@@ -1,0 +1,443 @@
+//! A training run from settings to model file: load, resume, loop, save.
+
+use crate::config::{RunConfig, Stage};
+use crate::data::{self, Dataset};
+use crate::error::Error;
+use crate::model::ParamSet;
+use crate::model_file::{Content, FORMAT, Header, ModelFile};
+use crate::objective::{Consistency, FrozenEncoder, Objective, Pretrain, Progress, Source};
+use crate::ops::Ops as Fused;
+use crate::picture::{Grid, Picture, strip};
+use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, atomic, checkpoint};
+use crate::sampling::Generator;
+use crate::settings::units::{format_images, format_rate};
+use crate::training::{Outcome, State, step};
+use pixgen_core::noise::Parametrisation;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Seed of the split into training and held-out pictures: the same for every run, so that a picture that one stage or seed kept out
+/// is never seen by another.
+pub const SPLIT_SEED: u64 = 0;
+
+/// What is not a setting of the run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Stop and save when this many images were seen, although the run is longer.
+    pub stop_at: Option<u64>,
+    /// No progress.
+    pub quiet: bool,
+    /// Name for the progress bar.
+    pub title: String,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All images were seen.
+    Finished,
+    /// `stop_at` was reached; the same command goes on.
+    Stopped,
+    /// Ctrl-C; the same command goes on.
+    Interrupted,
+}
+
+/// Data, objective and start values of a run.
+pub struct Prepared {
+    /// The configuration with what the data decided.
+    pub config: RunConfig,
+    /// Training pictures.
+    pub training: Dataset,
+    /// Pictures kept out of training.
+    pub held_out: Dataset,
+    /// Bad files left out of the data.
+    pub skipped_files: usize,
+    /// Parameters before the first step.
+    pub params: Vec<f32>,
+    /// Parameter tensors taken over from the encoder of stage 1.
+    pub taken_over: usize,
+    frozen: Option<FrozenEncoder>,
+}
+
+/// Loads the data and the encoder; nothing is written.
+pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
+    config.validate()?;
+    let loaded = data::load(&config.data_spec()?)?;
+    let (training, held_out) = loaded.dataset.split(config.data.hold_out, SPLIT_SEED)?;
+    config.model.classes = training.class_names.len();
+    config.validate()?;
+    let set = parameter_list(&config);
+    let mut params = set.initialise(config.train.seed);
+    let (mut taken_over, mut frozen) = (0, None);
+    if config.stage == Stage::Consistency && !config.encoder.is_empty() {
+        let path = Path::new(&config.encoder);
+        let file = ModelFile::load_content(path, Content::Encoder)?;
+        taken_over = set.copy_shared(&mut params, &file.set, &file.params);
+        let wanted = config.model.encoder_params().count();
+        if taken_over != wanted {
+            let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
+            return Err(crate::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
+        }
+        frozen = file.statistics.map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });
+    }
+    Ok(Prepared { config, training, held_out, skipped_files: loaded.skipped.len(), params, taken_over, frozen })
+}
+
+/// The parameters that a stage trains.
+pub fn parameter_list(config: &RunConfig) -> ParamSet {
+    match (config.stage, &config.pretrain) {
+        (Stage::Pretrain, Some(pretrain)) => ParamSet::pretraining(&config.model, &pretrain.projector),
+        _ => ParamSet::generator(&config.model),
+    }
+}
+
+impl Prepared {
+    /// The objective on a device.
+    pub fn objective<B: Fused>(&self, device: &B::Device) -> Box<dyn Objective> {
+        let config = &self.config;
+        let source = Source {
+            normalisation: config.normalisation(&self.training),
+            dataset: self.training.clone(),
+            augment: config.augment.clone(),
+        };
+        let (model, noise, device) = (config.model, config.noise, device.clone());
+        match (config.pretrain, config.consistency) {
+            (Some(settings), _) => Box::new(Pretrain::<B>::new(model, noise, settings, source, &self.params, device)),
+            (_, Some(settings)) => Box::new(Consistency::<B>::new(model, noise, settings, source, self.frozen.clone(), device)),
+            (None, None) => unreachable!("a validated configuration has the section of its stage"),
+        }
+    }
+
+    /// Where the next step stands.
+    pub fn progress(&self, images: u64) -> Progress {
+        let train = &self.config.train;
+        Progress { seed: train.seed, images, total: train.images, batch: train.batch, micro_batch: self.config.micro_batch() }
+    }
+
+    /// The model file of some parameters.
+    fn model_file(&self, set: &ParamSet, params: &[f32], images: u64, objective: &dyn Objective) -> ModelFile {
+        let config = &self.config;
+        let projector = config.pretrain.map(|p| p.projector);
+        let statistics = projector.map(|projector| {
+            let kept: HashMap<String, Vec<f32>> = objective.state().into_iter().collect();
+            let mut statistics = crate::model::RunningStatistics::new(&projector);
+            for (name, place) in statistics.named_mut() {
+                if let Some(values) = kept.get(&name) {
+                    place.clone_from(values);
+                }
+            }
+            statistics
+        });
+        let header = Header {
+            format: FORMAT,
+            content: if projector.is_some() { Content::Encoder } else { Content::Generator },
+            model: config.model,
+            noise: config.noise,
+            parametrisation: config.consistency.map_or(Parametrisation::Edm, |c| c.parametrisation),
+            normalisation: config.normalisation(&self.training),
+            projector,
+            ema: config.ema.export.clone(),
+            images,
+            seed: config.train.seed,
+            data: self.training.fingerprint(),
+            class_names: self.training.class_names.clone(),
+        };
+        ModelFile { header, set: set.clone(), params: params.to_vec(), statistics }
+    }
+}
+
+/// A run in its folder.
+struct Session<'a, B: Fused> {
+    prepared: &'a Prepared,
+    options: &'a Options,
+    device: &'a B::Device,
+    folder: RunFolder,
+    metrics: Metrics,
+    objective: Box<dyn Objective>,
+    state: State,
+    progress: run::Progress,
+    /// Sums since the last line of metrics.
+    window: Window,
+}
+
+/// What is averaged for a line of metrics.
+#[derive(Default)]
+struct Window {
+    terms: BTreeMap<&'static str, f64>,
+    gradient_norm: f64,
+    rate: f64,
+    steps: u64,
+    images: u64,
+    started: Option<Instant>,
+}
+
+/// Runs or resumes training in `out`. The first line on stderr says which of the two it is.
+pub fn train<B: Fused>(prepared: &Prepared, out: &Path, options: &Options, device: &B::Device) -> Result<End, Error> {
+    let folder = RunFolder::open(out)?;
+    for warning in folder.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    let config = &prepared.config;
+    if folder.config().exists() {
+        check_settings(config, &folder)?;
+    }
+    let mut objective = prepared.objective::<B>(device);
+    let mut state = State::new(prepared.params.clone(), &config.ema.configs());
+    let resumed = match checkpoint::latest(&folder)? {
+        Some(loaded) => {
+            for warning in &loaded.warnings {
+                eprintln!("warning: {warning}");
+            }
+            eprintln!("resuming at {} from {}", count(loaded.checkpoint.images), loaded.path.display());
+            restore(loaded.checkpoint, &loaded.path, prepared, &mut *objective, &mut state, out)?;
+            Some(state.images)
+        }
+        None => {
+            eprintln!("fresh run in {}: {} of {} pictures", out.display(), count(config.train.images), prepared.training.len());
+            None
+        }
+    };
+    folder.write_config(&toml::to_string(config).unwrap_or_default())?; // plain data: serialising it cannot fail
+    let metrics = Metrics::open(&folder, Some(resumed.unwrap_or(0)))?;
+    let progress = run::Progress::new(&options.title, state.images, config.train.images, options.quiet);
+    let mut session =
+        Session::<B> { prepared, options, device, folder, metrics, objective, state, progress, window: Window::default() };
+    session.run()
+}
+
+/// 40,000 images, in full: the number that `--stop-at` and file names use.
+fn count(images: u64) -> String {
+    format!("{images} images ({})", format_images(images))
+}
+
+/// Settings that may change between the parts of a run.
+fn may_change(key: &str) -> bool {
+    key.starts_with("output.") || key == "train.micro_batch" || key == "train.max_skipped"
+}
+
+/// A run goes on with the settings it was started with, or not at all.
+fn check_settings(config: &RunConfig, folder: &RunFolder) -> Result<(), Error> {
+    let text = std::fs::read_to_string(folder.config()).map_err(run::RunError::read(&folder.config()))?;
+    let was: toml::Table = toml::from_str(&text).map_err(|e| Error::OtherCheckpoint {
+        path: folder.config().display().to_string(),
+        what: e.to_string(),
+    })?;
+    let is = toml::Table::try_from(config).unwrap_or_default(); // plain data: serialising it cannot fail
+    let mut keys = crate::settings::layers::dotted_keys(&is);
+    keys.extend(crate::settings::layers::dotted_keys(&was));
+    let show = |value: Option<&toml::Value>| value.map_or_else(|| "unset".to_owned(), ToString::to_string);
+    for key in keys.into_iter().filter(|key| !may_change(key)) {
+        let get = crate::settings::layers::get;
+        let (was, is) = (get(&was, &key), get(&is, &key));
+        if was != is {
+            let folder = folder.path().display().to_string();
+            return Err(Error::OtherSettings { folder, key, was: show(was), is: show(is) });
+        }
+    }
+    Ok(())
+}
+
+/// Puts a checkpoint back.
+fn restore(
+    checkpoint: Checkpoint,
+    path: &Path,
+    prepared: &Prepared,
+    objective: &mut dyn Objective,
+    state: &mut State,
+    out: &Path,
+) -> Result<(), Error> {
+    let misfit = |what: String| Error::OtherCheckpoint { path: path.display().to_string(), what };
+    let metadata = |key: &str| checkpoint.metadata.get(key).cloned().unwrap_or_default();
+    let (was, is) = (metadata("data"), prepared.training.fingerprint());
+    if was != is {
+        return Err(Error::OtherData { folder: out.display().to_string(), was, is });
+    }
+    let number = |key: &str| metadata(key).parse::<u64>().map_err(|_| misfit(format!("no number `{key}`")));
+    state.images = checkpoint.images;
+    state.adam.updates = number("updates")?;
+    state.skipped = number("skipped")?;
+    state.skipped_in_row = number("skipped_in_row")?;
+    let mut tensors: HashMap<String, Vec<f32>> = checkpoint.tensors.into_iter().map(|t| (t.name, t.data)).collect();
+    let mut take = |name: String, place: &mut Vec<f32>| {
+        let values = tensors.remove(&name).filter(|values| values.len() == place.len());
+        *place = values.ok_or_else(|| misfit(format!("tensor `{name}` is missing or of another size")))?;
+        Ok::<(), Error>(())
+    };
+    take("params".into(), &mut state.params)?;
+    take("adam.m".into(), &mut state.adam.m)?;
+    take("adam.v".into(), &mut state.adam.v)?;
+    for ema in &mut state.emas {
+        take(format!("ema.{}", ema.config), &mut ema.values)?;
+    }
+    objective
+        .restore(&mut |name| tensors.remove(&format!("objective.{name}")))
+        .map_err(|name| misfit(format!("tensor `objective.{name}` is missing or of another size")))
+}
+
+impl<B: Fused> Session<'_, B> {
+    fn run(&mut self) -> Result<End, Error> {
+        let config = &self.prepared.config;
+        let mut gradient = vec![0.0; self.state.params.len()];
+        let total = config.train.images;
+        let mut end = End::Finished;
+        // One grid before training shows what the strip starts from.
+        if self.state.images == 0 {
+            self.sample()?;
+        }
+        while self.state.images < total {
+            let before = self.state.images;
+            self.window.started.get_or_insert_with(Instant::now);
+            let progress = self.prepared.progress(before);
+            let outcome = step(&mut *self.objective, &mut self.state, &progress, &config.optimiser, &config.schedule, &mut gradient);
+            self.account(outcome)?;
+            let now = self.state.images;
+            let crossed = |every: u64| now / every > before / every;
+            if self.options.interrupt.requested() {
+                end = End::Interrupted;
+            } else if self.options.stop_at.is_some_and(|at| now >= at) && now < total {
+                end = End::Stopped;
+            }
+            let last = now >= total || end != End::Finished;
+            let save = last || crossed(config.output.checkpoint_every);
+            if crossed(config.output.log_every) || save {
+                self.write_metrics()?;
+            }
+            if crossed(config.output.sample_every) || now >= total {
+                self.sample()?;
+            }
+            if save {
+                self.save()?;
+            }
+            if end != End::Finished {
+                break;
+            }
+        }
+        self.progress.finish();
+        if end == End::Finished && !self.folder.model().exists() {
+            self.export()?;
+        }
+        Ok(end)
+    }
+
+    /// Adds a step to the window; stops after too many skipped ones.
+    fn account(&mut self, outcome: Outcome) -> Result<(), Error> {
+        self.window.images += self.prepared.config.train.batch as u64;
+        match outcome {
+            Outcome::Taken { terms, gradient_norm, rate } => {
+                let loss = terms.first().map_or(f64::NAN, |(_, value)| *value);
+                for (name, value) in terms {
+                    *self.window.terms.entry(name).or_default() += value;
+                }
+                self.window.gradient_norm += gradient_norm;
+                self.window.rate = rate;
+                self.window.steps += 1;
+                self.progress.update(self.state.images, loss);
+            }
+            Outcome::Skipped { tensor } => {
+                let images = self.state.images;
+                self.progress.warn(&format!("step before {images} images skipped: {tensor} is not finite ({} so far)", self.state.skipped));
+                if self.state.skipped_in_row >= self.prepared.config.train.max_skipped {
+                    return Err(Error::Diverged { count: self.state.skipped_in_row, tensor, images });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_metrics(&mut self) -> Result<(), Error> {
+        let window = std::mem::take(&mut self.window);
+        let steps = window.steps.max(1) as f64;
+        let mut fields: BTreeMap<&str, f64> = window.terms.iter().map(|(name, sum)| (*name, sum / steps)).collect();
+        fields.insert("gradient_norm", window.gradient_norm / steps);
+        fields.insert("rate", window.rate);
+        fields.insert("skipped", self.state.skipped as f64);
+        let seconds = window.started.map_or(0.0, |at| at.elapsed().as_secs_f64());
+        fields.insert("seconds", seconds);
+        fields.insert("images_per_second", window.images as f64 / seconds.max(1e-9));
+        self.metrics.append(self.state.images, &fields)?;
+        Ok(())
+    }
+
+    fn exported(&self) -> &[f32] {
+        // A validated configuration names an average that is there.
+        self.state.average(&self.prepared.config.ema.export).unwrap_or(&self.state.params)
+    }
+
+    /// Grids of fixed latents in one and two steps, and a row of the strip.
+    fn sample(&mut self) -> Result<(), Error> {
+        let config = &self.prepared.config;
+        let Some(consistency) = &config.consistency else { return Ok(()) };
+        let normalisation = config.normalisation(&self.prepared.training);
+        let generator = Generator {
+            config: &config.model,
+            noise: &config.noise,
+            parametrisation: consistency.parametrisation,
+            normalisation: &normalisation,
+            set: self.objective.params(),
+        };
+        let columns = config.model.classes.min(10);
+        let classes: Vec<usize> = (0..columns * config.output.sample_rows).map(|i| i % columns).collect();
+        let scale = (112 / config.model.size).clamp(1, 4);
+        for steps in [1, 2] {
+            let bytes = generator.draw::<B>(self.exported(), self.device, config.output.sample_seed, 0, &classes, steps);
+            let pictures = pictures(&bytes, config.model.size, config.model.channels)?;
+            let path = self.folder.samples().join(format!("images-{:09}-{steps}step.png", self.state.images));
+            Grid { columns, scale }.save(&path, &pictures)?;
+            if steps == 1 {
+                let row = Grid { columns, scale: 2 }.compose(&pictures[..columns])?;
+                strip::append(&self.folder.samples().join("strip.png"), self.state.images, &row)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), Error> {
+        self.metrics.sync()?;
+        let whole = |name: String, data: &[f32]| NamedTensor { name, shape: vec![data.len()], data: data.to_vec() };
+        let state = &self.state;
+        let mut tensors = vec![
+            whole("params".into(), &state.params),
+            whole("adam.m".into(), &state.adam.m),
+            whole("adam.v".into(), &state.adam.v),
+        ];
+        tensors.extend(state.emas.iter().map(|ema| whole(format!("ema.{}", ema.config), &ema.values)));
+        tensors.extend(self.objective.state().iter().map(|(name, values)| whole(format!("objective.{name}"), values)));
+        let metadata = BTreeMap::from([
+            ("updates".to_owned(), state.adam.updates.to_string()),
+            ("skipped".to_owned(), state.skipped.to_string()),
+            ("skipped_in_row".to_owned(), state.skipped_in_row.to_string()),
+            ("data".to_owned(), self.prepared.training.fingerprint()),
+        ]);
+        let checkpoint = Checkpoint { images: state.images, tensors, metadata };
+        let retention = Retention { newest: self.prepared.config.output.keep, major_every: None };
+        checkpoint::save(&self.folder, &checkpoint, retention)?;
+        self.export()
+    }
+
+    fn export(&self) -> Result<(), Error> {
+        let file = self.prepared.model_file(self.objective.params(), self.exported(), self.state.images, &*self.objective);
+        save_model(&file, &self.folder.model())
+    }
+}
+
+/// Writes a model file, whole or not at all.
+pub fn save_model(file: &ModelFile, path: &Path) -> Result<(), Error> {
+    let bytes = file.to_bytes().map_err(|e| Error::Argument { what: format!("cannot lay out the model file: {e}"), hint: None })?;
+    atomic::write_atomic(path, |out| out.write_all(&bytes))?;
+    Ok(())
+}
+
+/// Bytes of pictures, one after another, as pictures.
+pub fn pictures(bytes: &[u8], size: usize, channels: usize) -> Result<Vec<Picture>, Error> {
+    let len = size * size * channels;
+    bytes.chunks_exact(len).map(|bytes| Ok(Picture::new(size, size, channels, bytes.to_vec())?)).collect()
+}
+
+/// A line for the end of a command: where things are.
+pub fn summary(out: &Path, images: u64, seconds: f64) -> String {
+    let model: PathBuf = out.join("model.safetensors");
+    format!("{} in {:.0} s ({}); model: {}", format_images(images), seconds, format_rate(images as f64 / seconds.max(1e-9)), model.display())
+}
