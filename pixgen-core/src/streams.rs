@@ -10,7 +10,7 @@ pub enum Purpose {
     Renoise = 2,
     /// Initial parameters: number = position in the list.
     Initialisation = 3,
-    /// Order of the training images: number = epoch.
+    /// Order of the training images.
     Order = 4,
     /// Noise of the training inputs: number = images seen.
     TrainingNoise = 5,

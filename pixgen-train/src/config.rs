@@ -229,7 +229,11 @@ impl RunConfig {
                 },
                 contrast_temperature: 0.2,
                 temperature: Temperature::PAPER,
-                levels: if small { LevelCurriculum { start: 20, end: 80 } } else { LevelCurriculum::PAPER },
+                levels: if small {
+                    LevelCurriculum { start: 20, end: 80 }
+                } else {
+                    LevelCurriculum::PAPER
+                },
                 target_decay: 0.99,
                 contrast_weight: 1.0,
                 consistency_weight: 1.0,
@@ -354,25 +358,52 @@ impl RunConfig {
     }
 
     fn validate_pretrain(&self, pretrain: &PretrainConfig) -> Result<(), ConfigProblem> {
-        let check = |ok: bool, key: &str, reason: &str| if ok { Ok(()) } else { Err(problem(&format!("pretrain.{key}"), reason)) };
+        let check = |ok: bool, key: &str, reason: &str| {
+            if ok {
+                Ok(())
+            } else {
+                Err(problem(&format!("pretrain.{key}"), reason))
+            }
+        };
         let width = |w: usize| (1..=1 << 16).contains(&w);
-        check(width(pretrain.projector.hidden) && width(pretrain.projector.out), "projector", "widths must lie between 1 and 65536")?;
+        check(
+            width(pretrain.projector.hidden) && width(pretrain.projector.out),
+            "projector",
+            "widths must lie between 1 and 65536",
+        )?;
         let positive = |v: f64| v.is_finite() && v > 0.0;
         check(positive(pretrain.contrast_temperature), "contrast_temperature", "must be positive")?;
         check(positive(pretrain.temperature.low), "temperature.low", "must be positive")?;
-        check(pretrain.temperature.start >= pretrain.temperature.low, "temperature.start", "must be at least temperature.low")?;
+        check(
+            pretrain.temperature.start >= pretrain.temperature.low,
+            "temperature.start",
+            "must be at least temperature.low",
+        )?;
         check(pretrain.temperature.start.is_finite(), "temperature.start", "must be finite")?;
         let levels = pretrain.levels;
-        check(levels.start >= 1 && levels.end >= levels.start && levels.end <= 1 << 20, "levels", "1 <= start <= end <= 1048576 must hold")?;
+        check(
+            levels.start >= 1 && levels.end >= levels.start && levels.end <= 1 << 20,
+            "levels",
+            "1 <= start <= end <= 1048576 must hold",
+        )?;
         check((0.0..1.0).contains(&pretrain.target_decay), "target_decay", "must be at least 0 and below 1")?;
-        for (key, weight) in [("contrast_weight", pretrain.contrast_weight), ("consistency_weight", pretrain.consistency_weight)] {
+        for (key, weight) in [
+            ("contrast_weight", pretrain.contrast_weight),
+            ("consistency_weight", pretrain.consistency_weight),
+        ] {
             check(weight.is_finite() && weight >= 0.0, key, "must be 0 or above")?;
         }
         Ok(())
     }
 
     fn validate_consistency(&self, consistency: &ConsistencyConfig) -> Result<(), ConfigProblem> {
-        let check = |ok: bool, key: &str, reason: &str| if ok { Ok(()) } else { Err(problem(&format!("consistency.{key}"), reason)) };
+        let check = |ok: bool, key: &str, reason: &str| {
+            if ok {
+                Ok(())
+            } else {
+                Err(problem(&format!("consistency.{key}"), reason))
+            }
+        };
         check((0.0..1.0).contains(&consistency.dropout), "dropout", "must be at least 0 and below 1")?;
         check(consistency.anchor.is_finite() && consistency.anchor >= 0.0, "anchor", "must be 0 (off) or above")?;
         if consistency.parametrisation == Parametrisation::PlainX && consistency.anchor == 0.0 {
@@ -381,13 +412,21 @@ impl RunConfig {
                 ..problem("consistency.anchor", "plain-x has no boundary condition and needs an anchor above 0")
             });
         }
-        check(consistency.p_mean.is_finite() && consistency.p_std.is_finite() && consistency.p_std >= 0.0, "p_std", "p_mean and p_std must be finite, p_std 0 or above")?;
+        check(
+            consistency.p_mean.is_finite() && consistency.p_std.is_finite() && consistency.p_std >= 0.0,
+            "p_std",
+            "p_mean and p_std must be finite, p_std 0 or above",
+        )?;
         check((1..=64).contains(&consistency.stages), "stages", "must lie between 1 and 64")?;
         check(consistency.pair.q > 1.0 && consistency.pair.q.is_finite(), "pair.q", "must be above 1")?;
         check(consistency.pair.k.is_finite() && consistency.pair.b.is_finite(), "pair", "k and b must be finite")?;
         check(consistency.huber.is_finite() && consistency.huber > 0.0, "huber", "must be positive")?;
         check(consistency.auxiliary.is_finite() && consistency.auxiliary >= 0.0, "auxiliary", "must be 0 (off) or above")?;
-        check(consistency.auxiliary_temperature.is_finite() && consistency.auxiliary_temperature > 0.0, "auxiliary_temperature", "must be positive")?;
+        check(
+            consistency.auxiliary_temperature.is_finite() && consistency.auxiliary_temperature > 0.0,
+            "auxiliary_temperature",
+            "must be positive",
+        )?;
         if consistency.auxiliary > 0.0 && self.encoder.is_empty() {
             return Err(ConfigProblem {
                 hint: Some("give --encoder RUN, or switch the term off with --set consistency.auxiliary=0".to_owned()),
@@ -425,7 +464,8 @@ mod tests {
     #[test]
     fn problems_name_the_key() {
         let good = RunConfig::defaults(Stage::Consistency, &PRESETS[1]);
-        let cases: Vec<(&str, Box<dyn Fn(&mut RunConfig)>)> = vec![
+        type Change = Box<dyn Fn(&mut RunConfig)>;
+        let cases: Vec<(&str, Change)> = vec![
             ("model.patch", Box::new(|c| c.model.patch = 3)),
             ("noise.sigma_max", Box::new(|c| c.noise.sigma_max = 0.0)),
             ("train.batch", Box::new(|c| c.train.batch = 1)),
@@ -436,7 +476,10 @@ mod tests {
             ("ema.export", Box::new(|c| c.ema.export = "share-0.5".into())),
             ("ema.decays", Box::new(|c| c.ema.decays = vec![1.5])),
             ("consistency.dropout", Box::new(|c| c.consistency.as_mut().expect("stage").dropout = 1.0)),
-            ("consistency.anchor", Box::new(|c| c.consistency.as_mut().expect("stage").parametrisation = Parametrisation::PlainX)),
+            (
+                "consistency.anchor",
+                Box::new(|c| c.consistency.as_mut().expect("stage").parametrisation = Parametrisation::PlainX),
+            ),
             ("consistency.auxiliary", Box::new(|c| c.consistency.as_mut().expect("stage").auxiliary = 1.0)),
             ("stage", Box::new(|c| c.consistency = None)),
         ];

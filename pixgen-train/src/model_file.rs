@@ -167,7 +167,11 @@ impl ModelFile {
 
     /// Reads and checks a file, or the `model.safetensors` of a run folder.
     pub fn load(path: &Path) -> Result<Self, ModelFileError> {
-        let path = if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() };
+        let path = if path.is_dir() {
+            path.join("model.safetensors")
+        } else {
+            path.to_owned()
+        };
         let bytes = std::fs::read(&path).map_err(|source| ModelFileError::Read { path: path.clone(), source })?;
         Self::from_bytes(&bytes, &path)
     }
@@ -219,7 +223,11 @@ impl ModelFile {
         for entry in set.entries() {
             take(&entry.name, &entry.dims, &mut params[entry.range.clone()])?;
         }
-        let mut statistics = header.projector.as_ref().filter(|_| header.content == Content::Encoder).map(RunningStatistics::new);
+        let mut statistics = header
+            .projector
+            .as_ref()
+            .filter(|_| header.content == Content::Encoder)
+            .map(RunningStatistics::new);
         for (name, place) in statistics.iter_mut().flat_map(RunningStatistics::named_mut) {
             let len = place.len();
             take(&name, &[len], place)?;
@@ -233,7 +241,10 @@ impl ModelFile {
 
     fn header(metadata: &Option<HashMap<String, String>>, path: &Path) -> Result<Header, ModelFileError> {
         let fail = |reason: String| ModelFileError::Header { path: path.to_owned(), reason };
-        let text = metadata.as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| fail("no pixgen metadata in it".into()))?;
+        let text = metadata
+            .as_ref()
+            .and_then(|m| m.get(KEY))
+            .ok_or_else(|| fail("no pixgen metadata in it".into()))?;
         let version = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v["format"].as_u64());
         if version != Some(u64::from(FORMAT)) {
             return Err(fail(format!("metadata format {version:?}, this program reads {FORMAT}")));
@@ -241,7 +252,10 @@ impl ModelFile {
         let header: Header = serde_json::from_str(text).map_err(|e| fail(format!("bad metadata: {e}")))?;
         header.model.validate().map_err(|e| fail(format!("bad metadata: {e}")))?;
         header.noise.validate().map_err(|e| fail(format!("bad metadata: {e}")))?;
-        if header.projector.is_some_and(|p| p.hidden == 0 || p.out == 0 || p.hidden > 1 << 16 || p.out > 1 << 16) {
+        if header
+            .projector
+            .is_some_and(|p| p.hidden == 0 || p.out == 0 || p.hidden > 1 << 16 || p.out > 1 << 16)
+        {
             return Err(fail("bad metadata: projector widths".into()));
         }
         header.normalisation.check().map_err(|e| fail(format!("bad metadata: {e}")))?;

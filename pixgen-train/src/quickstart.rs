@@ -105,7 +105,9 @@ fn configs(args: &Quickstart, quiet: bool) -> Result<[RunConfig; 2], Error> {
 fn images_of(run: &Path) -> Option<u64> {
     let text = std::fs::read_to_string(run.join("config.toml")).ok()?;
     let table: toml::Table = toml::from_str(&text).ok()?;
-    crate::settings::layers::get(&table, "train.images")?.as_integer().and_then(|n| u64::try_from(n).ok())
+    crate::settings::layers::get(&table, "train.images")?
+        .as_integer()
+        .and_then(|n| u64::try_from(n).ok())
 }
 
 /// Takes fewer images when this machine would need longer than asked for; says so.
@@ -138,7 +140,9 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
     let samples = args.out.join("samples");
     make_folder(&samples)?;
     for steps in [1, 2] {
-        let bytes = file.generator().draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &classes, steps);
+        let bytes = file
+            .generator()
+            .draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &classes, steps);
         let grid = Grid { columns: model.classes, scale: 2 };
         grid.save(&samples.join(format!("grid-{steps}step.png")), &pictures(&bytes, model.size, model.channels)?)?;
     }
@@ -171,5 +175,9 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
     let json = serde_json::to_vec_pretty(&report).unwrap_or_default(); // plain data
     atomic::write_atomic(&args.out.join("report.json"), |out| out.write_all(&json))?;
     atomic::write_atomic(&args.out.join("report.txt"), |out| out.write_all(text.as_bytes()))?;
-    if args.json { print_json(&report) } else { print_bytes(text.as_bytes()) }
+    if args.json {
+        print_json(&report)
+    } else {
+        print_bytes(text.as_bytes())
+    }
 }

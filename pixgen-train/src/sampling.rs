@@ -81,10 +81,7 @@ impl Generator<'_> {
     /// Draws pictures `first..` of `seed`, one for each class, in one or two steps; bytes H W C, one picture after another.
     pub fn draw<B: Fused>(&self, params: &[f32], device: &B::Device, seed: u64, first: u64, classes: &[usize], steps: u32) -> Vec<u8> {
         let channels = self.config.channels;
-        let sampler = ConsistencySampler {
-            middle: (steps > 1).then_some(MIDDLE_LEVEL),
-            range: self.normalisation.range(channels),
-        };
+        let sampler = ConsistencySampler { middle: (steps > 1).then_some(MIDDLE_LEVEL), range: self.normalisation.range(channels) };
         let mut denoiser = BurnDenoiser::<B> {
             config: self.config,
             noise: self.noise,

@@ -81,9 +81,19 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
             let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
             return Err(crate::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
         }
-        frozen = file.statistics.map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });
+        frozen = file
+            .statistics
+            .map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });
     }
-    Ok(Prepared { config, training, held_out, skipped_files: loaded.skipped.len(), params, taken_over, frozen })
+    Ok(Prepared {
+        config,
+        training,
+        held_out,
+        skipped_files: loaded.skipped.len(),
+        params,
+        taken_over,
+        frozen,
+    })
 }
 
 /// The parameters that a stage trains.
@@ -114,7 +124,13 @@ impl Prepared {
     /// Where the next step stands.
     pub fn progress(&self, images: u64) -> Progress {
         let train = &self.config.train;
-        Progress { seed: train.seed, images, total: train.images, batch: train.batch, micro_batch: self.config.micro_batch() }
+        Progress {
+            seed: train.seed,
+            images,
+            total: train.images,
+            batch: train.batch,
+            micro_batch: self.config.micro_batch(),
+        }
     }
 
     /// The model file of some parameters.
@@ -133,7 +149,11 @@ impl Prepared {
         });
         let header = Header {
             format: FORMAT,
-            content: if projector.is_some() { Content::Encoder } else { Content::Generator },
+            content: if projector.is_some() {
+                Content::Encoder
+            } else {
+                Content::Generator
+            },
             model: config.model,
             noise: config.noise,
             parametrisation: config.consistency.map_or(Parametrisation::Edm, |c| c.parametrisation),
@@ -201,10 +221,19 @@ pub fn train<B: Fused>(prepared: &Prepared, out: &Path, options: &Options, devic
         }
     };
     folder.write_config(&toml::to_string(config).unwrap_or_default())?; // plain data: serialising it cannot fail
-    let metrics = Metrics::open(&folder, Some(resumed.unwrap_or(0)))?;
+    let metrics = Metrics::open(&folder, resumed)?;
     let progress = run::Progress::new(&options.title, state.images, config.train.images, options.quiet);
-    let mut session =
-        Session::<B> { prepared, options, device, folder, metrics, objective, state, progress, window: Window::default() };
+    let mut session = Session::<B> {
+        prepared,
+        options,
+        device,
+        folder,
+        metrics,
+        objective,
+        state,
+        progress,
+        window: Window::default(),
+    };
     session.run()
 }
 
@@ -221,10 +250,8 @@ fn may_change(key: &str) -> bool {
 /// A run goes on with the settings it was started with, or not at all.
 fn check_settings(config: &RunConfig, folder: &RunFolder) -> Result<(), Error> {
     let text = std::fs::read_to_string(folder.config()).map_err(run::RunError::read(&folder.config()))?;
-    let was: toml::Table = toml::from_str(&text).map_err(|e| Error::OtherCheckpoint {
-        path: folder.config().display().to_string(),
-        what: e.to_string(),
-    })?;
+    let was: toml::Table =
+        toml::from_str(&text).map_err(|e| Error::OtherCheckpoint { path: folder.config().display().to_string(), what: e.to_string() })?;
     let is = toml::Table::try_from(config).unwrap_or_default(); // plain data: serialising it cannot fail
     let mut keys = crate::settings::layers::dotted_keys(&is);
     keys.extend(crate::settings::layers::dotted_keys(&was));
@@ -338,7 +365,8 @@ impl<B: Fused> Session<'_, B> {
             }
             Outcome::Skipped { tensor } => {
                 let images = self.state.images;
-                self.progress.warn(&format!("step before {images} images skipped: {tensor} is not finite ({} so far)", self.state.skipped));
+                self.progress
+                    .warn(&format!("step before {images} images skipped: {tensor} is not finite ({} so far)", self.state.skipped));
                 if self.state.skipped_in_row >= self.prepared.config.train.max_skipped {
                     return Err(Error::Diverged { count: self.state.skipped_in_row, tensor, images });
                 }
@@ -404,7 +432,12 @@ impl<B: Fused> Session<'_, B> {
             whole("adam.v".into(), &state.adam.v),
         ];
         tensors.extend(state.emas.iter().map(|ema| whole(format!("ema.{}", ema.config), &ema.values)));
-        tensors.extend(self.objective.state().iter().map(|(name, values)| whole(format!("objective.{name}"), values)));
+        tensors.extend(
+            self.objective
+                .state()
+                .iter()
+                .map(|(name, values)| whole(format!("objective.{name}"), values)),
+        );
         let metadata = BTreeMap::from([
             ("updates".to_owned(), state.adam.updates.to_string()),
             ("skipped".to_owned(), state.skipped.to_string()),
@@ -418,14 +451,18 @@ impl<B: Fused> Session<'_, B> {
     }
 
     fn export(&self) -> Result<(), Error> {
-        let file = self.prepared.model_file(self.objective.params(), self.exported(), self.state.images, &*self.objective);
+        let file = self
+            .prepared
+            .model_file(self.objective.params(), self.exported(), self.state.images, &*self.objective);
         save_model(&file, &self.folder.model())
     }
 }
 
 /// Writes a model file, whole or not at all.
 pub fn save_model(file: &ModelFile, path: &Path) -> Result<(), Error> {
-    let bytes = file.to_bytes().map_err(|e| Error::Argument { what: format!("cannot lay out the model file: {e}"), hint: None })?;
+    let bytes = file
+        .to_bytes()
+        .map_err(|e| Error::Argument { what: format!("cannot lay out the model file: {e}"), hint: None })?;
     atomic::write_atomic(path, |out| out.write_all(&bytes))?;
     Ok(())
 }
@@ -433,11 +470,20 @@ pub fn save_model(file: &ModelFile, path: &Path) -> Result<(), Error> {
 /// Bytes of pictures, one after another, as pictures.
 pub fn pictures(bytes: &[u8], size: usize, channels: usize) -> Result<Vec<Picture>, Error> {
     let len = size * size * channels;
-    bytes.chunks_exact(len).map(|bytes| Ok(Picture::new(size, size, channels, bytes.to_vec())?)).collect()
+    bytes
+        .chunks_exact(len)
+        .map(|bytes| Ok(Picture::new(size, size, channels, bytes.to_vec())?))
+        .collect()
 }
 
 /// A line for the end of a command: where things are.
 pub fn summary(out: &Path, images: u64, seconds: f64) -> String {
     let model: PathBuf = out.join("model.safetensors");
-    format!("{} in {:.0} s ({}); model: {}", format_images(images), seconds, format_rate(images as f64 / seconds.max(1e-9)), model.display())
+    format!(
+        "{} in {:.0} s ({}); model: {}",
+        format_images(images),
+        seconds,
+        format_rate(images as f64 / seconds.max(1e-9)),
+        model.display()
+    )
 }

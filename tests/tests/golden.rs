@@ -96,10 +96,18 @@ fn noise_schedules() {
     for a in 1..=4 {
         close(&format!("out.r_a{a}"), t.iter().map(|&t| PairMap::PAPER.r(&noise, t, a)).collect(), 1e-12);
     }
-    let levels: Vec<usize> = golden.indices("in.k").iter().map(|&k| LevelCurriculum::PAPER.levels(k as u64, 600_000)).collect();
+    let levels: Vec<usize> = golden
+        .indices("in.k")
+        .iter()
+        .map(|&k| LevelCurriculum::PAPER.levels(k as u64, 600_000))
+        .collect();
     assert_eq!(levels, golden.indices("out.levels"));
     let (k, sigma) = (golden.f64("in.tau_k"), golden.f64("in.tau_sigma"));
-    let tau = k.iter().zip(&sigma).map(|(&k, &sigma)| Temperature::PAPER.at(&noise, sigma, k as u64, 600_000)).collect();
+    let tau = k
+        .iter()
+        .zip(&sigma)
+        .map(|(&k, &sigma)| Temperature::PAPER.at(&noise, sigma, k as u64, 600_000))
+        .collect();
     close("out.tau", tau, 1e-12);
 }
 
@@ -130,7 +138,9 @@ fn reference_forward() {
             reference.features(&scaled, &without, &mut feature).expect("features");
             assert_close(&format!("{name} pretrain feature[{i}]"), &feature, &of("out.pretrain_feature", width), FORWARD);
             let (mut d, mut scratch) = (picture.to_vec(), vec![0.0; len]);
-            reference.denoise(&noise, Parametrisation::Edm, &condition, &mut d, &mut scratch).expect("denoise");
+            reference
+                .denoise(&noise, Parametrisation::Edm, &condition, &mut d, &mut scratch)
+                .expect("denoise");
             assert_close(&format!("{name} D[{i}]"), &d, &of("out.D", len), FORWARD);
         }
     }
@@ -210,7 +220,12 @@ fn pretraining_terms() {
     let level = |name: &str| golden.f64(name)[0];
     let (t0, t_n, below) = (level("in.t0"), level("in.t_n"), level("in.t_n_minus_1"));
     let step = PretrainBatch {
-        inputs: [noised("in.y1", t0), noised("in.y2", t0), noised("in.x0", t_n), noised("in.x0", below)],
+        inputs: [
+            noised("in.y1", t0),
+            noised("in.y2", t0),
+            noised("in.x0", t_n),
+            noised("in.x0", below),
+        ],
         levels: [t0, t0, t_n, below],
         temperature: golden.number("tau_rc"),
     };

@@ -1,7 +1,7 @@
 //! `data check`: what is in a data set, and what is wrong with it.
 
 use crate::cli::DataCheck;
-use crate::data::{self, Dataset, DataSpec, ImageShape, Part, Source, check, parse_colour};
+use crate::data::{self, DataSpec, Dataset, ImageShape, Part, Source, check, parse_colour};
 use crate::error::Error;
 
 /// Pictures of each class on the sheet, and of all classes.

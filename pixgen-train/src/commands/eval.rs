@@ -35,7 +35,9 @@ pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, count:
         });
     }
     let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
-    let pictures = file.generator().draw::<Backend>(&file.params, &Device::default(), seed, 0, &classes, steps);
+    let pictures = file
+        .generator()
+        .draw::<Backend>(&file.params, &Device::default(), seed, 0, &classes, steps);
     let labels = |values: &mut dyn Iterator<Item = usize>| values.map(|v| v as u8).collect::<Vec<u8>>();
     let asked = labels(&mut classes.iter().copied());
     let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));

@@ -45,12 +45,20 @@ pub(super) fn run(args: &Sample) -> Result<(), Error> {
         [class] => (count.min(10), vec![class; count]),
         _ => (wanted.len(), (0..wanted.len() * count).map(|i| wanted[i % wanted.len()]).collect()),
     };
-    let bytes = file.generator().draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &order, args.steps);
+    let bytes = file
+        .generator()
+        .draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &order, args.steps);
     let model = &file.header.model;
     let scale = (112 / model.size).clamp(1, 4);
     let pictures = pictures(&bytes, model.size, model.channels)?;
     Grid { columns, scale }.save(&args.out, &pictures)?;
-    eprintln!("{} pictures in {} step{}: {}", order.len(), args.steps, if args.steps == 1 { "" } else { "s" }, args.out.display());
+    eprintln!(
+        "{} pictures in {} step{}: {}",
+        order.len(),
+        args.steps,
+        if args.steps == 1 { "" } else { "s" },
+        args.out.display()
+    );
     if args.preview || std::io::stdout().is_terminal() {
         let preview = Preview::from_environment(|name| std::env::var(name).ok());
         super::print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;

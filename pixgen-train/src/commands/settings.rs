@@ -22,7 +22,11 @@ pub fn find_preset(name: &str) -> Result<&'static Preset, Error> {
 /// Lays flags over environment over file over preset, and reads the result.
 pub fn resolve(stage: Stage, args: &Settings, encoder: Option<&str>) -> Result<(RunConfig, Resolved), Error> {
     let file = args.config.as_deref().map(file::layer).transpose()?;
-    let from_file = file.as_ref().and_then(|layer| layer.table.get("preset")).and_then(toml::Value::as_str).map(str::to_owned);
+    let from_file = file
+        .as_ref()
+        .and_then(|layer| layer.table.get("preset"))
+        .and_then(toml::Value::as_str)
+        .map(str::to_owned);
     let name = args
         .preset
         .clone()

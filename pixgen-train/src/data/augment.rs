@@ -8,14 +8,10 @@ mod colour;
 mod crop;
 
 use pixgen_core::rng::{Draws, Rng};
+use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, ImageShape};
-
-/// Random stream of augmentation.
-const AUGMENT_STREAM: u64 = u64::from_le_bytes(*b"augment ");
-/// Words reserved for one image; [`views`] and [`plain`] together take at most 81.
-const DRAWS_PER_IMAGE: u64 = 128;
 
 /// How views are made. Pairs are [lowest, highest], or [view 1, view 2] for probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,69 +80,29 @@ impl AugmentProfile {
     pub fn check(&self) -> Result<(), DataError> {
         let within = |field, values: &[f32], low: f32, high: f32, expected| {
             let bad = values.iter().find(|v| !(low..=high).contains(*v));
-            bad.map_or(Ok(()), |value| {
-                Err(DataError::Setting {
-                    field,
-                    found: value.to_string(),
-                    expected,
-                })
-            })
+            bad.map_or(Ok(()), |value| Err(DataError::Setting { field, found: value.to_string(), expected }))
         };
         let ascending = |field, pair: [f32; 2]| {
             if pair[0] <= pair[1] {
                 return Ok(());
             }
-            Err(DataError::Setting {
-                field,
-                found: format!("{pair:?}"),
-                expected: "[lowest, highest]",
-            })
+            Err(DataError::Setting { field, found: format!("{pair:?}"), expected: "[lowest, highest]" })
         };
         const UNIT: &str = "a number from 0 to 1";
-        within(
-            "crop_scale",
-            &self.crop_scale,
-            1e-4,
-            1.0,
-            "numbers from 0.0001 to 1",
-        )?;
-        within(
-            "crop_ratio",
-            &self.crop_ratio,
-            0.01,
-            100.0,
-            "numbers from 0.01 to 100",
-        )?;
-        within(
-            "blur_sigma",
-            &self.blur_sigma,
-            0.01,
-            16.0,
-            "numbers from 0.01 to 16",
-        )?;
+        within("crop_scale", &self.crop_scale, 1e-4, 1.0, "numbers from 0.0001 to 1")?;
+        within("crop_ratio", &self.crop_ratio, 0.01, 100.0, "numbers from 0.01 to 100")?;
+        within("blur_sigma", &self.blur_sigma, 0.01, 16.0, "numbers from 0.01 to 16")?;
         ascending("crop_scale", self.crop_scale)?;
         ascending("crop_ratio", self.crop_ratio)?;
         ascending("blur_sigma", self.blur_sigma)?;
-        within(
-            "jitter_probability",
-            &[self.jitter_probability],
-            0.0,
-            1.0,
-            UNIT,
-        )?;
+        within("jitter_probability", &[self.jitter_probability], 0.0, 1.0, UNIT)?;
         within("brightness", &[self.brightness], 0.0, 1.0, UNIT)?;
         within("contrast", &[self.contrast], 0.0, 1.0, UNIT)?;
         within("saturation", &[self.saturation], 0.0, 1.0, UNIT)?;
         within("hue", &[self.hue], 0.0, 0.5, "a number from 0 to 0.5")?;
         within("grey_probability", &[self.grey_probability], 0.0, 1.0, UNIT)?;
         within("blur_probability", &self.blur_probability, 0.0, 1.0, UNIT)?;
-        within(
-            "solarise_probability",
-            &self.solarise_probability,
-            0.0,
-            1.0,
-            UNIT,
-        )
+        within("solarise_probability", &self.solarise_probability, 0.0, 1.0, UNIT)
     }
 }
 
@@ -157,12 +113,9 @@ pub struct Scratch {
     blur: blur::Buffers,
 }
 
-/// The random numbers of the image at `position` in the order of training.
+/// The random numbers of the image at `position` in the order of training; [`views`] and then [`plain`] read on from the same draws.
 pub const fn draws_at(seed: u64, position: u64) -> Draws {
-    Draws::new(
-        Rng::new(seed, AUGMENT_STREAM),
-        position.wrapping_mul(DRAWS_PER_IMAGE),
-    )
+    Draws::new(Rng::new(seed, stream(Purpose::Augmentation, position)), 0)
 }
 
 /// Two independent views of `image`, each H W C in 0..1.
@@ -179,11 +132,7 @@ pub fn views(
     scratch: &mut Scratch,
 ) {
     for (view, out) in [out1, out2].into_iter().enumerate() {
-        assert_eq!(
-            (image.len(), out.len()),
-            (shape.len(), shape.len()),
-            "image and view"
-        );
+        assert_eq!((image.len(), out.len()), (shape.len(), shape.len()), "image and view");
         let area = crop::draw(profile, shape, rng);
         let mirror = draw_flip(profile, rng);
         crop::resample(shape, image, area, mirror, &mut scratch.columns, out);
@@ -208,18 +157,8 @@ pub fn views(
 ///
 /// # Panics
 /// If a slice does not have the length of `shape`.
-pub fn plain(
-    profile: &AugmentProfile,
-    shape: ImageShape,
-    image: &[u8],
-    rng: &mut Draws,
-    out: &mut [f32],
-) {
-    assert_eq!(
-        (image.len(), out.len()),
-        (shape.len(), shape.len()),
-        "image and output"
-    );
+pub fn plain(profile: &AugmentProfile, shape: ImageShape, image: &[u8], rng: &mut Draws, out: &mut [f32]) {
+    assert_eq!((image.len(), out.len()), (shape.len(), shape.len()), "image and output");
     let mirror = draw_flip(profile, rng);
     let row = shape.width * shape.channels;
     for (out, image) in out.chunks_exact_mut(row).zip(image.chunks_exact(row)) {
@@ -246,38 +185,17 @@ fn draw_flip(profile: &AugmentProfile, rng: &mut Draws) -> bool {
 mod tests {
     use super::*;
 
-    const GREY28: ImageShape = ImageShape {
-        height: 28,
-        width: 28,
-        channels: 1,
-    };
-    const COLOUR: ImageShape = ImageShape {
-        height: 12,
-        width: 10,
-        channels: 3,
-    };
+    const GREY28: ImageShape = ImageShape { height: 28, width: 28, channels: 1 };
+    const COLOUR: ImageShape = ImageShape { height: 12, width: 10, channels: 3 };
 
     fn picture(shape: ImageShape) -> Vec<u8> {
         (0..shape.len()).map(|i| (i * 97 % 251) as u8).collect()
     }
 
-    fn both(
-        profile: &AugmentProfile,
-        shape: ImageShape,
-        image: &[u8],
-        position: u64,
-    ) -> [Vec<f32>; 2] {
+    fn both(profile: &AugmentProfile, shape: ImageShape, image: &[u8], position: u64) -> [Vec<f32>; 2] {
         let mut out = [vec![0.0; shape.len()], vec![0.0; shape.len()]];
         let [one, two] = &mut out;
-        views(
-            profile,
-            shape,
-            image,
-            &mut draws_at(5, position),
-            one,
-            two,
-            &mut Scratch::default(),
-        );
+        views(profile, shape, image, &mut draws_at(5, position), one, two, &mut Scratch::default());
         out
     }
 
@@ -310,14 +228,8 @@ mod tests {
     fn views_are_functions_of_the_position() {
         let image = picture(COLOUR);
         let profile = AugmentProfile::moco_v3();
-        assert_eq!(
-            both(&profile, COLOUR, &image, 3),
-            both(&profile, COLOUR, &image, 3)
-        );
-        assert_ne!(
-            both(&profile, COLOUR, &image, 3),
-            both(&profile, COLOUR, &image, 4)
-        );
+        assert_eq!(both(&profile, COLOUR, &image, 3), both(&profile, COLOUR, &image, 3));
+        assert_ne!(both(&profile, COLOUR, &image, 3), both(&profile, COLOUR, &image, 4));
         let [one, two] = both(&profile, COLOUR, &image, 3);
         assert_ne!(one, two);
     }
@@ -327,24 +239,13 @@ mod tests {
         for shape in [
             GREY28,
             COLOUR,
-            ImageShape {
-                height: 1,
-                width: 1,
-                channels: 3,
-            },
-            ImageShape {
-                height: 3,
-                width: 50,
-                channels: 1,
-            },
+            ImageShape { height: 1, width: 1, channels: 3 },
+            ImageShape { height: 3, width: 50, channels: 1 },
         ] {
             let image = picture(shape);
             for position in 0..300 {
                 for view in both(&AugmentProfile::moco_v3(), shape, &image, position) {
-                    assert!(
-                        view.iter().all(|v| (0.0..=1.0).contains(v)),
-                        "{shape} at {position}"
-                    );
+                    assert!(view.iter().all(|v| (0.0..=1.0).contains(v)), "{shape} at {position}");
                 }
             }
         }
@@ -368,55 +269,20 @@ mod tests {
         };
         let moco = AugmentProfile::moco_v3();
         let cases = [
-            (
-                "flip",
-                AugmentProfile {
-                    flip: true,
-                    ..still()
-                },
-                [0.5, 0.5],
-            ),
-            (
-                "jitter",
-                AugmentProfile {
-                    jitter_probability: moco.jitter_probability,
-                    ..still()
-                },
-                [0.8, 0.8],
-            ),
-            (
-                "grey",
-                AugmentProfile {
-                    grey_probability: moco.grey_probability,
-                    ..still()
-                },
-                [0.2, 0.2],
-            ),
+            ("flip", AugmentProfile { flip: true, ..still() }, [0.5, 0.5]),
+            ("jitter", AugmentProfile { jitter_probability: moco.jitter_probability, ..still() }, [0.8, 0.8]),
+            ("grey", AugmentProfile { grey_probability: moco.grey_probability, ..still() }, [0.2, 0.2]),
             (
                 "blur",
-                AugmentProfile {
-                    blur_probability: moco.blur_probability,
-                    blur_sigma: [1.0, 2.0],
-                    ..still()
-                },
+                AugmentProfile { blur_probability: moco.blur_probability, blur_sigma: [1.0, 2.0], ..still() },
                 [1.0, 0.1],
             ),
-            (
-                "solarise",
-                AugmentProfile {
-                    solarise_probability: moco.solarise_probability,
-                    ..still()
-                },
-                [0.0, 0.2],
-            ),
+            ("solarise", AugmentProfile { solarise_probability: moco.solarise_probability, ..still() }, [0.0, 0.2]),
         ];
         for (name, profile, expected) in cases {
             let found = rates(profile);
             for view in 0..2 {
-                assert!(
-                    (found[view] - expected[view]).abs() < 0.032,
-                    "{name}: {found:?}"
-                );
+                assert!((found[view] - expected[view]).abs() < 0.032, "{name}: {found:?}");
             }
         }
     }
@@ -433,72 +299,24 @@ mod tests {
             grey_probability: 1.0,
             ..still()
         };
-        assert_eq!(
-            both(&profile, GREY28, &image, 9),
-            both(&still(), GREY28, &image, 9)
-        );
+        assert_eq!(both(&profile, GREY28, &image, 9), both(&still(), GREY28, &image, 9));
     }
 
     #[test]
     fn plain_only_mirrors() {
         let image = [0, 51, 102, 153, 204, 255, 1, 2, 3, 4, 5, 6];
-        let shape = ImageShape {
-            height: 2,
-            width: 2,
-            channels: 3,
-        };
+        let shape = ImageShape { height: 2, width: 2, channels: 3 };
         let straight: Vec<f32> = image.iter().map(|&v| f32::from(v) / 255.0).collect();
-        let mirrored: Vec<f32> = [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]
-            .map(|i| straight[i])
-            .to_vec();
+        let mirrored: Vec<f32> = [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8].map(|i| straight[i]).to_vec();
         let mut seen = [0; 2];
         for position in 0..100 {
             let mut out = vec![0.0; 12];
-            plain(
-                &AugmentProfile::small_image(),
-                shape,
-                &image,
-                &mut draws_at(0, position),
-                &mut out,
-            );
+            plain(&AugmentProfile::small_image(), shape, &image, &mut draws_at(0, position), &mut out);
             let close = |to: &[f32]| out.iter().zip(to).all(|(a, b)| (a - b).abs() < 1e-6);
             assert!(close(&straight) || close(&mirrored));
             seen[usize::from(close(&mirrored))] += 1;
         }
         assert!(seen.iter().all(|&n| n > 30), "{seen:?}");
-    }
-
-    #[test]
-    fn images_do_not_share_random_numbers() {
-        // The dearest case: all ten crops are refused (a thin image), everything else happens.
-        let shape = ImageShape {
-            height: 1,
-            width: 4000,
-            channels: 3,
-        };
-        let profile = AugmentProfile {
-            crop_scale: [0.9, 1.0],
-            jitter_probability: 1.0,
-            grey_probability: 1.0,
-            blur_probability: [1.0; 2],
-            ..AugmentProfile::moco_v3()
-        };
-        let image = picture(shape);
-        let (mut one, mut two) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
-        let mut rng = draws_at(1, 0);
-        views(
-            &profile,
-            shape,
-            &image,
-            &mut rng,
-            &mut one,
-            &mut two,
-            &mut Scratch::default(),
-        );
-        plain(&profile, shape, &image, &mut rng, &mut one);
-        let after = rng.u32();
-        let used = (0..DRAWS_PER_IMAGE).find(|&i| Rng::new(1, AUGMENT_STREAM).u32(i) == after);
-        assert!(used.is_some(), "more than {DRAWS_PER_IMAGE} words");
     }
 
     #[test]
@@ -511,15 +329,9 @@ mod tests {
         let mut bad = AugmentProfile::moco_v3();
         bad.crop_scale = [1.0, 0.5];
         let error = bad.check().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "crop_scale is [1.0, 0.5], expected [lowest, highest]"
-        );
+        assert_eq!(error, "crop_scale is [1.0, 0.5], expected [lowest, highest]");
         bad = AugmentProfile::moco_v3();
         bad.hue = f32::NAN;
-        assert_eq!(
-            bad.check().unwrap_err().to_string(),
-            "hue is NaN, expected a number from 0 to 0.5"
-        );
+        assert_eq!(bad.check().unwrap_err().to_string(), "hue is NaN, expected a number from 0 to 0.5");
     }
 }

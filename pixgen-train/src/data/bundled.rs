@@ -19,12 +19,7 @@ static LABELS: &[u8] = include_bytes!("../../data/fashion-mnist-10k/train-labels
 pub fn bundled() -> Result<Dataset, DataError> {
     let images = idx::read_images(IMAGES, Path::new("bundled images"))?;
     let labels = idx::read_labels(LABELS, Path::new("bundled labels"))?;
-    idx::join(
-        images,
-        labels,
-        idx::FASHION_MNIST_CLASSES.map(String::from).to_vec(),
-        format!("bundled {BUNDLED_NAME}"),
-    )
+    idx::join(images, labels, idx::FASHION_MNIST_CLASSES.map(String::from).to_vec(), format!("bundled {BUNDLED_NAME}"))
 }
 
 #[cfg(test)]
@@ -39,8 +34,7 @@ mod tests {
         assert_eq!(data.class_counts(), [1000; 10]);
         assert_eq!(data.class_names[9], "Ankle boot");
         // Measured by tests/gen/fashion_subset.py's source data: Fashion-MNIST is dark, mean 0.286.
-        let mean = data.pixels.iter().map(|&p| f64::from(p)).sum::<f64>()
-            / (255.0 * data.pixels.len() as f64);
+        let mean = data.pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / (255.0 * data.pixels.len() as f64);
         assert!((mean - 0.286).abs() < 0.003, "{mean}");
     }
 

@@ -83,27 +83,19 @@ pub fn check(source: &Source, part: Part, background: [u8; 3]) -> Result<Report,
         (Kind::Folder, Source::Path(path)) => {
             let found = folder::list(path)?;
             let look = |(path, label): &(std::path::PathBuf, u16)| {
-                let image = decode_file(path, background).map_err(|reason| BadFile {
-                    path: path.clone(),
-                    reason,
-                })?;
+                let image = decode_file(path, background).map_err(|reason| BadFile { path: path.clone(), reason })?;
                 Ok(Facts::new(*label, image.shape, image.mode, &image.pixels))
             };
-            (
-                found.class_names,
-                found.files.par_iter().map(look).collect(),
-            )
+            (found.class_names, found.files.par_iter().map(look).collect())
         }
         (_, Source::Path(path)) => facts_of(idx::load(path, part)?),
         (_, Source::Bundled) => facts_of(bundled()?),
     };
     let report = Report::new(source.to_string(), kind, class_names, facts);
     match report.bad.first() {
-        Some(first) if report.images == 0 => Err(DataError::BadFiles {
-            first: first.clone(),
-            count: report.bad.len(),
-            total: report.bad.len(),
-        }),
+        Some(first) if report.images == 0 => {
+            Err(DataError::BadFiles { first: first.clone(), count: report.bad.len(), total: report.bad.len() })
+        }
         _ => Ok(report),
     }
 }
@@ -113,9 +105,7 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImag
     let classes = dataset.class_names.len();
     let per_class = per_class.min(max);
     let columns = match classes {
-        1 => (per_class.isqrt()..)
-            .find(|c| c * c >= per_class)
-            .unwrap_or(1),
+        1 => (per_class.isqrt()..).find(|c| c * c >= per_class).unwrap_or(1),
         _ => per_class,
     };
     // Row and column of each tile.
@@ -158,14 +148,7 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImag
 fn facts_of(dataset: Dataset) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
     let facts = (0..dataset.len())
         .into_par_iter()
-        .map(|index| {
-            Ok(Facts::new(
-                dataset.labels[index],
-                dataset.shape,
-                "grey",
-                dataset.image(index),
-            ))
-        })
+        .map(|index| Ok(Facts::new(dataset.labels[index], dataset.shape, "grey", dataset.image(index))))
         .collect();
     (dataset.class_names, facts)
 }
@@ -180,31 +163,15 @@ impl Facts {
                 sum += u64::from(value);
                 squares += u64::from(value).pow(2);
             }
-            (
-                sum as f64 / (255.0 * count),
-                squares as f64 / (255.0 * 255.0 * count),
-            )
+            (sum as f64 / (255.0 * count), squares as f64 / (255.0 * 255.0 * count))
         });
-        Self {
-            label,
-            shape,
-            mode,
-            moments,
-        }
+        Self { label, shape, mode, moments }
     }
 }
 
 impl Report {
-    fn new(
-        source: String,
-        kind: Kind,
-        class_names: Vec<String>,
-        facts: Vec<Result<Facts, BadFile>>,
-    ) -> Self {
-        let mut classes: Vec<ClassCount> = class_names
-            .into_iter()
-            .map(|name| ClassCount { name, images: 0 })
-            .collect();
+    fn new(source: String, kind: Kind, class_names: Vec<String>, facts: Vec<Result<Facts, BadFile>>) -> Self {
+        let mut classes: Vec<ClassCount> = class_names.into_iter().map(|name| ClassCount { name, images: 0 }).collect();
         let mut sizes = BTreeMap::new();
         let mut colour_modes = BTreeMap::new();
         let mut channels = 1;
@@ -221,9 +188,7 @@ impl Report {
             };
             images += 1;
             classes[usize::from(fact.label)].images += 1;
-            *sizes
-                .entry((fact.shape.height, fact.shape.width))
-                .or_insert(0usize) += 1;
+            *sizes.entry((fact.shape.height, fact.shape.width)).or_insert(0usize) += 1;
             *colour_modes.entry(fact.mode.to_string()).or_insert(0usize) += 1;
             channels = channels.max(fact.shape.channels);
             for (sum, moment) in sums.iter_mut().zip(fact.moments) {
@@ -233,11 +198,7 @@ impl Report {
         }
         let mut sizes: Vec<SizeCount> = sizes
             .into_iter()
-            .map(|((height, width), images)| SizeCount {
-                height,
-                width,
-                images,
-            })
+            .map(|((height, width), images)| SizeCount { height, width, images })
             .collect();
         sizes.sort_by_key(|size| std::cmp::Reverse(size.images));
         let n = images.max(1) as f64;
@@ -247,17 +208,7 @@ impl Report {
             .zip(&mean)
             .map(|(sum, mean)| (sum.1 / n - mean * mean).max(0.0).sqrt())
             .collect();
-        Self {
-            source,
-            kind,
-            images,
-            classes,
-            sizes,
-            colour_modes,
-            mean,
-            std,
-            bad,
-        }
+        Self { source, kind, images, classes, sizes, colour_modes, mean, std, bad }
     }
 }
 
@@ -270,25 +221,11 @@ impl fmt::Display for Report {
         };
         writeln!(f, "source   {} ({kind})", self.source)?;
         writeln!(f, "images   {} usable, {} bad", self.images, self.bad.len())?;
-        let classes = self
-            .classes
-            .iter()
-            .map(|class| format!("{} {}", class.name, class.images));
+        let classes = self.classes.iter().map(|class| format!("{} {}", class.name, class.images));
         writeln!(f, "classes  {}: {}", self.classes.len(), listed(classes))?;
-        let sizes = self
-            .sizes
-            .iter()
-            .map(|size| format!("{}x{} {}", size.height, size.width, size.images));
-        writeln!(
-            f,
-            "sizes    {}: {} (height x width)",
-            self.sizes.len(),
-            listed(sizes)
-        )?;
-        let modes = self
-            .colour_modes
-            .iter()
-            .map(|(mode, images)| format!("{mode} {images}"));
+        let sizes = self.sizes.iter().map(|size| format!("{}x{} {}", size.height, size.width, size.images));
+        writeln!(f, "sizes    {}: {} (height x width)", self.sizes.len(), listed(sizes))?;
+        let modes = self.colour_modes.iter().map(|(mode, images)| format!("{mode} {images}"));
         writeln!(f, "colours  {}", listed(modes))?;
         let numbers = |values: &[f64]| listed(values.iter().map(|v| format!("{v:.4}")));
         writeln!(f, "mean     {}", numbers(&self.mean))?;
@@ -340,25 +277,15 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("a")).unwrap();
         fs::create_dir(at("b")).unwrap();
-        GrayImage::from_pixel(4, 2, Luma([255]))
-            .save(at("a/1.png"))
-            .unwrap();
-        RgbImage::from_pixel(4, 2, Rgb([255, 0, 0]))
-            .save(at("a/2.png"))
-            .unwrap();
-        RgbImage::from_pixel(3, 3, Rgb([0, 255, 0]))
-            .save(at("b/1.png"))
-            .unwrap();
+        GrayImage::from_pixel(4, 2, Luma([255])).save(at("a/1.png")).unwrap();
+        RgbImage::from_pixel(4, 2, Rgb([255, 0, 0])).save(at("a/2.png")).unwrap();
+        RgbImage::from_pixel(3, 3, Rgb([0, 255, 0])).save(at("b/1.png")).unwrap();
         fs::write(at("b/2.png"), b"text").unwrap();
         fs::write(at("b/3.png"), b"").unwrap();
         let report = check(&Source::Path(folder.path().into()), Part::Train, WHITE).unwrap();
         let counts: Vec<usize> = report.classes.iter().map(|class| class.images).collect();
         assert_eq!((report.images, counts), (3, vec![2, 1]));
-        let sizes: Vec<_> = report
-            .sizes
-            .iter()
-            .map(|s| (s.height, s.width, s.images))
-            .collect();
+        let sizes: Vec<_> = report.sizes.iter().map(|s| (s.height, s.width, s.images)).collect();
         assert_eq!(sizes, [(2, 4, 2), (3, 3, 1)]);
         assert_eq!(report.colour_modes["grey"], 1);
         assert_eq!(report.colour_modes["rgb"], 2);
@@ -367,10 +294,7 @@ mod tests {
             assert!((found - expected).abs() < 1e-12, "{:?}", report.mean);
         }
         let text = report.to_string();
-        assert!(
-            text.contains("b/2.png: the content is neither PNG nor JPEG\n"),
-            "{text}"
-        );
+        assert!(text.contains("b/2.png: the content is neither PNG nor JPEG\n"), "{text}");
         assert!(text.ends_with("and 1 more"), "{text}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["kind"], "folder");
@@ -384,15 +308,9 @@ mod tests {
         fs::write(folder.path().join("x.png"), b"text").unwrap();
         let source = Source::Path(folder.path().into());
         let error = check(&source, Part::Train, WHITE).unwrap_err();
-        assert!(
-            matches!(error, DataError::BadFiles { count: 1, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, DataError::BadFiles { count: 1, .. }), "{error}");
         let source = Source::Path(folder.path().join("x.png"));
-        assert!(matches!(
-            check(&source, Part::Train, WHITE),
-            Err(DataError::NotAFolder { .. })
-        ));
+        assert!(matches!(check(&source, Part::Train, WHITE), Err(DataError::NotAFolder { .. })));
     }
 
     #[test]
@@ -403,16 +321,9 @@ mod tests {
 
     #[test]
     fn the_sheet_has_a_row_per_class() {
-        let shape = ImageShape {
-            height: 28,
-            width: 28,
-            channels: 1,
-        };
+        let shape = ImageShape { height: 28, width: 28, channels: 1 };
         let labels = vec![0, 1, 1, 2, 0];
-        let pixels = labels
-            .iter()
-            .flat_map(|&l| vec![l as u8 * 10; shape.len()])
-            .collect();
+        let pixels = labels.iter().flat_map(|&l| vec![l as u8 * 10; shape.len()]).collect();
         let names = ["a", "b", "c"].map(String::from).to_vec();
         let data = Dataset::new(shape, pixels, labels, names, "test".into()).unwrap();
         let sheet = contact_sheet(&data, 2, 100);
@@ -423,31 +334,14 @@ mod tests {
         // Class c has one image only.
         assert_eq!(sheet.get_pixel(60, 118).0, [128; 3]);
         // Whole rows up to `max` images.
-        assert_eq!(
-            contact_sheet(&data, 2, 5).dimensions(),
-            (2 * 58 + 2, 2 * 58 + 2)
-        );
+        assert_eq!(contact_sheet(&data, 2, 5).dimensions(), (2 * 58 + 2, 2 * 58 + 2));
         assert_eq!(contact_sheet(&data, 0, 0).dimensions(), (2, 2));
     }
 
     #[test]
     fn one_class_makes_a_square() {
-        let shape = ImageShape {
-            height: 56,
-            width: 56,
-            channels: 3,
-        };
-        let data = Dataset::new(
-            shape,
-            vec![1; 5 * shape.len()],
-            vec![0; 5],
-            vec!["a".into()],
-            "test".into(),
-        )
-        .unwrap();
-        assert_eq!(
-            contact_sheet(&data, 5, 9).dimensions(),
-            (3 * 58 + 2, 2 * 58 + 2)
-        );
+        let shape = ImageShape { height: 56, width: 56, channels: 3 };
+        let data = Dataset::new(shape, vec![1; 5 * shape.len()], vec![0; 5], vec!["a".into()], "test".into()).unwrap();
+        assert_eq!(contact_sheet(&data, 5, 9).dimensions(), (3 * 58 + 2, 2 * 58 + 2));
     }
 }

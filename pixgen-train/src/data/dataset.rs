@@ -3,15 +3,13 @@
 use std::fmt;
 
 use pixgen_core::rng::Rng;
+use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataError;
 
 /// The longest side that is accepted.
 pub const MAX_SIDE: usize = 4096;
-
-/// Random stream of [`Dataset::split`].
-const SPLIT_STREAM: u64 = u64::from_le_bytes(*b"split   ");
 
 /// Size of every image of a data set. Pixels are rows of columns of channels (H, W, C).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,11 +39,7 @@ impl ImageShape {
         if side(self.height) && side(self.width) && matches!(self.channels, 1 | 3) {
             return Ok(());
         }
-        Err(DataError::Shape {
-            height: self.height,
-            width: self.width,
-            channels: self.channels,
-        })
+        Err(DataError::Shape { height: self.height, width: self.width, channels: self.channels })
     }
 }
 
@@ -72,41 +66,22 @@ pub struct Dataset {
 
 impl Dataset {
     /// Puts a data set together and refuses parts that do not fit.
-    pub fn new(
-        shape: ImageShape,
-        pixels: Vec<u8>,
-        labels: Vec<u16>,
-        class_names: Vec<String>,
-        source: String,
-    ) -> Result<Self, DataError> {
+    pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>, source: String) -> Result<Self, DataError> {
         shape.check()?;
         let fault = if labels.is_empty() {
             Some("there is no image".to_string())
         } else if labels.len().checked_mul(shape.len()) != Some(pixels.len()) {
-            Some(format!(
-                "{} bytes of pixels for {} images of {shape}",
-                pixels.len(),
-                labels.len()
-            ))
+            Some(format!("{} bytes of pixels for {} images of {shape}", pixels.len(), labels.len()))
         } else {
             let beyond = |&label: &u16| usize::from(label) >= class_names.len();
-            labels.iter().position(beyond).map(|index| {
-                format!(
-                    "image {index} has label {} of {} classes",
-                    labels[index],
-                    class_names.len()
-                )
-            })
+            labels
+                .iter()
+                .position(beyond)
+                .map(|index| format!("image {index} has label {} of {} classes", labels[index], class_names.len()))
         };
         match fault {
             Some(what) => Err(DataError::Inconsistent { name: source, what }),
-            None => Ok(Self {
-                shape,
-                pixels,
-                labels,
-                class_names,
-                source,
-            }),
+            None => Ok(Self { shape, pixels, labels, class_names, source }),
         }
     }
 
@@ -142,22 +117,13 @@ impl Dataset {
     /// It recognises data; it does not protect against forgery.
     pub fn fingerprint(&self) -> String {
         let mut head = crc32fast::Hasher::new();
-        for size in [
-            self.shape.height,
-            self.shape.width,
-            self.shape.channels,
-            self.len(),
-        ] {
+        for size in [self.shape.height, self.shape.width, self.shape.channels, self.len()] {
             head.update(&(size as u64).to_le_bytes());
         }
         for label in &self.labels {
             head.update(&label.to_le_bytes());
         }
-        format!(
-            "{:08x}{:08x}",
-            head.finalize(),
-            crc32fast::hash(&self.pixels)
-        )
+        format!("{:08x}{:08x}", head.finalize(), crc32fast::hash(&self.pixels))
     }
 
     /// Splits into (training, held out) with exactly `held_out` images in the second part.
@@ -166,7 +132,7 @@ impl Dataset {
     /// are held out depends on `seed` alone; both parts keep the original order.
     pub fn split(&self, held_out: usize, seed: u64) -> Result<(Self, Self), DataError> {
         let quota = self.held_out_quotas(held_out)?;
-        let rng = Rng::new(seed, SPLIT_STREAM);
+        let rng = Rng::new(seed, stream(Purpose::Split, 0));
         let mut ranked: Vec<usize> = (0..self.len()).collect();
         ranked.sort_by_cached_key(|&index| (self.labels[index], rng.u32(index as u64), index));
 
@@ -190,11 +156,7 @@ impl Dataset {
         let counts = self.class_counts();
         let most: usize = counts.iter().map(|n| n.saturating_sub(1)).sum();
         if held_out > most {
-            return Err(DataError::HeldOut {
-                wanted: held_out,
-                images: self.len(),
-                most,
-            });
+            return Err(DataError::HeldOut { wanted: held_out, images: self.len(), most });
         }
         let share = |n: usize| (held_out as u128 * n as u128, self.len() as u128);
         let mut quota: Vec<usize> = counts
@@ -243,11 +205,7 @@ impl Dataset {
 mod tests {
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape {
-        height: 1,
-        width: 2,
-        channels: 1,
-    };
+    const SHAPE: ImageShape = ImageShape { height: 1, width: 2, channels: 1 };
 
     /// Image i has the pixels (i, i / 256), so every image can be recognised.
     fn numbered(class_sizes: &[usize]) -> Dataset {
@@ -256,9 +214,7 @@ mod tests {
             .enumerate()
             .flat_map(|(class, &n)| std::iter::repeat_n(class as u16, n))
             .collect();
-        let pixels = (0..labels.len())
-            .flat_map(|i| [i as u8, (i >> 8) as u8])
-            .collect();
+        let pixels = (0..labels.len()).flat_map(|i| [i as u8, (i >> 8) as u8]).collect();
         let names = (0..class_sizes.len()).map(|c| c.to_string()).collect();
         Dataset::new(SHAPE, pixels, labels, names, "test".into()).unwrap()
     }
@@ -292,14 +248,7 @@ mod tests {
         let (train, held) = all.split(4, 1).unwrap();
         assert_eq!(train.class_counts(), [1, 1, 1]);
         assert_eq!(held.class_counts(), [4, 0, 0]);
-        assert!(matches!(
-            all.split(5, 1),
-            Err(DataError::HeldOut {
-                wanted: 5,
-                images: 7,
-                most: 4
-            })
-        ));
+        assert!(matches!(all.split(5, 1), Err(DataError::HeldOut { wanted: 5, images: 7, most: 4 })));
         assert_eq!(all.split(0, 1).unwrap().1.len(), 0);
     }
 
@@ -314,11 +263,7 @@ mod tests {
         label.labels[0] = 1;
         variants.push(label.fingerprint());
         let mut shape = base.clone();
-        shape.shape = ImageShape {
-            height: 2,
-            width: 1,
-            channels: 1,
-        };
+        shape.shape = ImageShape { height: 2, width: 1, channels: 1 };
         variants.push(shape.fingerprint());
         let unique: std::collections::HashSet<_> = variants.iter().collect();
         assert_eq!(unique.len(), variants.len(), "{variants:?}");
@@ -329,37 +274,21 @@ mod tests {
     #[test]
     fn parts_that_do_not_fit_are_refused() {
         let build = |pixels: usize, labels: &[u16], names: usize| {
-            Dataset::new(
-                SHAPE,
-                vec![0; pixels],
-                labels.to_vec(),
-                vec!["c".into(); names],
-                "here".into(),
-            )
-            .map(|_| ())
-            .map_err(|e| e.to_string())
+            Dataset::new(SHAPE, vec![0; pixels], labels.to_vec(), vec!["c".into(); names], "here".into())
+                .map(|_| ())
+                .map_err(|e| e.to_string())
         };
         assert_eq!(build(4, &[0, 0], 1), Ok(()));
         let refused = [
             (build(0, &[], 1), "data set here: there is no image"),
-            (
-                build(3, &[0, 0], 1),
-                "data set here: 3 bytes of pixels for 2 images of 1x2x1",
-            ),
-            (
-                build(4, &[0, 2], 2),
-                "data set here: image 1 has label 2 of 2 classes",
-            ),
+            (build(3, &[0, 0], 1), "data set here: 3 bytes of pixels for 2 images of 1x2x1"),
+            (build(4, &[0, 2], 2), "data set here: image 1 has label 2 of 2 classes"),
         ];
         for (result, text) in refused {
             assert_eq!(result, Err(text.to_string()));
         }
         for (height, width, channels) in [(0, 1, 1), (1, MAX_SIDE + 1, 1), (8, 8, 2), (8, 8, 4)] {
-            let shape = ImageShape {
-                height,
-                width,
-                channels,
-            };
+            let shape = ImageShape { height, width, channels };
             assert!(shape.check().is_err(), "{shape}");
         }
     }

@@ -52,15 +52,7 @@ pub fn decode(bytes: &[u8], background: [u8; 3]) -> Result<Decoded, BadReason> {
     } else {
         (1, image.into_luma8().into_raw())
     };
-    Ok(Decoded {
-        shape: ImageShape {
-            height,
-            width,
-            channels,
-        },
-        pixels,
-        mode,
-    })
+    Ok(Decoded { shape: ImageShape { height, width, channels }, pixels, mode })
 }
 
 fn read(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, &'static str), ImageError> {
@@ -119,9 +111,7 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
 
 fn reason(error: ImageError) -> BadReason {
     match error {
-        ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            BadReason::Truncated
-        }
+        ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => BadReason::Truncated,
         error => BadReason::Decode(error.to_string()),
     }
 }
@@ -145,21 +135,12 @@ mod tests {
     }
 
     /// A PNG by hand: the `image` crate does not write palettes. `chunks` follow the header.
-    fn raw_png(
-        width: u32,
-        height: u32,
-        bits: u8,
-        colour: u8,
-        chunks: &[(&[u8; 4], Vec<u8>)],
-    ) -> Vec<u8> {
+    fn raw_png(width: u32, height: u32, bits: u8, colour: u8, chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
         let mut header = [width.to_be_bytes(), height.to_be_bytes()].concat();
         header.extend([bits, colour, 0, 0, 0]);
         let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
         let end: (&[u8; 4], Vec<u8>) = (b"IEND", Vec::new());
-        for (name, data) in std::iter::once(&(b"IHDR", header))
-            .chain(chunks)
-            .chain([&end])
-        {
+        for (name, data) in std::iter::once(&(b"IHDR", header)).chain(chunks).chain([&end]) {
             out.extend((data.len() as u32).to_be_bytes());
             let start = out.len();
             out.extend(*name);
@@ -180,91 +161,27 @@ mod tests {
     fn every_colour_mode_decodes() {
         let palette = vec![10, 20, 30, 200, 100, 50];
         let cases: Vec<(Vec<u8>, &str, usize, Vec<u8>)> = vec![
+            (png(GrayImage::from_pixel(1, 1, Luma([9]))), "grey", 1, vec![9]),
+            (png(ImageBuffer::from_pixel(1, 1, LumaA([0u8, 51]))), "grey+alpha", 3, vec![204; 3]),
+            (png(RgbImage::from_pixel(1, 1, Rgb([1, 2, 3]))), "rgb", 3, vec![1, 2, 3]),
+            (png(ImageBuffer::from_pixel(1, 1, Rgba([255u8, 0, 0, 128]))), "rgba", 3, vec![255, 127, 127]),
+            (png(ImageBuffer::from_pixel(1, 1, Luma([0x8080u16]))), "grey 16-bit", 1, vec![0x80]),
+            (png(ImageBuffer::from_pixel(1, 1, Rgb([0xFFFFu16, 0, 0x0101]))), "rgb 16-bit", 3, vec![255, 0, 1]),
+            (png(ImageBuffer::from_pixel(1, 1, LumaA([0u16, 0xFFFF]))), "grey+alpha 16-bit", 3, vec![0; 3]),
+            (png(ImageBuffer::from_pixel(1, 1, Rgba([0u16, 0, 0, 0]))), "rgba 16-bit", 3, vec![255; 3]),
             (
-                png(GrayImage::from_pixel(1, 1, Luma([9]))),
-                "grey",
-                1,
-                vec![9],
-            ),
-            (
-                png(ImageBuffer::from_pixel(1, 1, LumaA([0u8, 51]))),
-                "grey+alpha",
-                3,
-                vec![204; 3],
-            ),
-            (
-                png(RgbImage::from_pixel(1, 1, Rgb([1, 2, 3]))),
-                "rgb",
-                3,
-                vec![1, 2, 3],
-            ),
-            (
-                png(ImageBuffer::from_pixel(1, 1, Rgba([255u8, 0, 0, 128]))),
-                "rgba",
-                3,
-                vec![255, 127, 127],
-            ),
-            (
-                png(ImageBuffer::from_pixel(1, 1, Luma([0x8080u16]))),
-                "grey 16-bit",
-                1,
-                vec![0x80],
-            ),
-            (
-                png(ImageBuffer::from_pixel(1, 1, Rgb([0xFFFFu16, 0, 0x0101]))),
-                "rgb 16-bit",
-                3,
-                vec![255, 0, 1],
-            ),
-            (
-                png(ImageBuffer::from_pixel(1, 1, LumaA([0u16, 0xFFFF]))),
-                "grey+alpha 16-bit",
-                3,
-                vec![0; 3],
-            ),
-            (
-                png(ImageBuffer::from_pixel(1, 1, Rgba([0u16, 0, 0, 0]))),
-                "rgba 16-bit",
-                3,
-                vec![255; 3],
-            ),
-            (
-                raw_png(
-                    2,
-                    1,
-                    1,
-                    3,
-                    &[
-                        (b"PLTE", palette.clone()),
-                        (b"IDAT", deflate(&[0, 0b0100_0000])),
-                    ],
-                ),
+                raw_png(2, 1, 1, 3, &[(b"PLTE", palette.clone()), (b"IDAT", deflate(&[0, 0b0100_0000]))]),
                 "palette",
                 3,
                 vec![10, 20, 30, 200, 100, 50],
             ),
             (
-                raw_png(
-                    2,
-                    1,
-                    1,
-                    3,
-                    &[
-                        (b"PLTE", palette),
-                        (b"tRNS", vec![0]),
-                        (b"IDAT", deflate(&[0, 0b0100_0000])),
-                    ],
-                ),
+                raw_png(2, 1, 1, 3, &[(b"PLTE", palette), (b"tRNS", vec![0]), (b"IDAT", deflate(&[0, 0b0100_0000]))]),
                 "palette+alpha",
                 3,
                 vec![255, 255, 255, 200, 100, 50],
             ),
-            (
-                raw_png(4, 1, 2, 0, &[(b"IDAT", deflate(&[0, 0b00_01_10_11]))]),
-                "grey",
-                1,
-                vec![0, 85, 170, 255],
-            ),
+            (raw_png(4, 1, 2, 0, &[(b"IDAT", deflate(&[0, 0b00_01_10_11]))]), "grey", 1, vec![0, 85, 170, 255]),
         ];
         for (bytes, mode, channels, pixels) in cases {
             let decoded = decode(&bytes, WHITE).unwrap();
@@ -289,15 +206,9 @@ mod tests {
         assert_eq!((decoded.mode, decoded.shape.len()), ("rgb", 4800));
         for cut in [bytes.len() - 2, bytes.len() / 2, 400] {
             let error = decode(&bytes[..cut], WHITE).unwrap_err();
-            assert!(
-                matches!(error, BadReason::Truncated | BadReason::Decode(_)),
-                "cut at {cut}: {error}"
-            );
+            assert!(matches!(error, BadReason::Truncated | BadReason::Decode(_)), "cut at {cut}: {error}");
         }
-        assert_eq!(
-            decode(&bytes[..bytes.len() - 2], WHITE).unwrap_err(),
-            BadReason::Truncated
-        );
+        assert_eq!(decode(&bytes[..bytes.len() - 2], WHITE).unwrap_err(), BadReason::Truncated);
     }
 
     #[test]
@@ -308,9 +219,7 @@ mod tests {
         let mut exif = b"MM\0\x2a\0\0\0\x08\0\x01".to_vec();
         exif.extend([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0]);
         encoder.set_exif_metadata(exif).unwrap();
-        encoder
-            .encode_image(&GrayImage::from_pixel(16, 8, Luma([3])))
-            .unwrap();
+        encoder.encode_image(&GrayImage::from_pixel(16, 8, Luma([3]))).unwrap();
         let decoded = decode(&jpeg, WHITE).unwrap();
         assert_eq!((decoded.shape.height, decoded.shape.width), (16, 8));
     }
@@ -318,28 +227,14 @@ mod tests {
     #[test]
     fn hostile_files_are_named() {
         assert_eq!(decode(&[], WHITE).unwrap_err(), BadReason::Empty);
-        assert_eq!(
-            decode(b"hello, world", WHITE).unwrap_err(),
-            BadReason::NotAnImage
-        );
-        assert_eq!(
-            decode(b"GIF89a......", WHITE).unwrap_err(),
-            BadReason::OtherFormat("Gif".into())
-        );
-        let good = png(RgbImage::from_fn(64, 64, |x, y| {
-            Rgb([x as u8, y as u8, (x * y) as u8])
-        }));
+        assert_eq!(decode(b"hello, world", WHITE).unwrap_err(), BadReason::NotAnImage);
+        assert_eq!(decode(b"GIF89a......", WHITE).unwrap_err(), BadReason::OtherFormat("Gif".into()));
+        let good = png(RgbImage::from_fn(64, 64, |x, y| Rgb([x as u8, y as u8, (x * y) as u8])));
         for cut in 8..good.len() - 12 {
             let error = decode(&good[..cut], WHITE).unwrap_err();
-            assert!(
-                matches!(error, BadReason::Truncated | BadReason::Decode(_)),
-                "cut at {cut}: {error}"
-            );
+            assert!(matches!(error, BadReason::Truncated | BadReason::Decode(_)), "cut at {cut}: {error}");
         }
-        assert_eq!(
-            decode(&good[..good.len() / 2], WHITE).unwrap_err(),
-            BadReason::Truncated
-        );
+        assert_eq!(decode(&good[..good.len() / 2], WHITE).unwrap_err(), BadReason::Truncated);
         // Zero and enormous sizes, with next to no data behind them.
         for (width, height) in [(0, 5), (5, 0), (u32::MAX >> 1, 1), (30_000, 30_000)] {
             let bytes = raw_png(width, height, 8, 6, &[(b"IDAT", deflate(&[0]))]);

@@ -152,9 +152,7 @@ pub enum DataError {
         what: String,
     },
     /// A split would leave a class without a training image.
-    #[error(
-        "cannot hold out {wanted} of {images} images: at most {most} leave every class a training image"
-    )]
+    #[error("cannot hold out {wanted} of {images} images: at most {most} leave every class a training image")]
     HeldOut {
         /// Images asked for.
         wanted: usize,
@@ -201,29 +199,18 @@ impl DataError {
                 "check the spelling; relative paths start at the current folder".into()
             }
             Self::Read { .. } | Self::IdxSize { .. } => return None,
-            Self::NotAFolder { .. } => {
-                "give the folder that holds the images, or one folder per class inside it".into()
-            }
-            Self::NoImage { .. } => {
-                "images must be PNG or JPEG files, one folder per class or all in one folder".into()
-            }
+            Self::NotAFolder { .. } => "give the folder that holds the images, or one folder per class inside it".into(),
+            Self::NoImage { .. } => "images must be PNG or JPEG files, one folder per class or all in one folder".into(),
             Self::EmptyClass { .. } => "remove the folder or add images to it".into(),
             Self::LooseImage { .. } => "move it into a class folder".into(),
             Self::TooDeep { .. } => "look for a symbolic link that leads back".into(),
             Self::TooManyClasses { .. } => "put the images into fewer folders".into(),
-            Self::BadFiles { .. } => {
-                "repair or remove these files, or train without them: --skip-bad".into()
-            }
-            Self::IdxMagic { found, .. } if found >> 16 == 0x1F8B => {
-                "the file is packed twice; unpack it once".into()
-            }
+            Self::BadFiles { .. } => "repair or remove these files, or train without them: --skip-bad".into(),
+            Self::IdxMagic { found, .. } if found >> 16 == 0x1F8B => "the file is packed twice; unpack it once".into(),
             Self::IdxMagic { kind, .. } => format!("give an IDX {kind} file, plain or .gz"),
             Self::IdxLength { .. } => "download or copy the file again".into(),
             Self::IdxCounts { .. } => "take both files from the same part of the data set".into(),
-            Self::IdxNoLabels { .. } => {
-                "keep both files in one folder, with names that differ in images-idx3 / labels-idx1"
-                    .into()
-            }
+            Self::IdxNoLabels { .. } => "keep both files in one folder, with names that differ in images-idx3 / labels-idx1".into(),
             Self::IdxChoice { found, .. } if found.is_empty() => {
                 "name files train-images-idx3-ubyte.gz or t10k-images-idx3-ubyte.gz".into()
             }
@@ -322,38 +309,19 @@ mod tests {
     fn messages_say_what_and_where() {
         let cases = [
             (
-                DataError::IdxLength {
-                    path: "a/b".into(),
-                    expected: 20,
-                    found: 7,
-                },
+                DataError::IdxLength { path: "a/b".into(), expected: 20, found: 7 },
                 "a/b is cut short: expected 20 bytes, found 7",
             ),
             (
-                DataError::IdxLength {
-                    path: "a/b".into(),
-                    expected: 20,
-                    found: 21,
-                },
+                DataError::IdxLength { path: "a/b".into(), expected: 20, found: 21 },
                 "a/b is too long: expected 20 bytes, found more",
             ),
             (
-                DataError::IdxChoice {
-                    path: "d".into(),
-                    part: "test",
-                    found: vec!["x".into(), "y".into()],
-                },
+                DataError::IdxChoice { path: "d".into(), part: "test", found: vec!["x".into(), "y".into()] },
                 "d holds 2 test image files in IDX format, expected 1: x, y",
             ),
             (
-                DataError::BadFiles {
-                    first: BadFile {
-                        path: "c/1.png".into(),
-                        reason: BadReason::Empty,
-                    },
-                    count: 2,
-                    total: 9,
-                },
+                DataError::BadFiles { first: BadFile { path: "c/1.png".into(), reason: BadReason::Empty }, count: 2, total: 9 },
                 "2 of 9 image files cannot be used, the first is c/1.png: the file is empty",
             ),
         ];
@@ -364,14 +332,7 @@ mod tests {
 
     #[test]
     fn bad_files_point_to_the_flag() {
-        let error = DataError::BadFiles {
-            first: BadFile {
-                path: "x".into(),
-                reason: BadReason::Truncated,
-            },
-            count: 1,
-            total: 1,
-        };
+        let error = DataError::BadFiles { first: BadFile { path: "x".into(), reason: BadReason::Truncated }, count: 1, total: 1 };
         assert!(error.hint().is_some_and(|hint| hint.contains("--skip-bad")));
     }
 }

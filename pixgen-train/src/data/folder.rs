@@ -13,9 +13,7 @@ use crate::data::error::BadFile;
 use crate::data::{DataError, Dataset, ImageShape, Loaded, resize};
 
 /// Extensions that say "image". Content other than PNG or JPEG is then reported as a bad file, not passed over.
-const IMAGE_EXTENSIONS: [&str; 11] = [
-    "png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "avif", "heic", "jxl",
-];
+const IMAGE_EXTENSIONS: [&str; 11] = ["png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "avif", "heic", "jxl"];
 /// Folders may be nested this deep inside a class.
 const MAX_DEPTH: usize = 16;
 /// Labels are 16-bit.
@@ -36,9 +34,7 @@ impl ImageFiles {
     /// Fails for the first class to which no image of `counts` (images by class) is left.
     pub(crate) fn refuse_empty_class(&self, counts: &[usize]) -> Result<(), DataError> {
         match counts.iter().position(|&count| count == 0) {
-            Some(class) => Err(DataError::EmptyClass {
-                path: self.class_folders[class].clone(),
-            }),
+            Some(class) => Err(DataError::EmptyClass { path: self.class_folders[class].clone() }),
             None => Ok(()),
         }
     }
@@ -50,22 +46,12 @@ impl ImageFiles {
 /// If `root` is a file or cannot be read, has no image, has an empty class folder, or has images beside class folders.
 pub fn list(root: &Path) -> Result<ImageFiles, DataError> {
     if !fs::metadata(root).map_err(DataError::read(root))?.is_dir() {
-        return Err(DataError::NotAFolder {
-            path: root.to_path_buf(),
-        });
+        return Err(DataError::NotAFolder { path: root.to_path_buf() });
     }
     let (folders, loose) = entries(root)?;
-    let class_folders = if folders.is_empty() {
-        vec![root.to_path_buf()]
-    } else {
-        folders
-    };
+    let class_folders = if folders.is_empty() { vec![root.to_path_buf()] } else { folders };
     if class_folders.len() > MAX_CLASSES {
-        return Err(DataError::TooManyClasses {
-            path: root.to_path_buf(),
-            found: class_folders.len(),
-            limit: MAX_CLASSES,
-        });
+        return Err(DataError::TooManyClasses { path: root.to_path_buf(), found: class_folders.len(), limit: MAX_CLASSES });
     }
     let flat = class_folders[0] == root;
     if !flat && let Some(path) = loose.into_iter().next() {
@@ -82,9 +68,7 @@ pub fn list(root: &Path) -> Result<ImageFiles, DataError> {
         }
     }
     if files.is_empty() {
-        return Err(DataError::NoImage {
-            path: root.to_path_buf(),
-        });
+        return Err(DataError::NoImage { path: root.to_path_buf() });
     }
     if let Some(path) = empty {
         return Err(DataError::EmptyClass { path });
@@ -100,12 +84,7 @@ pub fn list(root: &Path) -> Result<ImageFiles, DataError> {
 ///
 /// # Errors
 /// Those of [`list`]. Bad files are an error that names the first one, or, with `skip_bad`, are left out and returned.
-pub fn load(
-    root: &Path,
-    shape: ImageShape,
-    background: [u8; 3],
-    skip_bad: bool,
-) -> Result<Loaded, DataError> {
+pub fn load(root: &Path, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<Loaded, DataError> {
     shape.check()?;
     let found = list(root)?;
     let size = shape.len();
@@ -118,21 +97,14 @@ pub fn load(
                 out.copy_from_slice(&resize::fit(&image.pixels, image.shape, shape));
                 None
             }
-            Err(reason) => Some(BadFile {
-                path: path.clone(),
-                reason,
-            }),
+            Err(reason) => Some(BadFile { path: path.clone(), reason }),
         })
         .collect();
 
     let total = found.files.len();
     let count = bad.iter().flatten().count();
     if !skip_bad && let Some(first) = bad.iter().flatten().next() {
-        return Err(DataError::BadFiles {
-            first: first.clone(),
-            count,
-            total,
-        });
+        return Err(DataError::BadFiles { first: first.clone(), count, total });
     }
 
     // Close the gaps of the bad files.
@@ -150,13 +122,7 @@ pub fn load(
     }
     found.refuse_empty_class(&counts)?;
     Ok(Loaded {
-        dataset: Dataset::new(
-            shape,
-            pixels,
-            labels,
-            found.class_names,
-            root.display().to_string(),
-        )?,
+        dataset: Dataset::new(shape, pixels, labels, found.class_names, root.display().to_string())?,
         skipped: bad.into_iter().flatten().collect(),
     })
 }
@@ -182,17 +148,9 @@ fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
 }
 
 /// Adds the images of a class: first those of the folder, then those of its sub-folders.
-fn collect(
-    folder: &Path,
-    class: u16,
-    depth: usize,
-    files: &mut Vec<(PathBuf, u16)>,
-) -> Result<(), DataError> {
+fn collect(folder: &Path, class: u16, depth: usize, files: &mut Vec<(PathBuf, u16)>) -> Result<(), DataError> {
     if depth > MAX_DEPTH {
-        return Err(DataError::TooDeep {
-            path: folder.to_path_buf(),
-            limit: MAX_DEPTH,
-        });
+        return Err(DataError::TooDeep { path: folder.to_path_buf(), limit: MAX_DEPTH });
     }
     let (folders, images) = entries(folder)?;
     files.extend(images.into_iter().map(|path| (path, class)));
@@ -203,11 +161,8 @@ fn collect(
 }
 
 fn has_image_name(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| {
-        IMAGE_EXTENSIONS
-            .iter()
-            .any(|known| extension.eq_ignore_ascii_case(known))
-    })
+    path.extension()
+        .is_some_and(|extension| IMAGE_EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
 /// The last part of a path. `.` and `..` have none, so those are resolved.
@@ -227,11 +182,7 @@ mod tests {
     use crate::data::error::BadReason;
 
     const WHITE: [u8; 3] = [255; 3];
-    const SHAPE: ImageShape = ImageShape {
-        height: 2,
-        width: 2,
-        channels: 1,
-    };
+    const SHAPE: ImageShape = ImageShape { height: 2, width: 2, channels: 1 };
 
     struct Tree(TempDir);
 
@@ -253,9 +204,7 @@ mod tests {
 
         fn grey(&self, name: &str, value: u8) -> &Self {
             self.file(name, &[]);
-            image::GrayImage::from_pixel(2, 2, Luma([value]))
-                .save(self.path().join(name))
-                .unwrap();
+            image::GrayImage::from_pixel(2, 2, Luma([value])).save(self.path().join(name)).unwrap();
             self
         }
     }
@@ -284,47 +233,29 @@ mod tests {
     fn a_flat_folder_is_one_class() {
         let tree = Tree::new();
         tree.grey("cats/1.png", 7).grey("cats/2.png", 8);
-        let data = load(&tree.path().join("cats"), SHAPE, WHITE, false)
-            .unwrap()
-            .dataset;
-        assert_eq!(
-            (data.class_names.as_slice(), data.len()),
-            (&["cats".to_string()][..], 2)
-        );
+        let data = load(&tree.path().join("cats"), SHAPE, WHITE, false).unwrap().dataset;
+        assert_eq!((data.class_names.as_slice(), data.len()), (&["cats".to_string()][..], 2));
     }
 
     #[test]
     fn colour_modes_mix_and_sizes_fit() {
         let tree = Tree::new();
-        tree.grey("a/1.png", 50)
-            .file("a/2.png", &[])
-            .file("a/3.png", &[]);
-        RgbImage::from_pixel(9, 5, Rgb([255, 0, 0]))
-            .save(tree.path().join("a/2.png"))
-            .unwrap();
+        tree.grey("a/1.png", 50).file("a/2.png", &[]).file("a/3.png", &[]);
+        RgbImage::from_pixel(9, 5, Rgb([255, 0, 0])).save(tree.path().join("a/2.png")).unwrap();
         image::RgbaImage::from_pixel(4, 4, Rgba([0, 0, 0, 0]))
             .save(tree.path().join("a/3.png"))
             .unwrap();
-        let colour = ImageShape {
-            channels: 3,
-            ..SHAPE
-        };
-        let data = load(tree.path(), colour, [0, 0, 255], false)
-            .unwrap()
-            .dataset;
+        let colour = ImageShape { channels: 3, ..SHAPE };
+        let data = load(tree.path(), colour, [0, 0, 255], false).unwrap().dataset;
         let firsts: Vec<&[u8]> = (0..3).map(|i| &data.image(i)[..3]).collect();
         assert_eq!(firsts, [&[50, 50, 50][..], &[255, 0, 0], &[0, 0, 255]]);
     }
 
     fn tree_with_bad_files() -> Tree {
         let tree = Tree::new();
-        tree.grey("a/1.png", 1)
-            .grey("a/4.png", 4)
-            .grey("b/1.png", 5);
+        tree.grey("a/1.png", 1).grey("a/4.png", 4).grey("b/1.png", 5);
         let png = fs::read(tree.path().join("a/1.png")).unwrap();
-        tree.file("a/2.png", &png[..png.len() / 2])
-            .file("a/3.jpg", b"text")
-            .file("b/0.png", b"");
+        tree.file("a/2.png", &png[..png.len() / 2]).file("a/3.jpg", b"text").file("b/0.png", b"");
         tree
     }
 
@@ -332,19 +263,11 @@ mod tests {
     fn bad_files_stop_the_load_and_the_first_is_named() {
         let tree = tree_with_bad_files();
         let error = load(tree.path(), SHAPE, WHITE, false).unwrap_err();
-        let DataError::BadFiles {
-            first,
-            count,
-            total,
-        } = &error
-        else {
+        let DataError::BadFiles { first, count, total } = &error else {
             panic!("{error}");
         };
         assert!(first.path.ends_with("a/2.png"), "{error}");
-        assert_eq!(
-            (&first.reason, *count, *total),
-            (&BadReason::Truncated, 3, 6)
-        );
+        assert_eq!((&first.reason, *count, *total), (&BadReason::Truncated, 3, 6));
     }
 
     #[test]
@@ -354,19 +277,8 @@ mod tests {
         let firsts: Vec<u8> = (0..3).map(|i| loaded.dataset.image(i)[0]).collect();
         assert_eq!(firsts, [1, 4, 5]);
         assert_eq!(loaded.dataset.labels, [0, 0, 1]);
-        let reasons: Vec<_> = loaded
-            .skipped
-            .iter()
-            .map(|bad| bad.reason.clone())
-            .collect();
-        assert_eq!(
-            reasons,
-            [
-                BadReason::Truncated,
-                BadReason::NotAnImage,
-                BadReason::Empty
-            ]
-        );
+        let reasons: Vec<_> = loaded.skipped.iter().map(|bad| bad.reason.clone()).collect();
+        assert_eq!(reasons, [BadReason::Truncated, BadReason::NotAnImage, BadReason::Empty]);
     }
 
     #[test]
@@ -374,16 +286,10 @@ mod tests {
         let tree = Tree::new();
         let load = |path: &Path| load(path, SHAPE, WHITE, true).map(|_| ()).unwrap_err();
         assert!(matches!(load(tree.path()), DataError::NoImage { .. }));
-        assert!(matches!(
-            load(&tree.path().join("none")),
-            DataError::Read { .. }
-        ));
+        assert!(matches!(load(&tree.path().join("none")), DataError::Read { .. }));
 
         tree.file("file.png", b"x");
-        assert!(matches!(
-            load(&tree.path().join("file.png")),
-            DataError::NotAFolder { .. }
-        ));
+        assert!(matches!(load(&tree.path().join("file.png")), DataError::NotAFolder { .. }));
         // The only image is bad, so its class is empty even when bad files are skipped.
         assert!(matches!(load(tree.path()), DataError::EmptyClass { .. }));
 
@@ -393,10 +299,7 @@ mod tests {
         assert!(matches!(load(tree.path()), DataError::NoImage { .. }));
         tree.grey("full/1.png", 1);
         let error = load(tree.path());
-        assert!(
-            matches!(&error, DataError::EmptyClass { path } if path.ends_with("empty")),
-            "{error}"
-        );
+        assert!(matches!(&error, DataError::EmptyClass { path } if path.ends_with("empty")), "{error}");
     }
 
     #[cfg(unix)]

@@ -95,31 +95,19 @@ pub fn is_idx_file(path: &Path) -> bool {
 ///
 /// Ten classes under a path that contains "fashion" get the names of Fashion-MNIST; others are named by their numbers.
 pub fn load(path: &Path, part: Part) -> Result<Dataset, DataError> {
-    let image_file = if path.is_dir() {
-        choose(path, part)?
-    } else {
-        path.to_path_buf()
-    };
+    let image_file = if path.is_dir() { choose(path, part)? } else { path.to_path_buf() };
     let images = read_images(open(&image_file)?, &image_file)?;
     let label_file = label_file_of(&image_file)?;
     let labels = read_labels(open(&label_file)?, &label_file)?;
 
     let classes = usize::from(labels.labels.iter().copied().max().unwrap_or(0)) + 1;
-    let fashion = image_file
-        .to_string_lossy()
-        .to_lowercase()
-        .contains("fashion");
+    let fashion = image_file.to_string_lossy().to_lowercase().contains("fashion");
     let class_names = if fashion && classes == FASHION_MNIST_CLASSES.len() {
         FASHION_MNIST_CLASSES.map(String::from).to_vec()
     } else {
         (0..classes).map(|class| class.to_string()).collect()
     };
-    join(
-        images,
-        labels,
-        class_names,
-        image_file.display().to_string(),
-    )
+    join(images, labels, class_names, image_file.display().to_string())
 }
 
 /// Reads an image file; `path` is only for messages.
@@ -129,21 +117,11 @@ pub fn read_images(reader: impl BufRead, path: &Path) -> Result<IdxImages, DataE
     let size = u64::from(height) * u64::from(width);
     let side = |n: u32| (1..=MAX_SIDE as u32).contains(&n);
     let total = size.checked_mul(u64::from(count));
-    let Some(total) = total.filter(|&n| side(height) && side(width) && n > 0 && n <= MAX_BYTES)
-    else {
-        return Err(DataError::IdxSize {
-            path: path.to_path_buf(),
-            count,
-            height,
-            width,
-        });
+    let Some(total) = total.filter(|&n| side(height) && side(width) && n > 0 && n <= MAX_BYTES) else {
+        return Err(DataError::IdxSize { path: path.to_path_buf(), count, height, width });
     };
     Ok(IdxImages {
-        shape: ImageShape {
-            height: height as usize,
-            width: width as usize,
-            channels: 1,
-        },
+        shape: ImageShape { height: height as usize, width: width as usize, channels: 1 },
         pixels: reader.body(16, total)?,
         path: path.to_path_buf(),
         count,
@@ -154,20 +132,11 @@ pub fn read_images(reader: impl BufRead, path: &Path) -> Result<IdxImages, DataE
 pub fn read_labels(reader: impl BufRead, path: &Path) -> Result<IdxLabels, DataError> {
     let mut reader = Unpacked::new(reader, path)?;
     let [count] = reader.header(LABEL_MAGIC, "label")?;
-    Ok(IdxLabels {
-        labels: reader.body(8, u64::from(count))?,
-        path: path.to_path_buf(),
-        count,
-    })
+    Ok(IdxLabels { labels: reader.body(8, u64::from(count))?, path: path.to_path_buf(), count })
 }
 
 /// Puts images and labels of the same number together.
-pub fn join(
-    images: IdxImages,
-    labels: IdxLabels,
-    class_names: Vec<String>,
-    source: String,
-) -> Result<Dataset, DataError> {
+pub fn join(images: IdxImages, labels: IdxLabels, class_names: Vec<String>, source: String) -> Result<Dataset, DataError> {
     if images.count != labels.count {
         return Err(DataError::IdxCounts {
             image_file: images.path,
@@ -181,15 +150,11 @@ pub fn join(
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().to_lowercase())
-        .unwrap_or_default()
+    path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, DataError> {
-    File::open(path)
-        .map(BufReader::new)
-        .map_err(DataError::read(path))
+    File::open(path).map(BufReader::new).map_err(DataError::read(path))
 }
 
 /// IDX image files of a folder, sorted; of a plain file and its packed twin only the plain one.
@@ -228,10 +193,7 @@ fn choose(folder: &Path, part: Part) -> Result<PathBuf, DataError> {
 
 /// The label file beside an image file: `images` becomes `labels` and `idx3` becomes `idx1`; packed or plain.
 fn label_file_of(image_file: &Path) -> Result<PathBuf, DataError> {
-    let name = image_file
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = image_file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let wanted = name.replace("images", "labels").replace("idx3", "idx1");
     let plain = wanted.strip_suffix(".gz").unwrap_or(&wanted).to_string();
     let packed = format!("{plain}.gz");
@@ -240,10 +202,7 @@ fn label_file_of(image_file: &Path) -> Result<PathBuf, DataError> {
         .filter(|candidate| **candidate != name)
         .map(|candidate| image_file.with_file_name(candidate))
         .find(|path| path.is_file())
-        .ok_or_else(|| DataError::IdxNoLabels {
-            image_file: image_file.to_path_buf(),
-            wanted: image_file.with_file_name(&plain),
-        })
+        .ok_or_else(|| DataError::IdxNoLabels { image_file: image_file.to_path_buf(), wanted: image_file.with_file_name(&plain) })
 }
 
 /// A stream of unpacked bytes.
@@ -279,11 +238,7 @@ impl<'a, R: BufRead> Unpacked<'a, R> {
     }
 
     /// The magic number is checked first, then N sizes are returned.
-    fn header<const N: usize>(
-        &mut self,
-        magic: u32,
-        kind: &'static str,
-    ) -> Result<[u32; N], DataError> {
+    fn header<const N: usize>(&mut self, magic: u32, kind: &'static str) -> Result<[u32; N], DataError> {
         let expected = 4 + 4 * N as u64;
         let (bytes, _) = self.up_to(expected)?;
         let word = |i: usize| {
@@ -293,12 +248,7 @@ impl<'a, R: BufRead> Unpacked<'a, R> {
         let short = || self.wrong_length(expected, bytes.len() as u64);
         let found = word(0).ok_or_else(short)?;
         if found != magic {
-            return Err(DataError::IdxMagic {
-                path: self.path.to_path_buf(),
-                kind,
-                expected: magic,
-                found,
-            });
+            return Err(DataError::IdxMagic { path: self.path.to_path_buf(), kind, expected: magic, found });
         }
         let mut sizes = [0; N];
         for (i, size) in sizes.iter_mut().enumerate() {
@@ -312,9 +262,7 @@ impl<'a, R: BufRead> Unpacked<'a, R> {
         // One byte more than wanted shows whether something follows, and makes gzip check its sum.
         let (bytes, cut) = self.up_to(size + 1)?;
         match cut {
-            _ if bytes.len() as u64 != size => {
-                Err(self.wrong_length(header + size, header + bytes.len() as u64))
-            }
+            _ if bytes.len() as u64 != size => Err(self.wrong_length(header + size, header + bytes.len() as u64)),
             // All data are there, but not the sum behind them.
             Some(error) => Err(DataError::read(self.path)(error)),
             None => Ok(bytes),
@@ -332,11 +280,7 @@ impl<'a, R: BufRead> Unpacked<'a, R> {
     }
 
     fn wrong_length(&self, expected: u64, found: u64) -> DataError {
-        DataError::IdxLength {
-            path: self.path.to_path_buf(),
-            expected,
-            found,
-        }
+        DataError::IdxLength { path: self.path.to_path_buf(), expected, found }
     }
 }
 
@@ -350,19 +294,13 @@ mod tests {
     use super::*;
 
     fn image_bytes(magic: u32, count: u32, height: u32, width: u32, pixels: &[u8]) -> Vec<u8> {
-        let mut bytes: Vec<u8> = [magic, count, height, width]
-            .iter()
-            .flat_map(|n| n.to_be_bytes())
-            .collect();
+        let mut bytes: Vec<u8> = [magic, count, height, width].iter().flat_map(|n| n.to_be_bytes()).collect();
         bytes.extend_from_slice(pixels);
         bytes
     }
 
     fn label_bytes(magic: u32, count: u32, labels: &[u8]) -> Vec<u8> {
-        let mut bytes: Vec<u8> = [magic, count]
-            .iter()
-            .flat_map(|n| n.to_be_bytes())
-            .collect();
+        let mut bytes: Vec<u8> = [magic, count].iter().flat_map(|n| n.to_be_bytes()).collect();
         bytes.extend_from_slice(labels);
         bytes
     }
@@ -374,10 +312,7 @@ mod tests {
     }
 
     fn images_error(bytes: &[u8]) -> String {
-        read_images(bytes, Path::new("f"))
-            .map(|_| ())
-            .unwrap_err()
-            .to_string()
+        read_images(bytes, Path::new("f")).map(|_| ()).unwrap_err().to_string()
     }
 
     const PIXELS: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
@@ -387,10 +322,7 @@ mod tests {
         let plain = image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS);
         for bytes in [plain.clone(), gzip(&plain)] {
             let images = read_images(&bytes[..], Path::new("f")).unwrap();
-            assert_eq!(
-                (images.count, images.shape.height, images.shape.width),
-                (2, 2, 3)
-            );
+            assert_eq!((images.count, images.shape.height, images.shape.width), (2, 2, 3));
             assert_eq!(images.pixels, PIXELS);
         }
     }
@@ -402,21 +334,11 @@ mod tests {
             "f does not begin with the IDX image magic number: expected 0x00000803, found 0x00000801"
         );
         let labels = label_bytes(IMAGE_MAGIC, 1, &[0]);
-        let error = read_labels(&labels[..], Path::new("f"))
-            .map(|_| ())
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "f does not begin with the IDX label magic number: expected 0x00000801, found 0x00000803"
-        );
+        let error = read_labels(&labels[..], Path::new("f")).map(|_| ()).unwrap_err();
+        assert_eq!(error.to_string(), "f does not begin with the IDX label magic number: expected 0x00000801, found 0x00000803");
         let twice = gzip(&gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)));
-        let error = read_images(&twice[..], Path::new("f"))
-            .map(|_| ())
-            .unwrap_err();
-        assert!(
-            error.hint().is_some_and(|hint| hint.contains("twice")),
-            "{error}"
-        );
+        let error = read_images(&twice[..], Path::new("f")).map(|_| ()).unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("twice")), "{error}");
     }
 
     #[test]
@@ -430,28 +352,17 @@ mod tests {
         }
         let mut long = good.clone();
         long.extend([0; 7]);
-        assert_eq!(
-            images_error(&long),
-            "f is too long: expected 28 bytes, found more"
-        );
-        assert_eq!(
-            images_error(&gzip(&long)),
-            "f is too long: expected 28 bytes, found more"
-        );
+        assert_eq!(images_error(&long), "f is too long: expected 28 bytes, found more");
+        assert_eq!(images_error(&gzip(&long)), "f is too long: expected 28 bytes, found more");
     }
 
     #[test]
     fn damaged_gzip_is_an_error() {
-        let noise: Vec<u8> = (0..20_000u32)
-            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-            .collect();
+        let noise: Vec<u8> = (0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let packed = gzip(&image_bytes(IMAGE_MAGIC, 200, 10, 10, &noise));
         assert!(read_images(&packed[..], Path::new("f")).is_ok());
         let half = images_error(&packed[..packed.len() / 2]);
-        assert!(
-            half.starts_with("f is cut short: expected 20016 bytes, found "),
-            "{half}"
-        );
+        assert!(half.starts_with("f is cut short: expected 20016 bytes, found "), "{half}");
         // The last eight bytes are the sum and the length: cutting or changing them must not pass.
         assert!(read_images(&packed[..packed.len() - 3], Path::new("f")).is_err());
         let mut changed = packed.clone();
@@ -476,13 +387,7 @@ mod tests {
         }
         // Just below the limit: only what is there is kept.
         let large = image_bytes(IMAGE_MAGIC, 1 << 22, 64, 64, &PIXELS);
-        assert_eq!(
-            images_error(&large),
-            format!(
-                "f is cut short: expected {} bytes, found 28",
-                (1u64 << 34) + 16
-            )
-        );
+        assert_eq!(images_error(&large), format!("f is cut short: expected {} bytes, found 28", (1u64 << 34) + 16));
         let labels = label_bytes(LABEL_MAGIC, u32::MAX, &[1, 2]);
         assert!(read_labels(&labels[..], Path::new("f")).is_err());
     }
@@ -497,59 +402,26 @@ mod tests {
         let at = folder.path();
         assert!(!is_idx_folder(at).unwrap());
         let error = load(at, Part::Train).unwrap_err().to_string();
-        assert!(
-            error.ends_with("holds 0 train image files in IDX format, expected 1"),
-            "{error}"
-        );
+        assert!(error.ends_with("holds 0 train image files in IDX format, expected 1"), "{error}");
 
-        write(
-            at,
-            "train-images-idx3-ubyte.gz",
-            &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)),
-        );
-        write(
-            at,
-            "train-labels-idx1-ubyte",
-            &label_bytes(LABEL_MAGIC, 2, &[4, 0]),
-        );
-        write(
-            at,
-            "t10k-images-idx3-ubyte",
-            &image_bytes(IMAGE_MAGIC, 1, 2, 3, &PIXELS[..6]),
-        );
+        write(at, "train-images-idx3-ubyte.gz", &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)));
+        write(at, "train-labels-idx1-ubyte", &label_bytes(LABEL_MAGIC, 2, &[4, 0]));
+        write(at, "t10k-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 1, 2, 3, &PIXELS[..6]));
         assert!(is_idx_folder(at).unwrap());
         let train = load(at, Part::Train).unwrap();
-        assert_eq!(
-            (train.labels.as_slice(), train.class_names.len()),
-            (&[4, 0][..], 5)
-        );
+        assert_eq!((train.labels.as_slice(), train.class_names.len()), (&[4, 0][..], 5));
         assert_eq!(train.image(1), &PIXELS[6..]);
 
         let error = load(at, Part::Test).unwrap_err();
         assert!(matches!(error, DataError::IdxNoLabels { .. }), "{error}");
-        write(
-            at,
-            "t10k-labels-idx1-ubyte.gz",
-            &gzip(&label_bytes(LABEL_MAGIC, 2, &[1, 1])),
-        );
+        write(at, "t10k-labels-idx1-ubyte.gz", &gzip(&label_bytes(LABEL_MAGIC, 2, &[1, 1])));
         let error = load(at, Part::Test).unwrap_err().to_string();
-        assert!(
-            error.contains("holds 1 images but") && error.ends_with("holds 2 labels"),
-            "{error}"
-        );
+        assert!(error.contains("holds 1 images but") && error.ends_with("holds 2 labels"), "{error}");
 
         // A plain twin is preferred, a second data set is ambiguous.
-        write(
-            at,
-            "train-images-idx3-ubyte",
-            &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS),
-        );
+        write(at, "train-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
         assert!(load(at, Part::Train).is_ok());
-        write(
-            at,
-            "other-train-images-idx3-ubyte",
-            &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS),
-        );
+        write(at, "other-train-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
         let error = load(at, Part::Train).unwrap_err().to_string();
         assert!(error.contains("holds 2 train image files"), "{error}");
         // The path of one file chooses.
@@ -566,16 +438,8 @@ mod tests {
         ] {
             let at = folder.path().join(name);
             fs::create_dir(&at).unwrap();
-            write(
-                &at,
-                "train-images.idx3-ubyte",
-                &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS),
-            );
-            write(
-                &at,
-                "train-labels.idx1-ubyte",
-                &label_bytes(LABEL_MAGIC, 2, &labels),
-            );
+            write(&at, "train-images.idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
+            write(&at, "train-labels.idx1-ubyte", &label_bytes(LABEL_MAGIC, 2, &labels));
             let data = load(&at, Part::Train).unwrap();
             assert_eq!(data.class_names[0], first, "{name}");
             assert_eq!(data.class_names.len(), usize::from(labels[0]) + 1);
@@ -585,11 +449,7 @@ mod tests {
     #[test]
     fn an_image_file_is_never_its_own_label_file() {
         let folder = tempfile::tempdir().unwrap();
-        write(
-            folder.path(),
-            "data.gz",
-            &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)),
-        );
+        write(folder.path(), "data.gz", &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)));
         let error = load(&folder.path().join("data.gz"), Part::Train).unwrap_err();
         assert!(matches!(error, DataError::IdxNoLabels { .. }), "{error}");
     }

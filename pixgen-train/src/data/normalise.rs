@@ -19,18 +19,12 @@ pub struct Normalisation {
 impl Normalisation {
     /// ImageNet's mean and twice its standard deviation.
     pub const fn imagenet() -> Self {
-        Self {
-            mean: [0.485, 0.456, 0.406],
-            std: [2.0 * 0.229, 2.0 * 0.224, 2.0 * 0.225],
-        }
+        Self { mean: [0.485, 0.456, 0.406], std: [2.0 * 0.229, 2.0 * 0.224, 2.0 * 0.225] }
     }
 
     /// 0..1 to -1..1.
     pub const fn simple() -> Self {
-        Self {
-            mean: [0.5; 3],
-            std: [0.5; 3],
-        }
+        Self { mean: [0.5; 3], std: [0.5; 3] }
     }
 
     /// The measured mean of each channel and one common `std`, so that the values of all channels together have the standard
@@ -46,9 +40,7 @@ impl Normalisation {
         // Exact integers up to here: the result does not depend on the order of the images.
         let moment = |count: &[u64; 256], f: &dyn Fn(f64) -> f64| -> f64 {
             let total: u64 = count.iter().sum();
-            let sum: f64 = (0u8..=255)
-                .map(|v| count[usize::from(v)] as f64 * f(f64::from(v) / 255.0))
-                .sum();
+            let sum: f64 = (0u8..=255).map(|v| count[usize::from(v)] as f64 * f(f64::from(v) / 255.0)).sum();
             sum / total.max(1) as f64
         };
         let means: Vec<f64> = counts.iter().map(|count| moment(count, &|x| x)).collect();
@@ -59,28 +51,17 @@ impl Normalisation {
             .sum::<f64>()
             / channels as f64;
         let std = variance.sqrt().max(1.0 / 255.0) / f64::from(sigma_data);
-        Self {
-            mean: std::array::from_fn(|c| means[c.min(channels - 1)] as f32),
-            std: [std as f32; 3],
-        }
+        Self { mean: std::array::from_fn(|c| means[c.min(channels - 1)] as f32), std: [std as f32; 3] }
     }
 
     /// Refuses values that do not describe a map, for example from a damaged file.
     pub fn check(&self) -> Result<(), DataError> {
-        let refuse = |field, found: [f32; 3], expected| DataError::Setting {
-            field,
-            found: format!("{found:?}"),
-            expected,
-        };
+        let refuse = |field, found: [f32; 3], expected| DataError::Setting { field, found: format!("{found:?}"), expected };
         if !self.mean.iter().all(|m| m.is_finite()) {
             return Err(refuse("normalisation.mean", self.mean, "finite numbers"));
         }
         if !self.std.iter().all(|s| s.is_finite() && *s > 0.0) {
-            return Err(refuse(
-                "normalisation.std",
-                self.std,
-                "finite numbers above 0",
-            ));
+            return Err(refuse("normalisation.std", self.std, "finite numbers above 0"));
         }
         Ok(())
     }
@@ -92,10 +73,7 @@ impl Normalisation {
     pub fn normalise(&self, channels: usize, image: &[u8], out: &mut [f32]) {
         assert_eq!(image.len(), out.len(), "image and output");
         let (scale, offset) = self.affine(1.0 / 255.0);
-        for (out, image) in out
-            .chunks_exact_mut(channels)
-            .zip(image.chunks_exact(channels))
-        {
+        for (out, image) in out.chunks_exact_mut(channels).zip(image.chunks_exact(channels)) {
             for c in 0..channels {
                 out[c] = f32::from(image[c]) * scale[c] + offset[c];
             }
@@ -118,10 +96,7 @@ impl Normalisation {
     /// If the lengths differ.
     pub fn to_u8(&self, channels: usize, image: &[f32], out: &mut [u8]) {
         assert_eq!(image.len(), out.len(), "image and output");
-        for (out, image) in out
-            .chunks_exact_mut(channels)
-            .zip(image.chunks_exact(channels))
-        {
+        for (out, image) in out.chunks_exact_mut(channels).zip(image.chunks_exact(channels)) {
             for c in 0..channels {
                 // `as` saturates.
                 out[c] = ((image[c] * self.std[c] + self.mean[c]) * 255.0).round() as u8;
@@ -132,17 +107,12 @@ impl Normalisation {
     /// The smallest and largest number that a byte of any of `channels` channels can become.
     pub fn range(&self, channels: usize) -> (f32, f32) {
         let (scale, offset) = self.affine(1.0);
-        (0..channels.min(3)).fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), c| {
-            (low.min(offset[c]), high.max(scale[c] + offset[c]))
-        })
+        (0..channels.min(3)).fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), c| (low.min(offset[c]), high.max(scale[c] + offset[c])))
     }
 
     /// (scale, offset) with x = value * scale + offset, for values that count `unit` each.
     fn affine(&self, unit: f32) -> ([f32; 3], [f32; 3]) {
-        (
-            self.std.map(|std| unit / std),
-            std::array::from_fn(|c| -self.mean[c] / self.std[c]),
-        )
+        (self.std.map(|std| unit / std), std::array::from_fn(|c| -self.mean[c] / self.std[c]))
     }
 }
 
@@ -152,11 +122,7 @@ mod tests {
     use crate::data::ImageShape;
 
     fn dataset(channels: usize, pixels: Vec<u8>) -> Dataset {
-        let shape = ImageShape {
-            height: 1,
-            width: pixels.len() / channels,
-            channels,
-        };
+        let shape = ImageShape { height: 1, width: pixels.len() / channels, channels };
         Dataset::new(shape, pixels, vec![0], vec!["c".into()], "test".into()).unwrap()
     }
 
@@ -190,18 +156,13 @@ mod tests {
     fn ranges_are_those_of_the_method() {
         assert_eq!(Normalisation::simple().range(3), (-1.0, 1.0));
         let (low, high) = Normalisation::imagenet().range(3);
-        assert!(
-            (low + 1.0590).abs() < 1e-3 && (high - 1.32).abs() < 1e-3,
-            "{low} {high}"
-        );
+        assert!((low + 1.0590).abs() < 1e-3 && (high - 1.32).abs() < 1e-3, "{low} {high}");
     }
 
     #[test]
     fn measured_data_have_the_wanted_spread() {
         // Red varies, green less, blue not at all.
-        let pixels: Vec<u8> = (0..1000u32)
-            .flat_map(|i| [(i * 37 % 256) as u8, 100 + (i % 20) as u8, 7])
-            .collect();
+        let pixels: Vec<u8> = (0..1000u32).flat_map(|i| [(i * 37 % 256) as u8, 100 + (i % 20) as u8, 7]).collect();
         let data = dataset(3, pixels);
         let map = Normalisation::measured(&data, 0.5);
         assert_eq!(map.std[0], map.std[2]);
@@ -230,10 +191,7 @@ mod tests {
         let mut map = Normalisation::simple();
         map.std[1] = 0.0;
         let error = map.check().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "normalisation.std is [0.5, 0.0, 0.5], expected finite numbers above 0"
-        );
+        assert_eq!(error, "normalisation.std is [0.5, 0.0, 0.5], expected finite numbers above 0");
         map = Normalisation::simple();
         map.mean[2] = f32::NAN;
         assert!(map.check().is_err());

@@ -25,10 +25,7 @@ pub fn luma([r, g, b]: [u8; 3]) -> u8 {
 pub fn fit(pixels: &[u8], from: ImageShape, to: ImageShape) -> Vec<u8> {
     assert_eq!(pixels.len(), from.len(), "pixels of {from}");
     let pixels = convert(pixels, from.channels, to.channels);
-    let mut size = ImageShape {
-        channels: to.channels,
-        ..from
-    };
+    let mut size = ImageShape { channels: to.channels, ..from };
     let mut pixels = crop_to_aspect(pixels, &mut size, to);
     while size.height >= 2 * to.height && size.width >= 2 * to.width {
         pixels = Cow::Owned(halve(&pixels, &mut size));
@@ -46,25 +43,15 @@ pub fn fit(pixels: &[u8], from: ImageShape, to: ImageShape) -> Vec<u8> {
 fn convert(pixels: &[u8], from: usize, to: usize) -> Cow<'_, [u8]> {
     match (from, to) {
         (1, 3) => Cow::Owned(pixels.iter().flat_map(|&p| [p; 3]).collect()),
-        (3, 1) => Cow::Owned(
-            pixels
-                .chunks_exact(3)
-                .map(|p| luma([p[0], p[1], p[2]]))
-                .collect(),
-        ),
+        (3, 1) => Cow::Owned(pixels.chunks_exact(3).map(|p| luma([p[0], p[1], p[2]])).collect()),
         _ => Cow::Borrowed(pixels),
     }
 }
 
 /// The largest centred part with the aspect of `to`.
-fn crop_to_aspect<'a>(
-    pixels: Cow<'a, [u8]>,
-    size: &mut ImageShape,
-    to: ImageShape,
-) -> Cow<'a, [u8]> {
+fn crop_to_aspect<'a>(pixels: Cow<'a, [u8]>, size: &mut ImageShape, to: ImageShape) -> Cow<'a, [u8]> {
     // Rounded to the nearest pixel; exact for a square target.
-    let scaled =
-        |side: usize, over: usize, under: usize| ((2 * side * over + under) / (2 * under)).max(1);
+    let scaled = |side: usize, over: usize, under: usize| ((2 * side * over + under) / (2 * under)).max(1);
     let height = size.height.min(scaled(size.width, to.height, to.width));
     let width = size.width.min(scaled(size.height, to.width, to.height));
     if (height, width) == (size.height, size.width) {
@@ -115,22 +102,11 @@ fn halve(pixels: &[u8], size: &mut ImageShape) -> Vec<u8> {
     out
 }
 
-fn bicubic<P: Pixel<Subpixel = u8> + 'static>(
-    pixels: Vec<u8>,
-    from: ImageShape,
-    to: ImageShape,
-) -> Vec<u8> {
+fn bicubic<P: Pixel<Subpixel = u8> + 'static>(pixels: Vec<u8>, from: ImageShape, to: ImageShape) -> Vec<u8> {
     // The buffer is exactly as long as `from`: fit() checked it and every step above keeps it so. Sides come from decoders that
     // count in u32.
-    let image = ImageBuffer::<P, Vec<u8>>::from_raw(from.width as u32, from.height as u32, pixels)
-        .expect("pixels fill the shape");
-    imageops::resize(
-        &image,
-        to.width as u32,
-        to.height as u32,
-        FilterType::CatmullRom,
-    )
-    .into_raw()
+    let image = ImageBuffer::<P, Vec<u8>>::from_raw(from.width as u32, from.height as u32, pixels).expect("pixels fill the shape");
+    imageops::resize(&image, to.width as u32, to.height as u32, FilterType::CatmullRom).into_raw()
 }
 
 #[cfg(test)]
@@ -138,11 +114,7 @@ mod tests {
     use super::*;
 
     const fn shape(height: usize, width: usize, channels: usize) -> ImageShape {
-        ImageShape {
-            height,
-            width,
-            channels,
-        }
+        ImageShape { height, width, channels }
     }
 
     #[test]
@@ -161,10 +133,7 @@ mod tests {
             0, 0, 255, 255,
         ];
         // (0 + 4 + 8 + 12) / 4 = 6; 406 / 4 = 101.5 -> 102; 1 / 4 -> 0.
-        assert_eq!(
-            fit(&pixels, shape(4, 4, 1), shape(2, 2, 1)),
-            [6, 102, 0, 255]
-        );
+        assert_eq!(fit(&pixels, shape(4, 4, 1), shape(2, 2, 1)), [6, 102, 0, 255]);
         // Twice in a row down to one pixel.
         assert_eq!(fit(&pixels, shape(4, 4, 1), shape(1, 1, 1)), [91]);
     }
@@ -187,10 +156,7 @@ mod tests {
         assert_eq!(fit(&wide, shape(10, 2, 1), shape(2, 2, 1)), [8, 9, 10, 11]);
         // A wide target from a square: rows 1 and 2 of four.
         let square: Vec<u8> = (0..16).collect();
-        assert_eq!(
-            fit(&square, shape(4, 4, 1), shape(2, 4, 1)),
-            [4, 5, 6, 7, 8, 9, 10, 11]
-        );
+        assert_eq!(fit(&square, shape(4, 4, 1), shape(2, 4, 1)), [4, 5, 6, 7, 8, 9, 10, 11]);
     }
 
     /// Catmull-Rom by hand: doubling samples at -1/4 and +1/4, where the weights are -9/128, 111/128, 29/128, -3/128.
@@ -230,16 +196,10 @@ mod tests {
 
     #[test]
     fn channels_convert() {
-        assert_eq!(
-            fit(&[5, 9], shape(1, 2, 1), shape(1, 2, 3)),
-            [5, 5, 5, 9, 9, 9]
-        );
+        assert_eq!(fit(&[5, 9], shape(1, 2, 1), shape(1, 2, 3)), [5, 5, 5, 9, 9, 9]);
         // BT.601: 76.245, 149.685, 29.07.
         let primaries = [255, 0, 0, 0, 255, 0, 0, 0, 255];
-        assert_eq!(
-            fit(&primaries, shape(1, 3, 3), shape(1, 3, 1)),
-            [76, 150, 29]
-        );
+        assert_eq!(fit(&primaries, shape(1, 3, 3), shape(1, 3, 1)), [76, 150, 29]);
         for p in 0..=255 {
             assert_eq!(luma([p; 3]), p);
         }

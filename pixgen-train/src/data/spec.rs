@@ -91,10 +91,7 @@ pub fn load(spec: &DataSpec) -> Result<Loaded, DataError> {
         (_, Source::Path(path)) => idx::load(path, spec.part)?,
         (_, Source::Bundled) => bundled()?,
     };
-    Ok(Loaded {
-        dataset: fit_all(dataset, spec.shape),
-        skipped: Vec::new(),
-    })
+    Ok(Loaded { dataset: fit_all(dataset, spec.shape), skipped: Vec::new() })
 }
 
 /// `#rrggbb` as bytes.
@@ -128,27 +125,20 @@ pub(crate) fn kind_of(source: &Source, part: Part) -> Result<Kind, DataError> {
         Source::Path(path) => kind_of_path(path)?,
     };
     if part == Part::Test && kind != Kind::Idx {
-        return Err(DataError::NoTestPart {
-            name: source.to_string(),
-        });
+        return Err(DataError::NoTestPart { name: source.to_string() });
     }
     Ok(kind)
 }
 
 fn kind_of_path(path: &Path) -> Result<Kind, DataError> {
-    if std::fs::metadata(path)
-        .map_err(DataError::read(path))?
-        .is_dir()
-    {
+    if std::fs::metadata(path).map_err(DataError::read(path))?.is_dir() {
         let idx = idx::is_idx_folder(path)?;
         return Ok(if idx { Kind::Idx } else { Kind::Folder });
     }
     if idx::is_idx_file(path) {
         return Ok(Kind::Idx);
     }
-    Err(DataError::NotAFolder {
-        path: path.to_path_buf(),
-    })
+    Err(DataError::NotAFolder { path: path.to_path_buf() })
 }
 
 /// Brings every image to `shape`.
@@ -159,17 +149,10 @@ fn fit_all(dataset: Dataset, shape: ImageShape) -> Dataset {
         return dataset;
     }
     let mut pixels = vec![0; dataset.len() * shape.len()];
-    pixels
-        .par_chunks_exact_mut(shape.len())
-        .enumerate()
-        .for_each(|(index, out)| {
-            out.copy_from_slice(&resize::fit(dataset.image(index), dataset.shape, shape));
-        });
-    Dataset {
-        shape,
-        pixels,
-        ..dataset
-    }
+    pixels.par_chunks_exact_mut(shape.len()).enumerate().for_each(|(index, out)| {
+        out.copy_from_slice(&resize::fit(dataset.image(index), dataset.shape, shape));
+    });
+    Dataset { shape, pixels, ..dataset }
 }
 
 #[cfg(test)]
@@ -181,11 +164,7 @@ mod tests {
     fn spec(source: impl Into<Source>, height: usize, channels: usize) -> DataSpec {
         DataSpec {
             source: source.into(),
-            shape: ImageShape {
-                height,
-                width: height,
-                channels,
-            },
+            shape: ImageShape { height, width: height, channels },
             background: WHITE,
             skip_bad: false,
             part: Part::Train,
@@ -198,15 +177,8 @@ mod tests {
         let large = load(&spec(BUNDLED_NAME, 32, 3)).unwrap().dataset;
         assert_eq!(large.shape.to_string(), "32x32x3");
         assert_eq!((large.len(), &large.labels), (native.len(), &native.labels));
-        assert!(
-            large
-                .pixels
-                .chunks_exact(3)
-                .all(|p| p[0] == p[1] && p[1] == p[2])
-        );
-        let mean = |d: &Dataset| {
-            d.pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / d.pixels.len() as f64
-        };
+        assert!(large.pixels.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]));
+        let mean = |d: &Dataset| d.pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / d.pixels.len() as f64;
         assert!((mean(&native) - mean(&large)).abs() < 1.0);
         assert_ne!(native.fingerprint(), large.fingerprint());
     }
@@ -220,24 +192,12 @@ mod tests {
         fs::write(at("picture.png"), b"no").unwrap();
         let kind = |path: PathBuf, part| kind_of(&Source::Path(path), part);
         assert_eq!(kind(at("idx"), Part::Test).unwrap(), Kind::Idx);
-        assert_eq!(
-            kind(at("idx/train-images-idx3-ubyte"), Part::Train).unwrap(),
-            Kind::Idx
-        );
+        assert_eq!(kind(at("idx/train-images-idx3-ubyte"), Part::Train).unwrap(), Kind::Idx);
         assert_eq!(kind(at(""), Part::Train).unwrap(), Kind::Folder);
-        assert!(matches!(
-            kind(at(""), Part::Test),
-            Err(DataError::NoTestPart { .. })
-        ));
-        assert!(matches!(
-            kind(at("picture.png"), Part::Train),
-            Err(DataError::NotAFolder { .. })
-        ));
+        assert!(matches!(kind(at(""), Part::Test), Err(DataError::NoTestPart { .. })));
+        assert!(matches!(kind(at("picture.png"), Part::Train), Err(DataError::NotAFolder { .. })));
         let error = kind(at("missing"), Part::Train).unwrap_err();
-        assert!(
-            error.hint().is_some_and(|hint| hint.contains("spelling")),
-            "{error}"
-        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("spelling")), "{error}");
         let mut test = spec("bundled", 28, 1);
         test.part = Part::Test;
         assert!(matches!(load(&test), Err(DataError::NoTestPart { .. })));
@@ -246,9 +206,7 @@ mod tests {
     #[test]
     fn colours_parse() {
         assert_eq!(parse_colour("#ff8001").unwrap(), [255, 128, 1]);
-        for text in [
-            "", "#fff", "#ff80017", "#gg0000", "white", "#+12345", "#é1234",
-        ] {
+        for text in ["", "#fff", "#ff80017", "#gg0000", "white", "#+12345", "#é1234"] {
             assert!(parse_colour(text).is_err(), "{text}");
         }
     }

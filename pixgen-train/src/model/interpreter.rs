@@ -44,12 +44,7 @@ pub fn forward<B: Fused>(
 }
 
 /// LN(CLS) for a batch, `[B, d]`.
-pub fn features<B: Fused>(
-    config: &ModelConfig,
-    weights: &Weights<'_, B>,
-    image: &Tensor<B, 3>,
-    condition: &Condition<B>,
-) -> Tensor<B, 2> {
+pub fn features<B: Fused>(config: &ModelConfig, weights: &Weights<'_, B>, image: &Tensor<B, 3>, condition: &Condition<B>) -> Tensor<B, 2> {
     let mut network = Network { config, weights, dropout: None };
     match network::features(&mut network, config, image, condition) {
         Ok(features) => flat(features),
@@ -174,14 +169,7 @@ impl<B: Fused> Ops for Network<'_, B> {
         Ok(fused::norm_modulate(x.clone(), gain, offset, m, fused_branch(branch)))
     }
 
-    fn gated_add(
-        &mut self,
-        _: Site,
-        x: Tensor<B, 3>,
-        y: Tensor<B, 3>,
-        modulation: &Tensor<B, 3>,
-        branch: Branch,
-    ) -> Done<Tensor<B, 3>> {
+    fn gated_add(&mut self, _: Site, x: Tensor<B, 3>, y: Tensor<B, 3>, modulation: &Tensor<B, 3>, branch: Branch) -> Done<Tensor<B, 3>> {
         Ok(fused::gated_residual(x, y, flat(modulation.clone()), fused_branch(branch)))
     }
 

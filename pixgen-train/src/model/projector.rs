@@ -36,12 +36,7 @@ impl ProjectorConfig {
             let bound = (6.0 / (out + inp) as f64).sqrt() as f32;
             ProjectorParam { name, dims: vec![out, inp], role: Role::Matrix, init: Init::Uniform(bound) }
         };
-        let norm = |name, start| ProjectorParam {
-            name,
-            dims: vec![self.hidden],
-            role: Role::Norm,
-            init: Init::Constant(start),
-        };
+        let norm = |name, start| ProjectorParam { name, dims: vec![self.hidden], role: Role::Norm, init: Init::Constant(start) };
         vec![
             matrix("projector.fc1.weight", self.hidden, width),
             norm("projector.bn1.weight", 1.0),

@@ -107,7 +107,12 @@ impl<B: Fused> Pretrain<B> {
         let [y1, y2, x0] = self.source.views(&self.config, seed, images, batch);
         let eps = Source::noise(&self.config, seed, images, batch);
         PretrainBatch {
-            inputs: [noised(&y1, &eps, t0), noised(&y2, &eps, t0), noised(&x0, &eps, t_n), noised(&x0, &eps, t_below)],
+            inputs: [
+                noised(&y1, &eps, t0),
+                noised(&y2, &eps, t0),
+                noised(&x0, &eps, t_n),
+                noised(&x0, &eps, t_below),
+            ],
             levels: [t0, t0, t_n, t_below],
             temperature: self.settings.temperature.at(&self.noise, sigma, images, total),
         }
@@ -188,7 +193,8 @@ impl<B: Fused> Pretrain<B> {
             Vec::new()
         } else {
             let of = |z: &Tensor<Autodiff<B>, 2>| {
-                z.grad_remove(&mut gradients).map_or_else(|| vec![0.0; batch * width], |g| to_vec(g.into_data()))
+                z.grad_remove(&mut gradients)
+                    .map_or_else(|| vec![0.0; batch * width], |g| to_vec(g.into_data()))
             };
             branches.iter().map(of).collect()
         };

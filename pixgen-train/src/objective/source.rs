@@ -1,9 +1,9 @@
 //! Training pictures, normalised and in patch layout, as a function of images seen.
 
+use crate::data::Dataset;
 use crate::data::augment::{self, AugmentProfile, Scratch};
 use crate::data::normalise::Normalisation;
 use crate::data::order::index_at;
-use crate::data::Dataset;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::patch::patchify;
 use pixgen_core::rng::{Draws, Rng};
@@ -52,13 +52,16 @@ impl Source {
                 picture.push(piece);
             }
         }
-        pictures.into_par_iter().enumerate().for_each_init(Scratch::default, |scratch, (i, pieces)| {
-            let position = start + i as u64;
-            let mut draws = Draws::new(Rng::new(seed, stream(Purpose::Augmentation, position)), 0);
-            if let Ok(pieces) = pieces.try_into() {
-                fill(self.dataset.image(self.index(seed, position)), &mut draws, scratch, pieces);
-            }
-        });
+        pictures
+            .into_par_iter()
+            .enumerate()
+            .for_each_init(Scratch::default, |scratch, (i, pieces)| {
+                let position = start + i as u64;
+                let mut draws = augment::draws_at(seed, position);
+                if let Ok(pieces) = pieces.try_into() {
+                    fill(self.dataset.image(self.index(seed, position)), &mut draws, scratch, pieces);
+                }
+            });
     }
 
     /// The pictures at positions `start..start + count`.

@@ -61,11 +61,14 @@ impl Ema {
     /// Moves towards `params` after update number `update`.
     pub fn update(&mut self, params: &[f32], update: u64, batch: u64, total: u64) {
         let share = 1.0 - self.config.decay(update, batch, total) as f32;
-        self.values.par_chunks_mut(1 << 15).zip(params.par_chunks(1 << 15)).for_each(|(values, params)| {
-            for (value, param) in values.iter_mut().zip(params) {
-                *value += share * (param - *value);
-            }
-        });
+        self.values
+            .par_chunks_mut(1 << 15)
+            .zip(params.par_chunks(1 << 15))
+            .for_each(|(values, params)| {
+                for (value, param) in values.iter_mut().zip(params) {
+                    *value += share * (param - *value);
+                }
+            });
     }
 }
 

@@ -31,7 +31,11 @@ pub struct Schedule {
 impl Schedule {
     /// The rate for the step that starts at `images` of `total`; warm-up counts the step's own `batch`.
     pub fn rate(&self, images: u64, batch: u64, total: u64) -> f64 {
-        let warm = if self.warmup == 0 { 1.0 } else { ((images + batch) as f64 / self.warmup as f64).min(1.0) };
+        let warm = if self.warmup == 0 {
+            1.0
+        } else {
+            ((images + batch) as f64 / self.warmup as f64).min(1.0)
+        };
         let done = images as f64 / total.max(1) as f64;
         let factor = match self.shape {
             Shape::Constant => 1.0,

@@ -40,7 +40,11 @@ pub fn step(
     let bad_loss = terms.iter().any(|(_, value)| !value.is_finite()).then(|| "loss".to_owned());
     let bad_gradient = || first_non_finite(objective.params(), gradient).map(str::to_owned);
     // A tensor's name says more than "loss", so look there first when the loss is bad.
-    let bad = if bad_loss.is_some() { bad_gradient().or(bad_loss) } else { bad_gradient() };
+    let bad = if bad_loss.is_some() {
+        bad_gradient().or(bad_loss)
+    } else {
+        bad_gradient()
+    };
     if let Some(tensor) = bad {
         state.skipped += 1;
         state.skipped_in_row += 1;
@@ -48,9 +52,15 @@ pub fn step(
     }
     state.skipped_in_row = 0;
     let gradient_norm = global_norm(objective.params(), gradient);
-    let scale = if optimiser.clip > 0.0 && gradient_norm > optimiser.clip { optimiser.clip / gradient_norm } else { 1.0 };
+    let scale = if optimiser.clip > 0.0 && gradient_norm > optimiser.clip {
+        optimiser.clip / gradient_norm
+    } else {
+        1.0
+    };
     let rate = schedule.rate(progress.images, batch, progress.total);
-    state.adam.update(optimiser, objective.params(), rate, scale as f32, gradient, &mut state.params);
+    state
+        .adam
+        .update(optimiser, objective.params(), rate, scale as f32, gradient, &mut state.params);
     for ema in &mut state.emas {
         ema.update(&state.params, state.adam.updates, batch, progress.total);
     }

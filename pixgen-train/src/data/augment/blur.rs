@@ -12,11 +12,7 @@ pub(super) struct Buffers {
 
 /// Blurs with standard deviation `sigma` in pixels, cut off at 3 sigma.
 pub(super) fn gaussian(shape: ImageShape, sigma: f32, image: &mut [f32], buffers: &mut Buffers) {
-    let Buffers {
-        kernel,
-        padded,
-        rows,
-    } = buffers;
+    let Buffers { kernel, padded, rows } = buffers;
     let radius = fill_kernel(kernel, sigma);
     let channels = shape.channels;
     let row = shape.width * channels;
@@ -73,14 +69,8 @@ mod tests {
 
     #[test]
     fn matches_the_direct_sum() {
-        let shape = ImageShape {
-            height: 7,
-            width: 9,
-            channels: 3,
-        };
-        let image: Vec<f32> = (0..shape.len())
-            .map(|i| (i * 71 % 97) as f32 / 97.0)
-            .collect();
+        let shape = ImageShape { height: 7, width: 9, channels: 3 };
+        let image: Vec<f32> = (0..shape.len()).map(|i| (i * 71 % 97) as f32 / 97.0).collect();
         for sigma in [0.1f32, 0.7, 2.0] {
             let mut fast = image.clone();
             gaussian(shape, sigma, &mut fast, &mut Buffers::default());
@@ -100,10 +90,7 @@ mod tests {
                             }
                         }
                         let found = f64::from(fast[(y * 27 + x * 3) as usize + c]);
-                        assert!(
-                            (found - sum).abs() < 1e-5,
-                            "sigma {sigma} at ({y}, {x}, {c})"
-                        );
+                        assert!((found - sum).abs() < 1e-5, "sigma {sigma} at ({y}, {x}, {c})");
                     }
                 }
             }
@@ -112,16 +99,9 @@ mod tests {
 
     #[test]
     fn constant_images_stay_constant() {
-        let shape = ImageShape {
-            height: 4,
-            width: 1,
-            channels: 1,
-        };
+        let shape = ImageShape { height: 4, width: 1, channels: 1 };
         let mut image = [1.0; 4];
         gaussian(shape, 2.0, &mut image, &mut Buffers::default());
-        assert!(
-            image.iter().all(|v| (0.99999..=1.0).contains(v)),
-            "{image:?}"
-        );
+        assert!(image.iter().all(|v| (0.99999..=1.0).contains(v)), "{image:?}");
     }
 }

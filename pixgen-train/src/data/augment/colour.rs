@@ -8,12 +8,7 @@ use super::AugmentProfile;
 const SOLARISE_FROM: f32 = 128.0 / 255.0;
 
 /// Brightness, contrast, saturation and hue in random order; the last two for colour images only.
-pub(super) fn jitter(
-    profile: &AugmentProfile,
-    channels: usize,
-    image: &mut [f32],
-    rng: &mut Draws,
-) {
+pub(super) fn jitter(profile: &AugmentProfile, channels: usize, image: &mut [f32], rng: &mut Draws) {
     let order = draw_order(rng);
     let mut around = |middle: f32, spread: f32| middle + spread * (2.0 * rng.uniform() - 1.0);
     let brightness = around(1.0, profile.brightness);
@@ -190,10 +185,7 @@ mod tests {
     /// Brightness alone on a constant image shows the factor: U(0.6, 1.4) has mean 1 and standard deviation 0.8 / sqrt(12) = 0.231.
     #[test]
     fn factors_are_uniform() {
-        let profile = AugmentProfile {
-            contrast: 0.0,
-            ..AugmentProfile::moco_v3()
-        };
+        let profile = AugmentProfile { contrast: 0.0, ..AugmentProfile::moco_v3() };
         let factors: Vec<f64> = (0..5000)
             .map(|position| {
                 let mut image = [0.5];
@@ -214,14 +206,9 @@ mod tests {
     fn every_order_is_as_likely() {
         let mut counts = std::collections::HashMap::new();
         for position in 0..24_000 {
-            *counts
-                .entry(draw_order(&mut draws_at(2, position)))
-                .or_insert(0) += 1;
+            *counts.entry(draw_order(&mut draws_at(2, position))).or_insert(0) += 1;
         }
         assert_eq!(counts.len(), 24);
-        assert!(
-            counts.values().all(|n| (876..1124).contains(n)),
-            "{counts:?}"
-        );
+        assert!(counts.values().all(|n| (876..1124).contains(n)), "{counts:?}");
     }
 }

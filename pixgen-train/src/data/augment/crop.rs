@@ -48,23 +48,11 @@ pub(super) fn draw(profile: &AugmentProfile, shape: ImageShape, rng: &mut Draws)
     let [low, high] = profile.crop_ratio;
     let w = shape.width.min((height * high).round().max(1.0) as usize);
     let h = shape.height.min((width / low).round().max(1.0) as usize);
-    Area {
-        top: (shape.height - h) / 2,
-        left: (shape.width - w) / 2,
-        height: h,
-        width: w,
-    }
+    Area { top: (shape.height - h) / 2, left: (shape.width - w) / 2, height: h, width: w }
 }
 
 /// Resamples `area` of `image` to the full `shape`, as 0..1. An area is never larger than the output, so no low-pass filter is needed.
-pub(super) fn resample(
-    shape: ImageShape,
-    image: &[u8],
-    area: Area,
-    mirror: bool,
-    columns: &mut Vec<Tap>,
-    out: &mut [f32],
-) {
+pub(super) fn resample(shape: ImageShape, image: &[u8], area: Area, mirror: bool, columns: &mut Vec<Tap>, out: &mut [f32]) {
     let channels = shape.channels;
     let row = shape.width * channels;
     columns.clear();
@@ -83,13 +71,7 @@ pub(super) fn resample(
 }
 
 /// One output row from two input rows.
-fn resample_row<const CHANNELS: usize>(
-    upper: &[u8],
-    lower: &[u8],
-    weight: f32,
-    columns: &[Tap],
-    out: &mut [f32],
-) {
+fn resample_row<const CHANNELS: usize>(upper: &[u8], lower: &[u8], weight: f32, columns: &[Tap], out: &mut [f32]) {
     let lower_weight = weight * (1.0 / 255.0);
     let upper_weight = (1.0 - weight) * (1.0 / 255.0);
     for (tap, out) in columns.iter().zip(out.chunks_exact_mut(CHANNELS)) {
@@ -124,11 +106,7 @@ mod tests {
     use super::*;
     use crate::data::augment::draws_at;
 
-    const SQUARE: ImageShape = ImageShape {
-        height: 64,
-        width: 64,
-        channels: 1,
-    };
+    const SQUARE: ImageShape = ImageShape { height: 64, width: 64, channels: 1 };
 
     #[test]
     fn areas_have_the_wanted_distribution() {
@@ -150,96 +128,40 @@ mod tests {
         // A share s above 3/4 fits with probability -ln s / ln(4/3), which lowers the mean of U(0.08, 1) to 0.478 (by integration).
         assert!((share / n - 0.478).abs() < 0.01, "{}", share / n);
         assert!((log_ratio / n).abs() < 0.01, "{}", log_ratio / n);
-        assert!(
-            (top / n).abs() < 0.3 && (left / n).abs() < 0.3,
-            "{} {}",
-            top / n,
-            left / n
-        );
+        assert!((top / n).abs() < 0.3 && (left / n).abs() < 0.3, "{} {}", top / n, left / n);
     }
 
     #[test]
     fn areas_that_never_fit_fall_back_on_the_centre() {
-        let thin = ImageShape {
-            height: 10,
-            width: 100,
-            channels: 1,
-        };
-        let profile = AugmentProfile {
-            crop_scale: [1.0, 1.0],
-            ..AugmentProfile::moco_v3()
-        };
+        let thin = ImageShape { height: 10, width: 100, channels: 1 };
+        let profile = AugmentProfile { crop_scale: [1.0, 1.0], ..AugmentProfile::moco_v3() };
         let area = draw(&profile, thin, &mut draws_at(0, 0));
-        let centre = Area {
-            top: 0,
-            left: 43,
-            height: 10,
-            width: 13,
-        };
+        let centre = Area { top: 0, left: 43, height: 10, width: 13 };
         assert_eq!(area, centre);
     }
 
     #[test]
     fn resampling_matches_hand_values() {
-        let shape = ImageShape {
-            height: 1,
-            width: 4,
-            channels: 1,
-        };
-        let area = Area {
-            top: 0,
-            left: 1,
-            height: 1,
-            width: 2,
-        };
+        let shape = ImageShape { height: 1, width: 4, channels: 1 };
+        let area = Area { top: 0, left: 1, height: 1, width: 2 };
         let mut out = [0.0; 4];
-        resample(
-            shape,
-            &[9, 0, 255, 9],
-            area,
-            false,
-            &mut Vec::new(),
-            &mut out,
-        );
+        resample(shape, &[9, 0, 255, 9], area, false, &mut Vec::new(), &mut out);
         // Positions -0.25, 0.25, 0.75, 1.25 between the two pixels, clamped: nothing leaks in from outside the area.
         for (found, expected) in out.iter().zip([0.0, 0.25, 0.75, 1.0]) {
             assert!((found - expected).abs() < 1e-6, "{out:?}");
         }
         let mut mirrored = [0.0; 4];
-        resample(
-            shape,
-            &[9, 0, 255, 9],
-            area,
-            true,
-            &mut Vec::new(),
-            &mut mirrored,
-        );
+        resample(shape, &[9, 0, 255, 9], area, true, &mut Vec::new(), &mut mirrored);
         mirrored.reverse();
         assert_eq!(mirrored, out);
     }
 
     #[test]
     fn channels_stay_apart() {
-        let shape = ImageShape {
-            height: 2,
-            width: 2,
-            channels: 3,
-        };
-        let area = Area {
-            top: 0,
-            left: 0,
-            height: 1,
-            width: 1,
-        };
+        let shape = ImageShape { height: 2, width: 2, channels: 3 };
+        let area = Area { top: 0, left: 0, height: 1, width: 1 };
         let mut out = [0.0; 12];
-        resample(
-            shape,
-            &[10, 20, 30, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-            area,
-            false,
-            &mut Vec::new(),
-            &mut out,
-        );
+        resample(shape, &[10, 20, 30, 0, 0, 0, 0, 0, 0, 0, 0, 0], area, false, &mut Vec::new(), &mut out);
         for pixel in out.chunks(3) {
             let bytes: Vec<u8> = pixel.iter().map(|v| (v * 255.0).round() as u8).collect();
             assert_eq!(bytes, [10, 20, 30]);

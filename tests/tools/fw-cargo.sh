@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# cargo for a bare-metal target:   fw-cargo.sh build --target thumbv6m-none-eabi --release -p pixgen-core
+#
+# Where the target's core library is installed (`rustup target add TRIPLE`), this is plain cargo. Otherwise it is Debian's compiler,
+# which brings the library's sources: core is built along with the crate. Host builds and rustup's state are left alone.
+set -euo pipefail
+
+rustc=${FW_RUSTC:-/usr/bin/rustc}   # Debian's rustc-web
+cargo=${FW_CARGO:-/usr/bin/cargo}   # Debian's cargo-web
+std=${FW_STD:-core}                 # library crates to build; `core,alloc` for firmware with an allocator
+
+die() { echo "fw-cargo.sh: $*" >&2; exit 3; }
+
+[ $# -gt 0 ] || die "usage: fw-cargo.sh SUBCOMMAND --target TRIPLE [ARGUMENT...]"
+verb=$1
+shift
+
+target=
+for ((i = 1; i <= $#; i++)); do
+  case ${!i} in
+    --target=*) target=${!i#--target=} ;;
+    --target) next=$((i + 1)); target=${!next:-} ;;
+  esac
+done
+[ -n "$target" ] || die "no --target TRIPLE among the arguments"
+
+has_core() { compgen -G "$("$1" --print sysroot)/lib/rustlib/$target/lib/libcore-*.rlib" >/dev/null; }
+has_sources() { [ -f "$("$1" --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; }
+
+if command -v "${RUSTC:-rustc}" >/dev/null && has_core "${RUSTC:-rustc}"; then
+  exec cargo "$verb" "$@"
+fi
+
+if ! { [ -x "$rustc" ] && [ -x "$cargo" ] && has_sources "$rustc"; }; then
+  die "no core library for $target
+  with rustup:     rustup target add $target
+  on Debian 12+:   apt-get install rustc-web cargo-web rust-web-src lld"
+fi
+
+# Debian has no rust-lld, the linker of these targets.
+if ! command -v rust-lld >/dev/null; then
+  lld=$(command -v ld.lld) || die "no linker for $target: apt-get install lld"
+  export "CARGO_TARGET_$(tr 'a-z.-' 'A-Z__' <<<"$target")_LINKER=$lld"
+fi
+
+# RUSTC is named, or cargo would take rustup's. Building core is not a stable feature yet, hence RUSTC_BOOTSTRAP; another compiler
+# version needs another target folder.
+export RUSTC=$rustc RUSTC_BOOTSTRAP=1
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/bare-metal
+exec "$cargo" "$verb" "-Zbuild-std=$std" "$@"
