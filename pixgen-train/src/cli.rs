@@ -226,9 +226,12 @@ pub struct DataCheck {
     /// `bundled`, an IDX file or folder, or a folder of pictures
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,
-    /// Write a sheet of pictures of every class
-    #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
-    pub sheet: Option<PathBuf>,
+    /// Where to write the contact sheet, some pictures of every class
+    #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath, default_value = "contact-sheet.png")]
+    pub sheet: PathBuf,
+    /// Write no contact sheet
+    #[arg(long, conflicts_with = "sheet")]
+    pub no_sheet: bool,
     /// Colour behind transparent pictures
     #[arg(long, default_value = "#ffffff")]
     pub background: String,

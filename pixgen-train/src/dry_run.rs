@@ -87,8 +87,8 @@ pub fn plan<B: Fused>(prepared: &Prepared, device: &B::Device) -> Plan {
         parameters,
         macs_per_image: macs,
         attention_macs_per_image: attention,
-        pictures: prepared.training.len(),
-        held_out: prepared.held_out.len(),
+        pictures: if prepared.params.is_empty() { 0 } else { prepared.training.len() },
+        held_out: if prepared.params.is_empty() { 0 } else { prepared.held_out.len() },
         memory,
         images_per_second,
         seconds: images_per_second.map(|rate| config.train.images as f64 / rate),
@@ -108,12 +108,12 @@ fn encoder_share(config: &RunConfig) -> (usize, usize, usize) {
     (macs, attention, activations)
 }
 
-/// Images per second of training, or `None` if even two pictures a step would take too long.
+/// Images per second of training, or `None` without data or if even two pictures a step would take too long.
 fn time_steps<B: Fused>(prepared: &Prepared, macs: u64, device: &B::Device) -> Option<f64> {
     // Forward and backward cost three passes, and both objectives run about as many forward passes again.
     let affordable = TIMED_MACS / (TIMED_STEPS as u64 + 1) / (6 * macs).max(1);
     let batch = prepared.config.train.batch.min(usize::try_from(affordable).unwrap_or(usize::MAX));
-    if batch < 2 {
+    if batch < 2 || prepared.params.is_empty() {
         return None;
     }
     let mut objective = prepared.objective::<B>(device);
@@ -171,7 +171,7 @@ impl fmt::Display for Plan {
                 let time = format_duration(Duration::from_secs_f64(seconds.min(1e12)));
                 writeln!(f, "time         {time} at {rate:.0} images/s (fastest of {TIMED_STEPS} timed steps)")
             }
-            _ => writeln!(f, "time         not measured: two pictures a step are too much for a quick look on this machine"),
+            _ => writeln!(f, "time         not measured: no data, or two pictures a step are too much for a quick look on this machine"),
         }
     }
 }

@@ -62,9 +62,25 @@ pub struct Prepared {
     frozen: Option<FrozenEncoder>,
 }
 
+/// As [`prepare`] for a plan that nobody will train: one blank picture stands for data that are not there yet.
+pub fn prepare_without_data(config: RunConfig) -> Result<Prepared, Error> {
+    config.validate()?;
+    let shape = config.data_spec()?.shape;
+    let classes = (0..config.model.classes).map(|class| class.to_string()).collect();
+    let training = Dataset::new(shape, vec![0; shape.len()], vec![0], classes, "none".to_owned())?;
+    let (held_out, params) = (training.clone(), Vec::new());
+    Ok(Prepared { config, training, held_out, skipped_files: 0, params, taken_over: 0, frozen: None })
+}
+
 /// Loads the data and the encoder; nothing is written.
 pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
     config.validate()?;
+    if config.data.path.is_empty() {
+        return Err(Error::Argument {
+            what: format!("data.path: no data given for {}", config.preset),
+            hint: Some("add --data FOLDER with a folder of pictures for each class, or --dry-run for the plan".to_owned()),
+        });
+    }
     let loaded = data::load(&config.data_spec()?)?;
     let (training, held_out) = loaded.dataset.split(config.data.hold_out, SPLIT_SEED)?;
     config.model.classes = training.class_names.len();

@@ -11,17 +11,18 @@ pub(super) fn run(args: &DataCheck) -> Result<(), Error> {
     let background = parse_colour(&args.background)?;
     let source = Source::from(args.path.as_str());
     let report = check::check(&source, Part::Train, background)?;
-    if let Some(path) = &args.sheet {
+    if args.json {
+        super::print_json(&report)?;
+    } else {
+        super::print_bytes(report.to_string().as_bytes())?;
+    }
+    if !args.no_sheet && report.images > 0 {
+        let path = &args.sheet;
         let sheet = check::contact_sheet(&pictures(source, &report, background)?, SHEET.0, SHEET.1);
         let (width, height) = (sheet.width() as usize, sheet.height() as usize);
         let picture = crate::picture::Picture::new(width, height, 3, sheet.into_raw())?;
         crate::picture::png::write(path, &picture, None)?;
         eprintln!("contact sheet: {}", path.display());
-    }
-    if args.json {
-        super::print_json(&report)?;
-    } else {
-        super::print_bytes(report.to_string().as_bytes())?;
     }
     match report.bad.first() {
         None => Ok(()),

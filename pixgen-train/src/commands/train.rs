@@ -13,7 +13,8 @@ use std::time::Instant;
 pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool) -> Result<End, Error> {
     let (config, _) = super::resolve(stage, &args.settings, encoder)?;
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
-    let prepared = session::prepare(config)?;
+    let no_data = args.dry_run && config.data.path.is_empty();
+    let prepared = if no_data { session::prepare_without_data(config)? } else { session::prepare(config)? };
     if prepared.skipped_files > 0 {
         eprintln!("left out {} bad files", prepared.skipped_files);
     }
