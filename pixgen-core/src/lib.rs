@@ -8,7 +8,7 @@
 //! **Noise.** [`noise`] holds levels, preconditioning and curricula; [`rng`] is the counter-based generator with integer Gaussians,
 //! and [`streams`] says which stream is for what. [`sampler`] draws pictures in one or two steps.
 //!
-//! **The network** is written once, in [`network`], over the op set of [`ops`]. Interpreters give it meaning: [`reference`] computes
+//! **The network** is written once, in [`network`], over the op set of [`ops`]. Interpreters give it meaning: [`mod@reference`] computes
 //! in f32, [`plan`] counts. [`workspace`] is where activations lie, [`patch`] the order of pixels in a patch.
 //!
 //! Every formula cites a section of the project's `docs/method.md`.

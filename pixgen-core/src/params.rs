@@ -1,6 +1,6 @@
 //! The one list of parameters: trainer, file names, exporter and importer all read it.
 //!
-//! Names, shapes and initialisers follow docs/method.md section 2. A linear weight is `[out, in]`, as in PyTorch.
+//! Names, shapes and initialisers follow docs/method.md sections 0 and 2. A linear weight is `[out, in]`, as in PyTorch.
 
 use crate::config::{MLP_RATIO, ModelConfig};
 use core::fmt::Write;

@@ -1,4 +1,4 @@
-//! Pixels to patches and back. A picture is rows of pixels, H W C; a patch holds (p1, p2, c) in that order (method.md section 2.3).
+//! Pixels to patches and back. A picture is rows of pixels, H W C; a patch holds (p1, p2, c) in that order (method.md section 0).
 
 use crate::config::ModelConfig;
 

@@ -167,7 +167,7 @@ impl RunConfig {
         let small = is_small(&preset.model);
         let (batch, images) = match (small, stage) {
             (true, Stage::Pretrain) => (256, 120_000),
-            (true, Stage::Consistency) => (128, 240_000),
+            (true, Stage::Consistency) => (128, 160_000),
             (false, Stage::Pretrain) => (1024, 600_000 * 1024),
             (false, Stage::Consistency) => (1024, 700_000 * 1024),
         };
@@ -279,6 +279,14 @@ impl RunConfig {
             },
             ..shared
         }
+    }
+
+    /// The settings as the table that `config.toml` holds.
+    ///
+    /// It goes through the text: converted directly, an f32 such as 0.1 would become the f64 0.10000000149011612.
+    pub fn to_table(&self) -> toml::Table {
+        // Plain data: writing it and reading it back cannot fail.
+        toml::to_string(self).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
     }
 
     /// What to load.
@@ -478,10 +486,7 @@ mod tests {
             ("ema.export", Box::new(|c| c.ema.export = "share-0.5".into())),
             ("ema.decays", Box::new(|c| c.ema.decays = vec![1.5])),
             ("consistency.dropout", Box::new(|c| c.consistency.as_mut().expect("stage").dropout = 1.0)),
-            (
-                "consistency.anchor",
-                Box::new(|c| c.consistency.as_mut().expect("stage").anchor = 0.0),
-            ),
+            ("consistency.anchor", Box::new(|c| c.consistency.as_mut().expect("stage").anchor = 0.0)),
             ("consistency.auxiliary", Box::new(|c| c.consistency.as_mut().expect("stage").auxiliary = 1.0)),
             ("stage", Box::new(|c| c.consistency = None)),
         ];

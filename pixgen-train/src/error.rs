@@ -107,7 +107,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Settings(error) => error.hint(),
-            Self::Config(error) => error.hint.clone(),
+            Self::Config(error) => {
+                let default = || "`pixgen-train config show` prints every setting with its value and origin".to_owned();
+                Some(error.hint.clone().unwrap_or_else(default))
+            }
             Self::Data(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::ModelFile(error) => error.hint(),

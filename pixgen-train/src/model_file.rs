@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: u32 = 1;
 /// Metadata key of the header.
 const KEY: &str = "pixgen";
+/// What the header's JSON begins with: the CRC-32 of the rest of the JSON and of all values. One metadata entry holds both, because
+/// several are written in no fixed order.
+const OPENING: &str = "{\"crc32\":\"";
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +109,16 @@ pub enum ModelFileError {
         /// Reason.
         reason: String,
     },
+    /// The values or the header are not those that were written.
+    #[error("{} is damaged: its checksum is {found} instead of {expected}", path.display())]
+    Checksum {
+        /// File.
+        path: PathBuf,
+        /// Checksum in the file.
+        expected: String,
+        /// Checksum of what is in the file.
+        found: String,
+    },
     /// The file holds another kind of weights than asked for.
     #[error("{} holds {}, {} needed", path.display(), describe(*found), describe(*wanted))]
     Content {
@@ -138,7 +151,9 @@ impl ModelFileError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Read { .. } => "give the path of a model.safetensors, or of a run folder that holds one".into(),
-            Self::NotSafetensors { .. } => "the copy may be incomplete; export it again from its run".into(),
+            Self::NotSafetensors { .. } | Self::Checksum { .. } => {
+                "the copy may be incomplete or damaged; export it again from its run".into()
+            }
             Self::Header { .. } => "only files written by pixgen-train can be read".into(),
             Self::Tensor { .. } => "the file belongs to another model or is damaged; export it again from its run".into(),
             Self::Content { wanted: Content::Encoder, .. } => "run `pixgen-train pretrain` and give its model.safetensors".into(),
@@ -162,7 +177,20 @@ impl ModelFile {
             views.push((name.clone(), view));
         }
         let header = serde_json::to_string(&self.header).unwrap_or_default(); // plain data: serialising it cannot fail
+        let rest = header.strip_prefix('{').unwrap_or_default();
+        let header = format!("{OPENING}{}\",{rest}", self.checksum(rest));
         safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), header)])))
+    }
+
+    /// CRC-32 of the header's JSON behind the checksum and of all values in the order of the list, as eight hexadecimal digits.
+    fn checksum(&self, header: &str) -> String {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(header.as_bytes());
+        let running = self.statistics.iter().flat_map(RunningStatistics::named).map(|(_, values)| values);
+        for values in std::iter::once(&self.params[..]).chain(running) {
+            hasher.update(bytemuck::cast_slice(values));
+        }
+        format!("{:08x}", hasher.finalize())
     }
 
     /// Reads and checks a file, or the `model.safetensors` of a run folder.
@@ -190,7 +218,7 @@ impl ModelFile {
         let not_whole = |e: safetensors::SafeTensorError| ModelFileError::NotSafetensors { path: path.to_owned(), reason: e.to_string() };
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_whole)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(not_whole)?;
-        let header = Self::header(metadata.metadata(), path)?;
+        let (header, text) = Self::header(metadata.metadata(), path)?;
         let set = match (header.content, &header.projector) {
             (Content::Generator, _) => ParamSet::generator(&header.model),
             (Content::Encoder, Some(projector)) => ParamSet::pretraining(&header.model, projector),
@@ -236,10 +264,18 @@ impl ModelFile {
             let reason = "not in the parameter list of the file's model".into();
             return Err(ModelFileError::Tensor { path: path.to_owned(), tensor: (*tensor).to_owned(), reason });
         }
-        Ok(Self { header, set, params, statistics })
+        let file = Self { header, set, params, statistics };
+        // Files of other programs have none.
+        if let Some((expected, rest)) = text.strip_prefix(OPENING).and_then(|text| text.split_once("\",")) {
+            let found = file.checksum(rest);
+            if expected != found {
+                return Err(ModelFileError::Checksum { path: path.to_owned(), expected: expected.to_owned(), found });
+            }
+        }
+        Ok(file)
     }
 
-    fn header(metadata: &Option<HashMap<String, String>>, path: &Path) -> Result<Header, ModelFileError> {
+    fn header<'a>(metadata: &'a Option<HashMap<String, String>>, path: &Path) -> Result<(Header, &'a str), ModelFileError> {
         let fail = |reason: String| ModelFileError::Header { path: path.to_owned(), reason };
         let text = metadata
             .as_ref()
@@ -259,7 +295,7 @@ impl ModelFile {
             return Err(fail("bad metadata: projector widths".into()));
         }
         header.normalisation.check().map_err(|e| fail(format!("bad metadata: {e}")))?;
-        Ok(header)
+        Ok((header, text))
     }
 }
 
@@ -311,6 +347,11 @@ mod tests {
         let reads = |bytes: &[u8]| ModelFile::from_bytes(bytes, Path::new("m.safetensors"));
         let bytes = good.to_bytes().expect("bytes");
         assert!(matches!(reads(&bytes[..bytes.len() / 2]), Err(ModelFileError::NotSafetensors { .. })));
+        for byte in [bytes.len() - 1, bytes.len() / 2] {
+            let mut flipped = bytes.clone();
+            flipped[byte] ^= 1;
+            assert!(matches!(reads(&flipped), Err(ModelFileError::Checksum { .. })));
+        }
         assert!(matches!(reads(b"GIF89a"), Err(ModelFileError::NotSafetensors { .. })));
         let foreign = safetensors::serialize(Vec::<(String, TensorView<'_>)>::new(), None).expect("bytes");
         assert!(matches!(reads(&foreign), Err(ModelFileError::Header { .. })));

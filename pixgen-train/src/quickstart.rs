@@ -7,7 +7,7 @@ use crate::dry_run;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::picture::Grid;
-use crate::run::{atomic, interrupt};
+use crate::run::{atomic, interrupt, note};
 use crate::session::{self, End, Options, pictures};
 use crate::settings::units::{format_duration, format_images};
 use pixgen_core::presets::preset;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Minutes of the usual run on two cores.
 pub const DEFAULT_MINUTES: f64 = 5.0;
 /// Images of both stages in that run.
-const IMAGES: [u64; 2] = [120_000, 240_000];
+const IMAGES: [u64; 2] = [120_000, 160_000];
 /// The model.
 const PRESET: &str = "small-28-grey";
 /// One-step pictures that the report measures.
@@ -53,12 +53,12 @@ pub fn run(args: &Quickstart, quiet: bool) -> Result<End, Error> {
     make_folder(&args.out)?;
 
     let options = |title: &str| Options { stop_at: None, quiet, title: title.to_owned(), interrupt: interrupt.clone() };
-    eprintln!("stage 1 of 2: pre-training the encoder without labels");
+    note("stage 1 of 2: pre-training the encoder without labels");
     let end = session::train::<Backend>(&session::prepare(first)?, &encoder_run, &options("1/2 pretrain"), &device)?;
     if end != End::Finished {
         return Ok(end);
     }
-    eprintln!("stage 2 of 2: consistency training of the one-step generator");
+    note("stage 2 of 2: consistency training of the one-step generator");
     let second = RunConfig { encoder: encoder_run.display().to_string(), ..second };
     let prepared = session::prepare(second)?;
     let end = session::train::<Backend>(&prepared, &generator_run, &options("2/2 finetune"), &device)?;
@@ -120,14 +120,17 @@ fn fit_to_time(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool) -> Resul
     let share = 60.0 * minutes / seconds.max(1e-9);
     if !quiet {
         let needed = format_duration(Duration::from_secs_f64(seconds.min(1e9)));
-        eprintln!("{} and {} images: about {needed} on this machine", configs[0].train.images, configs[1].train.images);
+        note(&format!("{} and {} images: about {needed} on this machine", configs[0].train.images, configs[1].train.images));
     }
     if share < 1.0 {
         for config in configs.iter_mut() {
             config.train.images = ((config.train.images as f64 * share) as u64 / 1000).max(2) * 1000;
         }
         let images = configs.each_ref().map(|c| c.train.images);
-        eprintln!("warning: that is longer than {minutes} minutes; training on {} and {} images instead", images[0], images[1]);
+        note(&format!(
+            "warning: that is longer than {minutes} minutes; training on {} and {} images instead",
+            images[0], images[1]
+        ));
     }
     Ok(())
 }

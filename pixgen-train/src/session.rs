@@ -8,7 +8,7 @@ use crate::model_file::{Content, FORMAT, Header, ModelFile};
 use crate::objective::{Consistency, FrozenEncoder, Objective, Pretrain, Progress, Source};
 use crate::ops::Ops as Fused;
 use crate::picture::{Grid, Picture, strip};
-use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, atomic, checkpoint};
+use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, atomic, checkpoint, note};
 use crate::sampling::Generator;
 use crate::settings::units::{format_images, format_rate};
 use crate::training::{Outcome, State, step};
@@ -213,31 +213,39 @@ struct Window {
 /// Runs or resumes training in `out`. The first line on stderr says which of the two it is.
 pub fn train<B: Fused>(prepared: &Prepared, out: &Path, options: &Options, device: &B::Device) -> Result<End, Error> {
     let folder = RunFolder::open(out)?;
-    for warning in folder.warnings() {
-        eprintln!("warning: {warning}");
-    }
     let config = &prepared.config;
     if folder.config().exists() {
         check_settings(config, &folder)?;
     }
     let mut objective = prepared.objective::<B>(device);
     let mut state = State::new(prepared.params.clone(), &config.ema.configs());
+    let mut warnings: Vec<String> = folder.warnings().iter().map(ToString::to_string).collect();
     let resumed = match checkpoint::latest(&folder)? {
         Some(loaded) => {
-            for warning in &loaded.warnings {
-                eprintln!("warning: {warning}");
-            }
-            eprintln!("resuming at {} from {}", count(loaded.checkpoint.images), loaded.path.display());
+            warnings.extend(loaded.warnings.iter().map(ToString::to_string));
+            note(&format!("resuming at {} from {}", count(loaded.checkpoint.images), loaded.path.display()));
             restore(loaded.checkpoint, &loaded.path, prepared, &mut *objective, &mut state, out)?;
             Some(state.images)
         }
         None => {
-            eprintln!("fresh run in {}: {} of {} pictures", out.display(), count(config.train.images), prepared.training.len());
+            note(&format!(
+                "fresh run in {}: {} of {} pictures",
+                out.display(),
+                count(config.train.images),
+                prepared.training.len()
+            ));
             None
         }
     };
     folder.write_config(&toml::to_string(config).unwrap_or_default())?; // plain data: serialising it cannot fail
     let metrics = Metrics::open(&folder, resumed)?;
+    warnings.extend(metrics.warnings().iter().map(ToString::to_string));
+    if prepared.skipped_files > 0 {
+        warnings.push(format!("left out {} bad files", prepared.skipped_files));
+    }
+    for warning in warnings {
+        note(&format!("warning: {warning}"));
+    }
     let progress = run::Progress::new(&options.title, state.images, config.train.images, options.quiet);
     let mut session = Session::<B> {
         prepared,
@@ -268,7 +276,7 @@ fn check_settings(config: &RunConfig, folder: &RunFolder) -> Result<(), Error> {
     let text = std::fs::read_to_string(folder.config()).map_err(run::RunError::read(&folder.config()))?;
     let was: toml::Table =
         toml::from_str(&text).map_err(|e| Error::OtherCheckpoint { path: folder.config().display().to_string(), what: e.to_string() })?;
-    let is = toml::Table::try_from(config).unwrap_or_default(); // plain data: serialising it cannot fail
+    let is = config.to_table();
     let mut keys = crate::settings::layers::dotted_keys(&is);
     keys.extend(crate::settings::layers::dotted_keys(&was));
     let show = |value: Option<&toml::Value>| value.map_or_else(|| "unset".to_owned(), ToString::to_string);
@@ -326,6 +334,9 @@ impl<B: Fused> Session<'_, B> {
         let mut gradient = vec![0.0; self.state.params.len()];
         let total = config.train.images;
         let mut end = End::Finished;
+        if self.state.images > 0 && self.state.images < total && self.options.stop_at.is_some_and(|at| self.state.images >= at) {
+            return Ok(End::Stopped);
+        }
         // One grid before training shows what the strip starts from.
         if self.state.images == 0 {
             self.sample()?;

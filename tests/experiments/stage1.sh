@@ -2,12 +2,12 @@
 # Does stage 1 pay? Runs the table of docs/experiments.md: with and without pre-training at the same stage-2 images,
 # two budgets, three seeds; two one-thread processes at a time. Every run can be interrupted and resumed.
 #
-#   tests/experiments/stage1.sh OUT [BUDGET ...]        default budgets: 240k 720k
+#   tests/experiments/stage1.sh OUT [BUDGET ...]        default budgets: 160k 480k
 set -euo pipefail
 out=${1:?usage: stage1.sh OUT [BUDGET ...]}
 shift
 budgets=("$@")
-[ $# -gt 0 ] || budgets=(240k 720k)
+[ $# -gt 0 ] || budgets=(160k 480k)
 bin=${PIXGEN_TRAIN:-target/release/pixgen-train}
 [ -x "$bin" ] || { echo "stage1.sh: no $bin; hint: cargo build --release -p pixgen-train, or set PIXGEN_TRAIN" >&2; exit 1; }
 mkdir -p "$out"

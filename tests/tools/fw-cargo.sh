@@ -5,9 +5,9 @@
 # which brings the library's sources: core is built along with the crate. Host builds and rustup's state are left alone.
 set -euo pipefail
 
-rustc=${FW_RUSTC:-/usr/bin/rustc}   # Debian's rustc-web
-cargo=${FW_CARGO:-/usr/bin/cargo}   # Debian's cargo-web
-std=${FW_STD:-core}                 # library crates to build; `core,alloc` for firmware with an allocator
+# Debian's rustc-web and cargo-web; rustup's stand before them in PATH.
+rustc=/usr/bin/rustc
+cargo=/usr/bin/cargo
 
 die() { echo "fw-cargo.sh: $*" >&2; exit 3; }
 
@@ -47,4 +47,4 @@ fi
 # version needs another target folder.
 export RUSTC=$rustc RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/bare-metal
-exec "$cargo" "$verb" "-Zbuild-std=$std" "$@"
+exec "$cargo" "$verb" -Zbuild-std=core "$@"

@@ -14,7 +14,7 @@ pub(super) fn run(args: &DataCheck) -> Result<(), Error> {
     if args.json {
         super::print_json(&report)?;
     } else {
-        super::print_bytes(report.to_string().as_bytes())?;
+        super::print_line(&report.to_string())?;
     }
     if !args.no_sheet && report.images > 0 {
         let path = &args.sheet;
@@ -22,7 +22,7 @@ pub(super) fn run(args: &DataCheck) -> Result<(), Error> {
         let (width, height) = (sheet.width() as usize, sheet.height() as usize);
         let picture = crate::picture::Picture::new(width, height, 3, sheet.into_raw())?;
         crate::picture::png::write(path, &picture, None)?;
-        eprintln!("contact sheet: {}", path.display());
+        crate::run::note(&format!("contact sheet: {}", path.display()));
     }
     match report.bad.first() {
         None => Ok(()),

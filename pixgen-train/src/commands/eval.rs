@@ -6,6 +6,7 @@ use crate::data::{self, Dataset};
 use crate::error::Error;
 use crate::eval::{Classifier, Quality, measure};
 use crate::model_file::{Content, ModelFile};
+use crate::run::note;
 use serde::Serialize;
 
 /// A measurement with everything that it depends on.
@@ -55,7 +56,7 @@ pub(super) fn run(args: &Eval) -> Result<(), Error> {
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (training, held_out) = bundled_split()?;
     if file.header.data != training.fingerprint() {
-        eprintln!("warning: the model was trained on other data; floors and nearest pictures are of the bundled data");
+        note("warning: the model was trained on other data; floors and nearest pictures are of the bundled data");
     }
     let measured = evaluate(&file, &training, &held_out, args.count as usize, args.seed, args.steps)?;
     if args.json {

@@ -5,6 +5,7 @@ use crate::cli::Sample;
 use crate::error::Error;
 use crate::model_file::{Content, Header, ModelFile};
 use crate::picture::{Grid, Preview};
+use crate::run::note;
 use crate::sampling::Generator;
 use crate::session::pictures;
 use std::io::IsTerminal;
@@ -52,13 +53,8 @@ pub(super) fn run(args: &Sample) -> Result<(), Error> {
     let scale = (112 / model.size).clamp(1, 4);
     let pictures = pictures(&bytes, model.size, model.channels)?;
     Grid { columns, scale }.save(&args.out, &pictures)?;
-    eprintln!(
-        "{} pictures in {} step{}: {}",
-        order.len(),
-        args.steps,
-        if args.steps == 1 { "" } else { "s" },
-        args.out.display()
-    );
+    let plural = if args.steps == 1 { "" } else { "s" };
+    note(&format!("{} pictures in {} step{plural}: {}", order.len(), args.steps, args.out.display()));
     if args.preview || std::io::stdout().is_terminal() {
         let preview = Preview::from_environment(|name| std::env::var(name).ok());
         super::print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;

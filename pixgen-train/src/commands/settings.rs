@@ -34,7 +34,7 @@ pub fn resolve(stage: Stage, args: &Settings, encoder: Option<&str>) -> Result<(
         .or(from_file)
         .unwrap_or_else(|| DEFAULT_PRESET.to_owned());
     let preset = find_preset(&name)?;
-    let defaults = Table::try_from(RunConfig::defaults(stage, preset)).unwrap_or_default(); // plain data
+    let defaults = RunConfig::defaults(stage, preset).to_table();
     let mut layers = vec![Layer { origin: Origin::Preset(preset.name.to_owned()), table: defaults.clone() }];
     layers.extend(file);
     layers.extend(env::layers(&defaults, std::env::vars_os(), &[])?);

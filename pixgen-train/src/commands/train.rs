@@ -5,7 +5,7 @@ use crate::cli::Train;
 use crate::config::Stage;
 use crate::dry_run;
 use crate::error::Error;
-use crate::run::interrupt;
+use crate::run::{interrupt, note};
 use crate::session::{self, End, Options};
 use crate::settings::units::parse_images;
 use std::time::Instant;
@@ -14,12 +14,16 @@ pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool
     let (config, _) = super::resolve(stage, &args.settings, encoder)?;
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
     let no_data = args.dry_run && config.data.path.is_empty();
-    let prepared = if no_data { session::prepare_without_data(config)? } else { session::prepare(config)? };
-    if prepared.skipped_files > 0 {
-        eprintln!("left out {} bad files", prepared.skipped_files);
-    }
+    let prepared = if no_data {
+        session::prepare_without_data(config)?
+    } else {
+        session::prepare(config)?
+    };
     let device = Device::default();
     if args.dry_run {
+        if prepared.skipped_files > 0 {
+            note(&format!("warning: left out {} bad files", prepared.skipped_files));
+        }
         let plan = dry_run::plan::<Backend>(&prepared, &device);
         if args.json {
             super::print_json(&plan)?;
@@ -38,9 +42,9 @@ pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool
     let end = session::train::<Backend>(&prepared, out, &options, &device)?;
     let seconds = started.elapsed().as_secs_f64();
     match end {
-        End::Finished => eprintln!("done in {seconds:.0} s; model: {}", out.join("model.safetensors").display()),
-        End::Stopped => eprintln!("stopped and saved; the same command without --stop-at goes on"),
-        End::Interrupted => eprintln!("interrupted and saved; the same command goes on"),
+        End::Finished => note(&format!("done in {seconds:.0} s; model: {}", out.join("model.safetensors").display())),
+        End::Stopped => note("stopped and saved; the same command without --stop-at goes on"),
+        End::Interrupted => note("interrupted and saved; the same command goes on"),
     }
     Ok(end)
 }

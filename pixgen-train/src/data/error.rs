@@ -198,7 +198,8 @@ impl DataError {
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 "check the spelling; relative paths start at the current folder".into()
             }
-            Self::Read { .. } | Self::IdxSize { .. } => return None,
+            Self::Read { .. } => "check the permissions of the file, or copy it again".into(),
+            Self::IdxSize { .. } => "the header is damaged or not one of IDX images; download or copy the file again".into(),
             Self::NotAFolder { .. } => "give the folder that holds the images, or one folder per class inside it".into(),
             Self::NoImage { .. } => "images must be PNG or JPEG files, one folder per class or all in one folder".into(),
             Self::EmptyClass { .. } => "remove the folder or add images to it".into(),
@@ -216,8 +217,8 @@ impl DataError {
             }
             Self::IdxChoice { .. } => "give the path of one image file".into(),
             Self::Shape { .. } => "use 1 or 3 channels and sides from 1 to 4096 pixels".into(),
-            Self::Inconsistent { .. } => return None,
-            Self::HeldOut { most, .. } => format!("hold out {most} images or fewer"),
+            Self::Inconsistent { .. } => "take images and labels of the same data set, and at least one image".into(),
+            Self::HeldOut { most, .. } => format!("hold out fewer: --set data.hold_out={most} at most"),
             Self::NoTestPart { .. } => "hold images out of the training part instead".into(),
             Self::Colour { .. } => "white is #ffffff, black is #000000".into(),
             Self::Setting { field, .. } => format!("change {field} in the configuration"),

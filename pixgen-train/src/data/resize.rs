@@ -1,5 +1,5 @@
 //! Brings an image of any size and colour to the training shape: crop the centre to the target's aspect, halve with a box while the
-//! image is at least twice as large, then bicubic (docs/method.md section 4).
+//! image is at least twice as large, then bicubic.
 //!
 //! The halving and the bicubic kernel (Catmull-Rom, a = -1/2) are those of ADM's `center_crop_arr`. Cropping first instead of last
 //! changes at most the border pixels and keeps memory bounded for extreme aspects.

@@ -72,6 +72,10 @@ impl<B: Fused> Network<'_, B> {
         Some(table.select(0, rows).unsqueeze_dim(1))
     }
 
+    fn apply_linear(&self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        fused::linear(x, self.weights.matrix(site, Kind::Weight), self.weights.bias(site))
+    }
+
     fn norm_weights(&self, site: Site) -> (Tensor<B, 1>, Tensor<B, 1>) {
         (self.weights.vector(site, Kind::Weight), self.weights.vector(site, Kind::Bias))
     }
@@ -102,12 +106,14 @@ impl<B: Fused> Ops for Network<'_, B> {
         if let Some(embedding) = self.class_embedding(condition) {
             cls = cls + embedding;
         }
-        Ok(Tensor::cat(vec![cls, condition.time.clone().unsqueeze_dim(1), patches], 1))
+        let prefix = Tensor::cat(vec![cls, condition.time.clone().unsqueeze_dim(1)], 1);
+        let table = self.weights.matrix(Site::new(Side::Encoder, 0, Layer::Position), Kind::Weight);
+        Ok(fused::tokens(prefix, patches, table))
     }
 
+    /// [`tokens`](Ops::tokens) has added it already.
     fn add_position(&mut self, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
-        let table = self.weights.matrix(Site::new(Side::Encoder, 0, Layer::Position), Kind::Weight);
-        Ok(x + table.unsqueeze_dim(0))
+        Ok(x)
     }
 
     fn layer_norm(&mut self, site: Site, x: &Tensor<B, 3>) -> Done<Tensor<B, 3>> {
@@ -120,7 +126,7 @@ impl<B: Fused> Ops for Network<'_, B> {
     }
 
     fn linear(&mut self, site: Site, x: &Tensor<B, 3>) -> Done<Tensor<B, 3>> {
-        Ok(fused::linear(x.clone(), self.weights.matrix(site, Kind::Weight), self.weights.bias(site)))
+        Ok(self.apply_linear(site, x.clone()))
     }
 
     fn linear_into(&mut self, site: Site, x: &Tensor<B, 3>, _: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
@@ -128,7 +134,7 @@ impl<B: Fused> Ops for Network<'_, B> {
     }
 
     fn bridge(&mut self, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
-        self.linear(Site::new(Side::Decoder, 0, Layer::Bridge), &x)
+        Ok(self.apply_linear(Site::new(Side::Decoder, 0, Layer::Bridge), x))
     }
 
     fn attend(&mut self, site: Site, qkv: &Tensor<B, 3>, _: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
@@ -194,12 +200,19 @@ impl<B: Fused> Ops for Network<'_, B> {
 
     fn release(&mut self, _: Tensor<B, 3>) {}
 
+    /// Every activation is handed on, not copied, so that its memory can be used again.
+    fn self_attention(&mut self, side: Side, block: usize, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
+        let qkv = self.apply_linear(Site::new(side, block, Layer::Qkv), x);
+        let y = fused::attention(qkv, self.heads(side));
+        Ok(self.apply_linear(Site::new(side, block, Layer::Proj), y))
+    }
+
     /// GELU rides on the first linear.
     fn mlp(&mut self, side: Side, block: usize, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
         let fc1 = Site::new(side, block, Layer::Fc1);
         let weight = self.weights.matrix(fc1, Kind::Weight);
         let hidden = fused::linear_gelu(x, weight, self.weights.vector(fc1, Kind::Bias));
-        self.linear(Site::new(side, block, Layer::Fc2), &hidden)
+        Ok(self.apply_linear(Site::new(side, block, Layer::Fc2), hidden))
     }
 
     /// Concat, linear and norm at once.

@@ -22,14 +22,29 @@ pub struct Weights<'a, B: Backend> {
 impl<'a, B: Backend> Weights<'a, B> {
     /// Copies `flat`, which is laid out as `set` says, to the device. On an autodiff backend the tensors are leaves of the graph.
     pub fn upload(set: &'a ParamSet, flat: &[f32], device: &B::Device) -> Self {
-        let mut weights = Self::frozen(set, flat, device);
-        for value in &mut weights.values {
-            *value = match value.clone() {
-                Value::Vector(tensor) => Value::Vector(tensor.require_grad()),
-                Value::Matrix(tensor) => Value::Matrix(tensor.require_grad()),
-            };
-        }
-        weights
+        Self::frozen(set, flat, device).leaves()
+    }
+
+    /// The same tensors as leaves of a new graph; nothing is copied.
+    pub fn tracked<T: AutodiffBackend<InnerBackend = B>>(&self) -> Weights<'a, T> {
+        self.constant::<T>().leaves()
+    }
+
+    /// The same tensors as constants of a graph; nothing is copied.
+    pub fn constant<T: AutodiffBackend<InnerBackend = B>>(&self) -> Weights<'a, T> {
+        let values = self.values.iter().map(|value| match value {
+            Value::Vector(tensor) => Value::Vector(Tensor::from_inner(tensor.clone())),
+            Value::Matrix(tensor) => Value::Matrix(Tensor::from_inner(tensor.clone())),
+        });
+        Weights { set: self.set, values: values.collect() }
+    }
+
+    fn leaves(self) -> Self {
+        let values = self.values.into_iter().map(|value| match value {
+            Value::Vector(tensor) => Value::Vector(tensor.require_grad()),
+            Value::Matrix(tensor) => Value::Matrix(tensor.require_grad()),
+        });
+        Self { set: self.set, values: values.collect() }
     }
 
     /// As [`upload`](Self::upload), but no gradient is kept for the tensors; it still flows through the operations that use them.

@@ -1,6 +1,7 @@
 //! The auxiliary loss of stage 2: generated and real pictures must look alike to the frozen encoder (docs/method.md section 5).
 
 use super::nt_xent::nt_xent;
+use super::pieces;
 use crate::model::batch::upload;
 use crate::model::{Condition, NormMode, ParamSet, Projector, ProjectorConfig, RunningStatistics, Weights, features};
 use crate::ops::Ops as Fused;
@@ -62,27 +63,25 @@ impl FrozenEncoder {
         }
     }
 
-    /// W(x0, t_0) of real pictures, without gradient, in pieces of `micro` pictures.
-    #[allow(clippy::too_many_arguments)] // one place, and a struct for it would hold the same eight things
+    /// W(x0, t_0) of real pictures, without gradient, in pieces of at most `micro` pictures.
+    #[allow(clippy::too_many_arguments)] // one place, and a struct for it would hold the same seven things
     pub fn targets<B: Fused>(
         &self,
         config: &ModelConfig,
         noise: &NoiseConfig,
+        weights: &Weights<'_, B>,
         feature: FrozenFeature,
         x0: &[f32],
         micro: usize,
         device: &B::Device,
     ) -> Tensor<B, 2> {
-        let weights = self.upload::<B>(device);
-        let pieces = x0
-            .chunks(micro * config.image_len())
-            .map(|piece| {
-                let shape = [piece.len() / config.image_len(), config.patches(), config.patch_len()];
-                let pictures = upload::<B>(piece.to_vec(), shape, device);
-                self.features(config, noise, &weights, pictures, feature)
-            })
-            .collect();
-        Tensor::cat(pieces, 0)
+        let chunks = x0.chunks(pieces::size::<B>(micro) * config.image_len()).collect();
+        let features = pieces::map::<B, _, _>(chunks, |piece: &[f32]| {
+            let shape = [piece.len() / config.image_len(), config.patches(), config.patch_len()];
+            let pictures = upload::<B>(piece.to_vec(), shape, device);
+            self.features(config, noise, weights, pictures, feature)
+        });
+        Tensor::cat(features, 0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stage 2b: consistency training, from scratch or from a pre-trained encoder (docs/method.md section 5).
 
 use super::auxiliary::{FrozenEncoder, FrozenFeature, auxiliary_loss};
+use super::pieces;
 use super::pretrain::noised;
 use super::source::{Batch, Source};
 use super::{Objective, Progress, Terms};
@@ -11,11 +12,12 @@ use crate::ops::Ops as Fused;
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use pixgen_core::config::ModelConfig;
-use pixgen_core::noise::{NoiseConfig, PairMap, Parametrisation};
+use pixgen_core::noise::{NoiseConfig, OutputFactors, PairMap, Parametrisation};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// The weight of a pair (t, r), both shifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,31 +190,30 @@ impl<B: Fused> Consistency<B> {
         forward(&self.config, weights, &image, &condition, masks)
     }
 
-    /// The target of every picture: x0 where r is at the floor or t below the anchor, else sg[f(x_r, r)] of the current weights.
+    /// The targets of some pictures: x0 where r is at the floor or t below the anchor, else sg[f(x_r, r)] of the current weights.
     ///
     /// Pictures whose target is x0 do not go through the teacher; that is exact, not an approximation.
-    fn targets(&self, params: &[f32], batch: &ConsistencyBatch, progress: &Progress) -> Vec<f32> {
+    fn targets(&self, weights: &Weights<'_, B>, batch: &ConsistencyBatch, range: &Range<usize>, progress: &Progress) -> Vec<f32> {
         let len = self.config.image_len();
-        let mut targets = batch.x0.clone();
-        let taught: Vec<usize> = (0..batch.t.len())
+        let mut targets = batch.x0[range.start * len..range.end * len].to_vec();
+        let taught: Vec<usize> = range
+            .clone()
             .filter(|&i| !batch.r_at_floor[i] && batch.t[i] >= self.settings.anchor)
             .collect();
-        let weights = Weights::<B>::frozen(&self.set, params, &self.device);
-        for piece in taught.chunks(progress.micro_batch) {
-            let x: Vec<f32> = piece
-                .iter()
-                .flat_map(|&i| noised(&batch.x0[i * len..][..len], &batch.eps[i * len..][..len], batch.r[i]))
-                .collect();
-            let r: Vec<f64> = piece.iter().map(|&i| batch.r[i]).collect();
-            let classes: Vec<usize> = piece.iter().map(|&i| batch.classes[i]).collect();
-            let masks = self.masks::<B>(progress.seed, progress.images, piece, &self.device);
-            let f = to_vec(self.network(&weights, &x, &r, &classes, masks.as_ref(), &self.device).into_data());
-            for (at, &i) in piece.iter().enumerate() {
-                let factors = self.noise.output_factors(self.settings.parametrisation, r[at]);
-                let (skip, out) = (factors.skip as f32, factors.out as f32);
-                for (target, (x, f)) in targets[i * len..][..len].iter_mut().zip(x[at * len..].iter().zip(&f[at * len..])) {
-                    *target = skip * x + out * f;
-                }
+        if taught.is_empty() {
+            return targets;
+        }
+        let x = noised_pictures(batch, len, taught.iter().map(|&i| (i, batch.r[i])));
+        let r: Vec<f64> = taught.iter().map(|&i| batch.r[i]).collect();
+        let classes: Vec<usize> = taught.iter().map(|&i| batch.classes[i]).collect();
+        let masks = self.masks::<B>(progress.seed, progress.images, &taught, &self.device);
+        let f = to_vec(self.network(weights, &x, &r, &classes, masks.as_ref(), &self.device).into_data());
+        for (at, &i) in taught.iter().enumerate() {
+            let factors = self.noise.output_factors(self.settings.parametrisation, r[at]);
+            let (skip, out) = (factors.skip as f32, factors.out as f32);
+            let target = &mut targets[(i - range.start) * len..][..len];
+            for (target, (x, f)) in target.iter_mut().zip(x[at * len..].iter().zip(&f[at * len..])) {
+                *target = skip * x + out * f;
             }
         }
         targets
@@ -220,20 +221,23 @@ impl<B: Fused> Consistency<B> {
 
     /// The loss and its gradient on a given batch, added to `gradient`.
     pub fn gradient_on(&self, params: &[f32], batch: &ConsistencyBatch, progress: &Progress, gradient: &mut [f32]) -> Terms {
-        let count = batch.t.len();
-        let targets = self.targets(params, batch, progress);
-        let frozen_keys = self.frozen.as_ref().map(|frozen| {
-            let feature = self.settings.auxiliary_feature;
-            frozen.targets::<B>(&self.config, &self.noise, feature, &batch.x0, progress.micro_batch, &self.device)
+        let weights = Weights::<B>::frozen(&self.set, params, &self.device);
+        let frozen = self.frozen.as_ref().map(|frozen| {
+            let (weights, feature) = (frozen.upload::<B>(&self.device), self.settings.auxiliary_feature);
+            let keys = frozen.targets(&self.config, &self.noise, &weights, feature, &batch.x0, progress.micro_batch, &self.device);
+            Frozen { encoder: frozen, weights, keys }
+        });
+        let ranges = pieces::ranges::<B>(batch.t.len(), progress.micro_batch);
+        let parts = pieces::map::<B, _, _>(ranges, |range| {
+            let mut gradient = vec![0.0; params.len()];
+            let terms = self.piece(&weights, batch, frozen.as_ref(), range, progress, &mut gradient);
+            (terms, gradient)
         });
         let (mut consistency, mut auxiliary) = (0.0, 0.0);
-        let mut first = 0;
-        while first < count {
-            let piece: Vec<usize> = (first..count.min(first + progress.micro_batch)).collect();
-            let (main, aux) = self.piece(params, batch, &targets, frozen_keys.as_ref(), &piece, progress, gradient);
+        for ((main, aux), part) in parts {
             consistency += main;
             auxiliary += aux;
-            first += piece.len();
+            gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
         }
         let loss = consistency + self.settings.auxiliary * auxiliary;
         match self.frozen {
@@ -242,78 +246,85 @@ impl<B: Fused> Consistency<B> {
         }
     }
 
-    /// One micro-batch: its part of both terms, as shares of the whole batch's mean.
-    #[allow(clippy::too_many_arguments)] // private, called once
+    /// One piece of the batch: its part of both terms, as shares of the whole batch's mean, and of the gradient.
     fn piece(
         &self,
-        params: &[f32],
+        weights: &Weights<'_, B>,
         batch: &ConsistencyBatch,
-        targets: &[f32],
-        frozen_keys: Option<&Tensor<B, 2>>,
-        piece: &[usize],
+        frozen: Option<&Frozen<'_, B>>,
+        range: Range<usize>,
         progress: &Progress,
         gradient: &mut [f32],
     ) -> (f64, f64) {
         let (len, count) = (self.config.image_len(), batch.t.len());
         let device = &self.device;
-        let range = piece[0]..piece[0] + piece.len();
-        let values = range.start * len..range.end * len;
-        let (t, classes) = (&batch.t[range.clone()], &batch.classes[range.clone()]);
-        let x: Vec<f32> = range
-            .clone()
-            .flat_map(|i| noised(&batch.x0[i * len..][..len], &batch.eps[i * len..][..len], batch.t[i]))
-            .collect();
-        let weights = Weights::<Autodiff<B>>::upload(&self.set, params, device);
-        let masks = self.masks::<Autodiff<B>>(progress.seed, progress.images, piece, device);
-        let f = self.network(&weights, &x, t, classes, masks.as_ref(), device);
-
-        // f = skip x + out F. The factors are spread over the picture, because same-shape products are the fast ones.
+        let targets = self.targets(weights, batch, &range, progress);
+        let t = &batch.t[range.clone()];
+        let x = noised_pictures(batch, len, range.clone().zip(t.iter().copied()));
+        let weights = weights.tracked::<Autodiff<B>>();
+        let pictures: Vec<usize> = range.clone().collect();
+        let masks = self.masks::<Autodiff<B>>(progress.seed, progress.images, &pictures, device);
+        let f = self.network(&weights, &x, t, &batch.classes[range.clone()], masks.as_ref(), device);
         let shape = f.dims();
-        let (mut skipped, mut out) = (x, vec![0.0; values.len()]);
-        for ((skipped, out), &t) in skipped.chunks_exact_mut(len).zip(out.chunks_exact_mut(len)).zip(t) {
-            let factors = self.noise.output_factors(self.settings.parametrisation, t);
-            skipped.iter_mut().for_each(|v| *v *= factors.skip as f32);
-            out.fill(factors.out as f32);
-        }
-        let pictures = match self.settings.parametrisation {
-            Parametrisation::Edm => f * upload(out, shape, device) + upload(skipped, shape, device),
-            Parametrisation::PlainX => f,
-        };
+        let factors: Vec<OutputFactors> = t.iter().map(|&t| self.noise.output_factors(self.settings.parametrisation, t)).collect();
 
-        // u = |f - target|^2 per picture; l = u / sqrt(sg[u] + c^2), times the weight of the pair, over the batch.
-        let difference = pictures.clone() - upload(targets[values].to_vec(), shape, device);
-        let u = difference.square().reshape([piece.len(), len]).sum_dim(1);
+        // u = |skip x + out F - target|^2 per picture; l = u / sqrt(sg[u] + c^2), times the weight of the pair, over the batch. Its
+        // gradient with respect to F is known at once, so one pass over the values does what a dozen tensors would do.
+        let mut slope = to_vec(f.clone().inner().into_data());
         let c2 = self.settings.huber * self.settings.huber;
-        let scales: Vec<f32> = to_vec(u.clone().inner().into_data())
-            .iter()
-            .zip(range.clone())
-            .map(|(&u, i)| {
-                let weight = self.settings.weighting.at(batch.t[i], batch.r[i]);
-                (weight / ((f64::from(u) + c2).sqrt() * count as f64)) as f32
-            })
-            .collect();
-        let scales = Tensor::<Autodiff<B>, 1>::from_floats(scales.as_slice(), device).reshape([piece.len(), 1]);
-        let main = (u * scales).sum();
-        let scalar = |loss: &Tensor<Autodiff<B>, 1>| to_vec(loss.clone().inner().into_data()).first().copied().map_or(f64::NAN, f64::from);
-        let main_value = scalar(&main);
-
-        let (total, auxiliary_value) = match (&self.frozen, frozen_keys) {
-            (Some(frozen), Some(keys)) => {
-                let frozen_weights = frozen.upload::<Autodiff<B>>(device);
-                let feature = self.settings.auxiliary_feature;
-                let seen = frozen.features(&self.config, &self.noise, &frozen_weights, pictures, feature);
-                let keys = Tensor::from_inner(keys.clone());
-                let share = piece.len() as f64 / count as f64;
-                let loss = auxiliary_loss(seen, keys, range.start, self.settings.auxiliary_temperature).mul_scalar(share);
-                let value = scalar(&loss);
-                (main + loss.mul_scalar(self.settings.auxiliary), value)
+        let mut main = 0.0;
+        let values = slope.chunks_exact_mut(len).zip(x.chunks_exact(len).zip(targets.chunks_exact(len)));
+        for (((slope, (x, target)), factors), i) in values.zip(&factors).zip(range.clone()) {
+            let (skip, out) = (factors.skip as f32, factors.out as f32);
+            let mut u = 0.0f64;
+            for (slope, (x, target)) in slope.iter_mut().zip(x.iter().zip(target)) {
+                *slope = out.mul_add(*slope, skip.mul_add(*x, -target));
+                u += f64::from(*slope * *slope);
             }
-            _ => (main, 0.0),
+            let scale = self.settings.weighting.at(batch.t[i], batch.r[i]) / ((u + c2).sqrt() * count as f64);
+            main += scale * u;
+            let scale = (2.0 * scale) as f32 * out;
+            slope.iter_mut().for_each(|slope| *slope *= scale);
+        }
+        let linearised = (f.clone() * upload(slope, shape, device)).sum();
+
+        let (total, auxiliary) = match frozen {
+            Some(Frozen { encoder, weights, keys }) => {
+                let spread = |of: fn(&OutputFactors) -> f64| {
+                    let values = factors.iter().flat_map(|factors| std::iter::repeat_n(of(factors) as f32, len));
+                    upload::<Autodiff<B>>(values.collect(), shape, device)
+                };
+                let pictures = f * spread(|factors| factors.out) + upload(x, shape, device) * spread(|factors| factors.skip);
+                let seen = encoder.features(&self.config, &self.noise, &weights.constant(), pictures, self.settings.auxiliary_feature);
+                let keys = Tensor::from_inner(keys.clone());
+                let share = range.len() as f64 / count as f64;
+                let loss = auxiliary_loss(seen, keys, range.start, self.settings.auxiliary_temperature).mul_scalar(share);
+                let value = to_vec(loss.clone().inner().into_data()).first().copied().map_or(f64::NAN, f64::from);
+                (linearised + loss.mul_scalar(self.settings.auxiliary), value)
+            }
+            None => (linearised, 0.0),
         };
         let mut gradients = total.backward();
         weights.add_gradients(&mut gradients, gradient);
-        (main_value, auxiliary_value)
+        (main, auxiliary)
     }
+}
+
+/// W during a step.
+struct Frozen<'a, B: Fused> {
+    encoder: &'a FrozenEncoder,
+    weights: Weights<'a, B>,
+    /// W(x0, t_0) of the whole batch.
+    keys: Tensor<B, 2>,
+}
+
+/// x0 + level eps of the given pictures of a batch.
+fn noised_pictures(batch: &ConsistencyBatch, len: usize, pictures: impl Iterator<Item = (usize, f64)>) -> Vec<f32> {
+    let mut x = Vec::new();
+    for (i, level) in pictures {
+        x.extend(noised(&batch.x0[i * len..][..len], &batch.eps[i * len..][..len], level));
+    }
+    x
 }
 
 impl<B: Fused> Objective for Consistency<B> {

@@ -3,6 +3,7 @@
 pub mod auxiliary;
 pub mod consistency;
 pub mod nt_xent;
+pub mod pieces;
 pub mod pretrain;
 pub mod source;
 

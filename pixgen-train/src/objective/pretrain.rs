@@ -1,6 +1,7 @@
 //! Stage 1: contrastive and representation-consistency losses (docs/method.md section 3).
 
 use super::nt_xent::nt_xent;
+use super::pieces;
 use super::source::Source;
 use super::{NamedValues, Objective, Progress, Terms};
 use crate::model::batch::upload;
@@ -14,6 +15,7 @@ use pixgen_core::noise::{LevelCurriculum, NoiseConfig, Temperature};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Settings of stage 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,15 +120,23 @@ impl<B: Fused> Pretrain<B> {
         }
     }
 
-    /// LN(CLS) of inputs of one level under `weights`, in pieces, without gradient.
-    fn features_of(&self, weights: &Weights<'_, B>, inputs: &[f32], t: f64, micro: usize) -> Vec<f32> {
-        inputs
-            .chunks(micro * self.config.image_len())
-            .flat_map(|piece| {
-                let (image, condition) = self.upload::<B>(piece, t, &self.device);
-                to_vec(features(&self.config, weights, &image, &condition).into_data())
-            })
-            .collect()
+    /// LN(CLS) of a piece of the batch under `weights`, `[pictures, d]`, without gradient.
+    fn features_of(&self, weights: &Weights<'_, B>, step: &PretrainBatch, input: usize, range: &Range<usize>) -> Vec<f32> {
+        to_vec(self.features_in::<B>(weights, step, input, range).into_data())
+    }
+
+    /// [`features_of`](Self::features_of) as a tensor, on an autodiff backend or not.
+    fn features_in<T: Fused<Device = B::Device>>(
+        &self,
+        weights: &Weights<'_, T>,
+        step: &PretrainBatch,
+        input: usize,
+        range: &Range<usize>,
+    ) -> Tensor<T, 2> {
+        let len = self.config.image_len();
+        let pictures = &step.inputs[input][range.start * len..range.end * len];
+        let (image, condition) = self.upload(pictures, step.levels[input], &self.device);
+        features(&self.config, weights, &image, &condition)
     }
 
     /// A piece of a batch on a device, scaled by c_in.
@@ -141,44 +151,41 @@ impl<B: Fused> Pretrain<B> {
 
     /// The loss and its gradient on given inputs, added to `gradient`.
     ///
-    /// The contrastive terms need the whole batch, so a micro-batch takes the two-pass way: features without gradient, gradients of
-    /// the losses with respect to features (and projector) on the whole batch, then the encoder again, piece by piece.
+    /// The contrastive terms need the whole batch, the encoder works in pieces: features of all pieces, then the losses and their
+    /// gradients with respect to features (and projector) on the whole batch, then the encoder backwards, piece by piece. A batch
+    /// that is to take less memory (`micro` below its size) keeps no graph in between and runs the encoder again instead.
     pub fn gradient_on(&mut self, params: &[f32], step: &PretrainBatch, micro: usize, gradient: &mut [f32]) -> Terms {
-        let (config, device) = (self.config, self.device.clone());
-        let width = config.encoder.width;
-        let batch = step.inputs[0].len() / config.image_len();
-        let rows = |values: &[f32]| TensorData::new(values.to_vec(), [batch, width]);
-
-        // Targets: th- on both views, the online network on the less noisy picture.
+        let device = self.device.clone();
+        let width = self.config.encoder.width;
+        let batch = step.inputs[0].len() / self.config.image_len();
+        let (keep, ranges) = (micro >= batch, pieces::ranges::<B>(batch, micro));
         let online = Weights::<B>::frozen(&self.set, params, &device);
         let target = Weights::<B>::frozen(&self.set, &self.target, &device);
-        let keys: Vec<Tensor<B, 2>> = (0..2)
-            .map(|view| {
-                let z = self.features_of(&target, &step.inputs[view], step.levels[view], micro);
-                Projector::new(&target).forward(Tensor::from_data(rows(&z), &device), NormMode::Batch).0
-            })
-            .collect();
-        let below = Tensor::from_data(rows(&self.features_of(&online, &step.inputs[3], step.levels[3], micro)), &device);
 
-        // Features of the three branches with gradient; in one go when they fit.
-        let tracked = Weights::<Autodiff<B>>::upload(&self.set, params, &device);
-        let whole = micro >= batch;
-        let branches: Vec<Tensor<Autodiff<B>, 2>> = (0..3)
-            .map(|branch| {
-                if whole {
-                    let (image, condition) = self.upload(&step.inputs[branch], step.levels[branch], &device);
-                    features(&config, &tracked, &image, &condition)
-                } else {
-                    let z = self.features_of(&online, &step.inputs[branch], step.levels[branch], micro);
-                    Tensor::from_data(rows(&z), &device).require_grad()
-                }
-            })
-            .collect();
+        // Three branches with gradient; targets of th- on both views and of the online network on the less noisy picture.
+        let this = &*self;
+        let done = pieces::map::<B, _, _>(ranges.clone(), |range| {
+            let graph = Graph::new(this, &online, step, &range);
+            let branches = graph.branches.clone().map(|z| to_vec(z.inner().into_data()));
+            let targets = [(&target, 0), (&target, 1), (&online, 3)].map(|(weights, input)| this.features_of(weights, step, input, &range));
+            (keep.then_some(graph), branches, targets)
+        });
+        let mut graphs = Vec::with_capacity(done.len());
+        let (mut branches, mut targets) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+        for (graph, piece, piece_targets) in done {
+            graphs.push(graph);
+            branches.iter_mut().zip(piece).for_each(|(whole, piece)| whole.extend(piece));
+            targets.iter_mut().zip(piece_targets).for_each(|(whole, piece)| whole.extend(piece));
+        }
 
+        let rows = |values: Vec<f32>| TensorData::new(values, [batch, width]);
+        let [target1, target2, below] = targets.map(|values| Tensor::<B, 2>::from_data(rows(values), &device));
+        let keys = [target1, target2].map(|z| Projector::new(&target).forward(z, NormMode::Batch).0);
+        let branches = branches.map(|values| Tensor::<Autodiff<B>, 2>::from_data(rows(values), &device).require_grad());
+        let tracked = online.tracked::<Autodiff<B>>();
         let projector = Projector::new(&tracked);
         let (p1, statistics1) = projector.forward(branches[0].clone(), NormMode::Batch);
         let (p2, statistics2) = projector.forward(branches[1].clone(), NormMode::Batch);
-        self.pending = Some([statistics1, statistics2]);
         let tau = self.settings.contrast_temperature;
         let key = |view: usize| Tensor::from_inner(keys[view].clone());
         let con = nt_xent(p1, key(1), 0, tau) + nt_xent(p2, key(0), 0, tau);
@@ -188,29 +195,45 @@ impl<B: Fused> Pretrain<B> {
         let total = con.mul_scalar(self.settings.contrast_weight) + rc.mul_scalar(self.settings.consistency_weight);
         let loss = value(&total);
         let mut gradients = total.backward();
-
-        let upstream: Vec<Vec<f32>> = if whole {
-            Vec::new()
-        } else {
-            let of = |z: &Tensor<Autodiff<B>, 2>| {
-                z.grad_remove(&mut gradients)
-                    .map_or_else(|| vec![0.0; batch * width], |g| to_vec(g.into_data()))
-            };
-            branches.iter().map(of).collect()
-        };
+        let upstream = branches.map(|z| z.grad_remove(&mut gradients));
         tracked.add_gradients(&mut gradients, gradient);
-        for (branch, upstream) in upstream.iter().enumerate() {
-            let pieces = step.inputs[branch].chunks(micro * config.image_len());
-            for (piece, upstream) in pieces.zip(upstream.chunks(micro * width)) {
-                let tracked = Weights::<Autodiff<B>>::upload(&self.set, params, &device);
-                let (image, condition) = self.upload(piece, step.levels[branch], &device);
-                let z = features(&config, &tracked, &image, &condition);
-                let upstream = Tensor::from_data(TensorData::new(upstream.to_vec(), z.dims()), &device);
-                let mut gradients = (z * upstream).sum().backward();
-                tracked.add_gradients(&mut gradients, gradient);
-            }
+
+        let parts = pieces::map::<B, _, _>(ranges.into_iter().zip(graphs).collect(), |(range, graph)| {
+            let graph = graph.unwrap_or_else(|| Graph::new(this, &online, step, &range));
+            let mut gradient = vec![0.0; params.len()];
+            graph.backward(&upstream, &range, &mut gradient);
+            gradient
+        });
+        for part in parts {
+            gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
         }
+        self.pending = Some([statistics1, statistics2]);
         vec![("loss", loss), ("contrast", con_value), ("consistency", rc_value)]
+    }
+}
+
+/// A piece of a batch in the encoder: leaves and LN(CLS) of the three branches.
+struct Graph<'a, B: Fused> {
+    weights: Weights<'a, Autodiff<B>>,
+    branches: [Tensor<Autodiff<B>, 2>; 3],
+}
+
+impl<'a, B: Fused> Graph<'a, B> {
+    fn new(pretrain: &Pretrain<B>, online: &Weights<'a, B>, step: &PretrainBatch, range: &Range<usize>) -> Self {
+        let weights = online.tracked::<Autodiff<B>>();
+        let branches = [0, 1, 2].map(|input| pretrain.features_in(&weights, step, input, range));
+        Self { weights, branches }
+    }
+
+    /// Adds the gradient of the parameters, given those of the features of the whole batch.
+    fn backward(self, upstream: &[Option<Tensor<B, 2>>; 3], range: &Range<usize>, gradient: &mut [f32]) {
+        let terms = self.branches.into_iter().zip(upstream).filter_map(|(z, upstream)| {
+            let upstream = upstream.clone()?.narrow(0, range.start, range.len());
+            Some((z * Tensor::from_inner(upstream)).sum())
+        });
+        if let Some(total) = terms.reduce(|a, b| a + b) {
+            self.weights.add_gradients(&mut total.backward(), gradient);
+        }
     }
 }
 

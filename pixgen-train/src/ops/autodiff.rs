@@ -4,6 +4,7 @@
 //! tracked and its plain forward otherwise, the backward calls the inner backend's `*_backward`. Nodes are registered as
 //! compute bound, so no checkpointing strategy recomputes them.
 
+use burn::tensor::TensorMetadata;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn_autodiff::Autodiff;
@@ -70,6 +71,24 @@ fn plain_chosen() -> bool {
 }
 
 impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
+    const PIECE: Option<usize> = B::PIECE;
+
+    fn fused_tokens(prefix: FloatTensor<Self>, patches: FloatTensor<Self>, position: FloatTensor<Self>) -> FloatTensor<Self> {
+        if plain_chosen() {
+            return plain::tokens::<Self>(prefix, patches, position);
+        }
+        let forward = || {
+            let (patches, position) = (patches.primitive.clone(), position.primitive.clone());
+            B::fused_tokens(prefix.primitive.clone(), patches, position)
+        };
+        node::<B, C, _, _>(
+            [&prefix, &patches, &position],
+            forward,
+            || (forward(), prefix.primitive.shape().as_slice()[1]),
+            |prefix, dy, wanted| B::fused_tokens_backward(dy, prefix, wanted),
+        )
+    }
+
     fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: Option<FloatTensor<Self>>) -> FloatTensor<Self> {
         if plain_chosen() {
             return plain::linear::<Self>(x, w, b);

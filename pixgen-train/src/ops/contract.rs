@@ -14,7 +14,7 @@ pub type InputGradients<B, const N: usize> = [Option<FloatTensor<B>>; N];
 /// Which half of a transformer block an AdaLN operation serves.
 ///
 /// The modulation vector of a block holds six chunks of width `D`: shift, scale and gate of the attention branch, then
-/// shift, scale and gate of the MLP branch (docs/method.md section 2.2).
+/// shift, scale and gate of the MLP branch (docs/method.md section 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Branch {
     /// Chunks 0, 1 and 2.
@@ -49,6 +49,21 @@ impl Branch {
 /// the inputs only. `wanted[i]` asks for the gradient of input `i`. Shapes are the caller's duty
 /// ([`crate::ops::network`] checks them); the default bodies work on every backend.
 pub trait Ops: Backend {
+    /// Images of a piece, where training is faster when each thread takes whole pieces of a batch through forward and backward;
+    /// `None` where the batch goes through the network as a whole.
+    const PIECE: Option<usize> = None;
+
+    /// `[prefix; patches] + position` along the token axis: prefix `[B, P, D]`, patches `[B, N, D]`, position `[P + N, D]`; returns
+    /// `[B, P + N, D]`.
+    fn fused_tokens(prefix: FloatTensor<Self>, patches: FloatTensor<Self>, position: FloatTensor<Self>) -> FloatTensor<Self> {
+        plain::tokens::<Self>(prefix, patches, position)
+    }
+
+    /// Gradients of prefix, patches and position of [`Ops::fused_tokens`] with `prefix` tokens of prefix.
+    fn fused_tokens_backward(dy: FloatTensor<Self>, prefix: usize, wanted: [bool; 3]) -> InputGradients<Self, 3> {
+        plain::tokens_backward::<Self>(dy, prefix, wanted)
+    }
+
     /// `x W^T + b`: x `[.., I]`, w `[O, I]`, b `[O]`; returns `[.., O]`.
     fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: Option<FloatTensor<Self>>) -> FloatTensor<Self> {
         plain::linear::<Self>(x, w, b)

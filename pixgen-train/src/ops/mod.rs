@@ -26,4 +26,4 @@ mod tests;
 
 pub use contract::{Branch, InputGradients, LAYER_NORM_EPSILON, Ops};
 pub use implementation::{Implementation, implementation, set_implementation};
-pub use network::{attention, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, skip_fuse};
+pub use network::{attention, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, skip_fuse, tokens};

@@ -30,10 +30,22 @@ fn check_norm<B: Ops>(operation: &str, width: usize, gamma: &Tensor<B, 1>, beta:
     check_shape(operation, "beta", &beta.dims(), &[width]);
 }
 
-/// `x W^T + b`: x `[.., I]`, w `[O, I]`, b `[O]`; returns `[.., O]`.
+/// `[prefix; patches] + position` along the token axis: prefix `[B, P, D]`, patches `[B, N, D]`, position `[P + N, D]`.
 ///
 /// # Panics
 /// If the shapes do not agree, like every burn operation; so do the other functions of this file.
+pub fn tokens<B: Ops>(prefix: Tensor<B, 3>, patches: Tensor<B, 3>, position: Tensor<B, 2>) -> Tensor<B, 3> {
+    let ([batch, prefixes, _], [_, count, width]) = (prefix.dims(), patches.dims());
+    check_shape("tokens", "the prefix", &prefix.dims(), &[batch, prefixes, width]);
+    check_shape("tokens", "the position table", &position.dims(), &[prefixes + count, width]);
+    check_shape("tokens", "the patches", &patches.dims(), &[batch, count, width]);
+    wrap(B::fused_tokens(unwrap(prefix), unwrap(patches), unwrap(position)))
+}
+
+/// `x W^T + b`: x `[.., I]`, w `[O, I]`, b `[O]`; returns `[.., O]`.
+///
+/// # Panics
+/// As [`tokens`].
 pub fn linear<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Option<Tensor<B, 1>>) -> Tensor<B, D> {
     check_linear("linear", &x, &w, b.as_ref());
     wrap(B::fused_linear(unwrap(x), unwrap(w), b.map(unwrap)))

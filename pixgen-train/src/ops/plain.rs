@@ -48,6 +48,23 @@ fn put_chunk<B: Backend>(dm: Tensor<B, 2>, index: usize, value: Tensor<B, 2>) ->
     dm.slice_assign([0..batch, index * d..(index + 1) * d], value)
 }
 
+/// See [`crate::ops::Ops::fused_tokens`].
+pub fn tokens<B: Backend>(prefix: FloatTensor<B>, patches: FloatTensor<B>, position: FloatTensor<B>) -> FloatTensor<B> {
+    let joined = Tensor::cat(vec![wrap::<B, 3>(prefix), wrap(patches)], 1);
+    unwrap(joined + wrap::<B, 2>(position).unsqueeze_dim(0))
+}
+
+/// See [`crate::ops::Ops::fused_tokens_backward`].
+pub fn tokens_backward<B: Backend>(dy: FloatTensor<B>, prefix: usize, wanted: [bool; 3]) -> InputGradients<B, 3> {
+    let dy = wrap::<B, 3>(dy);
+    let [_, tokens, _] = dy.dims();
+    [
+        wanted[0].then(|| unwrap(dy.clone().narrow(1, 0, prefix))),
+        wanted[1].then(|| unwrap(dy.clone().narrow(1, prefix, tokens - prefix))),
+        wanted[2].then(|| unwrap(dy.sum_dim(0).squeeze_dim::<2>(0))),
+    ]
+}
+
 /// See [`crate::ops::Ops::fused_linear`].
 pub fn linear<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, b: Option<FloatTensor<B>>) -> FloatTensor<B> {
     let dims = x.shape().to_vec();

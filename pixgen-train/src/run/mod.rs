@@ -19,4 +19,4 @@ pub use error::{Damage, RunError, Warning};
 pub use folder::RunFolder;
 pub use interrupt::Interrupt;
 pub use metrics::Metrics;
-pub use progress::Progress;
+pub use progress::{Progress, note};

@@ -136,6 +136,11 @@ fn bar(stage: &str, done: u64, total: u64) -> ProgressBar {
     bar
 }
 
+/// Writes a line for people to stderr. Unlike `eprintln!` it does not panic when nobody reads stderr any more.
+pub fn note(line: &str) {
+    write_line(&mut io::stderr(), line);
+}
+
 /// A closed stderr must not stop a run.
 fn write_line(sink: &mut dyn Write, line: &str) {
     let _ = writeln!(sink, "{line}").and_then(|()| sink.flush());

@@ -101,7 +101,12 @@ impl SettingsError {
             }
             Self::NotANumber { .. } => Some("write it as 240000, 250k, 1.5M or 8Mi (k, M, G or Ki, Mi, Gi)".to_owned()),
             Self::NotWhole { .. } => Some("give fewer decimals, or the number without a suffix".to_owned()),
-            Self::Read { .. } | Self::Parse { .. } | Self::Unfit { .. } | Self::TooLarge { .. } => None,
+            Self::Read { .. } => Some("a settings file is UTF-8 text that you may read".to_owned()),
+            Self::Parse { .. } => {
+                Some("settings are TOML: `key = value` or `section.key = value`, texts in quotes, each key once".to_owned())
+            }
+            Self::Unfit { .. } => Some("`pixgen-train config show` prints every setting with its value".to_owned()),
+            Self::TooLarge { .. } => Some("give a smaller number".to_owned()),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Multi-head self-attention, one (image, head) at a time, with a scratch of tokens x tokens scores.
+//!
+//! Few tokens take the form of [`super::attention_short`], many the form of matrix products.
 
 use rayon::prelude::*;
 
-use super::lanes::{exp, highest, sum, sum_of, vectorised};
+use super::attention_short::{self, MOST_TOKENS, Scratch};
+use super::buffers::take;
+use super::lanes::{exp, highest, ln, sum, sum_of, vectorised};
 use super::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Sizes of a joint projection `[images, tokens, 3 width]`.
@@ -17,31 +21,37 @@ pub struct Sizes {
 }
 
 // Where q, k and v start in a row of the projection, as multiples of the width.
-const Q: usize = 0;
-const K: usize = 1;
-const V: usize = 2;
+pub const Q: usize = 0;
+pub const K: usize = 1;
+pub const V: usize = 2;
 
 impl Sizes {
     /// Width of a head.
-    fn head(self) -> usize {
+    #[inline(always)]
+    pub fn head(self) -> usize {
         self.width / self.heads
     }
 
+    /// Where part `part` of a head starts in a row of the projection.
+    #[inline(always)]
+    pub fn start(self, part: usize, head: usize) -> usize {
+        part * self.width + head * self.head()
+    }
+
     /// Factor of the scores.
-    fn scale(self) -> f32 {
+    #[inline(always)]
+    pub fn scale(self) -> f32 {
         1.0 / (self.head() as f32).sqrt()
     }
 
     /// Part `part` of one head of an image's projection, `[tokens, head]`.
     fn part(self, qkv: &[f32], part: usize, head: usize) -> Matrix<'_> {
-        let start = part * self.width + head * self.head();
-        Matrix::strided(&qkv[start..], self.tokens, self.head(), 3 * self.width)
+        Matrix::strided(&qkv[self.start(part, head)..], self.tokens, self.head(), 3 * self.width)
     }
 
     /// [`Sizes::part`] of a gradient.
     fn part_mut(self, dqkv: &mut [f32], part: usize, head: usize) -> MatrixMut<'_> {
-        let start = part * self.width + head * self.head();
-        MatrixMut::strided(&mut dqkv[start..], self.tokens, self.head(), 3 * self.width)
+        MatrixMut::strided(&mut dqkv[self.start(part, head)..], self.tokens, self.head(), 3 * self.width)
     }
 
     /// `scale q k^T` of one head, `[tokens, tokens]`.
@@ -70,7 +80,7 @@ vectorised! {
             for x in row.iter_mut() {
                 *x *= factor;
             }
-            *lse = top + total.ln();
+            *lse = top + ln(total);
         }
     }
 }
@@ -101,9 +111,16 @@ vectorised! {
 /// `softmax(scale q k^T) v` per head, `[images, tokens, width]`, and the log-sum-exp `[images, heads, tokens]`.
 pub fn forward(qkv: &[f32], sizes: Sizes) -> (Vec<f32>, Vec<f32>) {
     let Sizes { tokens, width, heads } = sizes;
-    let mut y = vec![0.0; qkv.len() / 3];
+    let mut y = take(qkv.len() / 3);
     let mut lse = vec![0.0; y.len() / width.max(1) * heads];
     if y.is_empty() {
+        return (y, lse);
+    }
+    if tokens <= MOST_TOKENS {
+        y.par_chunks_mut(tokens * width)
+            .zip(lse.par_chunks_mut(heads * tokens))
+            .zip(qkv.par_chunks(3 * tokens * width))
+            .for_each_init(|| Scratch::new(sizes), |scratch, ((y, lse), qkv)| attention_short::forward(qkv, sizes, scratch, y, lse));
         return (y, lse);
     }
     y.par_chunks_mut(tokens * width)
@@ -132,8 +149,18 @@ pub fn forward(qkv: &[f32], sizes: Sizes) -> (Vec<f32>, Vec<f32>) {
 /// Gradient of qkv for the output gradient `dy`.
 pub fn backward(qkv: &[f32], lse: &[f32], dy: &[f32], sizes: Sizes) -> Vec<f32> {
     let Sizes { tokens, width, heads } = sizes;
-    let mut dqkv = vec![0.0; qkv.len()];
+    let mut dqkv = take(qkv.len());
     if qkv.is_empty() {
+        return dqkv;
+    }
+    if tokens <= MOST_TOKENS {
+        dqkv.par_chunks_mut(3 * tokens * width)
+            .zip(qkv.par_chunks(3 * tokens * width))
+            .zip(lse.par_chunks(heads * tokens).zip(dy.par_chunks(tokens * width)))
+            .for_each_init(
+                || Scratch::new(sizes),
+                |scratch, ((dqkv, qkv), (lse, dy))| attention_short::backward(qkv, lse, dy, sizes, scratch, dqkv),
+            );
         return dqkv;
     }
     dqkv.par_chunks_mut(3 * tokens * width)

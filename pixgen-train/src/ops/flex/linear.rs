@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::buffers::take;
 use super::columns::{ROW_BLOCK, add_to_rows, column_sums, combine};
 use super::lanes::{normal, vectorised};
 use super::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
@@ -9,6 +10,9 @@ use super::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 /// Up to this many elements a weight gradient is summed from fixed blocks of rows, each a product of one thread; beyond,
 /// the product itself is large enough to be shared between threads.
 const SMALL_WEIGHT: usize = 1 << 16;
+
+/// The least rows of such a block; splitting a smaller product costs more than it gains.
+const LEAST_ROWS: usize = 2048;
 
 /// A weight, possibly the left or right part of a wider one.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +58,7 @@ pub fn multiply(x: &[f32], w: Weight<'_>, y: &mut [f32], into: Into) {
 
 /// `x W^T + b`, `[rows, outputs]`.
 pub fn forward(x: &[f32], w: Weight<'_>, b: Option<&[f32]>) -> Vec<f32> {
-    let mut y = vec![0.0; w.rows(x.len()) * w.outputs];
+    let mut y = take(w.rows(x.len()) * w.outputs);
     multiply(x, w, &mut y, Into::Overwrite);
     if let Some(b) = b.filter(|b| !b.is_empty()) {
         y.par_chunks_mut(ROW_BLOCK * w.outputs).for_each(|y| add_to_rows(y, b));
@@ -100,7 +104,7 @@ pub fn forward_gelu(x: &[f32], w: Weight<'_>, b: &[f32]) -> Vec<f32> {
 /// `GELU(x W^T + b)` and the slope of the GELU at every output.
 pub fn forward_gelu_train(x: &[f32], w: Weight<'_>, b: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let mut y = forward(x, w, None);
-    let mut slope = vec![0.0; y.len()];
+    let mut slope = take(y.len());
     if !y.is_empty() {
         let block = ROW_BLOCK * w.outputs;
         y.par_chunks_mut(block)
@@ -113,7 +117,7 @@ pub fn forward_gelu_train(x: &[f32], w: Weight<'_>, b: &[f32]) -> (Vec<f32>, Vec
 /// `dy W`, the gradient of x.
 pub fn input_gradient(dy: &[f32], w: Weight<'_>) -> Vec<f32> {
     let rows = dy.len() / w.outputs.max(1);
-    let mut dx = vec![0.0; rows * w.inputs];
+    let mut dx = take(rows * w.inputs);
     matmul(
         MatrixMut::new(&mut dx, rows, w.inputs),
         Into::Overwrite,
@@ -146,12 +150,16 @@ pub fn weight_gradient(dy: &[f32], x: &[f32], outputs: usize, inputs: usize, dw:
         product(dy, x, &mut dw[column..], stride, Threads::Pool);
         return;
     }
-    let block = rows.div_ceil(8).max(128);
+    let block = rows.div_ceil(8).max(LEAST_ROWS);
+    if rows <= block {
+        product(dy, x, &mut dw[column..], stride, Threads::Caller);
+        return;
+    }
     let parts: Vec<Vec<f32>> = dy
         .par_chunks(block * outputs)
         .zip(x.par_chunks(block * inputs))
         .map(|(dy, x)| {
-            let mut part = vec![0.0; outputs * inputs];
+            let mut part = take(outputs * inputs);
             product(dy, x, &mut part, inputs, Threads::Caller);
             part
         })
@@ -163,23 +171,34 @@ pub fn weight_gradient(dy: &[f32], x: &[f32], outputs: usize, inputs: usize, dw:
 }
 
 vectorised! {
-    fn multiply_elements(a: &[f32], b: &[f32], product: &mut [f32]) {
-        for ((product, a), b) in product.iter_mut().zip(a).zip(b) {
-            *product = a * b;
+    /// `dy *= slope`, and adds the rows of the product to `total`.
+    fn multiply_rows(dy: &mut [f32], slope: &[f32], total: &mut [f32]) {
+        let width = total.len();
+        for (dy, slope) in dy.chunks_exact_mut(width).zip(slope.chunks_exact(width)) {
+            for i in 0..width {
+                dy[i] *= slope[i];
+                total[i] += dy[i];
+            }
         }
     }
 }
 
-/// `dy * slope`, the gradient of the GELU's input.
-pub fn gelu_backward(dy: &[f32], slope: &[f32]) -> Vec<f32> {
-    /// Elements of one task.
-    const BLOCK: usize = 1 << 14;
-    let mut dz = vec![0.0; dy.len()];
-    dz.par_chunks_mut(BLOCK)
-        .zip(dy.par_chunks(BLOCK))
-        .zip(slope.par_chunks(BLOCK))
-        .for_each(|((dz, dy), slope)| multiply_elements(dy, slope, dz));
-    dz
+/// `dy * slope`, the gradient of the GELU's input, in place of `dy`; returns the sums of its columns, the gradient of b.
+pub fn gelu_backward(dy: &mut [f32], slope: &[f32], outputs: usize) -> Vec<f32> {
+    if dy.is_empty() {
+        return vec![0.0; outputs];
+    }
+    let block = ROW_BLOCK * outputs;
+    let blocks: Vec<Vec<f32>> = dy
+        .par_chunks_mut(block)
+        .zip(slope.par_chunks(block))
+        .map(|(dy, slope)| {
+            let mut total = vec![0.0; outputs];
+            multiply_rows(dy, slope, &mut total);
+            total
+        })
+        .collect();
+    combine(&blocks, outputs)
 }
 
 /// Gradients of x, w and b for the gradient `dy` of `x W^T + b`.
@@ -187,7 +206,7 @@ pub fn backward(x: &[f32], w: Weight<'_>, dy: &[f32], wanted: [bool; 3]) -> [Opt
     [
         wanted[0].then(|| input_gradient(dy, w)),
         wanted[1].then(|| {
-            let mut dw = vec![0.0; w.outputs * w.inputs];
+            let mut dw = take(w.outputs * w.inputs);
             weight_gradient(dy, x, w.outputs, w.inputs, &mut dw, 0, w.inputs);
             dw
         }),

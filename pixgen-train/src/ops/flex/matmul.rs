@@ -108,6 +108,13 @@ pub fn matmul(output: MatrixMut<'_>, into: Into, factor: f32, a: Matrix<'_>, b: 
             && fits(output.data.len(), m, n, output.row_stride, 1),
         "a matrix reaches beyond its slice"
     );
+    if k == 0 && into == Into::Overwrite {
+        // An empty sum; `gemm` would leave the output as it is.
+        for row in output.data.chunks_mut(output.row_stride.max(1)).take(m) {
+            row[..n].fill(0.0);
+        }
+        return;
+    }
     let parallelism = match threads {
         Threads::Caller => Parallelism::None,
         Threads::Pool => Parallelism::Rayon(0),

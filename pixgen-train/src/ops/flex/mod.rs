@@ -3,6 +3,8 @@
 //! Tensors that are not `f32` and [`Implementation::Plain`](crate::ops::Implementation::Plain) take the default bodies.
 
 mod attention;
+mod attention_short;
+mod buffers;
 mod columns;
 pub(crate) mod lanes;
 mod linear;
@@ -11,10 +13,12 @@ mod modulate;
 mod norm;
 mod skip;
 mod storage;
+mod tokens;
 
 use burn::tensor::ops::FloatTensorOps;
 use burn_flex::{Flex, FlexTensor};
 
+use self::buffers::release;
 use self::linear::Weight;
 use self::modulate::Modulation;
 use self::storage::{Dense, fused, tensor, with_width};
@@ -46,6 +50,29 @@ fn tensors<const N: usize>(gradients: [Option<Vec<f32>>; N], dims: [&[usize]; N]
 }
 
 impl Ops for Flex {
+    /// Enough rows to pay for what a pass costs whatever its rows (packed weights, nodes of the graph, parameter gradients).
+    const PIECE: Option<usize> = Some(64);
+
+    fn fused_tokens(prefix: FlexTensor, patches: FlexTensor, position: FlexTensor) -> FlexTensor {
+        if !fused([&prefix, &patches, &position]) {
+            return plain::tokens::<Self>(prefix, patches, position);
+        }
+        let [prefix, patches, position] = [prefix, patches, position].map(Dense::new);
+        let y = tokens::forward(prefix.data(), patches.data(), position.data(), prefix.dims()[1] * prefix.width());
+        tensor(y, &[patches.dims()[0], position.dims()[0], patches.width()])
+    }
+
+    fn fused_tokens_backward(dy: FlexTensor, prefix: usize, wanted: [bool; 3]) -> InputGradients<Self, 3> {
+        if !fused([&dy]) {
+            return plain::tokens_backward::<Self>(dy, prefix, wanted);
+        }
+        let dy = Dense::new(dy);
+        let (images, tokens, width) = (dy.dims()[0], dy.dims()[1], dy.width());
+        let gradients = tokens::backward(dy.data(), tokens * width, prefix * width);
+        let dims = [&[images, prefix, width][..], &[images, tokens - prefix, width], &[tokens, width]];
+        select(gradients, wanted, dims)
+    }
+
     fn fused_linear(x: FlexTensor, w: FlexTensor, b: Option<FlexTensor>) -> FlexTensor {
         if !fused([&x, &w]) {
             return plain::linear::<Self>(x, w, b);
@@ -95,9 +122,11 @@ impl Ops for Flex {
             return plain::linear_backward::<Self>(x, w, dz, wanted);
         }
         let [x, w, slope, dy] = [x, w, slope, dy].map(Dense::new);
-        let dz = linear::gelu_backward(dy.data(), slope.data());
-        let gradients = linear::backward(x.data(), weight(&w), &dz, wanted);
-        tensors(gradients, [x.dims(), w.dims(), &w.dims()[..1]])
+        let mut dz = dy.into_buffer();
+        let db = linear::gelu_backward(&mut dz, slope.data(), w.dims()[0]);
+        let [dx, dw, _] = linear::backward(x.data(), weight(&w), &dz, [wanted[0], wanted[1], false]);
+        release(dz);
+        tensors([dx, dw, wanted[2].then_some(db)], [x.dims(), w.dims(), &w.dims()[..1]])
     }
 
     fn fused_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor) -> FlexTensor {

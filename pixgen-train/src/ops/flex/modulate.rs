@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::buffers::take;
 use super::columns::{ROW_BLOCK, combine};
 use super::lanes::vectorised;
 use super::norm::{row_backward, statistics};
@@ -60,7 +61,7 @@ vectorised! {
 
 /// `LN(x) * (1 + scale) + shift`.
 pub fn norm_modulate(x: &[f32], gamma: &[f32], beta: &[f32], m: Modulation<'_>) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
+    let mut y = take(x.len());
     if !x.is_empty() {
         let block = ROW_BLOCK * m.width;
         y.par_chunks_mut(block)
@@ -100,7 +101,7 @@ vectorised! {
 /// Gradients of x, gamma, beta and m of [`norm_modulate`].
 pub fn norm_modulate_backward(x: &[f32], gamma: &[f32], beta: &[f32], m: Modulation<'_>, dy: &[f32]) -> [Vec<f32>; 4] {
     let width = m.width;
-    let mut dx = vec![0.0; x.len()];
+    let mut dx = take(x.len());
     let mut dm = vec![0.0; m.data.len()];
     if x.is_empty() {
         return [dx, vec![0.0; width], vec![0.0; width], dm];
@@ -145,7 +146,7 @@ vectorised! {
 
 /// `x + gate * y`.
 pub fn gated_residual(x: &[f32], y: &[f32], m: Modulation<'_>) -> Vec<f32> {
-    let mut output = vec![0.0; x.len()];
+    let mut output = take(x.len());
     if !x.is_empty() {
         let block = ROW_BLOCK * m.width;
         output
@@ -181,7 +182,7 @@ vectorised! {
 /// Gradients of y and m of [`gated_residual`]; the one of x is `dout` itself.
 pub fn gated_residual_backward(y: &[f32], m: Modulation<'_>, dout: &[f32]) -> [Vec<f32>; 2] {
     let width = m.width;
-    let mut dy = vec![0.0; y.len()];
+    let mut dy = take(y.len());
     let mut dm = vec![0.0; m.data.len()];
     if y.is_empty() {
         return [dy, dm];

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::buffers::take;
 use super::columns::{ROW_BLOCK, combine};
 use super::lanes::{sum, sum_of, vectorised};
 use crate::ops::contract::LAYER_NORM_EPSILON;
@@ -43,7 +44,7 @@ vectorised! {
 
 /// Layer norm of every row of x.
 pub fn forward(x: &[f32], gamma: &[f32], beta: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
+    let mut y = take(x.len());
     if !x.is_empty() {
         let block = ROW_BLOCK * gamma.len();
         y.par_chunks_mut(block)
@@ -80,7 +81,7 @@ vectorised! {
 /// Gradients of x, gamma and beta.
 pub fn backward(x: &[f32], gamma: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
     let width = gamma.len();
-    let mut dx = vec![0.0; x.len()];
+    let mut dx = take(x.len());
     if x.is_empty() {
         return [dx, vec![0.0; width], vec![0.0; width]];
     }

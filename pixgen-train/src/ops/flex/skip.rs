@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::buffers::{release, take};
 use super::columns::{ROW_BLOCK, add_to_rows, column_sums};
 use super::linear::{Weight, input_gradient, multiply, weight_gradient};
 use super::matmul::Into;
@@ -19,7 +20,7 @@ pub fn split(w: &[f32], width: usize, skip: usize) -> [Weight<'_>; 2] {
 
 /// `[x, s] W^T + b`, the input of the layer norm.
 pub fn forward(x: &[f32], s: &[f32], w: [Weight<'_>; 2], b: &[f32]) -> Vec<f32> {
-    let mut z = vec![0.0; x.len()];
+    let mut z = take(x.len());
     multiply(x, w[0], &mut z, Into::Overwrite);
     if w[1].inputs > 0 {
         multiply(s, w[1], &mut z, Into::Accumulate);
@@ -43,17 +44,19 @@ pub fn backward(
     let [dz, dgamma, dbeta] = norm::backward(normed, gamma, dy);
     let [left, right] = w;
     let dw = wanted[2].then(|| {
-        let mut dw = vec![0.0; left.outputs * left.stride];
+        let mut dw = take(left.outputs * left.stride);
         weight_gradient(&dz, x, left.outputs, left.inputs, &mut dw, 0, left.stride);
         weight_gradient(&dz, s, left.outputs, right.inputs, &mut dw, left.inputs, left.stride);
         dw
     });
-    [
+    let gradients = [
         wanted[0].then(|| input_gradient(&dz, left)),
         wanted[1].then(|| input_gradient(&dz, right)),
         dw,
         wanted[3].then(|| column_sums(&dz, left.outputs)),
         wanted[4].then_some(dgamma),
         wanted[5].then_some(dbeta),
-    ]
+    ];
+    release(dz);
+    gradients
 }

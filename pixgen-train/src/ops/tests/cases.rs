@@ -241,6 +241,24 @@ fn attention(qkv: &[f64], images: usize, tokens: usize, width: usize, heads: usi
 
 // The cases.
 
+/// Token sequence.
+pub fn tokens_case(images: usize, prefix: usize, patches: usize, width: usize) -> Case {
+    Case::new(
+        format!("tokens [{images}, {prefix} + {patches}, {width}]"),
+        vec![vec![images, prefix, width], vec![images, patches, width], vec![prefix + patches, width]],
+        move |v| {
+            let images = v[0].chunks(prefix * width).zip(v[1].chunks(patches * width));
+            images
+                .flat_map(|(prefix, patches)| prefix.iter().chain(patches).zip(&v[2]).map(|(x, p)| x + p))
+                .collect()
+        },
+        |v| {
+            let [prefix, patches, position] = take(v);
+            Tracked::fused_tokens(prefix, patches, position)
+        },
+    )
+}
+
 /// Linear with or without bias; x is `[leading.., inputs]`.
 pub fn linear_case(leading: &[usize], inputs: usize, outputs: usize, bias: bool) -> Case {
     let mut dims = vec![[leading, &[inputs]].concat(), vec![outputs, inputs]];

@@ -17,6 +17,7 @@ fn cases() -> Vec<Case> {
         norm_modulate_case(2, 258, 33, Branch::Mlp),
         gated_residual_case(9, 18, 64, Branch::Mlp),
         attention_case(9, 18, 64, 4),
+        tokens_case(67, 2, 16, 64),
         attention_case(2, 66, 60, 3),
         skip_fuse_case(9, 18, 64, 48),
     ]

@@ -18,6 +18,7 @@ fn only_tracked_inputs_get_gradients() {
         norm_modulate_case(2, 3, 5, Branch::Mlp),
         gated_residual_case(2, 3, 5, Branch::Attention),
         attention_case(2, 3, 8, 2),
+        tokens_case(2, 2, 3, 5),
         skip_fuse_case(2, 3, 5, 4),
     ];
     for storage in [Storage::F32, Storage::F64] {

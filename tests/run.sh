@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# Every check of this repository, cheapest first, on a Debian machine. Installs what is missing.
+#
+#   tests/run.sh                all steps
+#   tests/run.sh fmt clippy     these steps only
+#   tests/run.sh --list         their names
+#
+# Each step prints one line; its full output is a file in $CARGO_TARGET_DIR/run-sh/, shown when the step fails. The last line counts the
+# tests. The exit status is 0 when everything passed, 1 when a step failed, 3 when something could not be installed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+steps=(fmt core bare-metal clippy train cross doctest doc bench)
+
+# --- Steps. One profile (release, see Cargo.toml) and one choice of packages, so that burn is compiled once. -------------------------
+
+step_fmt() { cargo fmt --all --check; }
+
+step_core() { cargo test --release --locked -p pixgen-core --lib; }
+
+# The core without std or an allocator, as firmware uses it.
+step_bare-metal() {
+  local target
+  for target in thumbv6m-none-eabi thumbv7em-none-eabihf riscv32imc-unknown-none-elf; do
+    tests/tools/fw-cargo.sh build --release --locked -p pixgen-core --target "$target"
+    tests/tools/fw-cargo.sh build --release --locked -p pixgen-core --target "$target" --features defmt
+  done
+}
+
+step_clippy() { cargo clippy --release --locked --workspace --all-targets -- -D warnings; }
+
+step_train() { cargo test --release --locked --workspace --exclude pixgen-core --lib --bins; }
+
+# Golden vectors, parity of the interpreters, runs and hostile inputs through the program.
+step_cross() {
+  cargo build --release --locked --workspace --bins
+  cargo test --release --locked --workspace --test '*'
+}
+
+step_doctest() { cargo test --release --locked --workspace --doc; }
+
+step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps; }
+
+step_bench() { cargo build --release --locked --workspace --bench '*' --examples; }
+
+# --- What the steps need ----------------------------------------------------------------------------------------------------------------
+
+cannot() {
+  printf 'tests/run.sh: %s\n' "$@" >&2
+  exit 3
+}
+
+# Installs Debian packages, as root or through sudo.
+install_packages() {
+  command -v apt-get >/dev/null || cannot "missing: $*" "this machine has no apt-get; install what these Debian packages hold"
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || cannot "missing: $*" "as root:  apt-get install $*"
+    as_root=(sudo)
+    [ -t 0 ] || as_root+=(--non-interactive)
+  fi
+  echo "installing $*"
+  local log=$logs/install.log
+  { "${as_root[@]}" apt-get update &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"; } >"$log" 2>&1 ||
+    { tail -n 20 "$log" >&2; cannot "could not install: $*" "as root:  apt-get install $*"; }
+}
+
+# A toolchain as new as the workspace asks for: the one at hand, or Debian's.
+need_rust() {
+  command -v cc >/dev/null || install_packages gcc libc6-dev
+  command -v cargo >/dev/null || install_packages rustc-web cargo-web rustfmt-web rust-web-clippy
+  local wanted have
+  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  have=$(rustc --version | cut -d' ' -f2)
+  printf '%s\n' "$wanted" "$have" | sort --version-sort --check=quiet ||
+    cannot "rustc $have is too old, Pixgen needs $wanted" "update it:  rustup update stable"
+}
+
+need_component() { # PROGRAM RUSTUP-COMPONENT DEBIAN-PACKAGE
+  cargo "$1" --version >/dev/null 2>&1 && return
+  if command -v rustup >/dev/null; then rustup component add "$2"; else install_packages "$3"; fi
+}
+
+need_bare_metal() {
+  local target missing=()
+  for target in thumbv6m-none-eabi thumbv7em-none-eabihf riscv32imc-unknown-none-elf; do
+    compgen -G "$(rustc --print sysroot)/lib/rustlib/$target/lib/libcore-*.rlib" >/dev/null || missing+=("$target")
+  done
+  [ ${#missing[@]} = 0 ] && return
+  [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library" ] &&
+    command -v ld.lld >/dev/null && return
+  install_packages rustc-web cargo-web rust-web-src lld
+}
+
+need() { # STEP
+  case $1 in
+    fmt) need_component fmt rustfmt rustfmt-web ;;
+    clippy) need_component clippy clippy rust-web-clippy ;;
+    bare-metal) need_bare_metal ;;
+  esac
+}
+
+# --- Running them -----------------------------------------------------------------------------------------------------------------------
+
+# Sums a field of cargo's "test result: ok. 12 passed; 0 failed; ..." lines over the logs of this call.
+count() { # passed|failed
+  local step
+  for step in "${done_steps[@]}"; do cat "$logs/$step.log"; done |
+    awk -v what="$1;" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == what) sum += $(i - 1) } END { print sum + 0 }'
+}
+
+finish() {
+  echo "$(count passed) passed, $(count failed) failed"
+}
+
+run_step() { # STEP
+  local step=$1 start=$SECONDS log=$logs/$1.log status
+  need "$step"
+  done_steps+=("$step")
+  set +e # not `if (...)`: a condition would switch `set -e` off inside the step too
+  (set -e; "step_$step") >"$log" 2>&1 </dev/null
+  status=$?
+  set -e
+  if [ $status = 0 ]; then
+    printf '%-12s ok      %5d s\n' "$step" $((SECONDS - start))
+  else
+    tail -n 100 "$log" >&2
+    printf '%-12s FAILED  %5d s   (full output: %s)\n' "$step" $((SECONDS - start)) "$log"
+    finish
+    exit 1
+  fi
+}
+
+if [ "${1:-}" = --list ]; then
+  printf '%s\n' "${steps[@]}"
+  exit 0
+fi
+for step in "$@"; do
+  [[ " ${steps[*]} " == *" $step "* ]] || { echo "tests/run.sh: no step \`$step\`; there are: ${steps[*]}" >&2; exit 3; }
+done
+[ $# = 0 ] || steps=("$@")
+
+# A folder outside the checkout, where it can be made, survives a fresh clone.
+if [ -z "${CARGO_TARGET_DIR:-}" ]; then
+  CARGO_TARGET_DIR=${XDG_CACHE_HOME:-${HOME:-}/.cache}/pixgen-target
+  mkdir -p "$CARGO_TARGET_DIR" 2>/dev/null && [ -w "$CARGO_TARGET_DIR" ] || CARGO_TARGET_DIR=$PWD/target
+fi
+export CARGO_TARGET_DIR
+logs=$CARGO_TARGET_DIR/run-sh
+mkdir -p "$logs"
+
+done_steps=()
+need_rust
+for step in "${steps[@]}"; do run_step "$step"; done
+finish

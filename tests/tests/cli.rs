@@ -1,0 +1,573 @@
+//! The program as a user meets it: help, settings and their origins, plans, descriptions, pictures, reports.
+
+use image::GenericImageView;
+use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, contents};
+use pixgen_tests::program::{Done, fails, pixgen, run, succeeds};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn with<S: AsRef<OsStr>>(mut command: Command, arguments: &[S]) -> Command {
+    command.args(arguments);
+    command
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+// --- Help ---------------------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn help_of_every_verb() {
+    for (verb, parts) in [
+        (
+            &[][..],
+            &[
+                "quickstart",
+                "pretrain",
+                "finetune",
+                "sample",
+                "eval",
+                "inspect",
+                "data",
+                "config",
+                "completions",
+            ][..],
+        ),
+        (&["quickstart"], &["--out", "--minutes", "--json", "Example:"]),
+        (
+            &["pretrain"],
+            &[
+                "--preset",
+                "--data",
+                "--out",
+                "--config",
+                "--set",
+                "--dry-run",
+                "--stop-at",
+                "PIXGEN_",
+                "Ctrl-C",
+                "Example:",
+            ],
+        ),
+        (&["finetune"], &["--encoder", "--objective", "--out"]),
+        (&["sample"], &["--class", "--seed", "--steps", "--out", "Example:"]),
+        (&["eval"], &["--count", "--json", "Example:"]),
+        (&["inspect"], &["--preset", "--json", "--sites", "Example:"]),
+        (&["data", "check"], &["--sheet", "--background", "--json"]),
+        (&["config", "show"], &["--preset", "--config"]),
+        (&["completions"], &["bash", "zsh", "fish"]),
+    ] {
+        let done = succeeds(with(pixgen(verb), &["--help"]));
+        for part in parts {
+            assert!(done.text().contains(part), "{verb:?}: no {part} in\n{}", done.text());
+        }
+        assert!(done.stderr.is_empty(), "{}", done.stderr);
+        let widest = done.text().lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(120), "{verb:?}: a line of {widest:?} characters");
+    }
+    let version = succeeds(pixgen(["--version"]));
+    assert!(version.text().starts_with("pixgen-train 0."), "{}", version.text());
+}
+
+#[test]
+fn wrong_usage() {
+    for arguments in [
+        &["paint"][..],
+        &["sample"],
+        &["sample", "m", "--steps", "3"],
+        &["pretrain", "--out"],
+        &["inspect", "--sise"],
+        &[],
+    ] {
+        let done = run(pixgen(arguments));
+        assert_eq!(done.code, Some(2), "{arguments:?}: {}", done.stderr);
+        assert!(done.stdout.is_empty() && done.stderr.contains("--help"), "{arguments:?}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn completions_of_every_shell() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let done = succeeds(pixgen(["completions", shell]));
+        assert!(done.text().contains("pixgen-train") && done.text().contains("stop-at"), "{shell}");
+    }
+}
+
+// --- Settings -----------------------------------------------------------------------------------------------------------------------
+
+/// Value and origin of a setting in `config show`.
+fn setting(done: &Done, key: &str) -> (String, String) {
+    let line = done
+        .text()
+        .lines()
+        .find(|line| line.starts_with(&format!("{key} = ")))
+        .unwrap_or_else(|| panic!("no {key}"));
+    let (assignment, origin) = line.rsplit_once("# ").expect("an origin");
+    let value = assignment.split_once(" = ").expect("a value").1;
+    (value.trim().to_owned(), origin.to_owned())
+}
+
+fn pair(value: &str, origin: &str) -> (String, String) {
+    (value.to_owned(), origin.to_owned())
+}
+
+#[test]
+fn flag_over_environment_over_file_over_preset() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("my.toml");
+    fs::write(&file, "preset = \"nano-28-grey\"\n[train]\nbatch = 16\nseed = 2\nimages = 5000\n").expect("file");
+    let show = || with(pixgen(["config", "show", "finetune"]), &[OsStr::new("--config"), file.as_os_str()]);
+    let from_file = format!("file {}", file.display());
+
+    let done = succeeds(show());
+    assert_eq!(setting(&done, "train.batch"), pair("16", &from_file));
+    assert_eq!(setting(&done, "preset"), pair("\"nano-28-grey\"", &from_file));
+    assert_eq!(setting(&done, "model.encoder.width"), pair("48", "preset nano-28-grey"));
+
+    let environment = |mut command: Command| {
+        command.env("PIXGEN_TRAIN_BATCH", "24").env("PIXGEN_TRAIN_SEED", "3");
+        command
+    };
+    let done = succeeds(environment(show()));
+    assert_eq!(setting(&done, "train.batch"), pair("24", "environment PIXGEN_TRAIN_BATCH"));
+    assert_eq!(setting(&done, "train.images"), pair("5000", &from_file));
+
+    let done = succeeds(environment(with(show(), &["--batch", "32", "--lr", "0.001", "--images", "8Ki"])));
+    assert_eq!(setting(&done, "train.batch"), pair("32", "flag --batch"));
+    assert_eq!(setting(&done, "train.seed"), pair("3", "environment PIXGEN_TRAIN_SEED"));
+    assert_eq!(setting(&done, "train.images"), pair("8192", "flag --images"));
+    assert_eq!(setting(&done, "schedule.peak"), pair("0.001", "flag --lr"));
+    assert_eq!(setting(&done, "consistency.huber").1, "preset nano-28-grey");
+
+    // --set is a flag like the others, and the last one wins.
+    let done = succeeds(with(show(), &["--batch", "32", "--set", "train.batch=40", "--set", "model.encoder.heads=2"]));
+    assert_eq!(setting(&done, "train.batch").0, "40");
+    assert_eq!(setting(&done, "model.encoder.heads"), pair("2", "flag --set model.encoder.heads"));
+
+    // The preset, too, has these layers.
+    let mut preset = show();
+    preset.env("PIXGEN_PRESET", "base-28-grey");
+    assert_eq!(setting(&succeeds(preset), "model.encoder.width"), pair("96", "preset base-28-grey"));
+    let done = succeeds(with(show(), &["--preset", "small-28-grey"]));
+    assert_eq!(setting(&done, "model.encoder.width"), pair("64", "preset small-28-grey"));
+}
+
+/// What `config show` prints is a settings file.
+#[test]
+fn shown_settings_can_be_read_back() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("shown.toml");
+    for stage in ["pretrain", "finetune"] {
+        let shown = succeeds(pixgen(["config", "show", stage, "--seed", "77"]));
+        fs::write(&file, &shown.stdout).expect("file");
+        let again = succeeds(with(pixgen(["config", "show", stage, "--config"]), &[&file]));
+        let values = |done: &Done| -> Vec<String> {
+            done.text()
+                .lines()
+                .map(|line| line.rsplit_once("# ").expect("an origin").0.trim().to_owned())
+                .collect()
+        };
+        assert_eq!(values(&again), values(&shown));
+        assert!(shown.text().lines().count() > 50);
+    }
+}
+
+#[test]
+fn unknown_names_say_what_was_meant() {
+    let show = |arguments: &[&str]| with(pixgen(["config", "show", "pretrain"]), arguments);
+    for (arguments, parts) in [
+        (
+            &["--set", "train.bacth=4"][..],
+            &["unknown setting `train.bacth`", "flag --set", "did you mean `train.batch`?"][..],
+        ),
+        (&["--set", "batch=4"], &["did you mean `train.batch`?"]),
+        (&["--set", "qqqq=4"], &["unknown setting `qqqq`", "config show"]),
+        (&["--set", "train.batch"], &["no `=`"]),
+        (&["--set", "train.batch=many"], &["`train.batch`", "an integer"]),
+        (&["--batch", "1.5"], &["`train.batch` from flag --batch", "an integer"]),
+        (&["--lr", "fast"], &["`schedule.peak` from flag --lr", "a number"]),
+        (&["--preset", "smal-28-grey"], &["there is no preset `smal-28-grey`", "did you mean `small-28-grey`?"]),
+        (&["--preset", "epg-xl-16-256"], &["did you mean `EPG-XL-16-256`?"]),
+        (&["--preset", "stable-diffusion"], &["inspect --presets"]),
+    ] {
+        fails(show(arguments), parts);
+    }
+    for (name, value, parts) in [
+        (
+            "PIXGEN_TRAIN_BACTH",
+            "4",
+            &[
+                "unknown environment variable `PIXGEN_TRAIN_BACTH`",
+                "did you mean `PIXGEN_TRAIN_BATCH`?",
+            ][..],
+        ),
+        ("PIXGEN_NONSENSE_AND_MORE", "4", &["`PIXGEN_NONSENSE_AND_MORE`"]),
+        ("PIXGEN_TRAIN_BATCH", "lots", &["environment PIXGEN_TRAIN_BATCH", "an integer"]),
+        ("PIXGEN_PRESET", "none", &["there is no preset `none`"]),
+    ] {
+        let mut command = show(&[]);
+        command.env(name, value);
+        fails(command, parts);
+    }
+    fails(pixgen(["inspect", "--preset", "EPG-L"]), &["there is no preset `EPG-L`"]);
+    fails(pixgen(["pretrain", "--stop-at", "soon", "--out", "/nonexistent/x"]), &["`soon`"]);
+    fails(pixgen(["pretrain"]), &["no run folder"]);
+    fails(pixgen(["quickstart", "--minutes=-1"]), &["--minutes"]);
+    fails(pixgen(["inspect"]), &["nothing to inspect"]);
+}
+
+// --- Plans and descriptions ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn dry_run_writes_nothing() {
+    let bench = Bench::new();
+    let before = contents(&bench.path(""));
+    let text = succeeds(with(bench.train(Stage::Scratch, "run"), &["--dry-run"]));
+    for part in [
+        "[train]",
+        "batch = 8",
+        "pictures     36 for training, 0 kept out",
+        "512 img in steps of 8",
+        "parameters ",
+        "MACs ",
+        "memory ",
+        "time ",
+    ] {
+        assert!(text.text().contains(part), "no `{part}` in\n{}", text.text());
+    }
+    let json = succeeds(with(bench.train(Stage::Scratch, "run"), &["--dry-run", "--json"])).json();
+    assert_eq!(
+        keys(&json),
+        [
+            "attention_macs_per_image",
+            "config",
+            "held_out",
+            "images_per_second",
+            "macs_per_image",
+            "memory",
+            "parameters",
+            "pictures",
+            "schema",
+            "seconds"
+        ]
+    );
+    assert_eq!(keys(&json["memory"]), ["activations", "data", "largest_micro_batch", "state", "total"]);
+    assert_eq!((&json["schema"], &json["pictures"], &json["config"]["train"]["batch"]), (&1.into(), &36.into(), &8.into()));
+    assert_eq!(json["config"]["model"]["classes"], 3, "the classes are those of the data");
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let memory = &json["memory"];
+    assert_eq!(number(&memory["total"]), number(&memory["state"]) + number(&memory["activations"]) + number(&memory["data"]));
+    let seconds = number(&json["config"]["train"]["images"]) / number(&json["images_per_second"]);
+    assert!((number(&json["seconds"]) / seconds - 1.0).abs() < 1e-9);
+    assert!(contents(&bench.path("")) == before, "--dry-run wrote something");
+    assert!(!bench.path("run").exists());
+}
+
+/// The paper's models: parameters in M and GMACs without the attention products.
+#[test]
+fn inspect_paper_presets() {
+    for (name, parameters, macs) in [
+        ("EPG-L-16-256", 540.2, Some(113.0)),
+        ("EPG-XL-16-256", 583.0, Some(127.5)),
+        ("EPG-XXL-16-256", 788.9, Some(175.9)),
+        ("EPG-G-16-256", 1391.9, Some(320.5)),
+        ("EPG-S-16-256", 115.5, Some(24.1)),
+        ("EPG-B-16-256", 228.9, Some(47.8)),
+        ("EPG-L-32-512", 544.9, None),
+    ] {
+        let json = succeeds(pixgen(["inspect", "--preset", name, "--json"])).json();
+        let tenths = |key: &str, unit: f64| (json[key].as_u64().expect(key) as f64 / unit * 10.0).round() / 10.0;
+        assert_eq!(tenths("parameters", 1e6), parameters, "{name}");
+        if let Some(macs) = macs {
+            assert_eq!(tenths("macs", 1e9), macs, "{name}");
+            let attention = tenths("attention_macs", 1e9);
+            assert!((1.2..=5.6).contains(&attention), "{name}: {attention} G in attention products");
+        }
+        assert_eq!(json["name"], name);
+        assert_eq!(json["tokens"], 258);
+    }
+}
+
+#[test]
+fn inspect_lists_presets_and_sites() {
+    let json = succeeds(pixgen(["inspect", "--presets", "--json"])).json();
+    let names: Vec<&str> = json
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| row["name"].as_str().expect("name"))
+        .collect();
+    assert!(names.contains(&"small-28-grey") && names.contains(&"EPG-G-16-256"), "{names:?}");
+    let table = succeeds(pixgen(["inspect", "--presets"]));
+    assert_eq!(table.text().lines().count(), names.len() + 1);
+
+    let json = succeeds(pixgen(["inspect", "--preset", "nano-28-grey", "--sites", "--json"])).json();
+    let sum = |key: &str| {
+        json["sites"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| row[key].as_u64().expect(key))
+            .sum::<u64>()
+    };
+    assert_eq!(sum("macs"), json["macs"].as_u64().expect("macs"));
+    assert_eq!(sum("attention_macs"), json["attention_macs"].as_u64().expect("macs"));
+}
+
+#[test]
+fn inspect_runs_and_files() {
+    let bench = Bench::new();
+    succeeds(with(bench.train(Stage::Scratch, "run"), &["--images", "64", "--seed", "5"]));
+    let of_run = succeeds(with(pixgen(["inspect", "--json"]), &[bench.path("run")])).json();
+    let of_file = succeeds(with(pixgen(["inspect", "--json"]), &[bench.path("run/model.safetensors")])).json();
+    for json in [&of_run, &of_file] {
+        let header = &json["file"];
+        assert_eq!((&header["images"], &header["seed"], &header["content"]), (&64.into(), &5.into(), &"generator".into()));
+        assert_eq!(header["class_names"], serde_json::json!(CLASSES));
+        assert_eq!(json["parameters"], of_run["parameters"]);
+    }
+    let text = succeeds(with(pixgen(["inspect"]), &[bench.path("run")]));
+    for part in [
+        "8x8x1",
+        "2 blocks of 16 channels",
+        "64 img seen",
+        "share-0.02",
+        "dots, rows, stairs",
+    ] {
+        assert!(text.text().contains(part), "no `{part}` in\n{}", text.text());
+    }
+}
+
+// --- Pictures -----------------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn sample_grids() {
+    let bench = Bench::new();
+    succeeds(with(bench.train(Stage::Scratch, "run"), &["--images", "256"]));
+    let sample = |name: &str, arguments: &[&str]| {
+        let out = bench.path(name);
+        let mut command = with(pixgen(["sample"]), &[bench.path("run").as_os_str(), OsStr::new("--out"), out.as_os_str()]);
+        command.args(arguments);
+        let done = succeeds(command);
+        assert!(done.stdout.is_empty(), "no preview without a terminal: {}", done.text());
+        assert!(done.stderr.contains(name), "{}", done.stderr);
+        fs::read(out).expect("picture")
+    };
+    let size = |png: &[u8]| image::load_from_memory(png).expect("a PNG").dimensions();
+
+    // A column for each class; 8 pixels, four times as large, and the gap between two.
+    let all = sample("all.png", &["--count", "4"]);
+    let gap = (size(&all).0 - 3 * 32) / 2;
+    assert!((1..=8).contains(&gap), "{:?}", size(&all));
+    assert_eq!(size(&all), (3 * 32 + 2 * gap, 4 * 32 + 3 * gap));
+    // One class fills rows of ten.
+    let rows = sample("rows.png", &["--class", "rows", "--count", "12"]);
+    assert_eq!(size(&rows), (10 * 32 + 9 * gap, 2 * 32 + gap));
+    assert_eq!(size(&sample("few.png", &["--class", "1", "--count", "3"])), (3 * 32 + 2 * gap, 32));
+
+    assert!(sample("name.png", &["--class", "1", "--count", "12"]) == rows, "a class by number and by name is the same");
+    assert!(sample("case.png", &["--class", "Rows", "--count", "12"]) == rows);
+    assert!(sample("again.png", &["--count", "4"]) == all, "the same seed gave other pictures");
+    assert!(sample("seed.png", &["--count", "4", "--seed", "1"]) != all, "another seed gave the same pictures");
+    assert!(sample("other.png", &["--class", "stairs", "--count", "12"]) != rows, "the class does nothing");
+    let two = sample("two.png", &["--count", "4", "--steps", "2"]);
+    assert!(two != all && size(&two) == size(&all), "the second step does nothing");
+
+    let unknown = |class: &str| with(pixgen(["sample"]), &[bench.path("run").as_os_str(), OsStr::new(&format!("--class={class}"))]);
+    fails(unknown("waves"), &["--class waves", "0 to 2", "dots, rows, stairs"]);
+    fails(unknown("3"), &["--class 3"]);
+    fails(unknown("-1"), &["--class -1"]);
+
+    let out = bench.path("preview.png");
+    let mut preview = with(
+        pixgen(["sample", "--preview", "--count", "1"]),
+        &[bench.path("run").as_os_str(), OsStr::new("--out"), out.as_os_str()],
+    );
+    preview.env_remove("NO_COLOR");
+    assert!(succeeds(preview).text().contains('\u{2580}'), "no half blocks");
+}
+
+#[test]
+fn runs_leave_what_they_promise() {
+    let bench = Bench::new();
+    let done = succeeds(bench.train(Stage::Scratch, "run"));
+    assert!(done.stdout.is_empty(), "training writes data to files only: {}", done.text());
+    assert!(done.stderr.contains("loss ") && done.stderr.contains("done in "), "{}", done.stderr);
+    let files: Vec<String> = contents(&bench.path("run")).iter().map(|(path, _)| path.display().to_string()).collect();
+    assert_eq!(
+        files,
+        [
+            ".lock",
+            "checkpoints/step-000000000384.safetensors",
+            "checkpoints/step-000000000512.safetensors",
+            "config.toml",
+            "metrics.jsonl",
+            "model.safetensors",
+            "samples/images-000000000-1step.png",
+            "samples/images-000000000-2step.png",
+            "samples/images-000000256-1step.png",
+            "samples/images-000000256-2step.png",
+            "samples/images-000000512-1step.png",
+            "samples/images-000000512-2step.png",
+            "samples/strip.png",
+        ]
+    );
+    // The configuration of the run is a settings file: it repeats the run.
+    let config = bench.path("run/config.toml");
+    let out = bench.path("repeated");
+    let repeat = with(pixgen(["finetune", "--config"]), &[config.as_os_str(), OsStr::new("--out"), out.as_os_str()]);
+    succeeds(repeat);
+    let model = |run: &str| fs::read(bench.path(run).join("model.safetensors")).expect("model");
+    assert!(model("repeated") == model("run"), "config.toml does not repeat the run");
+
+    let quiet = succeeds(with(bench.train(Stage::Scratch, "quiet"), &["--quiet", "--images", "64"]));
+    assert!(!quiet.stderr.contains("loss "), "{}", quiet.stderr);
+}
+
+// --- Data ---------------------------------------------------------------------------------------------------------------------------
+
+fn check(data: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    with(with(pixgen(["data", "check"]), &[data]), arguments)
+}
+
+#[test]
+fn data_check_of_the_bundled_pictures() {
+    let done = succeeds(check("bundled", &["--no-sheet"]));
+    for part in ["10000 usable, 0 bad", "Ankle boot 1000", "28x28 10000", "mean     0.28"] {
+        assert!(done.text().contains(part), "no `{part}` in\n{}", done.text());
+    }
+    assert!(done.text().ends_with('\n'), "the last line has no end");
+    let json = succeeds(check("bundled", &["--no-sheet", "--json"])).json();
+    assert_eq!(keys(&json), ["bad", "classes", "colour_modes", "images", "kind", "mean", "sizes", "source", "std"]);
+    assert_eq!((&json["images"], &json["kind"]), (&10_000.into(), &"bundled".into()));
+}
+
+#[test]
+fn data_check_of_a_folder_with_bad_files() {
+    let bench = Bench::new();
+    let count = CLASSES.len() as u64 * u64::from(PER_CLASS);
+    let sheet = bench.path("sheet.png");
+    let on_sheet = |data: &Path| with(check(data, &["--sheet"]), &[&sheet]);
+    let done = succeeds(on_sheet(&bench.path("data")));
+    assert!(done.text().contains(&format!("{count} usable, 0 bad")), "{}", done.text());
+    assert!(done.text().contains("dots 12, rows 12, stairs 12"), "{}", done.text());
+    assert!(done.stderr.contains("sheet.png"), "{}", done.stderr);
+    let (width, height) = image::open(&sheet).expect("a PNG").dimensions();
+    assert!(width > 10 * 8 && height > 3 * 8, "ten pictures of three classes on {width} x {height} pixels");
+
+    fs::write(bench.path("data/stairs/04.png"), b"").expect("file");
+    fs::write(bench.path("data/rows/07.png"), b"text").expect("file");
+    let done = fails_with_report(check(bench.path("data"), &["--no-sheet"]), "rows/07.png: the content is neither PNG nor JPEG");
+    assert!(done.text().contains(&format!("{} usable, 2 bad", count - 2)), "{}", done.text());
+    let done = fails_with_report(check(bench.path("data"), &["--no-sheet", "--json"]), "rows/07.png");
+    let json = done.json();
+    assert_eq!(json["bad"].as_array().expect("bad files").len(), 2);
+    assert!(json["bad"][0]["path"].as_str().expect("a path").ends_with("rows/07.png"), "{json}");
+    assert_eq!(json["bad"][1]["reason"]["kind"], "empty");
+    fails(check(bench.path("data"), &["--no-sheet", "--background", "white"]), &["white", "#rrggbb"]);
+}
+
+/// A failed check prints its report all the same.
+fn fails_with_report(command: Command, first: &str) -> Done {
+    let done = run(command);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let error = done.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert!(error.contains("2 bad file") && error.contains(first), "{}", done.stderr);
+    assert!(done.stderr.contains("hint: "), "{}", done.stderr);
+    done
+}
+
+/// Without options the sheet lies in the current folder.
+#[test]
+fn data_check_writes_a_contact_sheet() {
+    let bench = Bench::new();
+    let mut command = check(bench.path("data"), &[]);
+    fs::create_dir(bench.path("here")).expect("folder");
+    command.current_dir(bench.path("here"));
+    succeeds(command);
+    assert!(fs::read(bench.path("here/contact-sheet.png")).expect("sheet").starts_with(b"\x89PNG"));
+}
+
+// --- Reports ------------------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn eval_reports() {
+    let bench = Bench::new();
+    let out = bench.path("run");
+    let train = [
+        "finetune",
+        "--preset",
+        "nano-28-grey",
+        "--images",
+        "256",
+        "--batch",
+        "32",
+        "--set",
+        "output.sample_rows=1",
+        "--out",
+    ];
+    succeeds(with(pixgen(train), &[&out]));
+    let json = succeeds(with(pixgen(["eval", "--count", "40", "--json"]), &[&out])).json();
+    assert_eq!(
+        keys(&json),
+        [
+            "accuracy",
+            "ema",
+            "fd",
+            "floors",
+            "images",
+            "images_seen",
+            "nearest_median",
+            "nearest_p05",
+            "per_class",
+            "seed",
+            "steps"
+        ]
+    );
+    assert_eq!((&json["images"], &json["images_seen"], &json["steps"]), (&40.into(), &256.into(), &1.into()));
+    assert!(json["floors"]["real_accuracy"].as_f64().expect("a number") > 0.85, "{json}");
+    assert!(json["accuracy"].as_f64().expect("a number") < 0.6, "256 images teach nobody clothes: {json}");
+    assert!(json["fd"].as_f64().expect("a number") > json["floors"]["real_fd_at_same_n"].as_f64().expect("a number"));
+    assert_eq!(json["per_class"].as_array().expect("rows").len(), 10);
+    let text = succeeds(with(pixgen(["eval", "--count", "40"]), &[&out]));
+    assert!(text.text().contains("256 images seen") && text.text().contains("seed 1000000"), "{}", text.text());
+
+    // A model that the classifier cannot judge.
+    succeeds(with(bench.train(Stage::Scratch, "tiny"), &["--images", "64"]));
+    fails(with(pixgen(["eval"]), &[bench.path("tiny")]), &["8"]);
+}
+
+/// A reader that goes away (`| head -1`) is no error and no news.
+#[test]
+fn a_broken_pipe_is_quiet() {
+    for arguments in [
+        &["config", "show", "pretrain"][..],
+        &["inspect", "--preset", "EPG-G-16-256", "--sites", "--json"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let mut child = pixgen(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+        drop(child.stdout.take());
+        let mut stderr = String::new();
+        child.stderr.take().expect("stderr").read_to_string(&mut stderr).expect("UTF-8");
+        let status = child.wait().expect("ends");
+        assert!(status.success(), "{arguments:?}: {status} {stderr}");
+        assert!(stderr.is_empty(), "{arguments:?}: {stderr}");
+    }
+}
+
+/// A run goes on when nobody reads its messages any more.
+#[test]
+fn messages_that_nobody_reads() {
+    let bench = Bench::new();
+    let mut command = bench.train(Stage::Scratch, "run");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+    drop(child.stderr.take());
+    assert!(child.wait().expect("ends").success());
+    assert!(bench.path("run/model.safetensors").exists());
+}

@@ -1,0 +1,238 @@
+//! Resuming: a run that was stopped, interrupted or killed ends bit for bit as one that was not.
+
+use pixgen_core::rng::{Draws, Rng};
+use pixgen_core::streams::{Purpose, stream};
+use pixgen_tests::fixtures::{Bench, Stage, checkpoints, contents, metrics};
+use pixgen_tests::program::{Done, fails, finish, interrupt, start, succeeds, wait_until};
+use pixgen_train::model_file::ModelFile;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+/// A stage with its bench; all of it (dropout, auxiliary loss, target network, averages) must survive.
+fn benches() -> [(Stage, Bench); 2] {
+    [(Stage::Pretrain, Bench::new()), (Stage::Finetune, Bench::new().with_encoder())]
+}
+
+fn with(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments);
+    command
+}
+
+/// What a run says first.
+fn first_line(done: &Done) -> &str {
+    done.stderr.lines().next().unwrap_or_default()
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The newest checkpoint (parameters, moments, averages, target network, counters), the model file and the strip are the same bytes.
+fn assert_same_end(got: &Path, want: &Path) {
+    let newest = |run: &Path| checkpoints(run).pop().unwrap_or_else(|| panic!("no checkpoint in {}", run.display()));
+    assert_eq!(newest(got).file_name(), newest(want).file_name());
+    // No assert_eq: nobody wants to read the bytes.
+    assert!(
+        bytes(&newest(got)) == bytes(&newest(want)),
+        "the checkpoints of {} and {} differ",
+        got.display(),
+        want.display()
+    );
+    assert!(bytes(&got.join("model.safetensors")) == bytes(&want.join("model.safetensors")), "the models differ");
+    if want.join("samples/strip.png").exists() {
+        assert!(bytes(&got.join("samples/strip.png")) == bytes(&want.join("samples/strip.png")), "the strips differ");
+    }
+}
+
+#[test]
+fn n_and_n_images_equal_2n() {
+    for (stage, bench) in benches() {
+        let (straight, broken) = (bench.path("straight"), bench.path("broken"));
+        let done = succeeds(bench.train(stage, "straight"));
+        assert!(first_line(&done).starts_with("fresh run in "), "{}", done.stderr);
+        let done = succeeds(with(bench.train(stage, "broken"), &["--stop-at", "256"]));
+        assert!(first_line(&done).starts_with("fresh run in "), "{}", done.stderr);
+        // Already there: nothing to do.
+        let before = contents(&broken);
+        succeeds(with(bench.train(stage, "broken"), &["--stop-at", "256"]));
+        assert!(contents(&broken) == before, "a run that has reached --stop-at went on");
+        assert!(
+            bytes(&broken.join("model.safetensors")) != bytes(&straight.join("model.safetensors")),
+            "half-way is not the end"
+        );
+        let done = succeeds(bench.train(stage, "broken"));
+        assert!(first_line(&done).starts_with("resuming at 256 images"), "{}", done.stderr);
+        assert_same_end(&broken, &straight);
+        assert_eq!(metrics(&broken), metrics(&straight));
+        assert_eq!(metrics(&straight).len(), 8);
+    }
+}
+
+/// A stop between two lines of the log and two checkpoints, and in the middle of an epoch.
+#[test]
+fn an_uneven_stop_changes_nothing() {
+    for (stage, bench) in benches() {
+        succeeds(bench.train(stage, "straight"));
+        for at in ["40", "312"] {
+            let done = succeeds(with(bench.train(stage, "broken"), &["--stop-at", at]));
+            assert!(done.stderr.contains("the same command without --stop-at goes on"), "{}", done.stderr);
+        }
+        let done = succeeds(bench.train(stage, "broken"));
+        assert!(first_line(&done).starts_with("resuming at 312 images"), "{}", done.stderr);
+        assert_same_end(&bench.path("broken"), &bench.path("straight"));
+    }
+}
+
+#[test]
+fn a_finished_run_stays_as_it_is() {
+    let bench = Bench::new();
+    succeeds(bench.train(Stage::Scratch, "run"));
+    let before = contents(&bench.path("run"));
+    let done = succeeds(bench.train(Stage::Scratch, "run"));
+    assert!(first_line(&done).starts_with("resuming at 512 images"), "{}", done.stderr);
+    assert!(contents(&bench.path("run")) == before, "a finished run was changed");
+}
+
+/// `kill -9` at random moments, several times in one run: while it starts, and at random places of the log a random while later, so that
+/// steps, grids and checkpoints are hit.
+#[test]
+fn killed_at_random_moments() {
+    let long = ["--images", "4096", "--set", "output.log_every=16"];
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_nanos() as u64;
+    println!("seed of the moments: {seed}");
+    let mut draws = Draws::new(Rng::new(seed, stream(Purpose::Test, 0)), 0);
+    for (stage, bench) in benches() {
+        let (broken, straight) = (bench.path("broken"), bench.path("straight"));
+        succeeds(with(bench.train(stage, "straight"), &long));
+        let logged = |run: &Path| fs::metadata(run.join("metrics.jsonl")).map_or(0, |m| m.len());
+        let (mut killed, mut resumed) = (0, 0);
+        for round in 0..8u64 {
+            let mut child = start(with(bench.train(stage, "broken"), &long));
+            if round % 2 == 0 {
+                std::thread::sleep(Duration::from_secs_f32(0.1 * draws.uniform()));
+            } else {
+                let place = (logged(&straight) as f32 * (round as f32 + draws.uniform()) / 10.0) as u64;
+                wait_until("the run comes that far", || logged(&broken) >= place || child.try_wait().expect("a child").is_some());
+                std::thread::sleep(Duration::from_secs_f32(0.02 * draws.uniform()));
+            }
+            child.kill().expect("SIGKILL");
+            let done = finish(child);
+            assert!(!done.stderr.contains("panicked") && !done.stderr.contains("error"), "{}", done.stderr);
+            killed += u32::from(done.code.is_none());
+            // Even after a kill the first line says which of the two it is; warnings follow.
+            resumed += u32::from(done.stderr.starts_with("resuming at "));
+            let known = ["resuming at ", "fresh run in "].iter().any(|start| done.stderr.starts_with(start));
+            assert!(known || done.stderr.is_empty(), "{}", done.stderr);
+        }
+        println!("{stage:?}: {killed} killed, {resumed} of them had resumed");
+        assert!(killed >= 4 && resumed >= 2, "{stage:?}: {killed} killed, {resumed} resumed");
+        let done = succeeds(with(bench.train(stage, "broken"), &long));
+        assert!(first_line(&done).starts_with("resuming at "), "{}", done.stderr);
+        assert_same_end(&broken, &straight);
+        assert_eq!(metrics(&broken), metrics(&straight));
+        // Nothing half-written is left.
+        let strange = |name: &Path| name.to_string_lossy().ends_with(".tmp");
+        assert!(!contents(&broken).iter().any(|(name, _)| strange(name)));
+    }
+}
+
+/// Ctrl-C saves between two checkpoints, exits with 130, and the resumed run does not show it.
+#[test]
+fn interrupted() {
+    let long = ["--images", "4096", "--set", "output.checkpoint_every=100k"];
+    for (stage, bench) in benches() {
+        succeeds(with(bench.train(stage, "straight"), &long));
+        let child = start(with(bench.train(stage, "broken"), &long));
+        let broken = bench.path("broken");
+        wait_until("the run logs", || fs::metadata(broken.join("metrics.jsonl")).is_ok_and(|m| m.len() > 0));
+        assert!(checkpoints(&broken).is_empty());
+        interrupt(&child);
+        let done = finish(child);
+        assert_eq!(done.code, Some(130), "{}", done.stderr);
+        assert!(done.stderr.contains("interrupted and saved"), "{}", done.stderr);
+        assert_eq!(checkpoints(&broken).len(), 1);
+        let done = succeeds(with(bench.train(stage, "broken"), &long));
+        assert!(first_line(&done).starts_with("resuming at "), "{}", done.stderr);
+        assert_same_end(&broken, &bench.path("straight"));
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same() {
+    for (stage, bench) in benches() {
+        for threads in ["1", "2", "3"] {
+            succeeds(with(bench.train(stage, threads), &["--threads", threads]));
+        }
+        for threads in ["2", "3"] {
+            assert_same_end(&bench.path(threads), &bench.path("1"));
+        }
+    }
+}
+
+/// The same model but for rounding, and it may change when a run goes on.
+#[test]
+fn micro_batches_give_nearly_the_same() {
+    for (stage, bench) in benches() {
+        let short = ["--images", "128"];
+        succeeds(with(bench.train(stage, "whole"), &short));
+        succeeds(with(bench.train(stage, "pieces"), &[&short[..], &["--micro-batch", "3"]].concat()));
+        let read = |run: &str| ModelFile::load(&bench.path(run)).expect("model").params;
+        let (whole, pieces) = (read("whole"), read("pieces"));
+        let worst = whole.iter().zip(&pieces).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 2e-3, "{stage:?}: {worst}");
+        assert!(whole != pieces, "other sums round in another way, or the option does nothing");
+        for (whole, pieces) in metrics(&bench.path("whole")).iter().zip(metrics(&bench.path("pieces"))) {
+            let (whole, pieces) = (whole["loss"].as_f64().expect("loss"), pieces["loss"].as_f64().expect("loss"));
+            assert!((whole - pieces).abs() < 1e-3 * whole.abs(), "{stage:?}: {whole} {pieces}");
+        }
+        succeeds(with(bench.train(stage, "mixed"), &[&short[..], &["--stop-at", "64"]].concat()));
+        succeeds(with(bench.train(stage, "mixed"), &[&short[..], &["--micro-batch", "4"]].concat()));
+    }
+}
+
+#[test]
+fn other_settings_are_refused_by_name() {
+    let bench = Bench::new();
+    let stopped = succeeds(with(bench.train(Stage::Scratch, "run"), &["--stop-at", "128"]));
+    assert!(stopped.stderr.contains("stopped and saved"), "{}", stopped.stderr);
+    let before = contents(&bench.path("run"));
+    for (arguments, key) in [
+        (&["--lr", "0.5"][..], "schedule.peak"),
+        (&["--images", "4096"], "train.images"),
+        (&["--seed", "9"], "train.seed"),
+        (&["--set", "consistency.huber=0.1"], "consistency.huber"),
+        (&["--set", "ema.shares=[0.02, 0.5]"], "ema.shares"),
+    ] {
+        fails(with(bench.train(Stage::Scratch, "run"), arguments), &["was started with", key]);
+    }
+    // Another stage is another run, too.
+    fails(bench.train(Stage::Pretrain, "run"), &["was started with"]);
+    assert!(contents(&bench.path("run")) == before, "a refused command changed the run");
+    succeeds(with(bench.train(Stage::Scratch, "run"), &["--set", "output.log_every=32", "--set", "output.keep=1"]));
+    assert_eq!(checkpoints(&bench.path("run")).len(), 1);
+}
+
+#[test]
+fn other_data_are_refused() {
+    let bench = Bench::new();
+    succeeds(with(bench.train(Stage::Scratch, "run"), &["--stop-at", "128"]));
+    let before = contents(&bench.path("run"));
+    fs::remove_file(bench.path("data/rows/03.png")).expect("picture");
+    fails(bench.train(Stage::Scratch, "run"), &["the data are not those", "fingerprint"]);
+    assert!(contents(&bench.path("run")) == before, "a refused command changed the run");
+}
+
+/// Two runs with one seed are the same, two seeds are not: otherwise the tests above would prove little.
+#[test]
+fn the_seed_decides() {
+    let bench = Bench::new();
+    let short = |seed: &str, out: &str| with(bench.train(Stage::Scratch, out), &["--images", "128", "--seed", seed]);
+    for (seed, out) in [("1", "a"), ("1", "b"), ("2", "c")] {
+        succeeds(short(seed, out));
+    }
+    let model = |run: &str| bytes(&bench.path(run).join("model.safetensors"));
+    assert!(model("a") == model("b"));
+    assert!(model("a") != model("c"));
+}
