@@ -20,7 +20,7 @@ pub fn write_pictures(folder: &Path) {
         for number in 0..PER_CLASS {
             let shade = |x: u32, y: u32| {
                 let on = match class {
-                    0 => (x + y + number) % 3 == 0,
+                    0 => (x + y + number).is_multiple_of(3),
                     1 => (y + number) % 4 < 2,
                     _ => x > (y + number) % 8,
                 };
@@ -37,7 +37,7 @@ fn settings(data: &Path) -> String {
     format!(
         "preset = \"nano-28-grey\"\n\
          data.path = {:?}\n\
-         data.hold_out = 0\n\
+         data.hold_out = 0.0\n\
          train.images = 512\n\
          train.batch = 8\n\
          schedule.warmup = 64\n\

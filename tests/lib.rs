@@ -7,4 +7,4 @@ pub mod fixtures;
 pub mod program;
 pub mod vectors;
 
-pub use vectors::{Golden, assert_close};
+pub use vectors::{Golden, alone, assert_close};

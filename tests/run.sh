@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt core bare-metal clippy train cross doctest doc bench)
+steps=(fmt core bare-metal clippy doc train cross doctest bench)
 
 # --- Steps. One profile (release, see Cargo.toml) and one choice of packages, so that burn is compiled once. -------------------------
 
@@ -29,6 +29,8 @@ step_bare-metal() {
 
 step_clippy() { cargo clippy --release --locked --workspace --all-targets -- -D warnings; }
 
+step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps; }
+
 step_train() { cargo test --release --locked --workspace --exclude pixgen-core --lib --bins; }
 
 # Golden vectors, parity of the interpreters, runs and hostile inputs through the program.
@@ -38,8 +40,6 @@ step_cross() {
 }
 
 step_doctest() { cargo test --release --locked --workspace --doc; }
-
-step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps; }
 
 step_bench() { cargo build --release --locked --workspace --bench '*' --examples; }
 
@@ -116,6 +116,7 @@ finish() {
 
 run_step() { # STEP
   local step=$1 start=$SECONDS log=$logs/$1.log status
+  [ ! -t 1 ] || printf '%-12s ...\r' "$step"
   need "$step"
   done_steps+=("$step")
   set +e # not `if (...)`: a condition would switch `set -e` off inside the step too

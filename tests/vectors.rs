@@ -5,6 +5,7 @@ use pixgen_core::noise::NoiseConfig;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A file of `tests/golden/`, written by `tests/gen/golden.py` in float64 numpy.
 #[derive(Debug)]
@@ -85,6 +86,13 @@ impl Golden {
     pub fn flat<'a>(&self, prefix: &str, names: impl Iterator<Item = &'a str>) -> Vec<f32> {
         names.flat_map(|name| self.f32(&format!("{prefix}{name}"))).collect()
     }
+}
+
+/// Waits for the other tests of the process that call this. The choice between fused and plain operations is the process's, so a test
+/// that makes it, or that would notice it in the last digits, runs alone.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The largest difference, relative to the largest value of `want`; the failure names the tensor and shows the first values.

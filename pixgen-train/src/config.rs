@@ -71,8 +71,8 @@ pub struct DataConfig {
     pub background: String,
     /// Leave bad files out instead of stopping.
     pub skip_bad: bool,
-    /// Pictures kept out of training, balanced over classes, for measurements.
-    pub hold_out: usize,
+    /// Share of the pictures kept out of training, balanced over classes, for measurements.
+    pub hold_out: f64,
     /// `measured` (the data's mean, one std so that the overall std is sigma_data), `simple` (2x - 1) or `imagenet`.
     pub normalise: NormaliseMode,
 }
@@ -180,7 +180,7 @@ impl RunConfig {
                 path: if small { "bundled" } else { "" }.to_owned(),
                 background: "#ffffff".to_owned(),
                 skip_bad: false,
-                hold_out: if small { 1000 } else { 0 },
+                hold_out: if small { 0.1 } else { 0.0 },
                 normalise: if small { NormaliseMode::Measured } else { NormaliseMode::Imagenet },
             },
             train: TrainConfig { seed: 1, images, batch, micro_batch: 0, max_skipped: 10 },
@@ -325,6 +325,7 @@ impl RunConfig {
         self.noise.validate().map_err(|e| problem(&format!("noise.{}", e.field), e.reason))?;
         self.augment.check().map_err(|e| problem("augment", e))?;
         let check = |ok: bool, key: &str, reason: &str| if ok { Ok(()) } else { Err(problem(key, reason)) };
+        check((0.0..=0.5).contains(&self.data.hold_out), "data.hold_out", "must be a share from 0 to 0.5")?;
         check(self.train.batch >= 2, "train.batch", "must be at least 2")?;
         check(self.train.batch <= 1 << 20, "train.batch", "must be at most 1048576")?;
         check(self.train.images > 0, "train.images", "must be positive")?;
@@ -480,6 +481,7 @@ mod tests {
             ("noise.sigma_max", Box::new(|c| c.noise.sigma_max = 0.0)),
             ("train.batch", Box::new(|c| c.train.batch = 1)),
             ("train.images", Box::new(|c| c.train.images = 0)),
+            ("data.hold_out", Box::new(|c| c.data.hold_out = 1000.0)),
             ("data.background", Box::new(|c| c.data.background = "red".into())),
             ("output.keep", Box::new(|c| c.output.keep = 0)),
             ("optimiser.beta2", Box::new(|c| c.optimiser.beta2 = 1.0)),

@@ -82,7 +82,8 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
         });
     }
     let loaded = data::load(&config.data_spec()?)?;
-    let (training, held_out) = loaded.dataset.split(config.data.hold_out, SPLIT_SEED)?;
+    let kept_out = (loaded.dataset.len() as f64 * config.data.hold_out) as usize;
+    let (training, held_out) = loaded.dataset.split(kept_out, SPLIT_SEED)?;
     config.model.classes = training.class_names.len();
     config.validate()?;
     let set = parameter_list(&config);
@@ -388,7 +389,8 @@ impl<B: Fused> Session<'_, B> {
                 self.window.gradient_norm += gradient_norm;
                 self.window.rate = rate;
                 self.window.steps += 1;
-                self.progress.update(self.state.images, loss);
+                // The last step may reach beyond the run's end by a part of its batch.
+                self.progress.update(self.state.images.min(self.prepared.config.train.images), loss);
             }
             Outcome::Skipped { tensor } => {
                 let images = self.state.images;

@@ -7,7 +7,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature, c_noise, time_embedding};
 use pixgen_core::patch::{patchify, unpatchify};
 use pixgen_core::reference::{Condition as OneCondition, Reference, Weights as FlatWeights};
-use pixgen_tests::{Golden, assert_close};
+use pixgen_tests::{Golden, alone, assert_close};
 use pixgen_train::data::augment::AugmentProfile;
 use pixgen_train::data::normalise::Normalisation;
 use pixgen_train::data::{Dataset, ImageShape};
@@ -60,8 +60,9 @@ fn check_gradients(file: &str, golden: &Golden, set: &ParamSet, gradient: &[f32]
     assert!(wanted.len() >= 8, "the file names {} gradients", wanted.len());
     for name in wanted {
         let at = set.position_of(&name["grad.".len()..]).expect("a parameter of the list");
-        // One picture of this file has t = r: teacher and student cancel exactly in f64 and to 1e-7 in f32, over c = 0.03.
-        let tolerance = if file == "consistency_a_plain" { 5.0 * GRADIENT } else { GRADIENT };
+        // One picture of this file has t = r: teacher and student cancel exactly in f64 and to 1e-7 in f32, over c = 0.03. What is left
+        // is rounding, and depends on which pictures share a product.
+        let tolerance = if file == "consistency_a_plain" { 10.0 * GRADIENT } else { GRADIENT };
         assert_close(&format!("{file}: {name}"), &gradient[set.entries()[at].range.clone()], &golden.f64(&name), tolerance);
     }
 }
@@ -149,6 +150,7 @@ fn reference_forward() {
 /// F, features and the gradient of every parameter, with the fused operations and with burn's plain ones.
 #[test]
 fn burn_forward_and_all_gradients() {
+    let _alone = alone();
     for implementation in [Implementation::Fused, Implementation::Plain] {
         set_implementation(implementation);
         for name in ["tiny_a", "tiny_b"] {
@@ -205,6 +207,7 @@ fn pretrain_settings(golden: &Golden) -> PretrainConfig {
 /// Both terms of stage 1 and their gradients; in one piece and in micro-batches, which must give the same.
 #[test]
 fn pretraining_terms() {
+    let _alone = alone();
     let golden = Golden::load("pretrain");
     let (config, noise, settings) = (golden.model(), golden.noise(), pretrain_settings(&golden));
     let set = ParamSet::pretraining(&config, &settings.projector);
@@ -260,6 +263,7 @@ fn consistency_settings(golden: &Golden) -> ConsistencyConfig {
 /// The consistency loss in both parametrisations, with and without a bridge, and its gradients; whole and in micro-batches.
 #[test]
 fn consistency_loss() {
+    let _alone = alone();
     for name in ["consistency_a_edm", "consistency_b_edm", "consistency_a_plain"] {
         let golden = Golden::load(name);
         let (config, noise) = (golden.model(), golden.noise());
@@ -288,6 +292,7 @@ fn consistency_loss() {
 /// The auxiliary loss through the frozen encoder and projector, and its gradients with respect to the generator.
 #[test]
 fn auxiliary() {
+    let _alone = alone();
     let golden = Golden::load("auxiliary");
     let (config, noise) = (golden.model(), golden.noise());
     let projector: ProjectorConfig = serde_json::from_value(golden.config["projector"].clone()).expect("projector");

@@ -10,7 +10,7 @@ use pixgen_core::reference::{self, Reference, ReferenceError};
 use pixgen_core::rng::Rng;
 use pixgen_core::sampler::{ConsistencySampler, Denoiser};
 use pixgen_core::streams::{Purpose, stream};
-use pixgen_tests::assert_close;
+use pixgen_tests::{alone, assert_close};
 use pixgen_train::data::augment::AugmentProfile;
 use pixgen_train::data::bundled;
 use pixgen_train::data::normalise::Normalisation;
@@ -54,6 +54,7 @@ fn gaussian(len: usize, number: u64) -> Vec<f32> {
 /// F and LN(CLS), pixel by pixel, over the range of noise levels, with classes, the "no class" row, and in one batch.
 #[test]
 fn burn_equals_the_reference_on_every_small_preset() {
+    let _alone = alone();
     let mut checked = 0;
     for preset in small_presets() {
         let (config, noise) = (preset.model, NoiseConfig::with_shift(f64::from(preset.shift)));
@@ -130,6 +131,7 @@ impl Denoiser for ReferenceDenoiser<'_> {
 /// Whole pictures, as bytes, in one and in two steps: one grey level of 255 is what rounding may do.
 #[test]
 fn both_draw_the_same_pictures() {
+    let _alone = alone();
     for name in ["nano-28-grey", "nano-16-rgb"] {
         let preset = small_presets().find(|preset| preset.name == name).expect("preset");
         let (config, noise) = (preset.model, NoiseConfig::with_shift(f64::from(preset.shift)));
@@ -197,6 +199,7 @@ fn progress(micro_batch: usize) -> Progress {
 /// Stage 2b with dropout and the auxiliary loss, whose negatives are the whole batch.
 #[test]
 fn consistency_in_micro_batches() {
+    let _alone = alone();
     let config = small_presets().find(|preset| preset.name == "nano-28-grey").expect("preset").model;
     let settings = ConsistencyConfig {
         parametrisation: Parametrisation::Edm,
@@ -251,6 +254,7 @@ fn consistency_in_micro_batches() {
 /// Stage 1, whose batch norms and negatives see the whole batch.
 #[test]
 fn pretraining_in_micro_batches() {
+    let _alone = alone();
     let config = small_presets().find(|preset| preset.name == "nano-28-grey").expect("preset").model;
     let settings = PretrainConfig {
         projector: PROJECTOR,

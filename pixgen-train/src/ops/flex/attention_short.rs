@@ -66,18 +66,22 @@ fn tile<const R: usize, const V: usize, const TRANSPOSED: bool>(
     b: Rows<'_>,
     column: usize,
 ) -> [[[f32; LANES]; V]; R] {
-    let (start, step_k, step_r) = if TRANSPOSED { (row, a.stride, 1) } else { (row * a.stride, 1, a.stride) };
+    let (start, step_k, step_r) = if TRANSPOSED {
+        (row, a.stride, 1)
+    } else {
+        (row * a.stride, 1, a.stride)
+    };
     assert!(start + depth.saturating_sub(1) * step_k + (R - 1) * step_r < a.data.len(), "a tile reaches beyond its matrix");
     let mut sums = [[[0.0f32; LANES]; V]; R];
     for k in 0..depth {
         let right = &b.data[k * b.stride + column..][..V * LANES];
-        for r in 0..R {
+        for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: k < depth and r < R, so the index is at most the one asserted above. (A check here would keep the compiler
             // from spreading the element over a register while it loads it, which doubles the time.)
             let left = unsafe { *a.data.get_unchecked(start + k * step_k + r * step_r) };
-            for v in 0..V {
-                for lane in 0..LANES {
-                    sums[r][v][lane] = left.mul_add(right[v * LANES + lane], sums[r][v][lane]);
+            for (v, sums) in sums.iter_mut().enumerate() {
+                for (lane, sum) in sums.iter_mut().enumerate() {
+                    *sum = left.mul_add(right[v * LANES + lane], *sum);
                 }
             }
         }
@@ -91,16 +95,16 @@ fn strip<const R: usize, const TRANSPOSED: bool>(a: Rows<'_>, depth: usize, b: R
     let mut column = 0;
     while column + LANES < output.columns {
         let sums = tile::<R, 2, TRANSPOSED>(a, row, depth, b, column);
-        for r in 0..R {
-            output.store(row + r, column, &sums[r][0]);
-            output.store(row + r, column + LANES, &sums[r][1]);
+        for (r, [left, right]) in sums.iter().enumerate() {
+            output.store(row + r, column, left);
+            output.store(row + r, column + LANES, right);
         }
         column += 2 * LANES;
     }
     if column < output.columns {
         let sums = tile::<R, 1, TRANSPOSED>(a, row, depth, b, column);
-        for r in 0..R {
-            output.store(row + r, column, &sums[r][0]);
+        for (r, [sums]) in sums.iter().enumerate() {
+            output.store(row + r, column, sums);
         }
     }
 }
@@ -167,20 +171,21 @@ fn pack_across(rows: &[f32], stride: usize, start: usize, head: usize, factor: f
     let padded = into.stride;
     let groups = rows.chunks_exact(4 * stride);
     let (rest, whole) = (groups.remainder(), rows.len() / (4 * stride) * 4);
-    for (group, rows) in groups.enumerate() {
+    for (group, group_rows) in groups.enumerate() {
         for i in (0..head / 4 * 4).step_by(4) {
-            let mut block = [[0.0; 4]; 4];
-            for (token, from) in block.iter_mut().enumerate() {
-                from.copy_from_slice(&rows[token * stride + start + i..][..4]);
+            let mut rows = [[0.0; 4]; 4];
+            for (token, row) in rows.iter_mut().enumerate() {
+                row.copy_from_slice(&group_rows[token * stride + start + i..][..4]);
             }
-            for j in 0..4 {
-                let column = [block[0][j], block[1][j], block[2][j], block[3][j]];
-                into.data[(i + j) * padded + 4 * group..][..4].copy_from_slice(&column.map(|x| factor * x));
+            let [a, b, c, d] = rows;
+            for (j, (((a, b), c), d)) in a.into_iter().zip(b).zip(c).zip(d).enumerate() {
+                let column = [factor * a, factor * b, factor * c, factor * d];
+                into.data[(i + j) * padded + 4 * group..][..4].copy_from_slice(&column);
             }
         }
         for i in head / 4 * 4..head {
             for r in 0..4 {
-                into.data[i * padded + 4 * group + r] = factor * rows[r * stride + start + i];
+                into.data[i * padded + 4 * group + r] = factor * group_rows[r * stride + start + i];
             }
         }
     }

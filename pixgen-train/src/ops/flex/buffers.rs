@@ -10,7 +10,7 @@ use std::collections::HashMap;
 const SHORTEST: usize = 2048;
 
 /// The most elements that a thread keeps; what comes back beyond that is freed.
-const MOST: usize = 1 << 27;
+const MOST: usize = 1 << 25;
 
 /// Free buffers of a thread by [`class`].
 #[derive(Default)]

@@ -148,7 +148,7 @@ pub fn ln(x: f32) -> f32 {
         .mul_add(m, -1.666_805_8e-1)
         .mul_add(m, 2.000_071_5e-1)
         .mul_add(m, -2.499_999_4e-1)
-        .mul_add(m, 3.333_333_1e-1);
+        .mul_add(m, 3.333_333e-1);
     let square = m * m;
     let small = e.mul_add(LN_2_LOW, (p * m).mul_add(square, -0.5 * square));
     e.mul_add(LN_2_HIGH, m + small)

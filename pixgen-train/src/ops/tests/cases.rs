@@ -245,7 +245,11 @@ fn attention(qkv: &[f64], images: usize, tokens: usize, width: usize, heads: usi
 pub fn tokens_case(images: usize, prefix: usize, patches: usize, width: usize) -> Case {
     Case::new(
         format!("tokens [{images}, {prefix} + {patches}, {width}]"),
-        vec![vec![images, prefix, width], vec![images, patches, width], vec![prefix + patches, width]],
+        vec![
+            vec![images, prefix, width],
+            vec![images, patches, width],
+            vec![prefix + patches, width],
+        ],
         move |v| {
             let images = v[0].chunks(prefix * width).zip(v[1].chunks(patches * width));
             images
