@@ -7,7 +7,7 @@
 //! Maps are stored channels last, so that a convolution is one matrix product of the table of 5x5 windows with the weight, its
 //! result is the next map, and pooling runs along contiguous channels. Convolutions are not padded.
 
-use crate::eval::matmul::{Matrix, multiply};
+use crate::eval::matmul::{Table, multiply};
 
 /// Side of an image in pixels.
 pub const SIDE: usize = 28;
@@ -75,17 +75,17 @@ pub fn normalise(pixel: u8) -> f32 {
 impl Affine {
     fn apply(&self, input: &[f32], output: &mut Vec<f32>) {
         let outputs = self.bias.len();
-        let input = Matrix::new(input, self.weight.len() / outputs);
+        let input = Table::new(input, self.weight.len() / outputs);
         output.clear();
         output.extend(self.bias.iter().cycle().take(input.rows() * outputs));
-        multiply(input, Matrix::new(&self.weight, outputs), output, true);
+        multiply(input, Table::new(&self.weight, outputs), output, true);
     }
 
     /// Adds the gradient of the parameters to `gradient`.
     fn backward(input: &[f32], d_output: &[f32], gradient: &mut Self) {
         let outputs = gradient.bias.len();
         let inputs = gradient.weight.len() / outputs;
-        multiply(Matrix::new(input, inputs).transposed(), Matrix::new(d_output, outputs), &mut gradient.weight, true);
+        multiply(Table::new(input, inputs).transposed(), Table::new(d_output, outputs), &mut gradient.weight, true);
         for row in d_output.chunks_exact(outputs) {
             for (sum, d) in gradient.bias.iter_mut().zip(row) {
                 *sum += d;
@@ -98,7 +98,7 @@ impl Affine {
         let outputs = self.bias.len();
         let inputs = self.weight.len() / outputs;
         let mut d_input = vec![0.0; d_output.len() / outputs * inputs];
-        multiply(Matrix::new(d_output, outputs), Matrix::new(&self.weight, outputs).transposed(), &mut d_input, false);
+        multiply(Table::new(d_output, outputs), Table::new(&self.weight, outputs).transposed(), &mut d_input, false);
         d_input
     }
 }

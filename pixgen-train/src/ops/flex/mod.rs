@@ -8,7 +8,7 @@ mod buffers;
 mod columns;
 pub(crate) mod lanes;
 mod linear;
-mod matmul;
+pub(crate) mod matmul;
 mod modulate;
 mod norm;
 mod skip;
