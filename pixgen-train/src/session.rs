@@ -10,11 +10,11 @@ use crate::ops::Ops as Fused;
 use crate::picture::{Grid, Picture, strip};
 use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, atomic, checkpoint, note};
 use crate::sampling::Generator;
-use crate::settings::units::{format_images, format_rate};
+use crate::settings::units::format_images;
 use crate::training::{Outcome, State, step};
 use pixgen_core::noise::Parametrisation;
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// Seed of the split into training and held-out pictures: the same for every run, so that a picture that one stage or seed kept out
@@ -57,8 +57,6 @@ pub struct Prepared {
     pub skipped_files: usize,
     /// Parameters before the first step.
     pub params: Vec<f32>,
-    /// Parameter tensors taken over from the encoder of stage 1.
-    pub taken_over: usize,
     frozen: Option<FrozenEncoder>,
 }
 
@@ -69,7 +67,7 @@ pub fn prepare_without_data(config: RunConfig) -> Result<Prepared, Error> {
     let classes = (0..config.model.classes).map(|class| class.to_string()).collect();
     let training = Dataset::new(shape, vec![0; shape.len()], vec![0], classes, "none".to_owned())?;
     let (held_out, params) = (training.clone(), Vec::new());
-    Ok(Prepared { config, training, held_out, skipped_files: 0, params, taken_over: 0, frozen: None })
+    Ok(Prepared { config, training, held_out, skipped_files: 0, params, frozen: None })
 }
 
 /// Loads the data and the encoder; nothing is written.
@@ -88,11 +86,11 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
     config.validate()?;
     let set = parameter_list(&config);
     let mut params = set.initialise(config.train.seed);
-    let (mut taken_over, mut frozen) = (0, None);
+    let mut frozen = None;
     if config.stage == Stage::Consistency && !config.encoder.is_empty() {
         let path = Path::new(&config.encoder);
         let file = ModelFile::load_content(path, Content::Encoder)?;
-        taken_over = set.copy_shared(&mut params, &file.set, &file.params);
+        let taken_over = set.copy_shared(&mut params, &file.set, &file.params);
         let wanted = config.model.encoder_params().count();
         if taken_over != wanted {
             let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
@@ -102,15 +100,7 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
             .statistics
             .map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });
     }
-    Ok(Prepared {
-        config,
-        training,
-        held_out,
-        skipped_files: loaded.skipped.len(),
-        params,
-        taken_over,
-        frozen,
-    })
+    Ok(Prepared { config, training, held_out, skipped_files: loaded.skipped.len(), params, frozen })
 }
 
 /// The parameters that a stage trains.
@@ -503,16 +493,4 @@ pub fn pictures(bytes: &[u8], size: usize, channels: usize) -> Result<Vec<Pictur
         .chunks_exact(len)
         .map(|bytes| Ok(Picture::new(size, size, channels, bytes.to_vec())?))
         .collect()
-}
-
-/// A line for the end of a command: where things are.
-pub fn summary(out: &Path, images: u64, seconds: f64) -> String {
-    let model: PathBuf = out.join("model.safetensors");
-    format!(
-        "{} in {:.0} s ({}); model: {}",
-        format_images(images),
-        seconds,
-        format_rate(images as f64 / seconds.max(1e-9)),
-        model.display()
-    )
 }

@@ -6,7 +6,7 @@ use burn::tensor::ops::FloatTensor;
 use super::plain;
 
 /// The epsilon inside the square root of every layer norm (docs/method.md section 2.1).
-pub const LAYER_NORM_EPSILON: f32 = 1e-5;
+pub const LAYER_NORM_EPSILON: f32 = pixgen_core::config::NORM_EPSILON;
 
 /// Gradients of an operation's inputs in the order of its arguments; `None` where none was asked for.
 pub type InputGradients<B, const N: usize> = [Option<FloatTensor<B>>; N];

@@ -40,9 +40,4 @@ impl State {
         }
         self.emas.iter().find(|ema| ema.config.to_string() == name).map(|ema| &ema.values[..])
     }
-
-    /// Bytes of parameters, moments and averages.
-    pub fn bytes(parameters: usize, emas: usize) -> usize {
-        4 * parameters * (3 + emas)
-    }
 }
