@@ -1,4 +1,4 @@
-//! The EPG pixel-space image generator for any machine: `no_std`, no allocator, no unsafe code.
+//! The EPG pixel-space image generator for any machine: `no_std`, no allocator; unsafe code only in the kernels.
 //!
 //! From what users hold to what they do not:
 //!
@@ -9,12 +9,16 @@
 //! and [`streams`] says which stream is for what. [`sampler`] draws pictures in one or two steps.
 //!
 //! **The network** is written once, in [`network`], over the op set of [`ops`]. Interpreters give it meaning: [`mod@reference`] computes
-//! in f32, [`plan`] counts. [`workspace`] is where activations lie, [`patch`] the order of pixels in a patch.
+//! in f32, [`integer`] in int8 as chips do, [`plan`] counts. [`workspace`] is where activations lie, [`patch`] the order of pixels in a
+//! patch.
+//!
+//! **On a chip.** [`pxg`] reads a model file in place, checks it and draws with it; [`integer`] is the interpreter behind it, and
+//! [`kernels`] holds its matrix products, one implementation for each kind of core. [`pixels`] is how a picture leaves, band by band.
 //!
 //! Every formula cites a section of the project's `docs/method.md`.
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;
@@ -37,3 +41,8 @@ pub mod patch;
 pub mod plan;
 pub mod reference;
 pub mod workspace;
+
+pub mod integer;
+pub mod kernels;
+pub mod pixels;
+pub mod pxg;

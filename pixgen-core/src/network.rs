@@ -82,7 +82,5 @@ pub fn decode<O: Ops + ?Sized>(
     ops.release(c);
     let x = ops.patch_tokens(x)?;
     let x = ops.layer_norm_in_place(Site::new(Side::Decoder, 0, Layer::FinalNorm), x)?;
-    let patches = ops.linear(Site::new(Side::Decoder, 0, Layer::Head), &x)?;
-    ops.release(x);
-    ops.unpatchify(Site::new(Side::Decoder, 0, Layer::Unpatchify), patches)
+    ops.head(Site::new(Side::Decoder, 0, Layer::Head), x)
 }

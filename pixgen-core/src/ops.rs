@@ -130,4 +130,11 @@ pub trait Ops {
         self.release(both);
         self.layer_norm_in_place(Site::new(Side::Decoder, block, Layer::SkipNorm), x)
     }
+
+    /// Linear and unpatchify of the decoder's normed patch tokens.
+    fn head(&mut self, site: Site, x: Self::Act) -> OpResult<Self::Output, Self> {
+        let patches = self.linear(site, &x)?;
+        self.release(x);
+        self.unpatchify(Site { layer: Layer::Unpatchify, ..site }, patches)
+    }
 }

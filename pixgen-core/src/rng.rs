@@ -56,15 +56,36 @@ impl Rng {
     /// Writes the Gaussians at `start..start + out.len()`.
     pub fn fill_gaussian(&self, start: u64, out: &mut [f32]) {
         const SCALE: f32 = 1.0 / (1u32 << GAUSSIAN_FRACTION_BITS) as f32;
-        let mut index = start;
-        let mut words = self.words(index >> 2);
-        for value in out {
-            *value = gaussian_from_bits(words[(index & 3) as usize]) as f32 * SCALE;
-            index += 1;
-            if index & 3 == 0 {
-                words = self.words(index >> 2);
-            }
+        for (value, gaussian) in out.iter_mut().zip(self.gaussians_q16(start)) {
+            *value = gaussian as f32 * SCALE;
         }
+    }
+
+    /// The Gaussians from `start` on, as in [`gaussian_q16`](Self::gaussian_q16), without end.
+    pub const fn gaussians_q16(&self, start: u64) -> Gaussians {
+        Gaussians { rng: *self, next: start, words: self.words(start >> 2) }
+    }
+}
+
+/// Gaussians in order; four share one evaluation of the generator.
+#[derive(Clone, Debug)]
+pub struct Gaussians {
+    rng: Rng,
+    next: u64,
+    words: [u32; 4],
+}
+
+impl Iterator for Gaussians {
+    type Item = i32;
+
+    #[inline]
+    fn next(&mut self) -> Option<i32> {
+        let value = gaussian_from_bits(self.words[(self.next & 3) as usize]);
+        self.next = self.next.wrapping_add(1);
+        if self.next & 3 == 0 {
+            self.words = self.rng.words(self.next >> 2);
+        }
+        Some(value)
     }
 }
 

@@ -105,6 +105,11 @@ impl Stack {
         self.low = offset;
     }
 
+    /// The region of `len` values that was taken first.
+    pub(crate) const fn bottom(&self, len: usize) -> Region {
+        Region { start: 0, len }
+    }
+
     /// Where a region begins.
     pub(crate) const fn offset(&self, region: Region) -> usize {
         self.capacity - region.start - region.len

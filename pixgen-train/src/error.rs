@@ -6,7 +6,9 @@ use crate::eval::EvalError;
 use crate::model_file::ModelFileError;
 use crate::picture::PictureError;
 use crate::run::RunError;
+use crate::run::atomic::FileError;
 use crate::settings::SettingsError;
+use pixgen_edge::terminal::OutputError;
 
 /// Any error of the trainer.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,9 @@ pub enum Error {
     /// Run folder, checkpoints, metrics.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Reports and pictures beside the runs.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Model files.
     #[error(transparent)]
     ModelFile(#[from] ModelFileError),
@@ -90,8 +95,8 @@ pub enum Error {
         hint: Option<String>,
     },
     /// Writing to standard output failed.
-    #[error("cannot write to standard output: {0}")]
-    Output(std::io::Error),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// A folder or file of the command cannot be made.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -113,6 +118,7 @@ impl Error {
             }
             Self::Data(error) => error.hint(),
             Self::Run(error) => error.hint(),
+            Self::File(error) => error.hint(),
             Self::ModelFile(error) => error.hint(),
             Self::Picture(error) => error.hint(),
             Self::Eval(error) => error.hint(),

@@ -12,8 +12,8 @@
 //! **Learning.** [`objective`] holds stage 1 and stage 2b; [`model`] the parameters, the burn interpreter of core's network and the
 //! projector; [`ops`] the fused operations under it, forward and backward.
 //!
-//! **Pictures.** [`data`] brings them in, [`sampling`] draws them, [`picture`] writes grids, [`eval`] measures them, and
-//! [`model_file`] is the file that people exchange.
+//! **Pictures.** [`data`] brings them in, in order and augmented, [`sampling`] draws them. What needs no burn comes from `pixgen-edge`:
+//! [`picture`] writes grids, [`eval`] measures, and [`model_file`] is the file that people exchange.
 //!
 //! Everything random is a function of (seed, images seen): the same command resumes a run, bit for bit.
 
@@ -36,7 +36,5 @@ pub mod objective;
 pub mod ops;
 
 pub mod data;
-pub mod eval;
-pub mod model_file;
-pub mod picture;
 pub mod sampling;
+pub use pixgen_edge::{eval, model_file, picture};

@@ -6,9 +6,10 @@ use crate::config::{RunConfig, Stage};
 use crate::dry_run;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
-use crate::picture::Grid;
+use crate::picture::{Grid, Picture};
 use crate::run::{atomic, interrupt, note};
-use crate::session::{self, End, Options, pictures};
+use crate::sampling::Generator;
+use crate::session::{self, End, Options};
 use crate::settings::units::{format_duration, format_images};
 use pixgen_core::presets::preset;
 use serde::Serialize;
@@ -143,11 +144,9 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
     let samples = args.out.join("samples");
     make_folder(&samples)?;
     for steps in [1, 2] {
-        let bytes = file
-            .generator()
-            .draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &classes, steps);
+        let bytes = Generator::from(&file).draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &classes, steps);
         let grid = Grid { columns: model.classes, scale: 2 };
-        grid.save(&samples.join(format!("grid-{steps}step.png")), &pictures(&bytes, model.size, model.channels)?)?;
+        grid.save(&samples.join(format!("grid-{steps}step.png")), &Picture::squares(&bytes, model.size, model.channels)?)?;
     }
     let strip = std::fs::read(run.join("samples/strip.png"));
     if let Ok(strip) = strip {
@@ -179,8 +178,9 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
     atomic::write_atomic(&args.out.join("report.json"), |out| out.write_all(&json))?;
     atomic::write_atomic(&args.out.join("report.txt"), |out| out.write_all(text.as_bytes()))?;
     if args.json {
-        print_json(&report)
+        print_json(&report)?;
     } else {
-        print_bytes(text.as_bytes())
+        print_bytes(text.as_bytes())?;
     }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use crate::data::normalise::Normalisation;
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Weights, forward};
+use crate::model_file::ModelFile;
 use crate::ops::Ops as Fused;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
@@ -75,6 +76,19 @@ pub struct Generator<'a> {
     pub normalisation: &'a Normalisation,
     /// Parameter list of the weights.
     pub set: &'a ParamSet,
+}
+
+impl<'a> From<&'a ModelFile> for Generator<'a> {
+    fn from(file: &'a ModelFile) -> Self {
+        let header = &file.header;
+        Self {
+            config: &header.model,
+            noise: &header.noise,
+            parametrisation: header.parametrisation,
+            normalisation: &header.normalisation,
+            set: &file.set,
+        }
+    }
 }
 
 impl Generator<'_> {

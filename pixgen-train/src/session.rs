@@ -1,7 +1,7 @@
 //! A training run from settings to model file: load, resume, loop, save.
 
 use crate::config::{RunConfig, Stage};
-use crate::data::{self, Dataset};
+use crate::data::{self, Dataset, SPLIT_SEED};
 use crate::error::Error;
 use crate::model::ParamSet;
 use crate::model_file::{Content, FORMAT, Header, ModelFile};
@@ -16,10 +16,6 @@ use pixgen_core::noise::Parametrisation;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Instant;
-
-/// Seed of the split into training and held-out pictures: the same for every run, so that a picture that one stage or seed kept out
-/// is never seen by another.
-pub const SPLIT_SEED: u64 = 0;
 
 /// What is not a setting of the run.
 #[derive(Clone, Debug)]
@@ -430,7 +426,7 @@ impl<B: Fused> Session<'_, B> {
         let scale = (112 / config.model.size).clamp(1, 4);
         for steps in [1, 2] {
             let bytes = generator.draw::<B>(self.exported(), self.device, config.output.sample_seed, 0, &classes, steps);
-            let pictures = pictures(&bytes, config.model.size, config.model.channels)?;
+            let pictures = Picture::squares(&bytes, config.model.size, config.model.channels)?;
             let path = self.folder.samples().join(format!("images-{:09}-{steps}step.png", self.state.images));
             Grid { columns, scale }.save(&path, &pictures)?;
             if steps == 1 {
@@ -484,13 +480,4 @@ pub fn save_model(file: &ModelFile, path: &Path) -> Result<(), Error> {
         .map_err(|e| Error::Argument { what: format!("cannot lay out the model file: {e}"), hint: None })?;
     atomic::write_atomic(path, |out| out.write_all(&bytes))?;
     Ok(())
-}
-
-/// Bytes of pictures, one after another, as pictures.
-pub fn pictures(bytes: &[u8], size: usize, channels: usize) -> Result<Vec<Picture>, Error> {
-    let len = size * size * channels;
-    bytes
-        .chunks_exact(len)
-        .map(|bytes| Ok(Picture::new(size, size, channels, bytes.to_vec())?))
-        .collect()
 }

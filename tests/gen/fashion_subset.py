@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes pixgen-train/data/fashion-mnist-10k/: the first 1,000 training images of each Fashion-MNIST class, in file order.
+"""Writes pixgen-edge/data/fashion-mnist-10k/: the first 1,000 training images of each Fashion-MNIST class, in file order.
 
 Usage: python3 tests/gen/fashion_subset.py [SOURCE_FOLDER]   (standard library only)
 SOURCE_FOLDER holds train-{images-idx3,labels-idx1}-ubyte.gz; the default is where Debian's dataset-fashion-mnist puts them.
@@ -13,7 +13,7 @@ PER_CLASS, CLASSES, SIDE = 1000, 10, 28
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 
 source = Path(sys.argv[1] if len(sys.argv) > 1 else "/usr/share/datasets/fashion-mnist")
-target = Path(__file__).resolve().parents[2] / "pixgen-train" / "data" / "fashion-mnist-10k"
+target = Path(__file__).resolve().parents[2] / "pixgen-edge" / "data" / "fashion-mnist-10k"
 
 images = gzip.decompress((source / IMAGES).read_bytes())
 labels = gzip.decompress((source / LABELS).read_bytes())

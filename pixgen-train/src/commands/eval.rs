@@ -2,11 +2,12 @@
 
 use super::{Backend, Device};
 use crate::cli::Eval;
-use crate::data::{self, Dataset};
+use crate::data::{Dataset, bundled_split};
 use crate::error::Error;
 use crate::eval::{Classifier, Quality, measure};
 use crate::model_file::{Content, ModelFile};
 use crate::run::note;
+use crate::sampling::Generator;
 use serde::Serialize;
 
 /// A measurement with everything that it depends on.
@@ -36,20 +37,13 @@ pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, count:
         });
     }
     let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
-    let pictures = file
-        .generator()
-        .draw::<Backend>(&file.params, &Device::default(), seed, 0, &classes, steps);
+    let pictures = Generator::from(file).draw::<Backend>(&file.params, &Device::default(), seed, 0, &classes, steps);
     let labels = |values: &mut dyn Iterator<Item = usize>| values.map(|v| v as u8).collect::<Vec<u8>>();
     let asked = labels(&mut classes.iter().copied());
     let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));
     let classifier = Classifier::fashion()?;
     let quality = measure(&classifier, &pictures, &asked, &training.pixels, (&held_out.pixels, &real))?;
     Ok(Measured { ema: file.header.ema.clone(), images_seen: file.header.images, seed, steps, quality })
-}
-
-/// Pictures that small models are trained on and those kept out: the split is the same for every run.
-pub fn bundled_split() -> Result<(Dataset, Dataset), Error> {
-    Ok(data::bundled()?.split(1000, crate::session::SPLIT_SEED)?)
 }
 
 pub(super) fn run(args: &Eval) -> Result<(), Error> {
@@ -60,8 +54,9 @@ pub(super) fn run(args: &Eval) -> Result<(), Error> {
     }
     let measured = evaluate(&file, &training, &held_out, args.count as usize, args.seed, args.steps)?;
     if args.json {
-        return super::print_json(&measured);
+        return Ok(super::print_json(&measured)?);
     }
     let Measured { ema, images_seen, seed, steps, quality } = measured;
-    super::print_bytes(format!("{images_seen} images seen, average {ema}, seed {seed}, {steps} step(s)\n{quality}").as_bytes())
+    let text = format!("{images_seen} images seen, average {ema}, seed {seed}, {steps} step(s)\n{quality}");
+    Ok(super::print_bytes(text.as_bytes())?)
 }

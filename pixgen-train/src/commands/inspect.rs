@@ -64,7 +64,7 @@ fn presets(json: bool) -> Result<(), Error> {
             .iter()
             .map(|p| serde_json::json!({ "name": p.name, "about": p.about, "shift": p.shift, "model": p.model, "totals": plan(&p.model) }))
             .collect();
-        return print_json(&rows);
+        return Ok(print_json(&rows)?);
     }
     let mut text = format!("{:<16} {:>9} {:>9}  for\n", "name", "params M", "MACs G");
     for preset in PRESETS {
@@ -72,7 +72,7 @@ fn presets(json: bool) -> Result<(), Error> {
         let (parameters, macs) = (totals.parameters as f64 / 1e6, totals.macs as f64 / 1e9);
         let _ = writeln!(text, "{:<16} {parameters:>9.2} {macs:>9.3}  {}", preset.name, preset.about); // a String takes everything
     }
-    print_bytes(text.as_bytes())
+    Ok(print_bytes(text.as_bytes())?)
 }
 
 fn describe(name: String, model: ModelConfig, file: Option<&Header>, args: &Inspect) -> Result<(), Error> {
@@ -90,7 +90,7 @@ fn describe(name: String, model: ModelConfig, file: Option<&Header>, args: &Insp
     let totals = if args.sites { plan_sites(&model, &mut row) } else { plan(&model) };
     if args.json {
         let (tokens, image_values) = (model.tokens(), model.image_len());
-        return print_json(&Description { schema: 1, name, totals, tokens, image_values, model, file, sites });
+        return Ok(print_json(&Description { schema: 1, name, totals, tokens, image_values, model, file, sites })?);
     }
     let tower = |t: pixgen_core::config::Tower| format!("{} blocks of {} channels, {} heads", t.depth, t.width, t.heads);
     let mut text = format!(
@@ -133,5 +133,5 @@ fn describe(name: String, model: ModelConfig, file: Option<&Header>, args: &Insp
             row.site, row.parameters, row.macs, row.attention_macs, row.activations, row.workspace
         );
     }
-    print_bytes(text.as_bytes())
+    Ok(print_bytes(text.as_bytes())?)
 }

@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::run::interrupt::EXIT_INTERRUPTED;
 use crate::session::End;
 use clap::CommandFactory;
-use std::io::Write;
 
+pub use pixgen_edge::terminal::{print_bytes, print_json, print_line};
 pub use settings::{flag_layers, resolve};
 
 /// The device that the commands compute on.
@@ -48,27 +48,8 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pixgen-train", &mut script);
-            print_bytes(&script).map(|()| 0)
+            print_bytes(&script)?;
+            Ok(0)
         }
     }
-}
-
-/// Writes to stdout; a reader that went away is no error.
-pub fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
-        _ => Ok(()),
-    }
-}
-
-/// A line on stdout.
-pub fn print_line(text: &str) -> Result<(), Error> {
-    print_bytes(format!("{text}\n").as_bytes())
-}
-
-/// A value as JSON on stdout.
-pub fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
-    // Reports are plain data, so serialising them cannot fail.
-    print_line(&serde_json::to_string_pretty(value).unwrap_or_default())
 }

@@ -4,24 +4,10 @@ use super::{Backend, Device};
 use crate::cli::Sample;
 use crate::error::Error;
 use crate::model_file::{Content, Header, ModelFile};
-use crate::picture::{Grid, Preview};
+use crate::picture::{Grid, Picture, Preview};
 use crate::run::note;
 use crate::sampling::Generator;
-use crate::session::pictures;
 use std::io::IsTerminal;
-
-impl ModelFile {
-    /// What draws pictures with these weights.
-    pub fn generator(&self) -> Generator<'_> {
-        Generator {
-            config: &self.header.model,
-            noise: &self.header.noise,
-            parametrisation: self.header.parametrisation,
-            normalisation: &self.header.normalisation,
-            set: &self.set,
-        }
-    }
-}
 
 /// Numbers of the classes that a user names.
 fn classes(header: &Header, text: &str) -> Result<Vec<usize>, Error> {
@@ -46,12 +32,10 @@ pub(super) fn run(args: &Sample) -> Result<(), Error> {
         [class] => (count.min(10), vec![class; count]),
         _ => (wanted.len(), (0..wanted.len() * count).map(|i| wanted[i % wanted.len()]).collect()),
     };
-    let bytes = file
-        .generator()
-        .draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &order, args.steps);
+    let bytes = Generator::from(&file).draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &order, args.steps);
     let model = &file.header.model;
     let scale = (112 / model.size).clamp(1, 4);
-    let pictures = pictures(&bytes, model.size, model.channels)?;
+    let pictures = Picture::squares(&bytes, model.size, model.channels)?;
     Grid { columns, scale }.save(&args.out, &pictures)?;
     let plural = if args.steps == 1 { "" } else { "s" };
     note(&format!("{} pictures in {} step{plural}: {}", order.len(), args.steps, args.out.display()));

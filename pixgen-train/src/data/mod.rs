@@ -1,30 +1,9 @@
 //! Images in, batches out: everything between a user's files and the numbers that the network sees.
 //!
-//! * `spec`: what to load ([`DataSpec`]) and [`load`], which picks one of
-//!   `bundled` (Fashion-MNIST inside the binary), `idx` (MNIST-style files) and `folder` (PNG and JPEG, one folder per class).
-//! * `decode` and `resize` bring any image file to the training shape; `dataset` keeps all images in memory as bytes.
-//! * `check` tells people what a data set holds before they train on it.
-//! * `order` says which image comes when, `augment` makes the views of stage 1, `normalise` maps bytes to network numbers.
-//!
-//! Every random choice is a function of (seed, images seen), so a resumed run repeats it exactly.
+//! Loading is that of [`pixgen_edge::data`], all of which is here too. Training adds which image comes when ([`order`]) and the views
+//! of stage 1 ([`augment`]). Both are functions of (seed, images seen), so a resumed run repeats them exactly.
 
 pub mod augment;
-pub mod bundled;
-pub mod check;
-pub mod dataset;
-pub mod decode;
-pub mod error;
-pub mod folder;
-pub mod idx;
-pub mod normalise;
 pub mod order;
-pub mod resize;
-pub mod spec;
 
-pub use bundled::{BUNDLED_NAME, bundled};
-pub use dataset::{Dataset, ImageShape, MAX_SIDE};
-pub use decode::{Decoded, decode_file};
-pub use error::{BadFile, BadReason, DataError};
-pub use idx::{FASHION_MNIST_CLASSES, Part};
-pub use resize::{fit, luma};
-pub use spec::{DataSpec, Kind, Loaded, Source, WHITE, load, parse_colour};
+pub use pixgen_edge::data::*;

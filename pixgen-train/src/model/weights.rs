@@ -1,6 +1,6 @@
 //! Parameters as burn tensors: uploaded from a flat buffer for a pass, gradients read back into one.
 
-use super::param_set::ParamSet;
+use super::ParamSet;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use pixgen_core::params::{Kind, Site};

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::atomic::FileError;
 use super::checkpoint_file::{self, ReadFailure};
 use super::error::{Damage, RunError, Warning};
 use super::folder::RunFolder;
@@ -60,7 +61,7 @@ impl Checkpoint {
     /// Writes a safetensors file, atomically.
     ///
     /// # Errors
-    /// [`RunError::Write`]; [`RunError::TensorShape`] and [`RunError::NameTaken`] for a state that cannot be written.
+    /// [`RunError::File`]; [`RunError::TensorShape`] and [`RunError::NameTaken`] for a state that cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
         checkpoint_file::write(path, self)
     }
@@ -68,7 +69,7 @@ impl Checkpoint {
     /// Reads a file that [`Checkpoint::write`] wrote; a single flipped bit anywhere is found.
     ///
     /// # Errors
-    /// [`RunError::Read`] and [`RunError::Damaged`].
+    /// [`RunError::File`] and [`RunError::Damaged`].
     pub fn read(path: &Path) -> Result<Self, RunError> {
         checkpoint_file::read(path).map_err(|failure| match failure {
             ReadFailure::Io(source) => RunError::read(path)(source),
@@ -80,7 +81,7 @@ impl Checkpoint {
 /// Saves `checkpoint` into the run and then removes those that `retention` lets go. Returns its file.
 ///
 /// # Errors
-/// Those of [`Checkpoint::write`], and [`RunError::Remove`] when an old one cannot be removed (the new one is then safe).
+/// Those of [`Checkpoint::write`], and [`RunError::File`] when an old one cannot be removed (the new one is then safe).
 pub fn save(folder: &RunFolder, checkpoint: &Checkpoint, retention: Retention) -> Result<PathBuf, RunError> {
     folder.require_lock()?;
     let path = folder.checkpoints().join(file_name(checkpoint.images));
@@ -88,7 +89,7 @@ pub fn save(folder: &RunFolder, checkpoint: &Checkpoint, retention: Retention) -
     let saved: Vec<u64> = list(&folder.checkpoints(), SUFFIX)?;
     for images in expired(&saved, retention) {
         let path = folder.checkpoints().join(file_name(images));
-        fs::remove_file(&path).map_err(|source| RunError::Remove { path, source })?;
+        fs::remove_file(&path).map_err(|source| FileError::Remove { path, source })?;
     }
     Ok(path)
 }
@@ -99,7 +100,7 @@ pub fn save(folder: &RunFolder, checkpoint: &Checkpoint, retention: Retention) -
 /// cannot displace whole ones later.
 ///
 /// # Errors
-/// [`RunError::AllDamaged`] if there are checkpoints but no whole one: that is never a fresh start. [`RunError::Read`] if one cannot
+/// [`RunError::AllDamaged`] if there are checkpoints but no whole one: that is never a fresh start. [`RunError::File`] if one cannot
 /// be read at all.
 pub fn latest(folder: &RunFolder) -> Result<Option<Loaded>, RunError> {
     let place = folder.checkpoints();

@@ -67,14 +67,14 @@ pub(super) fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), RunError
     let digits = format!("{:08x}", hasher.finalize());
     header[OPENING.len()..][..digits.len()].copy_from_slice(digits.as_bytes());
 
-    write_atomic(path, |out| {
+    Ok(write_atomic(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for tensor in &checkpoint.tensors {
             for_each_chunk(&tensor.data, |bytes| out.write_all(bytes))?;
         }
         Ok(())
-    })
+    })?)
 }
 
 /// Reads and verifies the checkpoint at `path`, holding its data in memory once.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::settings::units::format_bytes;
+use pixgen_edge::atomic::{FileError, is_full};
 
 /// Something that stops a run: what, where, and (through [`RunError::hint`]) what to try next.
 #[derive(Debug, thiserror::Error)]
@@ -60,32 +60,9 @@ pub enum RunError {
         /// The folder.
         path: PathBuf,
     },
-    /// A file cannot be written. What was there before is untouched.
-    #[error("cannot write `{}`{}: {source}", .path.display(), size(.needed))]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Size of the whole file in bytes, known when the disk is full.
-        needed: Option<u64>,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file cannot be removed.
-    #[error("cannot remove `{}`: {source}", .path.display())]
-    Remove {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file or folder cannot be read.
-    #[error("cannot read `{}`: {source}", .path.display())]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// A file cannot be read, written or removed.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A checkpoint file that is not whole.
     #[error("the checkpoint `{}` is damaged: {damage}", .path.display())]
     Damaged {
@@ -229,28 +206,23 @@ impl RunError {
                 Some(format!("wait for process {pid}, stop it with `kill -INT {pid}`, or choose another folder"))
             }
             Self::InUse { pid: None, .. } => Some("wait for the other process, or choose another folder".to_owned()),
-            Self::Write { needed, source, .. } if is_full(source) => Some(format!(
-                "free {} on that disk and run the same command again",
-                needed.map_or_else(|| "some space".to_owned(), format_bytes)
-            )),
-            Self::Write { .. } | Self::Remove { .. } => Some("check the permissions of the file and its folder".to_owned()),
-            Self::Read { path, .. } => Some(format!("check the permissions and the disk; `{}` was left as it is", path.display())),
+            Self::File(error) => error.hint(),
             Self::Damaged { .. } => Some("use an older checkpoint".to_owned()),
             Self::AllDamaged { .. } => Some("copy a whole checkpoint back, or move the folder away to start afresh".to_owned()),
             Self::ReadOnly { .. } | Self::TensorShape { .. } | Self::NameTaken { .. } | Self::Record { .. } | Self::Signals { .. } => None,
         }
     }
 
-    /// A [`RunError::Read`], for `map_err`.
+    /// A [`FileError::Read`], for `map_err`.
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Read { path, source }
+        let read = FileError::read(path);
+        |source| read(source).into()
     }
 
-    /// A [`RunError::Write`] of a file whose size is not known, for `map_err`.
+    /// A [`FileError::Write`] of a file whose size is not known, for `map_err`.
     pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Write { path, needed: None, source }
+        let write = FileError::write(path);
+        |source| write(source).into()
     }
 }
 
@@ -280,17 +252,8 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Whether an error means that the disk, or one's share of it, is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 fn process(pid: &Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
-}
-
-fn size(needed: &Option<u64>) -> String {
-    needed.map_or_else(String::new, |bytes| format!(" ({})", format_bytes(bytes)))
 }
 
 fn listed(files: &[(String, Damage)]) -> String {

@@ -47,7 +47,8 @@ impl RunFolder {
         create(&folder.samples())?;
         create(&folder.checkpoints())?;
         for place in [path, &folder.samples(), &folder.checkpoints()] {
-            folder.warnings.extend(remove_leftovers(place)?);
+            let removed = remove_leftovers(place)?.into_iter();
+            folder.warnings.extend(removed.map(|path| Warning::LeftoverRemoved { path }));
         }
         Ok(folder)
     }
@@ -55,7 +56,7 @@ impl RunFolder {
     /// Opens an existing run for reading, also while another process trains into it.
     ///
     /// # Errors
-    /// [`RunError::NoFolder`], [`RunError::NotAFolder`], [`RunError::Foreign`], [`RunError::Read`].
+    /// [`RunError::NoFolder`], [`RunError::NotAFolder`], [`RunError::Foreign`], [`RunError::File`].
     pub fn view(path: &Path) -> Result<Self, RunError> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => check_ours(path)?,
@@ -108,10 +109,10 @@ impl RunFolder {
     /// Saves the resolved settings, which also marks the folder as a run's; to be called before anything else is written.
     ///
     /// # Errors
-    /// [`RunError::Write`].
+    /// [`RunError::File`].
     pub fn write_config(&self, toml: &str) -> Result<(), RunError> {
         self.require_lock()?;
-        write_atomic(&self.config(), |out| write!(out, "{MARK}\n\n{toml}"))
+        Ok(write_atomic(&self.config(), |out| write!(out, "{MARK}\n\n{toml}"))?)
     }
 
     /// Whether this process may write: it holds the lock.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::write_atomic;
+use super::atomic::{FileError, write_atomic};
 use super::error::{RunError, Warning};
 use super::folder::RunFolder;
 
@@ -42,7 +42,7 @@ impl Metrics {
     /// such as a half-written last one, are dropped; [`Metrics::warnings`] tells.
     ///
     /// # Errors
-    /// [`RunError::Read`] and [`RunError::Write`].
+    /// [`RunError::File`].
     pub fn open(folder: &RunFolder, resumed_at: Option<u64>) -> Result<Self, RunError> {
         folder.require_lock()?;
         let path = folder.metrics();
@@ -60,7 +60,7 @@ impl Metrics {
     /// Appends `{"images": images, ...fields}`; numbers that are not finite become `null`.
     ///
     /// # Errors
-    /// [`RunError::Write`], after which the log ends with its last whole line; [`RunError::Record`] if `fields` is no struct or map.
+    /// [`RunError::File`], after which the log ends with its last whole line; [`RunError::Record`] if `fields` is no struct or map.
     pub fn append(&mut self, images: u64, fields: &impl Serialize) -> Result<(), RunError> {
         let record = |source| RunError::Record { path: self.path.clone(), source };
         let mut line = serde_json::to_vec(&Line { images, fields }).map_err(record)?;
@@ -73,7 +73,7 @@ impl Metrics {
             Err(source) => {
                 // If this fails too, the half line is dropped when the log is opened next.
                 let _ = self.file.set_len(self.length);
-                Err(RunError::Write { path: self.path.clone(), needed: Some(line.len() as u64), source })
+                Err(FileError::Write { path: self.path.clone(), needed: Some(line.len() as u64), source }.into())
             }
         }
     }
@@ -81,7 +81,7 @@ impl Metrics {
     /// Makes what was appended survive a loss of power; to be called before a checkpoint is saved.
     ///
     /// # Errors
-    /// [`RunError::Write`].
+    /// [`RunError::File`].
     pub fn sync(&self) -> Result<(), RunError> {
         self.file.sync_data().map_err(RunError::write(&self.path))
     }

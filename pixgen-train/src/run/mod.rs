@@ -4,7 +4,6 @@
 //! resume from, [`metrics`] keeps the log, and [`atomic`] is how any file gets there: whole or not at all. [`interrupt`] turns Ctrl-C
 //! into a flag and [`progress`] tells a person how far it is. What is odd but no reason to stop comes back as a [`Warning`].
 
-pub mod atomic;
 pub mod checkpoint;
 mod checkpoint_file;
 pub mod error;
@@ -14,9 +13,12 @@ mod lock;
 pub mod metrics;
 pub mod progress;
 
+pub use pixgen_edge::atomic;
+pub use pixgen_edge::terminal::note;
+
 pub use checkpoint::{Checkpoint, Loaded, NamedTensor, Retention};
 pub use error::{Damage, RunError, Warning};
 pub use folder::RunFolder;
 pub use interrupt::Interrupt;
 pub use metrics::Metrics;
-pub use progress::{Progress, note};
+pub use progress::Progress;

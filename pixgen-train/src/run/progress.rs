@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use pixgen_edge::terminal::write_line;
 
 use crate::settings::units::{format_duration, format_images, format_rate};
 
@@ -134,16 +135,6 @@ fn bar(stage: &str, done: u64, total: u64) -> ProgressBar {
     }
     bar.set_prefix(stage.to_owned());
     bar
-}
-
-/// Writes a line for people to stderr. Unlike `eprintln!` it does not panic when nobody reads stderr any more.
-pub fn note(line: &str) {
-    write_line(&mut io::stderr(), line);
-}
-
-/// A closed stderr must not stop a run.
-fn write_line(sink: &mut dyn Write, line: &str) {
-    let _ = writeln!(sink, "{line}").and_then(|()| sink.flush());
 }
 
 /// Images per second, averaged over the recent past.

@@ -8,7 +8,6 @@ mod buffers;
 mod columns;
 pub(crate) mod lanes;
 mod linear;
-pub(crate) mod matmul;
 mod modulate;
 mod norm;
 mod skip;
@@ -17,6 +16,7 @@ mod tokens;
 
 use burn::tensor::ops::FloatTensorOps;
 use burn_flex::{Flex, FlexTensor};
+use pixgen_edge::matmul;
 
 use self::buffers::release;
 use self::linear::Weight;

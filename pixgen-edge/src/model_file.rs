@@ -2,7 +2,8 @@
 //! to use the weights is in the metadata.
 
 use crate::data::normalise::Normalisation;
-use crate::model::{ParamSet, ProjectorConfig, RunningStatistics};
+use crate::param_set::ParamSet;
+use crate::projector::{ProjectorConfig, RunningStatistics};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use safetensors::tensor::TensorView;

@@ -3,7 +3,7 @@
 //! Everything that walks the parameters (weights, optimiser, EMA, files, gradient checks) reads this list. The generator's part comes
 //! from `pixgen_core`'s parameter list and nowhere else.
 
-use super::projector::ProjectorConfig;
+use crate::projector::ProjectorConfig;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::params::{Init, Kind, Param, Role, Site};
 use pixgen_core::rng::Rng;

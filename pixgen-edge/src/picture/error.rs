@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::run::RunError;
+use crate::atomic::FileError;
 
 /// A picture that cannot be made, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ pub enum PictureError {
     },
     /// A file cannot be read or written.
     #[error(transparent)]
-    File(#[from] RunError),
+    File(#[from] FileError),
 }
 
 impl PictureError {

@@ -26,6 +26,15 @@ impl Picture {
         Ok(Self { width, height, channels, bytes })
     }
 
+    /// Square pictures of `size` x `size` x `channels` whose `bytes` lie one after another.
+    ///
+    /// # Errors
+    /// [`PictureError::Size`]; [`PictureError::Bytes`] if the last picture is not whole.
+    pub fn squares(bytes: &[u8], size: usize, channels: usize) -> Result<Vec<Self>, PictureError> {
+        let pictures = bytes.chunks(length(size, size, channels)?);
+        pictures.map(|bytes| Self::new(size, size, channels, bytes.to_vec())).collect()
+    }
+
     /// A picture of one colour, [`BACKGROUND`].
     pub(super) fn background(width: usize, height: usize, channels: usize) -> Result<Self, PictureError> {
         let bytes = vec![BACKGROUND; length(width, height, channels)?];
@@ -133,6 +142,16 @@ mod tests {
             let error = Picture::new(width, height, channels, Vec::new()).unwrap_err();
             assert!(matches!(error, PictureError::Size { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn cuts_a_row_of_squares() {
+        let bytes: Vec<u8> = (0..24).collect();
+        let pictures = Picture::squares(&bytes, 2, 3).unwrap();
+        assert_eq!(pictures.len(), 2);
+        assert_eq!(pictures[1], Picture::new(2, 2, 3, bytes[12..].to_vec()).unwrap());
+        assert!(matches!(Picture::squares(&bytes[1..], 2, 3), Err(PictureError::Bytes { bytes: 11, .. })));
+        assert!(matches!(Picture::squares(&bytes, 0, 3), Err(PictureError::Size { .. })));
     }
 
     #[test]

@@ -11,6 +11,10 @@ use crate::data::DataError;
 /// The longest side that is accepted.
 pub const MAX_SIDE: usize = 4096;
 
+/// Seed of the split into training and held-out pictures: the same for every run, so that a picture that one stage or seed kept out
+/// is never seen by another.
+pub const SPLIT_SEED: u64 = 0;
+
 /// Size of every image of a data set. Pixels are rows of columns of channels (H, W, C).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageShape {

@@ -1,16 +1,83 @@
-//! Writing files whole or not at all.
+//! Writing files whole or not at all, and what a user reads when the disk or its permissions say no.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use super::error::{RunError, Warning, is_full};
+use crate::units::format_bytes;
 
 /// What the names of files in the making end in; they begin with a dot.
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// A file that cannot be read, written or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// A file cannot be written. What was there before is untouched.
+    #[error("cannot write `{}`{}: {source}", .path.display(), size(.needed))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Size of the whole file in bytes, known when the disk is full.
+        needed: Option<u64>,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be removed.
+    #[error("cannot remove `{}`: {source}", .path.display())]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or folder cannot be read.
+    #[error("cannot read `{}`: {source}", .path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl FileError {
+    /// The next thing to try.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Write { needed, source, .. } if is_full(source) => format!(
+                "free {} on that disk and run the same command again",
+                needed.map_or_else(|| "some space".to_owned(), format_bytes)
+            ),
+            Self::Write { .. } | Self::Remove { .. } => "check the permissions of the file and its folder".to_owned(),
+            Self::Read { path, .. } => format!("check the permissions and the disk; `{}` was left as it is", path.display()),
+        })
+    }
+
+    /// A [`FileError::Read`], for `map_err`.
+    pub fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Read { path, source }
+    }
+
+    /// A [`FileError::Write`] of a file whose size is not known, for `map_err`.
+    pub fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Write { path, needed: None, source }
+    }
+}
+
+/// Whether an error means that the disk, or one's share of it, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn size(needed: &Option<u64>) -> String {
+    needed.map_or_else(String::new, |bytes| format!(" ({})", format_bytes(bytes)))
+}
 
 /// Replaces the file at `path` by what `write` produces, so that a crash at any moment leaves the old file or the new one.
 ///
@@ -19,11 +86,11 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// it must produce the same bytes each time.
 ///
 /// # Errors
-/// [`RunError::Write`], also for an error that `write` returns.
-pub fn write_atomic(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), RunError> {
+/// [`FileError::Write`], also for an error that `write` returns.
+pub fn write_atomic(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
     let Some(name) = path.file_name() else {
         let no_name = io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
-        return Err(RunError::write(path)(no_name));
+        return Err(FileError::write(path)(no_name));
     };
     let temporary = path.with_file_name(format!(".{}.{}{TEMPORARY_SUFFIX}", name.to_string_lossy(), process::id()));
     let written = write_synced(&temporary, &mut write)
@@ -32,7 +99,7 @@ pub fn write_atomic(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Re
     written.map_err(|source| {
         // The first error is the one to tell; after it, a file that stays is cleaned by the next run.
         let _ = fs::remove_file(&temporary);
-        RunError::Write {
+        FileError::Write {
             path: path.to_owned(),
             needed: is_full(&source).then(|| count_bytes(&mut write)).flatten(),
             source,
@@ -40,27 +107,27 @@ pub fn write_atomic(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Re
     })
 }
 
-/// Removes what killed processes had begun to write into `folder`, and says what it was.
+/// Removes what killed processes had begun to write into `folder`, and returns the paths of what it was.
 ///
 /// Only to be called while no other process writes there.
 ///
 /// # Errors
-/// [`RunError::Read`] and [`RunError::Remove`].
-pub(super) fn remove_leftovers(folder: &Path) -> Result<Vec<Warning>, RunError> {
-    let mut warnings = Vec::new();
-    for entry in fs::read_dir(folder).map_err(RunError::read(folder))? {
-        let entry = entry.map_err(RunError::read(folder))?;
+/// [`FileError::Read`] and [`FileError::Remove`].
+pub fn remove_leftovers(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
+        let entry = entry.map_err(FileError::read(folder))?;
         if is_temporary(&entry.file_name().to_string_lossy()) {
             let path = entry.path();
-            fs::remove_file(&path).map_err(|source| RunError::Remove { path: path.clone(), source })?;
-            warnings.push(Warning::LeftoverRemoved { path });
+            fs::remove_file(&path).map_err(|source| FileError::Remove { path: path.clone(), source })?;
+            removed.push(path);
         }
     }
-    Ok(warnings)
+    Ok(removed)
 }
 
 /// Whether a file name is one that [`write_atomic`] gives to files in the making: `.<name>.<pid>.tmp`.
-pub(super) fn is_temporary(name: &str) -> bool {
+pub fn is_temporary(name: &str) -> bool {
     name.strip_prefix('.')
         .and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX))
         .and_then(|rest| rest.rsplit_once('.'))
@@ -178,7 +245,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for path in [Path::new("/"), Path::new(""), &folder.path().join("none/a.bin"), folder.path()] {
             let error = write_atomic(path, |out| out.write_all(b"x")).unwrap_err();
-            assert!(matches!(error, RunError::Write { .. }), "{error}");
+            assert!(matches!(error, FileError::Write { .. }), "{error}");
         }
         assert_eq!(names(folder.path()), Vec::<String>::new());
     }
@@ -189,9 +256,8 @@ mod tests {
         for name in [".a.bin.123.tmp", ".hidden", "a.tmp", ".x.tmp", ".a.b.tmp", "a.bin"] {
             fs::write(folder.path().join(name), b"x").unwrap();
         }
-        let warnings = remove_leftovers(folder.path()).unwrap();
-        assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].to_string().contains(".a.bin.123.tmp"));
+        let removed = remove_leftovers(folder.path()).unwrap();
+        assert_eq!(removed, [folder.path().join(".a.bin.123.tmp")]);
         assert_eq!(names(folder.path()), [".a.b.tmp", ".hidden", ".x.tmp", "a.bin", "a.tmp"]);
     }
 

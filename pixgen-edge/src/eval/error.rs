@@ -106,7 +106,7 @@ impl EvalError {
             Self::Dimension { .. } => Some("compare statistics of the same features only".into()),
             Self::NonFinite { .. } => Some("look for a diverged model: its images hold NaN or infinity".into()),
             Self::Container(_) | Self::Entry { .. } => {
-                Some("write the file anew with `cargo run --release -p pixgen-train --example train_classifier`".into())
+                Some("write the file anew with `cargo run --release -p pixgen-edge --example train_classifier`".into())
             }
             Self::Label { .. } | Self::Eigenvalues { .. } => None,
         }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::data::{DataError, Dataset, idx};
+use crate::data::{DataError, Dataset, SPLIT_SEED, idx};
 
 /// Name of the bundled data set in configurations and reports.
 pub const BUNDLED_NAME: &str = "fashion-mnist-10k";
@@ -20,6 +20,14 @@ pub fn bundled() -> Result<Dataset, DataError> {
     let images = idx::read_images(IMAGES, Path::new("bundled images"))?;
     let labels = idx::read_labels(LABELS, Path::new("bundled labels"))?;
     idx::join(images, labels, idx::FASHION_MNIST_CLASSES.map(String::from).to_vec(), format!("bundled {BUNDLED_NAME}"))
+}
+
+/// The bundled images as (training, held out): 9,000 that models are trained on and 1,000 that none sees.
+///
+/// # Errors
+/// Those of [`bundled`].
+pub fn bundled_split() -> Result<(Dataset, Dataset), DataError> {
+    bundled()?.split(1000, SPLIT_SEED)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The matrix product under the classifier and the nearest-image search: whole row-major tables, on the calling thread.
 
-use crate::ops::flex::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
+use crate::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// A table of rows of `columns` values, and its numbers of rows and columns.
 #[derive(Clone, Copy)]

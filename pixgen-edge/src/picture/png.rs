@@ -11,8 +11,7 @@ use image::{DynamicImage, ExtendedColorType, ImageEncoder as _, ImageFormat};
 
 use super::error::PictureError;
 use super::raster::Picture;
-use crate::run::RunError;
-use crate::run::atomic::write_atomic;
+use crate::atomic::{FileError, write_atomic};
 
 /// Keyword of our note.
 const KEYWORD: &[u8] = b"pixgen";
@@ -38,7 +37,7 @@ pub fn write(path: &Path, picture: &Picture, note: Option<&str>) -> Result<(), P
 /// [`PictureError::Decode`] and [`PictureError::File`].
 pub fn read(path: &Path) -> Result<(Picture, Option<String>), PictureError> {
     let decode = |reason: String| PictureError::Decode { path: path.to_owned(), reason };
-    let bytes = fs::read(path).map_err(|source| RunError::Read { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(FileError::read(path))?;
     let image = image::load_from_memory_with_format(&bytes, ImageFormat::Png).map_err(|error| decode(error.to_string()))?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     let picture = match image {
@@ -128,7 +127,7 @@ mod tests {
     fn broken_files_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
-        assert!(matches!(read(&path), Err(PictureError::File(RunError::Read { .. }))));
+        assert!(matches!(read(&path), Err(PictureError::File(FileError::Read { .. }))));
         let whole = encode(&gradient(1), Some("note")).unwrap();
         for length in 0..whole.len() - CHUNK_BYTES {
             fs::write(&path, &whole[..length]).unwrap();

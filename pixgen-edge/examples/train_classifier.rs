@@ -1,9 +1,9 @@
-//! Trains the Fashion-MNIST classifier behind `pixgen_train::eval` and writes its safetensors file.
+//! Trains the Fashion-MNIST classifier behind `pixgen_edge::eval` and writes its safetensors file.
 //!
 //! ```text
 //! apt-get install dataset-fashion-mnist
-//! RAYON_NUM_THREADS=1 cargo run --release -p pixgen-train --example train_classifier -- \
-//!     /usr/share/datasets/fashion-mnist pixgen-train/data/fashion-classifier/classifier.safetensors
+//! RAYON_NUM_THREADS=1 cargo run --release -p pixgen-edge --example train_classifier -- \
+//!     /usr/share/datasets/fashion-mnist pixgen-edge/data/fashion-classifier/classifier.safetensors
 //! ```
 //!
 //! It prints the accuracy on the real test split, the speed, and the Frechet distances of real training images and of noise. The
@@ -12,12 +12,12 @@
 use std::{env, error::Error, fs, path::Path, time::Instant};
 
 use pixgen_core::rng::{Draws, Rng};
-use pixgen_train::data::{
+use pixgen_edge::data::{
     Dataset,
     idx::{self, Part},
 };
-use pixgen_train::eval::network::{Activations, CLASSES, LAYERS, Network, PIXELS, SIDE, normalise};
-use pixgen_train::eval::{Card, Classifier, EvalError, frechet};
+use pixgen_edge::eval::network::{Activations, CLASSES, LAYERS, Network, PIXELS, SIDE, normalise};
+use pixgen_edge::eval::{Card, Classifier, EvalError, frechet};
 
 const SEED: u64 = 20_260;
 const EPOCHS: usize = 30;
@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "data".into(),
             "Fashion-MNIST: trained on the 60000 training images, reference moments of the 10000 test images".into(),
         ),
-        ("command".into(), "cargo run --release -p pixgen-train --example train_classifier -- DATA_FOLDER OUT".into()),
+        ("command".into(), "cargo run --release -p pixgen-edge --example train_classifier -- DATA_FOLDER OUT".into()),
         ("seed".into(), SEED.to_string()),
         ("epochs".into(), EPOCHS.to_string()),
     ]));

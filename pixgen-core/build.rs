@@ -1,0 +1,20 @@
+//! Chooses the int8 kernels (src/kernels) for the target: `cfg(kernel = "...")`.
+//!
+//! Target features such as `dsp` and `mve` are invisible to `cfg` on stable Rust, so the name of the target decides, and a feature of
+//! this crate where the name says too little.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!(r#"cargo::rustc-check-cfg=cfg(kernel, values("portable", "dsp", "mve", "armv6m", "armv7m", "riscv32"))"#);
+    let target = env::var("TARGET").unwrap_or_default();
+    let feature = |name: &str| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
+    let kernel = match target.split('-').next().unwrap_or_default() {
+        "thumbv7em" => "dsp",
+        "thumbv8m.main" if feature("MVE") => "mve",
+        "thumbv8m.main" if feature("DSP") => "dsp",
+        _ => "portable",
+    };
+    println!("cargo::rustc-cfg=kernel=\"{kernel}\"");
+}

@@ -1,0 +1,484 @@
+//! The integer interpreter: what a chip runs (docs/numerics.md section 4).
+//!
+//! int8 weights with a scale for each output, int8 activations with a scale for each site, i32 sums, a residual stream of i16, and one
+//! rounding rule, [`multiply_high`](crate::kernels::multiply_high). There is no float here, so every machine computes the same bytes.
+//!
+//! Activations lie in one workspace of bytes. The stream is at its high end, with temporaries above it; long skips, and the picture
+//! between two steps, are at the low end. [`workspace_len`] is the high-water mark.
+
+mod attention;
+mod exp_table;
+mod head;
+mod input;
+pub mod norm;
+mod workspace;
+
+pub use input::Input;
+pub use workspace::workspace_len;
+
+use crate::kernels::{Kernel, Lookup, Native, Rows, Saturate, Scaled, multiply_high};
+use crate::ops::{Branch, Ops};
+use crate::params::{Layer, Side, Site};
+use crate::pixels::Band;
+use crate::pxg::layout::padded;
+use crate::pxg::{DrawError, Model, Norm, Step};
+use crate::workspace::{Region, Stack, WorkspaceError};
+use core::ops::Range;
+use workspace::{aligned, mlp_rows, padded_tokens, scratch_len, stream_len};
+
+/// Takes the bands of a picture.
+pub type Output<'o> = &'o mut dyn FnMut(&Band<'_>);
+
+/// Draws one step of one picture in a workspace of [`workspace_len`] bytes.
+pub struct Integer<'m, 'o> {
+    model: &'m Model<'m>,
+    memory: &'m mut [u8],
+    stack: Stack,
+    /// Bytes at the low end that hold the picture between two steps.
+    picture: usize,
+    step: usize,
+    class: usize,
+    parameters: Step,
+    input: Input,
+    output: Option<Output<'o>>,
+}
+
+/// How the values of an activation are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// One byte.
+    I8,
+    /// Two bytes: the residual stream and what is added to it.
+    I16,
+    /// Nothing: condition and modulation are looked up in the file.
+    Table,
+}
+
+/// An activation `[tokens, width]` in the workspace.
+#[derive(Debug)]
+pub struct Act {
+    region: Region,
+    /// Byte of the first value.
+    offset: usize,
+    tokens: usize,
+    width: usize,
+    kind: Kind,
+}
+
+impl Act {
+    const fn len(&self) -> usize {
+        self.tokens * self.width
+    }
+
+    const fn bytes(&self) -> Range<usize> {
+        let size = match self.kind {
+            Kind::I8 => 1,
+            Kind::I16 => 2,
+            Kind::Table => 0,
+        };
+        self.offset..self.offset + size * self.len()
+    }
+
+    /// Some of its rows.
+    const fn rows(&self, rows: &Range<usize>) -> Range<usize> {
+        let all = self.bytes();
+        let row = (all.end - all.start) / if self.tokens == 0 { 1 } else { self.tokens };
+        all.start + rows.start * row..all.start + rows.end * row
+    }
+}
+
+/// A kept activation at the low end, int8.
+#[derive(Debug)]
+pub struct Skip {
+    offset: usize,
+    width: usize,
+}
+
+/// The values of an activation, to look at.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// Input of a linear layer.
+    I8(&'a [i8]),
+    /// The residual stream, or what is added to it.
+    I16(&'a [i16]),
+}
+
+impl<'m, 'o> Integer<'m, 'o> {
+    /// Binds model and workspace for step `step` of a picture of class `class`. Without an `output` the picture stays in the workspace,
+    /// for the next step.
+    pub fn new(
+        model: &'m Model<'m>,
+        class: usize,
+        step: usize,
+        workspace: &'m mut [u8],
+        output: Option<Output<'o>>,
+    ) -> Result<Self, DrawError> {
+        let (config, input) = (model.config(), Input { seed: 0, number: 0 });
+        let (classes, need, have) = (config.classes, model.workspace_len(), workspace.len());
+        if class >= classes {
+            return Err(DrawError::Class { class, classes });
+        }
+        if have < need {
+            return Err(WorkspaceError::TooSmall { need, have }.into());
+        }
+        if !(workspace.as_ptr() as usize).is_multiple_of(16) {
+            return Err(DrawError::Misaligned);
+        }
+        let embed = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
+        let parameters = model.step(step).ok_or(DrawError::Sequence(embed))?;
+        let picture = if model.steps() > 1 { config.image_len() } else { 0 };
+        let mut stack = Stack::new(have & !15);
+        stack.push_low(aligned(picture))?;
+        Ok(Self { model, memory: workspace, stack, picture, step, class, parameters, input, output })
+    }
+
+    /// The most bytes of workspace in use so far.
+    pub fn high_water_mark(&self) -> usize {
+        self.stack.mark()
+    }
+
+    /// The values of an activation; none of a table's.
+    pub fn values(&self, x: &Act) -> Values<'_> {
+        let bytes = self.memory.get(x.bytes()).unwrap_or_default();
+        match x.kind {
+            Kind::I16 => Values::I16(bytemuck::try_cast_slice(bytes).unwrap_or_default()),
+            Kind::I8 | Kind::Table => Values::I8(bytemuck::cast_slice(bytes)),
+        }
+    }
+
+    fn alloc(&mut self, kind: Kind, tokens: usize, width: usize) -> Result<Act, WorkspaceError> {
+        let size = if kind == Kind::I16 { 2 } else { 1 };
+        let region = self.stack.push(aligned(size * tokens * width))?;
+        Ok(Act { region, offset: self.stack.offset(region), tokens, width, kind })
+    }
+
+    /// Scratch of a matrix product with rows of `inputs` values: region and bytes.
+    fn scratch(&mut self, inputs: usize) -> Result<(Region, Range<usize>), WorkspaceError> {
+        let len = scratch_len(inputs);
+        let region = self.stack.push(len)?;
+        let start = self.stack.offset(region);
+        Ok((region, start..start + len))
+    }
+
+    /// Parts of the workspace that do not overlap, as bytes.
+    fn parts<const N: usize>(&mut self, site: Site, ranges: [Range<usize>; N]) -> Result<[&mut [u8]; N], DrawError> {
+        self.memory.get_disjoint_mut(ranges).map_err(|_| DrawError::Sequence(site))
+    }
+
+    /// The matrix product of a site, from the int8 rows at `from` to the i16 or, by way of a table where the site has one, int8 rows at `to`.
+    fn product(&mut self, site: Site, tokens: usize, from: Range<usize>, to: Range<usize>, kind: Kind) -> Result<(), DrawError> {
+        let layer = self.model.linear(site, self.step)?;
+        let table = if site.layer == Layer::Fc1 {
+            Some(self.model.table(site)?)
+        } else {
+            None
+        };
+        let (inputs, stride) = (layer.weights.row_len(), layer.weights.count());
+        let (region, scratch) = self.scratch(inputs)?;
+        let [from, to, scratch] = self.parts(site, [from, to, scratch])?;
+        let sequence = DrawError::Sequence(site);
+        let x = Rows::new(bytemuck::cast_slice(from), inputs, inputs, tokens).ok_or(sequence)?;
+        let scratch = bytemuck::try_cast_slice_mut(scratch).map_err(|_| sequence)?;
+        let (bias, multiplier, left) = (layer.bias, layer.multiplier, layer.left);
+        match (kind, table) {
+            (Kind::I16, _) => {
+                let out: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| sequence)?;
+                Native::matmul(x, layer.weights, scratch, &mut Scaled { bias, multiplier, left, out, stride });
+            }
+            (_, None) => {
+                let out: &mut [i8] = bytemuck::cast_slice_mut(to);
+                Native::matmul(x, layer.weights, scratch, &mut Scaled { bias, multiplier, left, out, stride });
+            }
+            (_, Some(table)) => {
+                let out = bytemuck::cast_slice_mut(to);
+                Native::matmul(x, layer.weights, scratch, &mut Lookup { bias, multiplier, left, table, out, stride });
+            }
+        }
+        self.stack.release(region);
+        Ok(())
+    }
+
+    /// A norm into int8, `[T, d]`. Before an MLP the result lies in the upper half of a region of `2 T d` bytes, so that the MLP's i16
+    /// result can grow over it row by row.
+    fn norm_to_i8(&mut self, site: Site, x: &Act, norm: &Norm<'_>) -> Result<Act, DrawError> {
+        let len = x.len();
+        let above = if site.layer == Layer::Norm2 { len } else { 0 };
+        let region = self.stack.push(aligned(len + above))?;
+        let offset = self.stack.offset(region) + above;
+        let y = Act { region, offset, kind: Kind::I8, ..*x };
+        let [from, to] = self.parts(site, [x.bytes(), y.bytes()])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let to: &mut [i8] = bytemuck::cast_slice_mut(to);
+        let width = x.width.max(1);
+        for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
+            let row = norm::Row::new(from, norm.epsilon);
+            for (((&value, out), &gain), &offset) in from.iter().zip(to).zip(norm.gain).zip(norm.offset) {
+                *out = i8::saturate(norm::affine(row.normalise(value), gain, offset, norm.shift));
+            }
+        }
+        Ok(y)
+    }
+
+    fn i16s(&mut self, site: Site, x: &Act) -> Result<&mut [i16], DrawError> {
+        let bytes = self.memory.get_mut(x.bytes()).ok_or(DrawError::Sequence(site))?;
+        bytemuck::try_cast_slice_mut(bytes).map_err(|_| DrawError::Sequence(site))
+    }
+
+    /// int8 of i16 with the scale of `words` (`[multiplier, left, zero point]`).
+    fn narrow(words: [i32; 3], value: i16) -> i8 {
+        let [multiplier, left, zero] = words;
+        i8::saturate(multiply_high(i32::from(value).wrapping_shl(left as u32), multiplier).wrapping_add(zero))
+    }
+}
+
+type Done<T = Act> = Result<T, DrawError>;
+
+impl Ops for Integer<'_, '_> {
+    type Image = Input;
+    type Condition = ();
+    type Output = ();
+    type Act = Act;
+    type Skip = Skip;
+    type Error = DrawError;
+
+    fn tokens(&mut self, image: &Input, _: &()) -> Done {
+        let (model, config) = (self.model, *self.model.config());
+        let site = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
+        self.input = *image;
+        let region = self.stack.push(stream_len(&config))?;
+        let offset = self.stack.offset(region);
+        let x = Act { region, offset, tokens: config.tokens(), width: config.encoder.width, kind: Kind::I16 };
+        let patches = self.alloc(Kind::I8, config.patches(), padded(config.patch_len()))?;
+        let (parameters, noise) = (self.parameters, image.noise(self.step));
+        let before = if self.step == 0 { 0 } else { self.picture };
+        let [picture, to] = self.parts(site, [0..before, patches.bytes()])?;
+        input::noisy_patches(&config, &parameters, noise, picture, bytemuck::cast_slice_mut(to));
+        let [first, prefix] = [x.rows(&(2..x.tokens)), x.rows(&(0..2))];
+        self.product(site, config.patches(), patches.bytes(), first, Kind::I16)?;
+        self.release(patches);
+        let tokens = [model.class_token(self.class), model.time_token(self.step)];
+        let [prefix] = self.parts(site, [prefix])?;
+        let prefix: &mut [i16] = bytemuck::try_cast_slice_mut(prefix).map_err(|_| DrawError::Sequence(site))?;
+        for (value, &token) in prefix.iter_mut().zip(tokens.into_iter().flatten()) {
+            *value = token;
+        }
+        Ok(x)
+    }
+
+    fn add_position(&mut self, x: Act) -> Done {
+        let table = self.model.position();
+        for (value, &position) in self.i16s(Site::new(Side::Encoder, 0, Layer::Position), &x)?.iter_mut().zip(table) {
+            *value = value.saturating_add(position);
+        }
+        Ok(x)
+    }
+
+    fn layer_norm(&mut self, site: Site, x: &Act) -> Done {
+        let norm = self.model.norm(site)?;
+        self.norm_to_i8(site, x, &norm)
+    }
+
+    /// i16 in place; int8 in a new region where a linear layer follows.
+    fn layer_norm_in_place(&mut self, site: Site, x: Act) -> Done {
+        let norm = self.model.norm(site)?;
+        let before_linear = site.layer == Layer::FinalNorm && (site.side == Side::Decoder || self.model.config().has_bridge());
+        if before_linear {
+            return self.norm_to_i8(site, &x, &norm);
+        }
+        for values in self.i16s(site, &x)?.chunks_exact_mut(x.width.max(1)) {
+            let row = norm::Row::new(values, norm.epsilon);
+            for ((value, &gain), &offset) in values.iter_mut().zip(norm.gain).zip(norm.offset) {
+                *value = i16::saturate(norm::affine(row.normalise(*value), gain, offset, norm.shift));
+            }
+        }
+        Ok(x)
+    }
+
+    fn linear(&mut self, site: Site, x: &Act) -> Done {
+        let width = self.model.linear(site, self.step)?.weights.count();
+        let kind = if site.layer == Layer::Proj { Kind::I16 } else { Kind::I8 };
+        let y = self.alloc(kind, x.tokens, width)?;
+        self.product(site, x.tokens, x.bytes(), y.bytes(), kind)?;
+        Ok(y)
+    }
+
+    fn linear_into(&mut self, site: Site, x: &Act, out: Act) -> Done {
+        let width = self.model.linear(site, self.step)?.weights.count();
+        let out = Act { offset: self.stack.offset(out.region), tokens: x.tokens, width, kind: Kind::I16, ..out };
+        self.product(site, x.tokens, x.bytes(), out.bytes(), Kind::I16)?;
+        Ok(out)
+    }
+
+    /// The stream's region lies under that of `x`.
+    fn bridge(&mut self, x: Act) -> Done {
+        let config = self.model.config();
+        let region = self.stack.bottom(stream_len(config));
+        let stream = Act {
+            region,
+            offset: self.stack.offset(region),
+            tokens: x.tokens,
+            width: config.decoder.width,
+            kind: Kind::I16,
+        };
+        self.product(Site::new(Side::Decoder, 0, Layer::Bridge), x.tokens, x.bytes(), stream.bytes(), Kind::I16)?;
+        self.release(x);
+        Ok(stream)
+    }
+
+    fn attend(&mut self, site: Site, qkv: &Act, out: Act) -> Done {
+        let config = self.model.config();
+        let tower = if site.side == Side::Encoder {
+            config.encoder
+        } else {
+            config.decoder
+        };
+        let (tokens, d, hd) = (out.tokens, out.width, tower.head_width());
+        let padded = padded_tokens(config);
+        let [score, left, mean] = self.model.site_words(site)?;
+        let scales = attention::Scales { score, left: left as u32, mean: mean as u32 };
+        let values = self.alloc(Kind::I8, hd, padded)?;
+        let scores = self.alloc(Kind::I8, 2, 4 * tokens)?;
+        let weights = self.alloc(Kind::I8, 2, padded)?;
+        let ranges = [qkv.bytes(), out.bytes(), values.bytes(), scores.bytes(), weights.bytes()];
+        let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes] = self.parts(site, ranges)?;
+        let mut buffers = attention::Buffers {
+            qkv: bytemuck::cast_slice(qkv_bytes),
+            out: bytemuck::cast_slice_mut(out_bytes),
+            values: bytemuck::cast_slice_mut(values_bytes),
+            scores: bytemuck::try_cast_slice_mut(scores_bytes).map_err(|_| DrawError::Sequence(site))?,
+            weights: bytemuck::cast_slice_mut(weights_bytes),
+        };
+        buffers.weights.fill(0);
+        for head in 0..tower.heads {
+            attention::head(&mut buffers, head, hd, tokens, d, scales);
+        }
+        for region in [weights, scores, values] {
+            self.release(region);
+        }
+        Ok(out)
+    }
+
+    /// Part of the first linear layer's table.
+    fn gelu(&mut self, _: Site, x: Act) -> Done {
+        Ok(x)
+    }
+
+    fn add(&mut self, site: Site, x: Act, y: Act) -> Done {
+        let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
+        for (value, &add) in to.iter_mut().zip(from) {
+            *value = value.saturating_add(add);
+        }
+        self.release(y);
+        Ok(x)
+    }
+
+    fn keep(&mut self, site: Site, x: &Act) -> Done<Skip> {
+        let words = self.model.site_words(site)?;
+        let offset = self.stack.push_low(aligned(x.len()))?;
+        let [to, from] = self.parts(site, [offset..offset + x.len(), x.bytes()])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let to: &mut [i8] = bytemuck::cast_slice_mut(to);
+        for (value, &from) in to.iter_mut().zip(from) {
+            *value = Self::narrow(words, from);
+        }
+        Ok(Skip { offset, width: x.width })
+    }
+
+    fn concat(&mut self, site: Site, x: &Act, skip: Skip) -> Done {
+        let words = self.model.site_words(site)?;
+        let both = self.alloc(Kind::I8, x.tokens, x.width + skip.width)?;
+        let kept = skip.offset..skip.offset + x.tokens * skip.width;
+        let [to, from, kept] = self.parts(site, [both.bytes(), x.bytes(), kept])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let (to, kept): (&mut [i8], &[i8]) = (bytemuck::cast_slice_mut(to), bytemuck::cast_slice(kept));
+        let rows = from.chunks_exact(x.width.max(1)).zip(kept.chunks_exact(skip.width.max(1)));
+        for (row, (from, kept)) in to.chunks_exact_mut(both.width.max(1)).zip(rows) {
+            let narrowed = from.iter().map(|&value| Self::narrow(words, value));
+            for (value, from) in row.iter_mut().zip(narrowed.chain(kept.iter().copied())) {
+                *value = from;
+            }
+        }
+        self.stack.pop_low(skip.offset);
+        Ok(both)
+    }
+
+    fn condition(&mut self, _: &()) -> Done {
+        Ok(self.alloc(Kind::Table, 0, 0)?)
+    }
+
+    fn modulation(&mut self, _: Site, _: &Act) -> Done {
+        Ok(self.alloc(Kind::Table, 0, 0)?)
+    }
+
+    fn modulated_norm(&mut self, site: Site, x: &Act, _: &Act, _: Branch) -> Done {
+        let modulation = self.model.modulation(self.step, self.class, site)?;
+        let norm = Norm { gain: modulation.gain, offset: modulation.offset, ..self.model.norm(site)? };
+        self.norm_to_i8(site, x, &norm)
+    }
+
+    fn gated_add(&mut self, site: Site, x: Act, y: Act, _: &Act, branch: Branch) -> Done {
+        let gates = self.model.modulation(self.step, self.class, site)?.gate;
+        let norm = match branch {
+            Branch::Attention => Layer::Norm1,
+            Branch::Mlp => Layer::Norm2,
+        };
+        let shift = self.model.norm(Site { layer: norm, ..site })?.gate_shift;
+        let half = (1i32 << shift) >> 1;
+        let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
+        let width = x.width.max(1);
+        for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(width)) {
+            for ((value, &add), &gate) in to.iter_mut().zip(from).zip(gates) {
+                let add = (i32::from(add) * i32::from(gate)).wrapping_add(half) >> shift;
+                *value = i16::saturate(i32::from(*value).wrapping_add(add));
+            }
+        }
+        self.release(y);
+        Ok(x)
+    }
+
+    fn class_token(&mut self, x: Act) -> Done {
+        Ok(Act { tokens: 1, ..x })
+    }
+
+    fn patch_tokens(&mut self, x: Act) -> Done {
+        let tokens = 2..x.tokens;
+        Ok(Act { offset: x.rows(&tokens).start, tokens: tokens.len(), ..x })
+    }
+
+    /// Here the picture leaves the workspace: see [`head`](Ops::head).
+    fn unpatchify(&mut self, _: Site, patches: Act) -> Done<()> {
+        self.release(patches);
+        Ok(())
+    }
+
+    fn release(&mut self, x: Act) {
+        self.stack.release(x.region);
+    }
+
+    /// In chunks of rows, each through both layers, so that the hidden layer is never whole in a model of many tokens.
+    fn mlp(&mut self, side: Side, block: usize, x: Act) -> Done {
+        let [fc1, fc2] = [Layer::Fc1, Layer::Fc2].map(|layer| Site::new(side, block, layer));
+        let [width, out_width] = [self.model.linear(fc1, self.step)?, self.model.linear(fc2, self.step)?].map(|l| l.weights.count());
+        let out = Act { offset: self.stack.offset(x.region), width: out_width, kind: Kind::I16, ..x };
+        let most = mlp_rows(x.tokens);
+        let hidden = self.alloc(Kind::I8, most, width)?;
+        for start in (0..x.tokens).step_by(most.max(1)) {
+            let rows = start..x.tokens.min(start + most);
+            let middle = hidden.rows(&(0..rows.len()));
+            self.product(fc1, rows.len(), x.rows(&rows), middle.clone(), Kind::I8)?;
+            self.product(fc2, rows.len(), middle, out.rows(&rows), Kind::I16)?;
+        }
+        self.release(hidden);
+        Ok(out)
+    }
+
+    fn head(&mut self, site: Site, x: Act) -> Done<()> {
+        head::bands(self, site, &x)?;
+        self.release(x);
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Armv7E-M and Armv8-M with the DSP extension: Cortex-M4, M7, M33, M35P.
+//!
+//! Two rows of weights are expanded to 16 bits once, then meet all tokens, two at a time: SMLAD makes two products. Eight of them
+//! need 15 instructions. Every weight is loaded from flash once per call.
+#![allow(unsafe_code)]
+
+use core::arch::naked_asm;
+
+use super::tile::{Strip, Tile, product};
+use super::{Kernel, Rows, Sink};
+
+/// 2 tokens x 2 outputs with SMLAD.
+#[derive(Clone, Copy, Debug)]
+pub struct Dsp;
+
+/// Words on the stack for weights of [`Kernel::dots`]; longer rows are cut into pieces.
+const PIECE: usize = 128;
+
+impl Kernel for Dsp {
+    const NAME: &'static str = "dsp";
+
+    fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, scratch: &mut [u32], sink: &mut S) {
+        product::<Self, S, 2, 2>(x, w, scratch, sink);
+    }
+
+    fn dots<S: Sink>(x: Rows<'_>, w: Rows<'_>, sink: &mut S) {
+        product::<Self, S, 2, 2>(x, w, &mut [0; PIECE], sink);
+    }
+}
+
+impl Tile<2, 2> for Dsp {
+    const STEP: usize = 4;
+    const ALIGN: usize = 4;
+    const EXPANDS: bool = true;
+
+    unsafe fn prepare(w: *const i8, stride: usize, len: usize, scratch: *mut u32) {
+        // SAFETY: the caller's.
+        unsafe { expand(w, stride, len, scratch) }
+    }
+
+    unsafe fn accumulate(strip: &Strip) {
+        // SAFETY: the caller's.
+        unsafe { accumulate(strip) }
+    }
+}
+
+/// Of four values each of two rows, (even, odd) of the first, then of the second: even are values 0 and 2, odd 1 and 3.
+#[unsafe(naked)]
+unsafe extern "C" fn expand(w: *const i8, stride: usize, len: usize, scratch: *mut u32) {
+    naked_asm!(
+        "push {{r4, r5, r6, lr}}",
+        "add r1, r0, r1",
+        "2:",
+        "ldr r4, [r0], #4",
+        "ldr r6, [r1], #4",
+        "sxtb16 r5, r4, ror #8",
+        "sxtb16 r4, r4",
+        "sxtb16 r12, r6, ror #8",
+        "sxtb16 r6, r6",
+        "stm r3!, {{r4, r5, r6, r12}}",
+        "subs r2, r2, #4",
+        "bne 2b",
+        "pop {{r4, r5, r6, pc}}",
+    )
+}
+
+/// Four values: 15 instructions for 16 products. r0, r1 are the tokens, r12 the weights, r8-r11 the sums.
+macro_rules! step {
+    () => {
+        "ldm r12!, {{r2, r3, r4, r5}}
+         ldr r6, [r0], #4
+         sxtb16 r7, r6, ror #8
+         sxtb16 r6, r6
+         smlad r8, r6, r2, r8
+         smlad r9, r6, r4, r9
+         smlad r8, r7, r3, r8
+         smlad r9, r7, r5, r9
+         ldr r6, [r1], #4
+         sxtb16 r7, r6, ror #8
+         sxtb16 r6, r6
+         smlad r10, r6, r2, r10
+         smlad r11, r6, r4, r11
+         smlad r10, r7, r3, r10
+         smlad r11, r7, r5, r11"
+    };
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn accumulate(strip: &Strip) {
+    naked_asm!(
+        "push {{r4, r5, r6, r7, r8, r9, r10, r11, lr}}",
+        "ldm r0, {{r1, r2, r3, r4, r5, r6, r7}}", // x, its stride, w, its stride, length, sums, their end
+        "sub r0, r2, r5",                         // from the end of a token to the next
+        "sub r1, r1, r0",
+        "sub r5, r5, #16",
+        "push {{r6, r7}}",
+        "push {{r0, r2, r3, r5}}",
+        "2:", // two tokens
+        "ldm sp, {{r2, r3, r12, lr}}",
+        "add r0, r1, r2",
+        "add r1, r0, r3",
+        "ldr r6, [sp, #16]",
+        "ldm r6, {{r8, r9, r10, r11}}",
+        "cmp lr, #0",
+        "blt 4f",
+        "3:", // 16 values
+        step!(),
+        step!(),
+        step!(),
+        step!(),
+        "subs lr, lr, #16",
+        "bpl 3b",
+        "4:",
+        "adds lr, lr, #12",
+        "bmi 6f",
+        "5:", // 4 values
+        step!(),
+        "subs lr, lr, #4",
+        "bpl 5b",
+        "6:",
+        "ldrd r6, r7, [sp, #16]",
+        "stm r6!, {{r8, r9, r10, r11}}",
+        "str r6, [sp, #16]",
+        "cmp r6, r7",
+        "bne 2b",
+        "add sp, sp, #24",
+        "pop {{r4, r5, r6, r7, r8, r9, r10, r11, pc}}",
+    )
+}

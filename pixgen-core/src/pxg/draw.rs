@@ -1,0 +1,98 @@
+//! A picture from a model file: one call, band by band, and the self-test.
+
+use super::{DrawError, Model, SelfTestError};
+use crate::integer::{Input, Integer, Output};
+use crate::network;
+use crate::pixels::Band;
+
+/// Which picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Request {
+    /// Class, from 0.
+    pub class: usize,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Number of the picture among those of the seed: picture `number` of `pixgen-train sample --seed` starts from the same noise.
+    pub number: u64,
+}
+
+/// What a picture took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Usage {
+    /// High-water mark of the workspace, bytes.
+    pub workspace: usize,
+}
+
+impl Model<'_> {
+    /// Draws a picture and gives it to `each` in bands of [`patch`](crate::config::ModelConfig::patch) rows, from the top.
+    ///
+    /// `workspace` holds [`workspace_len`](Self::workspace_len) bytes and begins at a multiple of 16; its content does not matter.
+    pub fn draw(&self, request: &Request, workspace: &mut [u8], each: &mut dyn FnMut(&Band<'_>)) -> Result<Usage, DrawError> {
+        let mut mark = 0;
+        // Between two steps the picture lies at the low end of the workspace.
+        for step in 0..self.steps() {
+            let last = step + 1 == self.steps();
+            let mut show = |band: &Band<'_>| each(band);
+            let output: Option<Output<'_>> = if last { Some(&mut show) } else { None };
+            let mut integer = Integer::new(self, request.class, step, workspace, output)?;
+            let input = Input { seed: request.seed, number: request.number };
+            network::forward(&mut integer, self.config(), &input, &())?;
+            mark = mark.max(integer.high_water_mark());
+        }
+        Ok(Usage { workspace: mark })
+    }
+
+    /// Hash of a picture.
+    pub fn picture_hash(&self, request: &Request, workspace: &mut [u8]) -> Result<u64, DrawError> {
+        let mut hash = Hash::new();
+        self.draw(request, workspace, &mut |band| hash.update(band.bytes()))?;
+        Ok(hash.value())
+    }
+
+    /// Draws the pictures of the file's self-test vectors and compares their hashes; returns how many there are.
+    pub fn self_test(&self, workspace: &mut [u8]) -> Result<usize, SelfTestError> {
+        let tests = usize::from(self.header.tests);
+        if tests == 0 {
+            return Err(SelfTestError::Missing);
+        }
+        for number in 0..tests {
+            let (seed, class, expected) = self.test(number).ok_or(SelfTestError::Missing)?;
+            let found = self.picture_hash(&Request { class, seed, number: 0 }, workspace)?;
+            if found != expected {
+                return Err(SelfTestError::Picture { number, expected, found });
+            }
+        }
+        Ok(tests)
+    }
+}
+
+/// FNV-1a, 64 bits: the hash of a picture's bytes, row by row, that host and chip compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hash(u64);
+
+impl Hash {
+    /// Of no bytes.
+    pub const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// Takes more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    /// The hash of all bytes so far.
+    pub const fn value(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,185 @@
+//! The parts of the body as slices of their types, borrowed in place.
+
+use super::layout::{LinearPart, NormPart, STEP_WORDS};
+use super::{DrawError, Model, PxgError};
+use crate::kernels::{Rows, TABLE_LEN};
+use crate::params::{Layer, Side, Site};
+use bytemuck::AnyBitPattern;
+use core::ops::Range;
+
+/// A linear layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// Shift before the multiplication, below 32.
+    pub left: u32,
+    /// Added to the sums.
+    pub bias: &'a [i32],
+    /// Scale of each output.
+    pub multiplier: &'a [i32],
+    /// `[outputs, padded inputs]`.
+    pub weights: Rows<'a>,
+}
+
+/// A layer norm: out = (n gain + offset) >> shift.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    /// Shift of the result, below 32.
+    pub shift: u32,
+    /// Added to the variance, in units of the stream squared.
+    pub epsilon: u32,
+    /// Shift of the gate's product, below 32; decoder only.
+    pub gate_shift: u32,
+    /// One for each channel; empty where it depends on the class.
+    pub gain: &'a [i16],
+    /// One for each channel, the rounding included; empty where it depends on the class.
+    pub offset: &'a [i32],
+}
+
+/// Gain, offset and gate of a modulated norm.
+#[derive(Clone, Copy, Debug)]
+pub struct Modulation<'a> {
+    /// One for each channel.
+    pub gain: &'a [i16],
+    /// One for each channel, the rounding included.
+    pub offset: &'a [i32],
+    /// One for each channel.
+    pub gate: &'a [i16],
+}
+
+/// The record of a step (docs/format-pxg.md).
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Input: scale of the noise, times 2^16.
+    pub noise: i32,
+    /// Input: scale of the bytes of the picture so far, times 2^24, by channel.
+    pub picture: [i32; 3],
+    /// Input: constant, times 2^24, by channel.
+    pub constant: [i32; 3],
+    /// Output: scale of the noise, by channel.
+    pub noise_out: [i32; 3],
+    /// Output: scale of the bytes of the picture so far.
+    pub picture_out: i32,
+}
+
+impl<'a> Model<'a> {
+    fn slice<T: AnyBitPattern>(&self, range: Range<usize>) -> Option<&'a [T]> {
+        bytemuck::try_cast_slice(self.body.get(range)?).ok()
+    }
+
+    fn words<const N: usize>(&self, range: Range<usize>) -> Option<[i32; N]> {
+        self.slice::<i32>(range)?.first_chunk::<N>().copied()
+    }
+
+    pub(crate) fn linear(&self, site: Site, step: usize) -> Result<Linear<'a>, DrawError> {
+        let read = |part: LinearPart| {
+            Some(Linear {
+                left: self.words::<4>(part.words)?[0] as u32 & 31,
+                bias: self.slice(part.bias)?,
+                multiplier: self.slice(part.multiplier)?,
+                weights: Rows::new(self.slice(part.weights)?, part.inputs, part.inputs, part.outputs)?,
+            })
+        };
+        self.layout.linear(site, step).and_then(read).ok_or(DrawError::Sequence(site))
+    }
+
+    pub(crate) fn norm(&self, site: Site) -> Result<Norm<'a>, DrawError> {
+        let read = |part: NormPart| {
+            let [shift, epsilon, gate_shift, _] = self.words(part.words)?.map(|word: i32| word as u32);
+            let (gain, offset) = (self.slice(part.gain)?, self.slice(part.offset)?);
+            Some(Norm { shift: shift & 31, epsilon, gate_shift: gate_shift & 31, gain, offset })
+        };
+        self.layout.norm(site).and_then(read).ok_or(DrawError::Sequence(site))
+    }
+
+    pub(crate) fn modulation(&self, step: usize, class: usize, site: Site) -> Result<Modulation<'a>, DrawError> {
+        let branch = usize::from(site.layer == Layer::Norm2 || site.layer == Layer::Add2);
+        let part = self.layout.modulation(step, class, site.block, branch);
+        let read = || {
+            Some(Modulation {
+                gain: self.slice(part.gain)?,
+                offset: self.slice(part.offset)?,
+                gate: self.slice(part.gate)?,
+            })
+        };
+        read().ok_or(DrawError::Sequence(site))
+    }
+
+    /// Three words of a site that has nothing else.
+    pub(crate) fn site_words(&self, site: Site) -> Result<[i32; 3], DrawError> {
+        let words = self.layout.words(site).and_then(|range| self.words(range));
+        words.ok_or(DrawError::Sequence(site))
+    }
+
+    pub(crate) fn table(&self, site: Site) -> Result<&'a [i8; TABLE_LEN], DrawError> {
+        let table = self.slice(self.layout.table(site)).and_then(|values| values.first_chunk());
+        table.ok_or(DrawError::Sequence(site))
+    }
+
+    pub(crate) fn position(&self) -> &'a [i16] {
+        self.slice(self.layout.position()).unwrap_or_default()
+    }
+
+    pub(crate) fn class_token(&self, class: usize) -> &'a [i16] {
+        self.slice(self.layout.class(class)).unwrap_or_default()
+    }
+
+    pub(crate) fn time_token(&self, step: usize) -> &'a [i16] {
+        self.slice(self.layout.time(step)).unwrap_or_default()
+    }
+
+    pub(crate) fn step(&self, step: usize) -> Option<Step> {
+        let [noise, p0, p1, p2, c0, c1, c2, n0, n1, n2, picture_out, _] = self.words::<STEP_WORDS>(self.layout.step(step))?;
+        Some(Step { noise, picture: [p0, p1, p2], constant: [c0, c1, c2], noise_out: [n0, n1, n2], picture_out })
+    }
+
+    /// Refuses shifts that no exporter writes. A wrong scale makes a wrong picture, never a fault.
+    pub(super) fn check_values(&self) -> Result<(), PxgError> {
+        let below_32 = |range: Range<usize>, at: usize| {
+            let word = self.words::<4>(range).map(|words| words[at]);
+            word.is_some_and(|word| (0..32).contains(&word))
+        };
+        let config = self.config();
+        let whole = [
+            (Side::Encoder, Layer::PatchEmbed),
+            (Side::Encoder, Layer::FinalNorm),
+            (Side::Decoder, Layer::FinalNorm),
+            (Side::Decoder, Layer::Head),
+        ];
+        let bridge = config.has_bridge().then_some((Side::Decoder, Layer::Bridge));
+        let in_block = [
+            Layer::Norm1,
+            Layer::Qkv,
+            Layer::Attend,
+            Layer::Proj,
+            Layer::Norm2,
+            Layer::Fc1,
+            Layer::Fc2,
+            Layer::Skip,
+            Layer::SkipNorm,
+        ];
+        let check = |site: Site| {
+            let linear = self.layout.linear(site, 0).is_none_or(|part| below_32(part.words, 0));
+            let norm = self
+                .layout
+                .norm(site)
+                .is_none_or(|part| below_32(part.words.clone(), 0) && below_32(part.words, 2));
+            let words = self.layout.words(site).is_none_or(|range| below_32(range, 1));
+            if linear && norm && words {
+                Ok(())
+            } else {
+                Err(PxgError::Value(site))
+            }
+        };
+        for (side, layer) in whole.into_iter().chain(bridge) {
+            check(Site::new(side, 0, layer))?;
+        }
+        for (side, tower) in [(Side::Encoder, config.encoder), (Side::Decoder, config.decoder)] {
+            for block in 0..tower.depth {
+                for layer in in_block {
+                    check(Site::new(side, block, layer))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! One file for each verb of the program.
+
+use crate::cli::{Cli, Command};
+use crate::error::Error;
+use crate::terminal::print_bytes;
+use clap::CommandFactory;
+
+/// Runs a command line.
+///
+/// # Errors
+/// What the user reads when the command cannot go on.
+pub fn run(cli: Cli) -> Result<(), Error> {
+    if let Some(threads) = cli.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global();
+        pool.map_err(|e| Error::Argument { what: format!("cannot use {threads} threads: {e}"), hint: None })?;
+    }
+    match cli.command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pixgen-edge", &mut script);
+            Ok(print_bytes(&script)?)
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What the program tells a user who cannot go on: the error of each part, and its hint.
+
+use crate::atomic::FileError;
+use crate::data::DataError;
+use crate::eval::EvalError;
+use crate::model_file::ModelFileError;
+use crate::picture::PictureError;
+use crate::terminal::OutputError;
+
+/// Any error of the program.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Model files.
+    #[error(transparent)]
+    ModelFile(#[from] ModelFileError),
+    /// PNG files.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// Quality measurement.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// Other files.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An argument with a value that cannot be used.
+    #[error("{what}")]
+    Argument {
+        /// What is wrong.
+        what: String,
+        /// What to try.
+        hint: Option<String>,
+    },
+    /// Writing to standard output failed.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl Error {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Data(error) => error.hint(),
+            Self::ModelFile(error) => error.hint(),
+            Self::Picture(error) => error.hint(),
+            Self::Eval(error) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::Argument { hint, .. } => hint.clone(),
+            Self::Output(_) => None,
+        }
+    }
+}

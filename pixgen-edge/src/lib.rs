@@ -1,0 +1,31 @@
+//! Brings trained EPG pixel-space image generators to small devices; and what that shares with the trainer. No deep-learning framework.
+//!
+//! From what users touch to what they do not:
+//!
+//! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb. [`error`] is what a user reads when
+//! something cannot go on.
+//!
+//! **Models.** [`model_file`] is `model.safetensors`, the file that people exchange; [`param_set`] lists its tensors, [`projector`]
+//! those that only stage 1 has.
+//!
+//! **Pictures.** [`data`] brings them in, [`picture`] writes grids, [`eval`] measures them.
+//!
+//! **Under all of it.** [`atomic`] writes files whole or not at all, [`matmul`] multiplies, [`terminal`] prints, [`units`] writes
+//! numbers for people.
+
+pub mod cli;
+pub mod commands;
+pub mod error;
+
+pub mod model_file;
+pub mod param_set;
+pub mod projector;
+
+pub mod data;
+pub mod eval;
+pub mod picture;
+
+pub mod atomic;
+pub mod matmul;
+pub mod terminal;
+pub mod units;

@@ -1,0 +1,13 @@
+//! `pixgen-edge`: see `pixgen-edge --help`.
+
+use clap::Parser;
+use pixgen_edge::cli::Cli;
+use pixgen_edge::{commands, terminal};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match commands::run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => terminal::fail(&error, error.hint()),
+    }
+}

@@ -1,0 +1,58 @@
+//! Standard output for data, standard error for people.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Writing to standard output failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct OutputError(#[from] io::Error);
+
+/// Writes to stdout; a reader that went away is no error.
+///
+/// # Errors
+/// [`OutputError`], for example when stdout is a file on a full disk.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), OutputError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(OutputError(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A line on stdout.
+///
+/// # Errors
+/// Those of [`print_bytes`].
+pub fn print_line(text: &str) -> Result<(), OutputError> {
+    print_bytes(format!("{text}\n").as_bytes())
+}
+
+/// A value as JSON on stdout.
+///
+/// # Errors
+/// Those of [`print_bytes`].
+pub fn print_json(value: &impl serde::Serialize) -> Result<(), OutputError> {
+    // Reports are plain data, so serialising them cannot fail.
+    print_line(&serde_json::to_string_pretty(value).unwrap_or_default())
+}
+
+/// Writes a line for people to stderr. Unlike `eprintln!` it does not panic when nobody reads stderr any more.
+pub fn note(line: &str) {
+    write_line(&mut io::stderr(), line);
+}
+
+/// A line to `sink`, at once. That nobody reads it any more must not stop a run.
+pub fn write_line(sink: &mut dyn Write, line: &str) {
+    let _ = writeln!(sink, "{line}").and_then(|()| sink.flush());
+}
+
+/// Says why a program cannot go on and what to try; the exit code is 1.
+pub fn fail(error: &impl Display, hint: Option<String>) -> ExitCode {
+    note(&format!("error: {error}"));
+    if let Some(hint) = hint {
+        note(&format!("\nhint: {hint}"));
+    }
+    ExitCode::FAILURE
+}
