@@ -172,6 +172,11 @@ impl<'a> Reference<'a> {
         Ok(())
     }
 
+    /// The values of an activation, `[tokens, width]`.
+    pub fn values(&self, x: &Act) -> &[f32] {
+        self.read(x)
+    }
+
     /// The most values in use during the last pass.
     pub fn high_water_mark(&self) -> usize {
         self.stack.mark()
@@ -245,6 +250,11 @@ pub struct Act {
 }
 
 impl Act {
+    /// Values of a token.
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
     const fn len(&self) -> usize {
         self.tokens * self.width
     }

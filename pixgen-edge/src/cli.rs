@@ -1,6 +1,9 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
-use clap::{Parser, Subcommand};
+use crate::pxg_file::Format;
+use crate::quantise::Method;
+use clap::{Args, Parser, Subcommand, ValueHint};
+use std::path::PathBuf;
 
 /// Bring trained image generators to small devices
 #[derive(Debug, Parser)]
@@ -17,10 +20,175 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Quantise a trained model to int8 and write the file that a chip reads
+    Export(Export),
+    /// Say where int8 loses quality: every site, picture pairs, distances
+    Report(Report),
+    /// Draw pictures as a chip does, byte for byte
+    Sample(Sample),
+    /// Draw the self-test pictures of a file and compare their hashes
+    Selftest {
+        /// .pxg file
+        #[arg(value_hint = ValueHint::FilePath)]
+        model: PathBuf,
+    },
+    /// Say what a .pxg file holds
+    Info {
+        /// .pxg file
+        #[arg(value_hint = ValueHint::FilePath)]
+        model: PathBuf,
+        /// As JSON on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what a model takes on a chip: flash, RAM, time, and the boards that it fits
+    Plan(Plan),
     /// Print a shell completion script
     #[command(after_help = "Example:  pixgen-edge completions bash > ~/.local/share/bash-completion/completions/pixgen-edge")]
     Completions {
         /// Shell
         shell: clap_complete::Shell,
     },
+}
+
+/// How to quantise.
+#[derive(Debug, Args)]
+pub struct Quantisation {
+    /// What lies under the noise of the calibration: `noise` alone, `bundled`, an IDX file or folder, or a folder of pictures. One-step
+    /// models see nothing but noise, so `noise` is all they need
+    #[arg(long, value_name = "DATA", default_value = "noise", value_hint = ValueHint::AnyPath)]
+    pub calibrate: String,
+    /// Calibration pictures; classes take turns
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub pictures: u32,
+    /// How the ranges of activations are chosen: `mse`, `min-max` or `percentile:P`
+    #[arg(long, default_value = "mse")]
+    pub method: Method,
+    /// Another method for sites whose name ends in SITE, for example attn.qkv=min-max; may be repeated
+    #[arg(long, value_name = "SITE=METHOD", value_parser = site_method)]
+    pub site_method: Vec<(String, Method)>,
+    /// Share of the range that moves from activations to weights, channel by channel, 0 to 1; `off` leaves channels alone
+    #[arg(long, default_value = "0.5", value_parser = equalise)]
+    pub equalise: Share,
+    /// Leave the mean error of rounded weights in
+    #[arg(long)]
+    pub no_bias_correction: bool,
+    /// Network evaluations for each picture
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub steps: u8,
+    /// Classes to export, by name or number, separated by commas; `all` for all
+    #[arg(long, default_value = "all")]
+    pub classes: String,
+}
+
+/// A share, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Share(pub Option<f64>);
+
+fn site_method(text: &str) -> Result<(String, Method), String> {
+    let (site, method) = text.split_once('=').ok_or("SITE=METHOD, for example attn.qkv=min-max")?;
+    Ok((site.to_owned(), method.parse()?))
+}
+
+fn equalise(text: &str) -> Result<Share, String> {
+    match text {
+        "off" => Ok(Share(None)),
+        _ => match text.parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(Share(Some(share))),
+            _ => Err("a number between 0 and 1, or `off`".into()),
+        },
+    }
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-edge export q/model.safetensors -o model.pxg")]
+pub struct Export {
+    /// Model file or run folder of a trained generator
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// File to write
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.pxg")]
+    pub out: PathBuf,
+    /// Form of the file
+    #[arg(long, value_enum, default_value = "pxg")]
+    pub format: Format,
+    /// Self-test pictures whose hashes go into the file
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub tests: u16,
+    /// How to quantise
+    #[command(flatten)]
+    pub quantisation: Quantisation,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-edge report q/model.safetensors --count 5000 --pairs pairs.png")]
+pub struct Report {
+    /// Model file or run folder of a trained generator
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// Pictures that both networks draw, the same number of each class
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=9000))]
+    pub count: u32,
+    /// Seed of their noise
+    #[arg(long, default_value_t = 1_000_000)]
+    pub seed: u64,
+    /// PNG file with a float row and an int8 row below it for some of them
+    #[arg(long, value_hint = ValueHint::FilePath)]
+    pub pairs: Option<PathBuf>,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// How to quantise
+    #[command(flatten)]
+    pub quantisation: Quantisation,
+}
+
+/// Arguments of `sample`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-edge sample model.pxg --class 9 --seed 7 --count 4 -o four.png")]
+pub struct Sample {
+    /// .pxg file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// Class: a number, a name, or `all`
+    #[arg(long, default_value = "all")]
+    pub class: String,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Pictures of each class
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub count: u32,
+    /// PNG file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "grid.png")]
+    pub out: PathBuf,
+    /// Print class, seed, number and hash of each picture, as firmware does
+    #[arg(long)]
+    pub hashes: bool,
+    /// Show the grid in the terminal too, even when stdout is none
+    #[arg(long)]
+    pub preview: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-edge plan small-28-grey --all-boards")]
+pub struct Plan {
+    /// .pxg file, model.safetensors, run folder or name of a preset
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: String,
+    /// Board to compare with
+    #[arg(long, value_name = "NAME", conflicts_with = "all_boards")]
+    pub board: Option<String>,
+    /// Compare with all boards
+    #[arg(long)]
+    pub all_boards: bool,
+    /// Network evaluations for each picture; a .pxg file has its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub steps: u8,
+    /// As JSON on stdout, with every call of the network
+    #[arg(long)]
+    pub json: bool,
 }

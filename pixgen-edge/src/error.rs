@@ -5,7 +5,10 @@ use crate::data::DataError;
 use crate::eval::EvalError;
 use crate::model_file::ModelFileError;
 use crate::picture::PictureError;
+use crate::pxg_file::PxgFileError;
+use crate::quantise::QuantiseError;
 use crate::terminal::OutputError;
+use pixgen_core::pxg::{DrawError, SelfTestError};
 
 /// Any error of the program.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,18 @@ pub enum Error {
     /// Quality measurement.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// Files of chips.
+    #[error(transparent)]
+    Pxg(#[from] PxgFileError),
+    /// Export.
+    #[error(transparent)]
+    Quantise(#[from] QuantiseError),
+    /// A picture could not be drawn.
+    #[error(transparent)]
+    Draw(#[from] DrawError),
+    /// A model does not draw here what it drew when it was exported.
+    #[error(transparent)]
+    SelfTest(#[from] SelfTestError),
     /// Other files.
     #[error(transparent)]
     File(#[from] FileError),
@@ -47,6 +62,11 @@ impl Error {
             Self::ModelFile(error) => error.hint(),
             Self::Picture(error) => error.hint(),
             Self::Eval(error) => error.hint(),
+            Self::Pxg(error) => error.hint(),
+            Self::Quantise(error) => error.hint(),
+            Self::Draw(_) => None,
+            Self::SelfTest(SelfTestError::Missing) => Some("export the model without `--tests 0`".into()),
+            Self::SelfTest(_) => Some("file and program do not fit together; export the model again".into()),
             Self::File(error) => error.hint(),
             Self::Argument { hint, .. } => hint.clone(),
             Self::Output(_) => None,

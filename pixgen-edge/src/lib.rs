@@ -6,7 +6,10 @@
 //! something cannot go on.
 //!
 //! **Models.** [`model_file`] is `model.safetensors`, the file that people exchange; [`param_set`] lists its tensors, [`projector`]
-//! those that only stage 1 has.
+//! those that only stage 1 has. [`quantise`] makes the `.pxg` file of a chip from one, [`pxg_file`] reads and
+//! writes it.
+//!
+//! **Chips.** [`boards`] is a table of them; [`plan`](mod@plan) says what a model takes there.
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes grids, [`eval`] measures them.
 //!
@@ -20,6 +23,11 @@ pub mod error;
 pub mod model_file;
 pub mod param_set;
 pub mod projector;
+pub mod pxg_file;
+pub mod quantise;
+
+pub mod boards;
+pub mod plan;
 
 pub mod data;
 pub mod eval;

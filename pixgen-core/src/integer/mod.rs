@@ -11,6 +11,7 @@ mod exp_table;
 mod head;
 mod input;
 pub mod norm;
+pub mod plan;
 mod workspace;
 
 pub use input::Input;
@@ -66,6 +67,11 @@ pub struct Act {
 }
 
 impl Act {
+    /// Values of a token.
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
     const fn len(&self) -> usize {
         self.tokens * self.width
     }
@@ -296,7 +302,7 @@ impl Ops for Integer<'_, '_> {
 
     fn linear(&mut self, site: Site, x: &Act) -> Done {
         let width = self.model.linear(site, self.step)?.weights.count();
-        let kind = if site.layer == Layer::Proj { Kind::I16 } else { Kind::I8 };
+        let kind = if matches!(site.layer, Layer::Proj | Layer::Head) { Kind::I16 } else { Kind::I8 };
         let y = self.alloc(kind, x.tokens, width)?;
         self.product(site, x.tokens, x.bytes(), y.bytes(), kind)?;
         Ok(y)

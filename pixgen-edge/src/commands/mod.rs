@@ -1,5 +1,13 @@
 //! One file for each verb of the program.
 
+mod classes;
+mod export;
+mod info;
+mod plan;
+mod report;
+mod sample;
+mod selftest;
+
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 use crate::terminal::print_bytes;
@@ -15,6 +23,12 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         pool.map_err(|e| Error::Argument { what: format!("cannot use {threads} threads: {e}"), hint: None })?;
     }
     match cli.command {
+        Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Sample(args) => sample::run(&args),
+        Command::Selftest { model } => selftest::run(&model),
+        Command::Info { model, json } => info::run(&model, json),
+        Command::Plan(args) => plan::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pixgen-edge", &mut script);

@@ -1,0 +1,343 @@
+//! The plan of the integer interpreter, shapes only: bytes in the model file, multiply-accumulates and bytes of workspace of every call.
+//!
+//! It takes the regions that [`Integer`](super::Integer) takes, in the same order, so its high-water mark is [`workspace_len`].
+
+use super::workspace::{aligned, mlp_rows, padded_tokens, scratch_len, stream_len, workspace_len};
+use crate::config::ModelConfig;
+use crate::network;
+use crate::ops::{Branch, Ops};
+use crate::params::{Layer, Side, Site};
+use crate::pxg::layout::{ALIGN, Layout, padded};
+use crate::workspace::{Region, Stack, WorkspaceError};
+
+/// What one call costs in one step of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteCost {
+    /// The call.
+    pub site: Site,
+    /// Bytes of the model file that only this call reads, for all classes and steps; padding included.
+    pub flash: u64,
+    /// Multiply-accumulates, with those between activations.
+    pub macs: u64,
+    /// Workspace in use at most during the call, bytes.
+    pub workspace: usize,
+}
+
+/// The sum over a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes of the body of the model file, without self-test vectors.
+    pub flash: u64,
+    /// Multiply-accumulates of all steps.
+    pub macs: u64,
+    /// Workspace, bytes: [`workspace_len`].
+    pub workspace: usize,
+}
+
+/// Counts a picture drawn in `steps` steps with a [valid](ModelConfig::validate) model, and shows every call of one step to `each`, in
+/// order.
+pub fn plan_sites(config: &ModelConfig, steps: usize, each: &mut dyn FnMut(&SiteCost)) -> Totals {
+    let layout = Layout::new(config, steps);
+    let mut macs = 0;
+    let mut count = |cost: &SiteCost| {
+        macs += cost.macs;
+        each(cost);
+    };
+    let mut plan = Plan { config, steps, layout, stack: Stack::new(usize::MAX / 2), each: &mut count };
+    // The stack is as good as endless, so the only error left is a network with too many live activations, which tests exclude.
+    let _ = plan.run();
+    Totals {
+        flash: layout.body_len(0),
+        macs: macs * steps as u64,
+        workspace: workspace_len(config, steps),
+    }
+}
+
+/// The interpreter behind [`plan_sites`].
+struct Plan<'a> {
+    config: &'a ModelConfig,
+    steps: usize,
+    layout: Layout,
+    stack: Stack,
+    each: &'a mut dyn FnMut(&SiteCost),
+}
+
+/// A shape and the region it lies in.
+struct Shape {
+    region: Region,
+    tokens: usize,
+    width: usize,
+}
+
+type Planned<T = Shape> = Result<T, WorkspaceError>;
+
+/// Bytes from the start of one part to the padded end of another.
+const fn span(start: usize, end: usize) -> u64 {
+    end.next_multiple_of(ALIGN) as u64 - start as u64
+}
+
+impl Plan<'_> {
+    fn run(&mut self) -> Planned<()> {
+        if self.steps > 1 {
+            self.stack.push_low(aligned(self.config.image_len()))?;
+        }
+        network::forward(self, self.config, &(), &())
+    }
+
+    /// Bytes of a site's parts in the file.
+    fn flash(&self, site: Site) -> u64 {
+        let linear = self.layout.linear(site, 0).map(|part| span(part.words.start, part.weights.end));
+        let norm = self.layout.norm(site).map(|part| span(part.words.start, part.offset.end));
+        let words = self.layout.words(site).map(|part| span(part.start, part.end));
+        let other = match site.layer {
+            Layer::Gelu => span(0, self.layout.table(site).len()),
+            Layer::Position => span(0, self.layout.position().len()),
+            Layer::PatchEmbed => self.steps as u64 * span(0, self.layout.step(0).len()),
+            Layer::ClassToken => (self.steps + self.config.classes) as u64 * span(0, self.layout.class(0).len()),
+            Layer::Modulation => {
+                let part = self.layout.modulation(0, 0, 0, 0);
+                2 * (self.steps * self.config.classes) as u64 * span(part.gain.start, part.gate.end)
+            }
+            _ => 0,
+        };
+        [linear, norm, words].into_iter().flatten().sum::<u64>() + other
+    }
+
+    fn count(&mut self, site: Site, macs: usize) {
+        let cost = SiteCost { site, flash: self.flash(site), macs: macs as u64, workspace: self.stack.in_use() };
+        (self.each)(&cost);
+    }
+
+    /// `size` bytes for each of `tokens * width` values.
+    fn alloc(&mut self, size: usize, tokens: usize, width: usize) -> Planned {
+        let region = self.stack.push(aligned(size * tokens * width))?;
+        Ok(Shape { region, tokens, width })
+    }
+
+    /// A matrix product over `tokens` rows: returns the width of its result.
+    fn product(&mut self, site: Site, tokens: usize) -> Planned<usize> {
+        let (inputs, outputs) = self.layout.linear(site, 0).map_or((0, 0), |part| (part.inputs, part.outputs));
+        let scratch = self.stack.push(scratch_len(inputs))?;
+        self.count(site, tokens * inputs * outputs);
+        self.stack.release(scratch);
+        Ok(outputs)
+    }
+
+    /// A norm into int8.
+    fn norm(&mut self, site: Site, x: &Shape) -> Planned {
+        let size = if site.layer == Layer::Norm2 { 2 } else { 1 };
+        let y = self.alloc(size, x.tokens, x.width)?;
+        self.count(site, 0);
+        Ok(y)
+    }
+}
+
+impl Ops for Plan<'_> {
+    type Image = ();
+    type Condition = ();
+    type Output = ();
+    type Act = Shape;
+    type Skip = (usize, usize);
+    type Error = WorkspaceError;
+
+    fn tokens(&mut self, _: &(), _: &()) -> Planned {
+        let (tokens, width) = (self.config.tokens(), self.config.encoder.width);
+        let region = self.stack.push(stream_len(self.config))?;
+        let patches = self.alloc(1, self.config.patches(), padded(self.config.patch_len()))?;
+        self.product(Site::new(Side::Encoder, 0, Layer::PatchEmbed), patches.tokens)?;
+        self.release(patches);
+        self.count(Site::new(Side::Encoder, 0, Layer::ClassToken), 0);
+        Ok(Shape { region, tokens, width })
+    }
+
+    fn add_position(&mut self, x: Shape) -> Planned {
+        self.count(Site::new(Side::Encoder, 0, Layer::Position), 0);
+        Ok(x)
+    }
+
+    fn layer_norm(&mut self, site: Site, x: &Shape) -> Planned {
+        self.norm(site, x)
+    }
+
+    fn layer_norm_in_place(&mut self, site: Site, x: Shape) -> Planned {
+        if site.layer == Layer::FinalNorm && (site.side == Side::Decoder || self.config.has_bridge()) {
+            return self.norm(site, &x);
+        }
+        self.count(site, 0);
+        Ok(x)
+    }
+
+    fn linear(&mut self, site: Site, x: &Shape) -> Planned {
+        let width = self.layout.linear(site, 0).map_or(0, |part| part.outputs);
+        let size = if site.layer == Layer::Proj { 2 } else { 1 };
+        let y = self.alloc(size, x.tokens, width)?;
+        self.product(site, x.tokens)?;
+        Ok(y)
+    }
+
+    fn linear_into(&mut self, site: Site, x: &Shape, out: Shape) -> Planned {
+        let width = self.product(site, x.tokens)?;
+        Ok(Shape { tokens: x.tokens, width, ..out })
+    }
+
+    fn bridge(&mut self, x: Shape) -> Planned {
+        let width = self.product(Site::new(Side::Decoder, 0, Layer::Bridge), x.tokens)?;
+        let stream = Shape { region: self.stack.bottom(stream_len(self.config)), width, ..x };
+        self.release(x);
+        Ok(stream)
+    }
+
+    fn attend(&mut self, site: Site, _: &Shape, out: Shape) -> Planned {
+        let tower = match site.side {
+            Side::Encoder => self.config.encoder,
+            Side::Decoder => self.config.decoder,
+        };
+        let padded = padded_tokens(self.config);
+        let values = self.alloc(1, tower.head_width(), padded)?;
+        let scores = self.alloc(4, 2, out.tokens)?;
+        let weights = self.alloc(1, 2, padded)?;
+        self.count(site, 2 * out.tokens * out.tokens * out.width);
+        for region in [weights, scores, values] {
+            self.release(region);
+        }
+        Ok(out)
+    }
+
+    fn gelu(&mut self, _: Site, x: Shape) -> Planned {
+        Ok(x)
+    }
+
+    fn add(&mut self, site: Site, x: Shape, y: Shape) -> Planned {
+        self.count(site, 0);
+        self.release(y);
+        Ok(x)
+    }
+
+    fn keep(&mut self, site: Site, x: &Shape) -> Planned<(usize, usize)> {
+        let offset = self.stack.push_low(aligned(x.tokens * x.width))?;
+        self.count(site, 0);
+        Ok((offset, x.width))
+    }
+
+    /// Counted with the linear layer that follows, which has the same site.
+    fn concat(&mut self, _: Site, x: &Shape, (offset, width): (usize, usize)) -> Planned {
+        let both = self.alloc(1, x.tokens, x.width + width)?;
+        self.stack.pop_low(offset);
+        Ok(both)
+    }
+
+    fn condition(&mut self, _: &()) -> Planned {
+        self.alloc(0, 0, 0)
+    }
+
+    fn modulation(&mut self, site: Site, _: &Shape) -> Planned {
+        self.count(site, 0);
+        self.alloc(0, 0, 0)
+    }
+
+    fn modulated_norm(&mut self, site: Site, x: &Shape, _: &Shape, _: Branch) -> Planned {
+        self.norm(site, x)
+    }
+
+    fn gated_add(&mut self, site: Site, x: Shape, y: Shape, _: &Shape, _: Branch) -> Planned {
+        self.add(site, x, y)
+    }
+
+    fn class_token(&mut self, x: Shape) -> Planned {
+        Ok(Shape { tokens: 1, ..x })
+    }
+
+    fn patch_tokens(&mut self, x: Shape) -> Planned {
+        Ok(Shape { tokens: self.config.patches(), ..x })
+    }
+
+    fn unpatchify(&mut self, _: Site, patches: Shape) -> Planned<()> {
+        self.release(patches);
+        Ok(())
+    }
+
+    fn release(&mut self, x: Shape) {
+        self.stack.release(x.region);
+    }
+
+    fn mlp(&mut self, side: Side, block: usize, x: Shape) -> Planned {
+        let [fc1, gelu, fc2] = [Layer::Fc1, Layer::Gelu, Layer::Fc2].map(|layer| Site::new(side, block, layer));
+        let width = self.layout.linear(fc1, 0).map_or(0, |part| part.outputs);
+        let hidden = self.alloc(1, mlp_rows(x.tokens), width)?;
+        self.product(fc1, x.tokens)?;
+        self.count(gelu, 0);
+        let width = self.product(fc2, x.tokens)?;
+        self.release(hidden);
+        Ok(Shape { width, ..x })
+    }
+
+    fn head(&mut self, site: Site, x: Shape) -> Planned<()> {
+        let across = self.config.size / self.config.patch;
+        let patches = self.alloc(2, across, self.config.patch_len())?;
+        let pixels = self.alloc(1, across, self.config.patch_len())?;
+        self.product(site, x.tokens)?;
+        for region in [pixels, patches, x] {
+            self.release(region);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Tower;
+    use crate::presets::PRESETS;
+    use crate::rng::{Draws, Rng};
+
+    /// Sums of the sites: flash, workspace at most, multiply-accumulates.
+    fn sums(config: &ModelConfig, steps: usize) -> (u64, usize, u64) {
+        let (mut flash, mut workspace, mut macs) = (0, 0, 0);
+        plan_sites(config, steps, &mut |cost| {
+            flash += cost.flash;
+            workspace = workspace.max(cost.workspace);
+            macs += cost.macs;
+        });
+        (flash, workspace, macs)
+    }
+
+    #[test]
+    fn sites_add_up_to_the_file_and_the_workspace() {
+        let mut draws = Draws::new(Rng::new(2, 255), 0);
+        let mut tower = |depth| {
+            let heads = 1 + draws.below(3) as usize;
+            Tower { depth, heads, width: heads * 4 * (1 + draws.below(20) as usize) }
+        };
+        let random = (0..300).map(|i| ModelConfig {
+            size: 4 * (1 + i % 9),
+            channels: [1, 3][i % 2],
+            patch: [1, 2, 4][i % 3],
+            classes: 1 + i % 11,
+            encoder: tower(1 + i % 5),
+            decoder: tower(1 + i % 5),
+        });
+        let random: std::vec::Vec<_> = random.collect();
+        for config in PRESETS.iter().map(|preset| preset.model).chain(random) {
+            assert_eq!(config.validate(), Ok(()));
+            for steps in 1..=2 {
+                let (flash, workspace, macs) = sums(&config, steps);
+                assert_eq!(flash, Layout::new(&config, steps).body_len(0), "{config:?}, {steps} steps");
+                assert_eq!(workspace, workspace_len(&config, steps), "{config:?}, {steps} steps");
+                assert_eq!(plan_sites(&config, steps, &mut |_| ()).macs, macs * steps as u64);
+            }
+        }
+    }
+
+    /// The network's own count, less the modulation, which the file holds as tables; one preset has no padding in its patches.
+    #[test]
+    fn multiply_accumulates_are_those_of_the_network() {
+        let config = PRESETS[4].model;
+        let mut expected = 0;
+        crate::plan::plan_sites(&config, &mut |cost| {
+            if cost.site.layer != Layer::Modulation {
+                expected += (cost.macs + cost.attention_macs) as u64;
+            }
+        });
+        assert_eq!(sums(&config, 1).2, expected);
+    }
+}

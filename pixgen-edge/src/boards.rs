@@ -1,0 +1,219 @@
+//! Boards that a model can be planned for: what their data sheets say, and what is assumed of their cores.
+
+use serde::Serialize;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// A development board.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Board {
+    /// What the user types.
+    pub name: &'static str,
+    /// Microcontroller.
+    pub chip: &'static str,
+    /// Its core; one of them, where there are several.
+    pub core: Core,
+    /// Highest clock, MHz.
+    pub mhz: u32,
+    /// Bytes of flash for code and model.
+    pub flash: u64,
+    /// Bytes of the largest block of RAM without a gap.
+    pub ram: u64,
+    /// Where the weights are read from.
+    pub weights: Memory,
+    /// Where the sizes and the clock come from.
+    pub source: &'static str,
+}
+
+/// Memory that weights are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Memory {
+    /// Flash, MRAM or RRAM of the chip.
+    Internal,
+    /// Serial flash beside the chip, read in place through a cache.
+    Qspi,
+}
+
+/// A kind of core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Core {
+    /// Arm Cortex-M0+.
+    #[serde(rename = "Cortex-M0+")]
+    M0Plus,
+    /// Arm Cortex-M4.
+    #[serde(rename = "Cortex-M4")]
+    M4,
+    /// Arm Cortex-M7.
+    #[serde(rename = "Cortex-M7")]
+    M7,
+    /// Arm Cortex-M33 with the DSP extension.
+    #[serde(rename = "Cortex-M33")]
+    M33,
+    /// Arm Cortex-M55 with Helium.
+    #[serde(rename = "Cortex-M55")]
+    M55,
+    /// 32-bit RISC-V with multiplication and compressed instructions.
+    #[serde(rename = "RV32IMC")]
+    Rv32Imc,
+}
+
+impl Core {
+    /// Name, as makers write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::M0Plus => "Cortex-M0+",
+            Self::M4 => "Cortex-M4",
+            Self::M7 => "Cortex-M7",
+            Self::M33 => "Cortex-M33",
+            Self::M55 => "Cortex-M55",
+            Self::Rv32Imc => "RV32IMC",
+        }
+    }
+
+    /// The matrix products that firmware for this core is built with (`pixgen_core::kernels::NAME`).
+    pub const fn kernel(self) -> Kernel {
+        match self {
+            Self::M0Plus => Kernel::Armv6m,
+            Self::M4 | Self::M7 | Self::M33 => Kernel::Dsp,
+            Self::M55 => Kernel::Mve,
+            Self::Rv32Imc => Kernel::Riscv32,
+        }
+    }
+
+    /// Cycles for an instruction, from and to: an assumption, with weights in internal flash behind a prefetch buffer or a cache.
+    pub const fn cycles_per_instruction(self) -> [f64; 2] {
+        match self {
+            Self::M0Plus => [1.35, 1.5],
+            Self::M4 => [1.2, 1.45],
+            Self::M7 => [0.6, 0.9],
+            Self::M33 => [1.1, 1.4],
+            Self::M55 => [1.2, 2.0],
+            Self::Rv32Imc => [1.2, 1.5],
+        }
+    }
+}
+
+/// An implementation of the int8 matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kernel {
+    /// Thumb-1.
+    Armv6m,
+    /// Thumb-2 with 32-bit multiply-accumulates.
+    Armv7m,
+    /// Two 16-bit products an instruction.
+    Dsp,
+    /// Helium: sixteen 8-bit products an instruction.
+    Mve,
+    /// RV32IM.
+    Riscv32,
+}
+
+impl Kernel {
+    /// Name in logs and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Armv6m => "armv6m",
+            Self::Armv7m => "armv7m",
+            Self::Dsp => "dsp",
+            Self::Mve => "mve",
+            Self::Riscv32 => "riscv32",
+        }
+    }
+}
+
+impl Memory {
+    /// Added to the larger assumed number of cycles for an instruction.
+    pub const fn extra_cycles(self) -> f64 {
+        match self {
+            Self::Internal => 0.0,
+            Self::Qspi => 0.2,
+        }
+    }
+}
+
+impl Board {
+    /// Cycles for an instruction, from and to: an assumption.
+    pub const fn cycles_per_instruction(&self) -> [f64; 2] {
+        let [low, high] = self.core.cycles_per_instruction();
+        [low, high + self.weights.extra_cycles()]
+    }
+}
+
+/// Instructions of a whole picture for each multiply-accumulate of its network, all else that a picture needs included.
+///
+/// Counted in QEMU, for a network of 66 tokens and 128 channels.
+pub const fn instructions_per_mac(kernel: Kernel) -> f64 {
+    match kernel {
+        Kernel::Armv6m => 6.9,
+        Kernel::Armv7m => 3.8,
+        Kernel::Dsp => 1.43,
+        Kernel::Mve => 0.3,
+        Kernel::Riscv32 => 3.9,
+    }
+}
+
+/// Finds a board by name.
+pub fn board(name: &str) -> Option<&'static Board> {
+    BOARDS.iter().find(|board| board.name == name)
+}
+
+use Core::{M0Plus, M4, M7, M33, M55, Rv32Imc};
+use Memory::{Internal, Qspi};
+
+/// All boards, by maker.
+#[rustfmt::skip]
+pub const BOARDS: &[Board] = &[
+    //      name                         chip                     core           clock     flash              largest block of RAM   weights in         data sheet
+    Board { name: "pico",                chip: "RP2040",          core: M0Plus,  mhz: 133, flash: 2 * MIB,    ram: 264 * KIB,        weights: Qspi,     source: "Raspberry Pi, RP2040 Datasheet; Pico Datasheet" },
+    Board { name: "pico2",               chip: "RP2350",          core: M33,     mhz: 150, flash: 4 * MIB,    ram: 520 * KIB,        weights: Qspi,     source: "Raspberry Pi, RP2350 Datasheet; Pico 2 Datasheet" },
+    Board { name: "microbit-v2",         chip: "nRF52833",        core: M4,      mhz: 64,  flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, source: "Nordic, nRF52833 Product Specification" },
+    Board { name: "nrf52840-dk",         chip: "nRF52840",        core: M4,      mhz: 64,  flash: MIB,        ram: 256 * KIB,        weights: Internal, source: "Nordic, nRF52840 Product Specification" },
+    Board { name: "nrf54l15-dk",         chip: "nRF54L15",        core: M33,     mhz: 128, flash: 1524 * KIB, ram: 256 * KIB,        weights: Internal, source: "Nordic, nRF54L15 Datasheet" },
+    Board { name: "nucleo-f411re",       chip: "STM32F411RE",     core: M4,      mhz: 100, flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, source: "ST, DS10314" },
+    // 64 KiB more lie apart, next to the core.
+    Board { name: "stm32f4-discovery",   chip: "STM32F407VG",     core: M4,      mhz: 168, flash: MIB,        ram: 128 * KIB,        weights: Internal, source: "ST, DS8626" },
+    Board { name: "stm32f746-discovery", chip: "STM32F746NG",     core: M7,      mhz: 216, flash: MIB,        ram: 320 * KIB,        weights: Internal, source: "ST, DS10916" },
+    // AXI SRAM; the rest of 1 MiB lies in smaller blocks.
+    Board { name: "nucleo-h743zi",       chip: "STM32H743ZI",     core: M7,      mhz: 480, flash: 2 * MIB,    ram: 512 * KIB,        weights: Internal, source: "ST, DS12110" },
+    // SRAM 1 to 3.
+    Board { name: "b-u585i-iot02a",      chip: "STM32U585AI",     core: M33,     mhz: 160, flash: 2 * MIB,    ram: 768 * KIB,        weights: Internal, source: "ST, DS13086" },
+    // 16 KiB more are the cache of the flash.
+    Board { name: "esp32-c3-devkitm-1",  chip: "ESP32-C3",        core: Rv32Imc, mhz: 160, flash: 4 * MIB,    ram: 384 * KIB,        weights: Qspi,     source: "Espressif, ESP32-C3 Series Datasheet" },
+    Board { name: "esp32-c6-devkitc-1",  chip: "ESP32-C6",        core: Rv32Imc, mhz: 160, flash: 8 * MIB,    ram: 512 * KIB,        weights: Qspi,     source: "Espressif, ESP32-C6 Series Datasheet" },
+    // FlexRAM and OCRAM 2 have 512 KiB each.
+    Board { name: "teensy-4.1",          chip: "i.MX RT1062",     core: M7,      mhz: 600, flash: 7936 * KIB, ram: 512 * KIB,        weights: Qspi,     source: "NXP, IMXRT1060CEC; PJRC, Teensy 4.1" },
+    // Shared SRAM; 384 KiB of TCM and extended SRAM lie apart.
+    Board { name: "apollo4-plus-evb",    chip: "Apollo4 Plus",    core: M4,      mhz: 192, flash: 2 * MIB,    ram: MIB,              weights: Internal, source: "Ambiq, Apollo4 Plus SoC Datasheet" },
+    // SRAM 0; the faster of two cores.
+    Board { name: "ensemble-e7-devkit",  chip: "Alif E7",         core: M55,     mhz: 400, flash: 5632 * KIB, ram: 4 * MIB,          weights: Internal, source: "Alif, Ensemble E7 Datasheet" },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for b in BOARDS {
+            assert_eq!(BOARDS.iter().filter(|other| other.name == b.name).count(), 1, "{}", b.name);
+            assert_eq!(board(b.name), Some(b));
+        }
+        assert_eq!(board("Pico"), None);
+    }
+
+    /// A name is written in two places: here, and by the build of the core.
+    #[test]
+    fn ranges_are_ranges_and_names_agree() {
+        for b in BOARDS {
+            let [low, high] = b.cycles_per_instruction();
+            assert!(0.0 < low && low < high, "{}", b.name);
+            let kernel = b.core.kernel();
+            assert_eq!(serde_json::to_value(kernel).unwrap(), kernel.name());
+            assert_eq!(serde_json::to_value(b.core).unwrap(), b.core.name());
+            assert!(instructions_per_mac(kernel) > 0.0);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Classes as users name them.
+
+use crate::error::Error;
+
+/// Numbers of the classes in `text`: `all`, or names and numbers separated by commas.
+pub fn parse(flag: &str, text: &str, names: &[String]) -> Result<Vec<usize>, Error> {
+    if text == "all" {
+        return Ok((0..names.len()).collect());
+    }
+    let one = |text: &str| {
+        let text = text.trim();
+        let by_name = names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let by_number = text.parse::<usize>().ok().filter(|&n| n < names.len());
+        by_name.or(by_number).ok_or_else(|| Error::Argument {
+            what: format!("{flag} {text}: the model has no such class"),
+            hint: Some(format!("use `all`, 0 to {}, or one of: {}", names.len().saturating_sub(1), names.join(", "))),
+        })
+    };
+    text.split(',').map(one).collect()
+}
+
+/// Names of `count` classes: those given, then numbers.
+pub fn names<'a>(given: impl Iterator<Item = &'a str>, count: usize) -> Vec<String> {
+    let mut names: Vec<String> = given.take(count).map(str::to_owned).collect();
+    for number in names.len()..count {
+        names.push(number.to_string());
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_numbers_and_all() {
+        let names = names(["Bag", "Ankle boot"].into_iter(), 3);
+        assert_eq!(names, ["Bag", "Ankle boot", "2"]);
+        let parse = |text| parse("--class", text, &names).ok();
+        assert_eq!(parse("all"), Some(vec![0, 1, 2]));
+        assert_eq!(parse("ankle boot, 0,2"), Some(vec![1, 0, 2]));
+        assert_eq!(parse("3"), None);
+        assert_eq!(parse(""), None);
+    }
+}

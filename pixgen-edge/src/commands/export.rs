@@ -1,0 +1,63 @@
+//! `export`: the file of a chip from a trained model.
+
+use super::classes;
+use crate::cli::{Export, Quantisation};
+use crate::data::{self, DataSpec, Dataset, ImageShape, Part, Source, WHITE};
+use crate::error::Error;
+use crate::model_file::{Content, ModelFile};
+use crate::pxg_file::write;
+use crate::quantise::{self, Options};
+use crate::terminal::note;
+use crate::units::format_bytes;
+use pixgen_core::integer::workspace_len;
+
+/// Calibration data and options from the arguments.
+pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<Dataset>, Options), Error> {
+    let model = &file.header.model;
+    let names = classes::names(file.header.class_names.iter().map(String::as_str), model.classes);
+    let data = match args.calibrate.as_str() {
+        "noise" => None,
+        source => {
+            let shape = ImageShape { width: model.size, height: model.size, channels: model.channels };
+            let spec = DataSpec { source: Source::from(source), shape, background: WHITE, skip_bad: false, part: Part::Train };
+            Some(data::load(&spec)?.dataset)
+        }
+    };
+    let options = Options {
+        steps: usize::from(args.steps),
+        classes: classes::parse("--classes", &args.classes, &names)?,
+        pictures: args.pictures as usize,
+        method: args.method,
+        site_methods: args.site_method.clone(),
+        bias_correction: !args.no_bias_correction,
+        equalise: args.equalise.0,
+        name: model_name(file),
+        ..Options::default()
+    };
+    Ok((data, options))
+}
+
+/// What the file says of itself.
+pub(super) fn model_name(file: &ModelFile) -> String {
+    let model = &file.header.model;
+    format!("{}x{} px, {} parameters, average {}", model.size, model.size, model.parameter_count(), file.header.ema)
+}
+
+pub(super) fn run(args: &Export) -> Result<(), Error> {
+    let file = ModelFile::load_content(&args.model, Content::Generator)?;
+    let (data, options) = options(&args.quantisation, &file)?;
+    let options = Options { tests: args.tests, ..options };
+    let exported = quantise::export(&file, data.as_ref(), &options)?;
+    write(&args.out, &exported.bytes, args.format, &options.name)?;
+    let workspace = workspace_len(&file.header.model, options.steps);
+    note(&format!(
+        "{}: {}, {} classes, {} step(s), {} self-test(s); a picture takes {} of RAM",
+        args.out.display(),
+        format_bytes(exported.bytes.len() as u64),
+        options.classes.len(),
+        options.steps,
+        exported.tests.len(),
+        format_bytes(workspace as u64),
+    ));
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! `plan`: what a model takes on a chip, and on which boards it fits.
+
+use super::export::model_name;
+use crate::boards::{BOARDS, Board, Memory, board, instructions_per_mac};
+use crate::cli::Plan as Args;
+use crate::error::Error;
+use crate::model_file::{Content, ModelFile};
+use crate::plan::{Fit, Plan, file_len, fits, plan};
+use crate::pxg_file::PxgFile;
+use crate::quantise::{Options, QuantiseError};
+use crate::terminal::{print_bytes, print_json};
+use pixgen_core::presets::{PRESETS, preset};
+use pixgen_core::pxg::{Header, check_widths};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::Path;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    /// Version of these keys.
+    schema: u32,
+    name: &'a str,
+    #[serde(flatten)]
+    plan: &'a Plan,
+    boards: Vec<Fit>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Error> {
+    let plan = read(&args.model, args.steps)?;
+    let boards: Vec<&'static Board> = match &args.board {
+        Some(name) => vec![board(name).ok_or_else(|| unknown("board", name, BOARDS.iter().map(|board| board.name)))?],
+        None => BOARDS.iter().collect(),
+    };
+    let fitting: Vec<Fit> = boards.into_iter().map(|board| fits(&plan, board)).collect();
+    let listed = args.all_boards || args.board.is_some();
+    if args.json {
+        let boards = if listed { fitting } else { Vec::new() };
+        return Ok(print_json(&Report { schema: 1, name: &args.model, plan: &plan, boards })?);
+    }
+    let model = &plan.model;
+    let mut text = format!("{}: {1}x{1}x{2}, {3} tokens\n{plan}\n", args.model, model.size, model.channels, model.tokens());
+    if listed {
+        text.push('\n');
+        for fit in &fitting {
+            let _ = writeln!(text, "  {fit}"); // a String takes everything
+        }
+        text.push_str(&assumptions(&fitting));
+    } else {
+        let fit = fitting.iter().filter(|fit| fit.fits).count();
+        let _ = writeln!(text, "  boards     fits {fit} of {}; --all-boards lists them", fitting.len());
+    }
+    Ok(print_bytes(text.as_bytes())?)
+}
+
+/// What the times rest on.
+fn assumptions(fits: &[Fit]) -> String {
+    let mut text = "\nTimes are estimates, MACs x instructions per MAC x cycles per instruction / clock, on one core:\n".to_owned();
+    let mut seen = Vec::new();
+    for fit in fits {
+        let [low, high] = fit.board.cycles_per_instruction();
+        let line = format!(
+            "  {:<10} {:<8} {:.2} instructions per MAC, {low:.2} to {high:.2} cycles per instruction ({} flash)",
+            fit.board.core.name(),
+            fit.kernel.name(),
+            instructions_per_mac(fit.kernel),
+            if fit.board.weights == Memory::Qspi { "QSPI" } else { "internal" },
+        );
+        if !seen.contains(&line) {
+            let _ = writeln!(text, "{line}"); // a String takes everything
+            seen.push(line);
+        }
+    }
+    text + "Instructions were counted in an emulator; cycles are assumed. RAM is the largest block without a gap, with nothing else in it.\n"
+}
+
+/// The plan of a `.pxg` file, a model file, a run folder or a preset.
+fn read(model: &str, steps: u8) -> Result<Plan, Error> {
+    let path = Path::new(model);
+    if !path.exists() {
+        let Some(preset) = preset(model) else {
+            return Err(unknown("file or preset", model, PRESETS.iter().map(|preset| preset.name)));
+        };
+        return Ok(plan(&preset.model, usize::from(steps)));
+    }
+    if path.extension().is_some_and(|extension| extension == "pxg") {
+        let file = PxgFile::load(path)?;
+        let read = file.model()?;
+        return Ok(Plan { file: read.file_len() as u64, ..plan(read.config(), read.steps()) });
+    }
+    let file = ModelFile::load_content(path, Content::Generator)?;
+    let header = &file.header;
+    check_widths(&header.model).map_err(QuantiseError::from)?;
+    // As `export` writes it when it is asked for nothing special.
+    let class_names: Vec<&str> = (0..header.model.classes)
+        .map(|c| header.class_names.get(c).map_or("", String::as_str))
+        .collect();
+    let exported = Header {
+        model: header.model,
+        steps,
+        skips_input: false,
+        tests: Options::default().tests,
+        name: &model_name(&file),
+        class_names: &class_names.join("\n"),
+        images: header.images,
+        source: crc32fast::hash(bytemuck::cast_slice(&file.params)),
+    };
+    Ok(Plan { file: file_len(&exported), ..plan(&header.model, usize::from(steps)) })
+}
+
+/// A name that is not in a table, with the nearest of those that are.
+fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
+    let distance = |known: &&str| strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase());
+    let near = known.clone().min_by_key(distance).filter(|known| distance(known) <= 1 + name.len() / 3);
+    let all = known.collect::<Vec<_>>().join(", ");
+    let hint = match near {
+        Some(near) => format!("did you mean `{near}`? There are: {all}"),
+        None => format!("there are: {all}"),
+    };
+    Error::Argument { what: format!("there is no {kind} `{name}`"), hint: Some(hint) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_get_a_suggestion() {
+        let error = unknown("board", "pico3", BOARDS.iter().map(|board| board.name));
+        assert_eq!(error.to_string(), "there is no board `pico3`");
+        let hint = error.hint().unwrap();
+        assert!(hint.starts_with("did you mean `pico`?") || hint.starts_with("did you mean `pico2`?"), "{hint}");
+        assert!(hint.contains("nucleo-h743zi"), "{hint}");
+        let hint = unknown("board", "commodore", BOARDS.iter().map(|board| board.name)).hint().unwrap();
+        assert!(hint.starts_with("there are: "), "{hint}");
+    }
+}

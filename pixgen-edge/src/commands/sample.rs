@@ -1,0 +1,40 @@
+//! `sample`: pictures as a chip draws them.
+
+use super::classes;
+use crate::cli::Sample;
+use crate::error::Error;
+use crate::picture::{Grid, Picture, Preview};
+use crate::pxg_file::PxgFile;
+use crate::quantise::draw::{Wanted, draw_integer};
+use crate::terminal::{note, print_bytes, print_line};
+use pixgen_core::pxg::Hash;
+use std::io::IsTerminal;
+
+pub(super) fn run(args: &Sample) -> Result<(), Error> {
+    let file = PxgFile::load(&args.model)?;
+    let model = file.model()?;
+    let config = model.config();
+    let names = classes::names(model.header().class_names.lines(), config.classes);
+    let wanted = classes::parse("--class", &args.class, &names)?;
+    let count = args.count as usize;
+    // A column for each class; a single class fills rows of up to ten.
+    let order: Vec<usize> = (0..wanted.len() * count).map(|i| wanted[i % wanted.len()]).collect();
+    let columns = if wanted.len() == 1 { count.min(10) } else { wanted.len() };
+    let bytes = draw_integer(&model, &Wanted { seed: args.seed, first: 0, classes: &order })?;
+    if args.hashes {
+        for (number, (picture, class)) in bytes.chunks_exact(config.image_len()).zip(&order).enumerate() {
+            let mut hash = Hash::new();
+            hash.update(picture);
+            print_line(&format!("class {class} seed {} number {number} hash {:016x}", args.seed, hash.value()))?;
+        }
+    }
+    let scale = (112 / config.size).clamp(1, 4);
+    let pictures = Picture::squares(&bytes, config.size, config.channels)?;
+    Grid { columns, scale }.save(&args.out, &pictures)?;
+    note(&format!("{} picture(s): {}", order.len(), args.out.display()));
+    if args.preview || (std::io::stdout().is_terminal() && !args.hashes) {
+        let preview = Preview::from_environment(|name| std::env::var(name).ok());
+        print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;
+    }
+    Ok(())
+}

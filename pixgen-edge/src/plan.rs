@@ -1,0 +1,306 @@
+//! What a model takes on a chip, before anything is flashed: bytes of flash and RAM, exact where they can be, and estimated time.
+
+use crate::boards::{Board, Kernel, instructions_per_mac};
+use crate::units::format_duration;
+use pixgen_core::config::ModelConfig;
+use pixgen_core::integer::plan::plan_sites;
+use pixgen_core::params::{Layer, Site};
+use pixgen_core::pxg::layout::{ALIGN, Layout};
+use pixgen_core::pxg::{Header, PREFIX_LEN};
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// Bytes of flash of the reader and the interpreter, about: measured for a Cortex-M4. Start-up code and drivers come on top.
+pub const CODE: u64 = 24 * 1024;
+
+/// Bytes of stack below `Model::draw`, about: measured for a Cortex-M4, with a margin.
+pub const STACK: u64 = 2 * 1024;
+
+/// What a model takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Architecture.
+    pub model: ModelConfig,
+    /// Evaluations of the network for a picture.
+    pub steps: usize,
+    /// Bytes of the `.pxg` file.
+    pub file: u64,
+    /// Bytes of code, about.
+    pub code: u64,
+    /// Bytes of workspace, exact.
+    pub workspace: u64,
+    /// Bytes of stack, about.
+    pub stack: u64,
+    /// Multiply-accumulates of a picture.
+    pub macs: u64,
+    /// The calls of one evaluation, in order.
+    pub sites: Vec<SiteRow>,
+}
+
+/// A call of the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SiteRow {
+    /// Name.
+    pub site: String,
+    /// The block that it belongs to; its own name outside blocks.
+    #[serde(skip)]
+    pub group: String,
+    /// Bytes of the file that only this call reads.
+    pub flash: u64,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Bytes of workspace in use at most.
+    pub workspace: u64,
+}
+
+/// Counts a picture drawn in `steps` steps. The file is taken to hold no self-test vectors and no names; [`file_len`] tells the length
+/// of one that does.
+pub fn plan(config: &ModelConfig, steps: usize) -> Plan {
+    let mut sites = Vec::new();
+    let totals = plan_sites(config, steps, &mut |cost| {
+        sites.push(SiteRow {
+            site: cost.site.name().as_str().to_owned(),
+            group: group(cost.site),
+            flash: cost.flash,
+            macs: cost.macs,
+            workspace: cost.workspace as u64,
+        });
+    });
+    let header = Header {
+        model: *config,
+        steps: u8::try_from(steps).unwrap_or(u8::MAX),
+        skips_input: false,
+        tests: 0,
+        name: "",
+        class_names: "",
+        images: 0,
+        source: 0,
+    };
+    Plan {
+        model: *config,
+        steps,
+        file: file_len(&header),
+        code: CODE,
+        workspace: totals.workspace as u64,
+        stack: STACK,
+        macs: totals.macs,
+        sites,
+    }
+}
+
+/// Bytes of the `.pxg` file with this header.
+pub fn file_len(header: &Header<'_>) -> u64 {
+    let encoded = postcard::experimental::serialized_size(header).unwrap_or_default(); // plain data: it has a size
+    let body_start = (PREFIX_LEN + encoded).next_multiple_of(ALIGN) as u64;
+    body_start + Layout::new(&header.model, usize::from(header.steps)).body_len(usize::from(header.tests))
+}
+
+/// `encoder.blocks.3` for the calls of a block.
+fn group(site: Site) -> String {
+    let name = site.name();
+    let parts: Vec<&str> = name.split('.').collect();
+    match parts[..] {
+        [side, "blocks", block, ..] if site.layer != Layer::Position => format!("{side}.blocks.{block}"),
+        _ => name.as_str().to_owned(),
+    }
+}
+
+/// How a plan lies in a board.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Fit {
+    /// The board.
+    #[serde(flatten)]
+    pub board: &'static Board,
+    /// The kernel that is counted with.
+    pub kernel: Kernel,
+    /// True when flash and RAM suffice.
+    pub fits: bool,
+    /// Bytes of flash needed: file and code.
+    pub flash_needed: u64,
+    /// Bytes of RAM needed: workspace and stack.
+    pub ram_needed: u64,
+    /// Instructions of a picture, estimated.
+    pub instructions: u64,
+    /// Seconds of a picture, from and to, estimated.
+    pub seconds: [f64; 2],
+}
+
+/// Compares a plan with a board: `MACs * instructions per MAC * cycles per instruction / clock`, on one core.
+pub fn fits(plan: &Plan, board: &'static Board) -> Fit {
+    let kernel = board.core.kernel();
+    let (flash_needed, ram_needed) = (plan.file + plan.code, plan.workspace + plan.stack);
+    let instructions = plan.macs as f64 * instructions_per_mac(kernel);
+    Fit {
+        board,
+        kernel,
+        fits: flash_needed <= board.flash && ram_needed <= board.ram,
+        flash_needed,
+        ram_needed,
+        instructions: instructions as u64,
+        seconds: board
+            .cycles_per_instruction()
+            .map(|cycles| instructions * cycles / (1e6 * f64::from(board.mhz))),
+    }
+}
+
+impl Fit {
+    /// `fits`, or what is missing.
+    pub fn verdict(&self) -> String {
+        let missing = |needed: u64, have: u64, what: &str| {
+            let kib = needed.saturating_sub(have).div_ceil(1024);
+            (kib > 0).then(|| format!("{kib} KiB of {what}"))
+        };
+        let flash = missing(self.flash_needed, self.board.flash, "flash");
+        let ram = missing(self.ram_needed, self.board.ram, "RAM");
+        let missing: Vec<String> = flash.into_iter().chain(ram).collect();
+        if missing.is_empty() {
+            "fits".to_owned()
+        } else {
+            format!("does not fit, by {}", missing.join(" and "))
+        }
+    }
+
+    /// `0.14-0.17 s`.
+    pub fn time(&self) -> String {
+        let [low, high] = self.seconds;
+        match high {
+            ..0.1 => format!("{:.1}-{:.1} ms", 1e3 * low, 1e3 * high),
+            ..10.0 => format!("{low:.2}-{high:.2} s"),
+            _ => {
+                let [low, high] = self
+                    .seconds
+                    .map(|seconds| format_duration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))));
+                format!("{low} to {high}")
+            }
+        }
+    }
+}
+
+/// One line of a table of boards.
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = format!("{} {} MHz", self.board.core.name(), self.board.mhz);
+        let share = |needed: u64, have: u64| format!("{:.0} %", 100.0 * needed as f64 / have as f64);
+        write!(
+            f,
+            "{:<19} {:<12} {core:<18} {:>7} flash {:>7} RAM {:>14}   {}",
+            self.board.name,
+            self.board.chip,
+            share(self.flash_needed, self.board.flash),
+            share(self.ram_needed, self.board.ram),
+            self.time(),
+            self.verdict()
+        )
+    }
+}
+
+/// Blocks and totals.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {:<24} {:>12} {:>14} {:>13}", "", "flash B", "MACs", "workspace B")?;
+        for rows in self.sites.chunk_by(|a, b| a.group == b.group) {
+            let (flash, macs): (u64, u64) = (rows.iter().map(|row| row.flash).sum(), rows.iter().map(|row| row.macs).sum());
+            let workspace = rows.iter().map(|row| row.workspace).max().unwrap_or_default();
+            let group = rows.first().map_or("", |row| &row.group);
+            writeln!(f, "  {group:<24} {flash:>12} {macs:>14} {workspace:>13}")?;
+        }
+        let weights: u64 = self.sites.iter().map(|row| row.flash).sum();
+        writeln!(f, "  {:<24} {:>12}", "prefix, header, tests", self.file - weights)?;
+        writeln!(f, "\n  file       {} bytes", self.file)?;
+        writeln!(f, "  code       about {} KiB, without start-up code and drivers", self.code / 1024)?;
+        writeln!(f, "  workspace  {} bytes, exact", self.workspace)?;
+        writeln!(f, "  stack      about {} bytes", self.stack)?;
+        write!(
+            f,
+            "  picture    {:.3} M MACs in {} step{}",
+            self.macs as f64 / 1e6,
+            self.steps,
+            if self.steps == 1 { "" } else { "s" }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boards::BOARDS;
+    use pixgen_core::presets::{PRESETS, preset};
+    use pixgen_core::pxg::{Model, encode};
+
+    const NAMES: &str = "shirt\ntrousers";
+
+    #[repr(C, align(16))]
+    #[derive(Clone, Copy)]
+    struct Aligned([u8; 16]);
+
+    #[test]
+    fn file_and_workspace_are_those_of_an_encoded_file() {
+        for (name, steps, tests, names) in [("nano-28-grey", 1, 0, ""), ("nano-16-rgb", 2, 4, NAMES)] {
+            let model = preset(name).unwrap().model;
+            let header = Header {
+                model,
+                steps,
+                skips_input: true,
+                tests,
+                name,
+                class_names: names,
+                images: 1 << 40,
+                source: 7,
+            };
+            let layout = Layout::new(&model, usize::from(steps));
+            let body = vec![0; layout.body_len(usize::from(tests)) as usize];
+            let mut bytes = vec![Aligned([0; 16]); body.len() / 16 + 64];
+            // SAFETY: plain bytes without padding.
+            let bytes: &mut [u8] = unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), 16 * bytes.len()) };
+            let len = encode(&header, &body, bytes).unwrap();
+            assert_eq!(file_len(&header), len as u64, "{name}");
+
+            let read = Model::read(&bytes[..len]).unwrap();
+            let plan = plan(&model, usize::from(steps));
+            assert_eq!(plan.workspace, read.workspace_len() as u64, "{name}");
+            let bare = Header { tests: 0, name: "", class_names: "", images: 0, source: 0, ..header };
+            assert_eq!(plan.file, encode(&bare, &body[..layout.body_len(0) as usize], bytes).unwrap() as u64, "{name}");
+        }
+    }
+
+    #[test]
+    fn one_byte_decides() {
+        let board = crate::boards::board("nucleo-f411re").unwrap();
+        let mut plan = plan(&preset("nano-28-grey").unwrap().model, 1);
+        assert_eq!(fits(&plan, board).verdict(), "fits");
+        (plan.file, plan.workspace) = (board.flash - plan.code, board.ram - plan.stack);
+        assert!(fits(&plan, board).fits);
+        assert_eq!(fits(&plan, board).verdict(), "fits");
+        plan.file += 1;
+        assert!(!fits(&plan, board).fits);
+        assert_eq!(fits(&plan, board).verdict(), "does not fit, by 1 KiB of flash");
+        plan.workspace += 1025;
+        assert_eq!(fits(&plan, board).verdict(), "does not fit, by 1 KiB of flash and 2 KiB of RAM");
+        plan.file -= 1;
+        assert!(!fits(&plan, board).fits);
+        assert_eq!(fits(&plan, board).verdict(), "does not fit, by 2 KiB of RAM");
+    }
+
+    #[test]
+    fn every_preset_on_every_board() {
+        for preset in PRESETS {
+            for steps in 1..=2 {
+                let plan = plan(&preset.model, steps);
+                assert!(plan.to_string().contains("decoder.blocks.0 "), "{}", preset.name);
+                for board in BOARDS {
+                    let fit = fits(&plan, board);
+                    assert_eq!(fit.fits, fit.verdict() == "fits", "{} {}", preset.name, board.name);
+                    assert!(0.0 < fit.seconds[0] && fit.seconds[0] < fit.seconds[1] && !fit.to_string().is_empty());
+                }
+            }
+        }
+    }
+
+    /// 256 KiB of flash, 128 KiB of RAM: what the smallest preset is for.
+    #[test]
+    fn the_smallest_preset_is_small() {
+        let plan = plan(&preset("nano-28-grey").unwrap().model, 1);
+        assert!(plan.file < 256 * 1024 && plan.workspace < 32 * 1024, "{plan}");
+    }
+}

@@ -1,0 +1,129 @@
+//! The float network on the inputs that the chip will see: what every site puts out.
+
+use super::QuantiseError;
+use super::observe::Observe;
+use super::range::Stats;
+use crate::data::Dataset;
+use crate::model_file::ModelFile;
+use pixgen_core::network;
+use pixgen_core::params::{Layer, Site};
+use pixgen_core::reference::{Condition, Reference, Weights};
+use pixgen_core::rng::Rng;
+use pixgen_core::streams::{Purpose, stream};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+
+/// Seed of the calibration noise: none that a user is likely to draw with.
+const SEED: u64 = 0x7069_7867_656e_0003;
+
+/// Where a site's values are kept; `part` tells queries, keys and values of one matrix apart.
+pub type Key = (Site, usize);
+
+/// What calibration is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Noise levels of the steps, highest first; shifted.
+    pub levels: &'a [f64],
+    /// Pictures; classes take turns.
+    pub pictures: usize,
+    /// Real pictures under the noise; without them, nothing under the first noise and the network's own pictures under the second.
+    pub data: Option<&'a Dataset>,
+}
+
+/// Statistics of all sites.
+#[derive(Clone, Debug, Default)]
+pub struct Calibration {
+    stats: BTreeMap<Key, Stats>,
+}
+
+impl Calibration {
+    /// Runs the pictures, in parallel. The values of a site in `divisors` are divided channel by channel before they are counted.
+    ///
+    /// # Errors
+    /// The float network does not run.
+    pub fn run(file: &ModelFile, inputs: &Inputs<'_>, divisors: &HashMap<Site, Vec<f32>>) -> Result<Self, QuantiseError> {
+        let threads = rayon::current_num_threads().max(1);
+        let shares: Vec<Self> = (0..threads)
+            .into_par_iter()
+            .map(|first| {
+                let mut share = Self::default();
+                for picture in (first..inputs.pictures).step_by(threads) {
+                    share.observe(file, inputs, picture, divisors)?;
+                }
+                Ok(share)
+            })
+            .collect::<Result<_, QuantiseError>>()?;
+        let mut all = Self::default();
+        for share in shares {
+            for (key, stats) in share.stats {
+                match all.stats.get_mut(&key) {
+                    Some(sum) => sum.merge(&stats),
+                    None => drop(all.stats.insert(key, stats)),
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The values of a site.
+    pub fn get(&self, site: Site, part: usize) -> Option<&Stats> {
+        self.stats.get(&(site, part))
+    }
+
+    fn observe(
+        &mut self,
+        file: &ModelFile,
+        inputs: &Inputs<'_>,
+        picture: usize,
+        divisors: &HashMap<Site, Vec<f32>>,
+    ) -> Result<(), QuantiseError> {
+        let (config, noise) = (&file.header.model, &file.header.noise);
+        let class = picture % config.classes;
+        let weights = Weights::new(config, &file.params)?;
+        let mut workspace = vec![0.0; config.workspace_len()];
+        let mut clean = vec![0.0; config.image_len()];
+        if let Some(image) = inputs.data.filter(|d| !d.is_empty()).map(|d| d.image(picture % d.len())) {
+            file.header.normalisation.normalise(config.channels, image, &mut clean);
+        }
+        for (step, &t) in inputs.levels.iter().enumerate() {
+            let purpose = if step == 0 { Purpose::Latent } else { Purpose::Renoise };
+            let rng = Rng::new(SEED, stream(purpose, picture as u64));
+            let mut x = clean.clone();
+            x.iter_mut()
+                .zip(rng.gaussians_q16(0))
+                .for_each(|(x, g)| *x += t as f32 * g as f32 / 65_536.0);
+            let scaled: Vec<f32> = x.iter().map(|v| v * noise.c_in(t) as f32).collect();
+            let condition = Condition { t, class: Some(class) };
+            let see = |site: Site, width: usize, values: &[f32]| self.count(site, width, values, divisors.get(&site));
+            let mut observe = Observe { inner: Reference::new(weights, &mut workspace)?, see };
+            network::forward(&mut observe, config, &scaled[..], &condition)?;
+            if inputs.data.is_none() && step + 1 < inputs.levels.len() {
+                let mut reference = Reference::new(weights, &mut workspace)?;
+                let mut scratch = vec![0.0; x.len()];
+                reference.denoise(noise, file.header.parametrisation, &condition, &mut x, &mut scratch)?;
+                let (low, high) = file.header.normalisation.range(config.channels);
+                clean = x.iter().map(|v| v.clamp(low, high)).collect();
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, site: Site, width: usize, values: &[f32], divisors: Option<&Vec<f32>>) {
+        let parts = if site.layer == Layer::Qkv { 3 } else { 1 };
+        let width = width / parts;
+        for part in 0..parts {
+            let stats = self.stats.entry((site, part)).or_insert_with(|| Stats::new(width));
+            if parts == 1 && divisors.is_none() {
+                stats.add(values);
+                continue;
+            }
+            for row in values.chunks_exact(width * parts) {
+                let mut row = row[part * width..(part + 1) * width].to_vec();
+                for (value, divisor) in row.iter_mut().zip(divisors.into_iter().flatten()) {
+                    *value /= divisor;
+                }
+                stats.add(&row);
+            }
+        }
+    }
+}

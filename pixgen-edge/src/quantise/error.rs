@@ -1,0 +1,59 @@
+//! Why a model cannot be exported.
+
+use pixgen_core::config::ConfigError;
+use pixgen_core::pxg::{DrawError, PxgError};
+use pixgen_core::reference::ReferenceError;
+
+/// Why a model cannot be exported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuantiseError {
+    /// The architecture has no form for chips.
+    #[error("the model cannot run on a chip: {0}")]
+    Config(#[from] ConfigError),
+    /// The model would not fit the format's 32-bit lengths.
+    #[error("the model takes {bytes} bytes, a .pxg file holds 4 GiB")]
+    TooLarge {
+        /// Bytes of the body.
+        bytes: u64,
+    },
+    /// An option is out of range.
+    #[error("{what}")]
+    Option {
+        /// What is wrong.
+        what: String,
+    },
+    /// A site's numbers leave the range of 32-bit sums.
+    #[error("{site}: a sum of this layer can leave 32 bits")]
+    Overflow {
+        /// Name of the site.
+        site: String,
+    },
+    /// The float network did not run.
+    #[error("the float network did not run: {0}")]
+    Reference(#[from] ReferenceError),
+    /// The integer network did not run.
+    #[error("the integer network did not run: {0}")]
+    Draw(#[from] DrawError),
+    /// The written file does not read back.
+    #[error("the written file does not read back: {0}")]
+    File(#[from] PxgError),
+    /// A part of the file has no place or no values: a fault of this program.
+    #[error("{site}: no place in the file")]
+    Place {
+        /// Name of the site.
+        site: String,
+    },
+}
+
+impl QuantiseError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(_) => Some("train with widths that are multiples of 4; every preset's are".into()),
+            Self::TooLarge { .. } => Some("export fewer classes with --classes".into()),
+            Self::Overflow { .. } => Some("the weights of this layer are far larger than trained weights are; check the model".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A whole `.pxg` file: calibrate, build, wrap, test.
+
+use super::QuantiseError;
+use super::build::{Builder, Meanings};
+use super::calibration::{Calibration, Inputs};
+use super::range::Method;
+use crate::data::Dataset;
+use crate::model_file::ModelFile;
+use pixgen_core::config::ModelConfig;
+use pixgen_core::params::{Kind, Layer, Side, Site};
+use pixgen_core::pxg::{self, Header, MAX_STEPS, Model, Request, check_widths};
+use pixgen_core::reference::Weights;
+use std::collections::HashMap;
+
+/// Second noise level of two-step models, unshifted; the trainer's samplers take the same (docs/method.md section 5).
+pub const MIDDLE_LEVEL: f64 = 0.821;
+
+/// How to export.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Network evaluations of a picture: 1 or 2.
+    pub steps: usize,
+    /// Classes to export, in this order; all when empty.
+    pub classes: Vec<usize>,
+    /// Pictures of the calibration.
+    pub pictures: usize,
+    /// How ranges are chosen.
+    pub method: Method,
+    /// Another method for sites whose name ends like this.
+    pub site_methods: Vec<(String, Method)>,
+    /// Moves the quantisation error of weights out of the mean of each output.
+    pub bias_correction: bool,
+    /// Share of a channel's range that moves from the activations after norms to the weights, 0 to 1; `None` leaves channels alone.
+    pub equalise: Option<f64>,
+    /// Self-test vectors.
+    pub tests: u16,
+    /// Name in the header.
+    pub name: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            steps: 1,
+            classes: Vec::new(),
+            pictures: 256,
+            method: Method::Mse,
+            site_methods: Vec::new(),
+            bias_correction: true,
+            equalise: Some(0.5),
+            tests: 2,
+            name: String::new(),
+        }
+    }
+}
+
+impl Options {
+    /// The method for a site.
+    pub fn method_of(&self, site: Site) -> Method {
+        let name = site.name();
+        let special = self.site_methods.iter().rev().find(|(end, _)| name.ends_with(end.as_str()));
+        special.map_or(self.method, |(_, method)| *method)
+    }
+
+    fn check(&self, model: &ModelConfig) -> Result<(), QuantiseError> {
+        let fail = |what: String| Err(QuantiseError::Option { what });
+        if self.steps == 0 || self.steps > MAX_STEPS {
+            return fail(format!("{} steps: a chip draws in 1 or 2", self.steps));
+        }
+        if let Some(class) = self.classes.iter().find(|&&class| class >= model.classes) {
+            return fail(format!("class {class}: the model has classes 0 to {}", model.classes - 1));
+        }
+        if self.pictures == 0 {
+            return fail("calibration needs at least one picture".into());
+        }
+        if self.equalise.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return fail("the share of equalisation is between 0 and 1".into());
+        }
+        Ok(())
+    }
+}
+
+/// A finished file.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The bytes of the `.pxg` file.
+    pub bytes: Vec<u8>,
+    /// What the integers of each site mean, for reports.
+    pub meanings: Meanings,
+    /// Hash of each self-test picture: class, seed, hash.
+    pub tests: Vec<(usize, u64, u64)>,
+}
+
+/// Exports `file`. `data` are real pictures to put under the noise of the calibration; a one-step model needs none.
+///
+/// # Errors
+/// Options out of range, an architecture without a form for chips, or weights whose sums can leave 32 bits.
+pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &Options) -> Result<Exported, QuantiseError> {
+    let model = &file.header.model;
+    options.check(model)?;
+    check_widths(model)?;
+    let all: Vec<usize> = (0..model.classes).collect();
+    let classes = if options.classes.is_empty() { &all } else { &options.classes };
+    let levels = levels(file, options.steps);
+    let inputs = Inputs { levels: &levels, pictures: options.pictures, data };
+    let mut calibration = Calibration::run(file, &inputs, &HashMap::new())?;
+    let mut factors = HashMap::new();
+    if let Some(share) = options.equalise {
+        factors = equalisation(file, &calibration, share)?;
+        calibration = Calibration::run(file, &inputs, &factors)?;
+    }
+    let body = Builder::new(file, classes, &levels, options, &calibration, &factors)?.build()?;
+
+    let weights: &[u8] = bytemuck::cast_slice(&file.params);
+    let names: Vec<&str> = classes
+        .iter()
+        .map(|&c| file.header.class_names.get(c).map_or("", String::as_str))
+        .collect();
+    let class_names = names.join("\n");
+    let mut header = Header {
+        model: ModelConfig { classes: classes.len(), ..*model },
+        steps: options.steps as u8,
+        skips_input: levels
+            .iter()
+            .any(|&t| file.header.noise.output_factors(file.header.parametrisation, t).skip != 0.0),
+        tests: 0,
+        name: &options.name,
+        class_names: &class_names,
+        images: file.header.images,
+        source: crc32fast::hash(weights),
+    };
+    let mut bytes = body.bytes;
+    let untested = encode(&header, &bytes)?;
+    let tests = self_tests(&untested, options.tests)?;
+    header.tests = options.tests;
+    for &(class, seed, hash) in &tests {
+        for word in [seed, class as u64, hash] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+    let bytes = encode(&header, &bytes)?.bytes().to_vec();
+    Ok(Exported { bytes, meanings: body.meanings, tests })
+}
+
+/// Noise levels of the steps, shifted.
+pub fn levels(file: &ModelFile, steps: usize) -> Vec<f64> {
+    let noise = &file.header.noise;
+    [noise.t_max(), noise.shift * MIDDLE_LEVEL].into_iter().take(steps).collect()
+}
+
+fn encode(header: &Header<'_>, body: &[u8]) -> Result<Aligned, QuantiseError> {
+    // The header holds two texts and some numbers of at most ten bytes.
+    let most = 256 + header.name.len() + header.class_names.len() + body.len();
+    let mut file = Aligned::zeroed(most);
+    let too_large = QuantiseError::TooLarge { bytes: most as u64 };
+    let len = pxg::encode(header, body, file.bytes_mut()).ok_or(too_large)?;
+    file.len = len;
+    Model::read(file.bytes())?;
+    Ok(file)
+}
+
+/// Draws the pictures of the self-test: classes take turns, seeds count.
+fn self_tests(file: &Aligned, tests: u16) -> Result<Vec<(usize, u64, u64)>, QuantiseError> {
+    let model = Model::read(file.bytes())?;
+    let mut workspace = Aligned::zeroed(model.workspace_len());
+    (0..u64::from(tests))
+        .map(|number| {
+            let class = (number * 7) as usize % model.config().classes;
+            let hash = model.picture_hash(&Request { class, seed: number, number: 0 }, workspace.bytes_mut())?;
+            Ok((class, number, hash))
+        })
+        .collect()
+}
+
+/// Factors of the channels of the norms before qkv and fc1: activations are divided by them, weights multiplied.
+fn equalisation(file: &ModelFile, calibration: &Calibration, share: f64) -> Result<HashMap<Site, Vec<f32>>, QuantiseError> {
+    let weights = Weights::new(&file.header.model, &file.params)?;
+    let mut factors = HashMap::new();
+    for (side, tower) in [
+        (Side::Encoder, file.header.model.encoder),
+        (Side::Decoder, file.header.model.decoder),
+    ] {
+        for block in 0..tower.depth {
+            for (norm, linear) in [(Layer::Norm1, Layer::Qkv), (Layer::Norm2, Layer::Fc1)] {
+                let (norm, linear) = (Site::new(side, block, norm), Site::new(side, block, linear));
+                let Some(stats) = calibration.get(norm, 0) else { continue };
+                let mut columns = vec![0.0f32; tower.width];
+                for row in weights.get(linear, Kind::Weight).chunks_exact(tower.width) {
+                    columns.iter_mut().zip(row).for_each(|(most, w)| *most = most.max(w.abs()));
+                }
+                let factor = |(&activation, &column): (&f32, &f32)| {
+                    let factor = f64::from(activation).powf(share) / f64::from(column).powf(1.0 - share);
+                    if factor.is_finite() && factor > 0.0 { factor } else { 1.0 }
+                };
+                let raw: Vec<f64> = stats.greatest().iter().zip(&columns).map(factor).collect();
+                // Only ratios matter: keep their geometric mean at 1.
+                let mean = (raw.iter().map(|f| f.ln()).sum::<f64>() / raw.len().max(1) as f64).exp();
+                factors.insert(norm, raw.iter().map(|f| (f / mean) as f32).collect());
+            }
+        }
+    }
+    Ok(factors)
+}
+
+/// Bytes that begin at a multiple of 16, as the format asks for.
+#[derive(Clone, Debug)]
+pub struct Aligned {
+    words: Vec<u128>,
+    len: usize,
+}
+
+impl Aligned {
+    /// `len` zeros.
+    pub fn zeroed(len: usize) -> Self {
+        Self { words: vec![0; len.div_ceil(16)], len }
+    }
+
+    /// A copy of bytes.
+    pub fn copy(bytes: &[u8]) -> Self {
+        let mut copy = Self::zeroed(bytes.len());
+        copy.bytes_mut().copy_from_slice(bytes);
+        copy
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.len]
+    }
+
+    /// The bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
+    }
+}

@@ -1,0 +1,191 @@
+//! Where the integer network loses quality: signal to noise of every site, saturated codes, worst channels.
+
+use super::QuantiseError;
+use super::build::Meanings;
+use super::export::{Aligned, Exported, levels};
+use super::observe::Observe;
+use crate::model_file::ModelFile;
+use pixgen_core::integer::{Input, Integer};
+use pixgen_core::network;
+use pixgen_core::params::{Layer, Side, Site};
+use pixgen_core::pxg::Model;
+use pixgen_core::reference::{Condition, Reference, Weights};
+use pixgen_core::rng::Rng;
+use pixgen_core::streams::{Purpose, stream};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Seed of the compared pictures: neither the calibration's nor a user's.
+const SEED: u64 = 0x7069_7867_656e_0004;
+
+/// One site.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SiteReport {
+    /// Name.
+    pub site: String,
+    /// 10 log10 of the float values' power over that of the difference, dB. Errors of the sites before are part of it.
+    pub snr_db: f64,
+    /// Share of codes at the end of their range.
+    pub saturated: f64,
+    /// Channel with the lowest signal to noise ratio.
+    pub worst_channel: usize,
+    /// Its ratio, dB.
+    pub worst_snr_db: f64,
+}
+
+/// All sites, worst channels first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Pictures compared.
+    pub pictures: usize,
+    /// In the order of their worst channels.
+    pub sites: Vec<SiteReport>,
+}
+
+/// Sums of a site.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    signal: Vec<f64>,
+    error: Vec<f64>,
+    saturated: u64,
+    count: u64,
+}
+
+impl Sums {
+    fn add(&mut self, float: &[f32], codes: &[f32], meaning: &super::code::Code, ends: (f32, f32)) {
+        let width = meaning.step.len();
+        self.signal.resize(width, 0.0);
+        self.error.resize(width, 0.0);
+        for (float, codes) in float.chunks_exact(width).zip(codes.chunks_exact(width)) {
+            for (c, (&value, &code)) in float.iter().zip(codes).enumerate() {
+                let real = meaning.step[c] * (f64::from(code) - f64::from(meaning.zero[c]));
+                self.signal[c] += f64::from(value).powi(2);
+                self.error[c] += (f64::from(value) - real).powi(2);
+                self.saturated += u64::from(code <= ends.0 || code >= ends.1);
+                self.count += 1;
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.signal.resize(other.signal.len(), 0.0);
+        self.error.resize(other.error.len(), 0.0);
+        self.signal.iter_mut().zip(&other.signal).for_each(|(a, b)| *a += b);
+        self.error.iter_mut().zip(&other.error).for_each(|(a, b)| *a += b);
+        self.saturated += other.saturated;
+        self.count += other.count;
+    }
+
+    fn report(&self, site: Site) -> SiteReport {
+        let ratio = |signal: f64, error: f64| 10.0 * (signal.max(1e-30) / error.max(1e-30)).log10();
+        // A channel that is nearly silent has no ratio worth the name: it counts with a hundredth of the mean power.
+        let floor = self.signal.iter().sum::<f64>() / self.signal.len().max(1) as f64 / 100.0;
+        let channels = self.signal.iter().zip(&self.error).map(|(&s, &e)| ratio(s.max(floor), e));
+        let worst = channels.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0));
+        SiteReport {
+            site: site.name().to_string(),
+            snr_db: ratio(self.signal.iter().sum(), self.error.iter().sum()),
+            saturated: self.saturated as f64 / self.count.max(1) as f64,
+            worst_channel: worst.0,
+            worst_snr_db: worst.1,
+        }
+    }
+}
+
+/// Runs both networks on the same noise, first step, and compares every site that has codes.
+///
+/// # Errors
+/// A network that does not run.
+pub fn compare(file: &ModelFile, exported: &Exported, classes: &[usize], pictures: usize) -> Result<Report, QuantiseError> {
+    let bytes = Aligned::copy(&exported.bytes);
+    let model = Model::read(bytes.bytes())?;
+    let shares: Vec<BTreeMap<Site, Sums>> = (0..pictures)
+        .into_par_iter()
+        .map(|picture| one(file, &model, &exported.meanings, classes, picture))
+        .collect::<Result<_, _>>()?;
+    let mut all = BTreeMap::<Site, Sums>::new();
+    for share in shares {
+        for (site, sums) in share {
+            all.entry(site).or_default().merge(&sums);
+        }
+    }
+    let mut sites: Vec<SiteReport> = all.iter().map(|(&site, sums)| sums.report(site)).collect();
+    sites.sort_by(|a, b| a.worst_snr_db.total_cmp(&b.worst_snr_db));
+    Ok(Report { pictures, sites })
+}
+
+/// Both networks on one picture.
+fn one(
+    file: &ModelFile,
+    model: &Model<'_>,
+    meanings: &Meanings,
+    classes: &[usize],
+    picture: usize,
+) -> Result<BTreeMap<Site, Sums>, QuantiseError> {
+    let (config, noise) = (&file.header.model, &file.header.noise);
+    let class = picture % classes.len().max(1);
+    let t = levels(file, 1)[0];
+    let latent = Rng::new(SEED, stream(Purpose::Latent, picture as u64));
+    let scale = (t * noise.c_in(t)) as f32 / 65_536.0;
+    let image: Vec<f32> = latent.gaussians_q16(0).take(config.image_len()).map(|g| g as f32 * scale).collect();
+    let mut float = BTreeMap::<Site, Vec<f32>>::new();
+    let mut workspace = vec![0.0; config.workspace_len()];
+    let inner = Reference::new(Weights::new(config, &file.params)?, &mut workspace)?;
+    let mut observe = Observe {
+        inner,
+        see: |site: Site, _: usize, values: &[f32]| drop(float.insert(site, values.to_vec())),
+    };
+    let condition = Condition { t, class: classes.get(class).copied() };
+    network::forward(&mut observe, config, &image[..], &condition)?;
+
+    let mut sums = BTreeMap::<Site, Sums>::new();
+    // Every operation by itself needs more room than a chip's order of work: the whole hidden layer, the whole picture.
+    let room = model.workspace_len() + 8 * config.tokens() * config.encoder.width.max(config.decoder.width) + 4 * config.image_len();
+    let mut workspace = Aligned::zeroed(room.next_multiple_of(16));
+    let inner = Integer::new(model, class, 0, workspace.bytes_mut(), None)?;
+    let see = |site: Site, _: usize, codes: &[f32]| {
+        if let (Some(float), Some(meaning)) = (float.get(&site), meanings.get(&site)) {
+            let ends = if is_wide(site, config.has_bridge()) {
+                (-32_768.0, 32_767.0)
+            } else {
+                (-128.0, 127.0)
+            };
+            sums.entry(site).or_default().add(float, codes, meaning, ends);
+        }
+    };
+    network::forward(&mut Observe { inner, see }, model.config(), &Input { seed: SEED, number: picture as u64 }, &())?;
+    Ok(sums)
+}
+
+/// True for sites of i16.
+fn is_wide(site: Site, has_bridge: bool) -> bool {
+    match site.layer {
+        Layer::Norm1 | Layer::Norm2 | Layer::Qkv | Layer::Attend | Layer::Gelu | Layer::Fc1 => false,
+        Layer::FinalNorm => site.side == Side::Encoder && !has_bridge,
+        _ => true,
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<30} {:>8} {:>10} {:>14} {:>8}",
+            "site, worst channel first", "SNR dB", "saturated", "worst channel", "SNR dB"
+        )?;
+        for site in &self.sites {
+            writeln!(
+                f,
+                "{:<30} {:>8.1} {:>9.3}% {:>14} {:>8.1}",
+                site.site,
+                site.snr_db,
+                100.0 * site.saturated,
+                site.worst_channel,
+                site.worst_snr_db
+            )?;
+        }
+        Ok(())
+    }
+}
