@@ -5,6 +5,9 @@ use crate::rng::Rng;
 use crate::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 
+/// Second, unshifted noise level of two-step sampling (ECT's for small images; docs/method.md section 5).
+pub const MIDDLE_LEVEL: f64 = 0.821;
+
 /// Something that computes f(x, t) on a batch.
 pub trait Denoiser {
     /// What can go wrong.

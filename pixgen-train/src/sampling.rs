@@ -9,14 +9,11 @@ use crate::ops::Ops as Fused;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::patch::{patchify, unpatchify};
-use pixgen_core::sampler::{ConsistencySampler, Denoiser};
+use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
 use std::convert::Infallible;
 
 /// Pictures that go through the network at once.
 const BATCH: usize = 250;
-
-/// Second, unshifted noise level of two-step sampling (ECT's for small images; docs/method.md section 5).
-pub const MIDDLE_LEVEL: f64 = 0.821;
 
 /// f(x, t) on a burn backend, for pictures H W C.
 #[derive(Debug)]

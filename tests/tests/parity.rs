@@ -8,7 +8,7 @@ use pixgen_core::patch::{patchify, unpatchify};
 use pixgen_core::presets::{PRESETS, Preset};
 use pixgen_core::reference::{self, Reference, ReferenceError};
 use pixgen_core::rng::Rng;
-use pixgen_core::sampler::{ConsistencySampler, Denoiser};
+use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_tests::{alone, assert_close};
 use pixgen_train::data::augment::AugmentProfile;
@@ -21,7 +21,7 @@ use pixgen_train::objective::consistency::{Consistency, ConsistencyConfig, Weigh
 use pixgen_train::objective::pretrain::{Pretrain, PretrainConfig};
 use pixgen_train::objective::{Progress, Source, Terms};
 use pixgen_train::ops::{Implementation, set_implementation};
-use pixgen_train::sampling::{Generator, MIDDLE_LEVEL};
+use pixgen_train::sampling::Generator;
 
 /// What "agree" means, relative to the largest value of a picture.
 const PARITY: f64 = 1e-4;

@@ -10,10 +10,8 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::params::{Kind, Layer, Side, Site};
 use pixgen_core::pxg::{self, Header, MAX_STEPS, Model, Request, check_widths};
 use pixgen_core::reference::Weights;
+use pixgen_core::sampler::MIDDLE_LEVEL;
 use std::collections::HashMap;
-
-/// Second noise level of two-step models, unshifted; the trainer's samplers take the same (docs/method.md section 5).
-pub const MIDDLE_LEVEL: f64 = 0.821;
 
 /// How to export.
 #[derive(Clone, Debug)]

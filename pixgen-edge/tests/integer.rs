@@ -1,0 +1,186 @@
+//! The integer interpreter against the float reference, and against itself: shapes of every kind, one and two steps.
+
+use pixgen_core::config::{ModelConfig, Tower};
+use pixgen_core::integer::{Input, Integer, workspace_len};
+use pixgen_core::network;
+use pixgen_core::noise::{NoiseConfig, Parametrisation};
+use pixgen_core::params::{Layer, Role, Site};
+use pixgen_core::patch::unpatchify;
+use pixgen_core::pxg::{DrawError, Model, Request};
+use pixgen_core::rng::Rng;
+use pixgen_core::workspace::WorkspaceError;
+use pixgen_edge::data::normalise::Normalisation;
+use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
+use pixgen_edge::param_set::ParamSet;
+use pixgen_edge::quantise::draw::{Wanted, draw_float, draw_integer};
+use pixgen_edge::quantise::export::{Aligned, Options, export};
+use pixgen_edge::quantise::observe::Observe;
+
+const fn tower(depth: usize, width: usize, heads: usize) -> Tower {
+    Tower { depth, width, heads }
+}
+
+/// A generator with weights that do something everywhere: those that start at zero get noise.
+fn generator(model: ModelConfig, parametrisation: Parametrisation) -> ModelFile {
+    let set = ParamSet::generator(&model);
+    let mut params = set.initialise(5);
+    let rng = Rng::new(5, 255);
+    for (entry, param) in set.entries().iter().zip(model.params()) {
+        let scale = match param.role {
+            Role::Matrix if param.site.layer == Layer::Head => 0.3 / (param.shape[1] as f32).sqrt(),
+            Role::Matrix if param.site.layer == Layer::Modulation => 0.5 / (param.shape[1] as f32).sqrt(),
+            Role::Bias | Role::Norm => 0.1,
+            _ => 0.0,
+        };
+        for i in entry.range.clone() {
+            params[i] += scale * rng.gaussian(i as u64);
+        }
+    }
+    let header = Header {
+        format: FORMAT,
+        content: Content::Generator,
+        model,
+        noise: NoiseConfig::with_shift(1.0),
+        parametrisation,
+        normalisation: Normalisation { mean: [0.3, 0.4, 0.5], std: [0.7, 0.6, 0.5] },
+        projector: None,
+        ema: "raw".into(),
+        images: 0,
+        seed: 5,
+        data: "none".into(),
+        class_names: (0..model.classes).map(|c| format!("class {c}")).collect(),
+    };
+    ModelFile { header, set, params, statistics: None }
+}
+
+/// Bridge or none, one or three channels, odd head widths, patches that are no multiple of four, many tokens and few.
+fn shapes() -> Vec<ModelConfig> {
+    let config = |size, channels, patch, encoder, decoder| ModelConfig { size, channels, patch, classes: 3, encoder, decoder };
+    vec![
+        config(28, 1, 7, tower(3, 48, 4), tower(3, 48, 4)),
+        config(8, 3, 2, tower(2, 24, 3), tower(2, 40, 2)),
+        config(12, 1, 3, tower(1, 20, 4), tower(1, 12, 2)),
+        config(16, 3, 2, tower(2, 32, 2), tower(2, 32, 2)),
+        config(6, 1, 6, tower(1, 4, 1), tower(1, 8, 2)),
+    ]
+}
+
+fn quantised(file: &ModelFile, steps: usize) -> Aligned {
+    let options = Options { steps, pictures: 24, tests: 1, ..Options::default() };
+    Aligned::copy(&export(file, None, &options).expect("exports").bytes)
+}
+
+/// int8 stays near float: within 4 grey levels, root mean square, of random networks, whose errors grow faster than trained ones'.
+#[test]
+fn int8_is_near_float() {
+    for model in shapes() {
+        for parametrisation in [Parametrisation::PlainX, Parametrisation::Edm] {
+            for steps in [1, 2] {
+                let file = generator(model, parametrisation);
+                let bytes = quantised(&file, steps);
+                let exported = Model::read(bytes.bytes()).expect("reads");
+                let classes: Vec<usize> = (0..24).map(|i| i % 3).collect();
+                let wanted = Wanted { seed: 9, first: 0, classes: &classes };
+                let float = draw_float(&file, &wanted, steps).expect("draws");
+                let int8 = draw_integer(&exported, &wanted).expect("draws");
+                let square = |(&a, &b): (&u8, &u8)| (f64::from(a) - f64::from(b)).powi(2);
+                let rms = (float.iter().zip(&int8).map(square).sum::<f64>() / float.len() as f64).sqrt();
+                let mean = float.iter().map(|&v| f64::from(v)).sum::<f64>() / float.len() as f64;
+                let spread = (float.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / float.len() as f64).sqrt();
+                println!("{model:?} {parametrisation:?} {steps} step(s): {rms:.2} of {spread:.1}");
+                assert!(spread > 20.0, "the pictures are flat: {spread}");
+                assert!(rms < 4.0, "{model:?} {parametrisation:?} {steps} step(s): {rms:.2} of {spread:.1}");
+            }
+        }
+    }
+}
+
+/// The closed form is the measured mark, and less is refused by name.
+#[test]
+fn workspace_is_exact() {
+    for model in shapes() {
+        for steps in [1, 2] {
+            let bytes = quantised(&generator(model, Parametrisation::PlainX), steps);
+            let exported = Model::read(bytes.bytes()).expect("reads");
+            let need = exported.workspace_len();
+            assert_eq!(need, workspace_len(&model, steps));
+            let request = Request { class: 1, seed: 3, number: 0 };
+            let mut workspace = Aligned::zeroed(need);
+            let usage = exported.draw(&request, workspace.bytes_mut(), &mut |_| ()).expect("draws");
+            assert_eq!(usage.workspace, need, "{model:?} {steps}");
+            let short = exported.draw(&request, &mut workspace.bytes_mut()[..need - 1], &mut |_| ());
+            assert_eq!(short, Err(DrawError::Workspace(WorkspaceError::TooSmall { need, have: need - 1 })));
+        }
+    }
+}
+
+/// What lay in the workspace before does not matter, nor does a larger one.
+#[test]
+fn pictures_do_not_depend_on_the_workspace() {
+    for model in shapes() {
+        let bytes = quantised(&generator(model, Parametrisation::PlainX), 2);
+        let exported = Model::read(bytes.bytes()).expect("reads");
+        let request = Request { class: 0, seed: 77, number: 4 };
+        let mut clean = Aligned::zeroed(exported.workspace_len());
+        let mut dirty = Aligned::copy(&vec![0xa5; exported.workspace_len() + 160]);
+        let first = exported.picture_hash(&request, clean.bytes_mut()).expect("draws");
+        assert_eq!(exported.picture_hash(&request, dirty.bytes_mut()), Ok(first));
+        assert_eq!(exported.picture_hash(&request, clean.bytes_mut()), Ok(first));
+    }
+}
+
+/// The MLP in chunks and the head in bands give what the default bodies of the op set give.
+#[test]
+fn composites_equal_their_defaults() {
+    for model in shapes() {
+        let bytes = quantised(&generator(model, Parametrisation::PlainX), 1);
+        let exported = Model::read(bytes.bytes()).expect("reads");
+        let (seed, number) = (11, 2);
+        let mut workspace = Aligned::zeroed(1 << 20);
+        let mut want = Vec::new();
+        let draw =
+            exported.draw(&Request { class: 2, seed, number }, workspace.bytes_mut(), &mut |band| want.extend_from_slice(band.bytes()));
+        assert!(draw.is_ok());
+
+        let mut levels = Vec::new();
+        let inner = Integer::new(&exported, 2, 0, workspace.bytes_mut(), None).expect("binds");
+        let see = |site: Site, _: usize, values: &[f32]| {
+            if site.layer == Layer::Head {
+                levels = values.to_vec();
+            }
+        };
+        network::forward(&mut Observe { inner, see }, &model, &Input { seed, number }, &()).expect("runs");
+        let patches: Vec<u8> = levels.iter().map(|&v| ((v as i32 + 32) >> 6).clamp(0, 255) as u8).collect();
+        let mut rows = vec![0; patches.len()];
+        unpatchify(&model, &patches, &mut rows);
+        assert_eq!(rows, want, "{model:?}");
+    }
+}
+
+/// Classes and self-tests of a file: a subset in another order draws the same pictures but for rounding.
+#[test]
+fn a_subset_of_classes_draws_the_same() {
+    let file = generator(shapes()[0], Parametrisation::PlainX);
+    let options = Options { pictures: 12, tests: 3, ..Options::default() };
+    let all = Aligned::copy(&export(&file, None, &options).expect("exports").bytes);
+    let some = Aligned::copy(&export(&file, None, &Options { classes: vec![2, 0], ..options }).expect("exports").bytes);
+    let (all, some) = (Model::read(all.bytes()).expect("reads"), Model::read(some.bytes()).expect("reads"));
+    assert_eq!((all.class_name(2), some.class_name(0), some.class_name(2)), (Some("class 2"), Some("class 2"), None));
+    let mut workspace = Aligned::zeroed(all.workspace_len());
+    assert_eq!(all.self_test(workspace.bytes_mut()), Ok(3));
+    assert_eq!(some.self_test(workspace.bytes_mut()), Ok(3));
+    // The shifts of the modulated norms are chosen over the exported classes.
+    let mut draw = |model: &Model<'_>, class| {
+        let mut bytes = Vec::new();
+        let request = Request { class, seed: 1, number: 0 };
+        assert!(
+            model
+                .draw(&request, workspace.bytes_mut(), &mut |band| bytes.extend_from_slice(band.bytes()))
+                .is_ok()
+        );
+        bytes
+    };
+    let (a, b) = (draw(&all, 2), draw(&some, 0));
+    assert!(a.iter().zip(&b).all(|(a, b)| a.abs_diff(*b) <= 12));
+    assert_ne!(a, draw(&some, 1));
+}
