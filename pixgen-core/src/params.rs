@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_shapes_full() {
-        for preset in PRESETS.iter().take(8) {
+        for preset in PRESETS.iter().take(9) {
             let mut before: heapless::Vec<ParamName, 512> = heapless::Vec::new();
             for param in preset.model.params() {
                 let name = param.name();

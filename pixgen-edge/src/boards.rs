@@ -17,8 +17,10 @@ pub struct Board {
     /// Highest clock, MHz.
     pub mhz: u32,
     /// Bytes of flash for code and model.
+    #[serde(rename = "flash_bytes")]
     pub flash: u64,
     /// Bytes of the largest block of RAM without a gap.
+    #[serde(rename = "ram_bytes")]
     pub ram: u64,
     /// Where the weights are read from.
     pub weights: Memory,

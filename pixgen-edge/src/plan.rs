@@ -25,12 +25,16 @@ pub struct Plan {
     /// Evaluations of the network for a picture.
     pub steps: usize,
     /// Bytes of the `.pxg` file.
+    #[serde(rename = "file_bytes")]
     pub file: u64,
     /// Bytes of code, about.
+    #[serde(rename = "code_bytes")]
     pub code: u64,
     /// Bytes of workspace, exact.
+    #[serde(rename = "workspace_bytes")]
     pub workspace: u64,
     /// Bytes of stack, about.
+    #[serde(rename = "stack_bytes")]
     pub stack: u64,
     /// Multiply-accumulates of a picture.
     pub macs: u64,
@@ -47,10 +51,12 @@ pub struct SiteRow {
     #[serde(skip)]
     pub group: String,
     /// Bytes of the file that only this call reads.
+    #[serde(rename = "flash_bytes")]
     pub flash: u64,
     /// Multiply-accumulates.
     pub macs: u64,
     /// Bytes of workspace in use at most.
+    #[serde(rename = "workspace_bytes")]
     pub workspace: u64,
 }
 
@@ -117,8 +123,10 @@ pub struct Fit {
     /// True when flash and RAM suffice.
     pub fits: bool,
     /// Bytes of flash needed: file and code.
+    #[serde(rename = "flash_needed_bytes")]
     pub flash_needed: u64,
     /// Bytes of RAM needed: workspace and stack.
+    #[serde(rename = "ram_needed_bytes")]
     pub ram_needed: u64,
     /// Instructions of a picture, estimated.
     pub instructions: u64,
@@ -161,11 +169,12 @@ impl Fit {
         }
     }
 
-    /// `0.14-0.17 s`.
+    /// `140-170 ms`.
     pub fn time(&self) -> String {
         let [low, high] = self.seconds;
         match high {
             ..0.1 => format!("{:.1}-{:.1} ms", 1e3 * low, 1e3 * high),
+            ..1.0 => format!("{:.0}-{:.0} ms", 1e3 * low, 1e3 * high),
             ..10.0 => format!("{low:.2}-{high:.2} s"),
             _ => {
                 let [low, high] = self
@@ -181,10 +190,11 @@ impl Fit {
 impl fmt::Display for Fit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let core = format!("{} {} MHz", self.board.core.name(), self.board.mhz);
-        let share = |needed: u64, have: u64| format!("{:.0} %", 100.0 * needed as f64 / have as f64);
+        // Rounded up: what does not fit takes more than 100 %.
+        let share = |needed: u64, have: u64| format!("{} %", (100 * needed).div_ceil(have.max(1)));
         write!(
             f,
-            "{:<19} {:<12} {core:<18} {:>7} flash {:>7} RAM {:>14}   {}",
+            "{:<19} {:<12} {core:<18} {:>6} flash {:>6} RAM  {:>16}   {}",
             self.board.name,
             self.board.chip,
             share(self.flash_needed, self.board.flash),
@@ -225,14 +235,11 @@ impl fmt::Display for Plan {
 mod tests {
     use super::*;
     use crate::boards::BOARDS;
+    use crate::quantise::export::Aligned;
     use pixgen_core::presets::{PRESETS, preset};
     use pixgen_core::pxg::{Model, encode};
 
     const NAMES: &str = "shirt\ntrousers";
-
-    #[repr(C, align(16))]
-    #[derive(Clone, Copy)]
-    struct Aligned([u8; 16]);
 
     #[test]
     fn file_and_workspace_are_those_of_an_encoded_file() {
@@ -250,9 +257,8 @@ mod tests {
             };
             let layout = Layout::new(&model, usize::from(steps));
             let body = vec![0; layout.body_len(usize::from(tests)) as usize];
-            let mut bytes = vec![Aligned([0; 16]); body.len() / 16 + 64];
-            // SAFETY: plain bytes without padding.
-            let bytes: &mut [u8] = unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), 16 * bytes.len()) };
+            let mut bytes = Aligned::zeroed(body.len() + 1024);
+            let bytes = bytes.bytes_mut();
             let len = encode(&header, &body, bytes).unwrap();
             assert_eq!(file_len(&header), len as u64, "{name}");
 

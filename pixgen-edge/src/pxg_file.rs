@@ -106,12 +106,19 @@ fn rows(bytes: &[u8]) -> String {
     text
 }
 
+/// Bytes of workspace of the model in `bytes`; 0 where there is none.
+fn workspace_len(bytes: &[u8]) -> usize {
+    Model::read(Aligned::copy(bytes).bytes()).map_or(0, |model| model.workspace_len())
+}
+
 fn c_header(bytes: &[u8], about: &str) -> String {
     format!(
-        "/* {} Made by pixgen-edge export. */\n#ifndef PIXGEN_MODEL_H\n#define PIXGEN_MODEL_H\n\n#if defined(__cplusplus)\n\
+        "/* {} Made by pixgen-edge export. */\n#ifndef PIXGEN_MODEL_H\n#define PIXGEN_MODEL_H\n\n\
+         /* Bytes of workspace for a picture. */\n#define PIXGEN_MODEL_WORKSPACE {}\n\n#if defined(__cplusplus)\n\
          alignas(16)\n#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L\n_Alignas(16)\n#else\n__attribute__((aligned(16)))\n#endif\n\
          static const unsigned char pixgen_model[{}] = {{\n{}}};\n\n#endif\n",
         about.replace("*/", "* /"),
+        workspace_len(bytes),
         bytes.len(),
         rows(bytes)
     )
@@ -121,8 +128,10 @@ fn rust_module(bytes: &[u8], about: &str) -> String {
     let len = bytes.len();
     format!(
         "// {} Made by pixgen-edge export.\n\n/// Bytes at a multiple of 16.\n#[repr(C, align(16))]\npub struct Aligned(pub [u8; {len}]);\n\n\
+         /// Bytes of workspace for a picture.\npub const WORKSPACE: usize = {};\n\n\
          /// A `.pxg` file: `pixgen_core::pxg::Model::read(&MODEL.0)`.\n#[rustfmt::skip]\npub static MODEL: Aligned = Aligned([\n{}]);\n",
         about.replace('\n', " "),
+        workspace_len(bytes),
         rows(bytes)
     )
 }

@@ -38,6 +38,9 @@ pub enum Error {
     /// Quality measurement.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// Export for chips.
+    #[error(transparent)]
+    Quantise(#[from] pixgen_edge::quantise::QuantiseError),
     /// There is no such preset.
     #[error("there is no preset `{name}`")]
     Preset {
@@ -122,6 +125,7 @@ impl Error {
             Self::ModelFile(error) => error.hint(),
             Self::Picture(error) => error.hint(),
             Self::Eval(error) => error.hint(),
+            Self::Quantise(error) => error.hint(),
             Self::Preset { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Preset { .. } => Some("`pixgen-train inspect --presets` lists them".into()),
             Self::OtherSettings { .. } => Some("repeat the command that started the run to resume it, or give another --out".into()),

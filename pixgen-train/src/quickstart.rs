@@ -10,8 +10,15 @@ use crate::picture::{Grid, Picture};
 use crate::run::{atomic, interrupt, note};
 use crate::sampling::Generator;
 use crate::session::{self, End, Options};
-use crate::settings::units::{format_duration, format_images};
+use crate::settings::units::{format_bytes, format_duration, format_images};
 use pixgen_core::presets::preset;
+use pixgen_core::pxg::Model;
+use pixgen_edge::boards::board;
+use pixgen_edge::plan::{fits, plan};
+use pixgen_edge::pxg_file::{self, Format};
+use pixgen_edge::quantise::draw::{Wanted, draw_integer};
+use pixgen_edge::quantise::export::Aligned;
+use pixgen_edge::quantise::{self, QuantiseError, model_name};
 use serde::Serialize;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,6 +31,8 @@ const IMAGES: [u64; 2] = [120_000, 160_000];
 const PRESET: &str = "small-28-grey";
 /// One-step pictures that the report measures.
 const MEASURED: usize = 1000;
+/// Boards of the final plan; `pixgen-edge plan --all-boards` has more.
+const BOARDS: [&str; 3] = ["pico2", "nrf52840-dk", "esp32-c3-devkitm-1"];
 /// Seed of the measured pictures: none that training or the grid uses.
 const MEASURED_SEED: u64 = 1_000_000;
 
@@ -153,19 +162,23 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
         atomic::write_atomic(&samples.join("strip.png"), |out| out.write_all(&strip))?;
     }
     session::save_model(&file, &args.out.join("model.safetensors"))?;
+    let chip = for_chips(args, &file, &classes, &samples)?;
 
     let measured = eval::evaluate(&file, &prepared.training, &prepared.held_out, MEASURED, MEASURED_SEED, 1)?;
     let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
     let text = format!(
         "images seen      {} in stage 1, {} in stage 2, {} in this call\n{}\
-         grid             {}\nmodel            {}\nnext             pixgen-train sample {} --class 9 --seed 7\n",
+         grid             {}\nmodel            {}\n{}\
+         next             pixgen-train sample {} --class 9 --seed 7\n                 pixgen-edge plan {} --all-boards\n",
         format_images(encoder.header.images),
         format_images(file.header.images),
         format_duration(took),
         measured.quality,
         samples.join("grid-1step.png").display(),
         args.out.join("model.safetensors").display(),
+        chip,
         args.out.display(),
+        args.out.join("model.pxg").display(),
     );
     let report = Report {
         schema: 1,
@@ -183,4 +196,38 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
         print_bytes(text.as_bytes())?;
     }
     Ok(())
+}
+
+/// The int8 file, its pictures beside the float ones, and what it takes on three boards.
+fn for_chips(args: &Quickstart, file: &ModelFile, classes: &[usize], samples: &Path) -> Result<String, Error> {
+    let path = args.out.join("model.pxg");
+    let exported = quantise::export(file, None, &quantise::Options { name: model_name(file), ..quantise::Options::default() })?;
+    pxg_file::write(&path, &exported.bytes, Format::Pxg, "")?;
+
+    let bytes = Aligned::copy(&exported.bytes);
+    let chip = Model::read(bytes.bytes()).map_err(QuantiseError::from)?;
+    let int8 = draw_integer(&chip, &Wanted { seed: args.seed, first: 0, classes })?;
+    let float = Generator::from(file).draw::<Backend>(&file.params, &Device::default(), args.seed, 0, classes, 1);
+    let model = &file.header.model;
+    // Each row: float on the left, the same noise in int8 on the right.
+    let row = model.classes * model.image_len();
+    let both: Vec<u8> = float
+        .chunks(row)
+        .zip(int8.chunks(row))
+        .flat_map(|(float, int8)| [float, int8].concat())
+        .collect();
+    let grid = Grid { columns: 2 * model.classes, scale: 2 };
+    let picture = samples.join("grid-float-int8.png");
+    grid.save(&picture, &Picture::squares(&both, model.size, model.channels)?)?;
+
+    let plan = plan(&chip.header().model, 1);
+    let boards = BOARDS.iter().filter_map(|name| board(name));
+    let table: String = boards.map(|board| format!("{}\n", fits(&plan, board))).collect();
+    Ok(format!(
+        "for chips        {}, {}; a picture takes {} of RAM\nfloat, int8      {}\n{table}",
+        path.display(),
+        format_bytes(exported.bytes.len() as u64),
+        format_bytes(chip.workspace_len() as u64),
+        picture.display()
+    ))
 }

@@ -6,7 +6,7 @@ use crate::data::{self, DataSpec, Dataset, ImageShape, Part, Source, WHITE};
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::pxg_file::write;
-use crate::quantise::{self, Options};
+use crate::quantise::{self, Options, model_name};
 use crate::terminal::note;
 use crate::units::format_bytes;
 use pixgen_core::integer::workspace_len;
@@ -35,12 +35,6 @@ pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<D
         ..Options::default()
     };
     Ok((data, options))
-}
-
-/// What the file says of itself.
-pub(super) fn model_name(file: &ModelFile) -> String {
-    let model = &file.header.model;
-    format!("{}x{} px, {} parameters, average {}", model.size, model.size, model.parameter_count(), file.header.ema)
 }
 
 pub(super) fn run(args: &Export) -> Result<(), Error> {

@@ -1,12 +1,12 @@
 //! `plan`: what a model takes on a chip, and on which boards it fits.
 
-use super::export::model_name;
 use crate::boards::{BOARDS, Board, Memory, board, instructions_per_mac};
 use crate::cli::Plan as Args;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::plan::{Fit, Plan, file_len, fits, plan};
 use crate::pxg_file::PxgFile;
+use crate::quantise::model_name;
 use crate::quantise::{Options, QuantiseError};
 use crate::terminal::{print_bytes, print_json};
 use pixgen_core::presets::{PRESETS, preset};
@@ -110,8 +110,11 @@ fn read(model: &str, steps: u8) -> Result<Plan, Error> {
 
 /// A name that is not in a table, with the nearest of those that are.
 fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
-    let distance = |known: &&str| strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase());
-    let near = known.clone().min_by_key(distance).filter(|known| distance(known) <= 1 + name.len() / 3);
+    let likeness = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
+    let near = known
+        .clone()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .filter(|known| likeness(known) > 0.8);
     let all = known.collect::<Vec<_>>().join(", ");
     let hint = match near {
         Some(near) => format!("did you mean `{near}`? There are: {all}"),
@@ -123,6 +126,50 @@ fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str> + Cl
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::normalise::Normalisation;
+    use crate::param_set::ParamSet;
+    use crate::{model_file, quantise};
+    use pixgen_core::noise::{NoiseConfig, Parametrisation};
+
+    #[test]
+    fn a_model_file_is_as_long_as_its_export() {
+        let model = preset("nano-28-grey").unwrap().model;
+        let set = ParamSet::generator(&model);
+        let header = model_file::Header {
+            format: model_file::FORMAT,
+            content: Content::Generator,
+            model,
+            noise: NoiseConfig::with_shift(1.0),
+            parametrisation: Parametrisation::Edm,
+            normalisation: Normalisation::simple(),
+            projector: None,
+            ema: "raw".into(),
+            images: 123_456_789,
+            seed: 1,
+            data: "none".into(),
+            class_names: vec!["shirt".into(), "trousers".into()],
+        };
+        // Nothing stays zero, as after training.
+        let params = set
+            .initialise(3)
+            .iter()
+            .enumerate()
+            .map(|(i, value)| value + 1e-4 * (i % 199) as f32)
+            .collect();
+        let file = ModelFile { header, params, set, statistics: None };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        std::fs::write(&path, file.to_bytes().unwrap()).unwrap();
+        for steps in 1..=2 {
+            let options = Options { pictures: 10, steps: usize::from(steps), name: model_name(&file), ..Options::default() };
+            let exported = quantise::export(&file, None, &options).unwrap();
+            assert_eq!(read(path.to_str().unwrap(), steps).unwrap().file, exported.bytes.len() as u64, "{steps} steps");
+            let pxg = folder.path().join("model.pxg");
+            std::fs::write(&pxg, &exported.bytes).unwrap();
+            let from_pxg = read(pxg.to_str().unwrap(), 1).unwrap();
+            assert_eq!((from_pxg.file, from_pxg.steps), (exported.bytes.len() as u64, usize::from(steps)));
+        }
+    }
 
     #[test]
     fn unknown_names_get_a_suggestion() {

@@ -140,6 +140,12 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &Options) -> Re
     Ok(Exported { bytes, meanings: body.meanings, tests })
 }
 
+/// What the file says of itself.
+pub fn model_name(file: &ModelFile) -> String {
+    let model = &file.header.model;
+    format!("{}x{} px, {} parameters, average {}", model.size, model.size, model.parameter_count(), file.header.ema)
+}
+
 /// Noise levels of the steps, shifted.
 pub fn levels(file: &ModelFile, steps: usize) -> Vec<f64> {
     let noise = &file.header.noise;

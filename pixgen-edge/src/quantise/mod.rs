@@ -17,5 +17,5 @@ mod error;
 
 pub use calibration::Calibration;
 pub use error::QuantiseError;
-pub use export::{Exported, Options, export};
+pub use export::{Exported, Options, export, model_name};
 pub use range::Method;
