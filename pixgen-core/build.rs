@@ -11,9 +11,13 @@ fn main() {
     let target = env::var("TARGET").unwrap_or_default();
     let feature = |name: &str| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
     let kernel = match target.split('-').next().unwrap_or_default() {
+        "thumbv6m" | "thumbv8m.base" => "armv6m",
+        "thumbv7m" => "armv7m",
         "thumbv7em" => "dsp",
         "thumbv8m.main" if feature("MVE") => "mve",
         "thumbv8m.main" if feature("DSP") => "dsp",
+        "thumbv8m.main" => "armv7m",
+        cpu if cpu.starts_with("riscv32im") => "riscv32",
         _ => "portable",
     };
     println!("cargo::rustc-cfg=kernel=\"{kernel}\"");

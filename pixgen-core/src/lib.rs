@@ -9,8 +9,8 @@
 //! and [`streams`] says which stream is for what. [`sampler`] draws pictures in one or two steps.
 //!
 //! **The network** is written once, in [`network`], over the op set of [`ops`]. Interpreters give it meaning: [`mod@reference`] computes
-//! in f32, [`integer`] in int8 as chips do, [`plan`] counts. [`workspace`] is where activations lie, [`patch`] the order of pixels in a
-//! patch.
+//! in f32, [`integer`] in int8 as chips do, [`plan`] counts, [`profile`] times another one. [`workspace`] is where activations lie,
+//! [`patch`] the order of pixels in a patch.
 //!
 //! **On a chip.** [`pxg`] reads a model file in place, checks it and draws with it; [`integer`] is the interpreter behind it, and
 //! [`kernels`] holds its matrix products, one implementation for each kind of core. [`pixels`] is how a picture leaves, band by band.
@@ -39,6 +39,7 @@ pub mod network;
 pub mod ops;
 pub mod patch;
 pub mod plan;
+pub mod profile;
 pub mod reference;
 pub mod workspace;
 

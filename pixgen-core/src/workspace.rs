@@ -85,7 +85,8 @@ impl Stack {
 
     /// Gives a region back. It becomes free when nothing newer is in use.
     pub(crate) fn release(&mut self, region: Region) {
-        if let Some(entry) = self.regions.iter_mut().find(|(r, _)| *r == region) {
+        // The newest: regions of no length can be equal.
+        if let Some(entry) = self.regions.iter_mut().rev().find(|(r, _)| *r == region) {
             entry.1 = false;
         }
         while self.regions.last().is_some_and(|(_, used)| !used) {
@@ -160,6 +161,18 @@ impl ModelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn empty_regions_do_not_pile_up() {
+        let mut stack = Stack::new(0);
+        let outer = stack.push(0).expect("room");
+        for _ in 0..2 * MAX_REGIONS {
+            let inner = stack.push(0).expect("room");
+            stack.release(inner);
+        }
+        stack.release(outer);
+        assert!(stack.regions.is_empty());
+    }
 
     #[test]
     fn holes_close_when_the_top_goes() {

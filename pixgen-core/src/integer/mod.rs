@@ -302,7 +302,11 @@ impl Ops for Integer<'_, '_> {
 
     fn linear(&mut self, site: Site, x: &Act) -> Done {
         let width = self.model.linear(site, self.step)?.weights.count();
-        let kind = if matches!(site.layer, Layer::Proj | Layer::Head) { Kind::I16 } else { Kind::I8 };
+        let kind = if matches!(site.layer, Layer::Proj | Layer::Head) {
+            Kind::I16
+        } else {
+            Kind::I8
+        };
         let y = self.alloc(kind, x.tokens, width)?;
         self.product(site, x.tokens, x.bytes(), y.bytes(), kind)?;
         Ok(y)

@@ -4,7 +4,7 @@
 //! need 15 instructions. Every weight is loaded from flash once per call.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
+use core::arch::asm;
 
 use super::tile::{Strip, Tile, product};
 use super::{Kernel, Rows, Sink};
@@ -38,30 +38,36 @@ impl Tile<2, 2> for Dsp {
         unsafe { expand(w, stride, len, scratch) }
     }
 
-    unsafe fn accumulate(strip: &Strip) {
+    unsafe fn run(strip: &Strip) {
         // SAFETY: the caller's.
-        unsafe { accumulate(strip) }
+        unsafe { run(strip) }
     }
 }
 
 /// Of four values each of two rows, (even, odd) of the first, then of the second: even are values 0 and 2, odd 1 and 3.
-#[unsafe(naked)]
-unsafe extern "C" fn expand(w: *const i8, stride: usize, len: usize, scratch: *mut u32) {
-    naked_asm!(
-        "push {{r4, r5, r6, lr}}",
-        "add r1, r0, r1",
-        "2:",
-        "ldr r4, [r0], #4",
-        "ldr r6, [r1], #4",
-        "sxtb16 r5, r4, ror #8",
-        "sxtb16 r4, r4",
-        "sxtb16 r12, r6, ror #8",
-        "sxtb16 r6, r6",
-        "stm r3!, {{r4, r5, r6, r12}}",
-        "subs r2, r2, #4",
-        "bne 2b",
-        "pop {{r4, r5, r6, pc}}",
-    )
+#[inline(never)]
+unsafe fn expand(w: *const i8, stride: usize, len: usize, scratch: *mut u32) {
+    // SAFETY: the caller's.
+    unsafe {
+        asm!(
+            "2:",
+            "ldr r2, [{first}], #4",
+            "ldr r4, [{second}], #4",
+            "sxtb16 r3, r2, ror #8",
+            "sxtb16 r2, r2",
+            "sxtb16 r5, r4, ror #8",
+            "sxtb16 r4, r4",
+            "stm {scratch}!, {{r2, r3, r4, r5}}",
+            "subs {len}, {len}, #4",
+            "bne 2b",
+            first = inout(reg) w => _,
+            second = inout(reg) w.wrapping_add(stride) => _,
+            len = inout(reg) len => _,
+            scratch = inout(reg) scratch => _,
+            out("r2") _, out("r3") _, out("r4") _, out("r5") _,
+            options(nostack),
+        );
+    }
 }
 
 /// Four values: 15 instructions for 16 products. r0, r1 are the tokens, r12 the weights, r8-r11 the sums.
@@ -85,45 +91,51 @@ macro_rules! step {
     };
 }
 
-#[unsafe(naked)]
-unsafe extern "C" fn accumulate(strip: &Strip) {
-    naked_asm!(
-        "push {{r4, r5, r6, r7, r8, r9, r10, r11, lr}}",
-        "ldm r0, {{r1, r2, r3, r4, r5, r6, r7}}", // x, its stride, w, its stride, length, sums, their end
-        "sub r0, r2, r5",                         // from the end of a token to the next
-        "sub r1, r1, r0",
-        "sub r5, r5, #16",
-        "push {{r6, r7}}",
-        "push {{r0, r2, r3, r5}}",
-        "2:", // two tokens
-        "ldm sp, {{r2, r3, r12, lr}}",
-        "add r0, r1, r2",
-        "add r1, r0, r3",
-        "ldr r6, [sp, #16]",
-        "ldm r6, {{r8, r9, r10, r11}}",
-        "cmp lr, #0",
-        "blt 4f",
-        "3:", // 16 values
-        step!(),
-        step!(),
-        step!(),
-        step!(),
-        "subs lr, lr, #16",
-        "bpl 3b",
-        "4:",
-        "adds lr, lr, #12",
-        "bmi 6f",
-        "5:", // 4 values
-        step!(),
-        "subs lr, lr, #4",
-        "bpl 5b",
-        "6:",
-        "ldrd r6, r7, [sp, #16]",
-        "stm r6!, {{r8, r9, r10, r11}}",
-        "str r6, [sp, #16]",
-        "cmp r6, r7",
-        "bne 2b",
-        "add sp, sp, #24",
-        "pop {{r4, r5, r6, r7, r8, r9, r10, r11, pc}}",
-    )
+#[inline(never)]
+unsafe fn run(strip: &Strip) {
+    // SAFETY: the caller's. r6 and r7 cannot be named as operands and are saved by hand.
+    unsafe {
+        asm!(
+            "push {{r6, r7}}",
+            "ldm r0, {{r1, r2, r3, r4, r5, r6, r7, r8}}", // the fields of Strip
+            "sub r0, r2, r5",                         // from the end of a token to the next
+            "sub r1, r1, r0",
+            "sub r5, r5, #16",
+            "push {{r6, r7, r8}}",
+            "push {{r0, r2, r3, r5}}",
+            "2:", // two tokens
+            "ldm sp, {{r2, r3, r12, lr}}",
+            "add r0, r1, r2",
+            "add r1, r0, r3",
+            "ldr r6, [sp, #24]",
+            "ldm r6, {{r8, r9, r10, r11}}",
+            "cmp lr, #0",
+            "blt 4f",
+            "3:", // 16 values
+            step!(),
+            step!(),
+            step!(),
+            step!(),
+            "subs lr, lr, #16",
+            "bpl 3b",
+            "4:",
+            "adds lr, lr, #12",
+            "bmi 6f",
+            "5:", // 4 values
+            step!(),
+            "subs lr, lr, #4",
+            "bpl 5b",
+            "6:",
+            "ldrd r6, r7, [sp, #16]",
+            "stm r6!, {{r8, r9, r10, r11}}",
+            "str r6, [sp, #16]",
+            "cmp r6, r7",
+            "bne 2b",
+            "add sp, sp, #28",
+            "pop {{r6, r7}}",
+            inout("r0") strip => _,
+            out("r1") _, out("r2") _, out("r3") _, out("r4") _, out("r5") _, out("r8") _,
+            out("r9") _, out("r10") _, out("r11") _, out("r12") _, out("lr") _,
+        );
+    }
 }

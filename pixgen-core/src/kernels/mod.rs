@@ -4,28 +4,49 @@
 //! implementation is chosen when the crate is built (build.rs): [`Native`], whose name is [`NAME`]. [`portable`] is safe Rust and always
 //! there, the others are checked against it.
 
+mod multiply;
 pub mod portable;
 mod sink;
 mod store;
-#[cfg(not(kernel = "portable"))]
+#[cfg(any(test, not(kernel = "portable")))]
 mod tile;
 
+#[cfg(kernel = "armv6m")]
+mod armv6m;
+#[cfg(kernel = "armv7m")]
+mod armv7m;
 #[cfg(kernel = "dsp")]
 mod dsp;
+#[cfg(kernel = "mve")]
+mod mve;
+#[cfg(kernel = "mve")]
+mod mve_store;
+#[cfg(kernel = "riscv32")]
+mod riscv32;
 
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
 mod tests;
 
-pub use sink::{Lookup, Raw, RowScaled, Saturate, Scaled, Sink, TABLE_LEN, multiply_high};
+pub use multiply::multiply_high;
+pub use sink::{Lookup, Raw, RowScaled, Saturate, Scaled, Sink, TABLE_LEN};
+
+#[cfg(kernel = "armv6m")]
+use armv6m::Armv6m as Chosen;
+#[cfg(kernel = "armv7m")]
+use armv7m::Armv7m as Chosen;
+#[cfg(kernel = "dsp")]
+use dsp::Dsp as Chosen;
+#[cfg(kernel = "mve")]
+use mve::Mve as Chosen;
+#[cfg(kernel = "portable")]
+use portable::Portable as Chosen;
+#[cfg(kernel = "riscv32")]
+use riscv32::Riscv32 as Chosen;
 
 /// The implementation for this target.
-#[cfg(kernel = "portable")]
-pub type Native = portable::Portable;
-/// The implementation for this target.
-#[cfg(kernel = "dsp")]
-pub type Native = dsp::Dsp;
+pub type Native = Chosen;
 
 /// Name of [`Native`], for logs and reports.
 pub const NAME: &str = <Native as Kernel>::NAME;
@@ -69,14 +90,15 @@ impl<'a> Rows<'a> {
     }
 
     /// Address of row 0.
+    #[cfg(any(test, not(kernel = "portable")))]
     pub(crate) const fn start(&self) -> *const i8 {
         self.values.as_ptr()
     }
 
     /// Row `r`; empty when there is none.
     pub fn row(&self, r: usize) -> &'a [i8] {
-        let start = r.wrapping_mul(self.stride);
-        self.values.get(start..start.wrapping_add(self.len)).unwrap_or_default()
+        let start = if r < self.count { r * self.stride } else { return &[] };
+        self.values.get(start..start + self.len).unwrap_or_default()
     }
 }
 
@@ -85,17 +107,17 @@ pub trait Kernel {
     /// What `info` prints.
     const NAME: &'static str;
 
-    /// Gives `sink` the sum over k of x\[t\]\[k\] w\[o\]\[k\] for every row t of `x` and o of `w`, exact modulo 2^32.
+    /// Gives `sink` its start plus the sum over k of x\[t\]\[k\] w\[o\]\[k\] for every row t of `x` and o of `w`, exact modulo 2^32.
     ///
-    /// Rows of `x` are as long as those of `w`; where they are not, the shorter length counts. `scratch` holds at least
-    /// [`scratch_words`] words for that length and may be used or not. Each weight is read once per call.
+    /// Rows of `x` are as long as those of `w`; where they are not, the shorter length counts. `scratch` holds [`scratch_words`] words
+    /// for that length; with fewer the product is slower. Fast where rows lie at multiples of 4 bytes and have a multiple of 4 values.
     fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, scratch: &mut [u32], sink: &mut S);
 
-    /// As [`matmul`](Self::matmul) where both sides are activations: nothing is expanded, and there is no scratch.
+    /// As [`matmul`](Self::matmul) where both sides are activations. The scratch, where one is needed, is on the stack.
     fn dots<S: Sink>(x: Rows<'_>, w: Rows<'_>, sink: &mut S);
 }
 
-/// Words of scratch that a [`Kernel::matmul`] over rows of `len` values may use: two rows of weights as 16-bit values.
+/// Words of scratch for [`Kernel::matmul`] over rows of `len` values: two rows of weights as 16-bit values.
 pub const fn scratch_words(len: usize) -> usize {
     len
 }

@@ -18,7 +18,7 @@ impl Kernel for Portable {
             let weights = w.row(o);
             let [start] = sink.start(o);
             for t in 0..x.count() {
-                sink.put(t, o, &[[dot(start, x.row(t), weights)]]);
+                sink.put_one(t, o, dot(start, x.row(t), weights));
             }
         }
     }

@@ -5,28 +5,8 @@
 use core::array;
 use core::iter;
 
-use super::store::store;
-
-/// High word of a product, rounded half up: (a b + 2^31) >> 32. The one rounding rule of the integer path.
-#[inline(always)]
-pub const fn multiply_high(a: i32, b: i32) -> i32 {
-    if cfg!(kernel = "armv6m") {
-        multiply_high_by_halves(a, b)
-    } else {
-        ((a as i64 * b as i64 + (1 << 31)) >> 32) as i32
-    }
-}
-
-/// The same from products of 16-bit halves, for cores that have no 64-bit product. No partial sum leaves i32.
-#[inline(always)]
-const fn multiply_high_by_halves(a: i32, b: i32) -> i32 {
-    let (a_high, a_low) = (a >> 16, a & 0xffff);
-    let (b_high, b_low) = (b >> 16, b & 0xffff);
-    let low = (a_low as u32 * b_low as u32) >> 16;
-    let middle = a_high * b_low + low as i32 + 0x8000;
-    let other = a_low * b_high + (middle & 0xffff);
-    a_high * b_high + (middle >> 16) + (other >> 16)
-}
+use super::multiply::multiply_high;
+use super::store::Block;
 
 /// Takes sums.
 pub trait Sink {
@@ -35,34 +15,44 @@ pub trait Sink {
 
     /// Takes the finished sums of rows `row..row + sums.len()` and columns `column..column + C`. The same sums may come twice.
     fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]);
+
+    /// Takes one finished sum.
+    fn put_one(&mut self, row: usize, column: usize, sum: i32);
 }
 
-/// The integers that an output type can hold.
-pub trait Saturate: Copy {
+/// Types of outputs: i8, u8 and i16.
+pub trait Saturate: Copy + sealed::Output {
+    /// The smallest value.
+    const LOW: i32;
+    /// The largest value.
+    const HIGH: i32;
+
     /// The nearest value of the type.
     fn saturate(value: i32) -> Self;
 }
 
-impl Saturate for i8 {
-    #[inline(always)]
-    fn saturate(value: i32) -> Self {
-        value.clamp(-128, 127) as Self
-    }
+mod sealed {
+    /// Nobody else has outputs: their sizes are known to assembly.
+    pub trait Output {}
 }
 
-impl Saturate for u8 {
-    #[inline(always)]
-    fn saturate(value: i32) -> Self {
-        value.clamp(0, 255) as Self
-    }
+macro_rules! saturate {
+    ($($output:ty),*) => {$(
+        impl sealed::Output for $output {}
+
+        impl Saturate for $output {
+            const LOW: i32 = <$output>::MIN as i32;
+            const HIGH: i32 = <$output>::MAX as i32;
+
+            #[inline(always)]
+            fn saturate(value: i32) -> Self {
+                value.clamp(Self::LOW, Self::HIGH) as Self
+            }
+        }
+    )*};
 }
 
-impl Saturate for i16 {
-    #[inline(always)]
-    fn saturate(value: i32) -> Self {
-        value.clamp(-32_768, 32_767) as Self
-    }
-}
+saturate!(i8, u8, i16);
 
 /// out\[t\]\[o\] = saturate(((sum + bias\[o\]) << left) multiplier\[o\] / 2^32), one scale for each output.
 #[derive(Debug)]
@@ -82,18 +72,30 @@ pub struct Scaled<'a, T> {
 impl<T: Saturate> Sink for Scaled<'_, T> {
     #[inline(always)]
     fn start<const C: usize>(&self, column: usize) -> [i32; C] {
-        array::from_fn(|c| self.bias.get(column + c).copied().unwrap_or(0))
+        bias(self.bias, column)
     }
 
     #[inline(always)]
     fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
         let left = self.left % 32;
-        match (columns::<C>(self.bias, column), columns::<C>(self.multiplier, column)) {
-            (Some(_), Some(multiplier)) => {
-                let value = |(), c: usize, sum: i32| T::saturate(multiply_high(sum << left, multiplier[c]));
-                store(self.out, self.stride, (row, column), sums, iter::repeat(()), value);
+        let stored = scales(self.bias, self.multiplier, column).is_some_and(|multiplier: [i32; C]| {
+            let mut block = Block { out: self.out, stride: self.stride, row, column };
+            #[cfg(kernel = "mve")]
+            if block.scaled(sums, left, multiplier) {
+                return true;
             }
-            _ => column_by_column(self, row, column, sums),
+            block.store(sums, iter::repeat(()), |(), c, sum| T::saturate(multiply_high(sum << left, multiplier[c])))
+        });
+        if !stored {
+            one_by_one(self, row, column, sums.as_flattened(), C);
+        }
+    }
+
+    fn put_one(&mut self, row: usize, column: usize, sum: i32) {
+        if let Some([multiplier]) = scales(self.bias, self.multiplier, column)
+            && let Some(out) = at(self.out, self.stride, row, column)
+        {
+            *out = T::saturate(multiply_high(sum << (self.left % 32), multiplier));
         }
     }
 }
@@ -118,22 +120,40 @@ pub struct Lookup<'a> {
     pub stride: usize,
 }
 
+impl Lookup<'_> {
+    #[inline(always)]
+    fn value(table: &[i8; TABLE_LEN], scaled: i32) -> i8 {
+        table[scaled.clamp(0, TABLE_LEN as i32 - 1) as usize]
+    }
+}
+
 impl Sink for Lookup<'_> {
     #[inline(always)]
     fn start<const C: usize>(&self, column: usize) -> [i32; C] {
-        array::from_fn(|c| self.bias.get(column + c).copied().unwrap_or(0))
+        bias(self.bias, column)
     }
 
     #[inline(always)]
     fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
         let left = self.left % 32;
-        match (columns::<C>(self.bias, column), columns::<C>(self.multiplier, column)) {
-            (Some(_), Some(multiplier)) => {
-                let value =
-                    |(), c: usize, sum: i32| self.table[multiply_high(sum << left, multiplier[c]).clamp(0, TABLE_LEN as i32 - 1) as usize];
-                store(self.out, self.stride, (row, column), sums, iter::repeat(()), value);
+        let stored = scales(self.bias, self.multiplier, column).is_some_and(|multiplier: [i32; C]| {
+            let mut block = Block { out: self.out, stride: self.stride, row, column };
+            #[cfg(kernel = "mve")]
+            if block.lookup(sums, left, multiplier, self.table) {
+                return true;
             }
-            _ => column_by_column(self, row, column, sums),
+            block.store(sums, iter::repeat(()), |(), c, sum| Self::value(self.table, multiply_high(sum << left, multiplier[c])))
+        });
+        if !stored {
+            one_by_one(self, row, column, sums.as_flattened(), C);
+        }
+    }
+
+    fn put_one(&mut self, row: usize, column: usize, sum: i32) {
+        if let Some([multiplier]) = scales(self.bias, self.multiplier, column)
+            && let Some(out) = at(self.out, self.stride, row, column)
+        {
+            *out = Self::value(self.table, multiply_high(sum << (self.left % 32), multiplier));
         }
     }
 }
@@ -155,7 +175,20 @@ impl Sink for Raw<'_> {
 
     #[inline(always)]
     fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
-        store(self.out, self.stride, (row, column), sums, iter::repeat(()), |(), _, sum| sum);
+        let mut block = Block { out: self.out, stride: self.stride, row, column };
+        #[cfg(kernel = "mve")]
+        if block.raw(sums) {
+            return;
+        }
+        if !block.store(sums, iter::repeat(()), |(), _, sum| sum) {
+            one_by_one(self, row, column, sums.as_flattened(), C);
+        }
+    }
+
+    fn put_one(&mut self, row: usize, column: usize, sum: i32) {
+        if let Some(out) = at(self.out, self.stride, row, column) {
+            *out = sum;
+        }
     }
 }
 
@@ -178,27 +211,52 @@ impl Sink for RowScaled<'_> {
 
     #[inline(always)]
     fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
-        let multipliers = self.multiplier.get(row..).unwrap_or_default();
-        let sums = sums.get(..multipliers.len()).unwrap_or(sums);
-        let value = |multiplier: &i32, _, sum| i8::saturate(multiply_high(sum, *multiplier));
-        store(self.out, self.stride, (row, column), sums, multipliers, value);
+        let multipliers = self.multiplier.get(row..).and_then(|rows| rows.get(..sums.len()));
+        let stored = multipliers.is_some_and(|multipliers| {
+            let mut block = Block { out: self.out, stride: self.stride, row, column };
+            #[cfg(kernel = "mve")]
+            if block.row_scaled(sums, multipliers) {
+                return true;
+            }
+            block.store(sums, multipliers, |multiplier, _, sum| i8::saturate(multiply_high(sum, *multiplier)))
+        });
+        if !stored {
+            one_by_one(self, row, column, sums.as_flattened(), C);
+        }
+    }
+
+    fn put_one(&mut self, row: usize, column: usize, sum: i32) {
+        if let (Some(&multiplier), Some(out)) = (self.multiplier.get(row), at(self.out, self.stride, row, column)) {
+            *out = i8::saturate(multiply_high(sum, multiplier));
+        }
     }
 }
 
-/// Entries `column..column + C`, where all are there.
+/// Biases of columns `column..column + C`; 0 where there is none.
 #[inline(always)]
-fn columns<const C: usize>(values: &[i32], column: usize) -> Option<[i32; C]> {
-    values.get(column..)?.first_chunk().copied()
+fn bias<const C: usize>(bias: &[i32], column: usize) -> [i32; C] {
+    array::from_fn(|c| bias.get(column + c).copied().unwrap_or(0))
 }
 
-/// For columns at the end of a slice that is too short.
+/// Multipliers of columns `column..column + C`, when all of them and their biases are there.
+#[inline(always)]
+fn scales<const C: usize>(bias: &[i32], multiplier: &[i32], column: usize) -> Option<[i32; C]> {
+    bias.get(column..)?.first_chunk::<C>()?;
+    multiplier.get(column..)?.first_chunk().copied()
+}
+
+/// Place of a value.
+fn at<T>(out: &mut [T], stride: usize, row: usize, column: usize) -> Option<&mut T> {
+    out.get_mut(row.checked_mul(stride)?.checked_add(column)?)
+}
+
+/// For blocks of `columns` that reach over an end of a slice.
 #[cold]
-fn column_by_column<S: Sink, const C: usize>(sink: &mut S, row: usize, column: usize, sums: &[[i32; C]]) {
-    if C > 1 {
-        for c in 0..C {
-            for (r, sums) in sums.iter().enumerate() {
-                sink.put(row + r, column + c, &[[sums[c]]]);
-            }
+#[inline(never)]
+fn one_by_one<S: Sink>(sink: &mut S, row: usize, column: usize, sums: &[i32], columns: usize) {
+    for (r, sums) in sums.chunks(columns.max(1)).enumerate() {
+        for (c, &sum) in sums.iter().enumerate() {
+            sink.put_one(row.saturating_add(r), column.saturating_add(c), sum);
         }
     }
 }

@@ -1,60 +1,40 @@
 //! Writes a block of finished sums, with one bounds check for all of it.
 #![allow(unsafe_code)]
 
-/// Writes `value(p, c, sum)` at row `row + r`, column `column + c` of `out`, whose rows are `stride` apart; p is item r of `rows`.
-/// What lies outside `out`, or has no item, is left alone.
-#[inline(always)]
-pub(super) fn store<T, P: Copy, const C: usize>(
-    out: &mut [T],
-    stride: usize,
-    (row, column): (usize, usize),
-    sums: &[[i32; C]],
-    rows: impl IntoIterator<Item = P>,
-    value: impl Fn(P, usize, i32) -> T,
-) {
-    match first_if_inside(out.len(), stride, (row, column), (sums.len(), C)) {
-        Some(first) => {
-            let mut line = out.as_mut_ptr().wrapping_add(first);
-            for (sums, of_row) in sums.iter().zip(rows) {
-                for (c, &sum) in sums.iter().enumerate() {
-                    // SAFETY: `line` is the place of column 0 of a row of the block, and every place of the block is inside `out`.
-                    unsafe { line.add(c).write(value(of_row, c, sum)) };
-                }
-                line = line.wrapping_add(stride);
+/// Part of an output: from (row, column) on, with rows that are `stride` apart.
+pub(super) struct Block<'a, T> {
+    pub out: &'a mut [T],
+    pub stride: usize,
+    pub row: usize,
+    pub column: usize,
+}
+
+impl<T> Block<'_, T> {
+    /// Writes `value(p, c, sum)` for every sum; c is its column in the block, p the item of its row in `rows`. Whether it did: nothing
+    /// is written where some of the block lies outside.
+    #[inline(always)]
+    pub fn store<P: Copy, const C: usize>(
+        &mut self,
+        sums: &[[i32; C]],
+        rows: impl IntoIterator<Item = P>,
+        value: impl Fn(P, usize, i32) -> T,
+    ) -> bool {
+        let Some(mut line) = self.first(sums.len(), C) else { return false };
+        for (sums, of_row) in sums.iter().zip(rows) {
+            for (c, &sum) in sums.iter().enumerate() {
+                // SAFETY: `line` is the place of column 0 of a row of the block, and every place of the block is inside `out`.
+                unsafe { line.add(c).write(value(of_row, c, sum)) };
             }
+            line = line.wrapping_add(self.stride);
         }
-        None => store_checked(out, stride, (row, column), sums, rows, value),
+        true
     }
-}
 
-/// Index of the first value of a block of `rows` x `columns`, when all of the block is inside `len` values.
-#[inline(always)]
-fn first_if_inside(len: usize, stride: usize, (row, column): (usize, usize), (rows, columns): (usize, usize)) -> Option<usize> {
-    let below = (row + rows)
-        .checked_sub(1)?
-        .checked_mul(stride)?
-        .checked_add(column)?
-        .checked_add(columns)?;
-    (rows > 0 && below <= len).then(|| row * stride + column)
-}
-
-/// [`store`] with a check for every value.
-#[cold]
-#[inline(never)]
-fn store_checked<T, P: Copy, const C: usize>(
-    out: &mut [T],
-    stride: usize,
-    (row, column): (usize, usize),
-    sums: &[[i32; C]],
-    rows: impl IntoIterator<Item = P>,
-    value: impl Fn(P, usize, i32) -> T,
-) {
-    for (r, (sums, of_row)) in sums.iter().zip(rows).enumerate() {
-        for (c, &sum) in sums.iter().enumerate() {
-            let place = (row + r).checked_mul(stride).and_then(|start| start.checked_add(column + c));
-            if let Some(out) = place.and_then(|place| out.get_mut(place)) {
-                *out = value(of_row, c, sum);
-            }
-        }
+    /// Place of the first value, when `rows` x `columns` values are all inside.
+    #[inline(always)]
+    pub fn first(&mut self, rows: usize, columns: usize) -> Option<*mut T> {
+        let last = self.row.checked_add(rows)?.checked_sub(1)?;
+        let end = last.checked_mul(self.stride)?.checked_add(self.column)?.checked_add(columns)?;
+        (rows > 0 && end <= self.out.len()).then(|| self.out.as_mut_ptr().wrapping_add(self.row * self.stride + self.column))
     }
 }

@@ -3,7 +3,9 @@
 use super::{DrawError, Model, SelfTestError};
 use crate::integer::{Input, Integer, Output};
 use crate::network;
+use crate::params::Site;
 use crate::pixels::Band;
+use crate::profile::{Clock, Profile};
 
 /// Which picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,12 @@ pub struct Request {
     pub seed: u64,
     /// Number of the picture among those of the seed: picture `number` of `pixgen-train sample --seed` starts from the same noise.
     pub number: u64,
+}
+
+impl Request {
+    const fn input(&self) -> Input {
+        Input { seed: self.seed, number: self.number }
+    }
 }
 
 /// What a picture took.
@@ -30,16 +38,44 @@ impl Model<'_> {
     ///
     /// `workspace` holds [`workspace_len`](Self::workspace_len) bytes and begins at a multiple of 16; its content does not matter.
     pub fn draw(&self, request: &Request, workspace: &mut [u8], each: &mut dyn FnMut(&Band<'_>)) -> Result<Usage, DrawError> {
+        let input = request.input();
+        self.steps_of(request, workspace, each, |mut integer| {
+            network::forward(&mut integer, self.config(), &input, &())?;
+            Ok(integer.high_water_mark())
+        })
+    }
+
+    /// Draws a picture, which is lost, and tells `each` the site and the ticks of every operation ([`Profile`]).
+    pub fn profile<C: Clock>(
+        &self,
+        request: &Request,
+        workspace: &mut [u8],
+        clock: &mut C,
+        each: &mut dyn FnMut(Site, u64),
+    ) -> Result<Usage, DrawError> {
+        let input = request.input();
+        self.steps_of(request, workspace, &mut |_| (), |integer| {
+            let mut profile = Profile::new(integer, clock, each);
+            network::forward(&mut profile, self.config(), &input, &())?;
+            Ok(profile.into_inner().high_water_mark())
+        })
+    }
+
+    /// Hands an interpreter for each step to `run`, which returns its high-water mark; bands of the last step go to `each`.
+    fn steps_of(
+        &self,
+        request: &Request,
+        workspace: &mut [u8],
+        each: &mut dyn FnMut(&Band<'_>),
+        mut run: impl FnMut(Integer<'_, '_>) -> Result<usize, DrawError>,
+    ) -> Result<Usage, DrawError> {
         let mut mark = 0;
         // Between two steps the picture lies at the low end of the workspace.
         for step in 0..self.steps() {
             let last = step + 1 == self.steps();
             let mut show = |band: &Band<'_>| each(band);
             let output: Option<Output<'_>> = if last { Some(&mut show) } else { None };
-            let mut integer = Integer::new(self, request.class, step, workspace, output)?;
-            let input = Input { seed: request.seed, number: request.number };
-            network::forward(&mut integer, self.config(), &input, &())?;
-            mark = mark.max(integer.high_water_mark());
+            mark = mark.max(run(Integer::new(self, request.class, step, workspace, output)?)?);
         }
         Ok(Usage { workspace: mark })
     }
