@@ -1,7 +1,7 @@
 //! Armv7E-M and Armv8-M with the DSP extension: Cortex-M4, M7, M33, M35P.
 //!
-//! Two rows of weights are expanded to 16 bits once, then meet all tokens, two at a time: SMLAD makes two products. Eight of them
-//! need 15 instructions. Every weight is loaded from flash once per call.
+//! Two rows of weights are expanded to 16 bits once, then meet all tokens, two at a time: SMLAD makes two products, and 16 products need
+//! 15 instructions. Every weight is loaded from flash once per call.
 #![allow(unsafe_code)]
 
 use core::arch::asm;
