@@ -10,11 +10,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt core bare-metal clippy doc train cross doctest bench)
+steps=(fmt core bare-metal clippy doc train cross firmware boards doctest bench)
 
 # --- Steps. One profile (release, see Cargo.toml) and one choice of packages, so that burn is compiled once. -------------------------
 
-step_fmt() { cargo fmt --all --check; }
+step_fmt() {
+  cargo fmt --all --check
+  local package
+  for package in firmware-examples/*/Cargo.toml tests/tools/*/Cargo.toml; do cargo fmt --manifest-path "$package" --check; done
+}
 
 step_core() { cargo test --release --locked -p pixgen-core --lib; }
 
@@ -35,9 +39,21 @@ step_train() { cargo test --release --locked --workspace --exclude pixgen-core -
 
 # Golden vectors, parity of the interpreters, runs and hostile inputs through the program.
 step_cross() {
+  local test tests=()
+  for test in {tests,pixgen-*,pixgen-*/*}/tests/{*.rs,*/main.rs}; do
+    [ -e "$test" ] || continue
+    test=$(basename "${test%/main.rs}" .rs)
+    [[ $test = firmware || $test = c_abi ]] || tests+=(--test "$test")
+  done
   cargo build --release --locked --workspace --bins
-  cargo test --release --locked --workspace --test '*'
+  cargo test --release --locked --workspace "${tests[@]}"
 }
+
+# Firmware on the emulated machines of firmware-examples/qemu, and a C program on the host and on one of them.
+step_firmware() { cargo test --release --locked --workspace --test firmware --test c_abi; }
+
+# The examples for real boards are built and linked; nothing here can run them.
+step_boards() { firmware-examples/build.sh; }
 
 step_doctest() { cargo test --release --locked --workspace --doc; }
 
@@ -82,9 +98,9 @@ need_component() { # PROGRAM RUSTUP-COMPONENT DEBIAN-PACKAGE
   if command -v rustup >/dev/null; then rustup component add "$2"; else install_packages "$3"; fi
 }
 
-need_bare_metal() {
+need_bare_metal() { # TARGET...
   local target missing=()
-  for target in thumbv6m-none-eabi thumbv7em-none-eabihf riscv32imc-unknown-none-elf; do
+  for target in "$@"; do
     compgen -G "$(rustc --print sysroot)/lib/rustlib/$target/lib/libcore-*.rlib" >/dev/null || missing+=("$target")
   done
   [ ${#missing[@]} = 0 ] && return
@@ -93,11 +109,32 @@ need_bare_metal() {
   install_packages rustc-web cargo-web rust-web-src lld
 }
 
+need_qemu() {
+  local missing=()
+  command -v qemu-system-arm >/dev/null || missing+=(qemu-system-arm)
+  command -v qemu-system-riscv32 >/dev/null || missing+=(qemu-system-misc)
+  [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+}
+
+# A C compiler for Cortex-M, and a C library that can talk to the emulator.
+need_arm_c() {
+  [[ $(arm-none-eabi-gcc -print-file-name=librdimon.a 2>/dev/null) = */* ]] || install_packages gcc-arm-none-eabi libnewlib-arm-none-eabi
+}
+
 need() { # STEP
   case $1 in
     fmt) need_component fmt rustfmt rustfmt-web ;;
     clippy) need_component clippy clippy rust-web-clippy ;;
-    bare-metal) need_bare_metal ;;
+    bare-metal) need_bare_metal thumbv6m-none-eabi thumbv7em-none-eabihf riscv32imc-unknown-none-elf ;;
+    firmware)
+      need_bare_metal thumbv{6m,7m,7em}-none-eabi thumbv{7em,8m.main}-none-eabihf riscv32imc-unknown-none-elf
+      need_qemu
+      need_arm_c
+      ;;
+    boards)
+      need_bare_metal thumb{v7em,v8m.main}-none-eabihf riscv32imc-unknown-none-elf
+      command -v readelf >/dev/null || install_packages binutils
+      ;;
   esac
 }
 

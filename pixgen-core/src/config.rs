@@ -15,6 +15,14 @@ pub const MLP_RATIO: usize = 4;
 /// LayerNorm epsilon, encoder and decoder.
 pub const NORM_EPSILON: f32 = 1e-5;
 
+/// a / b, and 0 for b = 0, which no valid configuration divides by: firmware is linked without a panic for it.
+const fn quotient(a: usize, b: usize) -> usize {
+    match a.checked_div(b) {
+        Some(quotient) => quotient,
+        None => 0,
+    }
+}
+
 /// One transformer stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -31,7 +39,7 @@ pub struct Tower {
 impl Tower {
     /// Channels of one head.
     pub const fn head_width(&self) -> usize {
-        self.width / self.heads
+        quotient(self.width, self.heads)
     }
 }
 
@@ -55,9 +63,14 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// Patches in a row of patches.
+    pub const fn across(&self) -> usize {
+        quotient(self.size, self.patch)
+    }
+
     /// Patches of an image, N_p.
     pub const fn patches(&self) -> usize {
-        (self.size / self.patch) * (self.size / self.patch)
+        self.across() * self.across()
     }
 
     /// Tokens of the residual stream: class, time, patches.

@@ -40,8 +40,8 @@ pub(super) fn head(buffers: &mut Buffers<'_>, head: usize, hd: usize, tokens: us
     };
     let padded = weights.len() / 2;
     for t in 0..tokens {
-        for (column, &value) in values.chunks_exact_mut(padded.max(1)).zip(from.row(t)) {
-            if let Some(place) = column.get_mut(t) {
+        for (column, &value) in from.row(t).iter().enumerate() {
+            if let Some(place) = values.get_mut(column * padded + t) {
                 *place = value;
             }
         }
@@ -54,8 +54,9 @@ pub(super) fn head(buffers: &mut Buffers<'_>, head: usize, hd: usize, tokens: us
         let Some(pair) = queries.tail(first, count) else { return };
         Native::dots(pair, keys, &mut Raw { out: scores, stride: tokens });
         let mut multiplier = [0; 2];
-        let rows = scores.chunks_exact_mut(tokens.max(1)).zip(weights.chunks_exact_mut(padded.max(1)));
-        for ((scores, weights), multiplier) in rows.zip(&mut multiplier).take(count) {
+        for (row, multiplier) in multiplier.iter_mut().enumerate().take(count) {
+            let scores = scores.get(row * tokens..(row + 1) * tokens).unwrap_or_default();
+            let weights = weights.get_mut(row * padded..(row + 1) * padded).unwrap_or_default();
             let sum = softmax(scores, weights, scales);
             // At most 2^32 / 127 / 16: it fits.
             *multiplier = (scales.mean.checked_div(sum).unwrap_or_default() << 4) as i32;

@@ -14,7 +14,7 @@ const LEVEL_BITS: u32 = 6;
 /// Draws the bands from the normed patch tokens `x`.
 pub(super) fn bands(integer: &mut Integer<'_, '_>, site: Site, x: &Act) -> Result<(), DrawError> {
     let config = *integer.model.config();
-    let across = config.size / config.patch;
+    let across = config.across();
     let (band_len, row_len) = (across * config.patch_len(), config.size * config.channels);
     let patches = integer.alloc(Kind::I16, across, config.patch_len())?;
     let pixels = integer.alloc(Kind::I8, config.patch, row_len)?;

@@ -31,7 +31,7 @@ pub(super) fn noisy_patches(config: &ModelConfig, step: &Step, noise: Rng, pictu
     let (channels, row_len) = (config.channels, padded(config.patch_len()));
     let run = (config.patch * channels).max(1);
     patches.fill(0);
-    for band in patches.chunks_mut((config.size / config.patch * row_len).max(1)) {
+    for band in patches.chunks_mut((config.across() * row_len).max(1)) {
         for y in 0..config.patch {
             for patch in band.chunks_mut(row_len.max(1)) {
                 let values = patch.iter_mut().skip(y * run).take(run);

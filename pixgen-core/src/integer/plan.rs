@@ -272,7 +272,7 @@ impl Ops for Plan<'_> {
     }
 
     fn head(&mut self, site: Site, x: Shape) -> Planned<()> {
-        let across = self.config.size / self.config.patch;
+        let across = self.config.across();
         let patches = self.alloc(2, across, self.config.patch_len())?;
         let pixels = self.alloc(1, across, self.config.patch_len())?;
         self.product(site, x.tokens)?;

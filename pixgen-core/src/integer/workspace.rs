@@ -67,7 +67,7 @@ pub const fn workspace_len(config: &ModelConfig, steps: usize) -> usize {
     let both = aligned(tokens * (enc + dec));
     let fuse = (depth - 1) * skip + both + max(skip, scratch_len(enc + dec));
     let decoder = (depth - 1) * skip + block_len(config, &config.decoder);
-    let across = config.size / config.patch;
+    let across = config.across();
     let band = aligned(2 * across * config.patch_len()) + aligned(across * config.patch_len());
     let output = aligned(config.patches() * dec) + band + scratch_len(dec);
     let picture = if steps > 1 { aligned(config.image_len()) } else { 0 };
