@@ -87,8 +87,8 @@ pub fn instructions(meter: &Meter, Shape { rows, columns, len, sink }: Shape) ->
         Output::Lookup => {
             Native::matmul(x, w, &mut scratch, &mut Lookup { bias, multiplier, left, table: &TABLE, out: &mut bytes.0, stride });
         }
-        Output::Raw => Native::dots(x, w, &mut Raw { out: &mut sums, stride }),
-        Output::Row => Native::dots(x, w, &mut RowScaled { multiplier: &MULTIPLIER[..rows], out: &mut bytes.0, stride }),
+        Output::Raw => Native::matmul(x, w, &mut scratch, &mut Raw { out: &mut sums, stride }),
+        Output::Row => Native::matmul(x, w, &mut scratch, &mut RowScaled { multiplier: &MULTIPLIER[..rows], out: &mut bytes.0, stride }),
     }
     let end = meter.instructions();
     black_box((&bytes, &shorts, &sums));

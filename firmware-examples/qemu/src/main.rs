@@ -25,8 +25,10 @@ mod settings {
     include!(concat!(env!("OUT_DIR"), "/settings.rs"));
 }
 
+use heapless::LinearMap;
 use meter::Meter;
 use pixgen_core::kernels;
+use pixgen_core::params::{Layer, Site};
 use pixgen_core::pixels::Band;
 use pixgen_core::pxg::{DrawError, Hash, Model, PxgError, Request, SelfTestError};
 use semihosting::process;
@@ -93,8 +95,23 @@ fn run(workspace: &mut [u8]) -> Result<(), Failure> {
         let usage = model.draw(&request, workspace, &mut |_| {}).map_err(Failure::Draw)?;
         defmt::info!("instructions {=u64}", meter.instructions() - start);
         defmt::info!("workspace {=usize} of {=usize}", usage.workspace, WORKSPACE);
+        profile(&model, &request, workspace, meter)?;
     }
     defmt::info!("stack {=usize}", stack::used().ok_or(Failure::StackOverflow)?);
+    Ok(())
+}
+
+/// Logs the instructions of each kind of layer, both towers and all blocks together.
+fn profile(model: &Model<'_>, request: &Request, workspace: &mut [u8], mut meter: Meter) -> Result<(), Failure> {
+    let mut layers = LinearMap::<Layer, u64, 24>::new(); // there are 21 kinds
+    let mut add = |site: Site, count: u64| {
+        let sum = layers.get(&site.layer).copied().unwrap_or_default() + count;
+        let _ = layers.insert(site.layer, sum);
+    };
+    model.profile(request, workspace, &mut meter, &mut add).map_err(Failure::Draw)?;
+    for (layer, &count) in &layers {
+        defmt::info!("layer {} instructions {=u64}", layer, count);
+    }
     Ok(())
 }
 

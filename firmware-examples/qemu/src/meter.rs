@@ -8,6 +8,12 @@ pub use cortex_m_meter::Meter;
 #[cfg(target_arch = "riscv32")]
 pub use riscv_meter::Meter;
 
+impl pixgen_core::profile::Clock for Meter {
+    fn now(&mut self) -> u64 {
+        self.instructions()
+    }
+}
+
 #[cfg(target_arch = "arm")]
 mod cortex_m_meter {
     use core::sync::atomic::{AtomicU32, Ordering};

@@ -1,6 +1,7 @@
-//! Attention of one head, two rows of the map at a time (docs/numerics.md section 4.5).
+//! Attention of one head, [`MAP_ROWS`] rows of the map at a time (docs/numerics.md section 4.5).
 
-use super::exp_table::{EXP, MOST};
+use super::exp_table::EXP;
+use super::workspace::MAP_ROWS;
 use crate::kernels::{Kernel, Native, Raw, RowScaled, Rows, multiply_high};
 
 /// Scales of a site.
@@ -22,38 +23,38 @@ pub(super) struct Buffers<'a> {
     pub out: &'a mut [i8],
     /// One head's values, transposed: `[head width, padded T]`.
     pub values: &'a mut [i8],
-    /// Two rows of scores.
+    /// Rows of scores.
     pub scores: &'a mut [i32],
-    /// Two rows of probabilities, each padded with zeros.
+    /// Rows of probabilities, each padded with zeros.
     pub weights: &'a mut [i8],
+    /// Scratch of the products.
+    pub scratch: &'a mut [u32],
 }
 
 /// softmax(Q K^T) V of one head of width `hd`, of `tokens` tokens of width `d`. Lengths were checked when the regions were made; what
 /// does not fit is left out.
 pub(super) fn head(buffers: &mut Buffers<'_>, head: usize, hd: usize, tokens: usize, d: usize, scales: Scales) {
-    let Buffers { qkv, out, values, scores, weights } = buffers;
+    let Buffers { qkv, out, values, scores, weights, scratch } = buffers;
     let at = |part: usize| qkv.get(part * d + head * hd..).unwrap_or_default();
-    let (Some(queries), Some(keys), Some(from)) =
-        (Rows::new(at(0), 3 * d, hd, tokens), Rows::new(at(1), 3 * d, hd, tokens), Rows::new(at(2), 3 * d, hd, tokens))
-    else {
+    let (Some(queries), Some(keys)) = (Rows::new(at(0), 3 * d, hd, tokens), Rows::new(at(1), 3 * d, hd, tokens)) else {
         return;
     };
-    let padded = weights.len() / 2;
-    for t in 0..tokens {
-        for (column, &value) in from.row(t).iter().enumerate() {
-            if let Some(place) = values.get_mut(column * padded + t) {
-                *place = value;
-            }
+    let padded = weights.len() / MAP_ROWS;
+    let from = at(2);
+    for (column, row) in values.chunks_exact_mut(padded.max(1)).enumerate() {
+        let from = from.get(column..).unwrap_or_default();
+        for (place, &value) in row.iter_mut().zip(from.iter().step_by((3 * d).max(1))) {
+            *place = value;
         }
     }
     let Some(values) = Rows::new(values, padded, padded, hd) else {
         return;
     };
-    for first in (0..tokens).step_by(2) {
-        let count = (tokens - first).min(2);
-        let Some(pair) = queries.tail(first, count) else { return };
-        Native::dots(pair, keys, &mut Raw { out: scores, stride: tokens });
-        let mut multiplier = [0; 2];
+    for first in (0..tokens).step_by(MAP_ROWS) {
+        let count = (tokens - first).min(MAP_ROWS);
+        let Some(strip) = queries.tail(first, count) else { return };
+        Native::matmul(strip, keys, scratch, &mut Raw { out: scores, stride: tokens });
+        let mut multiplier = [0; MAP_ROWS];
         for (row, multiplier) in multiplier.iter_mut().enumerate().take(count) {
             let scores = scores.get(row * tokens..(row + 1) * tokens).unwrap_or_default();
             let weights = weights.get_mut(row * padded..(row + 1) * padded).unwrap_or_default();
@@ -65,7 +66,7 @@ pub(super) fn head(buffers: &mut Buffers<'_>, head: usize, hd: usize, tokens: us
             return;
         };
         let Some(out) = out.get_mut(first * d + head * hd..) else { return };
-        Native::dots(weights, values, &mut RowScaled { multiplier: &multiplier, out, stride: d });
+        Native::matmul(weights, values, scratch, &mut RowScaled { multiplier: &multiplier, out, stride: d });
     }
 }
 
@@ -76,7 +77,7 @@ fn softmax(scores: &[i32], weights: &mut [i8], scales: Scales) -> u32 {
     for (&score, weight) in scores.iter().zip(weights) {
         let below = greatest.wrapping_sub(score).wrapping_shl(scales.left);
         let step = multiply_high(below, scales.score);
-        let value = EXP[step.clamp(0, MOST) as usize];
+        let value = EXP[step.clamp(0, 255) as usize];
         *weight = value as i8;
         sum += u32::from(value);
     }

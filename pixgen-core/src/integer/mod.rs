@@ -25,7 +25,7 @@ use crate::pxg::layout::padded;
 use crate::pxg::{DrawError, Model, Norm, Step};
 use crate::workspace::{Region, Stack, WorkspaceError};
 use core::ops::Range;
-use workspace::{aligned, mlp_rows, padded_tokens, scratch_len, stream_len};
+use workspace::{MAP_ROWS, aligned, mlp_rows, padded_tokens, scratch_len, stream_len};
 
 /// Takes the bands of a picture.
 pub type Output<'o> = &'o mut dyn FnMut(&Band<'_>);
@@ -215,12 +215,10 @@ impl<'m, 'o> Integer<'m, 'o> {
         let [from, to] = self.parts(site, [x.bytes(), y.bytes()])?;
         let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
         let to: &mut [i8] = bytemuck::cast_slice_mut(to);
+        let affine = norm::Affine { gain: norm.gain, offset: norm.offset, shift: norm.shift };
         let width = x.width.max(1);
         for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
-            let row = norm::Row::new(from, norm.epsilon);
-            for (((&value, out), &gain), &offset) in from.iter().zip(to).zip(norm.gain).zip(norm.offset) {
-                *out = i8::saturate(norm::affine(row.normalise(value), gain, offset, norm.shift));
-            }
+            norm::Row::new(from, norm.epsilon).to_i8(from, &affine, to);
         }
         Ok(y)
     }
@@ -291,11 +289,9 @@ impl Ops for Integer<'_, '_> {
         if before_linear {
             return self.norm_to_i8(site, &x, &norm);
         }
+        let affine = norm::Affine { gain: norm.gain, offset: norm.offset, shift: norm.shift };
         for values in self.i16s(site, &x)?.chunks_exact_mut(x.width.max(1)) {
-            let row = norm::Row::new(values, norm.epsilon);
-            for ((value, &gain), &offset) in values.iter_mut().zip(norm.gain).zip(norm.offset) {
-                *value = i16::saturate(norm::affine(row.normalise(*value), gain, offset, norm.shift));
-            }
+            norm::Row::new(values, norm.epsilon).in_place(values, &affine);
         }
         Ok(x)
     }
@@ -347,23 +343,32 @@ impl Ops for Integer<'_, '_> {
         let [score, left, mean] = self.model.site_words(site)?;
         let scales = attention::Scales { score, left: left as u32, mean: mean as u32 };
         let values = self.alloc(Kind::I8, hd, padded)?;
-        let scores = self.alloc(Kind::I8, 2, 4 * tokens)?;
-        let weights = self.alloc(Kind::I8, 2, padded)?;
-        let ranges = [qkv.bytes(), out.bytes(), values.bytes(), scores.bytes(), weights.bytes()];
-        let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes] = self.parts(site, ranges)?;
+        let scores = self.alloc(Kind::I8, MAP_ROWS, 4 * tokens)?;
+        let weights = self.alloc(Kind::I8, MAP_ROWS, padded)?;
+        let (scratch, scratch_bytes) = self.scratch(hd.max(padded))?;
+        let ranges = [
+            qkv.bytes(),
+            out.bytes(),
+            values.bytes(),
+            scores.bytes(),
+            weights.bytes(),
+            scratch_bytes,
+        ];
+        let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes, scratch_bytes] = self.parts(site, ranges)?;
         let mut buffers = attention::Buffers {
             qkv: bytemuck::cast_slice(qkv_bytes),
             out: bytemuck::cast_slice_mut(out_bytes),
             values: bytemuck::cast_slice_mut(values_bytes),
             scores: bytemuck::try_cast_slice_mut(scores_bytes).map_err(|_| DrawError::Sequence(site))?,
             weights: bytemuck::cast_slice_mut(weights_bytes),
+            scratch: bytemuck::try_cast_slice_mut(scratch_bytes).map_err(|_| DrawError::Sequence(site))?,
         };
         buffers.weights.fill(0);
         for head in 0..tower.heads {
             attention::head(&mut buffers, head, hd, tokens, d, scales);
         }
-        for region in [weights, scores, values] {
-            self.release(region);
+        for region in [scratch, weights.region, scores.region, values.region] {
+            self.stack.release(region);
         }
         Ok(out)
     }

@@ -1,5 +1,7 @@
 //! Layer norm in 32-bit integers (docs/numerics.md section 4.4).
 
+use crate::kernels::Saturate;
+
 /// Fractional bits of a normalised value: as many as keep sqrt(width), the largest possible one, within 16 bits.
 pub const fn fraction_bits(width: usize) -> u32 {
     let mut bits = 15;
@@ -13,22 +15,37 @@ pub const fn fraction_bits(width: usize) -> u32 {
 /// What is the same for all values of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
+    /// d, times a power of two in a row of little spread.
     width: i32,
-    sum: i32,
-    /// Shift of width x - sum to 16 bits; negative to the left.
-    shift: i32,
+    /// Minus the sum, times the same.
+    minus_sum: i32,
+    /// Shift of their difference to 16 bits.
+    shift: u32,
     /// 2^31 over the normalised root, 15 to 17 bits.
     inverse: i32,
 }
 
+/// Gain, offset and shift of a norm.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a> {
+    /// One for each channel.
+    pub gain: &'a [i16],
+    /// One for each channel.
+    pub offset: &'a [i32],
+    /// Shift of the result, below 32.
+    pub shift: u32,
+}
+
 impl Row {
     /// Mean and variance of a row; `epsilon` is added to the variance.
+    #[inline(never)]
     pub fn new(values: &[i16], epsilon: u32) -> Self {
         let n = values.len() as u64;
         let (mut sum, mut squares) = (0i32, 0u64);
         for &value in values {
-            sum = sum.wrapping_add(i32::from(value));
-            squares += (i32::from(value) * i32::from(value)) as u64;
+            let value = i32::from(value);
+            sum = sum.wrapping_add(value);
+            squares = squares.wrapping_add(u64::from(value.wrapping_mul(value) as u32));
         }
         // (n sigma)^2 = n * sum of squares - sum^2, which is not negative, and at least 1 so that a flat row divides by something.
         let square = u64::from(sum.unsigned_abs()).wrapping_mul(u64::from(sum.unsigned_abs()));
@@ -39,26 +56,44 @@ impl Row {
         let (left, right) = ((-2 * half).max(0) as u32, (2 * half).max(0) as u32);
         let root = (spread.wrapping_shl(left).wrapping_shr(right) as u32).isqrt().max(1);
         let inverse = ((1u32 << 31) / root) as i32;
-        let bits = fraction_bits(values.len()) as i32;
-        Self { width: n as i32, sum, shift: half + 16 - bits, inverse }
+        let shift = half + 16 - fraction_bits(values.len()) as i32;
+        let left = (-shift).max(0) as u32;
+        let width = (n as i32).wrapping_shl(left);
+        Self {
+            width,
+            minus_sum: sum.wrapping_neg().wrapping_shl(left),
+            shift: shift.max(0) as u32 & 31,
+            inverse,
+        }
     }
 
     /// (value - mean) / sigma with [`fraction_bits`] fractional bits.
     #[inline(always)]
     pub fn normalise(&self, value: i16) -> i32 {
-        let centred = i32::from(value).wrapping_mul(self.width).wrapping_sub(self.sum);
-        let short = if self.shift >= 0 {
-            centred >> (self.shift & 31)
-        } else {
-            centred << (-self.shift & 31)
-        };
-        short.wrapping_mul(self.inverse) >> 15
+        let centred = i32::from(value).wrapping_mul(self.width).wrapping_add(self.minus_sum);
+        (centred >> self.shift).wrapping_mul(self.inverse) >> 15
+    }
+
+    /// (n gain + offset) >> shift of every value. By itself, so that its loop has all registers.
+    #[inline(never)]
+    pub fn to_i8(&self, values: &[i16], affine: &Affine<'_>, out: &mut [i8]) {
+        for (((&value, out), &gain), &offset) in values.iter().zip(out).zip(affine.gain).zip(affine.offset) {
+            *out = i8::saturate(scale(self.normalise(value), gain, offset, affine.shift));
+        }
+    }
+
+    /// The same in place, in 16 bits.
+    #[inline(never)]
+    pub fn in_place(&self, values: &mut [i16], affine: &Affine<'_>) {
+        for ((value, &gain), &offset) in values.iter_mut().zip(affine.gain).zip(affine.offset) {
+            *value = i16::saturate(scale(self.normalise(*value), gain, offset, affine.shift));
+        }
     }
 }
 
 /// (n gain + offset) >> shift, not yet clamped.
 #[inline(always)]
-pub fn affine(normalised: i32, gain: i16, offset: i32, shift: u32) -> i32 {
+fn scale(normalised: i32, gain: i16, offset: i32, shift: u32) -> i32 {
     normalised.wrapping_mul(i32::from(gain)).wrapping_add(offset) >> (shift & 31)
 }
 

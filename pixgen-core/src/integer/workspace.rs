@@ -23,6 +23,10 @@ pub(crate) const fn mlp_rows(tokens: usize) -> usize {
     }
 }
 
+/// Rows of the attention map that exist at a time. It divides the tokens of square pictures whose side is a power of two in patches, and
+/// tiles of two and of three rows.
+pub(crate) const MAP_ROWS: usize = 6;
+
 /// Bytes of the region of the residual stream, i16, as wide as the wider tower.
 pub(crate) const fn stream_len(config: &ModelConfig) -> usize {
     aligned(2 * config.tokens() * max(config.encoder.width, config.decoder.width))
@@ -42,7 +46,9 @@ pub(crate) const fn padded_tokens(config: &ModelConfig) -> usize {
 const fn block_len(config: &ModelConfig, tower: &Tower) -> usize {
     let (tokens, d) = (config.tokens(), tower.width);
     let (one, two, three) = (aligned(tokens * d), aligned(2 * tokens * d), aligned(3 * tokens * d));
-    let attend = aligned(tower.head_width() * padded_tokens(config)) + aligned(8 * tokens) + aligned(2 * padded_tokens(config));
+    let tokens_padded = padded_tokens(config);
+    let map = aligned(4 * MAP_ROWS * tokens) + aligned(MAP_ROWS * tokens_padded);
+    let attend = aligned(tower.head_width() * tokens_padded) + map + scratch_len(max(tower.head_width(), tokens_padded));
     let attention = one + max(three + max(scratch_len(d), attend), two + scratch_len(d));
     let hidden = aligned(mlp_rows(tokens) * MLP_RATIO * d);
     let mlp = two + hidden + scratch_len(MLP_RATIO * d);

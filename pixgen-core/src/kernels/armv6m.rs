@@ -19,10 +19,6 @@ impl Kernel for Armv6m {
     fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, _scratch: &mut [u32], sink: &mut S) {
         product::<Self, S, 1, 4>(x, w, &mut [], sink);
     }
-
-    fn dots<S: Sink>(x: Rows<'_>, w: Rows<'_>, sink: &mut S) {
-        product::<Self, S, 1, 4>(x, w, &mut [], sink);
-    }
 }
 
 impl Tile<1, 4> for Armv6m {

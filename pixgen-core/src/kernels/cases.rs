@@ -110,7 +110,7 @@ impl Buffers {
             "raw" => {
                 want(&|t, o| sum(t, o));
                 found.fill(99);
-                K::dots(x, w, &mut Raw { out: found, stride });
+                K::matmul(x, w, scratch, &mut Raw { out: found, stride });
             }
             "i8" => {
                 want(&|t, o| scaled(t, o).clamp(-128, 127));
@@ -140,7 +140,7 @@ impl Buffers {
             _ => {
                 want(&|t, o| high(sum(t, o), multiplier[t]).clamp(-128, 127));
                 bytes.fill(99);
-                K::dots(x, w, &mut RowScaled { multiplier: &multiplier[..rows], out: bytes, stride });
+                K::matmul(x, w, scratch, &mut RowScaled { multiplier: &multiplier[..rows], out: bytes, stride });
                 copy(found, bytes);
             }
         }

@@ -13,18 +13,11 @@ use super::{Kernel, Rows, Sink};
 #[derive(Clone, Copy, Debug)]
 pub struct Dsp;
 
-/// Words on the stack for weights of [`Kernel::dots`]; longer rows are cut into pieces.
-const PIECE: usize = 128;
-
 impl Kernel for Dsp {
     const NAME: &'static str = "dsp";
 
     fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, scratch: &mut [u32], sink: &mut S) {
         product::<Self, S, 2, 2>(x, w, scratch, sink);
-    }
-
-    fn dots<S: Sink>(x: Rows<'_>, w: Rows<'_>, sink: &mut S) {
-        product::<Self, S, 2, 2>(x, w, &mut [0; PIECE], sink);
     }
 }
 

@@ -112,9 +112,6 @@ pub trait Kernel {
     /// Rows of `x` are as long as those of `w`; where they are not, the shorter length counts. `scratch` holds [`scratch_words`] words
     /// for that length; with fewer the product is slower. Fast where rows lie at multiples of 4 bytes and have a multiple of 4 values.
     fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, scratch: &mut [u32], sink: &mut S);
-
-    /// As [`matmul`](Self::matmul) where both sides are activations. The scratch, where one is needed, is on the stack.
-    fn dots<S: Sink>(x: Rows<'_>, w: Rows<'_>, sink: &mut S);
 }
 
 /// Words of scratch for [`Kernel::matmul`] over rows of `len` values: two rows of weights as 16-bit values.

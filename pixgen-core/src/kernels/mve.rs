@@ -19,10 +19,6 @@ impl Kernel for Mve {
     fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, _scratch: &mut [u32], sink: &mut S) {
         product::<Self, S, 3, 2>(x, w, &mut [], sink);
     }
-
-    fn dots<S: Sink>(x: Rows<'_>, w: Rows<'_>, sink: &mut S) {
-        product::<Self, S, 3, 2>(x, w, &mut [], sink);
-    }
 }
 
 impl Tile<3, 2> for Mve {

@@ -10,10 +10,6 @@ impl Kernel for Portable {
     const NAME: &'static str = "portable";
 
     fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, _scratch: &mut [u32], sink: &mut S) {
-        Self::dots(x, w, sink);
-    }
-
-    fn dots<S: Sink>(x: Rows<'_>, w: Rows<'_>, sink: &mut S) {
         for o in 0..w.count() {
             let weights = w.row(o);
             let [start] = sink.start(o);

@@ -63,10 +63,6 @@ impl<const R: usize, const C: usize, const EXPANDS: bool> Kernel for Plain<R, C,
     fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, scratch: &mut [u32], sink: &mut S) {
         product::<Self, S, R, C>(x, w, scratch, sink);
     }
-
-    fn dots<S: Sink>(x: Rows<'_>, w: Rows<'_>, sink: &mut S) {
-        product::<Self, S, R, C>(x, w, &mut [0; 32], sink);
-    }
 }
 
 #[test]
@@ -87,10 +83,6 @@ fn cases_find_errors() {
         fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, scratch: &mut [u32], sink: &mut S) {
             Portable::matmul(x, w, scratch, sink);
             sink.put(x.count() - 1, w.count() - 1, &[[12_345_678]]);
-        }
-
-        fn dots<S: Sink>(x: Rows<'_>, w: Rows<'_>, sink: &mut S) {
-            Portable::dots(x, w, sink);
         }
     }
     assert!(cases::check::<Wrong>(20).is_err());

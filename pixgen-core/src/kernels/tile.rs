@@ -58,7 +58,7 @@ pub(super) fn product<T: Tile<R, C>, S: Sink, const R: usize, const C: usize>(x:
     let piece = len.min(most);
     let aligned = |rows: Rows<'_>| (rows.start().addr() | rows.stride()).is_multiple_of(T::ALIGN);
     if x.count() < R || w.count() < C || piece == 0 || !len.is_multiple_of(T::STEP) || !aligned(x) || !aligned(w) {
-        return Portable::dots(x, w, sink);
+        return Portable::matmul(x, w, &mut [], sink);
     }
     let strip_rows = if piece < len { R } else { SUMS / C / R * R };
     let mut sums = [0; SUMS];

@@ -17,9 +17,9 @@ pub use error::{DrawError, PxgError, SelfTestError};
 pub use parts::{Linear, Modulation, Norm, Step};
 pub use write::{PREFIX_LEN, encode};
 
-use crate::config::ModelConfig;
+use crate::config::{ConfigError, ModelConfig};
 use crc::{CRC_32_ISO_HDLC, Crc};
-use layout::{ALIGN, Layout, TEST_LEN};
+use layout::{ALIGN, Layout, TEST_LEN, padded};
 use serde::{Deserialize, Serialize};
 
 #[cfg(target_endian = "big")]
@@ -108,6 +108,7 @@ impl<'a> Model<'a> {
         }
         header.model.validate()?;
         check_widths(&header.model)?;
+        check_size(&header.model)?;
         let layout = Layout::new(&header.model, usize::from(header.steps));
         let need = layout.body_len(usize::from(header.tests));
         if need != body.len() as u64 {
@@ -158,13 +159,26 @@ impl<'a> Model<'a> {
 }
 
 /// The chip's rows are read in words of four bytes.
-pub fn check_widths(config: &ModelConfig) -> Result<(), crate::config::ConfigError> {
+pub fn check_widths(config: &ModelConfig) -> Result<(), ConfigError> {
     for (field, tower) in [("encoder", &config.encoder), ("decoder", &config.decoder)] {
         if !tower.width.is_multiple_of(4) {
-            return Err(crate::config::ConfigError { field, reason: "width must be a multiple of 4 for a chip" });
+            return Err(ConfigError { field, reason: "width must be a multiple of 4 for a chip" });
         }
     }
     Ok(())
+}
+
+/// Keeps lengths, and the workspace with them, within 31 bits, on every machine alike.
+fn check_size(config: &ModelConfig) -> Result<(), ConfigError> {
+    let (encoder, decoder) = (&config.encoder, &config.decoder);
+    let row = encoder.width.max(decoder.width).max(padded(config.patch_len()));
+    // More than the long skips, the stream and the activations of a block are together; neither factor can leave 64 bits.
+    let bytes = (config.tokens() as u64 + 16) * (encoder.depth as u64 + 16) * row as u64;
+    if bytes < 1 << 31 {
+        Ok(())
+    } else {
+        Err(ConfigError { field: "size", reason: "too many tokens for a chip: activations would take gigabytes" })
+    }
 }
 
 /// CRC-32 of the file without the checksum itself; `rest` is what follows the prefix.
