@@ -28,7 +28,7 @@ fn prepare() -> Result<(), Box<dyn Error>> {
     if target != machine.target {
         return Err(format!("PIXGEN_MACHINE={name} needs --target {}, not {target}", machine.target).into());
     }
-    link(machine, &out)?;
+    let apart = link(machine, &out)?;
 
     let path = PathBuf::from(setting("CARGO_MANIFEST_DIR")?).join(setting("PIXGEN_MODEL")?);
     println!("cargo::rerun-if-changed={}", path.display());
@@ -46,9 +46,12 @@ fn prepare() -> Result<(), Box<dyn Error>> {
         "/// Machine that this firmware is for.\npub const MACHINE: &str = {name:?};\n\
          /// Clock of SysTick in Hz, 0 where there is none.\npub const CLOCK: u64 = {clock};\n\
          /// Name of the model file.\npub const MODEL_NAME: &str = {model_name:?};\n\
-         /// The model file.\npub static MODEL: &[u8] = &crate::Aligned(*include_bytes!({path:?})).0;\n\
+         {section}static FILE: crate::Aligned<[u8; {len}]> = crate::Aligned(*include_bytes!({path:?}));\n\
+         /// The model file.\npub static MODEL: &[u8] = &FILE.0;\n\
          /// Bytes that a picture needs.\npub const WORKSPACE: usize = {workspace};\n\
          /// Pictures to draw: class and seed.\npub const PAIRS: &[(usize, u64)] = &{pairs:?};\n",
+        section = if apart { "#[unsafe(link_section = \".weights\")]\n" } else { "" },
+        len = file.len(),
         clock = machine.clock,
         workspace = model.workspace_len(),
     );
@@ -56,10 +59,11 @@ fn prepare() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Linker scripts: memory of the machine, start-up code, log strings.
-fn link(machine: &machines::Machine, out: &Path) -> Result<(), Box<dyn Error>> {
+/// Linker scripts: memory of the machine, start-up code, log strings. True when the machine has a memory of its own for weights.
+fn link(machine: &machines::Machine, out: &Path) -> Result<bool, Box<dyn Error>> {
     let memory = Path::new("memory").join(machine.memory);
     let mut script = fs::read_to_string(&memory).map_err(|error| format!("{}: {error}", memory.display()))?;
+    let apart = script.contains("WEIGHTS");
     let stack = machines::STACK;
     script += &format!("ASSERT(_stack_start - __sheap >= {stack}, \"RAM: less than {stack} bytes are left for the stack\");\n");
     fs::write(out.join("memory.x"), script)?;
@@ -72,7 +76,7 @@ fn link(machine: &machines::Machine, out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=machines.rs");
     println!("cargo::rerun-if-changed={}", memory.display());
-    Ok(())
+    Ok(apart)
 }
 
 /// `class:seed,class:seed,...`

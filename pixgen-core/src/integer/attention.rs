@@ -1,8 +1,8 @@
-//! Attention of one head, [`MAP_ROWS`] rows of the map at a time (docs/numerics.md section 4.5).
+//! Attention of one head, some rows of the map at a time (docs/numerics.md section 4.5).
 
 use super::exp_table::EXP;
-use super::workspace::MAP_ROWS;
-use crate::kernels::{Kernel, Native, Raw, RowScaled, Rows, multiply_high};
+use super::workspace::{MOST_MAP_ROWS, map_rows};
+use crate::kernels::{Exponentials, Kernel, Native, Raw, RowScaled, Rows};
 
 /// Scales of a site.
 #[derive(Clone, Copy, Debug)]
@@ -39,26 +39,30 @@ pub(super) fn head(buffers: &mut Buffers<'_>, head: usize, hd: usize, tokens: us
     let (Some(queries), Some(keys)) = (Rows::new(at(0), 3 * d, hd, tokens), Rows::new(at(1), 3 * d, hd, tokens)) else {
         return;
     };
-    let padded = weights.len() / MAP_ROWS;
-    let from = at(2);
-    for (column, row) in values.chunks_exact_mut(padded.max(1)).enumerate() {
-        let from = from.get(column..).unwrap_or_default();
-        for (place, &value) in row.iter_mut().zip(from.iter().step_by((3 * d).max(1))) {
-            *place = value;
+    let rows = map_rows(tokens);
+    let padded = weights.len().checked_div(rows).unwrap_or_default();
+    // Token by token into columns.
+    for (t, row) in at(2).chunks((3 * d).max(1)).enumerate() {
+        for (column, &value) in values.chunks_exact_mut(padded.max(1)).zip(row) {
+            if let Some(place) = column.get_mut(t) {
+                *place = value;
+            }
         }
     }
     let Some(values) = Rows::new(values, padded, padded, hd) else {
         return;
     };
-    for first in (0..tokens).step_by(MAP_ROWS) {
-        let count = (tokens - first).min(MAP_ROWS);
+    let exponentials = Exponentials { table: &EXP, multiplier: scales.score, left: scales.left };
+    for first in (0..tokens).step_by(rows.max(1)) {
+        let count = (tokens - first).min(rows);
         let Some(strip) = queries.tail(first, count) else { return };
         Native::matmul(strip, keys, scratch, &mut Raw { out: scores, stride: tokens });
-        let mut multiplier = [0; MAP_ROWS];
+        let mut multiplier = [0; MOST_MAP_ROWS];
         for (row, multiplier) in multiplier.iter_mut().enumerate().take(count) {
             let scores = scores.get(row * tokens..(row + 1) * tokens).unwrap_or_default();
             let weights = weights.get_mut(row * padded..(row + 1) * padded).unwrap_or_default();
-            let sum = softmax(scores, weights, scales);
+            // At least 127 for a row that is not empty.
+            let sum = Native::exponentials(&exponentials, scores, weights);
             // At most 2^32 / 127 / 16: it fits.
             *multiplier = (scales.mean.checked_div(sum).unwrap_or_default() << 4) as i32;
         }
@@ -68,18 +72,4 @@ pub(super) fn head(buffers: &mut Buffers<'_>, head: usize, hd: usize, tokens: us
         let Some(out) = out.get_mut(first * d + head * hd..) else { return };
         Native::matmul(weights, values, scratch, &mut RowScaled { multiplier: &multiplier, out, stride: d });
     }
-}
-
-/// exp(score - greatest) in steps of 1/127; returns their sum, at least 127 for a row that is not empty.
-fn softmax(scores: &[i32], weights: &mut [i8], scales: Scales) -> u32 {
-    let greatest = scores.iter().copied().max().unwrap_or_default();
-    let mut sum = 0;
-    for (&score, weight) in scores.iter().zip(weights) {
-        let below = greatest.wrapping_sub(score).wrapping_shl(scales.left);
-        let step = multiply_high(below, scales.score);
-        let value = EXP[step.clamp(0, 255) as usize];
-        *weight = value as i8;
-        sum += u32::from(value);
-    }
-    sum
 }

@@ -17,7 +17,7 @@ mod workspace;
 pub use input::Input;
 pub use workspace::workspace_len;
 
-use crate::kernels::{Kernel, Lookup, Native, Rows, Saturate, Scaled, multiply_high};
+use crate::kernels::{Kernel, Lookup, Native, Rows, Saturate, Scaled};
 use crate::ops::{Branch, Ops};
 use crate::params::{Layer, Side, Site};
 use crate::pixels::Band;
@@ -25,7 +25,7 @@ use crate::pxg::layout::padded;
 use crate::pxg::{DrawError, Model, Norm, Step};
 use crate::workspace::{Region, Stack, WorkspaceError};
 use core::ops::Range;
-use workspace::{MAP_ROWS, aligned, mlp_rows, padded_tokens, scratch_len, stream_len};
+use workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len};
 
 /// Takes the bands of a picture.
 pub type Output<'o> = &'o mut dyn FnMut(&Band<'_>);
@@ -228,10 +228,11 @@ impl<'m, 'o> Integer<'m, 'o> {
         bytemuck::try_cast_slice_mut(bytes).map_err(|_| DrawError::Sequence(site))
     }
 
-    /// int8 of i16 with the scale of `words` (`[multiplier, left, zero point]`).
-    fn narrow(words: [i32; 3], value: i16) -> i8 {
-        let [multiplier, left, zero] = words;
-        i8::saturate(multiply_high(i32::from(value).wrapping_shl(left as u32), multiplier).wrapping_add(zero))
+    /// int8 of i16: (value gain + offset) >> shift, by the words of a site. Products of 16 bits, so that vectors of 32 bits hold them.
+    fn narrow([gain, shift, offset]: [i32; 3], from: &[i16], to: &mut [i8]) {
+        for (to, &value) in to.iter_mut().zip(from) {
+            *to = i8::saturate(i32::from(value).wrapping_mul(gain).wrapping_add(offset) >> (shift & 31));
+        }
     }
 }
 
@@ -343,8 +344,8 @@ impl Ops for Integer<'_, '_> {
         let [score, left, mean] = self.model.site_words(site)?;
         let scales = attention::Scales { score, left: left as u32, mean: mean as u32 };
         let values = self.alloc(Kind::I8, hd, padded)?;
-        let scores = self.alloc(Kind::I8, MAP_ROWS, 4 * tokens)?;
-        let weights = self.alloc(Kind::I8, MAP_ROWS, padded)?;
+        let scores = self.alloc(Kind::I8, map_rows(tokens), 4 * tokens)?;
+        let weights = self.alloc(Kind::I8, map_rows(tokens), padded)?;
         let (scratch, scratch_bytes) = self.scratch(hd.max(padded))?;
         let ranges = [
             qkv.bytes(),
@@ -395,9 +396,7 @@ impl Ops for Integer<'_, '_> {
         let [to, from] = self.parts(site, [offset..offset + x.len(), x.bytes()])?;
         let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
         let to: &mut [i8] = bytemuck::cast_slice_mut(to);
-        for (value, &from) in to.iter_mut().zip(from) {
-            *value = Self::narrow(words, from);
-        }
+        Self::narrow(words, from, to);
         Ok(Skip { offset, width: x.width })
     }
 
@@ -410,9 +409,9 @@ impl Ops for Integer<'_, '_> {
         let (to, kept): (&mut [i8], &[i8]) = (bytemuck::cast_slice_mut(to), bytemuck::cast_slice(kept));
         let rows = from.chunks_exact(x.width.max(1)).zip(kept.chunks_exact(skip.width.max(1)));
         for (row, (from, kept)) in to.chunks_exact_mut(both.width.max(1)).zip(rows) {
-            let narrowed = from.iter().map(|&value| Self::narrow(words, value));
-            for (value, from) in row.iter_mut().zip(narrowed.chain(kept.iter().copied())) {
-                *value = from;
+            if let Some((left, right)) = row.split_at_mut_checked(from.len()) {
+                Self::narrow(words, from, left);
+                right.iter_mut().zip(kept).for_each(|(value, &kept)| *value = kept);
             }
         }
         self.stack.pop_low(skip.offset);

@@ -2,7 +2,7 @@
 //!
 //! It takes the regions that [`Integer`](super::Integer) takes, in the same order, so its high-water mark is [`workspace_len`].
 
-use super::workspace::{MAP_ROWS, aligned, mlp_rows, padded_tokens, scratch_len, stream_len, workspace_len};
+use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len, workspace_len};
 use crate::config::ModelConfig;
 use crate::network;
 use crate::ops::{Branch, Ops};
@@ -194,8 +194,8 @@ impl Ops for Plan<'_> {
         };
         let padded = padded_tokens(self.config);
         let values = self.alloc(1, tower.head_width(), padded)?;
-        let scores = self.alloc(4, MAP_ROWS, out.tokens)?;
-        let weights = self.alloc(1, MAP_ROWS, padded)?;
+        let scores = self.alloc(4, map_rows(out.tokens), out.tokens)?;
+        let weights = self.alloc(1, map_rows(out.tokens), padded)?;
         let scratch = self.stack.push(scratch_len(tower.head_width().max(padded)))?;
         self.count(site, 2 * out.tokens * out.tokens * out.width);
         self.stack.release(scratch);

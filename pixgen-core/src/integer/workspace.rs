@@ -23,9 +23,15 @@ pub(crate) const fn mlp_rows(tokens: usize) -> usize {
     }
 }
 
-/// Rows of the attention map that exist at a time. It divides the tokens of square pictures whose side is a power of two in patches, and
-/// tiles of two and of three rows.
-pub(crate) const MAP_ROWS: usize = 6;
+/// The most rows of the attention map that exist at a time.
+pub(crate) const MOST_MAP_ROWS: usize = 32;
+
+/// Rows of the attention map that exist at a time: about a thousand scores, and a multiple of 6, which suits tiles of two and of three
+/// rows; all of a small map.
+pub(crate) const fn map_rows(tokens: usize) -> usize {
+    let rows = max(6, 1024 / max(tokens, 1) / 6 * 6);
+    if rows < tokens { rows } else { tokens }
+}
 
 /// Bytes of the region of the residual stream, i16, as wide as the wider tower.
 pub(crate) const fn stream_len(config: &ModelConfig) -> usize {
@@ -47,7 +53,7 @@ const fn block_len(config: &ModelConfig, tower: &Tower) -> usize {
     let (tokens, d) = (config.tokens(), tower.width);
     let (one, two, three) = (aligned(tokens * d), aligned(2 * tokens * d), aligned(3 * tokens * d));
     let tokens_padded = padded_tokens(config);
-    let map = aligned(4 * MAP_ROWS * tokens) + aligned(MAP_ROWS * tokens_padded);
+    let map = aligned(4 * map_rows(tokens) * tokens) + aligned(map_rows(tokens) * tokens_padded);
     let attend = aligned(tower.head_width() * tokens_padded) + map + scratch_len(max(tower.head_width(), tokens_padded));
     let attention = one + max(three + max(scratch_len(d), attend), two + scratch_len(d));
     let hidden = aligned(mlp_rows(tokens) * MLP_RATIO * d);

@@ -1,7 +1,7 @@
 //! Random products against plain loops: what every [`Kernel`] must pass, on the host (tests.rs) and on the chip
 //! (firmware-examples/kernel-conformance, which reads this file too).
 
-use super::{Kernel, Lookup, Raw, RowScaled, Rows, Saturate, Scaled, TABLE_LEN, scratch_words};
+use super::{Exponentials, Kernel, Lookup, Raw, RowScaled, Rows, Saturate, Scaled, TABLE_LEN, scratch_words};
 
 /// Largest shape.
 const MAX_ROWS: usize = 70;
@@ -105,7 +105,7 @@ impl Buffers {
         let mut want = |value: &dyn Fn(usize, usize) -> i32| {
             (0..rows * columns).for_each(|i| wanted[i / columns * stride + i % columns] = value(i / columns, i % columns));
         };
-        let sink = ["raw", "i8", "u8", "i16", "lookup", "row"][random.below(6)];
+        let sink = ["raw", "i8", "u8", "i16", "lookup", "row", "exponentials"][random.below(7)];
         match sink {
             "raw" => {
                 want(&|t, o| sum(t, o));
@@ -136,6 +136,24 @@ impl Buffers {
                 bytes.fill(99);
                 K::matmul(x, w, scratch, &mut Lookup { bias, multiplier: column_multiplier, left, table, out: bytes, stride });
                 copy(found, bytes);
+            }
+            "exponentials" => {
+                want(&|t, o| sum(t, o));
+                // A row of scores: all that there are.
+                let (table, multiplier) = (core::array::from_fn(|_| random.next() as u8), multiplier[0]);
+                let count = K::exponentials(&Exponentials { table: &table, multiplier, left }, wanted, bytes);
+                let greatest = wanted.iter().copied().max().unwrap_or_default();
+                let mut total = 0;
+                for score in &mut *wanted {
+                    let place = high(greatest.wrapping_sub(*score) << left, multiplier);
+                    let value = table[if (0..255).contains(&place) { place as usize } else { 255 }];
+                    total += u32::from(value);
+                    *score = i32::from(value as i8);
+                }
+                copy(found, bytes);
+                if total != count {
+                    found[0] = !wanted[0];
+                }
             }
             _ => {
                 want(&|t, o| high(sum(t, o), multiplier[t]).clamp(-128, 127));

@@ -4,6 +4,7 @@
 //! implementation is chosen when the crate is built (build.rs): [`Native`], whose name is [`NAME`]. [`portable`] is safe Rust and always
 //! there, the others are checked against it.
 
+mod exponentials;
 mod multiply;
 pub mod portable;
 mod sink;
@@ -29,6 +30,7 @@ mod cases;
 #[cfg(test)]
 mod tests;
 
+pub use exponentials::Exponentials;
 pub use multiply::multiply_high;
 pub use sink::{Lookup, Raw, RowScaled, Saturate, Scaled, Sink, TABLE_LEN};
 
@@ -112,6 +114,11 @@ pub trait Kernel {
     /// Rows of `x` are as long as those of `w`; where they are not, the shorter length counts. `scratch` holds [`scratch_words`] words
     /// for that length; with fewer the product is slower. Fast where rows lie at multiples of 4 bytes and have a multiple of 4 values.
     fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, scratch: &mut [u32], sink: &mut S);
+
+    /// [`Exponentials::row`].
+    fn exponentials(exponentials: &Exponentials<'_>, scores: &[i32], weights: &mut [i8]) -> u32 {
+        exponentials.row(scores, weights)
+    }
 }
 
 /// Words of scratch for [`Kernel::matmul`] over rows of `len` values: two rows of weights as 16-bit values.

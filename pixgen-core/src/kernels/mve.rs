@@ -7,7 +7,7 @@
 use core::arch::asm;
 
 use super::tile::{Strip, Tile, product};
-use super::{Kernel, Rows, Sink};
+use super::{Exponentials, Kernel, Rows, Sink};
 
 /// 3 tokens x 2 outputs with VMLADAVA.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,61 @@ impl Kernel for Mve {
     fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, _scratch: &mut [u32], sink: &mut S) {
         product::<Self, S, 3, 2>(x, w, &mut [], sink);
     }
+
+    fn exponentials(exponentials: &Exponentials<'_>, scores: &[i32], weights: &mut [i8]) -> u32 {
+        if scores.is_empty() || weights.len() < scores.len() {
+            return exponentials.row(scores, weights);
+        }
+        // SAFETY: `weights` is as long as `scores`, which is not empty, and places in the table are clamped to its 256 bytes.
+        unsafe { exponentials_of(exponentials, scores, weights.as_mut_ptr()) }
+    }
+}
+
+/// Four scores at a time: the greatest, then table entries by gather loads, and their sum.
+///
+/// # Safety
+/// `weights` can take a byte for each score, and there is a score.
+unsafe fn exponentials_of(exponentials: &Exponentials<'_>, scores: &[i32], weights: *mut i8) -> u32 {
+    let mut sum = 0u32;
+    // SAFETY: the caller's.
+    unsafe {
+        asm!(
+            "mov {at}, {scores}",
+            "dlstp.32 lr, {count}",
+            "2:",
+            "vldrw.u32 q0, [{at}], #16",
+            "vmaxv.s32 {greatest}, q0",
+            "letp lr, 2b",
+            "vdup.32 q1, {multiplier}",
+            "vdup.32 q3, {greatest}",
+            "vmov.i32 q4, #255",
+            "dlstp.32 lr, {count}",
+            "2:",
+            "vldrw.u32 q0, [{scores}], #16",
+            "vsub.i32 q0, q3, q0",
+            "vshl.s32 q0, {left}",
+            "vrmulh.s32 q0, q0, q1",
+            "vmin.u32 q0, q0, q4",
+            "vldrb.u32 q2, [{table}, q0]",
+            "vaddva.u32 r0, q2",
+            "vstrb.32 q2, [{weights}], #4",
+            "letp lr, 2b",
+            at = out(reg) _,
+            scores = inout(reg) scores.as_ptr() => _,
+            count = in(reg) scores.len(),
+            greatest = inout(reg) i32::MIN => _,
+            multiplier = in(reg) exponentials.multiplier,
+            left = in(reg) exponentials.left % 32,
+            table = in(reg) exponentials.table.as_ptr(),
+            weights = inout(reg) weights => _,
+            inout("r0") sum,
+            out("lr") _,
+            out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _,
+            out("d6") _, out("d7") _, out("d8") _, out("d9") _,
+            options(nostack),
+        );
+    }
+    sum
 }
 
 impl Tile<3, 2> for Mve {

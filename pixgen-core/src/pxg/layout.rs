@@ -282,7 +282,7 @@ impl Layout {
     }
 
     /// Four i32 of a site: of attention `[score multiplier, left, mean multiplier, 0]`; of the decoder's Skip, for the stream, and of the
-    /// encoder's Skip, for what is kept, `[multiplier, left, zero point, 0]`.
+    /// encoder's Skip, for what is kept, `[gain, shift, offset, 0]`.
     pub const fn words(&self, site: Site) -> Option<Range<usize>> {
         let (base, block) = self.block(site);
         match site.layer {

@@ -403,9 +403,12 @@ impl<'a> Builder<'a> {
     /// i16 of step `stream` to int8 of `code`.
     fn narrow(&mut self, site: Site, stream: f64, code: &Code) -> Result<(), QuantiseError> {
         let scale = stream / code.step[0];
-        let left = left_shift(scale);
+        let zero = f64::from(code.zero[0]);
+        let shift = right_shift(scale, 32_767.0, 28).min(right_shift(zero, f64::from(1 << 29), 28));
+        let unit = f64::from(shift).exp2();
+        let half = if shift > 0 { unit / 2.0 } else { 0.0 };
         let words = self.layout.words(site).ok_or_else(|| place(site))?;
-        self.put(site, words, &[multiplier(scale, left), left as i32, code.zero[0], 0])
+        self.put(site, words, &[to_i32(scale * unit), shift as i32, to_i32(zero * unit + half), 0])
     }
 
     /// Blocks and head of the decoder; `stream` is the step of what it takes up.
