@@ -210,11 +210,6 @@ impl Param {
         let _ = name.push_str(suffix); // fits, see Site::name
         name
     }
-
-    /// True for weights that become constants when class and noise level are fixed, so that the chip never carries them.
-    pub const fn is_folded_on_chip(&self) -> bool {
-        matches!(self.site.layer, Layer::Modulation | Layer::ClassEmbed | Layer::ClassToken)
-    }
 }
 
 /// A row before its configuration is known.

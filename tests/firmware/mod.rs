@@ -9,6 +9,8 @@
 //! [`Image::build`] and [`Image::run`] are the two halves. A model that is too large for a machine is refused by the linker:
 //! [`FirmwareError::Build`].
 
+pub mod budget;
+
 mod cargo;
 mod emulator;
 mod file;

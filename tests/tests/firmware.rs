@@ -4,8 +4,7 @@ use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::layout::{Layout, TEST_LEN};
 use pixgen_core::pxg::{Model, Request, encode};
-use pixgen_tests::firmware::{AlignedBytes, FirmwareError, Image, MACHINES, Machine, Report, STACK, draw, machine, random_model};
-use std::path::Path;
+use pixgen_tests::firmware::{AlignedBytes, FirmwareError, Image, MACHINES, Machine, Report, STACK, budget, draw, machine, random_model};
 use tempfile::NamedTempFile;
 
 /// Small enough for the smallest machine, with all that a network can have: colours, towers of different widths, long skips, two steps.
@@ -84,13 +83,19 @@ const KERNELS: [(&str, &str); 6] = [
     ("virt", "riscv32"),
 ];
 
+/// Twenty pictures of two models, and one of a third, on every kind of core: the host's bytes, the planned workspace, and no more
+/// instructions, stack or flash than `tests/budgets.json` allows.
 #[test]
-fn the_example_model_with_every_kernel() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-examples/models/nano-28-grey.pxg");
-    let model = AlignedBytes::read(&path).expect("the example model");
-    for (name, kernel) in KERNELS {
-        assert_eq!(compare(machine(name).expect("machine"), &model, &[(9, 3), (0, 1)]).kernel, kernel);
-    }
+fn every_core_draws_the_pictures_of_the_host_within_its_budget() {
+    println!("{}", budget::HEAD);
+    let costs = budget::measure(&mut |cost| println!("{cost}")).unwrap_or_else(|error| panic!("{error}"));
+    let text = std::fs::read_to_string(budget::path()).expect("the budget");
+    let excess = budget::excess(&text, &costs);
+    assert!(
+        excess.is_empty(),
+        "over budget:\n{}\n(`cargo run --release -p pixgen-tests --bin budgets -- --write`)",
+        excess.join("\n")
+    );
 }
 
 /// What the desktop computes with `portable` the chips compute with their own: every kernel against plain loops, on the chip.

@@ -145,8 +145,11 @@ impl<'a> Model<'a> {
     }
 
     /// Name of a class.
+    #[expect(
+        clippy::manual_pattern_char_comparison,
+        reason = "the search for a character, which `lines` uses too, has a panic"
+    )]
     pub fn class_name(&self, class: usize) -> Option<&'a str> {
-        // A closure: the search for a character that `lines` uses has a panic.
         self.header.class_names.split(|c| c == '\n').nth(class)
     }
 

@@ -6,8 +6,8 @@ use crate::pxg_file::PxgFile;
 use crate::terminal::{print_bytes, print_json};
 use crate::units::{format_bytes, format_images};
 use pixgen_core::config::ModelConfig;
+use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::kernels;
-use pixgen_core::plan::plan;
 use pixgen_core::pxg::VERSION;
 use serde::Serialize;
 use std::path::Path;
@@ -26,7 +26,7 @@ struct Info {
     self_tests: u16,
     file_bytes: usize,
     workspace_bytes: usize,
-    macs: usize,
+    macs: u64,
     kernel_here: &'static str,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
     let file = PxgFile::load(path)?;
     let model = file.model()?;
     let header = model.header();
-    let totals = plan(&header.model);
+    let totals = plan_sites(&header.model, model.steps(), &mut |_| ());
     let info = Info {
         schema: 1,
         format: VERSION,
@@ -47,7 +47,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
         self_tests: header.tests,
         file_bytes: model.file_len(),
         workspace_bytes: model.workspace_len(),
-        macs: model.steps() * (totals.macs + totals.attention_macs),
+        macs: totals.macs,
         kernel_here: kernels::NAME,
     };
     if json {

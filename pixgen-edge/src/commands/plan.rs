@@ -71,7 +71,8 @@ fn assumptions(fits: &[Fit]) -> String {
             seen.push(line);
         }
     }
-    text + "Instructions were counted in an emulator; cycles are assumed. RAM is the largest block without a gap, with nothing else in it.\n"
+    text + "Instructions were counted in an emulator, for two small models; cycles are assumed.\n\
+            RAM is the largest block without a gap, with nothing else in it.\n"
 }
 
 /// The plan of a `.pxg` file, a model file, a run folder or a preset.

@@ -1,0 +1,57 @@
+// Draws a new picture every few seconds and prints it as characters on the serial monitor.
+//
+// Beside this sketch: model.h, from `pixgen-edge export model.safetensors --format c-header -o model.h`, and pixgen.h.
+// The library is built with cargo for the core of the board, for example
+//     cargo build --release -p pixgen-c --target thumbv7em-none-eabi      (Cortex-M4; -eabihf where the core package has -mfloat-abi=hard)
+// and linked as a precompiled library: libpixgen.a in src/cortex-m4/ of a library folder whose library.properties says
+// `precompiled=true` and `ldflags=-lpixgen`. `pixgen-edge plan` tells whether a model fits a board.
+
+#include "model.h"
+#include "pixgen.h"
+
+alignas(16) static unsigned char workspace[PIXGEN_MODEL_WORKSPACE];
+static struct pixgen model;
+static struct pixgen_info info;
+static uint64_t seed = 0;
+
+// Takes a band of rows and prints one character for each pixel; for a display, send the bytes there instead.
+static void show(const struct pixgen_band *band, void *) {
+  static const char shades[] = " .:-=+*#%@";
+  const uint8_t *pixel = band->pixels;
+  for (uint32_t y = 0; y < band->rows; y++) {
+    for (uint32_t x = 0; x < band->width; x++, pixel += band->channels) {
+      unsigned sum = 0;
+      for (uint32_t c = 0; c < band->channels; c++) sum += pixel[c];
+      const char shade = shades[sum * (sizeof shades - 2) / (255 * band->channels)];
+      Serial.print(shade);
+      Serial.print(shade);
+    }
+    Serial.println();
+  }
+}
+
+// Says what is wrong and stays there.
+static void check(int error) {
+  while (error) {
+    Serial.println(pixgen_error_text(error));
+    delay(5000);
+  }
+}
+
+void setup() {
+  Serial.begin(115200);
+  while (!Serial) delay(10);
+  check(pixgen_open(&model, pixgen_model, sizeof pixgen_model));
+  check(pixgen_get_info(&model, &info));
+  if (info.tests > 0) check(pixgen_self_test(&model, workspace, sizeof workspace));
+}
+
+void loop() {
+  const unsigned long start = millis();
+  check(pixgen_draw(&model, seed % info.classes, seed, 0, workspace, sizeof workspace, show, nullptr));
+  Serial.print("ms, with the printing: ");
+  Serial.print(millis() - start);
+  Serial.println();
+  seed++;
+  delay(3000);
+}

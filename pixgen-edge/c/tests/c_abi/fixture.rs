@@ -1,0 +1,54 @@
+//! A small model whose weights were never trained.
+
+use pixgen_core::config::{ModelConfig, Tower};
+use pixgen_core::noise::{NoiseConfig, Parametrisation};
+use pixgen_core::pxg::{Model, Request};
+use pixgen_edge::data::normalise::Normalisation;
+use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
+use pixgen_edge::param_set::ParamSet;
+use pixgen_edge::quantise::export::Aligned;
+use pixgen_edge::quantise::{Options, export};
+
+/// Name of the model.
+pub const NAME: &str = "untrained";
+/// Names of its classes.
+pub const CLASSES: [&str; 3] = ["shirt", "boot", "bag"];
+
+/// The `.pxg` file, at a multiple of 16.
+pub fn file() -> Aligned {
+    let tower = Tower { depth: 2, width: 32, heads: 2 };
+    let model = ModelConfig { size: 12, channels: 3, patch: 3, classes: CLASSES.len(), encoder: tower, decoder: tower };
+    let set = ParamSet::generator(&model);
+    let header = Header {
+        format: FORMAT,
+        content: Content::Generator,
+        model,
+        noise: NoiseConfig::with_shift(0.5),
+        parametrisation: Parametrisation::Edm,
+        normalisation: Normalisation::simple(),
+        projector: None,
+        ema: "raw".into(),
+        images: 0,
+        seed: 1,
+        data: "none".into(),
+        class_names: CLASSES.map(str::to_owned).to_vec(),
+    };
+    // Nothing stays zero, as after training.
+    let start = set.initialise(3);
+    let params = start
+        .iter()
+        .enumerate()
+        .map(|(i, value)| value + 2e-3 * ((i * 7919 % 199) as f32 - 99.0))
+        .collect();
+    let options = Options { pictures: 12, name: NAME.into(), ..Options::default() };
+    let exported = export(&ModelFile { header, set, params, statistics: None }, None, &options).expect("a model that fits chips");
+    Aligned::copy(&exported.bytes)
+}
+
+/// Hash of picture 0 of `seed`, drawn without C.
+pub fn hash(model: &Model<'_>, class: usize, seed: u64) -> u64 {
+    let mut workspace = Aligned::zeroed(model.workspace_len());
+    model
+        .picture_hash(&Request { class, seed, number: 0 }, workspace.bytes_mut())
+        .expect("a picture")
+}
