@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt core bare-metal clippy doc train cross firmware boards doctest bench)
+steps=(fmt core bare-metal clippy doc train cross firmware boards doctest bench fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml) and one choice of packages, so that burn is compiled once. -------------------------
 
@@ -29,6 +29,7 @@ step_bare-metal() {
     tests/tools/fw-cargo.sh build --release --locked -p pixgen-core --target "$target"
     tests/tools/fw-cargo.sh build --release --locked -p pixgen-core --target "$target" --features defmt
   done
+  tests/tools/no-panic.sh
 }
 
 step_clippy() { cargo clippy --release --locked --workspace --all-targets -- -D warnings; }
@@ -54,6 +55,9 @@ step_firmware() { cargo test --release --locked --workspace --test firmware --te
 
 # The examples for real boards are built and linked; nothing here can run them.
 step_boards() { firmware-examples/build.sh; }
+
+# Half a minute for each target; the reader of .pxg files and that of safetensors.
+step_fuzz() { tests/fuzz/run.sh 30; }
 
 step_doctest() { cargo test --release --locked --workspace --doc; }
 
@@ -135,6 +139,7 @@ need() { # STEP
       need_bare_metal thumb{v7em,v8m.main}-none-eabihf riscv32imc-unknown-none-elf
       command -v readelf >/dev/null || install_packages binutils
       ;;
+    fuzz) command -v c++ >/dev/null || install_packages g++ ;;
   esac
 }
 

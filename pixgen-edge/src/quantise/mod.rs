@@ -1,7 +1,7 @@
 //! From float weights to a `.pxg` file (docs/quantization.md).
 //!
 //! [`calibration`] runs the float network on noise of every class and records what each site puts out, through [`observe`]; [`range`]
-//! chooses how much of that an integer covers; [`build`] folds, scales and rounds the weights into the body of the file; [`export`] wraps
+//! chooses how much of that an integer covers; [`build`] folds, scales and rounds the weights into the body of the file; [`mod@export`] wraps
 //! it up and adds self-test vectors. [`report`](mod@report) compares the two networks site by site.
 
 pub mod build;

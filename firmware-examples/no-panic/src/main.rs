@@ -1,0 +1,65 @@
+//! Proof that nothing in a model file can make `pixgen-core` panic on a chip: this program links only when no panic is left.
+//!
+//! Its panic handler calls a function that does not exist. While any panic can be reached from [`start`], the linker asks for that function
+//! and fails. The model, the request and the workspace come from the outside, so that nothing can be computed when compiling.
+#![no_std]
+#![no_main]
+#![allow(unsafe_code)]
+
+use core::hint::black_box;
+use core::slice;
+use pixgen_core::pxg::{Model, Request};
+
+unsafe extern "C" {
+    /// Not defined anywhere.
+    fn a_panic_can_be_reached() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: never run: a program with this call does not link.
+    unsafe { a_panic_can_be_reached() }
+}
+
+/// Memory of unknown content.
+#[repr(C)]
+pub struct Inputs {
+    file: *const u8,
+    file_len: usize,
+    workspace: *mut u8,
+    workspace_len: usize,
+    class: usize,
+    seed: u64,
+    number: u64,
+}
+
+/// Everything that a firmware does with a model file. Returns a hash of the picture, or 0.
+///
+/// # Safety
+/// The pointers and lengths are those of a file and a workspace.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn start(inputs: &Inputs) -> u64 {
+    // SAFETY: the caller's.
+    let (file, workspace) = unsafe {
+        (
+            slice::from_raw_parts(inputs.file, inputs.file_len),
+            slice::from_raw_parts_mut(inputs.workspace, inputs.workspace_len),
+        )
+    };
+    #[cfg(feature = "planted")]
+    black_box(file[inputs.class]);
+    let Ok(model) = Model::read(file) else { return 0 };
+    black_box((model.header(), model.file_len(), model.workspace_len(), model.class_name(inputs.class)));
+    let request = Request { class: inputs.class, seed: inputs.seed, number: inputs.number };
+    let drawn = model.draw(&request, workspace, &mut |band| {
+        for row in band.rows() {
+            black_box(row);
+        }
+        for pixel in band.rgb888().zip(band.rgb565()).zip(band.grey()) {
+            black_box(pixel);
+        }
+    });
+    let _ = black_box(drawn);
+    let _ = black_box(model.self_test(workspace));
+    model.picture_hash(&request, workspace).unwrap_or_default()
+}
