@@ -184,3 +184,21 @@ fn a_subset_of_classes_draws_the_same() {
     assert!(a.iter().zip(&b).all(|(a, b)| a.abs_diff(*b) <= 12));
     assert_ne!(a, draw(&some, 1));
 }
+
+/// A generator that was never trained has a head of zeros: it exports and draws the mean of the data.
+#[test]
+fn an_untrained_model_exports() {
+    let mut file = generator(shapes()[1], Parametrisation::PlainX);
+    file.params = file.set.initialise(1);
+    let bytes = quantised(&file, 1);
+    let exported = Model::read(bytes.bytes()).expect("reads");
+    let picture = draw_integer(&exported, &Wanted { seed: 1, first: 0, classes: &[0] }).expect("draws");
+    let mean = file.header.normalisation.mean.map(|mean| (255.0 * mean).round() as u8);
+    assert!(
+        picture
+            .chunks_exact(3)
+            .all(|pixel| pixel.iter().zip(mean).all(|(a, b)| a.abs_diff(b) <= 1)),
+        "{:?}",
+        &picture[..3]
+    );
+}

@@ -19,6 +19,8 @@ use std::ops::Range as Bytes;
 const EXP_STEPS: f64 = 46.0;
 /// Fractional bits of a grey level at the output.
 const LEVELS: f64 = 64.0;
+/// Steps of a row's weight in the greatest bias that it can have.
+const BIAS_STEPS: f64 = (1 << 20) as f64;
 /// Below this a GELU's input gives nothing.
 const GELU_FLOOR: f64 = -5.0;
 
@@ -180,7 +182,14 @@ impl<'a> Builder<'a> {
         let mut rows = Vec::with_capacity(part.outputs);
         for (o, (row, codes)) in weight.chunks_exact(inputs).zip(codes.chunks_exact_mut(part.inputs)).enumerate() {
             let scaled: Vec<f64> = row.iter().zip(&input.step).map(|(&w, step)| f64::from(w) * step).collect();
-            let step = (scaled.iter().fold(0.0f64, |a, w| a.max(w.abs())) / 127.0).max(1e-30);
+            let bias = f64::from(bias.get(o).copied().unwrap_or_default());
+            // A row of (nearly) no weights must still hold its bias.
+            let greatest = targets
+                .iter()
+                .filter_map(|target| target.origin.get(o))
+                .fold(0.0f64, |a, origin| a.max((bias - origin).abs()));
+            let step = scaled.iter().fold(0.0f64, |a, w| a.max(w.abs())) / 127.0;
+            let step = step.max(greatest / BIAS_STEPS).max(1e-30);
             let mut correction = 0.0;
             let (mut zeros, mut most) = (0i64, 0i64);
             for (((code, &w), &zero), (&mean, channel)) in codes.iter_mut().zip(&scaled).zip(&input.zero).zip(means.iter().zip(&input.step))
@@ -191,7 +200,6 @@ impl<'a> Builder<'a> {
                 zeros += i64::from(*code) * i64::from(zero);
                 most += i64::from(*code).abs() * 128;
             }
-            let bias = f64::from(bias.get(o).copied().unwrap_or_default());
             let correction = if self.options.bias_correction { correction } else { 0.0 };
             rows.push((step, bias + correction, zeros, most));
         }
