@@ -152,17 +152,18 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
     let classes: Vec<usize> = (0..10 * model.classes).map(|i| i % model.classes).collect();
     let samples = args.out.join("samples");
     make_folder(&samples)?;
-    for steps in [1, 2] {
-        let bytes = Generator::from(&file).draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &classes, steps);
+    let draw = |steps| Generator::from(&file).draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &classes, steps);
+    let one_step = draw(1);
+    for (steps, bytes) in [(1, &one_step), (2, &draw(2))] {
         let grid = Grid { columns: model.classes, scale: 2 };
-        grid.save(&samples.join(format!("grid-{steps}step.png")), &Picture::squares(&bytes, model.size, model.channels)?)?;
+        grid.save(&samples.join(format!("grid-{steps}step.png")), &Picture::squares(bytes, model.size, model.channels)?)?;
     }
     let strip = std::fs::read(run.join("samples/strip.png"));
     if let Ok(strip) = strip {
         atomic::write_atomic(&samples.join("strip.png"), |out| out.write_all(&strip))?;
     }
     session::save_model(&file, &args.out.join("model.safetensors"))?;
-    let chip = for_chips(args, &file, &classes, &samples)?;
+    let chip = for_chips(args, &file, &classes, &one_step, &samples)?;
 
     let measured = eval::evaluate(&file, &prepared.training, &prepared.held_out, MEASURED, MEASURED_SEED, 1)?;
     let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
@@ -198,8 +199,8 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
     Ok(())
 }
 
-/// The int8 file, its pictures beside the float ones, and what it takes on three boards.
-fn for_chips(args: &Quickstart, file: &ModelFile, classes: &[usize], samples: &Path) -> Result<String, Error> {
+/// The int8 file, its pictures beside the `float` ones, and what it takes on three boards.
+fn for_chips(args: &Quickstart, file: &ModelFile, classes: &[usize], float: &[u8], samples: &Path) -> Result<String, Error> {
     let path = args.out.join("model.pxg");
     let exported = quantise::export(file, None, &quantise::Options { name: model_name(file), ..quantise::Options::default() })?;
     pxg_file::write(&path, &exported.bytes, Format::Pxg, "")?;
@@ -207,7 +208,6 @@ fn for_chips(args: &Quickstart, file: &ModelFile, classes: &[usize], samples: &P
     let bytes = Aligned::copy(&exported.bytes);
     let chip = Model::read(bytes.bytes()).map_err(QuantiseError::from)?;
     let int8 = draw_integer(&chip, &Wanted { seed: args.seed, first: 0, classes })?;
-    let float = Generator::from(file).draw::<Backend>(&file.params, &Device::default(), args.seed, 0, classes, 1);
     let model = &file.header.model;
     // Each row: float on the left, the same noise in int8 on the right.
     let row = model.classes * model.image_len();

@@ -143,11 +143,13 @@ impl<'a> Builder<'a> {
         Ok(wide_step(magnitude))
     }
 
-    fn means_all(&mut self, site: Site, code: &Code) {
+    /// Says what the integers of a site mean.
+    fn record(&mut self, site: Site, code: &Code) {
         self.body.meanings.insert(site, code.clone());
     }
 
-    fn means_wide(&mut self, site: Site, step: f64, width: usize) {
+    /// The same for a site of i16.
+    fn record_wide(&mut self, site: Site, step: f64, width: usize) {
         self.body.meanings.insert(site, Code::even(step, width));
     }
 
@@ -262,7 +264,7 @@ impl<'a> Builder<'a> {
         let (gain, offset) = Self::norm_codes(gain.len(), shift, &pairs[0]);
         self.put(site, part.gain, &gain)?;
         self.put(site, part.offset, &offset)?;
-        self.means_all(site, code);
+        self.record(site, code);
         Ok(())
     }
 
@@ -277,7 +279,7 @@ impl<'a> Builder<'a> {
             step.extend(code.step);
         }
         let [q, k, v] = [0, d, 2 * d].map(|at| step[at]);
-        self.means_all(site(Layer::Qkv), &Code { zero: vec![0; 3 * d], step: step.clone() });
+        self.record(site(Layer::Qkv), &Code { zero: vec![0; 3 * d], step: step.clone() });
         let means = self.means(site(Layer::Norm1))?;
         self.linear(site(Layer::Qkv), code, &means, &[Target { origin: vec![0.0; 3 * d], step }])?;
 
@@ -287,9 +289,9 @@ impl<'a> Builder<'a> {
         let mean = (v / out.step[0] * 28f64.exp2()).round().min(f64::from(u32::MAX)) as u32;
         let words = self.layout.words(site(Layer::Attend)).ok_or_else(|| place(site(Layer::Attend)))?;
         self.put(site(Layer::Attend), words, &[multiplier(scale, left), left as i32, mean as i32, 0])?;
-        self.means_all(site(Layer::Attend), &out);
+        self.record(site(Layer::Attend), &out);
         let means = self.means(site(Layer::Attend))?;
-        self.means_wide(site(Layer::Proj), added, d);
+        self.record_wide(site(Layer::Proj), added, d);
         self.linear(site(Layer::Proj), &out, &means, &[Target::even(added, d)])
     }
 
@@ -308,10 +310,10 @@ impl<'a> Builder<'a> {
             .map(|i| (gelu(low + i as f64 * step) / after.step[0] + f64::from(after.zero[0])).round() as i8)
             .collect();
         self.put(site(Layer::Gelu), self.layout.table(site(Layer::Fc1)), &table)?;
-        self.means_all(site(Layer::Gelu), &after);
+        self.record(site(Layer::Gelu), &after);
         let means = self.means(site(Layer::Gelu))?;
         let d = self.tower(side).width;
-        self.means_wide(site(Layer::Fc2), added, d);
+        self.record_wide(site(Layer::Fc2), added, d);
         self.linear(site(Layer::Fc2), &after, &means, &[Target::even(added, d)])
     }
 
@@ -380,7 +382,7 @@ impl<'a> Builder<'a> {
             let token = self.condition(class, self.levels[0]).class_token;
             self.put(embed, self.layout.class(number), &wide(&mut token.into_iter()))?;
         }
-        self.means_wide(at(0, Layer::Position), stream, d);
+        self.record_wide(at(0, Layer::Position), stream, d);
         for block in 0..depth {
             let code = self.code(at(block, Layer::Norm1))?;
             self.norm(at(block, Layer::Norm1), stream, &code)?;
@@ -388,8 +390,8 @@ impl<'a> Builder<'a> {
             let code = self.code(at(block, Layer::Norm2))?;
             self.norm(at(block, Layer::Norm2), stream, &code)?;
             self.mlp(Side::Encoder, block, &code, stream)?;
-            self.means_wide(at(block, Layer::Add1), stream, d);
-            self.means_wide(at(block, Layer::Add2), stream, d);
+            self.record_wide(at(block, Layer::Add1), stream, d);
+            self.record_wide(at(block, Layer::Add2), stream, d);
             let kept = self.code(at(block, Layer::Add2))?;
             self.narrow(at(block, Layer::Skip), stream, &kept)?;
         }
@@ -399,7 +401,7 @@ impl<'a> Builder<'a> {
             self.norm(last, stream, &code)?;
             let bridge = Site::new(Side::Decoder, 0, Layer::Bridge);
             let (means, step) = (self.means(last)?, self.wide(&[bridge])?);
-            self.means_wide(bridge, step, self.config.decoder.width);
+            self.record_wide(bridge, step, self.config.decoder.width);
             self.linear(bridge, &code, &means, &[Target::even(step, self.config.decoder.width)])?;
             return Ok(step);
         }
@@ -436,13 +438,13 @@ impl<'a> Builder<'a> {
             let means: Vec<f64> = self.means(entry)?.into_iter().chain(self.means(kept)?).collect();
             let sum = self.wide(&[at(block, Layer::Skip)])?;
             self.linear(at(block, Layer::Skip), &x.chain(&skip), &means, &[Target::even(sum, d)])?;
-            self.means_wide(at(block, Layer::Skip), sum, d);
+            self.record_wide(at(block, Layer::Skip), sum, d);
 
             let layers = [Layer::SkipNorm, Layer::Add1, Layer::Add2];
             stream = self.wide(&layers.map(|layer| at(block, layer)))?;
             self.norm(at(block, Layer::SkipNorm), sum, &Code::even(stream, d))?;
             for layer in [Layer::Add1, Layer::Add2] {
-                self.means_wide(at(block, layer), stream, d);
+                self.record_wide(at(block, layer), stream, d);
             }
             let (added1, added2) = (self.wide(&[at(block, Layer::Proj)])?, self.wide(&[at(block, Layer::Fc2)])?);
             let code1 = self.code(at(block, Layer::Norm1))?;
@@ -480,7 +482,7 @@ impl<'a> Builder<'a> {
             .zip(&targets[0].origin)
             .map(|(step, origin)| to_i32(-origin / step));
         let meaning = Code { zero: zero.collect(), step: targets[0].step.clone() };
-        self.means_all(head, &meaning);
+        self.record(head, &meaning);
         self.linear(head, &code, &means, &targets)
     }
 
@@ -525,7 +527,7 @@ impl<'a> Builder<'a> {
                 self.put(site(layer), part.offset, &offset)?;
                 self.put(site(layer), part.gate, &gate)?;
             }
-            self.means_all(site(layer), code);
+            self.record(site(layer), code);
         }
         Ok(())
     }
