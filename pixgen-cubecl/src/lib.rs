@@ -1,0 +1,1 @@
+//! Fused GPU kernels of the EPG network, forward and backward, and of its training.
