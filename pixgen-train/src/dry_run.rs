@@ -1,10 +1,9 @@
 //! `--dry-run`: what a run would do, need and take, before it starts.
 
 use crate::config::{RunConfig, Stage};
-use crate::ops::Ops as Fused;
 use crate::session::{Prepared, parameter_list};
 use crate::settings::units::{format_bytes, format_duration, format_images};
-use crate::training::{State, step};
+use crate::training::{Engine, Flat, State, step};
 use pixgen_core::plan::plan as count;
 use serde::Serialize;
 use std::fmt;
@@ -56,7 +55,7 @@ pub struct Plan {
 }
 
 /// Plans a run, and times a few steps of it without writing anything.
-pub fn plan<B: Fused>(prepared: &Prepared, device: &B::Device) -> Plan {
+pub fn plan<B: Engine>(prepared: &Prepared, device: &B::Device) -> Plan {
     let config = &prepared.config;
     let totals = count(&config.model);
     let parameters = parameter_list(config).len();
@@ -109,7 +108,7 @@ fn encoder_share(config: &RunConfig) -> (usize, usize, usize) {
 }
 
 /// Images per second of training, or `None` without data or if even two pictures a step would take too long.
-fn time_steps<B: Fused>(prepared: &Prepared, macs: u64, device: &B::Device) -> Option<f64> {
+fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> Option<f64> {
     // Forward and backward cost three passes, and both objectives run about as many forward passes again.
     let affordable = TIMED_MACS / (TIMED_STEPS as u64 + 1) / (6 * macs).max(1);
     let batch = prepared.config.train.batch.min(usize::try_from(affordable).unwrap_or(usize::MAX));
@@ -117,8 +116,9 @@ fn time_steps<B: Fused>(prepared: &Prepared, macs: u64, device: &B::Device) -> O
         return None;
     }
     let mut objective = prepared.objective::<B>(device);
-    let mut state = State::new(prepared.params.clone(), &prepared.config.ema.configs());
-    let mut gradient = vec![0.0; state.params.len()];
+    let set = objective.params();
+    let mut state = State::new::<B>(set, &prepared.params, &prepared.config.ema.configs(), device);
+    let mut gradient = B::Flat::zeros(set, device);
     let mut seconds = Vec::new();
     for _ in 0..=TIMED_STEPS {
         // Half-way through the run, where the teacher has its average share of work.

@@ -10,7 +10,7 @@
 //! [`training`] what is inside it (schedule, optimiser, averages, one step).
 //!
 //! **Learning.** [`objective`] holds stage 1 and stage 2b; [`model`] the parameters, the burn interpreter of core's network and the
-//! projector; [`ops`] the fused operations under it, forward and backward.
+//! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
 //!
 //! **Pictures.** [`data`] brings them in, in order and augmented, [`sampling`] draws them. What needs no burn comes from `pixgen-edge`:
 //! [`picture`] writes grids, [`eval`] measures, and [`model_file`] is the file that people exchange.
@@ -34,6 +34,7 @@ pub mod training;
 pub mod model;
 pub mod objective;
 pub mod ops;
+pub mod precision;
 
 pub mod data;
 pub mod sampling;

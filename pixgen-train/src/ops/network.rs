@@ -1,8 +1,8 @@
 //! The operations as functions of `Tensor<B, D>`, with the shape checks: what the network code calls.
 
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 
-use super::contract::{Branch, Ops};
+use super::contract::{Branch, Dropout, LossFactors, Ops};
 
 fn unwrap<B: Ops, const D: usize>(tensor: Tensor<B, D>) -> B::FloatTensorPrimitive {
     tensor.into_primitive().tensor()
@@ -105,4 +105,68 @@ pub fn skip_fuse<B: Ops>(
     check_shape("skip_fuse", "the bias", &b.dims(), &[width]);
     check_norm("skip_fuse", width, &gamma, &beta);
     wrap(B::fused_skip_fuse(unwrap(x), unwrap(s), unwrap(w), unwrap(b), unwrap(gamma), unwrap(beta)))
+}
+
+/// `x` with elements dropped, each image by its own stream: x `[B, ..]`.
+///
+/// # Panics
+/// As [`tokens`], also if there is not a stream for each image.
+pub fn dropout<B: Ops, const D: usize>(x: Tensor<B, D>, dropout: &Dropout) -> Tensor<B, D> {
+    check_shape("dropout", "the list of streams", &[dropout.streams.len()], &x.dims()[..1]);
+    wrap(B::fused_dropout(unwrap(x), dropout))
+}
+
+/// Factors of the images of a batch on the device of `x`.
+fn factors<B: Ops, const D: usize>(operation: &str, x: &Tensor<B, D>, factors: impl IntoIterator<Item = f64>) -> B::FloatTensorPrimitive {
+    let values: Vec<f32> = factors.into_iter().map(|factor| factor as f32).collect();
+    check_shape(operation, "a list of factors", &[values.len()], &x.dims()[..1]);
+    let count = values.len();
+    unwrap(Tensor::<B, 1>::from_data(TensorData::new(values, [count]), &x.device()))
+}
+
+/// `a_i x_i + b_i y_i` for each image i: x and y `[B, ..]` in `f32`.
+///
+/// # Panics
+/// As [`tokens`], also if there is not a factor for each image.
+pub fn blend<B: Ops, const D: usize>(
+    x: Tensor<B, D>,
+    y: Tensor<B, D>,
+    a: impl IntoIterator<Item = f64>,
+    b: impl IntoIterator<Item = f64>,
+) -> Tensor<B, D> {
+    check_shape("blend", "the second image", &y.dims(), &x.dims());
+    let (a, b) = (factors("blend", &x, a), factors("blend", &x, b));
+    wrap(B::fused_blend(unwrap(x), unwrap(y), a, b))
+}
+
+/// The consistency loss of each image and its gradient with respect to f: f, x and target `[B, N, P]` in `f32`; c_skip, c_out and weight
+/// of each image. Returns `[B]` and `[B, N, P]`; see [`Ops::fused_consistency_loss`].
+///
+/// # Panics
+/// As [`blend`].
+pub fn consistency_loss<B: Ops>(
+    f: Tensor<B, 3>,
+    x: Tensor<B, 3>,
+    target: Tensor<B, 3>,
+    images: &LossFactors<Vec<f64>>,
+    huber: f64,
+) -> (Tensor<B, 1>, Tensor<B, 3>) {
+    check_shape("consistency_loss", "x", &x.dims(), &f.dims());
+    check_shape("consistency_loss", "the target", &target.dims(), &f.dims());
+    let upload = |values: &[f64]| factors("consistency_loss", &f, values.iter().copied());
+    let images = LossFactors { skip: upload(&images.skip), out: upload(&images.out), weight: upload(&images.weight) };
+    let (losses, slope) = B::fused_consistency_loss(unwrap(f), unwrap(x), unwrap(target), images, huber);
+    (wrap(losses), wrap(slope))
+}
+
+/// NT-Xent, mean over the queries, `[1]`: queries `[Q, D]` against keys `[K, D]`, not yet normalised; the positive of query i is key
+/// `first + i`.
+///
+/// # Panics
+/// As [`tokens`].
+pub fn nt_xent<B: Ops>(queries: Tensor<B, 2>, keys: Tensor<B, 2>, first: usize, tau: f64) -> Tensor<B, 1> {
+    let ([count, width], [others, _]) = (queries.dims(), keys.dims());
+    check_shape("nt_xent", "the keys", &keys.dims(), &[others, width]);
+    assert!(first + count <= others, "nt_xent: {count} queries from key {first} on, but only {others} keys");
+    wrap(B::fused_nt_xent(unwrap(queries), unwrap(keys), first, tau).0)
 }
