@@ -1,3 +1,15 @@
-//! Fused GPU kernels of the EPG network, forward and backward, and of its training.
+//! Fused GPU kernels for training EPG networks, written in CubeCL: forward and backward of every operation in which the network spends
+//! time or memory, for CUDA (Hopper and Ampere) and for any Vulkan device.
+//!
+//! * [`device`]: opens a device, or says what the machine lacks.
+//! * [`error`]: why a kernel was not launched.
+//! * [`store`]: `f32` and bf16 in memory.
+//!
+//! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
+//! contract of fused operations.
 
 pub mod device;
+pub mod error;
+pub mod store;
+
+pub use error::{KernelError, Result};

@@ -1,0 +1,45 @@
+//! Why a kernel was not launched: asked wrongly, or beyond this device.
+
+use thiserror::Error;
+
+/// Result of a launch.
+pub type Result<T> = core::result::Result<T, KernelError>;
+
+/// A kernel that was not launched. Nothing was computed; the caller may take another way.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The operands do not fit together: a mistake of the caller, the same on every device.
+    #[error("{op}: {what}")]
+    Setup {
+        /// The operation.
+        op: &'static str,
+        /// Which operand, and what is wrong with it.
+        what: String,
+    },
+    /// The operands are fine, this device or this build lacks something.
+    #[error("{op}: this device cannot: {what}")]
+    Unavailable {
+        /// The operation.
+        op: &'static str,
+        /// What is missing.
+        what: String,
+    },
+}
+
+impl KernelError {
+    /// A mistake of the caller.
+    pub fn setup(op: &'static str, what: impl Into<String>) -> Self {
+        Self::Setup { op, what: what.into() }
+    }
+
+    /// A limit of the device.
+    pub fn unavailable(op: &'static str, what: impl Into<String>) -> Self {
+        Self::Unavailable { op, what: what.into() }
+    }
+
+    /// Whether another implementation may still do it.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
