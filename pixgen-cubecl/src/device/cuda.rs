@@ -18,7 +18,8 @@ const OLDEST_CUDA: Version = Version { major: 12, minor: 0 };
 const HEADER: &str = "cuda_runtime.h";
 
 /// What every kernel with matrix units includes, and a kernel.
-const TRIAL_KERNEL: &CStr = c"#include <cuda_runtime.h>\n#include <cuda_bf16.h>\n#include <mma.h>\nextern \"C\" __global__ void trial() {}\n";
+const TRIAL_KERNEL: &CStr =
+    c"#include <cuda_runtime.h>\n#include <cuda_bf16.h>\n#include <mma.h>\nextern \"C\" __global__ void trial() {}\n";
 
 /// Looks at everything that CubeCL needs to use CUDA device `index`, and at the device.
 ///
@@ -48,7 +49,9 @@ fn driver_version() -> Result<Version, DeviceError> {
     }
     let mut version = 0;
     // SAFETY: the library is there, and the call writes one integer to a valid pointer.
-    unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed("cuDriverGetVersion"))?;
+    unsafe { sys::cuDriverGetVersion(&mut version) }
+        .result()
+        .map_err(failed("cuDriverGetVersion"))?;
     let version = version_of(version);
     if version < OLDEST_CUDA {
         return Err(DeviceError::OldDriver { driver: version, needed: OLDEST_CUDA, why: String::new() });
@@ -123,7 +126,9 @@ fn compiler_version() -> Result<Version, DeviceError> {
     let (mut major, mut minor) = (0, 0);
     // SAFETY: the library is there, and the call writes two integers to valid pointers.
     let status = unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
-    status.result().map_err(|error| DeviceError::BrokenToolkit { message: error.to_string() })?;
+    status
+        .result()
+        .map_err(|error| DeviceError::BrokenToolkit { message: error.to_string() })?;
     Ok(Version { major: major.unsigned_abs(), minor: minor.unsigned_abs() })
 }
 
@@ -159,7 +164,11 @@ fn compile_trial(capability: Version, include: PathBuf) -> Result<(), DeviceErro
         compiled.map_err(|error| {
             let log: Vec<u8> = log.into_iter().map(|it| it as u8).take_while(|it| *it != 0).collect();
             let log = String::from_utf8_lossy(&log);
-            broken(log.lines().find(|it| !it.trim().is_empty()).map_or_else(|| error.to_string(), |it| it.trim().to_owned()))
+            broken(
+                log.lines()
+                    .find(|it| !it.trim().is_empty())
+                    .map_or_else(|| error.to_string(), |it| it.trim().to_owned()),
+            )
         })
     }
 }

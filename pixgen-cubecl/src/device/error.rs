@@ -95,22 +95,29 @@ impl DeviceError {
     pub fn hint(&self) -> String {
         match self {
             Self::NoCudaDriver => "install NVIDIA's driver, or train with --device cpu".into(),
-            Self::OldDriver { .. } => "update NVIDIA's driver, or install an older CUDA toolkit of version 12; `nvidia-smi` prints the driver's".into(),
+            Self::OldDriver { .. } => {
+                "update NVIDIA's driver, or install an older CUDA toolkit of version 12; `nvidia-smi` prints the driver's".into()
+            }
             Self::NoDevice { api: "CUDA" } => "`nvidia-smi` must list a device; in a container, start it with access to the GPUs".into(),
             Self::NoDevice { .. } => {
-                "install a Vulkan driver, for the CPU for instance `apt-get install mesa-vulkan-drivers libvulkan1`, or use --device cpu".into()
+                "install a Vulkan driver, for the CPU for instance `apt-get install mesa-vulkan-drivers libvulkan1`, or use --device cpu"
+                    .into()
             }
             Self::NoSuchDevice { .. } => "devices are counted from 0".into(),
             Self::Driver { .. } => "`nvidia-smi` tells whether the driver works; after an update of the driver, restart the machine".into(),
             Self::NoNvrtc | Self::OldNvrtc { .. } => {
                 "install the CUDA toolkit 12 and put the folder of libnvrtc.so.12 into LD_LIBRARY_PATH".into()
             }
-            Self::NoHeaders { .. } => "install the CUDA toolkit 12 and set CUDA_PATH to its folder, the one with include/cuda_runtime.h".into(),
+            Self::NoHeaders { .. } => {
+                "install the CUDA toolkit 12 and set CUDA_PATH to its folder, the one with include/cuda_runtime.h".into()
+            }
             Self::BrokenToolkit { .. } => {
                 "CUDA_PATH and LD_LIBRARY_PATH must lead to the same CUDA toolkit, and it must be new enough for the device".into()
             }
             Self::NoBf16 { .. } => "use --precision f32, or a CUDA device of compute capability 8.0 or newer".into(),
-            Self::TooLittleMemory { .. } => "use a smaller batch, --recompute or --precision bf16, or free the memory that others hold".into(),
+            Self::TooLittleMemory { .. } => {
+                "use a smaller batch, --recompute or --precision bf16, or free the memory that others hold".into()
+            }
         }
     }
 }

@@ -61,7 +61,9 @@ impl DeviceReport {
     /// [`DeviceError::TooLittleMemory`] when more than the free memory is needed.
     pub fn require_memory(&self, needed: u64) -> Result<(), DeviceError> {
         match self.memory {
-            Some(Memory { total, free }) if needed > free => Err(DeviceError::TooLittleMemory { name: self.name.clone(), needed, free, total }),
+            Some(Memory { total, free }) if needed > free => {
+                Err(DeviceError::TooLittleMemory { name: self.name.clone(), needed, free, total })
+            }
             _ => Ok(()),
         }
     }

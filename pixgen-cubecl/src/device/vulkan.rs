@@ -33,7 +33,10 @@ pub fn open(index: usize) -> Result<(WgpuDevice, DeviceReport), DeviceError> {
 fn adapters() -> Vec<AdapterInfo> {
     let descriptor = InstanceDescriptor { backends: Backends::VULKAN, ..InstanceDescriptor::new_without_display_handle() };
     let instance = Instance::new(descriptor);
-    block_on(instance.enumerate_adapters(Backends::VULKAN)).iter().map(wgpu::Adapter::get_info).collect()
+    block_on(instance.enumerate_adapters(Backends::VULKAN))
+        .iter()
+        .map(wgpu::Adapter::get_info)
+        .collect()
 }
 
 /// CubeCL's name of device `index`: it counts the devices of each type for themselves.
