@@ -2,6 +2,7 @@
 //! time or memory, for CUDA (Hopper and Ampere) and for any Vulkan device.
 //!
 //! * [`attention`]: all heads, without a map of scores in memory.
+//! * [`device`]: opens a device, or says what the machine lacks.
 //! * [`error`]: why a kernel was not launched.
 //! * [`store`]: `f32` and bf16 in memory.
 //!
@@ -9,6 +10,7 @@
 //! contract of fused operations.
 
 pub mod attention;
+pub mod device;
 pub mod error;
 pub mod store;
 

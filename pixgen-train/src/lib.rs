@@ -6,8 +6,8 @@
 //! [`dry_run`] tells what a run would need. [`error`] is what a user reads when something cannot go on.
 //!
 //! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`session`] is a
-//! run from settings to model file; [`run`] holds what surrounds the loop (folder, checkpoints, metrics, progress, Ctrl-C) and
-//! [`training`] what is inside it (schedule, optimiser, averages, one step).
+//! run from settings to model file; [`device`] says where it may compute; [`run`] holds what surrounds the loop (folder, checkpoints,
+//! metrics, progress, Ctrl-C) and [`training`] what is inside it (schedule, optimiser, averages, one step).
 //!
 //! **Learning.** [`objective`] holds stage 1 and stage 2b; [`model`] the parameters, the burn interpreter of core's network and the
 //! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
@@ -26,6 +26,7 @@ pub mod error;
 pub mod quickstart;
 
 pub mod config;
+pub mod device;
 pub mod run;
 pub mod session;
 pub mod settings;
