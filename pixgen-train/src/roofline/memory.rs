@@ -126,22 +126,21 @@ pub fn estimate(config: &RunConfig, setup: Setup, diffusion: bool) -> Estimate {
 
     let set = set as u64;
     let target = config.stage == Stage::Pretrain;
+    // The frozen encoder has no gradient and no moments: its buffer, and its weights as the network reads them.
+    let frozen = auxiliary.map_or(0, |_| pretraining.len() as u64);
     let (gradients, copies, images) = match setup.place {
         Place::Cpu { piece, threads } => {
             let size = piece.map_or(config.micro_batch(), |piece| piece.min(config.micro_batch())).max(1);
             let pieces = config.train.batch.div_ceil(size);
-            let threads = if piece.is_some() { threads.max(1) } else { 1 };
-            // Every piece hands its own gradient over, and the host's tensors are copies of the flat buffer.
-            ((1 + pieces as u64) * F32 * set, networks * F32 * set, size * threads)
+            let parallel = if piece.is_some() { pieces.min(threads.max(1)) } else { 1 };
+            // Pieces hand their own gradients over, if there are several; those of a graph lie beside them. Tensors are copies.
+            let parts = if piece.is_some() && pieces > 1 { pieces } else { 0 };
+            ((1 + parts + parallel) as u64 * F32 * set, F32 * (networks * set + 2 * frozen), size * parallel)
         }
         Place::Gpu => {
             // The gradients of the last graph lie beside the buffer. In f32 tensors share the buffer's memory.
-            let copies = if setup.precision == Precision::F32 {
-                0
-            } else {
-                networks * element * set
-            };
-            ((F32 + element) * set, copies, config.micro_batch())
+            let read = if setup.precision == Precision::F32 { 0 } else { element };
+            ((F32 + element) * set, read * (networks * set + frozen) + F32 * frozen, config.micro_batch())
         }
     };
     // In stage 1 a whole batch keeps its graphs until the losses are known.
@@ -150,13 +149,12 @@ pub fn estimate(config: &RunConfig, setup: Setup, diffusion: bool) -> Estimate {
     } else {
         images.min(config.train.batch)
     };
-    let frozen = auxiliary.map_or(0, |_| pretraining.len() as u64 * element);
     Estimate {
         parameters: F32 * set,
         gradients,
         moments: 2 * F32 * set,
         averages: (config.ema.configs().len() as u64 + u64::from(target)) * F32 * set,
-        copies: copies + frozen,
+        copies,
         activations: images as u64 * (kept + pictures),
         in_flight: images as u64 * waiting,
         per_image: kept + pictures + waiting,
@@ -287,17 +285,17 @@ mod tests {
         let config = RunConfig::defaults(Stage::Consistency, preset);
         let count = preset.model.parameter_count() as u64;
         let frozen = ParamSet::pretraining(&config.model, &projector_of(&config)).len() as u64;
-        // Weights, moments, two averages and gradients in f32; gradients, weights and the frozen encoder in bf16.
-        assert_eq!(estimate(&config, GPU, false).state(), count * (4 + 8 + 8 + 4 + 2 + 2) + 2 * frozen);
+        // Weights, moments, two averages and gradients in f32; gradients and weights in bf16; the frozen encoder in both.
+        assert_eq!(estimate(&config, GPU, false).state(), count * (4 + 8 + 8 + 4 + 2 + 2) + 6 * frozen);
         assert_eq!(estimate(&config, GPU, true).state(), count * (4 + 8 + 8 + 4 + 2 + 2));
-        // On the CPU every piece of 64 has a gradient; the tensors are copies.
+        // On the CPU each of 16 pieces and both threads have a gradient; the tensors are copies.
         let cpu = Setup {
             place: Place::Cpu { piece: Some(64), threads: 2 },
             precision: Precision::F32,
             recompute: false,
         };
         let estimate = estimate(&config, cpu, false);
-        assert_eq!(estimate.state(), 4 * count * (1 + 2 + 2 + 1 + 16 + 1) + 4 * frozen);
+        assert_eq!(estimate.state(), 4 * count * (1 + 2 + 2 + (1 + 16 + 2) + 1) + 8 * frozen);
         assert_eq!(estimate.activations + estimate.in_flight, 128 * estimate.per_image);
     }
 

@@ -8,6 +8,7 @@ use crate::objective::ConsistencyConfig;
 use crate::objective::auxiliary::FrozenFeature;
 use crate::precision::Precision;
 use pixgen_core::noise::NoiseConfig;
+use pixgen_core::params::Role;
 use pixgen_core::presets::Preset;
 use serde::Serialize;
 
@@ -216,6 +217,7 @@ impl Builder<'_> {
         let (times, micro) = self.pieces();
         let network = trace::forward(&self.plan.config.model, false);
         self.training(times, &network, micro, Wanted { weights: true, input: false });
+        // The network's input; the loss compares F itself with x_0.
         self.noise(times, micro, 2.0);
         self.loss(times, micro);
         self.update(&ParamSet::generator(&self.plan.config.model), 1.0, false);
@@ -227,12 +229,12 @@ impl Builder<'_> {
         let network = trace::forward(&config.model, settings.dropout > 0.0);
         let taught = mean_teacher_share(settings, &config.noise) * micro;
         if taught > 0.0 {
-            self.noise(times, taught, 2.0);
+            // The network's input, x_r, and the target skip x_r + out F.
+            self.noise(3.0 * times, taught, 2.0);
             self.inference(times, &network, taught);
-            // The target skip x + out F.
-            self.noise(times, taught, 2.0);
         }
-        self.noise(times, micro, 2.0);
+        // The network's input and x_t.
+        self.noise(2.0 * times, micro, 2.0);
         self.training(times, &network, micro, Wanted { weights: true, input: false });
         self.loss(times, micro);
         if settings.auxiliary > 0.0 {
@@ -247,6 +249,7 @@ impl Builder<'_> {
         let config = &self.plan.config;
         let encoder = trace::features(&config.model);
         let frozen = Wanted { weights: false, input: true };
+        self.cast(&ParamSet::pretraining(&config.model, &projector_of(config)), 1.0);
         self.inference(times, &encoder, micro);
         self.training(times, &encoder, micro, frozen);
         // f from F and x, and its gradient.
@@ -311,11 +314,18 @@ impl Builder<'_> {
         // Parameters, both moments and the gradient are read, all but the gradient written; averages are read and written.
         let bytes = F32 * count * (7.0 + 2.0 * averages);
         self.add(1.0, [Kernel::new(Kind::Optimiser, bytes, bytes).vector(count * (ADAMW + averages * AVERAGE))]);
-        if self.plan.precision == Precision::Bf16 {
-            let networks = if target { 2.0 } else { 1.0 };
-            let cast = Kernel::new(Kind::Cast, e * count, (F32 + e) * count).launches(tensors);
-            self.add(networks, [cast]);
+        self.cast(set, if target { 2.0 } else { 1.0 });
+    }
+
+    /// The weights of so many networks in the precision of activations: all but biases and norms. An update could write them at once.
+    fn cast(&mut self, set: &ParamSet, networks: f64) {
+        if self.plan.precision == Precision::F32 {
+            return;
         }
+        let stored = || set.entries().iter().filter(|entry| !matches!(entry.role, Role::Bias | Role::Norm));
+        let count = stored().map(|entry| entry.range.len()).sum::<usize>() as f64;
+        let cast = Kernel::new(Kind::Cast, self.element * count, (F32 + self.element) * count);
+        self.add(networks, [cast.launches(stored().count() as f64)]);
     }
 }
 

@@ -348,6 +348,11 @@ impl Ops for Recorder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::batch::upload;
+    use crate::model::{self, Condition, NormMode, Projector, Weights};
+    use crate::ops::calls::{Noted, record};
+    use burn_flex::Flex;
+    use pixgen_core::config::Tower;
     use pixgen_core::plan::plan;
     use pixgen_core::presets::PRESETS;
 
@@ -378,6 +383,55 @@ mod tests {
         // Two in each encoder block, its output as a skip, and two in each decoder block.
         assert_eq!(of(model.tokens(), model.encoder.width), (2 + 1 + 2) * depth);
         assert_eq!(shared.len(), 9 * depth - 1);
+    }
+
+    /// What the trace lists as a fused call, with the dimensions that [`crate::ops::calls`] notes for it: a batch of one.
+    fn noted(call: &Call) -> Option<Noted> {
+        let (output, dims) = (call.output, |act: &Act| [1, act.rows, act.width]);
+        let inputs: Vec<[usize; 3]> = call.inputs.iter().map(dims).collect();
+        let weight = |x: [usize; 3]| [output.width, x[2]];
+        Some(match call.op {
+            Op::Tokens => ("tokens", [[1, PREFIX_TOKENS, output.width], inputs[0]].concat()),
+            // The projector works on rows, `[B, d]`.
+            Op::Linear { .. } if call.site.is_none() => ("linear", [&inputs[0][1..], &weight(inputs[0])].concat()),
+            Op::Linear { .. } => ("linear", [&inputs[0][..], &weight(inputs[0])].concat()),
+            Op::LinearGelu => ("linear_gelu", [&inputs[0][..], &weight(inputs[0])].concat()),
+            Op::LayerNorm => ("layer_norm", inputs[0].to_vec()),
+            Op::NormModulate => ("norm_modulate", inputs[0].to_vec()),
+            Op::GatedResidual => ("gated_residual", inputs[0].to_vec()),
+            Op::Attention { heads } => ("attention", [&inputs[0][..], &[heads]].concat()),
+            Op::SkipFuse => ("skip_fuse", inputs.concat()),
+            Op::Add | Op::Dropout | Op::Slice | Op::Condition { .. } | Op::Gelu | Op::Concat | Op::BatchNormRelu => return None,
+        })
+    }
+
+    /// The burn interpreter and the projector run for real, and the calls of fused operations are those of the traces, in order.
+    #[test]
+    fn the_burn_interpreter_makes_the_same_calls() {
+        let config = ProjectorConfig { hidden: 8, out: 4 };
+        let tower = |width, heads| Tower { depth: 2, width, heads };
+        // With and without a bridge.
+        for decoder in [tower(12, 3), tower(8, 2)] {
+            let model = ModelConfig { size: 4, channels: 1, patch: 2, classes: 3, encoder: tower(8, 2), decoder };
+            let device = Default::default();
+            let image = upload::<Flex>(vec![0.5; 16], [1, 4, 4], &device);
+            let (generator, encoder) = (ParamSet::generator(&model), ParamSet::pretraining(&model, &config));
+            let (first, second) = (generator.initialise(1), encoder.initialise(1));
+            let weights = Weights::<Flex>::upload(&generator, &first, &device);
+            let condition = Condition::new(&[1.0], Some(&[2]), model.encoder.width, &device);
+            let calls = record(|| drop(model::forward(&model, &weights, &image, &condition, None)));
+            let listed = |trace: Trace| trace.calls.iter().filter_map(noted).collect::<Vec<_>>();
+            assert_eq!(calls, listed(forward(&model, false)));
+
+            let weights = Weights::<Flex>::upload(&encoder, &second, &device);
+            let condition = Condition::new(&[1.0], None, model.encoder.width, &device);
+            let calls = record(|| {
+                let z = model::features(&model, &weights, &image, &condition);
+                drop(Projector::new(&weights).forward(z, NormMode::Batch));
+            });
+            let listed = [listed(features(&model)), listed(projector(model.encoder.width, &config))].concat();
+            assert_eq!(calls, listed);
+        }
     }
 
     #[test]
