@@ -448,22 +448,18 @@ impl fmt::Display for StageReport {
             1e3 * self.seconds_at_least
         )?;
         let memory = &self.memory;
-        let e = &memory.estimate;
+        let Estimate { parameters, gradients, moments, averages, copies, activations, in_flight, .. } = memory.estimate;
+        let [parameters, gradients, moments, averages, copies, activations, in_flight] =
+            [parameters, gradients, moments, averages, copies, activations, in_flight].map(format_bytes);
         writeln!(
             f,
-            "memory   {} = weights {} + gradients {} + moments {} + averages {} + copies {} + activations {} + their gradients {}",
-            format_bytes(memory.total),
-            format_bytes(e.parameters),
-            format_bytes(e.gradients),
-            format_bytes(e.moments),
-            format_bytes(e.averages),
-            format_bytes(e.copies),
-            format_bytes(e.activations),
-            format_bytes(e.in_flight)
+            "memory   {} = weights {parameters} + gradients {gradients} + moments {moments} + averages {averages}",
+            format_bytes(memory.total)
         )?;
+        writeln!(f, "         + copies {copies} + activations {activations} + their gradients {in_flight}")?;
         write!(
             f,
-            "         {}; {} without --recompute, {} with it; at once fit {} images, {} with --recompute",
+            "         {}; {} without --recompute, {} with it; at most {} images at once, {} with --recompute",
             if memory.fits { "fits" } else { "does not fit" },
             format_bytes(memory.total_kept),
             format_bytes(memory.total_recomputed),
