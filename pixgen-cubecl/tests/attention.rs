@@ -106,7 +106,10 @@ fn agrees_with_the_definition() {
                 let (batch, heads) = if tokens == 17 { (2, 3) } else { (1, 2) };
                 let case = Case { batch, tokens, heads, head };
                 seed += 2;
-                let qkv: Vec<f64> = random(batch * tokens * 3 * heads * head, seed, dtype).into_iter().map(|v| 2.0 * v).collect();
+                let qkv: Vec<f64> = random(batch * tokens * 3 * heads * head, seed, dtype)
+                    .into_iter()
+                    .map(|v| 2.0 * v)
+                    .collect();
                 let dy = random(batch * tokens * heads * head, seed + 1, dtype);
                 check(&mut report, case, &qkv, &dy, dtype);
             }
@@ -148,8 +151,14 @@ fn scores_may_rise_along_the_keys() {
         let mut qkv = random(100 * 48, 11, dtype);
         for (token, row) in qkv.chunks_mut(48).enumerate() {
             // Queries near (1, 1, ..), keys near (token, token, ..) / 4 in steps that bf16 holds: scores from 0 to 100.
-            row[..16].iter_mut().enumerate().for_each(|(i, v)| *v = if i % 2 == 0 { 1.0 } else { 1.25 });
-            row[16..32].iter_mut().enumerate().for_each(|(i, v)| *v = (token as f64 + if i % 3 == 0 { 1.0 } else { 0.0 }) / 4.0);
+            row[..16]
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, v)| *v = if i % 2 == 0 { 1.0 } else { 1.25 });
+            row[16..32]
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, v)| *v = (token as f64 + if i % 3 == 0 { 1.0 } else { 0.0 }) / 4.0);
         }
         check(&mut report, case, &qkv, &random(100 * 16, 12, dtype), dtype);
     }

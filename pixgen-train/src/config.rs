@@ -172,7 +172,7 @@ pub struct ConfigProblem {
 }
 
 /// Small models follow the recipe of docs/method.md section 7, those of the paper sections 3.4 and 5.
-fn is_small(model: &ModelConfig) -> bool {
+pub(crate) fn is_small(model: &ModelConfig) -> bool {
     model.size <= 64
 }
 

@@ -3,7 +3,7 @@
 //! From what users touch to what they do not:
 //!
 //! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb, [`quickstart`] strings them together,
-//! [`dry_run`] tells what a run would need. [`error`] is what a user reads when something cannot go on.
+//! [`dry_run`] tells what a run would need, [`roofline`] what a GPU could do at best. [`error`] is what a user reads when something cannot go on.
 //!
 //! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`session`] is a
 //! run from settings to model file; [`device`] says where it may compute; [`run`] holds what surrounds the loop (folder, checkpoints,
@@ -36,6 +36,8 @@ pub mod model;
 pub mod objective;
 pub mod ops;
 pub mod precision;
+
+pub mod roofline;
 
 pub mod data;
 pub mod sampling;

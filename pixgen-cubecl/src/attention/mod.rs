@@ -106,7 +106,10 @@ impl Problem {
     /// Numbers read from global memory at a time: 16 bytes where the head allows, never more than an operand vector.
     fn vector(&self, engine: Engine, device: &DeviceProperties) -> usize {
         let most = engine.lanes().min(device.hardware.max_vector_size);
-        [8, 4, 2, 1].into_iter().find(|&size| size <= most && self.head.is_multiple_of(size)).unwrap_or(1)
+        [8, 4, 2, 1]
+            .into_iter()
+            .find(|&size| size <= most && self.head.is_multiple_of(size))
+            .unwrap_or(1)
     }
 
     /// A tensor of `parts` times the width of the output.

@@ -105,7 +105,11 @@ impl AttentionPlan {
     /// # Errors
     /// [`KernelError::Unavailable`] if no tile fits the device.
     pub fn new(kernel: Kernel, head: usize, tokens: usize, bf16: bool, device: &DeviceProperties) -> Result<Self> {
-        let engine = if bf16 && has_tensor_cores(device) { Engine::TensorCores } else { Engine::Units };
+        let engine = if bf16 && has_tensor_cores(device) {
+            Engine::TensorCores
+        } else {
+            Engine::Units
+        };
         let memory = device.hardware.max_shared_memory_size;
         let units = device.hardware.max_units_per_cube as usize;
         let candidates = match engine {
@@ -118,7 +122,9 @@ impl AttentionPlan {
         fitting.next().ok_or_else(|| {
             KernelError::unavailable(
                 OP,
-                format!("heads of {head} numbers need {least} bytes of shared memory or more per cube, and it has {memory}, with {units} units"),
+                format!(
+                    "heads of {head} numbers need {least} bytes of shared memory or more per cube, and it has {memory}, with {units} units"
+                ),
             )
         })
     }
@@ -140,7 +146,14 @@ impl AttentionPlan {
 fn has_tensor_cores(device: &DeviceProperties) -> bool {
     let bf16 = ElemType::Float(FloatKind::BF16).into();
     let side = FRAGMENT as u32;
-    let product = MmaConfig { a_type: bf16, b_type: bf16, cd_type: ElemType::Float(FloatKind::F32).into(), m: side, n: side, k: side };
+    let product = MmaConfig {
+        a_type: bf16,
+        b_type: bf16,
+        cd_type: ElemType::Float(FloatKind::F32).into(),
+        m: side,
+        n: side,
+        k: side,
+    };
     let planes = (device.hardware.plane_size_min as usize, device.hardware.plane_size_max as usize);
     planes == (PLANE, PLANE) && device.features.matmul.cmma.contains(&product)
 }

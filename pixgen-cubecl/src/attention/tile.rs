@@ -377,7 +377,12 @@ impl Product for TensorCores {
                     scratch[at] = scratch[at] * Vector::<f32, Four>::new(factors[row]);
                 }
                 sync_plane();
-                cmma::load_with_layout(product, &scratch.slice(start, scratch.len()), comptime!(pitch as u32), cmma::MatrixLayout::RowMajor);
+                cmma::load_with_layout(
+                    product,
+                    &scratch.slice(start, scratch.len()),
+                    comptime!(pitch as u32),
+                    cmma::MatrixLayout::RowMajor,
+                );
                 sync_plane();
             }
         }

@@ -22,6 +22,8 @@ pub mod network;
 pub mod plain;
 
 #[cfg(test)]
+pub(crate) mod calls;
+#[cfg(test)]
 mod tests;
 
 pub use contract::{Branch, Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors, Ops};

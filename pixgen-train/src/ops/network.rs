@@ -35,6 +35,8 @@ fn check_norm<B: Ops>(operation: &str, width: usize, gamma: &Tensor<B, 1>, beta:
 /// # Panics
 /// If the shapes do not agree, like every burn operation; so do the other functions of this file.
 pub fn tokens<B: Ops>(prefix: Tensor<B, 3>, patches: Tensor<B, 3>, position: Tensor<B, 2>) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("tokens", &[&prefix.dims(), &patches.dims()]);
     let ([batch, prefixes, _], [_, count, width]) = (prefix.dims(), patches.dims());
     check_shape("tokens", "the prefix", &prefix.dims(), &[batch, prefixes, width]);
     check_shape("tokens", "the position table", &position.dims(), &[prefixes + count, width]);
@@ -47,24 +49,32 @@ pub fn tokens<B: Ops>(prefix: Tensor<B, 3>, patches: Tensor<B, 3>, position: Ten
 /// # Panics
 /// As [`tokens`].
 pub fn linear<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Option<Tensor<B, 1>>) -> Tensor<B, D> {
+    #[cfg(test)]
+    super::calls::note("linear", &[&x.dims(), &w.dims()]);
     check_linear("linear", &x, &w, b.as_ref());
     wrap(B::fused_linear(unwrap(x), unwrap(w), b.map(unwrap)))
 }
 
 /// `GELU(x W^T + b)` with the exact GELU; shapes of [`linear`].
 pub fn linear_gelu<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Tensor<B, 1>) -> Tensor<B, D> {
+    #[cfg(test)]
+    super::calls::note("linear_gelu", &[&x.dims(), &w.dims()]);
     check_linear("linear_gelu", &x, &w, Some(&b));
     wrap(B::fused_linear_gelu(unwrap(x), unwrap(w), unwrap(b)))
 }
 
 /// Layer norm over the last axis, epsilon 1e-5: x `[.., D]`, gamma and beta `[D]`.
 pub fn layer_norm<B: Ops, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>) -> Tensor<B, D> {
+    #[cfg(test)]
+    super::calls::note("layer_norm", &[&x.dims()]);
     check_norm("layer_norm", x.dims()[D - 1], &gamma, &beta);
     wrap(B::fused_layer_norm(unwrap(x), unwrap(gamma), unwrap(beta)))
 }
 
 /// `LN(x) * (1 + scale) + shift`: x `[B, T, D]`, gamma and beta `[D]`, m `[B, 6 D]` with the chunks of [`Branch`].
 pub fn norm_modulate<B: Ops>(x: Tensor<B, 3>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>, m: Tensor<B, 2>, branch: Branch) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("norm_modulate", &[&x.dims()]);
     let [batch, _, width] = x.dims();
     check_norm("norm_modulate", width, &gamma, &beta);
     check_shape("norm_modulate", "the modulation", &m.dims(), &[batch, 6 * width]);
@@ -73,6 +83,8 @@ pub fn norm_modulate<B: Ops>(x: Tensor<B, 3>, gamma: Tensor<B, 1>, beta: Tensor<
 
 /// `x + gate * y`: x and y `[B, T, D]`, m `[B, 6 D]` with the chunks of [`Branch`].
 pub fn gated_residual<B: Ops>(x: Tensor<B, 3>, y: Tensor<B, 3>, m: Tensor<B, 2>, branch: Branch) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("gated_residual", &[&x.dims()]);
     let [batch, _, width] = x.dims();
     check_shape("gated_residual", "the branch", &y.dims(), &x.dims());
     check_shape("gated_residual", "the modulation", &m.dims(), &[batch, 6 * width]);
@@ -82,6 +94,8 @@ pub fn gated_residual<B: Ops>(x: Tensor<B, 3>, y: Tensor<B, 3>, m: Tensor<B, 2>,
 /// Multi-head self-attention of a joint projection: qkv `[B, T, 3 D]`, whose last axis holds q, k and v in this order,
 /// each head-major; returns `softmax(q k^T / sqrt(D / heads)) v`, `[B, T, D]`.
 pub fn attention<B: Ops>(qkv: Tensor<B, 3>, heads: usize) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("attention", &[&qkv.dims(), &[heads]]);
     let [_, _, width] = qkv.dims();
     assert!(
         heads > 0 && width.is_multiple_of(3 * heads),
@@ -99,6 +113,8 @@ pub fn skip_fuse<B: Ops>(
     gamma: Tensor<B, 1>,
     beta: Tensor<B, 1>,
 ) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("skip_fuse", &[&x.dims(), &s.dims()]);
     let ([batch, tokens, width], [_, _, skip]) = (x.dims(), s.dims());
     check_shape("skip_fuse", "the skip", &s.dims(), &[batch, tokens, skip]);
     check_shape("skip_fuse", "the weight", &w.dims(), &[width, width + skip]);
