@@ -34,6 +34,8 @@ pub enum Command {
     Eval(Eval),
     /// Describe a preset, a run or a model file
     Inspect(Inspect),
+    /// Measure how fast this machine trains
+    Bench(Bench),
     /// Look at training data
     #[command(subcommand)]
     Data(Data),
@@ -211,6 +213,45 @@ pub struct Inspect {
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which stages `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchStage {
+    /// Stage 1
+    Pretrain,
+    /// Stage 2
+    Finetune,
+    /// Both
+    All,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train bench --preset base-32-rgb --batch 32 --stage finetune --threads 2 --ops\n\n\
+    A step is a whole optimiser step on random pictures in memory: views and noise, forward, backward, AdamW, averages.")]
+pub struct Bench {
+    /// What to measure
+    #[arg(long, value_enum, default_value = "all")]
+    pub stage: BenchStage,
+    /// Settings
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Timed steps of each stage
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub steps: u32,
+    /// Steps before them that are not timed
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub warmup: u32,
+    /// Also time every fused operation, forward and backward
+    #[arg(long)]
+    pub ops: bool,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Take a step for every line on stdin and answer with its seconds, so that a script can alternate with another program
+    #[arg(long, conflicts_with_all = ["ops", "json", "steps", "warmup"])]
+    pub interleave: bool,
 }
 
 /// Verbs of `data`.

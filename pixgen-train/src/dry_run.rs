@@ -96,7 +96,7 @@ pub fn plan<B: Fused>(prepared: &Prepared, device: &B::Device) -> Plan {
 }
 
 /// MACs, attention MACs and activations of the encoder alone.
-fn encoder_share(config: &RunConfig) -> (usize, usize, usize) {
+pub(crate) fn encoder_share(config: &RunConfig) -> (usize, usize, usize) {
     let (mut macs, mut attention, mut activations) = (0, 0, 0);
     pixgen_core::plan::plan_sites(&config.model, &mut |cost| {
         if cost.site.side == pixgen_core::params::Side::Encoder {

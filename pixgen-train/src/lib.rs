@@ -3,7 +3,7 @@
 //! From what users touch to what they do not:
 //!
 //! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb, [`quickstart`] strings them together,
-//! [`dry_run`] tells what a run would need. [`error`] is what a user reads when something cannot go on.
+//! [`dry_run`] tells what a run would need and [`bench`] how fast it goes. [`error`] is what a user reads when something cannot go on.
 //!
 //! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`session`] is a
 //! run from settings to model file; [`run`] holds what surrounds the loop (folder, checkpoints, metrics, progress, Ctrl-C) and
@@ -19,6 +19,7 @@
 
 #![recursion_limit = "256"]
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod dry_run;

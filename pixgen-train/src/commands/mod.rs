@@ -1,5 +1,6 @@
 //! One file for each verb of the program.
 
+mod bench;
 mod config_show;
 mod data_check;
 pub mod eval;
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             };
             config_show::run(stage, &args.settings).map(|()| 0)
         }
+        Command::Bench(args) => bench::run(&args).map(|()| 0),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pixgen-train", &mut script);
