@@ -15,3 +15,8 @@ pub mod error;
 pub mod store;
 
 pub use error::{KernelError, Result};
+
+#[cfg(feature = "cuda")]
+pub use cubecl::cuda::CudaRuntime;
+#[cfg(feature = "vulkan")]
+pub use cubecl::wgpu::WgpuRuntime as VulkanRuntime;

@@ -35,7 +35,7 @@ pub enum Command {
     Eval(Eval),
     /// Describe a preset, a run or a model file
     Inspect(Inspect),
-    /// What a training step costs on a GPU, computed from published peaks
+    /// Measure how fast this machine trains, or compute what a GPU could do at best
     Bench(Bench),
     /// Look at training data
     #[command(subcommand)]
@@ -121,6 +121,15 @@ pub struct Settings {
     /// Leave bad files out of the data instead of stopping
     #[arg(long)]
     pub skip_bad: bool,
+    /// `cpu`, `cuda`, `vulkan`, or one of several devices, for example `cuda:1`
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Precision of matrices and activations; f32 if not given
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Keep only the inputs of the network's blocks for the backward pass and compute the rest again: less memory, more work
+    #[arg(long)]
+    pub recompute: bool,
     /// Any setting by its dotted name
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -216,36 +225,60 @@ pub struct Inspect {
     pub json: bool,
 }
 
+/// Which stages `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchStage {
+    /// Stage 1
+    Pretrain,
+    /// Stage 2
+    Finetune,
+    /// Both
+    All,
+}
+
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-train bench --model EPG-XL-16-256 --roofline h100")]
+#[command(
+    after_help = "Examples:  pixgen-train bench --preset base-32-rgb --batch 32 --stage finetune --threads 2 --ops\n           \
+     pixgen-train bench --model EPG-XL-16-256 --roofline h100\n\n\
+    A step is a whole optimiser step on random pictures in memory: views and noise, forward, backward, AdamW, averages."
+)]
 pub struct Bench {
+    /// What to measure
+    #[arg(long, value_enum, default_value = "all")]
+    pub stage: BenchStage,
+    /// Settings
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Timed steps of each stage
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub steps: u32,
+    /// Steps before them that are not timed
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub warmup: u32,
+    /// Also time every fused operation, forward and backward
+    #[arg(long)]
+    pub ops: bool,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Take a step for every line on stdin and answer with its seconds, so that a script can alternate with another program
+    #[arg(long, conflicts_with_all = ["ops", "json", "steps", "warmup"])]
+    pub interleave: bool,
     /// On paper
     #[command(flatten)]
     pub roofline: Roofline,
 }
 
-/// Arguments of `bench --roofline`.
+/// Arguments of `bench --roofline`; batch, micro-batch, precision and recomputation are those of the settings.
 #[derive(Debug, Args)]
 pub struct Roofline {
-    /// Model; `inspect --presets` lists them
-    #[arg(long, value_name = "PRESET")]
-    pub model: String,
-    /// Device whose published peaks bound the step: h100, h200, a100-80, a100-40, l40s, rtx4090
-    #[arg(long, value_name = "DEVICE")]
+    /// Compute instead of measure: device whose published peaks bound the step: h100, h200, a100-80, a100-40, l40s, rtx4090
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["ops", "interleave"])]
     pub roofline: Option<String>,
-    /// Storage of activations and matrices
-    #[arg(long, value_enum, default_value_t = Precision::Bf16)]
-    pub precision: Precision,
-    /// Images of a step on one GPU; the recipe's batch shared by all GPUs if not given
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    pub batch: Option<u32>,
-    /// Images that go through the network at once; the whole batch if not given
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    pub micro_batch: Option<u32>,
-    /// Keep only the inputs of blocks and compute the rest again
-    #[arg(long)]
-    pub recompute: bool,
+    /// Model of the roofline, the same as --preset but in any case; `inspect --presets` lists them
+    #[arg(long, value_name = "PRESET", requires = "roofline", conflicts_with = "preset")]
+    pub model: Option<String>,
     /// Time that each kernel launch adds, microseconds
     #[arg(long, value_name = "US", default_value_t = 4.0)]
     pub launch_us: f64,
@@ -255,9 +288,6 @@ pub struct Roofline {
     /// GPUs that share the recipe
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub gpus: u32,
-    /// As JSON on stdout
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Verbs of `data`.

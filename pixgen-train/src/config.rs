@@ -6,10 +6,12 @@
 use crate::data::augment::AugmentProfile;
 use crate::data::normalise::Normalisation;
 use crate::data::{DataSpec, Dataset, ImageShape, Part, Source, parse_colour};
+use crate::device::{DeviceChoice, DeviceProblem, Requirements};
 use crate::model::ProjectorConfig;
 use crate::objective::auxiliary::FrozenFeature;
 use crate::objective::{ConsistencyConfig, PretrainConfig, Weighting};
 use crate::precision::Precision;
+use crate::roofline::memory::{self, Setup};
 use crate::training::{EmaConfig, OptimiserConfig, Schedule, Shape};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
@@ -325,6 +327,20 @@ impl RunConfig {
             NormaliseMode::Simple => Normalisation::simple(),
             NormaliseMode::Imagenet => Normalisation::imagenet(),
         }
+    }
+
+    /// Where to compute.
+    pub fn device(&self) -> Result<DeviceChoice, DeviceProblem> {
+        self.compute.device.parse()
+    }
+
+    /// What the run asks of its device.
+    ///
+    /// # Errors
+    /// A device that has no such name.
+    pub fn requirements(&self) -> Result<Requirements, DeviceProblem> {
+        let memory = memory::estimate(self, Setup::of(self)?, false).total();
+        Ok(Requirements { memory: Some(memory), bf16: self.compute.precision == Precision::Bf16 })
     }
 
     /// Images that go through the network at once.

@@ -1,10 +1,30 @@
 //! Where training runs: the names of `--device`, and whether this program and this machine can do it.
 //!
-//! [`DeviceChoice::check`] answers before burn or CubeCL is touched, because those panic in threads of their own when something is
-//! missing.
+//! [`DeviceChoice::run`] looks before burn or CubeCL is touched, because those panic in threads of their own when something is missing.
+//! Then it hands work over to the backend of the device ([`OnDevice`]).
 
+use crate::training::Engine;
+use burn_flex::{Flex, FlexDevice};
 use std::fmt;
 use std::str::FromStr;
+
+/// The CPU.
+pub type Cpu = Flex;
+/// An NVIDIA GPU.
+#[cfg(feature = "cuda")]
+pub type Cuda = burn_cubecl::CubeBackend<pixgen_cubecl::CudaRuntime, f32, i32, u32>;
+/// A Vulkan device.
+#[cfg(feature = "vulkan")]
+pub type Vulkan = burn_cubecl::CubeBackend<pixgen_cubecl::VulkanRuntime, f32, i32, u32>;
+
+/// Work for whichever backend a device has.
+pub trait OnDevice {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output;
+}
 
 /// What `--device` names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +65,9 @@ pub enum DeviceProblem {
         /// Feature of the package that builds it.
         feature: &'static str,
     },
+    /// The CPU's kernels compute in f32.
+    #[error("the CPU computes in f32 only")]
+    Bf16OnCpu,
     /// This machine lacks something.
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
     #[error(transparent)]
@@ -56,6 +79,7 @@ impl DeviceProblem {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name { .. } => Some("devices are `cpu`, `cuda`, `cuda:1`, `vulkan`, `vulkan:1`".into()),
+            Self::Bf16OnCpu => Some("leave --precision out, or add --device cuda".into()),
             Self::NotBuilt { feature, .. } => Some(format!("build it with `cargo build --release --features {feature}`")),
             #[cfg(any(feature = "cuda", feature = "vulkan"))]
             Self::Device(error) => Some(error.hint()),
@@ -64,33 +88,49 @@ impl DeviceProblem {
 }
 
 impl DeviceChoice {
-    /// Opens the device, asks of it what the run needs, and returns one line that describes it.
-    ///
-    /// The processor passes always: its memory is the operating system's concern, and bf16 on it is only slow.
+    /// Opens the device, asks of it what the work needs, and does the work there.
     ///
     /// # Errors
     /// The first thing that is missing, see [`DeviceProblem`].
-    #[cfg_attr(not(any(feature = "cuda", feature = "vulkan")), expect(unused_variables, reason = "no GPU to ask"))]
-    pub fn check(self, requirements: Requirements) -> Result<String, DeviceProblem> {
-        #[cfg(any(feature = "cuda", feature = "vulkan"))]
-        let ask = |report: pixgen_cubecl::device::DeviceReport| {
-            if requirements.bf16 {
-                report.require_bf16()?;
-            }
-            requirements.memory.map_or(Ok(()), |needed| report.require_memory(needed))?;
-            Ok(report.to_string())
-        };
+    pub fn run<W: OnDevice>(self, requirements: Requirements, work: W) -> Result<W::Output, DeviceProblem> {
         match self {
-            Self::Cpu => Ok("the processor".into()),
+            Self::Cpu if requirements.bf16 => Err(DeviceProblem::Bf16OnCpu),
+            Self::Cpu => Ok(work.run::<Cpu>(&FlexDevice)),
             #[cfg(feature = "cuda")]
-            Self::Cuda(index) => ask(pixgen_cubecl::device::cuda::open(index)?.1),
+            Self::Cuda(index) => {
+                let (device, report) = pixgen_cubecl::device::cuda::open(index)?;
+                requirements.ask(&report)?;
+                Ok(work.run::<Cuda>(&device))
+            }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => Err(DeviceProblem::NotBuilt { api: "CUDA", feature: "cuda" }),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan(index) => ask(pixgen_cubecl::device::vulkan::open(index)?.1),
+            Self::Vulkan(index) => {
+                let (device, report) = pixgen_cubecl::device::vulkan::open(index)?;
+                requirements.ask(&report)?;
+                Ok(work.run::<Vulkan>(&device))
+            }
             #[cfg(not(feature = "vulkan"))]
             Self::Vulkan(_) => Err(DeviceProblem::NotBuilt { api: "Vulkan", feature: "vulkan" }),
         }
+    }
+
+    /// Whether it is a GPU.
+    pub const fn is_gpu(self) -> bool {
+        !matches!(self, Self::Cpu)
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+impl Requirements {
+    /// Whether a device meets them; says on stderr which device it is.
+    fn ask(&self, report: &pixgen_cubecl::device::DeviceReport) -> Result<(), DeviceProblem> {
+        if self.bf16 {
+            report.require_bf16()?;
+        }
+        self.memory.map_or(Ok(()), |needed| report.require_memory(needed))?;
+        crate::run::note(&report.to_string());
+        Ok(())
     }
 }
 
@@ -162,15 +202,30 @@ mod tests {
         }
     }
 
+    /// Work that only says that it was done.
+    struct Nothing;
+
+    impl OnDevice for Nothing {
+        type Output = ();
+
+        fn run<B: Engine>(self, _: &B::Device) {}
+    }
+
     #[test]
-    fn the_processor_always_passes() {
-        assert!(DeviceChoice::Cpu.check(Requirements { memory: Some(u64::MAX), bf16: true }).is_ok());
+    fn the_cpu_computes_in_f32() {
+        assert!(
+            DeviceChoice::Cpu
+                .run(Requirements { memory: Some(u64::MAX), bf16: false }, Nothing)
+                .is_ok()
+        );
+        let error = DeviceChoice::Cpu.run(Requirements { memory: None, bf16: true }, Nothing).unwrap_err();
+        assert!(error.hint().unwrap().contains("--precision"));
     }
 
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn a_program_without_cuda_says_how_to_build_it() {
-        let error = DeviceChoice::Cuda(0).check(Requirements::default()).unwrap_err();
+        let error = DeviceChoice::Cuda(0).run(Requirements::default(), Nothing).unwrap_err();
         assert!(error.to_string().contains("built without CUDA"));
         assert!(error.hint().unwrap().contains("--features cuda"));
     }
@@ -179,7 +234,7 @@ mod tests {
     #[cfg(feature = "cuda")]
     #[test]
     fn a_cuda_device_that_cannot_be_opened_is_an_error_with_a_hint() {
-        let error = DeviceChoice::Cuda(4096).check(Requirements::default()).unwrap_err();
+        let error = DeviceChoice::Cuda(4096).run(Requirements::default(), Nothing).unwrap_err();
         assert!(matches!(error, DeviceProblem::Device(_)), "{error}");
         assert!(error.hint().is_some());
     }

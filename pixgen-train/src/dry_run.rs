@@ -1,6 +1,7 @@
 //! `--dry-run`: what a run would do, need and take, before it starts.
 
 use crate::config::{RunConfig, Stage};
+use crate::error::Error;
 use crate::roofline::memory::{self, Setup};
 use crate::session::{Prepared, parameter_list};
 use crate::settings::units::{format_bytes, format_duration, format_images};
@@ -55,9 +56,13 @@ pub struct Plan {
     pub seconds: Option<f64>,
 }
 
-/// Plans a run, and times a few steps of it without writing anything. `setup` says where it would compute, for the memory.
-pub fn plan<B: Engine>(prepared: &Prepared, setup: Setup, device: &B::Device) -> Plan {
+/// Plans a run and, where there is a device, times a few steps of it, without writing anything.
+///
+/// # Errors
+/// Settings with a device that has no such name.
+pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Result<Plan, Error> {
     let config = &prepared.config;
+    let setup = Setup::of(config)?;
     let totals = count(&config.model);
     let parameters = parameter_list(config).len();
     // Stage 1 runs the encoder only, about its share of the whole.
@@ -75,8 +80,8 @@ pub fn plan<B: Engine>(prepared: &Prepared, setup: Setup, device: &B::Device) ->
         total: state + activations + data,
         largest_micro_batch: estimate.images_in(available_memory().unwrap_or(0).saturating_sub(data)),
     };
-    let images_per_second = time_steps::<B>(prepared, (macs + attention) as u64, device);
-    Plan {
+    let images_per_second = device.and_then(|device| time_steps::<B>(prepared, (macs + attention) as u64, device));
+    Ok(Plan {
         schema: 1,
         config: config.clone(),
         parameters,
@@ -87,11 +92,11 @@ pub fn plan<B: Engine>(prepared: &Prepared, setup: Setup, device: &B::Device) ->
         memory,
         images_per_second,
         seconds: images_per_second.map(|rate| config.train.images as f64 / rate),
-    }
+    })
 }
 
 /// MACs and attention MACs of the encoder alone.
-fn encoder_share(config: &RunConfig) -> (usize, usize) {
+pub(crate) fn encoder_share(config: &RunConfig) -> (usize, usize) {
     let (mut macs, mut attention) = (0, 0);
     pixgen_core::plan::plan_sites(&config.model, &mut |cost| {
         if cost.site.side == pixgen_core::params::Side::Encoder {

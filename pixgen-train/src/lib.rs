@@ -3,7 +3,8 @@
 //! From what users touch to what they do not:
 //!
 //! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb, [`quickstart`] strings them together,
-//! [`dry_run`] tells what a run would need, [`roofline`] what a GPU could do at best. [`error`] is what a user reads when something cannot go on.
+//! [`dry_run`] tells what a run would need, [`bench`] how fast this machine goes and [`roofline`] what a GPU could do at best. [`error`] is
+//! what a user reads when something cannot go on.
 //!
 //! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`session`] is a
 //! run from settings to model file; [`device`] says where it may compute; [`run`] holds what surrounds the loop (folder, checkpoints,
@@ -19,6 +20,7 @@
 
 #![recursion_limit = "256"]
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod dry_run;

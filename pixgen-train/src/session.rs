@@ -12,6 +12,8 @@ use crate::sampling::Generator;
 use crate::settings::units::format_images;
 use crate::training::{Engine, Flat, Outcome, State, step};
 use pixgen_core::noise::Parametrisation;
+use pixgen_core::presets::preset;
+use pixgen_core::rng::Rng;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -64,6 +66,30 @@ pub fn prepare_without_data(config: RunConfig) -> Result<Prepared, Error> {
     let training = Dataset::new(shape, vec![0; shape.len()], vec![0], classes, "none".to_owned())?;
     let (held_out, params) = (training.clone(), Vec::new());
     Ok(Prepared { config, training, held_out, skipped_files: 0, params, frozen: None })
+}
+
+/// As [`prepare`] on `pictures` random pictures and classes in memory, for measuring speed.
+///
+/// Where the auxiliary loss is on, its encoder is that of stage 1 before training.
+pub fn prepare_random(mut config: RunConfig, pictures: usize) -> Result<Prepared, Error> {
+    let stage1 = preset(&config.preset).and_then(|preset| RunConfig::defaults(Stage::Pretrain, preset).pretrain);
+    let auxiliary = config.consistency.is_some_and(|settings| settings.auxiliary > 0.0);
+    let frozen = stage1
+        .filter(|_| auxiliary)
+        .map(|stage1| FrozenEncoder::fresh(&config.model, &stage1.projector, config.train.seed));
+    if frozen.is_some() && config.encoder.is_empty() {
+        config.encoder = "before training".to_owned();
+    }
+    config.validate()?;
+    let shape = config.data_spec()?.shape;
+    let names = (0..config.model.classes).map(|class| class.to_string()).collect();
+    let labels = (0..pictures).map(|i| (i % config.model.classes.max(1)) as u16).collect();
+    let rng = Rng::new(config.train.seed, 0);
+    let words = (0..).flat_map(|block| rng.words(block));
+    let pixels = words.flat_map(u32::to_le_bytes).take(pictures * shape.len()).collect();
+    let training = Dataset::new(shape, pixels, labels, names, "random".to_owned())?;
+    let (held_out, params) = (training.clone(), parameter_list(&config).initialise(config.train.seed));
+    Ok(Prepared { config, training, held_out, skipped_files: 0, params, frozen })
 }
 
 /// Loads the data and the encoder; nothing is written.

@@ -1,5 +1,6 @@
 //! One file for each verb of the program.
 
+mod bench;
 mod config_show;
 mod data_check;
 pub mod eval;
@@ -38,7 +39,6 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Sample(args) => sample::run(&args).map(|()| 0),
         Command::Eval(args) => eval::run(&args).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),
-        Command::Bench(args) => roofline::run(&args.roofline).map(|()| 0),
         Command::Data(Data::Check(args)) => data_check::run(&args).map(|()| 0),
         Command::Config(Config::Show(args)) => {
             let stage = match args.stage {
@@ -47,6 +47,10 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             };
             config_show::run(stage, &args.settings).map(|()| 0)
         }
+        Command::Bench(args) => match &args.roofline.roofline {
+            Some(device) => roofline::run(device, &args).map(|()| 0),
+            None => bench::run(&args).map(|()| 0),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pixgen-train", &mut script);

@@ -2,8 +2,9 @@
 
 use super::settings::find_preset;
 use super::{print_bytes, print_json};
-use crate::cli::Roofline;
+use crate::cli::Bench;
 use crate::error::Error;
+use crate::precision::Precision;
 use crate::roofline::device::{DEVICES, Device, device};
 use crate::roofline::{Report, Request};
 use crate::settings::suggest::closest;
@@ -24,30 +25,43 @@ fn find_model(name: &str) -> Result<&'static Preset, Error> {
     any_case.map_or_else(|| find_preset(name), Ok)
 }
 
-pub(super) fn run(args: &Roofline) -> Result<(), Error> {
+/// Images that a flag names.
+fn images(flag: &str, text: Option<&str>) -> Result<Option<usize>, Error> {
+    let parse = |text: &str| match text.parse() {
+        Ok(count @ 1..=0x10_0000) => Ok(count),
+        _ => Err(Error::Argument {
+            what: format!("{flag} {text}: not a number of images"),
+            hint: Some("give a whole number from 1 to 1048576".to_owned()),
+        }),
+    };
+    text.map(parse).transpose()
+}
+
+pub(super) fn run(device: &str, args: &Bench) -> Result<(), Error> {
+    let Bench { settings, roofline, .. } = args;
     let out_of_range = |what: String, hint: &str| Err(Error::Argument { what, hint: Some(hint.to_owned()) });
-    if !(args.launch_us.is_finite() && args.launch_us >= 0.0) {
-        return out_of_range(format!("--launch-us {}: no time of a launch", args.launch_us), "give microseconds, for example 4");
+    if !(roofline.launch_us.is_finite() && roofline.launch_us >= 0.0) {
+        return out_of_range(format!("--launch-us {}: no time of a launch", roofline.launch_us), "give microseconds, for example 4");
     }
-    if !(args.matmul_efficiency > 0.0 && args.matmul_efficiency <= 1.0) {
+    if !(roofline.matmul_efficiency > 0.0 && roofline.matmul_efficiency <= 1.0) {
         return out_of_range(
-            format!("--matmul-efficiency {}: no share of a peak", args.matmul_efficiency),
+            format!("--matmul-efficiency {}: no share of a peak", roofline.matmul_efficiency),
             "give a number above 0, at most 1",
         );
     }
-    let Some(name) = &args.roofline else {
-        return out_of_range("nothing to compute: no device given".to_owned(), "add --roofline h100, for example");
+    let Some(model) = roofline.model.as_ref().or(settings.preset.as_ref()) else {
+        return out_of_range("--roofline: no model given".to_owned(), "add --model EPG-XL-16-256, for example");
     };
     let report = Report::new(&Request {
-        preset: find_model(&args.model)?,
-        device: find_device(name)?,
-        precision: args.precision,
-        batch: args.batch.map(|batch| batch as usize),
-        micro_batch: args.micro_batch.map(|batch| batch as usize),
-        recompute: args.recompute,
-        launch: 1e-6 * args.launch_us,
-        efficiency: args.matmul_efficiency,
-        gpus: args.gpus as usize,
+        preset: find_model(model)?,
+        device: find_device(device)?,
+        precision: settings.precision.unwrap_or(Precision::Bf16),
+        batch: images("--batch", settings.batch.as_deref())?,
+        micro_batch: images("--micro-batch", settings.micro_batch.as_deref())?,
+        recompute: settings.recompute,
+        launch: 1e-6 * roofline.launch_us,
+        efficiency: roofline.matmul_efficiency,
+        gpus: roofline.gpus as usize,
     });
     if args.json {
         return Ok(print_json(&report)?);

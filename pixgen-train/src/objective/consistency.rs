@@ -76,6 +76,34 @@ impl ConsistencyConfig {
         let stages = u64::from(self.stages.max(1));
         (1 + images * stages / total.max(1)).min(stages) as u32
     }
+
+    /// The levels of each picture of the next step (section 5).
+    pub fn pairs(&self, noise: &NoiseConfig, progress: &Progress) -> Vec<Pair> {
+        let stage = self.stage(progress.images, progress.total);
+        let pair = |picture: u64| {
+            let z = Draws::new(Rng::new(progress.seed, stream(Purpose::NoiseLevel, picture)), 0).gaussian();
+            let level = (self.p_mean + self.p_std * f64::from(z)).exp().clamp(noise.sigma_min, noise.sigma_max);
+            let below = self.pair.r(noise, level, stage);
+            Pair { t: noise.shift * level, r: noise.shift * below, r_at_floor: below <= noise.sigma_min }
+        };
+        (progress.images..).take(progress.batch).map(pair).collect()
+    }
+
+    /// Whether the target of a picture is what the current weights draw from x_r, and not x0 itself.
+    pub fn needs_teacher(&self, pair: &Pair) -> bool {
+        !pair.r_at_floor && pair.t >= self.anchor
+    }
+}
+
+/// The two levels of a picture, shifted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pair {
+    /// Of the trained pass.
+    pub t: f64,
+    /// Of the target, at most t.
+    pub r: f64,
+    /// Whether r is the lowest level.
+    pub r_at_floor: bool,
 }
 
 /// What a step trains on: pictures, noise, classes and the pair of levels of each picture (shifted).
@@ -134,20 +162,12 @@ impl<B: Engine> Consistency<B> {
 
     /// The next step's batch (section 5).
     pub fn sample(&self, progress: &Progress) -> ConsistencyBatch {
-        let Progress { seed, images, total, batch, .. } = *progress;
+        let Progress { seed, images, batch, .. } = *progress;
         let Batch { x0, classes } = self.source.batch(&self.config, seed, images, batch);
         let eps = Source::noise(&self.config, seed, images, batch);
-        let stage = self.settings.stage(images, total);
-        let (mut t, mut r, mut r_at_floor) = (Vec::new(), Vec::new(), Vec::new());
-        for i in 0..batch as u64 {
-            let z = Draws::new(Rng::new(seed, stream(Purpose::NoiseLevel, images + i)), 0).gaussian();
-            let level = (self.settings.p_mean + self.settings.p_std * f64::from(z)).exp();
-            let level = level.clamp(self.noise.sigma_min, self.noise.sigma_max);
-            let below = self.settings.pair.r(&self.noise, level, stage);
-            t.push(self.noise.shift * level);
-            r.push(self.noise.shift * below);
-            r_at_floor.push(below <= self.noise.sigma_min);
-        }
+        let pairs = self.settings.pairs(&self.noise, progress);
+        let (t, r) = pairs.iter().map(|pair| (pair.t, pair.r)).unzip();
+        let r_at_floor = pairs.iter().map(|pair| pair.r_at_floor).collect();
         ConsistencyBatch { x0, eps, classes, t, r, r_at_floor }
     }
 
@@ -186,8 +206,8 @@ impl<B: Engine> Consistency<B> {
         [x0, eps]: [&Tensor<B, 3>; 2],
         progress: &Progress,
     ) -> Tensor<B, 3> {
-        let is_taught = |i: &usize| !batch.r_at_floor[*i] && batch.t[*i] >= self.settings.anchor;
-        let taught: Vec<usize> = range.clone().filter(is_taught).collect();
+        let pair = |i: usize| Pair { t: batch.t[i], r: batch.r[i], r_at_floor: batch.r_at_floor[i] };
+        let taught: Vec<usize> = range.clone().filter(|&i| self.settings.needs_teacher(&pair(i))).collect();
         if taught.is_empty() {
             return x0.clone();
         }

@@ -6,6 +6,7 @@
 use super::step::projector_of;
 use super::trace::{self, Act, Call, Op, Trace};
 use crate::config::{RunConfig, Stage};
+use crate::device::{Cpu, DeviceProblem};
 use crate::model::ParamSet;
 use crate::objective::auxiliary::FrozenFeature;
 use crate::ops::Ops;
@@ -47,10 +48,17 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// This machine with a CPU backend, which computes in f32 and keeps everything.
-    pub fn cpu<B: Ops>() -> Self {
-        let place = Place::Cpu { piece: B::PIECE, threads: rayon::current_num_threads() };
-        Self { place, precision: Precision::F32, recompute: false }
+    /// What a run's settings say: the device, there or not, decides about the place.
+    ///
+    /// # Errors
+    /// A device that has no such name.
+    pub fn of(config: &RunConfig) -> Result<Self, DeviceProblem> {
+        let place = if config.device()?.is_gpu() {
+            Place::Gpu
+        } else {
+            Place::Cpu { piece: <Cpu as Ops>::PIECE, threads: rayon::current_num_threads() }
+        };
+        Ok(Self { place, precision: config.compute.precision, recompute: config.compute.recompute })
     }
 }
 
