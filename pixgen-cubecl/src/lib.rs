@@ -3,11 +3,18 @@
 //!
 //! * [`error`]: why a kernel was not launched.
 //! * [`store`]: `f32` and bf16 in memory.
+//! * [`launch`]: operands, widths of loads and cube counts.
+//! * [`rows`] and [`columns`]: the two shapes of reduction.
+//! * [`norm`]: layer norm.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
 
+pub mod columns;
 pub mod error;
+pub mod launch;
+pub mod norm;
+pub mod rows;
 pub mod store;
 
 pub use error::{KernelError, Result};
