@@ -206,3 +206,9 @@ pub(crate) fn vector<R: CubeRuntime>(sums: CubeTensor<R>) -> CubeTensor<R> {
     let width = sums.meta.num_elements();
     CubeTensor::new_contiguous(sums.client, sums.device, [width].into(), sums.handle, sums.dtype)
 }
+
+/// The two rows of `[2, D]`.
+pub(crate) fn halves<R: CubeRuntime>(both: CubeTensor<R>) -> [CubeTensor<R>; 2] {
+    let width = both.meta.shape()[1];
+    [0, 1].map(|row| burn_cubecl::kernel::slice(both.clone(), &[row..row + 1, 0..width]))
+}

@@ -6,6 +6,7 @@
 //! * [`launch`]: operands, widths of loads and cube counts.
 //! * [`rows`] and [`columns`]: the two shapes of reduction.
 //! * [`norm`]: layer norm.
+//! * [`modulate`]: AdaLN, its norm with modulation and its gated residual.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
@@ -13,6 +14,7 @@
 pub mod columns;
 pub mod error;
 pub mod launch;
+pub mod modulate;
 pub mod norm;
 pub mod rows;
 pub mod store;

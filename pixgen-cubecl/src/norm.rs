@@ -4,7 +4,7 @@ use burn_backend::DType;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::columns::{self, Pass, vector};
+use crate::columns::{self, Pass, halves, vector};
 use crate::error::Result;
 use crate::launch::{contiguous, matrix, operand, stored};
 use crate::rows::{Gradients, launch_backward, launch_forward};
@@ -49,11 +49,4 @@ pub fn layer_norm_backward<R: CubeRuntime>(
         dbeta = wanted[2].then(|| vector(sums));
     }
     Ok([dx, dgamma, dbeta])
-}
-
-/// The two halves of a contiguous `f32` tensor, `[n, D]` each of `[2 n, D]`. Narrowed in place where the device can bind the second, which
-/// callers ensure.
-fn halves<R: CubeRuntime>(both: CubeTensor<R>) -> [CubeTensor<R>; 2] {
-    let (rows, width) = (both.meta.shape()[0] / 2, both.meta.shape()[1]);
-    [0, 1].map(|half| burn_cubecl::kernel::slice(both.clone(), &[half * rows..(half + 1) * rows, 0..width]))
 }
