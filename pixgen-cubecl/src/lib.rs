@@ -5,13 +5,22 @@
 //! * [`device`]: opens a device, or says what the machine lacks.
 //! * [`error`]: why a kernel was not launched.
 //! * [`store`]: `f32` and bf16 in memory.
+//! * [`launch`]: operands, widths of loads and cube counts.
+//! * [`rows`] and [`columns`]: the two shapes of reduction.
+//! * [`norm`]: layer norm.
+//! * [`modulate`]: AdaLN, its norm with modulation and its gated residual.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
 
 pub mod attention;
 pub mod device;
+pub mod columns;
 pub mod error;
+pub mod launch;
+pub mod modulate;
+pub mod norm;
+pub mod rows;
 pub mod store;
 
 pub use error::{KernelError, Result};
