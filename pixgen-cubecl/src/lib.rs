@@ -4,6 +4,8 @@
 //! * [`attention`]: all heads, without a map of scores in memory.
 //! * [`device`]: opens a device, or says what the machine lacks.
 //! * [`error`]: why a kernel was not launched.
+//! * [`launch`]: operands, widths of loads and cube counts.
+//! * [`optimiser`]: AdamW and what else the trainer does with buffers of parameters.
 //! * [`store`]: `f32` and bf16 in memory.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
@@ -12,6 +14,8 @@
 pub mod attention;
 pub mod device;
 pub mod error;
+pub mod launch;
+pub mod optimiser;
 pub mod store;
 
 pub use error::{KernelError, Result};
