@@ -4,6 +4,7 @@
 //! * [`attention`]: all heads, without a map of scores in memory.
 //! * [`device`]: opens a device, or says what the machine lacks.
 //! * [`error`]: why a kernel was not launched.
+//! * [`optimiser`]: AdamW and what else the trainer does with buffers of parameters.
 //! * [`store`]: `f32` and bf16 in memory.
 //! * [`launch`]: operands, widths of loads and cube counts.
 //! * [`rows`] and [`columns`]: the two shapes of reduction.
@@ -14,13 +15,14 @@
 //! contract of fused operations.
 
 pub mod attention;
-pub mod device;
 pub mod columns;
+pub mod device;
 pub mod error;
 pub mod launch;
 pub mod modulate;
 pub mod norm;
 pub mod rows;
+pub mod optimiser;
 pub mod store;
 
 pub use error::{KernelError, Result};
