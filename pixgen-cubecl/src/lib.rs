@@ -21,8 +21,8 @@ pub mod error;
 pub mod launch;
 pub mod modulate;
 pub mod norm;
-pub mod rows;
 pub mod optimiser;
+pub mod rows;
 pub mod store;
 
 pub use error::{KernelError, Result};
