@@ -76,6 +76,11 @@ fn product_backward<R: CubeRuntime>(
     [dx, dw]
 }
 
+/// Where a branch finds its shift and scale.
+fn chunks(branch: Branch) -> modulate::Chunks {
+    modulate::Chunks { shift: branch.shift(), scale: branch.scale() }
+}
+
 /// Runs a kernel, or on a device that is too small for it the default body in `f32`.
 fn or_plain<R: CubeRuntime, T>(result: Result<T>, otherwise: impl FnOnce() -> T) -> T {
     match result {
@@ -111,7 +116,7 @@ where
         let shape = with_width(&x, w.meta.shape()[0]);
         let y = product(rows(x), w);
         let y = match b {
-            Some(b) => done(epilogue::bias(y, b)),
+            Some(b) => done(epilogue::add_bias(y, b)),
             None => y,
         };
         reshaped(y, &shape)
@@ -174,17 +179,11 @@ where
         done(norm::layer_norm_backward(x, gamma, dy, wanted))
     }
 
-    fn fused_norm_modulate(
-        x: CubeTensor<R>,
-        gamma: CubeTensor<R>,
-        beta: CubeTensor<R>,
-        m: CubeTensor<R>,
-        branch: Branch,
-    ) -> CubeTensor<R> {
+    fn fused_norm_modulate(x: CubeTensor<R>, gamma: CubeTensor<R>, beta: CubeTensor<R>, m: CubeTensor<R>, branch: Branch) -> CubeTensor<R> {
         if !fused() {
             return plain::norm_modulate::<Self>(x, gamma, beta, m, branch);
         }
-        done(modulate::norm_modulate(x, gamma, beta, m, branch.shift()))
+        done(modulate::norm_modulate(x, gamma, beta, m, chunks(branch)))
     }
 
     fn fused_norm_modulate_backward(
@@ -199,7 +198,7 @@ where
         if !fused() {
             return plain::norm_modulate_backward::<Self>(x, gamma, beta, m, branch, dy, wanted);
         }
-        done(modulate::norm_modulate_backward(x, gamma, beta, m, branch.shift(), dy, wanted))
+        done(modulate::norm_modulate_backward(x, gamma, beta, m, chunks(branch), dy, wanted))
     }
 
     fn fused_gated_residual(x: CubeTensor<R>, y: CubeTensor<R>, m: CubeTensor<R>, branch: Branch) -> CubeTensor<R> {
@@ -280,7 +279,7 @@ where
         }
         let shape = x.shape();
         let joined = done(skip::concat_last(rows(x), rows(s)));
-        let normed = reshaped(done(epilogue::bias(product(joined, w), b)), shape.as_slice());
+        let normed = reshaped(done(epilogue::add_bias(product(joined, w), b)), shape.as_slice());
         (done(norm::layer_norm(normed.clone(), gamma, beta)), normed)
     }
 
@@ -350,7 +349,7 @@ where
         if !fused() {
             return plain::consistency_loss::<Self>(f, x, target, factors, huber);
         }
-        done(images::consistency_loss(f, x, target, factors.skip, factors.out, factors.weight, huber as f32))
+        done(images::consistency_loss(f, x, target, factors.skip, factors.out, factors.weight, huber))
     }
 
     fn fused_nt_xent(queries: CubeTensor<R>, keys: CubeTensor<R>, first: usize, tau: f64) -> (CubeTensor<R>, CubeTensor<R>) {

@@ -4,8 +4,8 @@ use super::flat::{Engine, Flat, Moments, Update};
 use super::optimiser::{Corrections, OptimiserConfig};
 use crate::model::ParamSet;
 use crate::ops::cube::Gpu;
-use burn::tensor::{DType, TensorData};
 use burn::tensor::ops::FloatTensorOps;
+use burn::tensor::{DType, TensorData};
 use burn_backend::DeviceOps;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
@@ -146,6 +146,14 @@ where
         };
         let averages: Vec<_> = averages.iter().map(|average| &average.buffer).zip(shares.iter().copied()).collect();
         let decay = params.decay(set, config);
-        done(optimiser::adamw(&params.buffer, &moments.m.buffer, &moments.v.buffer, &gradient.buffer, &averages, settings, &decay));
+        done(optimiser::adamw(
+            &params.buffer,
+            &moments.m.buffer,
+            &moments.v.buffer,
+            &gradient.buffer,
+            &averages,
+            settings,
+            &decay,
+        ));
     }
 }
