@@ -1,7 +1,10 @@
 //! Fused GPU kernels for training EPG networks, written in CubeCL: forward and backward of every operation in which the network spends
 //! time or memory, for CUDA (Hopper and Ampere) and for any Vulkan device.
 //!
+//! * [`attention`]: all heads, without a map of scores in memory.
+//! * [`device`]: opens a device, or says what the machine lacks.
 //! * [`error`]: why a kernel was not launched.
+//! * [`optimiser`]: AdamW and what else the trainer does with buffers of parameters.
 //! * [`store`]: `f32` and bf16 in memory.
 //! * [`launch`]: operands, widths of loads and cube counts.
 //! * [`rows`] and [`columns`]: the two shapes of reduction.
@@ -11,12 +14,20 @@
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
 
+pub mod attention;
 pub mod columns;
+pub mod device;
 pub mod error;
 pub mod launch;
 pub mod modulate;
 pub mod norm;
+pub mod optimiser;
 pub mod rows;
 pub mod store;
 
 pub use error::{KernelError, Result};
+
+#[cfg(feature = "cuda")]
+pub use cubecl::cuda::CudaRuntime;
+#[cfg(feature = "vulkan")]
+pub use cubecl::wgpu::WgpuRuntime as VulkanRuntime;

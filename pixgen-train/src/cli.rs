@@ -1,5 +1,6 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
+use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -34,6 +35,8 @@ pub enum Command {
     Eval(Eval),
     /// Describe a preset, a run or a model file
     Inspect(Inspect),
+    /// Measure how fast this machine trains, or compute what a GPU could do at best
+    Bench(Bench),
     /// Look at training data
     #[command(subcommand)]
     Data(Data),
@@ -118,6 +121,15 @@ pub struct Settings {
     /// Leave bad files out of the data instead of stopping
     #[arg(long)]
     pub skip_bad: bool,
+    /// `cpu`, `cuda`, `vulkan`, or one of several devices, for example `cuda:1`
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Precision of matrices and activations; f32 if not given
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Keep only the inputs of the network's blocks for the backward pass and compute the rest again: less memory, more work
+    #[arg(long)]
+    pub recompute: bool,
     /// Any setting by its dotted name
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -211,6 +223,71 @@ pub struct Inspect {
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which stages `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchStage {
+    /// Stage 1
+    Pretrain,
+    /// Stage 2
+    Finetune,
+    /// Both
+    All,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:  pixgen-train bench --preset base-32-rgb --batch 32 --stage finetune --threads 2 --ops\n           \
+     pixgen-train bench --model EPG-XL-16-256 --roofline h100\n\n\
+    A step is a whole optimiser step on random pictures in memory: views and noise, forward, backward, AdamW, averages."
+)]
+pub struct Bench {
+    /// What to measure
+    #[arg(long, value_enum, default_value = "all")]
+    pub stage: BenchStage,
+    /// Settings
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Timed steps of each stage
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub steps: u32,
+    /// Steps before them that are not timed
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub warmup: u32,
+    /// Also time every fused operation, forward and backward
+    #[arg(long)]
+    pub ops: bool,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Take a step for every line on stdin and answer with its seconds, so that a script can alternate with another program
+    #[arg(long, conflicts_with_all = ["ops", "json", "steps", "warmup"])]
+    pub interleave: bool,
+    /// On paper
+    #[command(flatten)]
+    pub roofline: Roofline,
+}
+
+/// Arguments of `bench --roofline`; batch, micro-batch, precision and recomputation are those of the settings.
+#[derive(Debug, Args)]
+pub struct Roofline {
+    /// Compute instead of measure: device whose published peaks bound the step: h100, h200, a100-80, a100-40, l40s, rtx4090
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["ops", "interleave"])]
+    pub roofline: Option<String>,
+    /// Model of the roofline, the same as --preset but in any case; `inspect --presets` lists them
+    #[arg(long, value_name = "PRESET", requires = "roofline", conflicts_with = "preset")]
+    pub model: Option<String>,
+    /// Time that each kernel launch adds, microseconds
+    #[arg(long, value_name = "US", default_value_t = 4.0)]
+    pub launch_us: f64,
+    /// Share of their peak that matrix products reach; 1 is the roofline
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pub matmul_efficiency: f64,
+    /// GPUs that share the recipe
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub gpus: u32,
 }
 
 /// Verbs of `data`.

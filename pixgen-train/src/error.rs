@@ -2,6 +2,7 @@
 
 use crate::config::ConfigProblem;
 use crate::data::DataError;
+use crate::device::DeviceProblem;
 use crate::eval::EvalError;
 use crate::model_file::ModelFileError;
 use crate::picture::PictureError;
@@ -23,6 +24,9 @@ pub enum Error {
     /// Data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceProblem),
     /// Run folder, checkpoints, metrics.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -120,6 +124,7 @@ impl Error {
                 Some(error.hint.clone().unwrap_or_else(default))
             }
             Self::Data(error) => error.hint(),
+            Self::Device(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::File(error) => error.hint(),
             Self::ModelFile(error) => error.hint(),

@@ -124,7 +124,7 @@ fn images_of(run: &Path) -> Option<u64> {
 fn fit_to_time(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool) -> Result<(), Error> {
     let mut seconds = 0.0;
     for config in configs.iter() {
-        let plan = dry_run::plan::<Backend>(&session::prepare(config.clone())?, &Device::default());
+        let plan = dry_run::plan::<Backend>(&session::prepare(config.clone())?, Some(&Device::default()))?;
         seconds += plan.seconds.unwrap_or(0.0);
     }
     let share = 60.0 * minutes / seconds.max(1e-9);

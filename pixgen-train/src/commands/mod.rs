@@ -1,9 +1,11 @@
 //! One file for each verb of the program.
 
+mod bench;
 mod config_show;
 mod data_check;
 pub mod eval;
 mod inspect;
+mod roofline;
 mod sample;
 mod settings;
 mod train;
@@ -45,6 +47,10 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             };
             config_show::run(stage, &args.settings).map(|()| 0)
         }
+        Command::Bench(args) => match &args.roofline.roofline {
+            Some(device) => roofline::run(device, &args).map(|()| 0),
+            None => bench::run(&args).map(|()| 0),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pixgen-train", &mut script);

@@ -52,6 +52,7 @@ pub fn resolve(stage: Stage, args: &Settings, encoder: Option<&str>) -> Result<(
 
 /// A layer for each flag that was given.
 pub fn flag_layers(defaults: &Table, args: &Settings, encoder: Option<&str>) -> Result<Vec<Layer>, Error> {
+    let precision = args.precision.map(|precision| precision.to_string());
     let named = [
         ("--preset", "preset", args.preset.as_deref()),
         ("--data", "data.path", args.data.as_deref()),
@@ -60,6 +61,9 @@ pub fn flag_layers(defaults: &Table, args: &Settings, encoder: Option<&str>) -> 
         ("--micro-batch", "train.micro_batch", args.micro_batch.as_deref()),
         ("--lr", "schedule.peak", args.lr.as_deref()),
         ("--seed", "train.seed", args.seed.as_deref()),
+        ("--device", "compute.device", args.device.as_deref()),
+        ("--precision", "compute.precision", precision.as_deref()),
+        ("--recompute", "compute.recompute", args.recompute.then_some("true")),
         ("--skip-bad", "data.skip_bad", args.skip_bad.then_some("true")),
         ("--encoder", "encoder", encoder),
     ];

@@ -1,13 +1,15 @@
 //! `pretrain` and `finetune`.
 
-use super::{Backend, Device};
 use crate::cli::Train;
 use crate::config::Stage;
-use crate::dry_run;
+use crate::device::{Cpu, OnDevice};
+use crate::dry_run::{self, Plan};
 use crate::error::Error;
 use crate::run::{interrupt, note};
-use crate::session::{self, End, Options};
+use crate::session::{self, End, Options, Prepared};
 use crate::settings::units::parse_images;
+use crate::training::Engine;
+use std::path::Path;
 use std::time::Instant;
 
 pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool) -> Result<End, Error> {
@@ -19,12 +21,19 @@ pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool
     } else {
         session::prepare(config)?
     };
-    let device = Device::default();
+    let (device, requirements) = (prepared.config.device()?, prepared.config.requirements()?);
     if args.dry_run {
         if prepared.skipped_files > 0 {
             note(&format!("warning: left out {} bad files", prepared.skipped_files));
         }
-        let plan = dry_run::plan::<Backend>(&prepared, &device);
+        // A plan for a device that is not here is a plan all the same.
+        let plan = match device.run(requirements, Planning { prepared: &prepared }) {
+            Ok(plan) => plan?,
+            Err(problem) => {
+                note(&format!("warning: {problem}; the plan is made without it"));
+                dry_run::plan::<Cpu>(&prepared, None)?
+            }
+        };
         if args.json {
             super::print_json(&plan)?;
         } else {
@@ -39,7 +48,7 @@ pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool
     let title = if stage == Stage::Pretrain { "pretrain" } else { "finetune" };
     let options = Options { stop_at, quiet, title: title.to_owned(), interrupt: interrupt::install()? };
     let started = Instant::now();
-    let end = session::train::<Backend>(&prepared, out, &options, &device)?;
+    let end = device.run(requirements, Training { prepared: &prepared, out, options: &options })??;
     let seconds = started.elapsed().as_secs_f64();
     match end {
         End::Finished => note(&format!("done in {seconds:.0} s; model: {}", out.join("model.safetensors").display())),
@@ -47,4 +56,32 @@ pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool
         End::Interrupted => note("interrupted and saved; the same command goes on"),
     }
     Ok(end)
+}
+
+/// A dry run.
+struct Planning<'a> {
+    prepared: &'a Prepared,
+}
+
+impl OnDevice for Planning<'_> {
+    type Output = Result<Plan, Error>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
+        dry_run::plan::<B>(self.prepared, Some(device))
+    }
+}
+
+/// A run.
+struct Training<'a> {
+    prepared: &'a Prepared,
+    out: &'a Path,
+    options: &'a Options,
+}
+
+impl OnDevice for Training<'_> {
+    type Output = Result<End, Error>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
+        session::train::<B>(self.prepared, self.out, self.options, device)
+    }
 }

@@ -1,0 +1,16 @@
+//! How fast training goes on this machine: whole optimiser steps, the fused operations one by one, and the matrix product that bounds
+//! both.
+//!
+//! Everything runs on random pictures in memory, so that nothing but computing is measured. [`step`] is the only file that knows how a
+//! step is taken.
+
+pub mod operations;
+pub mod peak;
+pub mod report;
+pub mod step;
+
+/// The middle of some times; the upper one of an even number.
+pub fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+}

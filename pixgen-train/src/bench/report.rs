@@ -1,0 +1,92 @@
+//! What `bench` prints.
+
+use super::operations::Row;
+use serde::Serialize;
+use std::fmt;
+
+/// The result of a call of `bench`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of these keys.
+    pub schema: u32,
+    /// Threads that compute.
+    pub threads: usize,
+    /// The fastest square matrix product in this run, GFLOP/s.
+    pub peak_gflops: f64,
+    /// One for each stage.
+    pub stages: Vec<StageReport>,
+}
+
+/// A stage.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageReport {
+    /// `pretrain` or `finetune`.
+    pub stage: &'static str,
+    /// Preset that the settings started from.
+    pub preset: String,
+    /// Pictures of a step.
+    pub batch: usize,
+    /// Mean number of pictures of a step that the teacher draws.
+    pub taught: f64,
+    /// Trained values.
+    pub parameters: usize,
+    /// Timed steps.
+    pub steps: usize,
+    /// Median time of a step.
+    pub seconds: f64,
+    /// The fastest step.
+    pub fastest: f64,
+    /// Batch over median time.
+    pub images_per_second: f64,
+    /// Mean number of floating-point operations of a step, in units of 1e9.
+    pub gflop: f64,
+    /// Those over the median time, as a share of the peak.
+    pub of_peak: f64,
+    /// The fused operations; empty unless asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<Row>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} threads, matrix products reach {:.0} GFLOP/s", self.threads, self.peak_gflops)?;
+        self.stages.iter().try_for_each(|stage| write!(f, "\n{stage}"))
+    }
+}
+
+impl fmt::Display for StageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} of {}: {:.2} M parameters, batch {}, teacher on {:.1}",
+            self.stage,
+            self.preset,
+            self.parameters as f64 / 1e6,
+            self.batch,
+            self.taught
+        )?;
+        writeln!(f, "  step        {:.4} s, median of {}; fastest {:.4} s", self.seconds, self.steps, self.fastest)?;
+        writeln!(f, "  images/s    {:.1}", self.images_per_second)?;
+        writeln!(f, "  arithmetic  {:.1} GFLOP a step, {:.1} % of the peak", self.gflop, 100.0 * self.of_peak)?;
+        if !self.operations.is_empty() {
+            writeln!(
+                f,
+                "\n  {:22} {:>5} {:>12} {:>12} {:>10} {:>7}",
+                "operation", "calls", "forward ms", "+backward ms", "GFLOP/s", "share"
+            )?;
+        }
+        for row in &self.operations {
+            let rate = row.gflops.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
+            writeln!(
+                f,
+                "  {:22} {:>5} {:>12.3} {:>12.3} {rate:>10} {:>5.1} %",
+                row.name,
+                row.calls,
+                1e3 * row.forward,
+                1e3 * row.both,
+                100.0 * row.share
+            )?;
+        }
+        Ok(())
+    }
+}

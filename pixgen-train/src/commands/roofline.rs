@@ -1,0 +1,70 @@
+//! `bench --roofline`: what a step would cost on a GPU with published peaks.
+
+use super::settings::find_preset;
+use super::{print_bytes, print_json};
+use crate::cli::Bench;
+use crate::error::Error;
+use crate::precision::Precision;
+use crate::roofline::device::{DEVICES, Device, device};
+use crate::roofline::{Report, Request};
+use crate::settings::suggest::closest;
+use pixgen_core::presets::{PRESETS, Preset};
+
+fn find_device(name: &str) -> Result<&'static Device, Error> {
+    device(name).ok_or_else(|| {
+        let names: Vec<&str> = DEVICES.iter().map(|device| device.name).collect();
+        let near = closest(&name.to_lowercase(), names.iter().copied()).map_or(String::new(), |name| format!("did you mean `{name}`? "));
+        let hint = format!("{near}known are {}", names.join(", "));
+        Error::Argument { what: format!("--roofline {name}: there is no such device"), hint: Some(hint) }
+    })
+}
+
+/// A preset in upper or lower case; the error names what is near.
+fn find_model(name: &str) -> Result<&'static Preset, Error> {
+    let any_case = PRESETS.iter().find(|preset| preset.name.eq_ignore_ascii_case(name));
+    any_case.map_or_else(|| find_preset(name), Ok)
+}
+
+/// Images that a flag names.
+fn images(flag: &str, text: Option<&str>) -> Result<Option<usize>, Error> {
+    let parse = |text: &str| match text.parse() {
+        Ok(count @ 1..=0x10_0000) => Ok(count),
+        _ => Err(Error::Argument {
+            what: format!("{flag} {text}: not a number of images"),
+            hint: Some("give a whole number from 1 to 1048576".to_owned()),
+        }),
+    };
+    text.map(parse).transpose()
+}
+
+pub(super) fn run(device: &str, args: &Bench) -> Result<(), Error> {
+    let Bench { settings, roofline, .. } = args;
+    let out_of_range = |what: String, hint: &str| Err(Error::Argument { what, hint: Some(hint.to_owned()) });
+    if !(roofline.launch_us.is_finite() && roofline.launch_us >= 0.0) {
+        return out_of_range(format!("--launch-us {}: no time of a launch", roofline.launch_us), "give microseconds, for example 4");
+    }
+    if !(roofline.matmul_efficiency > 0.0 && roofline.matmul_efficiency <= 1.0) {
+        return out_of_range(
+            format!("--matmul-efficiency {}: no share of a peak", roofline.matmul_efficiency),
+            "give a number above 0, at most 1",
+        );
+    }
+    let Some(model) = roofline.model.as_ref().or(settings.preset.as_ref()) else {
+        return out_of_range("--roofline: no model given".to_owned(), "add --model EPG-XL-16-256, for example");
+    };
+    let report = Report::new(&Request {
+        preset: find_model(model)?,
+        device: find_device(device)?,
+        precision: settings.precision.unwrap_or(Precision::Bf16),
+        batch: images("--batch", settings.batch.as_deref())?,
+        micro_batch: images("--micro-batch", settings.micro_batch.as_deref())?,
+        recompute: settings.recompute,
+        launch: 1e-6 * roofline.launch_us,
+        efficiency: roofline.matmul_efficiency,
+        gpus: roofline.gpus as usize,
+    });
+    if args.json {
+        return Ok(print_json(&report)?);
+    }
+    Ok(print_bytes(report.to_string().as_bytes())?)
+}

@@ -1,0 +1,241 @@
+//! Where training runs: the names of `--device`, and whether this program and this machine can do it.
+//!
+//! [`DeviceChoice::run`] looks before burn or CubeCL is touched, because those panic in threads of their own when something is missing.
+//! Then it hands work over to the backend of the device ([`OnDevice`]).
+
+use crate::training::Engine;
+use burn_flex::{Flex, FlexDevice};
+use std::fmt;
+use std::str::FromStr;
+
+/// The CPU.
+pub type Cpu = Flex;
+/// An NVIDIA GPU.
+#[cfg(feature = "cuda")]
+pub type Cuda = burn_cubecl::CubeBackend<pixgen_cubecl::CudaRuntime, f32, i32, u32>;
+/// A Vulkan device.
+#[cfg(feature = "vulkan")]
+pub type Vulkan = burn_cubecl::CubeBackend<pixgen_cubecl::VulkanRuntime, f32, i32, u32>;
+
+/// Work for whichever backend a device has.
+pub trait OnDevice {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output;
+}
+
+/// What `--device` names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// NVIDIA GPU with this number.
+    Cuda(usize),
+    /// Vulkan device with this number, counted over all Vulkan devices.
+    Vulkan(usize),
+}
+
+/// What a run asks of its device.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Requirements {
+    /// Bytes of device memory, where they are known.
+    pub memory: Option<u64>,
+    /// Whether matrix products run in bf16.
+    pub bf16: bool,
+}
+
+/// Why training cannot run on a device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceProblem {
+    /// `--device` is not the name of a device.
+    #[error("`{name}` is not a device")]
+    Name {
+        /// What was typed.
+        name: String,
+    },
+    /// This program was built without the device.
+    #[error("this pixgen-train was built without {api}")]
+    NotBuilt {
+        /// `CUDA` or `Vulkan`.
+        api: &'static str,
+        /// Feature of the package that builds it.
+        feature: &'static str,
+    },
+    /// The CPU's kernels compute in f32.
+    #[error("the CPU computes in f32 only")]
+    Bf16OnCpu,
+    /// This machine lacks something.
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    #[error(transparent)]
+    Device(#[from] pixgen_cubecl::device::DeviceError),
+}
+
+impl DeviceProblem {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Name { .. } => Some("devices are `cpu`, `cuda`, `cuda:1`, `vulkan`, `vulkan:1`".into()),
+            Self::Bf16OnCpu => Some("leave --precision out, or add --device cuda".into()),
+            Self::NotBuilt { feature, .. } => Some(format!("build it with `cargo build --release --features {feature}`")),
+            #[cfg(any(feature = "cuda", feature = "vulkan"))]
+            Self::Device(error) => Some(error.hint()),
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// Opens the device, asks of it what the work needs, and does the work there.
+    ///
+    /// # Errors
+    /// The first thing that is missing, see [`DeviceProblem`].
+    pub fn run<W: OnDevice>(self, requirements: Requirements, work: W) -> Result<W::Output, DeviceProblem> {
+        match self {
+            Self::Cpu if requirements.bf16 => Err(DeviceProblem::Bf16OnCpu),
+            Self::Cpu => Ok(work.run::<Cpu>(&FlexDevice)),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => {
+                let (device, report) = pixgen_cubecl::device::cuda::open(index)?;
+                requirements.ask(&report)?;
+                Ok(work.run::<Cuda>(&device))
+            }
+            #[cfg(not(feature = "cuda"))]
+            Self::Cuda(_) => Err(DeviceProblem::NotBuilt { api: "CUDA", feature: "cuda" }),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan(index) => {
+                let (device, report) = pixgen_cubecl::device::vulkan::open(index)?;
+                requirements.ask(&report)?;
+                Ok(work.run::<Vulkan>(&device))
+            }
+            #[cfg(not(feature = "vulkan"))]
+            Self::Vulkan(_) => Err(DeviceProblem::NotBuilt { api: "Vulkan", feature: "vulkan" }),
+        }
+    }
+
+    /// Whether it is a GPU.
+    pub const fn is_gpu(self) -> bool {
+        !matches!(self, Self::Cpu)
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+impl Requirements {
+    /// Whether a device meets them; says on stderr which device it is.
+    fn ask(&self, report: &pixgen_cubecl::device::DeviceReport) -> Result<(), DeviceProblem> {
+        if self.bf16 {
+            report.require_bf16()?;
+        }
+        self.memory.map_or(Ok(()), |needed| report.require_memory(needed))?;
+        crate::run::note(&report.to_string());
+        Ok(())
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = DeviceProblem;
+
+    fn from_str(name: &str) -> Result<Self, DeviceProblem> {
+        let wrong = || DeviceProblem::Name { name: name.to_owned() };
+        let (api, index) = match name.split_once(':') {
+            // `parse` would take a sign too.
+            Some((api, digits)) if digits.bytes().all(|it| it.is_ascii_digit()) => (api, Some(digits.parse().map_err(|_| wrong())?)),
+            Some(_) => return Err(wrong()),
+            None => (name, None),
+        };
+        match (api, index) {
+            ("cpu", None) => Ok(Self::Cpu),
+            ("cuda", index) => Ok(Self::Cuda(index.unwrap_or(0))),
+            ("vulkan", index) => Ok(Self::Vulkan(index.unwrap_or(0))),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Vulkan(index) => write!(f, "vulkan:{index}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written() {
+        for (name, choice) in [
+            ("cpu", DeviceChoice::Cpu),
+            ("cuda", DeviceChoice::Cuda(0)),
+            ("cuda:3", DeviceChoice::Cuda(3)),
+            ("vulkan", DeviceChoice::Vulkan(0)),
+            ("vulkan:1", DeviceChoice::Vulkan(1)),
+        ] {
+            let read: DeviceChoice = name.parse().unwrap();
+            assert_eq!(read, choice);
+            assert_eq!(read.to_string().parse::<DeviceChoice>().unwrap(), choice);
+        }
+    }
+
+    #[test]
+    fn other_names_are_refused_with_a_list() {
+        for name in [
+            "",
+            "gpu",
+            "CUDA",
+            "cpu:0",
+            "cuda:",
+            "cuda:+1",
+            "cuda:-1",
+            "cuda:1:2",
+            "cuda:99999999999999999999",
+        ] {
+            let error = name.parse::<DeviceChoice>().unwrap_err();
+            assert_eq!(error.to_string(), format!("`{name}` is not a device"));
+            assert!(error.hint().unwrap().contains("cuda:1"));
+        }
+    }
+
+    /// Work that only says that it was done.
+    struct Nothing;
+
+    impl OnDevice for Nothing {
+        type Output = ();
+
+        fn run<B: Engine>(self, _: &B::Device) {}
+    }
+
+    #[test]
+    fn the_cpu_computes_in_f32() {
+        assert!(
+            DeviceChoice::Cpu
+                .run(Requirements { memory: Some(u64::MAX), bf16: false }, Nothing)
+                .is_ok()
+        );
+        let error = DeviceChoice::Cpu.run(Requirements { memory: None, bf16: true }, Nothing).unwrap_err();
+        assert!(error.hint().unwrap().contains("--precision"));
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_program_without_cuda_says_how_to_build_it() {
+        let error = DeviceChoice::Cuda(0).run(Requirements::default(), Nothing).unwrap_err();
+        assert!(error.to_string().contains("built without CUDA"));
+        assert!(error.hint().unwrap().contains("--features cuda"));
+    }
+
+    /// Far more devices than a machine can have: a sentence, whatever is or is not installed.
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn a_cuda_device_that_cannot_be_opened_is_an_error_with_a_hint() {
+        let error = DeviceChoice::Cuda(4096).run(Requirements::default(), Nothing).unwrap_err();
+        assert!(matches!(error, DeviceProblem::Device(_)), "{error}");
+        assert!(error.hint().is_some());
+    }
+}

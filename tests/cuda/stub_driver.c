@@ -1,0 +1,234 @@
+// A CUDA driver without a GPU: enough of libcuda for cubecl-cuda to take every kernel through its real pipeline, from the kernel's
+// function over CUDA C++ and NVRTC to PTX. Memory is the host's, copies are real, launches do nothing, so a program runs to its end with
+// zeros for results. What it proves is that kernels compile and that launches are well formed, not what they compute.
+//
+//   gcc -O1 -shared -fPIC -o libcuda.so stub_driver.c
+//
+// The name must be libcuda.so, with no soname: NVRTC itself loads libcuda.so.1 when there is one, and crashes on an incomplete one.
+//
+// Environment:
+//   PIXGEN_STUB_ARCH     80 (an A100) or 90 (an H100, the default); other numbers get the H100's limits
+//   PIXGEN_STUB_MODULES  folder that receives each module as NNNN.ptx, and at exit launches.tsv: for each module that was loaded its
+//                        file, its kernel, the number of launches, the threads of a block and the bytes of dynamic shared memory
+//   PIXGEN_STUB_DEVICES  number of devices, 1; 0 makes cuInit fail as on a machine without a GPU
+//   PIXGEN_STUB_DRIVER   version of the driver as CUDA packs it, 12090
+//   PIXGEN_STUB_MEMORY   GiB of memory in all, 80; all of it is free
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NOT_FOUND = 500 };
+
+typedef int Result;
+typedef unsigned long long DevicePointer;
+typedef void *Handle; // contexts, streams, events, arrays: nobody looks inside
+
+static int setting(const char *name, int otherwise) {
+  const char *text = getenv(name);
+  return text ? atoi(text) : otherwise;
+}
+
+static int devices(void) { return setting("PIXGEN_STUB_DEVICES", 1); }
+static int arch(void) { return setting("PIXGEN_STUB_ARCH", 90); }
+static size_t memory(void) { return (size_t)setting("PIXGEN_STUB_MEMORY", 80) << 30; }
+
+// --- Driver and device ------------------------------------------------------------------------------------------------------------------
+
+Result cuInit(unsigned flags) { (void)flags; return devices() > 0 ? SUCCESS : NO_DEVICE; }
+Result cuDriverGetVersion(int *version) { *version = setting("PIXGEN_STUB_DRIVER", 12090); return SUCCESS; }
+Result cuDeviceGetCount(int *count) { *count = devices(); return SUCCESS; }
+
+Result cuDeviceGet(int *device, int index) {
+  if (index < 0 || index >= devices()) return INVALID_DEVICE;
+  *device = index;
+  return SUCCESS;
+}
+
+Result cuDeviceGetName(char *name, int length, int device) {
+  (void)device;
+  snprintf(name, (size_t)length, "Stub of sm_%d", arch());
+  return SUCCESS;
+}
+
+Result cuDeviceTotalMem_v2(size_t *bytes, int device) { (void)device; *bytes = memory(); return SUCCESS; }
+Result cuMemGetInfo_v2(size_t *free_bytes, size_t *total) { *free_bytes = *total = memory(); return SUCCESS; }
+
+// Numbers of CUdevice_attribute. One that is not listed is an error, so that nothing rests on an invented value.
+Result cuDeviceGetAttribute(int *value, int attribute, int device) {
+  (void)device;
+  int a100 = arch() < 90;
+  switch (attribute) {
+    case 1: *value = 1024; return SUCCESS;                     // threads of a block
+    case 2: case 3: *value = 1024; return SUCCESS;             // block, x and y
+    case 4: *value = 64; return SUCCESS;                       // block, z
+    case 5: *value = 2147483647; return SUCCESS;               // grid, x
+    case 6: case 7: *value = 65535; return SUCCESS;            // grid, y and z
+    case 8: *value = 48 * 1024; return SUCCESS;                // shared memory of a block, static
+    case 10: *value = 32; return SUCCESS;                      // warp
+    case 16: *value = a100 ? 108 : 132; return SUCCESS;        // multiprocessors
+    case 75: *value = arch() / 10; return SUCCESS;             // compute capability, major
+    case 76: *value = arch() % 10; return SUCCESS;             // compute capability, minor
+    case 97: *value = (a100 ? 163 : 227) * 1024; return SUCCESS; // shared memory of a block, opted in
+    default: return INVALID_VALUE;
+  }
+}
+
+Result cuGetErrorName(int error, const char **name) { (void)error; *name = "CUDA_ERROR_OF_THE_STUB"; return SUCCESS; }
+Result cuGetErrorString(int error, const char **text) { (void)error; *text = "error of the stub driver"; return SUCCESS; }
+
+// --- Contexts, streams, events: there is one of each, and all work is done when a call returns ------------------------------------------
+
+static char context, stream, event;
+static __thread Handle current;
+
+Result cuDevicePrimaryCtxRetain(Handle *out, int device) { (void)device; *out = &context; return SUCCESS; }
+Result cuDevicePrimaryCtxRelease_v2(int device) { (void)device; return SUCCESS; }
+Result cuCtxSetCurrent(Handle wanted) { current = wanted; return SUCCESS; }
+Result cuCtxGetCurrent(Handle *out) { *out = current; return SUCCESS; }
+Result cuStreamCreate(Handle *out, unsigned flags) { (void)flags; *out = &stream; return SUCCESS; }
+Result cuStreamDestroy_v2(Handle it) { (void)it; return SUCCESS; }
+Result cuStreamSynchronize(Handle it) { (void)it; return SUCCESS; }
+Result cuStreamWaitEvent(Handle it, Handle on, unsigned flags) { (void)it, (void)on, (void)flags; return SUCCESS; }
+Result cuEventCreate(Handle *out, unsigned flags) { (void)flags; *out = &event; return SUCCESS; }
+Result cuEventDestroy_v2(Handle it) { (void)it; return SUCCESS; }
+Result cuEventRecord(Handle it, Handle on) { (void)it, (void)on; return SUCCESS; }
+Result cuEventSynchronize(Handle it) { (void)it; return SUCCESS; }
+
+// --- Memory -----------------------------------------------------------------------------------------------------------------------------
+
+Result cuMemAlloc_v2(DevicePointer *out, size_t bytes) {
+  void *block = NULL;
+  if (bytes > memory() || posix_memalign(&block, 512, bytes ? bytes : 1)) return OUT_OF_MEMORY;
+  // Large blocks come as untouched zero pages: a network of many GiB costs only the pages that are written.
+  if (bytes < 1 << 20) memset(block, 0, bytes);
+  *out = (DevicePointer)(uintptr_t)block;
+  return SUCCESS;
+}
+
+static void *host(DevicePointer pointer) { return (void *)(uintptr_t)pointer; }
+
+Result cuMemFree_v2(DevicePointer pointer) { free(host(pointer)); return SUCCESS; }
+Result cuMemAllocAsync(DevicePointer *out, size_t bytes, Handle on) { (void)on; return cuMemAlloc_v2(out, bytes); }
+Result cuMemFreeAsync(DevicePointer pointer, Handle on) { (void)on; return cuMemFree_v2(pointer); }
+Result cuMemAllocHost_v2(void **out, size_t bytes) { *out = malloc(bytes ? bytes : 1); return *out ? SUCCESS : OUT_OF_MEMORY; }
+Result cuMemFreeHost(void *pointer) { free(pointer); return SUCCESS; }
+
+Result cuMemcpyHtoDAsync_v2(DevicePointer to, const void *from, size_t bytes, Handle on) {
+  (void)on;
+  memcpy(host(to), from, bytes);
+  return SUCCESS;
+}
+
+Result cuMemcpyDtoHAsync_v2(void *to, DevicePointer from, size_t bytes, Handle on) {
+  (void)on;
+  memcpy(to, host(from), bytes);
+  return SUCCESS;
+}
+
+Result cuMemcpyDtoDAsync_v2(DevicePointer to, DevicePointer from, size_t bytes, Handle on) {
+  (void)on;
+  memmove(host(to), host(from), bytes);
+  return SUCCESS;
+}
+
+// One end of a CUDA_MEMCPY2D.
+typedef struct {
+  size_t x_bytes, y;
+  int kind; // 1: host, 2: device
+  void *host;
+  DevicePointer device;
+  Handle array;
+  size_t pitch;
+} End;
+
+typedef struct {
+  End from, to;
+  size_t width_bytes, height;
+} Copy2D;
+
+static char *row(const End *end, size_t y) {
+  char *base = end->kind == 1 ? end->host : host(end->device);
+  return base + (end->y + y) * end->pitch + end->x_bytes;
+}
+
+Result cuMemcpy2DAsync_v2(const Copy2D *copy, Handle on) {
+  (void)on;
+  for (size_t y = 0; y < copy->height; y++) memmove(row(&copy->to, y), row(&copy->from, y), copy->width_bytes);
+  return SUCCESS;
+}
+
+// --- Modules and launches ---------------------------------------------------------------------------------------------------------------
+
+// A module is its own function: CubeCL puts one kernel into each.
+typedef struct Module {
+  struct Module *next;
+  int number;
+  char kernel[512];
+  unsigned long launches;
+  unsigned threads, shared_bytes; // the largest of all launches
+} Module;
+
+static Module *modules; // newest first
+static int loaded;
+
+// CubeCL works on one thread for each device, so nothing here is locked.
+Result cuModuleLoadData(Handle *out, const void *image) {
+  Module *module = calloc(1, sizeof *module);
+  if (!module) return OUT_OF_MEMORY;
+  module->number = ++loaded;
+  module->next = modules;
+  modules = module;
+  *out = module;
+  const char *folder = getenv("PIXGEN_STUB_MODULES");
+  if (!folder) return SUCCESS;
+  char path[4096];
+  snprintf(path, sizeof path, "%s/%04d.ptx", folder, module->number);
+  FILE *file = fopen(path, "w");
+  if (!file || fputs(image, file) < 0 || fclose(file)) {
+    // A module that is not on disk would be missing from the table without a word.
+    fprintf(stderr, "stub driver: cannot write %s\n", path);
+    abort();
+  }
+  return SUCCESS;
+}
+
+Result cuModuleGetFunction(Handle *out, Handle module, const char *name) {
+  Module *it = module;
+  snprintf(it->kernel, sizeof it->kernel, "%s", name);
+  *out = module;
+  return SUCCESS;
+}
+
+Result cuModuleUnload(Handle module) { (void)module; return SUCCESS; }
+Result cuFuncSetAttribute(Handle function, int attribute, int value) { (void)function, (void)attribute, (void)value; return SUCCESS; }
+
+// The limits that a real launch is refused for.
+Result cuLaunchKernel(Handle function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned x, unsigned y, unsigned z,
+                      unsigned shared_bytes, Handle on, void **arguments, void **extra) {
+  (void)on, (void)arguments, (void)extra;
+  Module *module = function;
+  unsigned threads = x * y * z, most_shared = (arch() < 90 ? 163 : 227) * 1024;
+  if (!grid_x || !grid_y || !grid_z || grid_y > 65535 || grid_z > 65535 || !threads || threads > 1024 || z > 64 || shared_bytes > most_shared)
+    return INVALID_VALUE;
+  module->launches++;
+  if (threads > module->threads) module->threads = threads;
+  if (shared_bytes > module->shared_bytes) module->shared_bytes = shared_bytes;
+  return SUCCESS;
+}
+
+// Descriptors of TMA copies are 128 opaque bytes in the first argument.
+Result cuTensorMapEncodeTiled(void *map) { memset(map, 0, 128); return SUCCESS; }
+Result cuTensorMapEncodeIm2col(void *map) { memset(map, 0, 128); return SUCCESS; }
+
+__attribute__((destructor)) static void write_launches(void) {
+  const char *folder = getenv("PIXGEN_STUB_MODULES");
+  if (!folder || !modules) return;
+  char path[4096];
+  snprintf(path, sizeof path, "%s/launches.tsv", folder);
+  FILE *file = fopen(path, "w");
+  if (!file) return;
+  for (Module *it = modules; it; it = it->next)
+    fprintf(file, "%04d.ptx\t%s\t%lu\t%u\t%u\n", it->number, it->kernel, it->launches, it->threads, it->shared_bytes);
+  fclose(file);
+}
