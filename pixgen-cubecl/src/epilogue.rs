@@ -109,7 +109,11 @@ fn launch<R: CubeRuntime>(
     let (cubes, dim) = elementwise(op, &client, total)?;
     let slope = slope.then(|| empty(&z, z.meta.shape().as_slice(), dtype));
     let in_place = z.can_mut();
-    let y = if in_place { z.clone() } else { empty(&z, z.meta.shape().as_slice(), dtype) };
+    let y = if in_place {
+        z.clone()
+    } else {
+        empty(&z, z.meta.shape().as_slice(), dtype)
+    };
     with_store!(op, dtype, E => {
         // SAFETY: z, y and slope hold `total` vectors, b a row of them; the kernel compares the position with `total`. Where y is z, each
         // unit reads its vector before it writes it.
