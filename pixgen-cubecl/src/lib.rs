@@ -10,6 +10,8 @@
 //! * [`rows`] and [`columns`]: the two shapes of reduction.
 //! * [`norm`]: layer norm.
 //! * [`modulate`]: AdaLN, its norm with modulation and its gated residual.
+//! * [`epilogue`]: bias and GELU after a matrix product.
+//! * [`skip`]: `[x, s]` of a long skip; [`tokens`]: the input of a tower.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
@@ -17,13 +19,16 @@
 pub mod attention;
 pub mod columns;
 pub mod device;
+pub mod epilogue;
 pub mod error;
 pub mod launch;
 pub mod modulate;
 pub mod norm;
 pub mod optimiser;
 pub mod rows;
+pub mod skip;
 pub mod store;
+pub mod tokens;
 
 pub use error::{KernelError, Result};
 
