@@ -4,6 +4,8 @@
 //! * [`attention`]: all heads, without a map of scores in memory.
 //! * [`device`]: opens a device, or says what the machine lacks.
 //! * [`error`]: why a kernel was not launched.
+//! * [`dropout`]: masks that are a function of their place.
+//! * [`images`]: blends of images and the consistency loss.
 //! * [`launch`]: operands, widths of loads and cube counts.
 //! * [`optimiser`]: AdamW and what else the trainer does with buffers of parameters.
 //! * [`store`]: `f32` and bf16 in memory.
@@ -13,10 +15,13 @@
 
 pub mod attention;
 pub mod device;
+pub mod dropout;
 pub mod error;
+pub mod images;
 pub mod launch;
 pub mod optimiser;
 pub mod store;
+mod sum;
 
 pub use error::{KernelError, Result};
 
