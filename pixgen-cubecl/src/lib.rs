@@ -4,6 +4,8 @@
 //! * [`attention`]: all heads, without a map of scores in memory.
 //! * [`device`]: opens a device, or says what the machine lacks.
 //! * [`error`]: why a kernel was not launched.
+//! * [`dropout`]: masks that are a function of their place.
+//! * [`images`]: blends of images and the consistency loss.
 //! * [`optimiser`]: AdamW and what else the trainer does with buffers of parameters.
 //! * [`store`]: `f32` and bf16 in memory.
 //! * [`launch`]: operands, widths of loads and cube counts.
@@ -20,7 +22,9 @@ pub mod attention;
 pub mod columns;
 pub mod device;
 pub mod epilogue;
+pub mod dropout;
 pub mod error;
+pub mod images;
 pub mod launch;
 pub mod modulate;
 pub mod norm;
@@ -29,6 +33,7 @@ pub mod rows;
 pub mod skip;
 pub mod store;
 pub mod tokens;
+mod sum;
 
 pub use error::{KernelError, Result};
 

@@ -14,8 +14,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use crate::error::{KernelError, Result};
-use crate::launch::{array, busy_units, contiguous, cube_units, elementwise, empty, vector_size};
+use crate::launch::{array, busy_units, contiguous, elementwise, empty, vector_size};
 use crate::store::Store;
+use crate::sum::{cube_sum, tree_units};
 use crate::with_store;
 
 /// Elements at whose multiples the tensors of a buffer start.
@@ -142,19 +143,9 @@ fn square_sum_kernel<N: Size>(values: &Buffer<N>, sums: &mut Array<f32>, #[compt
         sum += value * value;
         at += stride;
     }
-    scratch[UNIT_POS as usize] = f32::cast_from(sum.vector_sum());
-    sync_cube();
-    #[unroll]
-    for level in 1..comptime!(units.trailing_zeros() + 1) {
-        let half = comptime!(units >> level);
-        if UNIT_POS < half {
-            let other = scratch[(UNIT_POS + half) as usize];
-            scratch[UNIT_POS as usize] += other;
-        }
-        sync_cube();
-    }
+    let total = cube_sum(f32::cast_from(sum.vector_sum()), &mut scratch, units);
     if UNIT_POS == 0 {
-        sums[CUBE_POS] = scratch[0];
+        sums[CUBE_POS] = total;
     }
 }
 
@@ -386,8 +377,7 @@ pub fn norm<R: CubeRuntime>(buffer: &CubeTensor<R>) -> Result<f64> {
     }
     let client = &buffer.client;
     let size = vector_size(client, DType::F32, len);
-    // A power of two, for the tree.
-    let units = 1 << cube_units(client).ilog2();
+    let units = tree_units(client);
     let cubes = (len / size)
         .div_ceil(units as usize)
         .min(busy_units(client, SUM_UNITS).div_ceil(units as usize)) as u32;
