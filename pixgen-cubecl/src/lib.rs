@@ -4,12 +4,16 @@
 //! * [`device`]: opens a device, or says what the machine lacks.
 //! * [`error`]: why a kernel was not launched.
 //! * [`store`]: `f32` and bf16 in memory.
+//! * [`matmul`]: matrix products with a kernel fixed beforehand.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
 
 pub mod device;
 pub mod error;
+mod launch;
+pub mod matmul;
 pub mod store;
 
 pub use error::{KernelError, Result};
+pub use matmul::matmul;
