@@ -1,6 +1,7 @@
 //! Fused GPU kernels for training EPG networks, written in CubeCL: forward and backward of every operation in which the network spends
 //! time or memory, for CUDA (Hopper and Ampere) and for any Vulkan device.
 //!
+//! * [`attention`]: all heads, without a map of scores in memory.
 //! * [`device`]: opens a device, or says what the machine lacks.
 //! * [`error`]: why a kernel was not launched.
 //! * [`store`]: `f32` and bf16 in memory.
@@ -9,6 +10,7 @@
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
 
+pub mod attention;
 pub mod device;
 pub mod error;
 mod launch;

@@ -1,5 +1,6 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
+use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -34,6 +35,8 @@ pub enum Command {
     Eval(Eval),
     /// Describe a preset, a run or a model file
     Inspect(Inspect),
+    /// What a training step costs on a GPU, computed from published peaks
+    Bench(Bench),
     /// Look at training data
     #[command(subcommand)]
     Data(Data),
@@ -208,6 +211,50 @@ pub struct Inspect {
     /// Cost of every call of the network
     #[arg(long)]
     pub sites: bool,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train bench --model EPG-XL-16-256 --roofline h100")]
+pub struct Bench {
+    /// On paper
+    #[command(flatten)]
+    pub roofline: Roofline,
+}
+
+/// Arguments of `bench --roofline`.
+#[derive(Debug, Args)]
+pub struct Roofline {
+    /// Model; `inspect --presets` lists them
+    #[arg(long, value_name = "PRESET")]
+    pub model: String,
+    /// Device whose published peaks bound the step: h100, h200, a100-80, a100-40, l40s, rtx4090
+    #[arg(long, value_name = "DEVICE")]
+    pub roofline: Option<String>,
+    /// Storage of activations and matrices
+    #[arg(long, value_enum, default_value_t = Precision::Bf16)]
+    pub precision: Precision,
+    /// Images of a step on one GPU; the recipe's batch shared by all GPUs if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub batch: Option<u32>,
+    /// Images that go through the network at once; the whole batch if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub micro_batch: Option<u32>,
+    /// Keep only the inputs of blocks and compute the rest again
+    #[arg(long)]
+    pub recompute: bool,
+    /// Time that each kernel launch adds, microseconds
+    #[arg(long, value_name = "US", default_value_t = 4.0)]
+    pub launch_us: f64,
+    /// Share of their peak that matrix products reach; 1 is the roofline
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pub matmul_efficiency: f64,
+    /// GPUs that share the recipe
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub gpus: u32,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,

@@ -9,6 +9,7 @@ use crate::data::{DataSpec, Dataset, ImageShape, Part, Source, parse_colour};
 use crate::model::ProjectorConfig;
 use crate::objective::auxiliary::FrozenFeature;
 use crate::objective::{ConsistencyConfig, PretrainConfig, Weighting};
+use crate::precision::Precision;
 use crate::training::{EmaConfig, OptimiserConfig, Schedule, Shape};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
@@ -57,8 +58,22 @@ pub struct RunConfig {
     pub ema: EmaSettings,
     /// Views of stage 1 and the flip of both stages.
     pub augment: AugmentProfile,
+    /// Where and how precisely to compute.
+    pub compute: ComputeConfig,
     /// What is written, and when.
     pub output: OutputConfig,
+}
+
+/// Where and how precisely to compute. A run may be resumed with other values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComputeConfig {
+    /// `cpu`, `cuda`, `vulkan`, or one of several devices: `cuda:1`.
+    pub device: String,
+    /// Of matrices and activations; bf16 needs CUDA.
+    pub precision: Precision,
+    /// Keep only the inputs of the network's blocks for the backward pass and compute the rest again: less memory, a third more work.
+    pub recompute: bool,
 }
 
 /// Where pictures come from.
@@ -157,7 +172,7 @@ pub struct ConfigProblem {
 }
 
 /// Small models follow the recipe of docs/method.md section 7, those of the paper sections 3.4 and 5.
-fn is_small(model: &ModelConfig) -> bool {
+pub(crate) fn is_small(model: &ModelConfig) -> bool {
     model.size <= 64
 }
 
@@ -204,6 +219,7 @@ impl RunConfig {
             } else {
                 AugmentProfile::moco_v3()
             },
+            compute: ComputeConfig { device: "cpu".to_owned(), precision: Precision::F32, recompute: false },
             output: OutputConfig {
                 log_every: if small { 5_000 } else { 102_400 },
                 sample_every: if small { 40_000 } else { 5_120_000 },

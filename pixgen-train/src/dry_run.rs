@@ -1,10 +1,10 @@
 //! `--dry-run`: what a run would do, need and take, before it starts.
 
 use crate::config::{RunConfig, Stage};
-use crate::ops::Ops as Fused;
+use crate::roofline::memory::{self, Setup};
 use crate::session::{Prepared, parameter_list};
 use crate::settings::units::{format_bytes, format_duration, format_images};
-use crate::training::{State, step};
+use crate::training::{Engine, Flat, State, step};
 use pixgen_core::plan::plan as count;
 use serde::Serialize;
 use std::fmt;
@@ -18,9 +18,9 @@ const TIMED_STEPS: usize = 3;
 /// Bytes by kind.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Memory {
-    /// Parameters, gradients, moments, averages and target network.
+    /// Parameters, gradients, moments, averages, copies for the network, target network.
     pub state: u64,
-    /// Activations kept for the backward pass of a micro-batch.
+    /// Activations kept for the backward pass of what goes through the network at once, and their gradients in flight.
     pub activations: u64,
     /// Pictures in memory.
     pub data: u64,
@@ -55,30 +55,25 @@ pub struct Plan {
     pub seconds: Option<f64>,
 }
 
-/// Plans a run, and times a few steps of it without writing anything.
-pub fn plan<B: Fused>(prepared: &Prepared, device: &B::Device) -> Plan {
+/// Plans a run, and times a few steps of it without writing anything. `setup` says where it would compute, for the memory.
+pub fn plan<B: Engine>(prepared: &Prepared, setup: Setup, device: &B::Device) -> Plan {
     let config = &prepared.config;
     let totals = count(&config.model);
     let parameters = parameter_list(config).len();
-    let branches = if config.stage == Stage::Pretrain { 3 } else { 1 };
     // Stage 1 runs the encoder only, about its share of the whole.
-    let (macs, attention, activations) = match config.stage {
+    let (macs, attention) = match config.stage {
         Stage::Pretrain => encoder_share(config),
-        Stage::Consistency => (totals.macs, totals.attention_macs, totals.activations),
+        Stage::Consistency => (totals.macs, totals.attention_macs),
     };
-    let copies = 4 + config.ema.configs().len() + usize::from(config.stage == Stage::Pretrain);
-    let state = 4 * (parameters * copies) as u64;
     let data = prepared.training.pixels.len() as u64;
-    // Every branch is alive until the backward pass; gradients of activations come on top, one layer at a time.
-    let per_picture = 4 * (activations * branches) as u64;
-    let activations = per_picture * config.micro_batch() as u64;
-    let free = available_memory().unwrap_or(0);
+    let estimate = memory::estimate(config, setup, false);
+    let (state, activations) = (estimate.state(), estimate.activations + estimate.in_flight);
     let memory = Memory {
         state,
         activations,
         data,
         total: state + activations + data,
-        largest_micro_batch: free.saturating_sub(state + data) / per_picture.max(1),
+        largest_micro_batch: estimate.images_in(available_memory().unwrap_or(0).saturating_sub(data)),
     };
     let images_per_second = time_steps::<B>(prepared, (macs + attention) as u64, device);
     Plan {
@@ -95,21 +90,20 @@ pub fn plan<B: Fused>(prepared: &Prepared, device: &B::Device) -> Plan {
     }
 }
 
-/// MACs, attention MACs and activations of the encoder alone.
-fn encoder_share(config: &RunConfig) -> (usize, usize, usize) {
-    let (mut macs, mut attention, mut activations) = (0, 0, 0);
+/// MACs and attention MACs of the encoder alone.
+fn encoder_share(config: &RunConfig) -> (usize, usize) {
+    let (mut macs, mut attention) = (0, 0);
     pixgen_core::plan::plan_sites(&config.model, &mut |cost| {
         if cost.site.side == pixgen_core::params::Side::Encoder {
             macs += cost.macs;
             attention += cost.attention_macs;
-            activations += cost.activations;
         }
     });
-    (macs, attention, activations)
+    (macs, attention)
 }
 
 /// Images per second of training, or `None` without data or if even two pictures a step would take too long.
-fn time_steps<B: Fused>(prepared: &Prepared, macs: u64, device: &B::Device) -> Option<f64> {
+fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> Option<f64> {
     // Forward and backward cost three passes, and both objectives run about as many forward passes again.
     let affordable = TIMED_MACS / (TIMED_STEPS as u64 + 1) / (6 * macs).max(1);
     let batch = prepared.config.train.batch.min(usize::try_from(affordable).unwrap_or(usize::MAX));
@@ -117,8 +111,9 @@ fn time_steps<B: Fused>(prepared: &Prepared, macs: u64, device: &B::Device) -> O
         return None;
     }
     let mut objective = prepared.objective::<B>(device);
-    let mut state = State::new(prepared.params.clone(), &prepared.config.ema.configs());
-    let mut gradient = vec![0.0; state.params.len()];
+    let set = objective.params();
+    let mut state = State::new::<B>(set, &prepared.params, &prepared.config.ema.configs(), device);
+    let mut gradient = B::Flat::zeros(set, device);
     let mut seconds = Vec::new();
     for _ in 0..=TIMED_STEPS {
         // Half-way through the run, where the teacher has its average share of work.

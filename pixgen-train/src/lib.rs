@@ -3,14 +3,14 @@
 //! From what users touch to what they do not:
 //!
 //! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb, [`quickstart`] strings them together,
-//! [`dry_run`] tells what a run would need. [`error`] is what a user reads when something cannot go on.
+//! [`dry_run`] tells what a run would need, [`roofline`] what a GPU could do at best. [`error`] is what a user reads when something cannot go on.
 //!
 //! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`session`] is a
 //! run from settings to model file; [`device`] says where it may compute; [`run`] holds what surrounds the loop (folder, checkpoints,
 //! metrics, progress, Ctrl-C) and [`training`] what is inside it (schedule, optimiser, averages, one step).
 //!
 //! **Learning.** [`objective`] holds stage 1 and stage 2b; [`model`] the parameters, the burn interpreter of core's network and the
-//! projector; [`ops`] the fused operations under it, forward and backward.
+//! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
 //!
 //! **Pictures.** [`data`] brings them in, in order and augmented, [`sampling`] draws them. What needs no burn comes from `pixgen-edge`:
 //! [`picture`] writes grids, [`eval`] measures, and [`model_file`] is the file that people exchange.
@@ -35,6 +35,9 @@ pub mod training;
 pub mod model;
 pub mod objective;
 pub mod ops;
+pub mod precision;
+
+pub mod roofline;
 
 pub mod data;
 pub mod sampling;

@@ -7,6 +7,7 @@ use crate::dry_run;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::picture::{Grid, Picture};
+use crate::roofline::memory::Setup;
 use crate::run::{atomic, interrupt, note};
 use crate::sampling::Generator;
 use crate::session::{self, End, Options};
@@ -124,7 +125,7 @@ fn images_of(run: &Path) -> Option<u64> {
 fn fit_to_time(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool) -> Result<(), Error> {
     let mut seconds = 0.0;
     for config in configs.iter() {
-        let plan = dry_run::plan::<Backend>(&session::prepare(config.clone())?, &Device::default());
+        let plan = dry_run::plan::<Backend>(&session::prepare(config.clone())?, Setup::cpu::<Backend>(), &Device::default());
         seconds += plan.seconds.unwrap_or(0.0);
     }
     let share = 60.0 * minutes / seconds.max(1e-9);

@@ -5,14 +5,14 @@ use crate::data::{self, Dataset, SPLIT_SEED};
 use crate::error::Error;
 use crate::model::ParamSet;
 use crate::model_file::{Content, FORMAT, Header, ModelFile};
-use crate::objective::{Consistency, FrozenEncoder, Objective, Pretrain, Progress, Source};
-use crate::ops::Ops as Fused;
+use crate::objective::{Consistency, FrozenEncoder, NamedValues, Objective, Pretrain, Progress, Source};
 use crate::picture::{Grid, Picture, strip};
 use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, atomic, checkpoint, note};
 use crate::sampling::Generator;
 use crate::settings::units::format_images;
-use crate::training::{Outcome, State, step};
+use crate::training::{Engine, Flat, Outcome, State, step};
 use pixgen_core::noise::Parametrisation;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Instant;
@@ -109,7 +109,7 @@ pub fn parameter_list(config: &RunConfig) -> ParamSet {
 
 impl Prepared {
     /// The objective on a device.
-    pub fn objective<B: Fused>(&self, device: &B::Device) -> Box<dyn Objective> {
+    pub fn objective<B: Engine>(&self, device: &B::Device) -> Box<dyn Objective<B>> {
         let config = &self.config;
         let source = Source {
             normalisation: config.normalisation(&self.training),
@@ -117,9 +117,15 @@ impl Prepared {
             augment: config.augment.clone(),
         };
         let (model, noise, device) = (config.model, config.noise, device.clone());
+        let precision = config.compute.precision;
         match (config.pretrain, config.consistency) {
-            (Some(settings), _) => Box::new(Pretrain::<B>::new(model, noise, settings, source, &self.params, device)),
-            (_, Some(settings)) => Box::new(Consistency::<B>::new(model, noise, settings, source, self.frozen.clone(), device)),
+            (Some(settings), _) => {
+                Box::new(Pretrain::<B>::new(model, noise, settings, source, &self.params, device).with_precision(precision))
+            }
+            (_, Some(settings)) => {
+                let objective = Consistency::<B>::new(model, noise, settings, source, self.frozen.clone(), device);
+                Box::new(objective.with_precision(precision))
+            }
             (None, None) => unreachable!("a validated configuration has the section of its stage"),
         }
     }
@@ -137,11 +143,11 @@ impl Prepared {
     }
 
     /// The model file of some parameters.
-    fn model_file(&self, set: &ParamSet, params: &[f32], images: u64, objective: &dyn Objective) -> ModelFile {
+    fn model_file(&self, set: &ParamSet, params: &[f32], images: u64, objective_state: NamedValues) -> ModelFile {
         let config = &self.config;
         let projector = config.pretrain.map(|p| p.projector);
         let statistics = projector.map(|projector| {
-            let kept: HashMap<String, Vec<f32>> = objective.state().into_iter().collect();
+            let kept: HashMap<String, Vec<f32>> = objective_state.into_iter().collect();
             let mut statistics = crate::model::RunningStatistics::new(&projector);
             for (name, place) in statistics.named_mut() {
                 if let Some(values) = kept.get(&name) {
@@ -173,14 +179,14 @@ impl Prepared {
 }
 
 /// A run in its folder.
-struct Session<'a, B: Fused> {
+struct Session<'a, B: Engine> {
     prepared: &'a Prepared,
     options: &'a Options,
     device: &'a B::Device,
     folder: RunFolder,
     metrics: Metrics,
-    objective: Box<dyn Objective>,
-    state: State,
+    objective: Box<dyn Objective<B>>,
+    state: State<B::Flat>,
     progress: run::Progress,
     /// Sums since the last line of metrics.
     window: Window,
@@ -198,20 +204,20 @@ struct Window {
 }
 
 /// Runs or resumes training in `out`. The first line on stderr says which of the two it is.
-pub fn train<B: Fused>(prepared: &Prepared, out: &Path, options: &Options, device: &B::Device) -> Result<End, Error> {
+pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &Options, device: &B::Device) -> Result<End, Error> {
     let folder = RunFolder::open(out)?;
     let config = &prepared.config;
     if folder.config().exists() {
         check_settings(config, &folder)?;
     }
     let mut objective = prepared.objective::<B>(device);
-    let mut state = State::new(prepared.params.clone(), &config.ema.configs());
+    let mut state = State::new::<B>(objective.params(), &prepared.params, &config.ema.configs(), device);
     let mut warnings: Vec<String> = folder.warnings().iter().map(ToString::to_string).collect();
     let resumed = match checkpoint::latest(&folder)? {
         Some(loaded) => {
             warnings.extend(loaded.warnings.iter().map(ToString::to_string));
             note(&format!("resuming at {} from {}", count(loaded.checkpoint.images), loaded.path.display()));
-            restore(loaded.checkpoint, &loaded.path, prepared, &mut *objective, &mut state, out)?;
+            restore::<B>(loaded.checkpoint, &loaded.path, prepared, &mut *objective, &mut state, device, out)?;
             Some(state.images)
         }
         None => {
@@ -255,7 +261,7 @@ fn count(images: u64) -> String {
 
 /// Settings that may change between the parts of a run.
 fn may_change(key: &str) -> bool {
-    key.starts_with("output.") || key == "train.micro_batch" || key == "train.max_skipped"
+    key.starts_with("output.") || key.starts_with("compute.") || key == "train.micro_batch" || key == "train.max_skipped"
 }
 
 /// A run goes on with the settings it was started with, or not at all.
@@ -279,12 +285,13 @@ fn check_settings(config: &RunConfig, folder: &RunFolder) -> Result<(), Error> {
 }
 
 /// Puts a checkpoint back.
-fn restore(
+fn restore<B: Engine>(
     checkpoint: Checkpoint,
     path: &Path,
     prepared: &Prepared,
-    objective: &mut dyn Objective,
-    state: &mut State,
+    objective: &mut dyn Objective<B>,
+    state: &mut State<B::Flat>,
+    device: &B::Device,
     out: &Path,
 ) -> Result<(), Error> {
     let misfit = |what: String| Error::OtherCheckpoint { path: path.display().to_string(), what };
@@ -295,18 +302,20 @@ fn restore(
     }
     let number = |key: &str| metadata(key).parse::<u64>().map_err(|_| misfit(format!("no number `{key}`")));
     state.images = checkpoint.images;
-    state.adam.updates = number("updates")?;
+    state.updates = number("updates")?;
     state.skipped = number("skipped")?;
     state.skipped_in_row = number("skipped_in_row")?;
     let mut tensors: HashMap<String, Vec<f32>> = checkpoint.tensors.into_iter().map(|t| (t.name, t.data)).collect();
-    let mut take = |name: String, place: &mut Vec<f32>| {
-        let values = tensors.remove(&name).filter(|values| values.len() == place.len());
-        *place = values.ok_or_else(|| misfit(format!("tensor `{name}` is missing or of another size")))?;
+    let set = objective.params();
+    let mut take = |name: String, place: &mut B::Flat| {
+        let values = tensors.remove(&name).filter(|values| values.len() == set.len());
+        let values = values.ok_or_else(|| misfit(format!("tensor `{name}` is missing or of another size")))?;
+        *place = B::Flat::upload(set, &values, device);
         Ok::<(), Error>(())
     };
     take("params".into(), &mut state.params)?;
-    take("adam.m".into(), &mut state.adam.m)?;
-    take("adam.v".into(), &mut state.adam.v)?;
+    take("adam.m".into(), &mut state.moments.m)?;
+    take("adam.v".into(), &mut state.moments.v)?;
     for ema in &mut state.emas {
         take(format!("ema.{}", ema.config), &mut ema.values)?;
     }
@@ -315,10 +324,10 @@ fn restore(
         .map_err(|name| misfit(format!("tensor `objective.{name}` is missing or of another size")))
 }
 
-impl<B: Fused> Session<'_, B> {
+impl<B: Engine> Session<'_, B> {
     fn run(&mut self) -> Result<End, Error> {
         let config = &self.prepared.config;
-        let mut gradient = vec![0.0; self.state.params.len()];
+        let mut gradient = B::Flat::zeros(self.objective.params(), self.device);
         let total = config.train.images;
         let mut end = End::Finished;
         if self.state.images > 0 && self.state.images < total && self.options.stop_at.is_some_and(|at| self.state.images >= at) {
@@ -404,9 +413,9 @@ impl<B: Fused> Session<'_, B> {
         Ok(())
     }
 
-    fn exported(&self) -> &[f32] {
+    fn exported(&self) -> Cow<'_, [f32]> {
         // A validated configuration names an average that is there.
-        self.state.average(&self.prepared.config.ema.export).unwrap_or(&self.state.params)
+        self.state.average(&self.prepared.config.ema.export).unwrap_or(&self.state.params).host()
     }
 
     /// Grids of fixed latents in one and two steps, and a row of the strip.
@@ -424,8 +433,9 @@ impl<B: Fused> Session<'_, B> {
         let columns = config.model.classes.min(10);
         let classes: Vec<usize> = (0..columns * config.output.sample_rows).map(|i| i % columns).collect();
         let scale = (112 / config.model.size).clamp(1, 4);
+        let exported = self.exported();
         for steps in [1, 2] {
-            let bytes = generator.draw::<B>(self.exported(), self.device, config.output.sample_seed, 0, &classes, steps);
+            let bytes = generator.draw::<B>(&exported, self.device, config.output.sample_seed, 0, &classes, steps);
             let pictures = Picture::squares(&bytes, config.model.size, config.model.channels)?;
             let path = self.folder.samples().join(format!("images-{:09}-{steps}step.png", self.state.images));
             Grid { columns, scale }.save(&path, &pictures)?;
@@ -439,22 +449,19 @@ impl<B: Fused> Session<'_, B> {
 
     fn save(&mut self) -> Result<(), Error> {
         self.metrics.sync()?;
-        let whole = |name: String, data: &[f32]| NamedTensor { name, shape: vec![data.len()], data: data.to_vec() };
+        let whole = |name: String, data: Vec<f32>| NamedTensor { name, shape: vec![data.len()], data };
+        let flat = |name: String, flat: &B::Flat| whole(name, flat.host().into_owned());
         let state = &self.state;
         let mut tensors = vec![
-            whole("params".into(), &state.params),
-            whole("adam.m".into(), &state.adam.m),
-            whole("adam.v".into(), &state.adam.v),
+            flat("params".into(), &state.params),
+            flat("adam.m".into(), &state.moments.m),
+            flat("adam.v".into(), &state.moments.v),
         ];
-        tensors.extend(state.emas.iter().map(|ema| whole(format!("ema.{}", ema.config), &ema.values)));
-        tensors.extend(
-            self.objective
-                .state()
-                .iter()
-                .map(|(name, values)| whole(format!("objective.{name}"), values)),
-        );
+        tensors.extend(state.emas.iter().map(|ema| flat(format!("ema.{}", ema.config), &ema.values)));
+        let objective = self.objective.state().into_iter();
+        tensors.extend(objective.map(|(name, values)| whole(format!("objective.{name}"), values)));
         let metadata = BTreeMap::from([
-            ("updates".to_owned(), state.adam.updates.to_string()),
+            ("updates".to_owned(), state.updates.to_string()),
             ("skipped".to_owned(), state.skipped.to_string()),
             ("skipped_in_row".to_owned(), state.skipped_in_row.to_string()),
             ("data".to_owned(), self.prepared.training.fingerprint()),
@@ -468,7 +475,7 @@ impl<B: Fused> Session<'_, B> {
     fn export(&self) -> Result<(), Error> {
         let file = self
             .prepared
-            .model_file(self.objective.params(), self.exported(), self.state.images, &*self.objective);
+            .model_file(self.objective.params(), &self.exported(), self.state.images, self.objective.state());
         save_model(&file, &self.folder.model())
     }
 }

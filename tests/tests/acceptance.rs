@@ -16,7 +16,7 @@ use pixgen_train::model::{Condition as BurnCondition, ParamSet, Weights as BurnW
 use pixgen_train::objective::consistency::{Consistency, Weighting};
 use pixgen_train::objective::pretrain::Pretrain;
 use pixgen_train::objective::source::Batch;
-use pixgen_train::objective::{Progress, Source};
+use pixgen_train::objective::{Objective, Progress, Source};
 use pixgen_train::sampling::BurnDenoiser;
 use pixgen_train::training::{Shape, State, step};
 
@@ -120,7 +120,7 @@ fn pretrained(steps: u64) -> (RunConfig, Vec<f32>, Vec<f32>) {
     let params = ParamSet::pretraining(&config.model, &settings.projector).initialise(1);
     let mut objective = Pretrain::<Flex>::new(config.model, config.noise, settings, source(), &params, Default::default());
     let fresh = params.clone();
-    let mut state = State::new(params, &[]);
+    let mut state = State::new::<Flex>(objective.params(), &params, &[], &Default::default());
     let mut gradient = vec![0.0; state.params.len()];
     for _ in 0..steps {
         let (total, batch) = (config.train.images, config.train.batch);

@@ -342,8 +342,16 @@ fn auxiliary() {
     let condition = Condition::new(&t, Some(&classes), config.encoder.width, &device);
     let f = forward(&config, &weights, &(x.clone() * spread(&|t| noise.c_in(t))), &condition, None);
     let pictures = x * spread(&|t| noise.c_skip(t)) + f * spread(&|t| noise.c_out(t));
-    let keys = frozen.targets(&config, &noise, &frozen.upload::<Flex>(&device), FrozenFeature::Projected, &x0, 3, &device);
-    let frozen_weights = frozen.upload::<Train>(&device);
+    let keys = frozen.targets(
+        &config,
+        &noise,
+        &Weights::frozen(&frozen.set, &frozen.params, &device),
+        FrozenFeature::Projected,
+        &x0,
+        3,
+        &device,
+    );
+    let frozen_weights = Weights::<Train>::frozen(&frozen.set, &frozen.params, &device);
     let seen = frozen.features(&config, &noise, &frozen_weights, pictures, FrozenFeature::Projected);
     let loss = auxiliary_loss(seen, Tensor::from_inner(keys), 0, golden.number("tau_aux"));
     assert_close("auxiliary loss", &values(loss.clone().inner()), &golden.f64("out.loss"), FORWARD);

@@ -4,6 +4,7 @@ mod config_show;
 mod data_check;
 pub mod eval;
 mod inspect;
+mod roofline;
 mod sample;
 mod settings;
 mod train;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Sample(args) => sample::run(&args).map(|()| 0),
         Command::Eval(args) => eval::run(&args).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),
+        Command::Bench(args) => roofline::run(&args.roofline).map(|()| 0),
         Command::Data(Data::Check(args)) => data_check::run(&args).map(|()| 0),
         Command::Config(Config::Show(args)) => {
             let stage = match args.stage {

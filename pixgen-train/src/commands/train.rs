@@ -5,6 +5,7 @@ use crate::cli::Train;
 use crate::config::Stage;
 use crate::dry_run;
 use crate::error::Error;
+use crate::roofline::memory::Setup;
 use crate::run::{interrupt, note};
 use crate::session::{self, End, Options};
 use crate::settings::units::parse_images;
@@ -24,7 +25,7 @@ pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool
         if prepared.skipped_files > 0 {
             note(&format!("warning: left out {} bad files", prepared.skipped_files));
         }
-        let plan = dry_run::plan::<Backend>(&prepared, &device);
+        let plan = dry_run::plan::<Backend>(&prepared, Setup::cpu::<Backend>(), &device);
         if args.json {
             super::print_json(&plan)?;
         } else {

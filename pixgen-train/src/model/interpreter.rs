@@ -5,7 +5,8 @@
 
 use super::batch::Condition;
 use super::weights::Weights;
-use crate::ops::{self as fused, Ops as Fused};
+use crate::ops::{self as fused, Dropout, Ops as Fused};
+use crate::precision::Precision;
 use burn::tensor::{Tensor, activation};
 use pixgen_core::config::{ModelConfig, PREFIX_TOKENS};
 use pixgen_core::network;
@@ -13,41 +14,35 @@ use pixgen_core::ops::{Branch, Ops};
 use pixgen_core::params::{Kind, Layer, Side, Site};
 use std::convert::Infallible;
 
-/// Dropout masks of a batch, one `[B, T, d_dec]` for each decoder block, already divided by the keep rate (method.md section 2.3).
-#[derive(Clone, Debug)]
-pub struct DropoutMasks<B: Fused> {
-    /// One mask for each decoder block.
-    pub blocks: Vec<Tensor<B, 3>>,
-}
-
 /// The network with weights on a device.
 #[derive(Debug)]
 pub struct Network<'a, B: Fused> {
     config: &'a ModelConfig,
     weights: &'a Weights<'a, B>,
-    dropout: Option<&'a DropoutMasks<B>>,
+    dropout: Option<&'a Dropout>,
 }
 
-/// F for a batch: `image` `[B, N_p, p*p*C]`, scaled by c_in; so is the result.
+/// F for a batch: `image` `[B, N_p, p*p*C]`, scaled by c_in, and the result of that shape, both in `f32`. `dropout` holds the decoder's
+/// for its first block (docs/method.md section 2.3).
 pub fn forward<B: Fused>(
     config: &ModelConfig,
     weights: &Weights<'_, B>,
     image: &Tensor<B, 3>,
     condition: &Condition<B>,
-    dropout: Option<&DropoutMasks<B>>,
+    dropout: Option<&Dropout>,
 ) -> Tensor<B, 3> {
     let mut network = Network { config, weights, dropout };
     match network::forward(&mut network, config, image, condition) {
-        Ok(output) => output,
+        Ok(output) => output.cast(Precision::F32.dtype()),
         Err(never) => match never {},
     }
 }
 
-/// LN(CLS) for a batch, `[B, d]`.
+/// LN(CLS) for a batch, `[B, d]` in `f32`.
 pub fn features<B: Fused>(config: &ModelConfig, weights: &Weights<'_, B>, image: &Tensor<B, 3>, condition: &Condition<B>) -> Tensor<B, 2> {
     let mut network = Network { config, weights, dropout: None };
     match network::features(&mut network, config, image, condition) {
-        Ok(features) => flat(features),
+        Ok(features) => flat(features).cast(Precision::F32.dtype()),
         Err(never) => match never {},
     }
 }
@@ -64,6 +59,11 @@ impl<B: Fused> Network<'_, B> {
             Side::Encoder => self.config.encoder.heads,
             Side::Decoder => self.config.decoder.heads,
         }
+    }
+
+    /// The type of activations.
+    fn cast<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        x.cast(self.weights.precision().dtype())
     }
 
     fn class_embedding(&self, condition: &Condition<B>) -> Option<Tensor<B, 3>> {
@@ -99,14 +99,15 @@ impl<B: Fused> Ops for Network<'_, B> {
     type Error = Infallible;
 
     fn tokens(&mut self, image: &Tensor<B, 3>, condition: &Condition<B>) -> Done<Tensor<B, 3>> {
-        let patches = self.linear(Site::new(Side::Encoder, 0, Layer::PatchEmbed), image)?;
+        let patches = self.apply_linear(Site::new(Side::Encoder, 0, Layer::PatchEmbed), self.cast(image.clone()));
         let [batch, _, width] = patches.dims();
         let token = self.weights.vector(Site::new(Side::Encoder, 0, Layer::ClassToken), Kind::Weight);
         let mut cls = token.reshape([1, 1, width]).expand([batch, 1, width]);
         if let Some(embedding) = self.class_embedding(condition) {
             cls = cls + embedding;
         }
-        let prefix = Tensor::cat(vec![cls, condition.time.clone().unsqueeze_dim(1)], 1);
+        let time = self.cast(condition.time.clone()).unsqueeze_dim(1);
+        let prefix = Tensor::cat(vec![cls, time], 1);
         let table = self.weights.matrix(Site::new(Side::Encoder, 0, Layer::Position), Kind::Weight);
         Ok(fused::tokens(prefix, patches, table))
     }
@@ -158,7 +159,7 @@ impl<B: Fused> Ops for Network<'_, B> {
     }
 
     fn condition(&mut self, condition: &Condition<B>) -> Done<Tensor<B, 3>> {
-        let mut c = condition.time.clone().unsqueeze_dim(1);
+        let mut c = self.cast(condition.time.clone()).unsqueeze_dim(1);
         if let Some(embedding) = self.class_embedding(condition) {
             c = c + embedding;
         }
@@ -180,8 +181,8 @@ impl<B: Fused> Ops for Network<'_, B> {
     }
 
     fn dropout(&mut self, site: Site, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
-        Ok(match self.dropout.and_then(|masks| masks.blocks.get(site.block)) {
-            Some(mask) => x * mask.clone(),
+        Ok(match self.dropout {
+            Some(dropout) => fused::dropout(x, &Dropout { mask: site.block as u64, ..dropout.clone() }),
             None => x,
         })
     }

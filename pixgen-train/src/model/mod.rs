@@ -6,8 +6,8 @@ pub mod projector;
 pub mod weights;
 
 pub use batch::Condition;
-pub use interpreter::{DropoutMasks, Network, features, forward};
+pub use interpreter::{Network, features, forward};
 pub use pixgen_edge::param_set::{Entry, ParamSet};
 pub use pixgen_edge::projector::{BatchStatistics, ProjectorConfig, RunningStatistics};
-pub use projector::{NormMode, Projector};
+pub use projector::{NormMode, NormStatistics, Projector};
 pub use weights::Weights;

@@ -1,9 +1,11 @@
-//! Parameters as burn tensors: uploaded from a flat buffer for a pass, gradients read back into one.
+//! Parameters as burn tensors: taken from a flat buffer for a pass, gradients added to one.
 
 use super::ParamSet;
+use crate::precision::Precision;
+use crate::training::{Engine, Flat};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
-use pixgen_core::params::{Kind, Site};
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use pixgen_core::params::{Kind, Role, Site};
 
 /// A tensor of the list.
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ enum Value<B: Backend> {
 pub struct Weights<'a, B: Backend> {
     set: &'a ParamSet,
     values: Vec<Value<B>>,
+    precision: Precision,
 }
 
 impl<'a, B: Backend> Weights<'a, B> {
@@ -36,7 +39,7 @@ impl<'a, B: Backend> Weights<'a, B> {
             Value::Vector(tensor) => Value::Vector(Tensor::from_inner(tensor.clone())),
             Value::Matrix(tensor) => Value::Matrix(Tensor::from_inner(tensor.clone())),
         });
-        Weights { set: self.set, values: values.collect() }
+        Weights { set: self.set, values: values.collect(), precision: self.precision }
     }
 
     fn leaves(self) -> Self {
@@ -44,7 +47,7 @@ impl<'a, B: Backend> Weights<'a, B> {
             Value::Vector(tensor) => Value::Vector(tensor.require_grad()),
             Value::Matrix(tensor) => Value::Matrix(tensor.require_grad()),
         });
-        Self { set: self.set, values: values.collect() }
+        Self { set: self.set, values: values.collect(), precision: self.precision }
     }
 
     /// As [`upload`](Self::upload), but no gradient is kept for the tensors; it still flows through the operations that use them.
@@ -60,7 +63,28 @@ impl<'a, B: Backend> Weights<'a, B> {
                 }
             })
             .collect();
-        Self { set, values }
+        Self { set, values, precision: Precision::F32 }
+    }
+
+    /// The tensors of a list on its device, as constants: in bf16, if `precision` says so, all but biases and norms.
+    pub fn of(set: &'a ParamSet, flat: &B::Flat, precision: Precision, device: &B::Device) -> Self
+    where
+        B: Engine,
+    {
+        let values = set.entries().iter().enumerate().map(|(at, entry)| {
+            let tensor = TensorPrimitive::Float(flat.tensor(set, at, device));
+            match (entry.dims.len(), entry.role) {
+                (1, Role::Bias | Role::Norm) => Value::Vector(Tensor::from_primitive(tensor)),
+                (1, _) => Value::Vector(Tensor::<B, 1>::from_primitive(tensor).cast(precision.dtype())),
+                _ => Value::Matrix(Tensor::<B, 2>::from_primitive(tensor).cast(precision.dtype())),
+            }
+        });
+        Self { set, values: values.collect(), precision }
+    }
+
+    /// Precision of the matrices, and so of the activations.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// A vector of the generator.
@@ -114,25 +138,21 @@ impl<'a, B: Backend> Weights<'a, B> {
 }
 
 impl<B: AutodiffBackend> Weights<'_, B> {
-    /// Adds the gradients of all tensors to `out`, laid out as the list. A tensor that the loss does not depend on adds nothing.
-    pub fn add_gradients(&self, gradients: &mut B::Gradients, out: &mut [f32]) {
-        for (entry, value) in self.set.entries().iter().zip(&self.values) {
-            let data = match value {
-                Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
-                Value::Matrix(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
+    /// Adds the gradients of all tensors to `out`. A tensor that the loss does not depend on adds nothing.
+    pub fn add_gradients<E>(&self, gradients: &mut B::Gradients, out: &mut E::Flat)
+    where
+        B: AutodiffBackend<InnerBackend = E>,
+        E: Engine,
+    {
+        for (at, value) in self.values.iter().enumerate() {
+            let gradient = match value {
+                Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_primitive),
+                Value::Matrix(tensor) => tensor.grad_remove(gradients).map(Tensor::into_primitive),
             };
-            if let Some(data) = data {
-                add_data(&data, &mut out[entry.range.clone()]);
+            if let Some(gradient) = gradient {
+                out.add(self.set, at, gradient.tensor());
             }
         }
-    }
-}
-
-/// Adds a tensor's values to a slice of the same length.
-pub(crate) fn add_data(data: &TensorData, out: &mut [f32]) {
-    match data.as_slice::<f32>() {
-        Ok(values) => out.iter_mut().zip(values).for_each(|(a, b)| *a += b),
-        Err(_) => out.iter_mut().zip(data.iter::<f32>()).for_each(|(a, b)| *a += b),
     }
 }
 

@@ -1,10 +1,9 @@
 //! The auxiliary loss of stage 2: generated and real pictures must look alike to the frozen encoder (docs/method.md section 5).
 
-use super::nt_xent::nt_xent;
 use super::pieces;
 use crate::model::batch::upload;
 use crate::model::{Condition, NormMode, ParamSet, Projector, ProjectorConfig, RunningStatistics, Weights, features};
-use crate::ops::Ops as Fused;
+use crate::ops::{Ops as Fused, nt_xent};
 use burn::tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
@@ -37,11 +36,6 @@ impl FrozenEncoder {
         let set = ParamSet::pretraining(config, projector);
         let params = set.initialise(seed);
         Self { set, params, statistics: RunningStatistics::new(projector) }
-    }
-
-    /// W's tensors on a device. No gradient is kept for them, but it flows through them.
-    pub fn upload<B: Fused>(&self, device: &B::Device) -> Weights<'_, B> {
-        Weights::frozen(&self.set, &self.params, device)
     }
 
     /// W(picture, t_0) of clean pictures in patch layout `[B, N_p, p*p*C]`: no noise is added, the input is scaled by c_in(t_0).

@@ -2,20 +2,20 @@
 
 use super::auxiliary::{FrozenEncoder, FrozenFeature, auxiliary_loss};
 use super::pieces;
-use super::pretrain::noised;
 use super::source::{Batch, Source};
 use super::{Objective, Progress, Terms};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{Condition, DropoutMasks, ParamSet, Weights, forward};
-use crate::ops::Ops as Fused;
+use crate::model::{Condition, ParamSet, Weights, forward};
+use crate::ops::{Dropout, LossFactors, Ops as Fused, blend, consistency_loss};
+use crate::precision::Precision;
+use crate::training::{Engine, Flat};
 use burn::backend::Autodiff;
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 use pixgen_core::config::ModelConfig;
-use pixgen_core::noise::{NoiseConfig, OutputFactors, PairMap, Parametrisation};
+use pixgen_core::noise::{NoiseConfig, PairMap, Parametrisation};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -97,18 +97,20 @@ pub struct ConsistencyBatch {
 
 /// The objective of stage 2b.
 #[derive(Debug)]
-pub struct Consistency<B: Fused> {
+pub struct Consistency<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: ConsistencyConfig,
     source: Source,
-    frozen: Option<FrozenEncoder>,
+    /// W, and its parameters on the device.
+    frozen: Option<(FrozenEncoder, B::Flat)>,
+    precision: Precision,
     device: B::Device,
     set: ParamSet,
 }
 
-impl<B: Fused> Consistency<B> {
-    /// Stage 2b on `source`; `frozen` is W and must be given for a positive auxiliary weight.
+impl<B: Engine> Consistency<B> {
+    /// Stage 2b on `source` in `f32`; `frozen` is W and must be given for a positive auxiliary weight.
     pub fn new(
         config: ModelConfig,
         noise: NoiseConfig,
@@ -118,8 +120,16 @@ impl<B: Fused> Consistency<B> {
         device: B::Device,
     ) -> Self {
         let set = ParamSet::generator(&config);
-        let frozen = frozen.filter(|_| settings.auxiliary > 0.0);
-        Self { config, noise, settings, source, frozen, device, set }
+        let frozen = frozen.filter(|_| settings.auxiliary > 0.0).map(|frozen| {
+            let params = B::Flat::upload(&frozen.set, &frozen.params, &device);
+            (frozen, params)
+        });
+        Self { config, noise, settings, source, frozen, precision: Precision::F32, device, set }
+    }
+
+    /// The same in another precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The next step's batch (section 5).
@@ -141,103 +151,91 @@ impl<B: Fused> Consistency<B> {
         ConsistencyBatch { x0, eps, classes, t, r, r_at_floor }
     }
 
-    /// Inverted dropout masks of pictures `first..first + count`, a function of (seed, images seen): teacher and student share them.
-    fn masks<T: Fused>(&self, seed: u64, first: u64, pictures: &[usize], device: &T::Device) -> Option<DropoutMasks<T>> {
+    /// Dropout of these pictures of a step, the same for teacher and student.
+    fn dropout(&self, progress: &Progress, pictures: &[usize]) -> Option<Dropout> {
+        let Progress { seed, images, .. } = *progress;
+        let streams = pictures.iter().map(|&picture| stream(Purpose::Dropout, images + picture as u64));
         let rate = self.settings.dropout;
-        if rate <= 0.0 {
-            return None;
-        }
-        let (tokens, width) = (self.config.tokens(), self.config.decoder.width);
-        let len = tokens * width;
-        let keep = (1.0 / (1.0 - rate)) as f32;
-        let threshold = (rate * 4_294_967_296.0) as u32;
-        let blocks = (0..self.config.decoder.depth as u64)
-            .map(|block| {
-                let mut mask = vec![0.0; pictures.len() * len];
-                mask.par_chunks_exact_mut(len).zip(pictures).for_each(|(mask, &picture)| {
-                    let rng = Rng::new(seed, stream(Purpose::Dropout, first + picture as u64));
-                    let start = block * (len as u64).next_multiple_of(4);
-                    for (quad, words) in mask.chunks_mut(4).zip(start / 4..) {
-                        for (value, word) in quad.iter_mut().zip(rng.words(words)) {
-                            *value = if word >= threshold { keep } else { 0.0 };
-                        }
-                    }
-                });
-                upload(mask, [pictures.len(), tokens, width], device)
-            })
-            .collect();
-        Some(DropoutMasks { blocks })
+        (rate > 0.0).then(|| Dropout { rate, seed, streams: streams.collect(), mask: 0 })
     }
 
-    /// F(c_in x, t) for some pictures.
+    /// F(c_in x, t) of noisy pictures x = x0 + t eps, `[B, N_p, p*p*C]`.
     fn network<T: Fused>(
         &self,
         weights: &Weights<'_, T>,
-        x: &[f32],
-        t: &[f64],
+        noisy: Noisy<'_, T>,
         classes: &[usize],
-        masks: Option<&DropoutMasks<T>>,
-        device: &T::Device,
+        dropout: Option<&Dropout>,
     ) -> Tensor<T, 3> {
-        let len = self.config.image_len();
-        let mut scaled = x.to_vec();
-        for (picture, &t) in scaled.chunks_exact_mut(len).zip(t) {
-            let c_in = self.noise.c_in(t) as f32;
-            picture.iter_mut().for_each(|v| *v *= c_in);
-        }
-        let image = upload(scaled, [t.len(), self.config.patches(), self.config.patch_len()], device);
-        let condition = Condition::new(t, Some(classes), self.config.encoder.width, device);
-        forward(&self.config, weights, &image, &condition, masks)
+        let Noisy { x0, eps, t } = noisy;
+        let device = x0.device();
+        let c_in = |&t: &f64| self.noise.c_in(t);
+        let image = blend(x0, eps, t.iter().map(c_in), t.iter().map(|t| t * c_in(t)));
+        let condition = Condition::new(t, Some(classes), self.config.encoder.width, &device);
+        forward(&self.config, weights, &image, &condition, dropout)
     }
 
     /// The targets of some pictures: x0 where r is at the floor or t below the anchor, else sg[f(x_r, r)] of the current weights.
     ///
     /// Pictures whose target is x0 do not go through the teacher; that is exact, not an approximation.
-    fn targets(&self, weights: &Weights<'_, B>, batch: &ConsistencyBatch, range: &Range<usize>, progress: &Progress) -> Vec<f32> {
-        let len = self.config.image_len();
-        let mut targets = batch.x0[range.start * len..range.end * len].to_vec();
-        let taught: Vec<usize> = range
-            .clone()
-            .filter(|&i| !batch.r_at_floor[i] && batch.t[i] >= self.settings.anchor)
-            .collect();
+    fn targets(
+        &self,
+        weights: &Weights<'_, B>,
+        batch: &ConsistencyBatch,
+        range: &Range<usize>,
+        [x0, eps]: [&Tensor<B, 3>; 2],
+        progress: &Progress,
+    ) -> Tensor<B, 3> {
+        let is_taught = |i: &usize| !batch.r_at_floor[*i] && batch.t[*i] >= self.settings.anchor;
+        let taught: Vec<usize> = range.clone().filter(is_taught).collect();
         if taught.is_empty() {
-            return targets;
+            return x0.clone();
         }
-        let x = noised_pictures(batch, len, taught.iter().map(|&i| (i, batch.r[i])));
+        let rows = |rows: Vec<i64>| {
+            let count = rows.len();
+            Tensor::<B, 1, Int>::from_data(TensorData::new(rows, [count]), &self.device)
+        };
+        let places = rows(taught.iter().map(|i| (i - range.start) as i64).collect());
+        let [x0_taught, eps] = [x0, eps].map(|pictures| pictures.clone().select(0, places.clone()));
         let r: Vec<f64> = taught.iter().map(|&i| batch.r[i]).collect();
         let classes: Vec<usize> = taught.iter().map(|&i| batch.classes[i]).collect();
-        let masks = self.masks::<B>(progress.seed, progress.images, &taught, &self.device);
-        let f = to_vec(self.network(weights, &x, &r, &classes, masks.as_ref(), &self.device).into_data());
-        for (at, &i) in taught.iter().enumerate() {
-            let factors = self.noise.output_factors(self.settings.parametrisation, r[at]);
-            let (skip, out) = (factors.skip as f32, factors.out as f32);
-            let target = &mut targets[(i - range.start) * len..][..len];
-            for (target, (x, f)) in target.iter_mut().zip(x[at * len..].iter().zip(&f[at * len..])) {
-                *target = skip * x + out * f;
-            }
+        let dropout = self.dropout(progress, &taught);
+        let noisy = Noisy { x0: x0_taught.clone(), eps: eps.clone(), t: &r };
+        let f = self.network(weights, noisy, &classes, dropout.as_ref());
+        let factors = r.iter().map(|&r| self.noise.output_factors(self.settings.parametrisation, r));
+        let [skip, out]: [Vec<f64>; 2] = [factors.clone().map(|f| f.skip).collect(), factors.map(|f| f.out).collect()];
+        let x = blend(x0_taught, eps, vec![1.0; r.len()], r);
+        let answers = blend(x, f, skip, out);
+        if taught.len() == range.len() {
+            return answers;
         }
-        targets
+        // Each picture's row in x0 followed by the answers.
+        let mut order: Vec<i64> = (0..range.len() as i64).collect();
+        for (answer, i) in taught.iter().enumerate() {
+            order[i - range.start] = (range.len() + answer) as i64;
+        }
+        Tensor::cat(vec![x0.clone(), answers], 0).select(0, rows(order))
     }
 
     /// The loss and its gradient on a given batch, added to `gradient`.
-    pub fn gradient_on(&self, params: &[f32], batch: &ConsistencyBatch, progress: &Progress, gradient: &mut [f32]) -> Terms {
-        let weights = Weights::<B>::frozen(&self.set, params, &self.device);
-        let frozen = self.frozen.as_ref().map(|frozen| {
-            let (weights, feature) = (frozen.upload::<B>(&self.device), self.settings.auxiliary_feature);
-            let keys = frozen.targets(&self.config, &self.noise, &weights, feature, &batch.x0, progress.micro_batch, &self.device);
-            Frozen { encoder: frozen, weights, keys }
+    pub fn gradient_on(&self, params: &B::Flat, batch: &ConsistencyBatch, progress: &Progress, gradient: &mut B::Flat) -> Terms {
+        let weights = Weights::<B>::of(&self.set, params, self.precision, &self.device);
+        let frozen = self.frozen.as_ref().map(|(encoder, params)| {
+            let weights = Weights::of(&encoder.set, params, self.precision, &self.device);
+            let feature = self.settings.auxiliary_feature;
+            let keys = encoder.targets(&self.config, &self.noise, &weights, feature, &batch.x0, progress.micro_batch, &self.device);
+            Frozen { encoder, weights, keys }
         });
         let ranges = pieces::ranges::<B>(batch.t.len(), progress.micro_batch);
-        let parts = pieces::map::<B, _, _>(ranges, |range| {
-            let mut gradient = vec![0.0; params.len()];
-            let terms = self.piece(&weights, batch, frozen.as_ref(), range, progress, &mut gradient);
-            (terms, gradient)
+        let parts = pieces::accumulate::<B, _, _>(ranges, &self.set, &self.device, gradient, |range, gradient| {
+            self.piece(&weights, batch, frozen.as_ref(), range, progress, gradient)
         });
+        // Read last, when all work is on its way.
+        let sum = |losses: Tensor<B, 1>| to_vec(losses.into_data()).into_iter().map(f64::from).sum::<f64>();
         let (mut consistency, mut auxiliary) = (0.0, 0.0);
-        for ((main, aux), part) in parts {
-            consistency += main;
-            auxiliary += aux;
-            gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        for (main, aux) in parts {
+            consistency += sum(main);
+            auxiliary += aux.map_or(0.0, sum);
         }
         let loss = consistency + self.settings.auxiliary * auxiliary;
         match self.frozen {
@@ -254,85 +252,68 @@ impl<B: Fused> Consistency<B> {
         frozen: Option<&Frozen<'_, B>>,
         range: Range<usize>,
         progress: &Progress,
-        gradient: &mut [f32],
-    ) -> (f64, f64) {
+        gradient: &mut B::Flat,
+    ) -> (Tensor<B, 1>, Option<Tensor<B, 1>>) {
         let (len, count) = (self.config.image_len(), batch.t.len());
-        let device = &self.device;
-        let targets = self.targets(weights, batch, &range, progress);
-        let t = &batch.t[range.clone()];
-        let x = noised_pictures(batch, len, range.clone().zip(t.iter().copied()));
+        let shape = [range.len(), self.config.patches(), self.config.patch_len()];
+        let pictures = |values: &[f32]| upload::<B>(values[range.start * len..range.end * len].to_vec(), shape, &self.device);
+        let (x0, eps) = (pictures(&batch.x0), pictures(&batch.eps));
+        let target = self.targets(weights, batch, &range, [&x0, &eps], progress);
+        let (t, r) = (&batch.t[range.clone()], &batch.r[range.clone()]);
         let weights = weights.tracked::<Autodiff<B>>();
-        let pictures: Vec<usize> = range.clone().collect();
-        let masks = self.masks::<Autodiff<B>>(progress.seed, progress.images, &pictures, device);
-        let f = self.network(&weights, &x, t, &batch.classes[range.clone()], masks.as_ref(), device);
-        let shape = f.dims();
-        let factors: Vec<OutputFactors> = t.iter().map(|&t| self.noise.output_factors(self.settings.parametrisation, t)).collect();
+        let dropout = self.dropout(progress, &range.clone().collect::<Vec<_>>());
+        let noisy = Noisy { x0: Tensor::from_inner(x0.clone()), eps: Tensor::from_inner(eps.clone()), t };
+        let f = self.network(&weights, noisy, &batch.classes[range.clone()], dropout.as_ref());
 
-        // u = |skip x + out F - target|^2 per picture; l = u / sqrt(sg[u] + c^2), times the weight of the pair, over the batch. Its
-        // gradient with respect to F is known at once, so one pass over the values does what a dozen tensors would do.
-        let mut slope = to_vec(f.clone().inner().into_data());
-        let c2 = self.settings.huber * self.settings.huber;
-        let mut main = 0.0;
-        let values = slope.chunks_exact_mut(len).zip(x.chunks_exact(len).zip(targets.chunks_exact(len)));
-        for (((slope, (x, target)), factors), i) in values.zip(&factors).zip(range.clone()) {
-            let (skip, out) = (factors.skip as f32, factors.out as f32);
-            let mut u = 0.0f64;
-            for (slope, (x, target)) in slope.iter_mut().zip(x.iter().zip(target)) {
-                *slope = out.mul_add(*slope, skip.mul_add(*x, -target));
-                u += f64::from(*slope * *slope);
-            }
-            let scale = self.settings.weighting.at(batch.t[i], batch.r[i]) / ((u + c2).sqrt() * count as f64);
-            main += scale * u;
-            let scale = (2.0 * scale) as f32 * out;
-            slope.iter_mut().for_each(|slope| *slope *= scale);
-        }
-        let linearised = (f.clone() * upload(slope, shape, device)).sum();
+        // The gradient of the loss with respect to F is known at once.
+        let outputs = t.iter().map(|&t| self.noise.output_factors(self.settings.parametrisation, t));
+        let factors = LossFactors {
+            skip: outputs.clone().map(|factors| factors.skip).collect(),
+            out: outputs.map(|factors| factors.out).collect(),
+            weight: t.iter().zip(r).map(|(&t, &r)| self.settings.weighting.at(t, r) / count as f64).collect(),
+        };
+        let x = blend(x0, eps, vec![1.0; t.len()], t.iter().copied());
+        let (losses, slope) = consistency_loss(f.clone().inner(), x.clone(), target, &factors, self.settings.huber);
+        let linearised = (f.clone() * Tensor::from_inner(slope)).sum();
 
         let (total, auxiliary) = match frozen {
             Some(Frozen { encoder, weights, keys }) => {
-                let spread = |of: fn(&OutputFactors) -> f64| {
-                    let values = factors.iter().flat_map(|factors| std::iter::repeat_n(of(factors) as f32, len));
-                    upload::<Autodiff<B>>(values.collect(), shape, device)
-                };
-                let pictures = f * spread(|factors| factors.out) + upload(x, shape, device) * spread(|factors| factors.skip);
+                let pictures = blend(Tensor::from_inner(x), f, factors.skip, factors.out);
                 let seen = encoder.features(&self.config, &self.noise, &weights.constant(), pictures, self.settings.auxiliary_feature);
                 let keys = Tensor::from_inner(keys.clone());
                 let share = range.len() as f64 / count as f64;
                 let loss = auxiliary_loss(seen, keys, range.start, self.settings.auxiliary_temperature).mul_scalar(share);
-                let value = to_vec(loss.clone().inner().into_data()).first().copied().map_or(f64::NAN, f64::from);
-                (linearised + loss.mul_scalar(self.settings.auxiliary), value)
+                let value = loss.clone().inner();
+                (linearised + loss.mul_scalar(self.settings.auxiliary), Some(value))
             }
-            None => (linearised, 0.0),
+            None => (linearised, None),
         };
-        let mut gradients = total.backward();
-        weights.add_gradients(&mut gradients, gradient);
-        (main, auxiliary)
+        weights.add_gradients(&mut total.backward(), gradient);
+        (losses, auxiliary)
     }
 }
 
+/// Pictures x0 + t eps, `[B, N_p, p*p*C]`, with their shifted levels.
+struct Noisy<'a, T: Fused> {
+    x0: Tensor<T, 3>,
+    eps: Tensor<T, 3>,
+    t: &'a [f64],
+}
+
 /// W during a step.
-struct Frozen<'a, B: Fused> {
+struct Frozen<'a, B: Engine> {
     encoder: &'a FrozenEncoder,
     weights: Weights<'a, B>,
     /// W(x0, t_0) of the whole batch.
     keys: Tensor<B, 2>,
 }
 
-/// x0 + level eps of the given pictures of a batch.
-fn noised_pictures(batch: &ConsistencyBatch, len: usize, pictures: impl Iterator<Item = (usize, f64)>) -> Vec<f32> {
-    let mut x = Vec::new();
-    for (i, level) in pictures {
-        x.extend(noised(&batch.x0[i * len..][..len], &batch.eps[i * len..][..len], level));
-    }
-    x
-}
-
-impl<B: Fused> Objective for Consistency<B> {
+impl<B: Engine> Objective<B> for Consistency<B> {
     fn params(&self) -> &ParamSet {
         &self.set
     }
 
-    fn gradient(&mut self, params: &[f32], progress: &Progress, gradient: &mut [f32]) -> Terms {
+    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms {
         let batch = self.sample(progress);
         self.gradient_on(params, &batch, progress, gradient)
     }

@@ -2,7 +2,6 @@
 
 pub mod auxiliary;
 pub mod consistency;
-pub mod nt_xent;
 pub mod pieces;
 pub mod pretrain;
 pub mod source;
@@ -13,6 +12,7 @@ pub use pretrain::{Pretrain, PretrainConfig};
 pub use source::Source;
 
 use crate::model::ParamSet;
+use crate::training::Engine;
 
 /// Where a run stands; everything random in a step is a function of this and the seed.
 #[derive(Clone, Copy, Debug)]
@@ -35,18 +35,18 @@ pub type Terms = Vec<(&'static str, f64)>;
 /// Named values that an objective keeps between steps, beside the parameters.
 pub type NamedValues = Vec<(String, Vec<f32>)>;
 
-/// Something that has a gradient.
-pub trait Objective {
+/// Something that has a gradient, computed on backend `B`.
+pub trait Objective<B: Engine> {
     /// The parameters it trains.
     fn params(&self) -> &ParamSet;
 
-    /// Adds the gradient of the loss on the next batch to `gradient`; both slices are laid out as [`params`](Self::params).
+    /// Adds the gradient of the loss on the next batch to `gradient`; both buffers are laid out as [`params`](Self::params).
     ///
     /// The first term returned is the loss itself.
-    fn gradient(&mut self, params: &[f32], progress: &Progress, gradient: &mut [f32]) -> Terms;
+    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms;
 
     /// Called when the step was taken, with the new parameters; not called for a skipped step.
-    fn accept(&mut self, _params: &[f32]) {}
+    fn accept(&mut self, _params: &B::Flat) {}
 
     /// State beside the parameters, for a checkpoint.
     fn state(&self) -> NamedValues {

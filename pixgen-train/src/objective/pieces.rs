@@ -4,7 +4,9 @@
 //! inside each small operation: nobody waits for anybody, and a piece stays in the caches. Pieces have the same size whatever the
 //! number of threads, and what they add to a gradient is added in their order, so results do not depend on the number of threads.
 
+use crate::model::ParamSet;
 use crate::ops::Ops;
+use crate::training::{Engine, Flat};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -70,6 +72,29 @@ pub fn map<B: Ops, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(i, _)| *i);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// As [`map`] for work that adds to a gradient. Threads add to one of their own each, and those are added in the order of the items.
+pub fn accumulate<B: Engine, T: Send, R: Send>(
+    items: Vec<T>,
+    set: &ParamSet,
+    device: &B::Device,
+    gradient: &mut B::Flat,
+    work: impl Fn(T, &mut B::Flat) -> R + Sync,
+) -> Vec<R> {
+    if B::PIECE.is_none() || items.len() == 1 {
+        return items.into_iter().map(|item| work(item, gradient)).collect();
+    }
+    let parts = map::<B, _, _>(items, |item| {
+        let mut part = B::Flat::zeros(set, device);
+        let result = work(item, &mut part);
+        (result, part)
+    });
+    let add = |(result, part)| {
+        gradient.add_all(&part);
+        result
+    };
+    parts.into_iter().map(add).collect()
 }
 
 #[cfg(test)]

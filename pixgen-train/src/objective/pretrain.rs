@@ -1,15 +1,16 @@
 //! Stage 1: contrastive and representation-consistency losses (docs/method.md section 3).
 
-use super::nt_xent::nt_xent;
 use super::pieces;
 use super::source::Source;
 use super::{NamedValues, Objective, Progress, Terms};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{BatchStatistics, Condition, NormMode, ParamSet, Projector, ProjectorConfig, RunningStatistics, Weights, features};
-use crate::ops::Ops as Fused;
+use crate::model::{Condition, NormMode, NormStatistics, ParamSet, Projector, ProjectorConfig, RunningStatistics, Weights, features};
+use crate::ops::{Ops as Fused, nt_xent};
+use crate::precision::Precision;
+use crate::training::{Engine, Flat};
 use burn::backend::Autodiff;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, Temperature};
 use pixgen_core::rng::{Draws, Rng};
@@ -50,22 +51,23 @@ pub struct PretrainBatch {
 
 /// The objective of stage 1.
 #[derive(Debug)]
-pub struct Pretrain<B: Fused> {
+pub struct Pretrain<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: PretrainConfig,
     source: Source,
+    precision: Precision,
     device: B::Device,
     set: ParamSet,
     /// th-, the EMA of the parameters.
-    target: Vec<f32>,
+    target: B::Flat,
     running: RunningStatistics,
-    /// Statistics of the step that is not yet accepted.
-    pending: Option<[[BatchStatistics; 2]; 2]>,
+    /// Statistics of both views of the step that is not yet accepted.
+    pending: [Vec<NormStatistics<B>>; 2],
 }
 
-impl<B: Fused> Pretrain<B> {
-    /// Stage 1 on `source`, whose target network starts as a copy of `params`.
+impl<B: Engine> Pretrain<B> {
+    /// Stage 1 on `source` in `f32`, whose target network starts as a copy of `params`.
     pub fn new(
         config: ModelConfig,
         noise: NoiseConfig,
@@ -74,17 +76,24 @@ impl<B: Fused> Pretrain<B> {
         params: &[f32],
         device: B::Device,
     ) -> Self {
+        let set = ParamSet::pretraining(&config, &settings.projector);
         Self {
             config,
             noise,
             settings,
             source,
+            precision: Precision::F32,
+            target: B::Flat::upload(&set, params, &device),
             device,
-            set: ParamSet::pretraining(&config, &settings.projector),
-            target: params.to_vec(),
+            set,
             running: RunningStatistics::new(&settings.projector),
-            pending: None,
+            pending: [Vec::new(), Vec::new()],
         }
+    }
+
+    /// The same in another precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Running statistics of the projector's norms.
@@ -94,7 +103,7 @@ impl<B: Fused> Pretrain<B> {
 
     /// Replaces th-, which otherwise starts as a copy of the parameters.
     pub fn set_target(&mut self, target: &[f32]) {
-        self.target.copy_from_slice(target);
+        self.target = B::Flat::upload(&self.set, target, &self.device);
     }
 
     /// Inputs, levels and temperature of the next step: one index i ~ Uniform{0..N-2} for the whole batch (section 3.2).
@@ -120,13 +129,8 @@ impl<B: Fused> Pretrain<B> {
         }
     }
 
-    /// LN(CLS) of a piece of the batch under `weights`, `[pictures, d]`, without gradient.
-    fn features_of(&self, weights: &Weights<'_, B>, step: &PretrainBatch, input: usize, range: &Range<usize>) -> Vec<f32> {
-        to_vec(self.features_in::<B>(weights, step, input, range).into_data())
-    }
-
-    /// [`features_of`](Self::features_of) as a tensor, on an autodiff backend or not.
-    fn features_in<T: Fused<Device = B::Device>>(
+    /// LN(CLS) of a piece of the batch under `weights`, `[pictures, d]`, on an autodiff backend or not.
+    fn features_of<T: Fused<Device = B::Device>>(
         &self,
         weights: &Weights<'_, T>,
         step: &PretrainBatch,
@@ -154,19 +158,18 @@ impl<B: Fused> Pretrain<B> {
     /// The contrastive terms need the whole batch, the encoder works in pieces: features of all pieces, then the losses and their
     /// gradients with respect to features (and projector) on the whole batch, then the encoder backwards, piece by piece. A batch
     /// that is to take less memory (`micro` below its size) keeps no graph in between and runs the encoder again instead.
-    pub fn gradient_on(&mut self, params: &[f32], step: &PretrainBatch, micro: usize, gradient: &mut [f32]) -> Terms {
+    pub fn gradient_on(&mut self, params: &B::Flat, step: &PretrainBatch, micro: usize, gradient: &mut B::Flat) -> Terms {
         let device = self.device.clone();
-        let width = self.config.encoder.width;
         let batch = step.inputs[0].len() / self.config.image_len();
         let (keep, ranges) = (micro >= batch, pieces::ranges::<B>(batch, micro));
-        let online = Weights::<B>::frozen(&self.set, params, &device);
-        let target = Weights::<B>::frozen(&self.set, &self.target, &device);
+        let online = Weights::<B>::of(&self.set, params, self.precision, &device);
+        let target = Weights::<B>::of(&self.set, &self.target, self.precision, &device);
 
         // Three branches with gradient; targets of th- on both views and of the online network on the less noisy picture.
         let this = &*self;
         let done = pieces::map::<B, _, _>(ranges.clone(), |range| {
             let graph = Graph::new(this, &online, step, &range);
-            let branches = graph.branches.clone().map(|z| to_vec(z.inner().into_data()));
+            let branches = graph.branches.clone().map(Tensor::inner);
             let targets = [(&target, 0), (&target, 1), (&online, 3)].map(|(weights, input)| this.features_of(weights, step, input, &range));
             (keep.then_some(graph), branches, targets)
         });
@@ -174,14 +177,13 @@ impl<B: Fused> Pretrain<B> {
         let (mut branches, mut targets) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
         for (graph, piece, piece_targets) in done {
             graphs.push(graph);
-            branches.iter_mut().zip(piece).for_each(|(whole, piece)| whole.extend(piece));
-            targets.iter_mut().zip(piece_targets).for_each(|(whole, piece)| whole.extend(piece));
+            branches.iter_mut().zip(piece).for_each(|(whole, piece)| whole.push(piece));
+            targets.iter_mut().zip(piece_targets).for_each(|(whole, piece)| whole.push(piece));
         }
 
-        let rows = |values: Vec<f32>| TensorData::new(values, [batch, width]);
-        let [target1, target2, below] = targets.map(|values| Tensor::<B, 2>::from_data(rows(values), &device));
+        let [target1, target2, below] = targets.map(|pieces| Tensor::cat(pieces, 0));
         let keys = [target1, target2].map(|z| Projector::new(&target).forward(z, NormMode::Batch).0);
-        let branches = branches.map(|values| Tensor::<Autodiff<B>, 2>::from_data(rows(values), &device).require_grad());
+        let branches = branches.map(|pieces| Tensor::<Autodiff<B>, 2>::from_inner(Tensor::cat(pieces, 0)).require_grad());
         let tracked = online.tracked::<Autodiff<B>>();
         let projector = Projector::new(&tracked);
         let (p1, statistics1) = projector.forward(branches[0].clone(), NormMode::Batch);
@@ -190,43 +192,47 @@ impl<B: Fused> Pretrain<B> {
         let key = |view: usize| Tensor::from_inner(keys[view].clone());
         let con = nt_xent(p1, key(1), 0, tau) + nt_xent(p2, key(0), 0, tau);
         let rc = nt_xent(branches[2].clone(), Tensor::from_inner(below), 0, step.temperature);
-        let value = |loss: &Tensor<Autodiff<B>, 1>| to_vec(loss.clone().inner().into_data()).first().copied().map_or(f64::NAN, f64::from);
-        let (con_value, rc_value) = (value(&con), value(&rc));
+        let values = Tensor::cat(vec![con.clone().inner(), rc.clone().inner()], 0);
         let total = con.mul_scalar(self.settings.contrast_weight) + rc.mul_scalar(self.settings.consistency_weight);
-        let loss = value(&total);
         let mut gradients = total.backward();
         let upstream = branches.map(|z| z.grad_remove(&mut gradients));
         tracked.add_gradients(&mut gradients, gradient);
 
-        let parts = pieces::map::<B, _, _>(ranges.into_iter().zip(graphs).collect(), |(range, graph)| {
-            let graph = graph.unwrap_or_else(|| Graph::new(this, &online, step, &range));
-            let mut gradient = vec![0.0; params.len()];
-            graph.backward(&upstream, &range, &mut gradient);
-            gradient
-        });
-        for part in parts {
-            gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-        }
-        self.pending = Some([statistics1, statistics2]);
-        vec![("loss", loss), ("contrast", con_value), ("consistency", rc_value)]
+        pieces::accumulate::<B, _, _>(
+            ranges.into_iter().zip(graphs).collect(),
+            &self.set,
+            &device,
+            gradient,
+            |(range, graph), gradient| {
+                let graph = graph.unwrap_or_else(|| Graph::new(this, &online, step, &range));
+                graph.backward(&upstream, &range, gradient);
+            },
+        );
+        self.pending = [statistics1, statistics2].map(|view| view.into_iter().map(NormStatistics::inner).collect());
+        // Read last, when all work is on its way.
+        let values = to_vec(values.into_data());
+        let value = |at: usize| values.get(at).copied().map_or(f64::NAN, f64::from);
+        let (con, rc) = (value(0), value(1));
+        let loss = self.settings.contrast_weight * con + self.settings.consistency_weight * rc;
+        vec![("loss", loss), ("contrast", con), ("consistency", rc)]
     }
 }
 
 /// A piece of a batch in the encoder: leaves and LN(CLS) of the three branches.
-struct Graph<'a, B: Fused> {
+struct Graph<'a, B: Engine> {
     weights: Weights<'a, Autodiff<B>>,
     branches: [Tensor<Autodiff<B>, 2>; 3],
 }
 
-impl<'a, B: Fused> Graph<'a, B> {
+impl<'a, B: Engine> Graph<'a, B> {
     fn new(pretrain: &Pretrain<B>, online: &Weights<'a, B>, step: &PretrainBatch, range: &Range<usize>) -> Self {
         let weights = online.tracked::<Autodiff<B>>();
-        let branches = [0, 1, 2].map(|input| pretrain.features_in(&weights, step, input, range));
+        let branches = [0, 1, 2].map(|input| pretrain.features_of(&weights, step, input, range));
         Self { weights, branches }
     }
 
     /// Adds the gradient of the parameters, given those of the features of the whole batch.
-    fn backward(self, upstream: &[Option<Tensor<B, 2>>; 3], range: &Range<usize>, gradient: &mut [f32]) {
+    fn backward(self, upstream: &[Option<Tensor<B, 2>>; 3], range: &Range<usize>, gradient: &mut B::Flat) {
         let terms = self.branches.into_iter().zip(upstream).filter_map(|(z, upstream)| {
             let upstream = upstream.clone()?.narrow(0, range.start, range.len());
             Some((z * Tensor::from_inner(upstream)).sum())
@@ -238,43 +244,42 @@ impl<'a, B: Fused> Graph<'a, B> {
 }
 
 /// x + t eps.
-pub(super) fn noised(x: &[f32], eps: &[f32], t: f64) -> Vec<f32> {
+fn noised(x: &[f32], eps: &[f32], t: f64) -> Vec<f32> {
     let t = t as f32;
     x.iter().zip(eps).map(|(x, e)| x + t * e).collect()
 }
 
-impl<B: Fused> Objective for Pretrain<B> {
+impl<B: Engine> Objective<B> for Pretrain<B> {
     fn params(&self) -> &ParamSet {
         &self.set
     }
 
-    fn gradient(&mut self, params: &[f32], progress: &Progress, gradient: &mut [f32]) -> Terms {
+    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms {
         let step = self.sample(progress);
         self.gradient_on(params, &step, progress.micro_batch, gradient)
     }
 
-    fn accept(&mut self, params: &[f32]) {
-        if let Some(views) = self.pending.take() {
-            for batch in &views {
-                self.running.update(batch);
+    fn accept(&mut self, params: &B::Flat) {
+        for view in &mut self.pending {
+            if let Ok(norms) = <[_; 2]>::try_from(std::mem::take(view)) {
+                self.running.update(&norms.map(NormStatistics::read));
             }
         }
-        let decay = self.settings.target_decay as f32;
-        for (target, &param) in self.target.iter_mut().zip(params) {
-            *target = decay * *target + (1.0 - decay) * param;
-        }
+        self.target.approach(params, 1.0 - self.settings.target_decay as f32);
     }
 
     fn state(&self) -> NamedValues {
-        let mut state: NamedValues = vec![("target".to_owned(), self.target.clone())];
+        let mut state: NamedValues = vec![("target".to_owned(), self.target.host().into_owned())];
         state.extend(self.running.named().map(|(name, values)| (name, values.to_vec())));
         state
     }
 
     fn restore(&mut self, state: &mut dyn FnMut(&str) -> Option<Vec<f32>>) -> Result<(), String> {
-        let target = std::iter::once(("target".to_owned(), &mut self.target));
-        for (name, place) in target.chain(self.running.named_mut()) {
-            *place = state(&name).filter(|values| values.len() == place.len()).ok_or(name)?;
+        let mut take = |name: String, len: usize| state(&name).filter(|values| values.len() == len).ok_or(name);
+        let target = take("target".to_owned(), self.set.len())?;
+        self.set_target(&target);
+        for (name, place) in self.running.named_mut() {
+            *place = take(name, place.len())?;
         }
         Ok(())
     }

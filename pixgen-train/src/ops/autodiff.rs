@@ -5,7 +5,7 @@
 //! compute bound, so no checkpointing strategy recomputes them.
 
 use burn::tensor::TensorMetadata;
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
@@ -13,7 +13,7 @@ use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops as Node, OpsKind};
 
-use super::contract::{Branch, InputGradients, Ops};
+use super::contract::{Branch, Dropout, InputGradients, Ops};
 use super::implementation::{Implementation, implementation};
 use super::plain;
 
@@ -192,9 +192,9 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
             || B::fused_attention(qkv.primitive.clone(), heads),
             || {
                 let (y, lse) = B::fused_attention_train(qkv.primitive.clone(), heads);
-                (y, (qkv.primitive.clone(), lse, heads))
+                (y.clone(), (qkv.primitive.clone(), y, lse, heads))
             },
-            |(qkv, lse, heads), dy, [wanted]| [wanted.then(|| B::fused_attention_backward(qkv, lse, heads, dy))],
+            |(qkv, y, lse, heads), dy, [wanted]| [wanted.then(|| B::fused_attention_backward(qkv, y, lse, heads, dy))],
         )
     }
 
@@ -223,5 +223,48 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
             },
             |[x, s, w, normed, gamma], dy, wanted| B::fused_skip_fuse_backward(x, s, w, normed, gamma, dy, wanted),
         )
+    }
+
+    fn fused_dropout(x: FloatTensor<Self>, dropout: &Dropout) -> FloatTensor<Self> {
+        if plain_chosen() {
+            return plain::dropout::<Self>(x, dropout);
+        }
+        let forward = || B::fused_dropout(x.primitive.clone(), dropout);
+        node::<B, C, _, _>(
+            [&x],
+            forward,
+            || (forward(), dropout.clone()),
+            |dropout, dy, wanted| [wanted[0].then(|| B::fused_dropout(dy, &dropout))],
+        )
+    }
+
+    fn fused_blend(x: FloatTensor<Self>, y: FloatTensor<Self>, a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        if plain_chosen() {
+            return plain::blend::<Self>(x, y, a, b);
+        }
+        let factors = || (a.primitive.clone(), b.primitive.clone());
+        let forward = || B::fused_blend(x.primitive.clone(), y.primitive.clone(), a.primitive.clone(), b.primitive.clone());
+        node::<B, C, _, _>([&x, &y], forward, || (forward(), factors()), |(a, b), dy, wanted| B::fused_blend_backward(a, b, dy, wanted))
+    }
+
+    fn fused_nt_xent(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        first: usize,
+        tau: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        if plain_chosen() {
+            return plain::nt_xent::<Self>(queries, keys, first, tau);
+        }
+        let (q, k) = (queries.primitive.clone(), keys.primitive.clone());
+        let (loss, lse) = B::fused_nt_xent(q.clone(), k.clone(), first, tau);
+        let saved = lse.clone();
+        let loss = node::<B, C, _, _>(
+            [&queries, &keys],
+            || loss.clone(),
+            || (loss.clone(), (q, k, saved, first, tau)),
+            |(q, k, lse, first, tau), dy, wanted| B::fused_nt_xent_backward(q, k, lse, first, tau, dy, wanted),
+        );
+        (loss, <Self as AutodiffBackend>::from_inner(lse))
     }
 }

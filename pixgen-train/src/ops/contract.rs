@@ -3,6 +3,9 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 
+use pixgen_core::rng::Rng;
+use std::sync::Arc;
+
 use super::plain;
 
 /// The epsilon inside the square root of every layer norm (docs/method.md section 2.1).
@@ -41,6 +44,60 @@ impl Branch {
     pub const fn gate(self) -> usize {
         self.shift() + 2
     }
+}
+
+/// Inverted dropout of a batch of activations: a pure function of these numbers, so nothing is kept for the backward pass and a second
+/// forward pass drops the same elements.
+#[derive(Debug, Clone)]
+pub struct Dropout {
+    /// Share of the elements that become zero, in (0, 1); the others are divided by what is left.
+    pub rate: f64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Stream of random words of each picture.
+    pub streams: Arc<[u64]>,
+    /// Which of the masks of a picture: the decoder block.
+    pub mask: u64,
+}
+
+impl Dropout {
+    /// Words below this drop their element.
+    pub fn threshold(&self) -> u32 {
+        (self.rate * 4_294_967_296.0) as u32
+    }
+
+    /// What elements that stay are multiplied with.
+    pub fn factor(&self) -> f32 {
+        (1.0 / (1.0 - self.rate)) as f32
+    }
+
+    /// The block of four random words with which a picture's mask of `len` elements begins.
+    pub fn first_block(&self, len: usize) -> u64 {
+        self.mask * (len as u64).div_ceil(4)
+    }
+
+    /// Drops elements of a picture's activations in place.
+    pub fn apply(&self, picture: usize, values: &mut [f32]) {
+        let (threshold, factor) = (self.threshold(), self.factor());
+        let rng = Rng::new(self.seed, self.streams[picture]);
+        let first = self.first_block(values.len());
+        for (quad, block) in values.chunks_mut(4).zip(first..) {
+            for (value, word) in quad.iter_mut().zip(rng.words(block)) {
+                *value = if word >= threshold { *value * factor } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// Per-image factors of the consistency loss, each `[B]`.
+#[derive(Debug, Clone)]
+pub struct LossFactors<T> {
+    /// c_skip.
+    pub skip: T,
+    /// c_out.
+    pub out: T,
+    /// Weight of the image, 1/B included.
+    pub weight: T,
 }
 
 /// The fused operations over tensor primitives.
@@ -166,8 +223,14 @@ pub trait Ops: Backend {
         plain::attention_train::<Self>(qkv, heads)
     }
 
-    /// Gradient of qkv of [`Ops::fused_attention`]; `lse` from [`Ops::fused_attention_train`].
-    fn fused_attention_backward(qkv: FloatTensor<Self>, lse: FloatTensor<Self>, heads: usize, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+    /// Gradient of qkv of [`Ops::fused_attention`]; `y` is its output, `lse` from [`Ops::fused_attention_train`].
+    fn fused_attention_backward(
+        qkv: FloatTensor<Self>,
+        _y: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        heads: usize,
+        dy: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
         plain::attention_backward::<Self>(qkv, lse, heads, dy)
     }
 
@@ -207,5 +270,61 @@ pub trait Ops: Backend {
         wanted: [bool; 6],
     ) -> InputGradients<Self, 6> {
         plain::skip_fuse_backward::<Self>(x, s, w, normed, gamma, dy, wanted)
+    }
+
+    /// `x` with elements dropped: `[B, ..]`. Its own backward.
+    fn fused_dropout(x: FloatTensor<Self>, dropout: &Dropout) -> FloatTensor<Self> {
+        plain::dropout::<Self>(x, dropout)
+    }
+
+    /// `a_i x_i + b_i y_i` for each image i: x and y `[B, ..]` in `f32`, a and b `[B]`.
+    fn fused_blend(x: FloatTensor<Self>, y: FloatTensor<Self>, a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        plain::blend::<Self>(x, y, a, b)
+    }
+
+    /// Gradients of x and y of [`Ops::fused_blend`].
+    fn fused_blend_backward(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        wanted: [bool; 2],
+    ) -> InputGradients<Self, 2> {
+        plain::blend_backward::<Self>(a, b, dy, wanted)
+    }
+
+    /// The consistency loss of each image, `[B]`, and its gradient with respect to f: with `d = skip x + out f - target` and
+    /// `u = |d|^2` of the image, `weight u / sqrt(sg[u] + c^2)` (docs/method.md section 5). f, x and target `[B, N, P]` in `f32`.
+    fn fused_consistency_loss(
+        f: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        target: FloatTensor<Self>,
+        factors: LossFactors<FloatTensor<Self>>,
+        huber: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain::consistency_loss::<Self>(f, x, target, factors, huber)
+    }
+
+    /// NT-Xent of queries `[Q, D]` against keys `[K, D]`, not yet normalised; the positive of query i is key `first + i`. Returns the
+    /// mean loss `[1]` and the log-sum-exp of each query's scores `[Q]` (docs/method.md section 3.1).
+    fn fused_nt_xent(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        first: usize,
+        tau: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain::nt_xent::<Self>(queries, keys, first, tau)
+    }
+
+    /// Gradients of queries and keys of [`Ops::fused_nt_xent`]; `lse` from there, `dy` `[1]`.
+    fn fused_nt_xent_backward(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        first: usize,
+        tau: f64,
+        dy: FloatTensor<Self>,
+        wanted: [bool; 2],
+    ) -> InputGradients<Self, 2> {
+        plain::nt_xent_backward::<Self>(queries, keys, lse, first, tau, dy, wanted)
     }
 }

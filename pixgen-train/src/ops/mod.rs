@@ -1,8 +1,8 @@
 //! The operations that an EPG network is made of, each fused into one node of the autodiff graph.
 //!
 //! [`Ops`] extends burn's `Backend` by the handful of operations in which the network spends its time: linear layers
-//! with their epilogues, layer norm, AdaLN modulation, gated residuals, attention and the long-skip fusion
-//! (docs/method.md section 2). Every operation has
+//! with their epilogues, layer norm, AdaLN modulation, gated residuals, attention, dropout and the long-skip fusion
+//! (docs/method.md section 2), and by the losses on both ends of it (sections 3 and 5). Every operation has
 //!
 //! * a forward, a forward for training that also returns what the backward needs, and a backward, all with default
 //!   bodies made of plain burn tensor maths ([`plain`]), so that any burn backend works unchanged;
@@ -22,8 +22,12 @@ pub mod network;
 pub mod plain;
 
 #[cfg(test)]
+pub(crate) mod calls;
+#[cfg(test)]
 mod tests;
 
-pub use contract::{Branch, InputGradients, LAYER_NORM_EPSILON, Ops};
+pub use contract::{Branch, Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors, Ops};
 pub use implementation::{Implementation, implementation, set_implementation};
-pub use network::{attention, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, skip_fuse, tokens};
+pub use network::{
+    attention, blend, consistency_loss, dropout, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, nt_xent, skip_fuse, tokens,
+};

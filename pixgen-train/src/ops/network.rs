@@ -1,8 +1,8 @@
 //! The operations as functions of `Tensor<B, D>`, with the shape checks: what the network code calls.
 
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 
-use super::contract::{Branch, Ops};
+use super::contract::{Branch, Dropout, LossFactors, Ops};
 
 fn unwrap<B: Ops, const D: usize>(tensor: Tensor<B, D>) -> B::FloatTensorPrimitive {
     tensor.into_primitive().tensor()
@@ -35,6 +35,8 @@ fn check_norm<B: Ops>(operation: &str, width: usize, gamma: &Tensor<B, 1>, beta:
 /// # Panics
 /// If the shapes do not agree, like every burn operation; so do the other functions of this file.
 pub fn tokens<B: Ops>(prefix: Tensor<B, 3>, patches: Tensor<B, 3>, position: Tensor<B, 2>) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("tokens", &[&prefix.dims(), &patches.dims()]);
     let ([batch, prefixes, _], [_, count, width]) = (prefix.dims(), patches.dims());
     check_shape("tokens", "the prefix", &prefix.dims(), &[batch, prefixes, width]);
     check_shape("tokens", "the position table", &position.dims(), &[prefixes + count, width]);
@@ -47,24 +49,32 @@ pub fn tokens<B: Ops>(prefix: Tensor<B, 3>, patches: Tensor<B, 3>, position: Ten
 /// # Panics
 /// As [`tokens`].
 pub fn linear<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Option<Tensor<B, 1>>) -> Tensor<B, D> {
+    #[cfg(test)]
+    super::calls::note("linear", &[&x.dims(), &w.dims()]);
     check_linear("linear", &x, &w, b.as_ref());
     wrap(B::fused_linear(unwrap(x), unwrap(w), b.map(unwrap)))
 }
 
 /// `GELU(x W^T + b)` with the exact GELU; shapes of [`linear`].
 pub fn linear_gelu<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Tensor<B, 1>) -> Tensor<B, D> {
+    #[cfg(test)]
+    super::calls::note("linear_gelu", &[&x.dims(), &w.dims()]);
     check_linear("linear_gelu", &x, &w, Some(&b));
     wrap(B::fused_linear_gelu(unwrap(x), unwrap(w), unwrap(b)))
 }
 
 /// Layer norm over the last axis, epsilon 1e-5: x `[.., D]`, gamma and beta `[D]`.
 pub fn layer_norm<B: Ops, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>) -> Tensor<B, D> {
+    #[cfg(test)]
+    super::calls::note("layer_norm", &[&x.dims()]);
     check_norm("layer_norm", x.dims()[D - 1], &gamma, &beta);
     wrap(B::fused_layer_norm(unwrap(x), unwrap(gamma), unwrap(beta)))
 }
 
 /// `LN(x) * (1 + scale) + shift`: x `[B, T, D]`, gamma and beta `[D]`, m `[B, 6 D]` with the chunks of [`Branch`].
 pub fn norm_modulate<B: Ops>(x: Tensor<B, 3>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>, m: Tensor<B, 2>, branch: Branch) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("norm_modulate", &[&x.dims()]);
     let [batch, _, width] = x.dims();
     check_norm("norm_modulate", width, &gamma, &beta);
     check_shape("norm_modulate", "the modulation", &m.dims(), &[batch, 6 * width]);
@@ -73,6 +83,8 @@ pub fn norm_modulate<B: Ops>(x: Tensor<B, 3>, gamma: Tensor<B, 1>, beta: Tensor<
 
 /// `x + gate * y`: x and y `[B, T, D]`, m `[B, 6 D]` with the chunks of [`Branch`].
 pub fn gated_residual<B: Ops>(x: Tensor<B, 3>, y: Tensor<B, 3>, m: Tensor<B, 2>, branch: Branch) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("gated_residual", &[&x.dims()]);
     let [batch, _, width] = x.dims();
     check_shape("gated_residual", "the branch", &y.dims(), &x.dims());
     check_shape("gated_residual", "the modulation", &m.dims(), &[batch, 6 * width]);
@@ -82,6 +94,8 @@ pub fn gated_residual<B: Ops>(x: Tensor<B, 3>, y: Tensor<B, 3>, m: Tensor<B, 2>,
 /// Multi-head self-attention of a joint projection: qkv `[B, T, 3 D]`, whose last axis holds q, k and v in this order,
 /// each head-major; returns `softmax(q k^T / sqrt(D / heads)) v`, `[B, T, D]`.
 pub fn attention<B: Ops>(qkv: Tensor<B, 3>, heads: usize) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("attention", &[&qkv.dims(), &[heads]]);
     let [_, _, width] = qkv.dims();
     assert!(
         heads > 0 && width.is_multiple_of(3 * heads),
@@ -99,10 +113,76 @@ pub fn skip_fuse<B: Ops>(
     gamma: Tensor<B, 1>,
     beta: Tensor<B, 1>,
 ) -> Tensor<B, 3> {
+    #[cfg(test)]
+    super::calls::note("skip_fuse", &[&x.dims(), &s.dims()]);
     let ([batch, tokens, width], [_, _, skip]) = (x.dims(), s.dims());
     check_shape("skip_fuse", "the skip", &s.dims(), &[batch, tokens, skip]);
     check_shape("skip_fuse", "the weight", &w.dims(), &[width, width + skip]);
     check_shape("skip_fuse", "the bias", &b.dims(), &[width]);
     check_norm("skip_fuse", width, &gamma, &beta);
     wrap(B::fused_skip_fuse(unwrap(x), unwrap(s), unwrap(w), unwrap(b), unwrap(gamma), unwrap(beta)))
+}
+
+/// `x` with elements dropped, each image by its own stream: x `[B, ..]`.
+///
+/// # Panics
+/// As [`tokens`], also if there is not a stream for each image.
+pub fn dropout<B: Ops, const D: usize>(x: Tensor<B, D>, dropout: &Dropout) -> Tensor<B, D> {
+    check_shape("dropout", "the list of streams", &[dropout.streams.len()], &x.dims()[..1]);
+    wrap(B::fused_dropout(unwrap(x), dropout))
+}
+
+/// Factors of the images of a batch on the device of `x`.
+fn factors<B: Ops, const D: usize>(operation: &str, x: &Tensor<B, D>, factors: impl IntoIterator<Item = f64>) -> B::FloatTensorPrimitive {
+    let values: Vec<f32> = factors.into_iter().map(|factor| factor as f32).collect();
+    check_shape(operation, "a list of factors", &[values.len()], &x.dims()[..1]);
+    let count = values.len();
+    unwrap(Tensor::<B, 1>::from_data(TensorData::new(values, [count]), &x.device()))
+}
+
+/// `a_i x_i + b_i y_i` for each image i: x and y `[B, ..]` in `f32`.
+///
+/// # Panics
+/// As [`tokens`], also if there is not a factor for each image.
+pub fn blend<B: Ops, const D: usize>(
+    x: Tensor<B, D>,
+    y: Tensor<B, D>,
+    a: impl IntoIterator<Item = f64>,
+    b: impl IntoIterator<Item = f64>,
+) -> Tensor<B, D> {
+    check_shape("blend", "the second image", &y.dims(), &x.dims());
+    let (a, b) = (factors("blend", &x, a), factors("blend", &x, b));
+    wrap(B::fused_blend(unwrap(x), unwrap(y), a, b))
+}
+
+/// The consistency loss of each image and its gradient with respect to f: f, x and target `[B, N, P]` in `f32`; c_skip, c_out and weight
+/// of each image. Returns `[B]` and `[B, N, P]`; see [`Ops::fused_consistency_loss`].
+///
+/// # Panics
+/// As [`blend`].
+pub fn consistency_loss<B: Ops>(
+    f: Tensor<B, 3>,
+    x: Tensor<B, 3>,
+    target: Tensor<B, 3>,
+    images: &LossFactors<Vec<f64>>,
+    huber: f64,
+) -> (Tensor<B, 1>, Tensor<B, 3>) {
+    check_shape("consistency_loss", "x", &x.dims(), &f.dims());
+    check_shape("consistency_loss", "the target", &target.dims(), &f.dims());
+    let upload = |values: &[f64]| factors("consistency_loss", &f, values.iter().copied());
+    let images = LossFactors { skip: upload(&images.skip), out: upload(&images.out), weight: upload(&images.weight) };
+    let (losses, slope) = B::fused_consistency_loss(unwrap(f), unwrap(x), unwrap(target), images, huber);
+    (wrap(losses), wrap(slope))
+}
+
+/// NT-Xent, mean over the queries, `[1]`: queries `[Q, D]` against keys `[K, D]`, not yet normalised; the positive of query i is key
+/// `first + i`.
+///
+/// # Panics
+/// As [`tokens`].
+pub fn nt_xent<B: Ops>(queries: Tensor<B, 2>, keys: Tensor<B, 2>, first: usize, tau: f64) -> Tensor<B, 1> {
+    let ([count, width], [others, _]) = (queries.dims(), keys.dims());
+    check_shape("nt_xent", "the keys", &keys.dims(), &[others, width]);
+    assert!(first + count <= others, "nt_xent: {count} queries from key {first} on, but only {others} keys");
+    wrap(B::fused_nt_xent(unwrap(queries), unwrap(keys), first, tau).0)
 }

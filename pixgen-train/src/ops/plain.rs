@@ -6,9 +6,9 @@
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorMetadata, TensorPrimitive};
+use burn::tensor::{Tensor, TensorData, TensorMetadata, TensorPrimitive};
 
-use super::contract::{Branch, InputGradients, LAYER_NORM_EPSILON};
+use super::contract::{Branch, Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
 
 fn wrap<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
@@ -304,4 +304,111 @@ pub fn skip_fuse_backward<B: Backend>(
         db = db_all;
     }
     [dx, ds, dw, db, dgamma, dbeta]
+}
+
+/// See [`crate::ops::Ops::fused_dropout`].
+pub fn dropout<B: Backend>(x: FloatTensor<B>, dropout: &Dropout) -> FloatTensor<B> {
+    let shape = x.shape();
+    let image = shape.num_elements() / dropout.streams.len().max(1);
+    let mut mask = vec![1.0; shape.num_elements()];
+    for (picture, mask) in mask.chunks_mut(image.max(1)).enumerate() {
+        dropout.apply(picture, mask);
+    }
+    let dtype = x.dtype();
+    let mask = B::float_from_data(TensorData::new(mask, shape.to_vec()).convert_dtype(dtype), &B::float_device(&x));
+    B::float_mul(x, mask)
+}
+
+/// `[B]` as `[B, 1]`.
+fn column<B: Backend>(factors: FloatTensor<B>) -> Tensor<B, 2> {
+    let factors = wrap::<B, 1>(factors);
+    let [count] = factors.dims();
+    factors.reshape([count, 1])
+}
+
+/// `[B, ..]` as `[B, rest]`.
+fn images<B: Backend>(x: FloatTensor<B>) -> Tensor<B, 2> {
+    let shape = x.shape();
+    let count = shape.as_slice().first().copied().unwrap_or(1);
+    wrap(B::float_reshape(x, [count, shape.num_elements() / count.max(1)].into()))
+}
+
+/// See [`crate::ops::Ops::fused_blend`].
+pub fn blend<B: Backend>(x: FloatTensor<B>, y: FloatTensor<B>, a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+    let shape = x.shape();
+    let sum = images::<B>(x) * column::<B>(a) + images::<B>(y) * column::<B>(b);
+    B::float_reshape(unwrap(sum), shape)
+}
+
+/// See [`crate::ops::Ops::fused_blend_backward`].
+pub fn blend_backward<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>, dy: FloatTensor<B>, wanted: [bool; 2]) -> InputGradients<B, 2> {
+    let shape = dy.shape();
+    let scaled = |wanted: bool, factors: FloatTensor<B>| {
+        wanted.then(|| B::float_reshape(unwrap(images::<B>(dy.clone()) * column::<B>(factors)), shape.clone()))
+    };
+    [scaled(wanted[0], a), scaled(wanted[1], b)]
+}
+
+/// See [`crate::ops::Ops::fused_consistency_loss`].
+pub fn consistency_loss<B: Backend>(
+    f: FloatTensor<B>,
+    x: FloatTensor<B>,
+    target: FloatTensor<B>,
+    factors: LossFactors<FloatTensor<B>>,
+    huber: f64,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let shape = f.shape();
+    let [skip, out, weight] = [factors.skip, factors.out, factors.weight].map(column::<B>);
+    let d = images::<B>(x) * skip + images::<B>(f) * out.clone() - images::<B>(target);
+    let u = d.clone().square().sum_dim(1);
+    let scale = weight / (u.clone() + huber * huber).sqrt();
+    let df = d * (scale.clone() * out * 2.0);
+    (unwrap((scale * u).squeeze_dim::<1>(1)), B::float_reshape(unwrap(df), shape))
+}
+
+/// Rows divided by their length, and that length `[rows, 1]`.
+fn unit_rows<B: Backend>(x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let length = x.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
+    (x / length.clone(), length)
+}
+
+/// See [`crate::ops::Ops::fused_nt_xent`].
+pub fn nt_xent<B: Backend>(queries: FloatTensor<B>, keys: FloatTensor<B>, first: usize, tau: f64) -> (FloatTensor<B>, FloatTensor<B>) {
+    let ((queries, _), (keys, _)) = (unit_rows(wrap::<B, 2>(queries)), unit_rows(wrap::<B, 2>(keys)));
+    let count = queries.dims()[0];
+    let positive = (queries.clone() * keys.clone().narrow(0, first, count)).sum_dim(1) / tau;
+    let scores = queries.matmul(keys.transpose()) / tau;
+    let highest = scores.clone().max_dim(1).detach();
+    let lse = (scores - highest.clone()).exp().sum_dim(1).log() + highest;
+    (unwrap((lse.clone() - positive).mean()), unwrap(lse.squeeze_dim::<1>(1)))
+}
+
+/// See [`crate::ops::Ops::fused_nt_xent_backward`].
+pub fn nt_xent_backward<B: Backend>(
+    queries: FloatTensor<B>,
+    keys: FloatTensor<B>,
+    lse: FloatTensor<B>,
+    first: usize,
+    tau: f64,
+    dy: FloatTensor<B>,
+    wanted: [bool; 2],
+) -> InputGradients<B, 2> {
+    let ((q, q_length), (k, k_length)) = (unit_rows(wrap::<B, 2>(queries)), unit_rows(wrap::<B, 2>(keys)));
+    let ([count, width], [others, _]) = (q.dims(), k.dims());
+    let scale = wrap::<B, 1>(dy).reshape([1, 1]) / (count as f64 * tau);
+    let weights = (q.clone().matmul(k.clone().transpose()) / tau - column::<B>(lse)).exp() * scale.clone();
+    // Through the division by the length: what is left of the gradient along the row itself is zero.
+    let through = |g: Tensor<B, 2>, unit: Tensor<B, 2>, length: Tensor<B, 2>| {
+        let along = (g.clone() * unit.clone()).sum_dim(1);
+        unwrap((g - unit * along) / length)
+    };
+    let dq = wanted[0].then(|| {
+        let g = weights.clone().matmul(k.clone()) - k.clone().narrow(0, first, count) * scale.clone();
+        through(g, q.clone(), q_length)
+    });
+    let dk = wanted[1].then(|| {
+        let positives = Tensor::zeros([others, width], &q.device()).slice_assign([first..first + count, 0..width], q.clone() * scale);
+        through(weights.transpose().matmul(q) - positives, k, k_length)
+    });
+    [dq, dk]
 }

@@ -11,7 +11,7 @@ pub mod env;
 pub mod error;
 pub mod file;
 pub mod layers;
-mod suggest;
+pub(crate) mod suggest;
 pub mod units;
 
 pub use assign::assign;

@@ -6,7 +6,7 @@ const THRESHOLD: f64 = 0.8;
 /// The member of `known` most similar to `unknown`, if any is similar enough.
 ///
 /// A dotted name that ends in the same word but sits in another section (`batch` for `train.batch`) counts as very similar.
-pub(super) fn closest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn closest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     known
         .into_iter()
         .map(|name| (similarity(unknown, name), name))

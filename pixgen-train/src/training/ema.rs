@@ -43,33 +43,16 @@ impl fmt::Display for EmaConfig {
     }
 }
 
-/// One average.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ema {
-    /// How fast it forgets.
-    pub config: EmaConfig,
-    /// The averaged parameters.
-    pub values: Vec<f32>,
-}
-
-impl Ema {
-    /// Starts as a copy of the parameters.
-    pub fn new(config: EmaConfig, params: &[f32]) -> Self {
-        Self { config, values: params.to_vec() }
-    }
-
-    /// Moves towards `params` after update number `update`.
-    pub fn update(&mut self, params: &[f32], update: u64, batch: u64, total: u64) {
-        let share = 1.0 - self.config.decay(update, batch, total) as f32;
-        self.values
-            .par_chunks_mut(1 << 15)
-            .zip(params.par_chunks(1 << 15))
-            .for_each(|(values, params)| {
-                for (value, param) in values.iter_mut().zip(params) {
-                    *value += share * (param - *value);
-                }
-            });
-    }
+/// Moves an average in host memory the share `share` of the way to `params`.
+pub fn approach(values: &mut [f32], params: &[f32], share: f32) {
+    values
+        .par_chunks_mut(1 << 15)
+        .zip(params.par_chunks(1 << 15))
+        .for_each(|(values, params)| {
+            for (value, param) in values.iter_mut().zip(params) {
+                *value += share * (param - *value);
+            }
+        });
 }
 
 #[cfg(test)]
@@ -88,8 +71,9 @@ mod tests {
 
     #[test]
     fn it_follows() {
-        let mut ema = Ema::new(EmaConfig::Decay { decay: 0.9 }, &[0.0; 3]);
-        ema.update(&[1.0; 3], 1_000, 1, 1);
-        assert_eq!(ema.values, [0.100000024; 3]);
+        let mut values = [0.0; 3];
+        let share = 1.0 - EmaConfig::Decay { decay: 0.9 }.decay(1_000, 1, 1) as f32;
+        approach(&mut values, &[1.0; 3], share);
+        assert_eq!(values, [0.100000024; 3]);
     }
 }

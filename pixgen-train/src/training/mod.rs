@@ -1,13 +1,16 @@
 //! The loop around an objective: schedule, optimiser, averages, state, steps.
 
 pub mod ema;
+pub mod flat;
+mod host;
 pub mod optimiser;
 pub mod schedule;
 pub mod state;
 pub mod step;
 
-pub use ema::{Ema, EmaConfig};
-pub use optimiser::{AdamW, OptimiserConfig};
+pub use ema::EmaConfig;
+pub use flat::{Engine, Flat};
+pub use optimiser::OptimiserConfig;
 pub use schedule::{Schedule, Shape};
-pub use state::State;
+pub use state::{Ema, State};
 pub use step::{Outcome, step};

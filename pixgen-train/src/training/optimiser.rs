@@ -1,8 +1,9 @@
 //! AdamW over the flat parameter buffer, with decay by role and clipping by the global norm.
 //!
-//! The optimiser works on flat host buffers, not on burn's records: one pass over memory instead of a dozen small tensor operations
-//! for each of some hundred tensors, and a checkpoint is those buffers, bit for bit.
+//! The optimiser works on flat buffers, not on burn's records: one pass over memory instead of a dozen small tensor operations for each
+//! of some hundred tensors, and a checkpoint is those buffers, bit for bit. Here are the settings and the pass over host memory.
 
+use super::flat::Update;
 use crate::model::ParamSet;
 use pixgen_core::params::Role;
 use rayon::prelude::*;
@@ -40,59 +41,49 @@ impl OptimiserConfig {
     }
 }
 
-/// Moments and step count.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AdamW {
-    /// First moments.
-    pub m: Vec<f32>,
-    /// Second moments.
-    pub v: Vec<f32>,
-    /// Updates made.
-    pub updates: u64,
+/// One update of AdamW on host slices, laid out as `update.set` says.
+pub fn adamw(params: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32], update: &Update<'_>) {
+    let Update { config, set, rate, gradient_scale, updates, .. } = *update;
+    let (b1, b2) = (config.beta1 as f32, config.beta2 as f32);
+    let Corrections { step, second } = Corrections::new(config, rate, updates);
+    let epsilon = config.epsilon as f32;
+    let mut pieces = Vec::with_capacity(set.entries().len());
+    let (mut m, mut v, mut g, mut p) = (m, v, gradient, params);
+    for entry in set.entries() {
+        let len = entry.range.len();
+        let (m0, m1) = m.split_at_mut(len);
+        let (v0, v1) = v.split_at_mut(len);
+        let (g0, g1) = g.split_at(len);
+        let (p0, p1) = p.split_at_mut(len);
+        pieces.push((entry.role, m0, v0, g0, p0));
+        (m, v, g, p) = (m1, v1, g1, p1);
+    }
+    pieces.into_par_iter().for_each(|(role, m, v, g, p)| {
+        let keep = 1.0 - (rate * config.decay_of(role)) as f32;
+        for (((m, v), g), p) in m.iter_mut().zip(v).zip(g).zip(p) {
+            let g = g * gradient_scale;
+            *m = b1 * *m + (1.0 - b1) * g;
+            *v = b2 * *v + (1.0 - b2) * g * g;
+            *p = keep * *p - step * *m / ((*v / second).sqrt() + epsilon);
+        }
+    });
 }
 
-impl AdamW {
-    /// Before the first update of `len` parameters.
-    pub fn new(len: usize) -> Self {
-        Self { m: vec![0.0; len], v: vec![0.0; len], updates: 0 }
-    }
+/// What makes up for moments that start at zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Corrections {
+    /// Learning rate over 1 - beta1^k.
+    pub step: f32,
+    /// 1 - beta2^k.
+    pub second: f32,
+}
 
-    /// One update with learning rate `rate`. `gradient_scale` multiplies the gradient first (clipping).
-    pub fn update(
-        &mut self,
-        config: &OptimiserConfig,
-        set: &ParamSet,
-        rate: f64,
-        gradient_scale: f32,
-        gradient: &[f32],
-        params: &mut [f32],
-    ) {
-        self.updates += 1;
-        let (b1, b2) = (config.beta1 as f32, config.beta2 as f32);
-        let steps = self.updates.min(i32::MAX as u64) as i32;
-        let correction1 = (1.0 - config.beta1.powi(steps)) as f32;
-        let correction2 = (1.0 - config.beta2.powi(steps)) as f32;
-        let (size, epsilon) = ((rate as f32) / correction1, config.epsilon as f32);
-        let mut pieces = Vec::with_capacity(set.entries().len());
-        let (mut m, mut v, mut g, mut p) = (&mut self.m[..], &mut self.v[..], gradient, params);
-        for entry in set.entries() {
-            let len = entry.range.len();
-            let (m0, m1) = m.split_at_mut(len);
-            let (v0, v1) = v.split_at_mut(len);
-            let (g0, g1) = g.split_at(len);
-            let (p0, p1) = p.split_at_mut(len);
-            pieces.push((entry.role, m0, v0, g0, p0));
-            (m, v, g, p) = (m1, v1, g1, p1);
-        }
-        pieces.into_par_iter().for_each(|(role, m, v, g, p)| {
-            let keep = 1.0 - (rate * config.decay_of(role)) as f32;
-            for (((m, v), g), p) in m.iter_mut().zip(v).zip(g).zip(p) {
-                let g = g * gradient_scale;
-                *m = b1 * *m + (1.0 - b1) * g;
-                *v = b2 * *v + (1.0 - b2) * g * g;
-                *p = keep * *p - size * *m / ((*v / correction2).sqrt() + epsilon);
-            }
-        });
+impl Corrections {
+    /// Those of update number `updates`, from 1.
+    pub fn new(config: &OptimiserConfig, rate: f64, updates: u64) -> Self {
+        let steps = updates.min(i32::MAX as u64) as i32;
+        let first = (1.0 - config.beta1.powi(steps)) as f32;
+        Self { step: rate as f32 / first, second: (1.0 - config.beta2.powi(steps)) as f32 }
     }
 }
 
@@ -140,8 +131,9 @@ mod tests {
         let set = tiny();
         let mut params = vec![1.0; set.len()];
         let gradient: Vec<f32> = (0..set.len()).map(|i| if i % 2 == 0 { 0.5 } else { -3.0 }).collect();
-        let mut adam = AdamW::new(set.len());
-        adam.update(&CONFIG, &set, 0.01, 1.0, &gradient, &mut params);
+        let (mut m, mut v) = (vec![0.0; set.len()], vec![0.0; set.len()]);
+        let update = Update { config: &CONFIG, set: &set, rate: 0.01, gradient_scale: 1.0, updates: 1, shares: &[] };
+        adamw(&mut params, &mut m, &mut v, &gradient, &update);
         for entry in set.entries() {
             let decay = if entry.role == Role::Matrix { 0.001 } else { 0.0 };
             for i in entry.range.clone() {

@@ -1,6 +1,7 @@
 //! One optimiser step: gradient, checks, update, averages.
 
-use super::optimiser::{OptimiserConfig, first_non_finite, global_norm};
+use super::flat::{Engine, Flat, Update};
+use super::optimiser::{OptimiserConfig, first_non_finite};
 use super::schedule::Schedule;
 use super::state::State;
 use crate::objective::{Objective, Progress, Terms};
@@ -25,45 +26,51 @@ pub enum Outcome {
 }
 
 /// Sees the next `progress.batch` images and updates the state. `gradient` is scratch space as long as the parameters.
-pub fn step(
-    objective: &mut dyn Objective,
-    state: &mut State,
+pub fn step<B: Engine>(
+    objective: &mut dyn Objective<B>,
+    state: &mut State<B::Flat>,
     progress: &Progress,
     optimiser: &OptimiserConfig,
     schedule: &Schedule,
-    gradient: &mut [f32],
+    gradient: &mut B::Flat,
 ) -> Outcome {
-    gradient.fill(0.0);
+    gradient.clear();
     let terms = objective.gradient(&state.params, progress, gradient);
     let batch = progress.batch as u64;
     state.images += batch;
-    let bad_loss = terms.iter().any(|(_, value)| !value.is_finite()).then(|| "loss".to_owned());
-    let bad_gradient = || first_non_finite(objective.params(), gradient).map(str::to_owned);
-    // A tensor's name says more than "loss", so look there first when the loss is bad.
-    let bad = if bad_loss.is_some() {
-        bad_gradient().or(bad_loss)
-    } else {
-        bad_gradient()
-    };
-    if let Some(tensor) = bad {
+    let gradient_norm = gradient.norm(objective.params());
+    let bad_loss = terms.iter().any(|(_, value)| !value.is_finite());
+    if bad_loss || !gradient_norm.is_finite() {
         state.skipped += 1;
         state.skipped_in_row += 1;
-        return Outcome::Skipped { tensor };
+        // A tensor's name says more than "loss". A norm may overflow although no value does.
+        let tensor = first_non_finite(objective.params(), &gradient.host());
+        let other = if bad_loss { "loss" } else { "the gradient's norm" };
+        return Outcome::Skipped { tensor: tensor.unwrap_or(other).to_owned() };
     }
     state.skipped_in_row = 0;
-    let gradient_norm = global_norm(objective.params(), gradient);
     let scale = if optimiser.clip > 0.0 && gradient_norm > optimiser.clip {
         optimiser.clip / gradient_norm
     } else {
         1.0
     };
     let rate = schedule.rate(progress.images, batch, progress.total);
-    state
-        .adam
-        .update(optimiser, objective.params(), rate, scale as f32, gradient, &mut state.params);
-    for ema in &mut state.emas {
-        ema.update(&state.params, state.adam.updates, batch, progress.total);
-    }
+    state.updates += 1;
+    let shares: Vec<f32> = state
+        .emas
+        .iter()
+        .map(|ema| 1.0 - ema.config.decay(state.updates, batch, progress.total) as f32)
+        .collect();
+    let update = Update {
+        config: optimiser,
+        set: objective.params(),
+        rate,
+        gradient_scale: scale as f32,
+        updates: state.updates,
+        shares: &shares,
+    };
+    let mut averages: Vec<&mut B::Flat> = state.emas.iter_mut().map(|ema| &mut ema.values).collect();
+    B::Flat::update(&mut state.params, &mut state.moments, &mut averages, gradient, &update);
     objective.accept(&state.params);
     Outcome::Taken { terms, gradient_norm, rate }
 }

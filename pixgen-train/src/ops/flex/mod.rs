@@ -6,6 +6,7 @@ mod attention;
 mod attention_short;
 mod buffers;
 mod columns;
+mod images;
 pub(crate) mod lanes;
 mod linear;
 mod modulate;
@@ -14,6 +15,7 @@ mod skip;
 mod storage;
 mod tokens;
 
+use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensorOps;
 use burn_flex::{Flex, FlexTensor};
 use pixgen_edge::matmul;
@@ -22,7 +24,7 @@ use self::buffers::release;
 use self::linear::Weight;
 use self::modulate::Modulation;
 use self::storage::{Dense, fused, tensor, with_width};
-use crate::ops::contract::{Branch, InputGradients, Ops};
+use crate::ops::contract::{Branch, Dropout, InputGradients, LossFactors, Ops};
 use crate::ops::plain;
 
 /// The weight `[outputs, inputs]`.
@@ -216,7 +218,7 @@ impl Ops for Flex {
         (tensor(y, &with_width(qkv.dims(), sizes.width)), tensor(lse, &lse_dims))
     }
 
-    fn fused_attention_backward(qkv: FlexTensor, lse: FlexTensor, heads: usize, dy: FlexTensor) -> FlexTensor {
+    fn fused_attention_backward(qkv: FlexTensor, _y: FlexTensor, lse: FlexTensor, heads: usize, dy: FlexTensor) -> FlexTensor {
         if !fused([&qkv, &lse, &dy]) {
             return plain::attention_backward::<Self>(qkv, lse, heads, dy);
         }
@@ -265,6 +267,50 @@ impl Ops for Flex {
         let gradients = skip::backward(x.data(), s.data(), parts, normed.data(), gamma.data(), dy.data(), wanted);
         let row = gamma.dims();
         tensors(gradients, [x.dims(), s.dims(), w.dims(), row, row, row])
+    }
+
+    fn fused_dropout(x: FlexTensor, dropout: &Dropout) -> FlexTensor {
+        if !fused([&x]) {
+            return plain::dropout::<Self>(x, dropout);
+        }
+        let dims = x.shape().to_vec();
+        let mut values = Dense::new(x).into_buffer();
+        images::dropout(&mut values, dropout);
+        tensor(values, &dims)
+    }
+
+    fn fused_blend(x: FlexTensor, y: FlexTensor, a: FlexTensor, b: FlexTensor) -> FlexTensor {
+        if !fused([&x, &y, &a, &b]) {
+            return plain::blend::<Self>(x, y, a, b);
+        }
+        let [x, y, a, b] = [x, y, a, b].map(Dense::new);
+        tensor(images::blend(x.data(), y.data(), a.data(), b.data()), x.dims())
+    }
+
+    fn fused_blend_backward(a: FlexTensor, b: FlexTensor, dy: FlexTensor, wanted: [bool; 2]) -> InputGradients<Self, 2> {
+        if !fused([&a, &b, &dy]) {
+            return plain::blend_backward::<Self>(a, b, dy, wanted);
+        }
+        let [a, b, dy] = [a, b, dy].map(Dense::new);
+        let scaled = |wanted: bool, factors: &Dense| wanted.then(|| images::scale(dy.data(), factors.data()));
+        tensors([scaled(wanted[0], &a), scaled(wanted[1], &b)], [dy.dims(); 2])
+    }
+
+    fn fused_consistency_loss(
+        f: FlexTensor,
+        x: FlexTensor,
+        target: FlexTensor,
+        factors: LossFactors<FlexTensor>,
+        huber: f64,
+    ) -> (FlexTensor, FlexTensor) {
+        if !fused([&f, &x, &target]) {
+            return plain::consistency_loss::<Self>(f, x, target, factors, huber);
+        }
+        let [f, x, target] = [f, x, target].map(Dense::new);
+        let [skip, out, weight] = [factors.skip, factors.out, factors.weight].map(Dense::new);
+        let factors = LossFactors { skip: skip.data(), out: out.data(), weight: weight.data() };
+        let (losses, slope) = images::consistency_loss(f.data(), x.data(), target.data(), &factors, huber);
+        (tensor(losses, weight.dims()), tensor(slope, f.dims()))
     }
 }
 

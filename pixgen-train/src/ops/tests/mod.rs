@@ -4,6 +4,7 @@ mod cases;
 mod conformance;
 mod determinism;
 mod graph;
+mod losses;
 
 use std::sync::{Mutex, PoisonError};
 

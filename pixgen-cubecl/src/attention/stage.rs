@@ -1,0 +1,170 @@
+//! Tiles between global and shared memory, the same for every kernel and every way to multiply.
+
+use cubecl::prelude::*;
+
+use super::plan::Tiles;
+use super::tile::{Four, Product};
+use crate::store::Store;
+
+/// Alignment that tensor cores ask of a tile, bytes.
+pub const ALIGNMENT: usize = 32;
+
+/// Where the rows of one head of one image lie in a tensor of `[B, T, ..]`, in elements.
+#[derive(CubeType, Clone, Copy)]
+pub struct HeadRows {
+    /// Element of token 0, number 0.
+    pub first: usize,
+    /// From token to token.
+    pub stride: usize,
+    /// Tokens.
+    pub tokens: usize,
+}
+
+#[cube]
+impl HeadRows {
+    /// Rows of head `head` of image `image` in part `part` of `parts` of the last axis, which has `heads` heads per part.
+    pub fn new(image: usize, head: usize, heads: usize, part: usize, parts: usize, tokens: usize, #[comptime] width: usize) -> HeadRows {
+        let stride = parts * heads * width;
+        HeadRows { first: image * tokens * stride + (part * heads + head) * width, stride, tokens }
+    }
+}
+
+/// A tile of `rows` operands for tensor cores or units.
+#[cube]
+pub fn operand_tile<P: Product>(#[comptime] rows: usize, #[comptime] tiles: Tiles) -> SharedMemory<Vector<P::Operand, P::Lanes>> {
+    let vectors = comptime!(rows * tiles.operand_pitch(P::Lanes::value()) / P::Lanes::value());
+    SharedMemory::new_aligned(vectors, ALIGNMENT)
+}
+
+/// Copies tokens `start ..` of a head to a tile of `rows` x `width`, zeros where there is no token or the head has ended. `columns`:
+/// the rows of the tile are placed as [`Product::place`] says.
+#[cube]
+pub fn load<P: Product, E: Store, N: Size>(
+    source: &Array<Vector<E, N>>,
+    from: HeadRows,
+    start: usize,
+    target: &mut SharedMemory<Vector<P::Operand, P::Lanes>>,
+    #[comptime] rows: usize,
+    #[comptime] columns: bool,
+    #[comptime] tiles: Tiles,
+) {
+    let lanes = P::Lanes::value().comptime();
+    let size = N::value().comptime();
+    let per_row = comptime!(tiles.width / lanes);
+    let steps = comptime!((rows * per_row).div_ceil(tiles.units));
+    #[unroll(steps <= 8)]
+    for step in 0..steps {
+        let index = UNIT_POS as usize + step * tiles.units;
+        if comptime!(rows * per_row % tiles.units == 0) || index < comptime!(rows * per_row) {
+            let row = index / per_row;
+            let vector = index % per_row;
+            let token = start + row;
+            let mut operands = Vector::<P::Operand, P::Lanes>::new(P::Operand::from_int(0));
+            if token < from.tokens {
+                #[unroll]
+                for piece in 0..comptime!(lanes / size) {
+                    let number = vector * lanes + comptime!(piece * size);
+                    if comptime!(tiles.width == tiles.head) || number < tiles.head {
+                        let read = P::operand::<E, N>(source[(from.first + token * from.stride + number) / size]);
+                        if comptime!(size == lanes) {
+                            operands = Vector::cast_from(read);
+                        } else {
+                            #[unroll]
+                            for lane in 0..size {
+                                operands[comptime!(piece * size + lane)] = read[lane];
+                            }
+                        }
+                    }
+                }
+            }
+            let place = if columns { P::place(row, tiles) } else { row };
+            target[place * comptime!(tiles.operand_pitch(lanes) / lanes) + vector] = operands;
+        }
+    }
+}
+
+/// Writes a result to tokens `start ..` of a head, each row times `factor`, the factor of the row of this unit.
+#[cube]
+pub fn write<P: Product, E: Store, N: Size>(
+    sum: &P::Sum,
+    factor: f32,
+    scratch: &mut SharedMemory<Vector<f32, Four>>,
+    target: &mut Array<Vector<E, N>>,
+    to: HeadRows,
+    start: usize,
+    #[comptime] tiles: Tiles,
+) {
+    let size = N::value().comptime();
+    let group = comptime!(tiles.group());
+    let row = UNIT_POS as usize / group;
+    let member = UNIT_POS as usize % group;
+    let token = start + row;
+    #[unroll]
+    for chunk in 0..comptime!(tiles.width / tiles.chunk) {
+        P::sync_rows();
+        P::unload(sum, chunk, scratch, tiles);
+        P::sync_rows();
+        if token < to.tokens {
+            #[unroll]
+            for step in 0..comptime!(tiles.chunk / 4 / group) {
+                let vector = member + comptime!(step * group);
+                let four = scratch[row * comptime!(tiles.score_pitch() / 4) + vector] * Vector::<f32, Four>::new(factor);
+                #[unroll]
+                for piece in 0..comptime!(4 / size) {
+                    let number = vector * 4 + comptime!(chunk * tiles.chunk + piece * size);
+                    if comptime!(tiles.width == tiles.head) || number < tiles.head {
+                        let mut numbers = Vector::<f32, N>::empty();
+                        #[unroll]
+                        for lane in 0..size {
+                            numbers[lane] = four[comptime!(piece * size + lane)];
+                        }
+                        target[(to.first + token * to.stride + number) / size] = E::narrow::<N>(numbers);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The scores of this unit: of its row, every `group`-th vector.
+#[cube]
+pub fn own_scores(scores: &SharedMemory<Vector<f32, Four>>, #[comptime] tiles: Tiles) -> Array<Vector<f32, Four>> {
+    let group = comptime!(tiles.group());
+    let count = comptime!(tiles.columns / 4 / group);
+    let at = UNIT_POS as usize / group * comptime!(tiles.score_pitch() / 4) + UNIT_POS as usize % group;
+    let mut own = Array::<Vector<f32, Four>>::new(count);
+    #[unroll]
+    for i in 0..count {
+        own[i] = scores[at + comptime!(i * group)];
+    }
+    own
+}
+
+/// Puts what a unit made of [`own_scores`] into the tile of weights.
+#[cube]
+pub fn put_weights<P: Product>(
+    own: &Array<Vector<f32, Four>>,
+    weights: &mut SharedMemory<Vector<P::Operand, Four>>,
+    #[comptime] tiles: Tiles,
+) {
+    let group = comptime!(tiles.group());
+    let pitch = comptime!(tiles.weight_pitch(P::Lanes::value()) / 4);
+    let at = UNIT_POS as usize / group * pitch + UNIT_POS as usize % group;
+    #[unroll]
+    for i in 0..comptime!(tiles.columns / 4 / group) {
+        weights[at + comptime!(i * group)] = P::round(own[i]);
+    }
+}
+
+/// Vector `i` of [`own_scores`] with `other` in the columns from `count` on.
+#[cube]
+pub fn mask(value: Vector<f32, Four>, #[comptime] i: usize, count: usize, other: f32, #[comptime] tiles: Tiles) -> Vector<f32, Four> {
+    let group = comptime!(tiles.group());
+    let first = (UNIT_POS as usize % group + comptime!(i * group)) * 4;
+    let mut masked = Vector::<f32, Four>::empty();
+    #[unroll]
+    for lane in 0..4usize {
+        masked[lane] = select(first + lane < count, value[lane], other);
+    }
+    masked
+}

@@ -1,0 +1,406 @@
+//! The products of small matrices of which attention is made, on tensor cores or on plain units.
+//!
+//! Everything else in the attention kernels (loads, masks, softmax, writes) is the same code for both: what a device without tensor
+//! cores proves holds for the other, but for the few lines of [`TensorCores`].
+//!
+//! A tile of operands is row-major in shared memory, `rows` x `width`, with one vector of padding after each row so that the
+//! rows that a plane reads together lie in different banks. Its element is [`Product::Operand`]. Scores are `f32`, `rows` x
+//! `columns`.
+
+use cubecl::cmma;
+use cubecl::prelude::*;
+use half::bf16;
+
+use super::plan::Tiles;
+use crate::store::Store;
+
+/// Four numbers: how scores, probabilities and results move between shared memory and registers.
+pub type Four = Const<4>;
+
+#[allow(missing_docs)] // of the items that `cube` generates
+/// One way to multiply tiles. A *row group* is the smallest set of rows that a set of units computes without the others.
+#[cube]
+pub trait Product: Send + Sync + 'static {
+    /// Element of an operand in shared memory.
+    type Operand: Numeric;
+    /// Operands of one access to shared memory, 16 bytes.
+    type Lanes: Size;
+    /// A result of `rows` x `width`, spread over the registers of the cube.
+    type Sum: CubeType;
+
+    /// Numbers from global memory as operands.
+    fn operand<E: Store, N: Size>(stored: Vector<E, N>) -> Vector<Self::Operand, N>;
+
+    /// Computed numbers as operands.
+    fn round(value: Vector<f32, Four>) -> Vector<Self::Operand, Four>;
+
+    /// Where row `row` of a `columns` x `width` operand lies in its tile.
+    fn place(row: usize, #[comptime] tiles: Tiles) -> usize;
+
+    /// A result of zeros.
+    fn zero(#[comptime] tiles: Tiles) -> Self::Sum;
+
+    /// `scores = a b^T`: a `rows` x `width`, b `columns` x `width`. Overwrites the scores of the own row group only.
+    fn scores(
+        a: &SharedMemory<Vector<Self::Operand, Self::Lanes>>,
+        b: &SharedMemory<Vector<Self::Operand, Self::Lanes>>,
+        scores: &mut SharedMemory<Vector<f32, Four>>,
+        #[comptime] tiles: Tiles,
+    );
+
+    /// `sum += a b`: a `rows` x `columns`, of which the own row group is read, b `columns` x `width`.
+    fn accumulate(
+        sum: &mut Self::Sum,
+        a: &SharedMemory<Vector<Self::Operand, Four>>,
+        b: &SharedMemory<Vector<Self::Operand, Self::Lanes>>,
+        #[comptime] tiles: Tiles,
+    );
+
+    /// Multiplies every row of `sum` by its factor. `scratch` is overwritten in the own row group.
+    fn scale_rows(
+        sum: &mut Self::Sum,
+        factors: &SharedMemory<f32>,
+        scratch: &mut SharedMemory<Vector<f32, Four>>,
+        #[comptime] tiles: Tiles,
+    );
+
+    /// Writes columns `chunk * tiles.chunk ..` of `sum` to the first columns of `scores`, own row group only.
+    fn unload(sum: &Self::Sum, #[comptime] chunk: usize, scores: &mut SharedMemory<Vector<f32, Four>>, #[comptime] tiles: Tiles);
+
+    /// Waits until the units of a row group see each other's writes to shared memory.
+    fn sync_rows();
+}
+
+/// Scalar units, `f32` operands: each unit holds 4 neighbouring columns of `tiles.unit_rows` rows of a `rows` x `columns` block.
+///
+/// Neighbouring units read neighbouring rows of a tile, which lie in different banks: a unit's rows are `rows / unit_rows` apart, and
+/// the rows of `columns` x `width` operands are placed such that the four that a unit needs are `columns / 4` apart.
+pub struct Units;
+
+#[cube]
+impl Product for Units {
+    type Operand = f32;
+    type Lanes = Four;
+    type Sum = Array<Vector<f32, Four>>;
+
+    fn operand<E: Store, N: Size>(stored: Vector<E, N>) -> Vector<f32, N> {
+        E::widen::<N>(stored)
+    }
+
+    fn round(value: Vector<f32, Four>) -> Vector<f32, Four> {
+        value
+    }
+
+    fn place(row: usize, #[comptime] tiles: Tiles) -> usize {
+        row % 4 * comptime!(tiles.columns / 4) + row / 4
+    }
+
+    fn zero(#[comptime] tiles: Tiles) -> Array<Vector<f32, Four>> {
+        let count = comptime!(tiles.width / tiles.columns * tiles.unit_rows);
+        let mut sum = Array::<Vector<f32, Four>>::new(count);
+        #[unroll]
+        for i in 0..count {
+            sum[i] = Vector::new(0.0f32);
+        }
+        sum
+    }
+
+    fn scores(
+        a: &SharedMemory<Vector<f32, Four>>,
+        b: &SharedMemory<Vector<f32, Four>>,
+        scores: &mut SharedMemory<Vector<f32, Four>>,
+        #[comptime] tiles: Tiles,
+    ) {
+        let pitch = comptime!(tiles.operand_pitch(4) / 4);
+        let score_pitch = comptime!(tiles.score_pitch() / 4);
+        let across = comptime!(tiles.columns / 4);
+        let unit_rows = comptime!(tiles.unit_rows);
+        let row_step = comptime!(tiles.rows / tiles.unit_rows);
+        let row = UNIT_POS as usize / across;
+        let column = UNIT_POS as usize % across;
+
+        let mut dots = Array::<f32>::new(comptime!(4 * unit_rows));
+        #[unroll]
+        for i in 0..comptime!(4 * unit_rows) {
+            dots[i] = 0.0f32;
+        }
+        for k in 0..comptime!(tiles.width / 4) {
+            let mut right = Array::<Vector<f32, Four>>::new(4usize);
+            #[unroll]
+            for j in 0..4usize {
+                right[j] = b[(column + comptime!(j * across)) * pitch + k];
+            }
+            #[unroll]
+            for i in 0..unit_rows {
+                let left = a[(row + comptime!(i * row_step)) * pitch + k];
+                #[unroll]
+                for j in 0..4usize {
+                    let other = right[j];
+                    #[unroll]
+                    for lane in 0..4usize {
+                        dots[comptime!(4 * i + j)] += left[lane] * other[lane];
+                    }
+                }
+            }
+        }
+        #[unroll]
+        for i in 0..unit_rows {
+            let mut four = Vector::<f32, Four>::empty();
+            #[unroll]
+            for j in 0..4usize {
+                four[j] = dots[comptime!(4 * i + j)];
+            }
+            scores[(row + comptime!(i * row_step)) * score_pitch + column] = four;
+        }
+    }
+
+    fn accumulate(
+        sum: &mut Array<Vector<f32, Four>>,
+        a: &SharedMemory<Vector<f32, Four>>,
+        b: &SharedMemory<Vector<f32, Four>>,
+        #[comptime] tiles: Tiles,
+    ) {
+        let pitch = comptime!(tiles.operand_pitch(4) / 4);
+        let weight_pitch = comptime!(tiles.weight_pitch(4) / 4);
+        let across = comptime!(tiles.columns / 4);
+        let chunks = comptime!(tiles.width / tiles.columns);
+        let unit_rows = comptime!(tiles.unit_rows);
+        let row_step = comptime!(tiles.rows / tiles.unit_rows);
+        let row = UNIT_POS as usize / across;
+        let column = UNIT_POS as usize % across;
+
+        for k in 0..across {
+            let mut left = Array::<Vector<f32, Four>>::new(unit_rows);
+            #[unroll]
+            for i in 0..unit_rows {
+                left[i] = a[(row + comptime!(i * row_step)) * weight_pitch + k];
+            }
+            #[unroll]
+            for lane in 0..4usize {
+                #[unroll]
+                for chunk in 0..chunks {
+                    let right = b[(k + comptime!(lane * across)) * pitch + column + comptime!(chunk * across)];
+                    #[unroll]
+                    for i in 0..unit_rows {
+                        let four = left[i];
+                        sum[comptime!(chunk * unit_rows + i)] += Vector::<f32, Four>::new(four[lane]) * right;
+                    }
+                }
+            }
+        }
+    }
+
+    fn scale_rows(
+        sum: &mut Array<Vector<f32, Four>>,
+        factors: &SharedMemory<f32>,
+        _scratch: &mut SharedMemory<Vector<f32, Four>>,
+        #[comptime] tiles: Tiles,
+    ) {
+        let unit_rows = comptime!(tiles.unit_rows);
+        let row = UNIT_POS as usize / comptime!(tiles.columns / 4);
+        #[unroll]
+        for i in 0..unit_rows {
+            let factor = Vector::<f32, Four>::new(factors[row + comptime!(i * (tiles.rows / tiles.unit_rows))]);
+            #[unroll]
+            for chunk in 0..comptime!(tiles.width / tiles.columns) {
+                sum[comptime!(chunk * unit_rows + i)] *= factor;
+            }
+        }
+    }
+
+    fn unload(
+        sum: &Array<Vector<f32, Four>>,
+        #[comptime] chunk: usize,
+        scores: &mut SharedMemory<Vector<f32, Four>>,
+        #[comptime] tiles: Tiles,
+    ) {
+        let across = comptime!(tiles.columns / 4);
+        let row = UNIT_POS as usize / across;
+        let column = UNIT_POS as usize % across;
+        #[unroll]
+        for i in 0..comptime!(tiles.unit_rows) {
+            let at = row + comptime!(i * (tiles.rows / tiles.unit_rows));
+            scores[at * comptime!(tiles.score_pitch() / 4) + column] = sum[comptime!(chunk * tiles.unit_rows + i)];
+        }
+    }
+
+    fn sync_rows() {
+        sync_cube();
+    }
+}
+
+/// Tensor cores on bf16 operands, products of 16 x 16 x 16 with `f32` sums; planes of 32 units. A plane owns 16 rows.
+pub struct TensorCores;
+
+/// Rows, columns and depth of one product of a tensor core.
+pub const FRAGMENT: usize = 16;
+
+/// Units of a plane of a device with tensor cores.
+pub const PLANE: usize = 32;
+
+#[cube]
+fn fragment_of_zeros() -> cmma::Matrix<f32> {
+    cmma::Matrix::<f32>::from_value(cmma::MatrixIdent::Accumulator, 16usize, 16usize, 16usize, cmma::MatrixLayout::Undefined, 0.0f32)
+}
+
+/// A fragment of an operand at element `at` of a tile whose rows are `pitch` elements apart.
+#[cube]
+fn fragment<N: Size>(
+    tile: &SharedMemory<Vector<bf16, N>>,
+    at: usize,
+    #[comptime] pitch: usize,
+    #[comptime] ident: cmma::MatrixIdent,
+    #[comptime] layout: cmma::MatrixLayout,
+) -> cmma::Matrix<Vector<bf16, N>> {
+    let first = at / N::value();
+    cmma::Matrix::<Vector<bf16, N>>::from_slice(
+        ident,
+        16usize,
+        16usize,
+        16usize,
+        layout,
+        &tile.slice(first, tile.len()),
+        comptime!(pitch as u32),
+    )
+}
+
+#[cube]
+impl Product for TensorCores {
+    type Operand = bf16;
+    type Lanes = Const<8>;
+    type Sum = Sequence<cmma::Matrix<f32>>;
+
+    fn operand<E: Store, N: Size>(stored: Vector<E, N>) -> Vector<bf16, N> {
+        Vector::<bf16, N>::reinterpret(stored)
+    }
+
+    fn round(value: Vector<f32, Four>) -> Vector<bf16, Four> {
+        Vector::<bf16, Four>::cast_from(value)
+    }
+
+    fn place(row: usize, #[comptime] _tiles: Tiles) -> usize {
+        row
+    }
+
+    fn zero(#[comptime] tiles: Tiles) -> Sequence<cmma::Matrix<f32>> {
+        let mut sum = Sequence::new();
+        #[unroll]
+        for _ in 0..comptime!(tiles.width / FRAGMENT) {
+            sum.push(fragment_of_zeros());
+        }
+        sum
+    }
+
+    fn scores(
+        a: &SharedMemory<Vector<bf16, Const<8>>>,
+        b: &SharedMemory<Vector<bf16, Const<8>>>,
+        scores: &mut SharedMemory<Vector<f32, Four>>,
+        #[comptime] tiles: Tiles,
+    ) {
+        let pitch = comptime!(tiles.operand_pitch(8));
+        let first = UNIT_POS as usize / PLANE * FRAGMENT;
+        let mut products = Sequence::<cmma::Matrix<f32>>::new();
+        #[unroll]
+        for _ in 0..comptime!(tiles.columns / FRAGMENT) {
+            products.push(fragment_of_zeros());
+        }
+        #[unroll]
+        for k in 0..comptime!(tiles.width / FRAGMENT) {
+            let depth = comptime!(k * FRAGMENT);
+            let left = fragment(a, first * pitch + depth, pitch, cmma::MatrixIdent::A, cmma::MatrixLayout::RowMajor);
+            #[unroll]
+            for n in 0..comptime!(tiles.columns / FRAGMENT) {
+                let at = comptime!(n * FRAGMENT * pitch + depth);
+                let right = fragment(b, at, pitch, cmma::MatrixIdent::B, cmma::MatrixLayout::ColMajor);
+                let product = products.index(n);
+                cmma::execute(&left, &right, product, product);
+            }
+        }
+        #[unroll]
+        for n in 0..comptime!(tiles.columns / FRAGMENT) {
+            let at = first * comptime!(tiles.score_pitch() / 4) + comptime!(n * FRAGMENT / 4);
+            let mut target = scores.slice_mut(at, scores.len());
+            cmma::store(&mut target, products.index(n), comptime!(tiles.score_pitch() as u32), cmma::MatrixLayout::RowMajor);
+        }
+    }
+
+    fn accumulate(
+        sum: &mut Sequence<cmma::Matrix<f32>>,
+        a: &SharedMemory<Vector<bf16, Four>>,
+        b: &SharedMemory<Vector<bf16, Const<8>>>,
+        #[comptime] tiles: Tiles,
+    ) {
+        let pitch = comptime!(tiles.operand_pitch(8));
+        let weight_pitch = comptime!(tiles.weight_pitch(8));
+        let first = UNIT_POS as usize / PLANE * FRAGMENT;
+        #[unroll]
+        for k in 0..comptime!(tiles.columns / FRAGMENT) {
+            let depth = comptime!(k * FRAGMENT);
+            let left = fragment(a, first * weight_pitch + depth, weight_pitch, cmma::MatrixIdent::A, cmma::MatrixLayout::RowMajor);
+            #[unroll]
+            for n in 0..comptime!(tiles.width / FRAGMENT) {
+                let at = comptime!(depth * pitch + n * FRAGMENT);
+                let right = fragment(b, at, pitch, cmma::MatrixIdent::B, cmma::MatrixLayout::RowMajor);
+                let product = sum.index(n);
+                cmma::execute(&left, &right, product, product);
+            }
+        }
+    }
+
+    fn scale_rows(
+        sum: &mut Sequence<cmma::Matrix<f32>>,
+        factors: &SharedMemory<f32>,
+        scratch: &mut SharedMemory<Vector<f32, Four>>,
+        #[comptime] tiles: Tiles,
+    ) {
+        let first = UNIT_POS as usize / PLANE * FRAGMENT;
+        let lane = UNIT_POS as usize % PLANE;
+        // Every unit of the plane reads the same sixteen factors, so the plane takes the branch as one.
+        let mut changed = false;
+        #[unroll]
+        for row in 0..FRAGMENT {
+            changed = changed || factors[first + row] != 1.0f32;
+        }
+        if changed {
+            let pitch = comptime!(tiles.score_pitch());
+            #[unroll]
+            for n in 0..comptime!(tiles.width / FRAGMENT) {
+                let start = first * comptime!(pitch / 4);
+                let product = sum.index(n);
+                cmma::store(&mut scratch.slice_mut(start, scratch.len()), product, comptime!(pitch as u32), cmma::MatrixLayout::RowMajor);
+                sync_plane();
+                // Sixteen rows of four vectors for 32 units.
+                #[unroll]
+                for half in 0..2usize {
+                    let row = first + lane / 4 + comptime!(half * 8);
+                    let at = row * comptime!(pitch / 4) + lane % 4;
+                    scratch[at] = scratch[at] * Vector::<f32, Four>::new(factors[row]);
+                }
+                sync_plane();
+                cmma::load_with_layout(
+                    product,
+                    &scratch.slice(start, scratch.len()),
+                    comptime!(pitch as u32),
+                    cmma::MatrixLayout::RowMajor,
+                );
+                sync_plane();
+            }
+        }
+    }
+
+    fn unload(
+        sum: &Sequence<cmma::Matrix<f32>>,
+        #[comptime] chunk: usize,
+        scores: &mut SharedMemory<Vector<f32, Four>>,
+        #[comptime] tiles: Tiles,
+    ) {
+        let pitch = comptime!(tiles.score_pitch());
+        let start = UNIT_POS as usize / PLANE * comptime!(FRAGMENT * pitch / 4);
+        let mut target = scores.slice_mut(start, scores.len());
+        cmma::store(&mut target, sum.index(chunk), comptime!(pitch as u32), cmma::MatrixLayout::RowMajor);
+    }
+
+    fn sync_rows() {
+        sync_plane();
+    }
+}

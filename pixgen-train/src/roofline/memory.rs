@@ -1,0 +1,308 @@
+//! Memory of a training step by device, precision and checkpointing.
+//!
+//! What the nodes of the autodiff graph keep follows from the calls of [`super::trace`] and from what [`crate::ops::contract`] says that each
+//! backward pass takes back. An activation that several nodes keep is one tensor and counts once.
+
+use super::step::projector_of;
+use super::trace::{self, Act, Call, Op, Trace};
+use crate::config::{RunConfig, Stage};
+use crate::model::ParamSet;
+use crate::objective::auxiliary::FrozenFeature;
+use crate::ops::Ops;
+use crate::precision::Precision;
+use pixgen_core::params::Side;
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+
+/// Bytes of an f32.
+const F32: u64 = 4;
+/// Pictures in f32 that a step holds for each image beside the network: x_0, noise, input, target, output and its gradient.
+const PICTURES: u64 = 6;
+/// Tensors of the input's size that burn's own batch norm and ReLU keep.
+const BATCH_NORM_KEEPS: u64 = 6;
+
+/// Where a step computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On this machine: threads take pieces of `piece` images through forward and backward.
+    Cpu {
+        /// Images of a piece; `None` if the batch goes through the network as a whole.
+        piece: Option<usize>,
+        /// Threads.
+        threads: usize,
+    },
+    /// On a GPU, a micro-batch at a time.
+    Gpu,
+}
+
+/// Choices that decide about memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Device.
+    pub place: Place,
+    /// Storage of activations and matrices.
+    pub precision: Precision,
+    /// Activation checkpointing by blocks.
+    pub recompute: bool,
+}
+
+impl Setup {
+    /// This machine with a CPU backend, which computes in f32 and keeps everything.
+    pub fn cpu<B: Ops>() -> Self {
+        let place = Place::Cpu { piece: B::PIECE, threads: rayon::current_num_threads() };
+        Self { place, precision: Precision::F32, recompute: false }
+    }
+}
+
+/// Bytes of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// Master weights, f32.
+    pub parameters: u64,
+    /// Gradients: the f32 buffer, and those that a pass hands over.
+    pub gradients: u64,
+    /// Moments of AdamW, f32.
+    pub moments: u64,
+    /// Averages, f32, the target network of stage 1 among them.
+    pub averages: u64,
+    /// Weights as the network reads them, where they are copies, and the frozen encoder.
+    pub copies: u64,
+    /// Activations that are kept for the backward pass, and pictures.
+    pub activations: u64,
+    /// Gradients of activations: those that wait, and those of the largest operation.
+    pub in_flight: u64,
+    /// The part of `activations` and `in_flight` that an image adds.
+    pub per_image: u64,
+}
+
+impl Estimate {
+    /// Everything that does not depend on the batch.
+    pub const fn state(&self) -> u64 {
+        self.parameters + self.gradients + self.moments + self.averages + self.copies
+    }
+
+    /// The sum.
+    pub const fn total(&self) -> u64 {
+        self.state() + self.activations + self.in_flight
+    }
+
+    /// Images that fit at once into `bytes`.
+    pub const fn images_in(&self, bytes: u64) -> u64 {
+        let left = bytes.saturating_sub(self.state());
+        match left.checked_div(self.per_image) {
+            Some(images) => images,
+            None => 0,
+        }
+    }
+}
+
+/// Memory of a step of `config` with its batch and micro-batch. Code, contexts and workspaces of libraries, and the allocator's gaps are
+/// not in it. `diffusion` leaves out what stage 2a does not have: dropout and the auxiliary loss.
+pub fn estimate(config: &RunConfig, setup: Setup, diffusion: bool) -> Estimate {
+    let projector = projector_of(config);
+    let pretraining = ParamSet::pretraining(&config.model, &projector);
+    let auxiliary = config.consistency.filter(|settings| !diffusion && settings.auxiliary > 0.0);
+    let (element, recompute) = (setup.precision.bytes() as u64, setup.recompute);
+    let encoder = || trace::features(&config.model);
+    let head = || trace::projector(config.model.encoder.width, &projector);
+
+    let (set, graphs, networks) = match config.stage {
+        // Three branches are alive at once; the target network is a second one.
+        Stage::Pretrain => (pretraining.len(), vec![(3, encoder()), (2, head())], 2),
+        Stage::Consistency => {
+            let mut graphs = vec![(1, trace::forward(&config.model, false))];
+            if let Some(settings) = auxiliary {
+                graphs.push((1, encoder()));
+                if settings.auxiliary_feature == FrozenFeature::Projected {
+                    graphs.push((1, head()));
+                }
+            }
+            (ParamSet::generator(&config.model).len(), graphs, 1)
+        }
+    };
+    let kept: u64 = graphs.iter().map(|(times, graph)| times * kept(graph, element, recompute)).sum();
+    let waiting = graphs.iter().map(|(_, graph)| waiting(graph, element)).max().unwrap_or(0);
+    let pictures = PICTURES * F32 * config.model.image_len() as u64;
+
+    let set = set as u64;
+    let target = config.stage == Stage::Pretrain;
+    // The frozen encoder has no gradient and no moments: its buffer, and its weights as the network reads them.
+    let frozen = auxiliary.map_or(0, |_| pretraining.len() as u64);
+    let (gradients, copies, images) = match setup.place {
+        Place::Cpu { piece, threads } => {
+            let size = piece.map_or(config.micro_batch(), |piece| piece.min(config.micro_batch())).max(1);
+            let pieces = config.train.batch.div_ceil(size);
+            let parallel = if piece.is_some() { pieces.min(threads.max(1)) } else { 1 };
+            // Pieces hand their own gradients over, if there are several; those of a graph lie beside them. Tensors are copies.
+            let parts = if piece.is_some() && pieces > 1 { pieces } else { 0 };
+            ((1 + parts + parallel) as u64 * F32 * set, F32 * (networks * set + 2 * frozen), size * parallel)
+        }
+        Place::Gpu => {
+            // The gradients of the last graph lie beside the buffer. In f32 tensors share the buffer's memory.
+            let read = if setup.precision == Precision::F32 { 0 } else { element };
+            ((F32 + element) * set, read * (networks * set + frozen) + F32 * frozen, config.micro_batch())
+        }
+    };
+    // In stage 1 a whole batch keeps its graphs until the losses are known.
+    let images = if target && config.micro_batch() >= config.train.batch {
+        config.train.batch
+    } else {
+        images.min(config.train.batch)
+    };
+    Estimate {
+        parameters: F32 * set,
+        gradients,
+        moments: 2 * F32 * set,
+        averages: (config.ema.configs().len() as u64 + u64::from(target)) * F32 * set,
+        copies,
+        activations: images as u64 * (kept + pictures),
+        in_flight: images as u64 * waiting,
+        per_image: kept + pictures + waiting,
+    }
+}
+
+/// What a call keeps for its backward pass: activations, and bytes of its own beside them, for one image.
+fn keeps(call: &Call, element: u64) -> (&[Act], u64) {
+    let (all, output) = (&call.inputs[..], call.output.len() as u64);
+    match call.op {
+        Op::Linear { .. } | Op::LayerNorm | Op::NormModulate | Op::Gelu => (all, 0),
+        // The slope of the GELU.
+        Op::LinearGelu => (all, element * output),
+        // Not x: its gradient is dy itself.
+        Op::GatedResidual => (&all[1..], 0),
+        // The log-sum-exp.
+        Op::Attention { heads } => (all, F32 * (heads * call.output.rows) as u64),
+        // The input of the norm.
+        Op::SkipFuse => (all, element * output),
+        Op::Condition { .. } => (all, element * output),
+        Op::BatchNormRelu => (&[], BATCH_NORM_KEEPS * F32 * output),
+        Op::Tokens | Op::Add | Op::Dropout | Op::Slice | Op::Concat => (&[], 0),
+    }
+}
+
+const fn bytes(act: Act, element: u64) -> u64 {
+    element * act.len() as u64
+}
+
+/// Bytes that a graph keeps for one image. With checkpointing a block keeps what it reads from outside, and one block at a time the rest.
+pub fn kept(trace: &Trace, element: u64, recompute: bool) -> u64 {
+    let block_of = |call: &Call| call.block().filter(|_| recompute);
+    let made: HashMap<usize, Option<(Side, usize)>> = trace.calls.iter().map(|call| (call.output.id, block_of(call))).collect();
+    let mut seen = HashSet::new();
+    let mut always = 0;
+    let mut blocks: HashMap<(Side, usize), u64> = HashMap::new();
+    for call in &trace.calls {
+        let block = block_of(call);
+        let (acts, own) = keeps(call, element);
+        let place = block.map_or(&mut always, |block| blocks.entry(block).or_default());
+        *place += own;
+        for act in acts.iter().chain(call.inputs.iter().filter(|_| block.is_some())) {
+            let inside = block.is_some() && made.get(&act.id) == Some(&block);
+            // What a block makes and only reads again is kept by nobody.
+            if inside && !acts.contains(act) || !seen.insert(act.id) {
+                continue;
+            }
+            let place = if inside {
+                block.map_or(&mut always, |block| blocks.entry(block).or_default())
+            } else {
+                &mut always
+            };
+            *place += bytes(*act, element);
+        }
+    }
+    always + blocks.values().max().copied().unwrap_or(0)
+}
+
+/// Bytes of gradients of activations in flight for one image: those of the long skips, which wait for the encoder, and around the largest
+/// operation its dy, the gradients of its inputs and one temporary of its output's size.
+fn waiting(trace: &Trace, element: u64) -> u64 {
+    let skips = trace
+        .calls
+        .iter()
+        .filter(|call| call.op == Op::SkipFuse)
+        .filter_map(|call| call.inputs.get(1));
+    let skips: u64 = skips.map(|skip| bytes(*skip, element)).sum();
+    let around = |call: &Call| 2 * bytes(call.output, element) + call.inputs.iter().map(|act| bytes(*act, element)).sum::<u64>();
+    skips + trace.calls.iter().map(around).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pixgen_core::presets::{PRESETS, preset};
+
+    const GPU: Setup = Setup { place: Place::Gpu, precision: Precision::Bf16, recompute: false };
+
+    /// Per token of a block in units of the width. Encoder: x, both norms' outputs, q, k, v, attention's output, x again, slope and hidden
+    /// layer. Decoder: the norm's input of the skip, x, both norms' outputs, q, k, v, attention's output, both branches, x, slope, hidden.
+    #[test]
+    fn kept_by_hand() {
+        let model = preset("EPG-L-16-256").expect("preset").model;
+        let (tokens, patches, width, depth) = (model.tokens(), model.patches(), model.encoder.width, model.encoder.depth);
+        let statistics = 4 * model.encoder.heads * tokens;
+        let encoder = (1 + 2 + 3 + 1 + 1 + 4 + 4) * tokens * width * 2 + statistics;
+        let decoder = (1 + 1 + 2 + 3 + 1 + 2 + 1 + 4 + 4) * tokens * width * 2 + 6 * width * 2 + statistics;
+        // Pictures in patches; the input of the encoder's norm, which is the last skip; the first input of the decoder; c and its SiLU;
+        // input of the decoder's norm and of the head.
+        let outside = model.image_len() * 2 + tokens * width * 2 + tokens * width * 2 + 2 * width * 2 + 2 * patches * width * 2;
+        // The inputs of the decoder's skips: the encoder's are its blocks' and its norm's inputs, x of block 0 is in `outside`, those of
+        // the others are what the block before gave.
+        let between = (depth - 1) * tokens * width * 2;
+        let want = depth * (encoder + decoder) + outside + between;
+        assert_eq!(kept(&trace::forward(&model, false), 2, false), want as u64);
+    }
+
+    #[test]
+    fn checkpointing_keeps_less_and_more_precision_more() {
+        for preset in PRESETS {
+            for stage in [Stage::Pretrain, Stage::Consistency] {
+                let config = RunConfig::defaults(stage, preset);
+                let of = |setup| estimate(&config, setup, false);
+                let (full, less) = (of(GPU), of(Setup { recompute: true, ..GPU }));
+                assert!(less.activations < full.activations, "{} {stage:?}", preset.name);
+                assert_eq!(less.state(), full.state());
+                let single = of(Setup { precision: Precision::F32, ..GPU });
+                assert!(single.activations > full.activations, "{} {stage:?}", preset.name);
+                assert_eq!(full.total(), full.state() + full.activations + full.in_flight);
+                assert_eq!(full.activations + full.in_flight, full.per_image * config.micro_batch() as u64);
+            }
+        }
+    }
+
+    /// With checkpointing the encoder of a deep model keeps the inputs of its blocks and what one block keeps.
+    #[test]
+    fn checkpointed_encoder_by_hand() {
+        let model = preset("EPG-B-16-256").expect("preset").model;
+        let (tokens, width, depth) = (model.tokens(), model.encoder.width, model.encoder.depth);
+        let inputs = depth * tokens * width * 2 + model.image_len() * 2 + width * 2;
+        let block = (2 + 3 + 1 + 1 + 4 + 4) * tokens * width * 2 + 4 * model.encoder.heads * tokens;
+        assert_eq!(kept(&trace::features(&model), 2, true), (inputs + block) as u64);
+    }
+
+    #[test]
+    fn state_by_hand() {
+        let preset = preset("EPG-XL-16-256").expect("preset");
+        let config = RunConfig::defaults(Stage::Consistency, preset);
+        let count = preset.model.parameter_count() as u64;
+        let frozen = ParamSet::pretraining(&config.model, &projector_of(&config)).len() as u64;
+        // Weights, moments, two averages and gradients in f32; gradients and weights in bf16; the frozen encoder in both.
+        assert_eq!(estimate(&config, GPU, false).state(), count * (4 + 8 + 8 + 4 + 2 + 2) + 6 * frozen);
+        assert_eq!(estimate(&config, GPU, true).state(), count * (4 + 8 + 8 + 4 + 2 + 2));
+        // On the CPU each of 16 pieces and both threads have a gradient; the tensors are copies.
+        let cpu = Setup {
+            place: Place::Cpu { piece: Some(64), threads: 2 },
+            precision: Precision::F32,
+            recompute: false,
+        };
+        let estimate = estimate(&config, cpu, false);
+        assert_eq!(estimate.state(), 4 * count * (1 + 2 + 2 + (1 + 16 + 2) + 1) + 8 * frozen);
+        assert_eq!(estimate.activations + estimate.in_flight, 128 * estimate.per_image);
+    }
+
+    #[test]
+    fn images_that_fit() {
+        let estimate = Estimate { parameters: 100, per_image: 7, ..Estimate::default() };
+        assert_eq!((estimate.images_in(99), estimate.images_in(106), estimate.images_in(121)), (0, 0, 3));
+        assert_eq!(Estimate::default().images_in(5), 0);
+    }
+}

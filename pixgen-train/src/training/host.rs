@@ -1,0 +1,66 @@
+//! The host's buffer: a `Vec<f32>`.
+
+use super::ema::approach;
+use super::flat::{Flat, Moments, Update};
+use super::optimiser::{adamw, global_norm};
+use crate::model::ParamSet;
+use burn::tensor::TensorData;
+use burn::tensor::ops::FloatTensorOps;
+use burn_flex::{Flex, FlexDevice, FlexTensor};
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+/// Elements of a task.
+const CHUNK: usize = 1 << 15;
+
+impl Flat<Flex> for Vec<f32> {
+    fn upload(_: &ParamSet, values: &[f32], _: &FlexDevice) -> Self {
+        values.to_vec()
+    }
+
+    fn zeros(set: &ParamSet, _: &FlexDevice) -> Self {
+        vec![0.0; set.len()]
+    }
+
+    fn host(&self) -> Cow<'_, [f32]> {
+        Cow::Borrowed(self)
+    }
+
+    fn tensor(&self, set: &ParamSet, entry: usize, device: &FlexDevice) -> FlexTensor {
+        let entry = &set.entries()[entry];
+        Flex::float_from_data(TensorData::new(self[entry.range.clone()].to_vec(), entry.dims.clone()), device)
+    }
+
+    fn add(&mut self, set: &ParamSet, entry: usize, tensor: FlexTensor) {
+        let place = &mut self[set.entries()[entry].range.clone()];
+        let data = tensor.into_data();
+        match data.as_slice::<f32>() {
+            Ok(values) => place.iter_mut().zip(values).for_each(|(a, b)| *a += b),
+            Err(_) => place.iter_mut().zip(data.iter::<f32>()).for_each(|(a, b)| *a += b),
+        }
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        let chunks = self.par_chunks_mut(CHUNK).zip(other.par_chunks(CHUNK));
+        chunks.for_each(|(sums, values)| sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value));
+    }
+
+    fn clear(&mut self) {
+        self.fill(0.0);
+    }
+
+    fn norm(&self, set: &ParamSet) -> f64 {
+        global_norm(set, self)
+    }
+
+    fn approach(&mut self, target: &Self, share: f32) {
+        approach(self, target, share);
+    }
+
+    fn update(params: &mut Self, moments: &mut Moments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
+        adamw(params, &mut moments.m, &mut moments.v, gradient, update);
+        for (average, &share) in averages.iter_mut().zip(update.shares) {
+            approach(average, params, share);
+        }
+    }
+}

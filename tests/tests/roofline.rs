@@ -1,0 +1,72 @@
+//! `bench --roofline` as a user meets it, and docs/performance.md, whose tables must be what the commands above them print.
+
+use pixgen_tests::program::{fails, pixgen, succeeds};
+use std::path::Path;
+
+/// Fenced blocks of docs/performance.md that begin with a roofline command: the command and what follows it.
+fn blocks() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance.md");
+    let text = std::fs::read_to_string(path).expect("docs/performance.md");
+    let fenced = text.split("\n```").skip(1).step_by(2);
+    let bodies = fenced.filter_map(|block| block.split_once('\n').map(|(_, body)| body));
+    let commands = bodies.filter_map(|body| body.strip_prefix("$ pixgen-train ")?.split_once('\n'));
+    let roofline = commands.filter(|(command, _)| command.contains("--roofline"));
+    roofline.map(|(command, output)| (command.to_owned(), output.to_owned())).collect()
+}
+
+#[test]
+fn the_documentation_shows_what_the_program_prints() {
+    let blocks = blocks();
+    for model in ["EPG-L-16-256", "EPG-XL-16-256"] {
+        assert!(blocks.iter().any(|(command, _)| command.contains(model)), "no block for {model}");
+    }
+    for (command, shown) in blocks {
+        let done = succeeds(pixgen(command.split_whitespace()));
+        assert_eq!(done.text().trim_end(), shown.trim_end(), "docs/performance.md: {command}");
+    }
+}
+
+#[test]
+fn json_holds_the_same_sums() {
+    let arguments = [
+        "bench",
+        "--model",
+        "epg-b-16-256",
+        "--roofline",
+        "A100-40",
+        "--batch",
+        "32",
+        "--recompute",
+        "--json",
+    ];
+    let json = succeeds(pixgen(arguments)).json();
+    assert_eq!((&json["model"], &json["assumptions"]["device"]), (&"EPG-B-16-256".into(), &"a100-40".into()));
+    let stages = json["stages"].as_array().expect("stages");
+    assert_eq!(stages.len(), 3);
+    for stage in stages {
+        let number = |key: &str| stage[key].as_f64().expect(key);
+        let rows = stage["rows"].as_array().expect("rows");
+        let milliseconds: f64 = rows.iter().map(|row| row["milliseconds"].as_f64().expect("time")).sum();
+        assert!((milliseconds / (1e3 * number("seconds")) - 1.0).abs() < 1e-9);
+        assert!((number("images_per_second") * number("seconds") - 32.0).abs() < 1e-6);
+        assert!(number("our_mb") > number("least_mb") && number("seconds") > number("seconds_at_least"));
+        assert_eq!(stage["memory"]["total"], stage["memory"]["total_recomputed"]);
+    }
+}
+
+#[test]
+fn wrong_requests_are_explained() {
+    for (arguments, parts) in [
+        (
+            &["--model", "EPG-XL-16", "--roofline", "h100"][..],
+            &["there is no preset `EPG-XL-16`", "did you mean `EPG-XL-16-256`?"][..],
+        ),
+        (&["--model", "EPG-L-16-256", "--roofline", "h10"], &["--roofline h10", "did you mean `h100`?", "rtx4090"]),
+        (&["--model", "EPG-L-16-256", "--roofline", "tpu"], &["there is no such device", "known are h100"]),
+        (&["--model", "EPG-L-16-256"], &["no device given", "--roofline h100"]),
+        (&["--model", "EPG-L-16-256", "--roofline", "h100", "--launch-us=-1"], &["--launch-us -1"]),
+        (&["--model", "EPG-L-16-256", "--roofline", "h100", "--matmul-efficiency", "1.5"], &["--matmul-efficiency 1.5"]),
+    ] {
+        fails(pixgen(["bench"].iter().chain(arguments)), parts);
+    }
+}
