@@ -14,6 +14,7 @@
 //! * [`modulate`]: AdaLN, its norm with modulation and its gated residual.
 //! * [`epilogue`]: bias and GELU after a matrix product.
 //! * [`skip`]: `[x, s]` of a long skip; [`tokens`]: the input of a tower.
+//! * [`matmul`]: matrix products with a kernel fixed beforehand.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
@@ -21,19 +22,21 @@
 pub mod attention;
 pub mod columns;
 pub mod device;
-pub mod epilogue;
 pub mod dropout;
+pub mod epilogue;
 pub mod error;
 pub mod images;
 pub mod launch;
+mod launch;
+pub mod matmul;
 pub mod modulate;
 pub mod norm;
 pub mod optimiser;
 pub mod rows;
 pub mod skip;
 pub mod store;
-pub mod tokens;
 mod sum;
+pub mod tokens;
 
 pub use error::{KernelError, Result};
 
@@ -41,3 +44,4 @@ pub use error::{KernelError, Result};
 pub use cubecl::cuda::CudaRuntime;
 #[cfg(feature = "vulkan")]
 pub use cubecl::wgpu::WgpuRuntime as VulkanRuntime;
+pub use matmul::matmul;
