@@ -9,6 +9,7 @@ use burn_backend::DeviceOps;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, kernel::into_contiguous};
 use cubecl::server::ComputeServer;
+use pixgen_cubecl::rows as reduction;
 use pixgen_cubecl::{KernelError, Result, attention, columns, dropout, epilogue, images, matmul, modulate, norm, nt_xent, skip, tokens};
 
 use super::contract::{Branch, Dropout, InputGradients, LossFactors, Ops};
@@ -77,8 +78,8 @@ fn product_backward<R: CubeRuntime>(
 }
 
 /// Where a branch finds its shift and scale.
-fn chunks(branch: Branch) -> modulate::Chunks {
-    modulate::Chunks { shift: branch.shift(), scale: branch.scale() }
+fn chunks(branch: Branch) -> reduction::Chunks {
+    reduction::Chunks { shift: branch.shift(), scale: branch.scale() }
 }
 
 /// Runs a kernel, or on a device that is too small for it the default body in `f32`.
