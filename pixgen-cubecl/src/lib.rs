@@ -7,6 +7,7 @@
 //! * [`dropout`]: masks that are a function of their place.
 //! * [`images`]: blends of images and the consistency loss.
 //! * [`launch`]: operands, widths of loads and cube counts.
+//! * [`nt_xent`]: the contrastive loss, without a map of scores in memory.
 //! * [`optimiser`]: AdamW and what else the trainer does with buffers of parameters.
 //! * [`store`]: `f32` and bf16 in memory.
 //!
@@ -19,9 +20,11 @@ pub mod dropout;
 pub mod error;
 pub mod images;
 pub mod launch;
+pub mod nt_xent;
 pub mod optimiser;
 pub mod store;
 mod sum;
+mod tiles;
 
 pub use error::{KernelError, Result};
 
