@@ -112,7 +112,9 @@ pub fn dropout<R: CubeRuntime>(
     let x = contiguous(OP, x)?;
     let client = &x.client;
     // Whole blocks of words, or a block for each element.
-    let size = Some(vector_size(client, dtype, picture)).filter(|size| size.is_multiple_of(BLOCK)).unwrap_or(1);
+    let size = Some(vector_size(client, dtype, picture))
+        .filter(|size| size.is_multiple_of(BLOCK))
+        .unwrap_or(1);
     let y = empty(&x, &shape, dtype);
     let halves: Vec<u32> = streams.iter().flat_map(|&stream| [stream as u32, (stream >> 32) as u32]).collect();
     let handle = client.create_from_slice(u32::as_bytes(&halves));

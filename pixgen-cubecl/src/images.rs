@@ -31,7 +31,8 @@ fn blend_kernel<N: Size>(
     let mut sum = Vector::new(a[number]) * x[ABSOLUTE_POS];
     #[comptime]
     match y {
-        ComptimeOption::Some(y) => {
+        ComptimeOption::Some(y) =>
+        {
             #[comptime]
             match b {
                 ComptimeOption::Some(b) => {

@@ -78,6 +78,11 @@ pub fn array<R: CubeRuntime>(tensor: &CubeTensor<R>) -> ArrayArg<R> {
     unsafe { ArrayArg::from_raw_parts(tensor.handle.clone(), tensor.meta.num_elements()) }
 }
 
+/// A contiguous tensor as a kernel's output that is the kernel's array number `input`.
+pub fn alias<R: CubeRuntime>(tensor: &CubeTensor<R>, input: usize) -> ArrayArg<R> {
+    ArrayArg::Alias { input_pos: input, length: [tensor.meta.num_elements()] }
+}
+
 /// Numbers of `dtype` in a load: as many as the device loads at once and divide `width`, the distance of row starts. Starts of
 /// tensors are always aligned: devices place buffers, and burn narrows them, at multiples of their alignment of 16 bytes or more.
 pub fn vector_size<R: CubeRuntime>(client: &ComputeClient<R>, dtype: DType, width: usize) -> usize {

@@ -32,7 +32,11 @@ fn the_mask_is_the_hosts() {
                 let (picture, at) = (i / len, i % len);
                 let word = Rng::new(seed, streams[picture]).words(first + at as u64 / 4)[at % 4];
                 let kept = if word >= threshold { value as f32 * factor } else { 0.0 };
-                f64::from(if dtype == DType::BF16 { bf16::from_f32(kept).to_f32() } else { kept })
+                f64::from(if dtype == DType::BF16 {
+                    bf16::from_f32(kept).to_f32()
+                } else {
+                    kept
+                })
             });
             let want: Vec<f64> = want.collect();
             assert_eq!(download(&got), want, "{dtype:?} {shape:?}");

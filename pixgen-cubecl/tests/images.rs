@@ -7,7 +7,15 @@ use burn_backend::DType;
 use common::{Report, Tensor, download, random, upload};
 use pixgen_cubecl::images::{blend, blend_backward, consistency_loss};
 
-const SHAPES: [[usize; 3]; 7] = [[1, 4, 12], [3, 16, 48], [2, 5, 7], [5, 1, 1], [2, 256, 192], [1, 700, 31], [64, 16, 12]];
+const SHAPES: [[usize; 3]; 7] = [
+    [1, 4, 12],
+    [3, 16, 48],
+    [2, 5, 7],
+    [5, 1, 1],
+    [2, 256, 192],
+    [1, 700, 31],
+    [64, 16, 12],
+];
 
 fn up(values: &[f64], shape: &[usize]) -> Tensor {
     upload(values, shape, DType::F32)
