@@ -13,7 +13,10 @@ fn up(values: &[f64], shape: &[usize]) -> Tensor {
 
 /// Unit rows and their lengths.
 fn unit_rows(x: &[f64], width: usize) -> (Vec<f64>, Vec<f64>) {
-    let lengths: Vec<f64> = x.chunks(width).map(|row| row.iter().map(|v| v * v).sum::<f64>().max(1e-24).sqrt()).collect();
+    let lengths: Vec<f64> = x
+        .chunks(width)
+        .map(|row| row.iter().map(|v| v * v).sum::<f64>().max(1e-24).sqrt())
+        .collect();
     (x.iter().enumerate().map(|(i, v)| v / lengths[i / width]).collect(), lengths)
 }
 
@@ -90,7 +93,11 @@ fn losses_and_gradients() {
         report.check("nt-xent lse", DType::F32, &lse, &want.lse, &case);
         // A loss near zero is a difference of numbers near 1/tau.
         let got = download(&loss);
-        assert!(got.len() == 1 && (got[0] - want.loss).abs() < 1e-6 * (1.0 / tau) + 1e-5 * want.loss, "{case}: {got:?} {}", want.loss);
+        assert!(
+            got.len() == 1 && (got[0] - want.loss).abs() < 1e-6 * (1.0 / tau) + 1e-5 * want.loss,
+            "{case}: {got:?} {}",
+            want.loss
+        );
         let backward = |wanted| nt_xent_backward(q(), k(), lse.clone(), first, tau, up(&[dy], &[1]), wanted).expect("operands fit");
         let [dq, dk] = backward([true, true]).map(|g| g.expect("wanted"));
         report.check("nt-xent dq", DType::F32, &dq, &want.dq, &case);
