@@ -6,6 +6,7 @@
 //! * [`error`]: why a kernel was not launched.
 //! * [`dropout`]: masks that are a function of their place.
 //! * [`images`]: blends of images and the consistency loss.
+//! * [`nt_xent`]: the contrastive loss, forward without a map of scores in memory.
 //! * [`optimiser`]: AdamW and what else the trainer does with buffers of parameters.
 //! * [`store`]: `f32` and bf16 in memory.
 //! * [`launch`]: operands, widths of loads and cube counts.
@@ -26,16 +27,17 @@ pub mod dropout;
 pub mod epilogue;
 pub mod error;
 pub mod images;
-pub mod launch;
 mod launch;
 pub mod matmul;
 pub mod modulate;
 pub mod norm;
+pub mod nt_xent;
 pub mod optimiser;
 pub mod rows;
 pub mod skip;
 pub mod store;
 mod sum;
+mod tiles;
 pub mod tokens;
 
 pub use error::{KernelError, Result};
