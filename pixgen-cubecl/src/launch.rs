@@ -81,7 +81,10 @@ pub fn array<R: CubeRuntime>(tensor: &CubeTensor<R>) -> ArrayArg<R> {
 /// Numbers of `dtype` in a load: as many as the device loads at once and divide `width`, the distance of row starts. Starts of
 /// tensors are always aligned: devices place buffers, and burn narrows them, at multiples of their alignment of 16 bytes or more.
 pub fn vector_size<R: CubeRuntime>(client: &ComputeClient<R>, dtype: DType, width: usize) -> usize {
-    client.io_optimized_vector_sizes(dtype.size()).find(|size| width.is_multiple_of(*size)).unwrap_or(1)
+    client
+        .io_optimized_vector_sizes(dtype.size())
+        .find(|size| width.is_multiple_of(*size))
+        .unwrap_or(1)
 }
 
 /// Units of a cube: [`CUBE_UNITS`] or what the device allows.

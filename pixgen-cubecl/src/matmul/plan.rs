@@ -52,7 +52,11 @@ pub fn has_matrix_units<R: Runtime>(client: &ComputeClient<R>) -> bool {
     let (m, n, k) = MATRIX_TILE;
     let (bf16, f32) = (ElemType::Float(FloatKind::BF16).into(), ElemType::Float(FloatKind::F32).into());
     let properties = client.properties();
-    properties.features.matmul.mma.contains(&MmaConfig { a_type: bf16, b_type: bf16, cd_type: f32, m, n, k })
+    properties
+        .features
+        .matmul
+        .mma
+        .contains(&MmaConfig { a_type: bf16, b_type: bf16, cd_type: f32, m, n, k })
         && properties.hardware.plane_size_max == WARP
 }
 
@@ -101,7 +105,10 @@ pub fn units<R: Runtime>(client: &ComputeClient<R>, problem: Problem) -> Result<
     }
     let shared = (scheme.elements_per_stage_along_m() + scheme.elements_per_stage_along_n()) * scheme.elements_per_stage_along_k() * 4;
     if hardware.max_shared_memory_size < shared as usize {
-        return Err(KernelError::unavailable(OP, format!("{shared} bytes of shared memory; it has {}", hardware.max_shared_memory_size)));
+        return Err(KernelError::unavailable(
+            OP,
+            format!("{shared} bytes of shared memory; it has {}", hardware.max_shared_memory_size),
+        ));
     }
     Ok(blueprint(problem, TileMatmulKind::Register, scheme, SwizzleModes::default(), hardware.plane_size_min))
 }
