@@ -8,6 +8,11 @@ use burn_std::Metadata;
 use common::{Report, TYPES, Tensor, random, upload};
 use pixgen_cubecl::{KernelError, matmul};
 
+/// A `[rows, columns]` tensor of row-major `values`.
+fn plain(values: &[f64], [rows, columns]: [usize; 2], dtype: DType) -> Tensor {
+    upload(values, &[rows, columns], dtype)
+}
+
 /// A `[rows, columns]` tensor of row-major `values` that lies in memory transposed.
 fn transposed(values: &[f64], [rows, columns]: [usize; 2], dtype: DType) -> Tensor {
     let turned: Vec<f64> = (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect();
@@ -43,50 +48,35 @@ fn reference(lhs: &[f64], rhs: &[f64], [m, k, n]: [usize; 3]) -> Vec<f64> {
     out
 }
 
+/// Compares the product with every layout of the operands.
+fn check(report: &mut Report, size: [usize; 3], dtype: DType, results: &[DType]) {
+    let [m, k, n] = size;
+    let (lhs, rhs) = (random(m * k, 1, dtype), random(k * n, 2, dtype));
+    let want = reference(&lhs, &rhs, size);
+    for (l, make_left) in [plain, transposed, with_gaps].into_iter().enumerate() {
+        for (r, make_right) in [plain, transposed, scattered].into_iter().enumerate() {
+            for &out in results {
+                let got = matmul(make_left(&lhs, [m, k], dtype), make_right(&rhs, [k, n], dtype), out).unwrap();
+                report.check(&format!("matmul of {dtype:?}"), out, &got, &want, &format!("{size:?} layouts {l} {r}"));
+            }
+        }
+    }
+}
+
 #[test]
 fn products_of_every_layout() {
     let mut report = Report::default();
-    for (case, size) in [
-        [1, 1, 1],
-        [1, 7, 3],
-        [5, 64, 2],
-        [128, 16, 128],
-        [129, 17, 130],
-        [127, 15, 126],
-        [258, 48, 72],
-        [64, 258, 24],
-        [24, 100, 192],
-        // More strips than one, and a number of cubes that is and is not a multiple of the strips' width.
-        [520, 8, 260],
-        [400, 12, 33],
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let [m, k, n] = size;
-        for dtype in TYPES {
-            let lhs = random(m * k, 2 * case as u64, dtype);
-            let rhs = random(k * n, 2 * case as u64 + 1, dtype);
-            let want = reference(&lhs, &rhs, size);
-            let left = [
-                upload(&lhs, &[m, k], dtype),
-                transposed(&lhs, [m, k], dtype),
-                with_gaps(&lhs, [m, k], dtype),
-            ];
-            let right = [
-                upload(&rhs, &[k, n], dtype),
-                transposed(&rhs, [k, n], dtype),
-                scattered(&rhs, [k, n], dtype),
-            ];
-            for (l, left) in left.iter().enumerate() {
-                for (r, right) in right.iter().enumerate() {
-                    for out in TYPES {
-                        let got = matmul(left.clone(), right.clone(), out).unwrap();
-                        report.check(&format!("matmul of {dtype:?}"), out, &got, &want, &format!("{size:?} layouts {l} {r}"));
-                    }
-                }
-            }
-        }
+    // One number; less than a tile; just below, at and above the size of a tile; the tokens of an image.
+    for size in [[1, 1, 1], [5, 7, 3], [127, 15, 126], [128, 16, 128], [129, 17, 132], [258, 48, 72]] {
+        check(&mut report, size, DType::F32, &[DType::F32]);
+    }
+    // More strips of cubes than one, whose number divides by the width of the strips or does not.
+    for size in [[400, 12, 136], [520, 8, 132]] {
+        check(&mut report, size, DType::F32, &[DType::F32]);
+    }
+    for size in [[3, 5, 7], [64, 258, 24]] {
+        check(&mut report, size, DType::F32, &[DType::BF16]);
+        check(&mut report, size, DType::BF16, &TYPES);
     }
     report.end();
 }

@@ -2,8 +2,8 @@
 //!
 //! **Matrix units.** A cube of 4 planes computes 128 x 64 of the result in steps of 32 along k; each plane holds 32 x 64 of it in 64
 //! registers a unit, the rest of the registers being operands and addresses, so that several cubes share a multiprocessor and hide each
-//! other's loads. Where the left operand is transposed (`X^T dY`) the cube is 64 x 64: rows of shared memory are then 128 bytes at most,
-//! the longest that are spread over all banks.
+//! other's loads. Where the left operand is transposed (`X^T dY`) a cube has 2 planes and computes 64 x 64: rows of shared memory are then
+//! 128 bytes at most, the longest that are spread over all banks.
 //!
 //! **Units.** A cube of 256 units computes 128 x 128 in steps of 16 along k; each unit holds 8 x 8 of it.
 
@@ -44,7 +44,7 @@ const MATRIX_TILE: (u32, u32, u32) = (16, 8, 16);
 /// Units of a plane on every device that has [`MATRIX_TILE`].
 const WARP: u32 = 32;
 
-/// Planes or units of a cube are spread over the result in strips of so many cubes, so that neighbours share operands in the cache.
+/// Cubes walk over the result in strips of so many cubes along m, so that neighbours share operands in the cache.
 const STRIP: u32 = 4;
 
 /// Whether the device multiplies bf16 tiles of [`MATRIX_TILE`] with sums in `f32`.
@@ -62,11 +62,11 @@ pub fn has_matrix_units<R: Runtime>(client: &ComputeClient<R>) -> bool {
 
 /// The tiles for bf16 operands.
 pub fn matrix_units(problem: Problem) -> TilingBlueprint {
-    let rows_per_plane = if problem.lhs == RowMajor { 2 } else { 1 };
+    let planes = if problem.lhs == RowMajor { 4 } else { 2 };
     let scheme = TilingScheme {
         tile_size: MATRIX_TILE.into(),
-        partition_size: (rows_per_plane, 8, 2).into(),
-        stage_size: (4, 1, 1).into(),
+        partition_size: (2, 8, 2).into(),
+        stage_size: (planes, 1, 1).into(),
         global_partition_size: GlobalPartitionSize::new(1, 1, 1),
     };
     let (m, n, k) = (scheme.elements_per_stage_along_m(), scheme.elements_per_stage_along_n(), scheme.elements_per_stage_along_k());
