@@ -357,7 +357,7 @@ where
         if !fused() {
             return plain::nt_xent::<Self>(queries, keys, first, tau);
         }
-        done(nt_xent::nt_xent(queries, keys, first, tau as f32))
+        done(nt_xent::nt_xent(queries, keys, first, tau))
     }
 
     fn fused_nt_xent_backward(
@@ -372,7 +372,7 @@ where
         if !fused() {
             return plain::nt_xent_backward::<Self>(queries, keys, lse, first, tau, dy, wanted);
         }
-        done(nt_xent::nt_xent_backward(queries, keys, lse, first, tau as f32, dy, wanted))
+        done(nt_xent::nt_xent_backward(queries, keys, lse, first, tau, dy, wanted))
     }
 }
 
