@@ -4,12 +4,14 @@
 //! * [`attention`]: all heads, without a map of scores in memory.
 //! * [`error`]: why a kernel was not launched.
 //! * [`store`]: `f32` and bf16 in memory.
+//! * [`launch`]: operands, widths of loads and cube counts.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
 
 pub mod attention;
 pub mod error;
+pub mod launch;
 pub mod store;
 
 pub use error::{KernelError, Result};

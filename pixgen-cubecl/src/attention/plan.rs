@@ -45,7 +45,11 @@ impl Tiles {
     /// Numbers from row to row of scores. Odd multiples of 8 keep four rows of two vectors in different banks.
     pub const fn score_pitch(&self) -> usize {
         // Two planes of 16 rows have 16 columns of scratch each.
-        let columns = if self.split == 2 && self.columns == FRAGMENT { 2 * FRAGMENT } else { self.columns };
+        let columns = if self.split == 2 && self.columns == FRAGMENT {
+            2 * FRAGMENT
+        } else {
+            self.columns
+        };
         columns + 8
     }
 }
@@ -107,7 +111,11 @@ impl AttentionPlan {
     /// # Errors
     /// [`KernelError::Unavailable`] if no tile fits the device.
     pub fn new(kernel: Kernel, head: usize, tokens: usize, bf16: bool, device: &DeviceProperties) -> Result<Self> {
-        let engine = if bf16 && has_tensor_cores(device) { Engine::TensorCores } else { Engine::Units };
+        let engine = if bf16 && has_tensor_cores(device) {
+            Engine::TensorCores
+        } else {
+            Engine::Units
+        };
         let memory = device.hardware.max_shared_memory_size;
         let units = device.hardware.max_units_per_cube as usize;
         let candidates = match engine {
@@ -120,7 +128,9 @@ impl AttentionPlan {
         fitting.next().ok_or_else(|| {
             KernelError::unavailable(
                 OP,
-                format!("heads of {head} numbers need {least} bytes of shared memory or more per cube, and it has {memory}, with {units} units"),
+                format!(
+                    "heads of {head} numbers need {least} bytes of shared memory or more per cube, and it has {memory}, with {units} units"
+                ),
             )
         })
     }
@@ -142,20 +152,31 @@ impl AttentionPlan {
 fn has_tensor_cores(device: &DeviceProperties) -> bool {
     let bf16 = ElemType::Float(FloatKind::BF16).into();
     let side = FRAGMENT as u32;
-    let product = MmaConfig { a_type: bf16, b_type: bf16, cd_type: ElemType::Float(FloatKind::F32).into(), m: side, n: side, k: side };
+    let product = MmaConfig {
+        a_type: bf16,
+        b_type: bf16,
+        cd_type: ElemType::Float(FloatKind::F32).into(),
+        m: side,
+        n: side,
+        k: side,
+    };
     let planes = (device.hardware.plane_size_min as usize, device.hardware.plane_size_max as usize);
     planes == (PLANE, PLANE) && device.features.matmul.cmma.contains(&product)
 }
 
-/// Tiles for tensor cores, best first: strips of 16 rows, as many (4 to 6) as waste the fewest rows on `tokens`.
+/// Tiles for tensor cores, best first: strips of 16 rows, as many as waste the fewest rows on `tokens`, out of 4 to 6.
 ///
 /// Two planes share a strip where one would need more than some 100 registers for sums, which leaves a multiprocessor too few planes to
-/// hide latency: in the backward, which has two sums or two more operands, and in the forward of wide heads.
+/// hide latency: in the backward, which has two sums or two more operands, and in the forward of wide heads. The backward of wide heads
+/// takes 3 or 4 strips: 384 units may have 168 registers each, and it needs more.
 fn tensor_core_tiles(kernel: Kernel, head: usize, tokens: usize) -> Vec<Tiles> {
+    let wide = head > 80;
+    let backward = kernel == Kernel::Backward;
+    let split = if backward || wide { 2 } else { 1 };
     let strips = tokens.div_ceil(FRAGMENT);
+    let choice = if backward && wide { 3..=4 } else { 4..=6 };
     let padded = |count: usize| strips.next_multiple_of(count);
-    let best = (4..=6).rev().min_by_key(|&count| padded(count)).unwrap_or(4).min(strips);
-    let split = if kernel == Kernel::Backward || head > 80 { 2 } else { 1 };
+    let best = choice.rev().min_by_key(|&count| padded(count)).unwrap_or(4).min(strips);
     let columns = [32, 16].into_iter().filter(|&columns| columns == 16 || strips > 1);
     columns
         .flat_map(|columns| (1..=best).rev().map(move |count| (columns, count)))

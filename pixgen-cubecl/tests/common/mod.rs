@@ -24,7 +24,11 @@ pub fn random(count: usize, seed: u64, dtype: DType) -> Vec<f64> {
     let next = |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let value = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
-        f64::from(if dtype == DType::BF16 { bf16::from_f32(value).to_f32() } else { value })
+        f64::from(if dtype == DType::BF16 {
+            bf16::from_f32(value).to_f32()
+        } else {
+            value
+        })
     };
     (0..count).map(next).collect()
 }
@@ -66,9 +70,12 @@ impl Report {
         let got = download(got);
         assert_eq!(got.len(), want.len(), "{name} {case}: elements");
         let scale = want.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
-        let (at, error) = got.iter().zip(want).map(|(g, w)| (g - w).abs() / scale).enumerate().fold((0, 0.0), |worst, (i, e)| {
-            if e > worst.1 || e.is_nan() { (i, e) } else { worst }
-        });
+        let (at, error) = got
+            .iter()
+            .zip(want)
+            .map(|(g, w)| (g - w).abs() / scale)
+            .enumerate()
+            .fold((0, 0.0), |worst, (i, e)| if e > worst.1 || e.is_nan() { (i, e) } else { worst });
         assert!(error < limit(dtype), "{name} {dtype:?} {case}: error {error:e}, at {at} {} instead of {}", got[at], want[at]);
         match self.0.iter_mut().find(|(n, t, _)| n == name && *t == dtype) {
             Some(entry) => entry.2 = entry.2.max(error),
