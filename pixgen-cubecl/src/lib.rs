@@ -27,7 +27,7 @@ pub mod dropout;
 pub mod epilogue;
 pub mod error;
 pub mod images;
-mod launch;
+pub mod launch;
 pub mod matmul;
 pub mod modulate;
 pub mod norm;

@@ -4,6 +4,7 @@
 //! `dk = ds^T q / sqrt(w)`. The queries' kernel runs first and leaves `delta` for the other. Each result is summed by one cube in a fixed
 //! order, so runs repeat bit by bit; the price is that scores are computed twice.
 
+use burn_backend::DType;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -14,6 +15,7 @@ use super::stage::{ALIGNMENT, load, mask, operand_tile, own_scores, put_weights}
 use super::tile::{Four, Product, TensorCores, Units};
 use super::{Problem, grid};
 use crate::error::Result;
+use crate::launch::{array, empty};
 use crate::store::Store;
 use crate::with_store;
 
@@ -240,25 +242,18 @@ pub(super) fn launch<R: CubeRuntime>(
     let device = qkv.client.properties().clone();
     let plan = AttentionPlan::new(Kernel::Backward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
     let cubes = grid(problem, &plan.tiles, &device)?;
-    let dqkv = problem.empty_like(&qkv, 3);
-    let read = problem.vector(plan.engine, &device);
+    let delta = empty(&qkv, &problem.statistics(), DType::F32);
+    let dqkv = empty(&qkv, &problem.tokens_of(3), problem.dtype);
+    let read = problem.vector(&qkv, plan.engine);
     with_store!(super::OP, problem.dtype, E => {
-        let operands = Operands { qkv, out, lse, dy, dqkv: dqkv.clone() };
+        let tensors = [&qkv, &out, &lse, &dy, &delta, &dqkv];
         match plan.engine {
-            Engine::TensorCores => launch_with::<R, TensorCores, E>(problem, plan.tiles, cubes, read, operands),
-            Engine::Units => launch_with::<R, Units, E>(problem, plan.tiles, cubes, read, operands),
+            Engine::TensorCores => launch_with::<R, TensorCores, E>(problem, plan.tiles, cubes, read, tensors),
+            Engine::Units => launch_with::<R, Units, E>(problem, plan.tiles, cubes, read, tensors),
         }
         Ok(())
     })?;
     Ok(dqkv)
-}
-
-struct Operands<R: CubeRuntime> {
-    qkv: CubeTensor<R>,
-    out: CubeTensor<R>,
-    lse: CubeTensor<R>,
-    dy: CubeTensor<R>,
-    dqkv: CubeTensor<R>,
 }
 
 fn launch_with<R: CubeRuntime, P: Product, E: Store>(
@@ -266,42 +261,40 @@ fn launch_with<R: CubeRuntime, P: Product, E: Store>(
     tiles: Tiles,
     cubes: CubeCount,
     read: usize,
-    operands: Operands<R>,
+    [qkv, out, lse, dy, delta, dqkv]: [&CubeTensor<R>; 6],
 ) {
-    let Operands { qkv, out, lse, dy, dqkv } = operands;
-    let client = qkv.client.clone();
-    let delta = problem.statistics(&qkv, true);
+    let client = &qkv.client;
     let dim = CubeDim::new_1d(tiles.units as u32);
     // SAFETY: as for the forward; lse and delta have an element for every token of every head of every image.
     unsafe {
         queries_kernel::launch_unchecked::<P, E, R>(
-            &client,
+            client,
             cubes.clone(),
             dim,
             read,
             read.min(4),
-            qkv.clone().into_array_arg(),
-            out.into_array_arg(),
-            dy.clone().into_array_arg(),
-            lse.clone().into_array_arg(),
-            delta.clone().into_array_arg(),
-            dqkv.clone().into_array_arg(),
+            array(qkv),
+            array(out),
+            array(dy),
+            array(lse),
+            array(delta),
+            array(dqkv),
             problem.tokens,
             problem.heads,
             problem.scale(),
             tiles,
         );
         keys_kernel::launch_unchecked::<P, E, R>(
-            &client,
+            client,
             cubes,
             dim,
             read,
             read.min(4),
-            qkv.into_array_arg(),
-            dy.into_array_arg(),
-            lse.into_array_arg(),
-            delta.into_array_arg(),
-            dqkv.into_array_arg(),
+            array(qkv),
+            array(dy),
+            array(lse),
+            array(delta),
+            array(dqkv),
             problem.tokens,
             problem.heads,
             problem.scale(),

@@ -1,5 +1,6 @@
 //! `softmax(q k^T / sqrt(w)) v` of one head and one block of queries per cube (docs/method.md section 2.2).
 
+use burn_backend::DType;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -10,6 +11,7 @@ use super::stage::{ALIGNMENT, load, mask, operand_tile, own_scores, put_weights}
 use super::tile::{Four, Product, TensorCores, Units};
 use super::{Problem, grid};
 use crate::error::Result;
+use crate::launch::{array, empty};
 use crate::store::Store;
 use crate::with_store;
 
@@ -135,14 +137,14 @@ pub(super) fn launch<R: CubeRuntime>(problem: &Problem, qkv: CubeTensor<R>, with
     let device = qkv.client.properties().clone();
     let plan = AttentionPlan::new(Kernel::Forward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
     let cubes = grid(problem, &plan.tiles, &device)?;
-    let out = problem.empty_like(&qkv, 1);
-    let lse = problem.statistics(&qkv, with_lse);
-    let read = problem.vector(plan.engine, &device);
+    let out = empty(&qkv, &problem.tokens_of(1), problem.dtype);
+    let lse = empty(&qkv, &if with_lse { problem.statistics() } else { [1, 1, 1] }, DType::F32);
+    let read = problem.vector(&qkv, plan.engine);
     with_store!(super::OP, problem.dtype, E => {
-        let arguments = (qkv.client.clone(), qkv, out.clone(), lse.clone());
+        let tensors = [&qkv, &out, &lse];
         match plan.engine {
-            Engine::TensorCores => launch_with::<R, TensorCores, E>(problem, plan.tiles, cubes, read, with_lse, arguments),
-            Engine::Units => launch_with::<R, Units, E>(problem, plan.tiles, cubes, read, with_lse, arguments),
+            Engine::TensorCores => launch_with::<R, TensorCores, E>(problem, plan.tiles, cubes, read, with_lse, tensors),
+            Engine::Units => launch_with::<R, Units, E>(problem, plan.tiles, cubes, read, with_lse, tensors),
         }
         Ok(())
     })?;
@@ -155,20 +157,20 @@ fn launch_with<R: CubeRuntime, P: Product, E: Store>(
     cubes: CubeCount,
     read: usize,
     with_lse: bool,
-    (client, qkv, out, lse): (cubecl::client::ComputeClient<R>, CubeTensor<R>, CubeTensor<R>, CubeTensor<R>),
+    [qkv, out, lse]: [&CubeTensor<R>; 3],
 ) {
     // SAFETY: reads and writes are of tokens below `tokens` and numbers below `head` of the cube's head and image, for which
     // `Problem` has checked the shapes; shared memory is indexed by constants and unit positions below `tiles.units`.
     unsafe {
         forward_kernel::launch_unchecked::<P, E, R>(
-            &client,
+            &qkv.client,
             cubes,
             CubeDim::new_1d(tiles.units as u32),
             read,
             read.min(4),
-            qkv.into_array_arg(),
-            out.into_array_arg(),
-            lse.into_array_arg(),
+            array(qkv),
+            array(out),
+            array(lse),
             problem.tokens,
             problem.heads,
             problem.scale(),

@@ -1,4 +1,51 @@
 //! Attention without the `T x T` map in memory, forward and backward (docs/method.md section 2.2).
+//!
+//! # How
+//!
+//! A cube owns a block of tokens of one head of one image and walks over blocks of the other side, which it stages in shared memory:
+//! queries against keys and values ([`forward()`], and the gradient of queries), keys and values against queries and output gradients
+//! (their gradient). Scores and probabilities exist as tiles of `rows` x `columns`, sums stay in registers until the end, and `exp` and
+//! sums are `f32` whatever is stored. The forward keeps a running reference per row instead of the exact running maximum, so that its
+//! sums are rescaled only when scores rise by more than 8 above it. The backward recomputes probabilities from the log-sum-exp, once
+//! for queries and once for keys, so that every gradient is summed by one cube in a fixed order: no atomics, and runs repeat bit by bit.
+//!
+//! * `tile`: products of tiles, on tensor cores (bf16 on CUDA) or on scalar units (`f32`, and every device without tensor cores).
+//! * `stage`: loads, masks and weights; `heads`: where a head lies in memory; both the same for either way to multiply.
+//! * [`plan`]: sizes of the tiles, chosen from head width, tokens and device.
+//! * `forward`, `backward`: the kernels.
+//!
+//! # What it costs
+//!
+//! With `e` bytes per number, a head of an image moves `4 T w e + 4 T` bytes of device memory forward and `12 T w e + 16 T` backward,
+//! if a head's keys and values stay in cache while its cubes run: they are 66 KB for 258 tokens of 64 numbers in bf16, where one map of
+//! scores is 133 KB and an unfused step writes or reads several. Each block of rows reads the other side once more from cache: with 258
+//! tokens in blocks of 96 forward moves `8 T w e` through the cache and backward `21 T w e`.
+//!
+//! Per cube, 258 tokens; registers of a unit are what ptxas reports for sm_90a and sm_80 (CUDA 12.9), without spills:
+//!
+//! | stored | head | kernel | rows x columns | units | shared memory, bytes | registers |
+//! |---|---|---|---|---|---|---|
+//! | bf16 | 64 | forward | 96 x 32 | 192 | 47232 | 96, 128 |
+//! | | | queries | 96 x 32 | 384 | 61824 | 126, 128 |
+//! | | | keys | 96 x 32 | 384 | 60544 | 132, 130 |
+//! | bf16 | 72 | forward | 96 x 32 | 192 | 52352 | 96, 135 |
+//! | | | queries | 96 x 32 | 384 | 70016 | 122, 116 |
+//! | | | keys | 96 x 32 | 384 | 68736 | 168, 168 |
+//! | bf16 | 128 | forward | 96 x 32 | 384 | 68480 | 168, 168 |
+//! | | | queries | 48 x 32 | 192 | 56000 | 168, 230 |
+//! | | | keys | 48 x 32 | 192 | 55488 | 166, 238 |
+//! | f32 | 64 | forward | 64 x 32 | 128 | 55040 | 128, 128 |
+//! | | | queries | 64 x 32 | 128 | 72448 | 128, 128 |
+//! | | | keys | 64 x 32 | 128 | 72192 | 168, 186 |
+//! | f32 | 72 | forward | 64 x 32 | 128 | 71424 | 128, 128 |
+//! | | | queries | 64 x 32 | 128 | 97024 | 128, 158 |
+//! | | | keys | 64 x 32 | 128 | 96768 | 254, 216 |
+//! | f32 | 128 | forward | 64 x 32 | 128 | 87808 | 128, 161 |
+//! | | | queries | 64 x 32 | 128 | 121600 | 165, 168 |
+//! | | | keys | 64 x 32 | 128 | 121344 | 247, 249 |
+//!
+//! Beyond 48 KB CubeCL asks the driver to raise the limit, up to what the device reports: 227 KB on Hopper, 163 KB on the larger Ampere.
+//! The plan keeps within that.
 
 pub mod plan;
 
@@ -8,15 +55,14 @@ mod heads;
 mod stage;
 mod tile;
 
-use burn_backend::{DType, Shape, TensorMetadata};
+use burn_backend::DType;
 use burn_cubecl::CubeRuntime;
-use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::DeviceProperties;
 use cubecl::prelude::CubeCount;
 
 use crate::error::{KernelError, Result};
+use crate::launch::{contiguous, dims3, operand, stored, vector_size};
 use plan::{Engine, Tiles};
 
 /// Name of the operation in errors.
@@ -30,7 +76,7 @@ const OP: &str = "attention";
 /// shared memory for a head or too small a grid.
 pub fn forward<R: CubeRuntime>(qkv: CubeTensor<R>, heads: usize) -> Result<CubeTensor<R>> {
     let problem = Problem::new(&qkv, heads)?;
-    forward::launch(&problem, into_contiguous(qkv), false).map(|(out, _)| out)
+    forward::launch(&problem, contiguous(OP, qkv)?, false).map(|(out, _)| out)
 }
 
 /// [`forward`] and the log-sum-exp of the scaled scores, `[B, heads, T]` of `f32`.
@@ -39,7 +85,7 @@ pub fn forward<R: CubeRuntime>(qkv: CubeTensor<R>, heads: usize) -> Result<CubeT
 /// Those of [`forward`].
 pub fn forward_train<R: CubeRuntime>(qkv: CubeTensor<R>, heads: usize) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
     let problem = Problem::new(&qkv, heads)?;
-    forward::launch(&problem, into_contiguous(qkv), true)
+    forward::launch(&problem, contiguous(OP, qkv)?, true)
 }
 
 /// Gradient of qkv, `[B, T, 3 D]`, for the output gradient dy `[B, T, D]`; `out` and `lse` from [`forward_train`].
@@ -54,11 +100,11 @@ pub fn backward<R: CubeRuntime>(
     dy: CubeTensor<R>,
 ) -> Result<CubeTensor<R>> {
     let problem = Problem::new(&qkv, heads)?;
-    let result = [problem.batch, problem.tokens, heads * problem.head];
-    problem.expect("out", &out, &result, problem.dtype)?;
-    problem.expect("lse", &lse, &[problem.batch, heads, problem.tokens], DType::F32)?;
-    problem.expect("dy", &dy, &result, problem.dtype)?;
-    backward::launch(&problem, into_contiguous(qkv), into_contiguous(out), into_contiguous(lse), into_contiguous(dy))
+    let result = problem.tokens_of(1);
+    let out = operand(OP, "out", out, &result, problem.dtype)?;
+    let lse = operand(OP, "lse", lse, &problem.statistics(), DType::F32)?;
+    let dy = operand(OP, "dy", dy, &result, problem.dtype)?;
+    backward::launch(&problem, contiguous(OP, qkv)?, out, lse, dy)
 }
 
 /// Sizes of one call, checked.
@@ -73,26 +119,11 @@ struct Problem {
 
 impl Problem {
     fn new<R: CubeRuntime>(qkv: &CubeTensor<R>, heads: usize) -> Result<Self> {
-        let shape = qkv.shape();
-        let &[batch, tokens, width] = shape.as_slice() else {
-            return Err(KernelError::setup(OP, format!("qkv has shape {:?}, not [B, T, 3 D]", shape.as_slice())));
-        };
-        if batch == 0 || tokens == 0 || width == 0 {
-            return Err(KernelError::setup(OP, format!("qkv of shape {:?} is empty", shape.as_slice())));
-        }
+        let [batch, tokens, width] = dims3(OP, "qkv", qkv)?;
         if heads == 0 || !width.is_multiple_of(3 * heads) {
             return Err(KernelError::setup(OP, format!("qkv has {width} numbers per token, which is not q, k and v of {heads} heads")));
         }
-        Ok(Self { batch, tokens, heads, head: width / (3 * heads), dtype: qkv.dtype })
-    }
-
-    fn expect<R: CubeRuntime>(&self, name: &str, tensor: &CubeTensor<R>, shape: &[usize], dtype: DType) -> Result<()> {
-        let got = tensor.shape();
-        if got.as_slice() != shape || tensor.dtype != dtype {
-            let got = got.as_slice();
-            return Err(KernelError::setup(OP, format!("{name} is {got:?} of {:?}, not {shape:?} of {dtype:?}", tensor.dtype)));
-        }
-        Ok(())
+        Ok(Self { batch, tokens, heads, head: width / (3 * heads), dtype: stored(OP, "qkv", qkv)? })
     }
 
     fn is_bf16(&self) -> bool {
@@ -104,35 +135,25 @@ impl Problem {
         1.0 / (self.head as f32).sqrt()
     }
 
-    /// Numbers read from global memory at a time: 16 bytes where the head allows, never more than an operand vector.
-    fn vector(&self, engine: Engine, device: &DeviceProperties) -> usize {
-        let most = engine.lanes().min(device.hardware.max_vector_size);
-        [8, 4, 2, 1]
-            .into_iter()
-            .find(|&size| size <= most && self.head.is_multiple_of(size))
-            .unwrap_or(1)
+    /// Shape of a tensor of `parts` times the width of the output.
+    fn tokens_of(&self, parts: usize) -> [usize; 3] {
+        [self.batch, self.tokens, parts * self.heads * self.head]
     }
 
-    /// A tensor of `parts` times the width of the output.
-    fn empty_like<R: CubeRuntime>(&self, qkv: &CubeTensor<R>, parts: usize) -> CubeTensor<R> {
-        let shape = Shape::from([self.batch, self.tokens, parts * self.heads * self.head]);
-        empty_device_contiguous_dtype(qkv.client.clone(), qkv.device.clone(), shape, self.dtype)
+    /// Shape of one number per query and head.
+    fn statistics(&self) -> [usize; 3] {
+        [self.batch, self.heads, self.tokens]
     }
 
-    /// A tensor of one `f32` per query and head; one number if it is only a placeholder.
-    fn statistics<R: CubeRuntime>(&self, qkv: &CubeTensor<R>, wanted: bool) -> CubeTensor<R> {
-        let shape = if wanted { [self.batch, self.heads, self.tokens] } else { [1, 1, 1] };
-        empty_device_contiguous_dtype(qkv.client.clone(), qkv.device.clone(), Shape::from(shape), DType::F32)
+    /// Numbers read from global memory at a time, never more than an operand vector.
+    fn vector<R: CubeRuntime>(&self, qkv: &CubeTensor<R>, engine: Engine) -> usize {
+        vector_size(&qkv.client, self.dtype, self.head).min(engine.lanes())
     }
 }
 
 /// One cube per block of rows, head and image, blocks of a head next to each other so that they share its keys and values in cache.
 fn grid(problem: &Problem, tiles: &Tiles, device: &DeviceProperties) -> Result<CubeCount> {
-    let &Problem { batch, tokens, heads, head, .. } = problem;
-    let elements = batch as u64 * tokens as u64 * 3 * (heads * head) as u64;
-    if elements > u64::from(u32::MAX) {
-        return Err(KernelError::unavailable(OP, format!("qkv has {elements} numbers, more than 32-bit addresses reach")));
-    }
+    let &Problem { batch, tokens, heads, .. } = problem;
     let (x, y, z) = device.hardware.max_cube_count;
     let blocks = tokens.div_ceil(tiles.rows);
     if blocks > x as usize || heads > y as usize || batch > z as usize {

@@ -164,15 +164,19 @@ fn has_tensor_cores(device: &DeviceProperties) -> bool {
     planes == (PLANE, PLANE) && device.features.matmul.cmma.contains(&product)
 }
 
-/// Tiles for tensor cores, best first: strips of 16 rows, as many (4 to 6) as waste the fewest rows on `tokens`.
+/// Tiles for tensor cores, best first: strips of 16 rows, as many as waste the fewest rows on `tokens`, out of 4 to 6.
 ///
 /// Two planes share a strip where one would need more than some 100 registers for sums, which leaves a multiprocessor too few planes to
-/// hide latency: in the backward, which has two sums or two more operands, and in the forward of wide heads.
+/// hide latency: in the backward, which has two sums or two more operands, and in the forward of wide heads. The backward of wide heads
+/// takes 3 or 4 strips: 384 units may have 168 registers each, and it needs more.
 fn tensor_core_tiles(kernel: Kernel, head: usize, tokens: usize) -> Vec<Tiles> {
+    let wide = head > 80;
+    let backward = kernel == Kernel::Backward;
+    let split = if backward || wide { 2 } else { 1 };
     let strips = tokens.div_ceil(FRAGMENT);
+    let choice = if backward && wide { 3..=4 } else { 4..=6 };
     let padded = |count: usize| strips.next_multiple_of(count);
-    let best = (4..=6).rev().min_by_key(|&count| padded(count)).unwrap_or(4).min(strips);
-    let split = if kernel == Kernel::Backward || head > 80 { 2 } else { 1 };
+    let best = choice.rev().min_by_key(|&count| padded(count)).unwrap_or(4).min(strips);
     let columns = [32, 16].into_iter().filter(|&columns| columns == 16 || strips > 1);
     columns
         .flat_map(|columns| (1..=best).rev().map(move |count| (columns, count)))

@@ -33,7 +33,7 @@ pub fn load<P: Product, E: Store, N: Size>(
     let size = N::value().comptime();
     let per_row = comptime!(tiles.width / lanes);
     let steps = comptime!((rows * per_row).div_ceil(tiles.units));
-    #[unroll(steps <= 8)]
+    // Unrolled by the CUDA compiler where it pays; done here it only makes kernels slow to compile.
     for step in 0..steps {
         let index = UNIT_POS as usize + step * tiles.units;
         if comptime!(rows * per_row % tiles.units == 0) || index < comptime!(rows * per_row) {

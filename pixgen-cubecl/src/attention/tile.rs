@@ -80,6 +80,12 @@ pub trait Product: Send + Sync + 'static {
     fn sync_rows(#[comptime] tiles: Tiles);
 }
 
+/// Whether the sums of a unit are few enough to be named one by one, in registers. Only devices with little shared memory, hence narrow
+/// blocks, have more, and a software device among them compiles a loop much faster.
+const fn in_registers(tiles: &Tiles) -> bool {
+    tiles.width / tiles.columns * tiles.unit_rows <= 16
+}
+
 /// Scalar units, `f32` operands: each unit holds 4 neighbouring columns of `tiles.unit_rows` rows of a `rows` x `columns` block.
 ///
 /// Neighbouring units read neighbouring rows of a tile, which lie in different banks: a unit's rows are `rows / unit_rows` apart, and
@@ -107,7 +113,7 @@ impl Product for Units {
     fn zero(#[comptime] tiles: Tiles) -> Array<Vector<f32, Four>> {
         let count = comptime!(tiles.width / tiles.columns * tiles.unit_rows);
         let mut sum = Array::<Vector<f32, Four>>::new(count);
-        #[unroll]
+        #[unroll(in_registers(&tiles))]
         for i in 0..count {
             sum[i] = Vector::new(0.0f32);
         }
@@ -186,13 +192,13 @@ impl Product for Units {
             }
             #[unroll]
             for lane in 0..4usize {
-                #[unroll]
+                #[unroll(in_registers(&tiles))]
                 for chunk in 0..chunks {
-                    let right = b[(k + comptime!(lane * across)) * pitch + column + comptime!(chunk * across)];
+                    let right = b[(k + comptime!(lane * across)) * pitch + column + chunk * across];
                     #[unroll]
                     for i in 0..unit_rows {
                         let four = left[i];
-                        sum[comptime!(chunk * unit_rows + i)] += Vector::<f32, Four>::new(four[lane]) * right;
+                        sum[chunk * unit_rows + i] += Vector::<f32, Four>::new(four[lane]) * right;
                     }
                 }
             }
@@ -210,9 +216,9 @@ impl Product for Units {
         #[unroll]
         for i in 0..unit_rows {
             let factor = Vector::<f32, Four>::new(factors[row + comptime!(i * (tiles.rows / tiles.unit_rows))]);
-            #[unroll]
+            #[unroll(in_registers(&tiles))]
             for chunk in 0..comptime!(tiles.width / tiles.columns) {
-                sum[comptime!(chunk * unit_rows + i)] *= factor;
+                sum[chunk * unit_rows + i] *= factor;
             }
         }
     }
@@ -232,10 +238,10 @@ impl Product for Units {
         for i in 0..comptime!(tiles.unit_rows) {
             let row = UNIT_POS as usize / across + comptime!(i * (tiles.rows / tiles.unit_rows));
             let factor = Vector::<f32, Four>::new(factors[row]);
-            #[unroll]
+            #[unroll(in_registers(&tiles))]
             for chunk in 0..comptime!(tiles.width / tiles.columns) {
-                let four = sum[comptime!(chunk * tiles.unit_rows + i)] * factor;
-                put_four::<E, N>(four, target, to, start + row, number + comptime!(chunk * tiles.columns), tiles);
+                let four = sum[chunk * tiles.unit_rows + i] * factor;
+                put_four::<E, N>(four, target, to, start + row, number + chunk * tiles.columns, tiles);
             }
         }
     }
