@@ -82,6 +82,21 @@ impl Site {
         Self { side, block, layer }
     }
 
+    /// The block it belongs to; `None` for layers outside blocks.
+    pub const fn in_block(&self) -> Option<(Side, usize)> {
+        match self.layer {
+            Layer::ClassToken
+            | Layer::Position
+            | Layer::PatchEmbed
+            | Layer::ClassEmbed
+            | Layer::Bridge
+            | Layer::FinalNorm
+            | Layer::Head
+            | Layer::Unpatchify => None,
+            _ => Some((self.side, self.block)),
+        }
+    }
+
     /// `encoder.blocks.3.attn.qkv`, the prefix of the site's parameters.
     pub fn name(&self) -> ParamName {
         let mut name = ParamName::new();
@@ -89,33 +104,33 @@ impl Site {
             Side::Encoder => "encoder",
             Side::Decoder => "decoder",
         };
-        let (in_block, layer) = match self.layer {
-            Layer::ClassToken => (false, "cls_token"),
-            Layer::Position => (false, "pos_embed"),
-            Layer::PatchEmbed => (false, "patch_embed"),
-            Layer::ClassEmbed => (false, "class_embed"),
-            Layer::Bridge => (false, "bridge"),
-            Layer::FinalNorm => (false, "norm"),
-            Layer::Head => (false, "head"),
-            Layer::Unpatchify => (false, "unpatchify"),
-            Layer::Skip => (true, "skip"),
-            Layer::SkipNorm => (true, "skip_norm"),
-            Layer::Modulation => (true, "adaln"),
-            Layer::Norm1 => (true, "norm1"),
-            Layer::Qkv => (true, "attn.qkv"),
-            Layer::Attend => (true, "attn"),
-            Layer::Proj => (true, "attn.proj"),
-            Layer::Add1 => (true, "add1"),
-            Layer::Norm2 => (true, "norm2"),
-            Layer::Fc1 => (true, "mlp.fc1"),
-            Layer::Gelu => (true, "mlp.gelu"),
-            Layer::Fc2 => (true, "mlp.fc2"),
-            Layer::Add2 => (true, "add2"),
+        let layer = match self.layer {
+            Layer::ClassToken => "cls_token",
+            Layer::Position => "pos_embed",
+            Layer::PatchEmbed => "patch_embed",
+            Layer::ClassEmbed => "class_embed",
+            Layer::Bridge => "bridge",
+            Layer::FinalNorm => "norm",
+            Layer::Head => "head",
+            Layer::Unpatchify => "unpatchify",
+            Layer::Skip => "skip",
+            Layer::SkipNorm => "skip_norm",
+            Layer::Modulation => "adaln",
+            Layer::Norm1 => "norm1",
+            Layer::Qkv => "attn.qkv",
+            Layer::Attend => "attn",
+            Layer::Proj => "attn.proj",
+            Layer::Add1 => "add1",
+            Layer::Norm2 => "norm2",
+            Layer::Fc1 => "mlp.fc1",
+            Layer::Gelu => "mlp.gelu",
+            Layer::Fc2 => "mlp.fc2",
+            Layer::Add2 => "add2",
         };
         // The longest name, "decoder.blocks.31.skip_norm.weight", is shorter than the capacity, so writing cannot fail.
         let _ = if self.layer == Layer::ClassEmbed {
             name.write_str(layer)
-        } else if in_block {
+        } else if self.in_block().is_some() {
             write!(name, "{side}.blocks.{}.{layer}", self.block)
         } else {
             write!(name, "{side}.{layer}")

@@ -16,6 +16,8 @@ use std::ops::Range;
 pub struct Entry {
     /// Name in files, for example `encoder.blocks.0.attn.qkv.weight`.
     pub name: String,
+    /// The layer of the network that reads it; `None` in the projector.
+    pub site: Option<Site>,
     /// Shape in files: one or two dimensions.
     pub dims: Vec<usize>,
     /// What it is for the optimiser.
@@ -50,7 +52,7 @@ impl ParamSet {
         config.encoder_params().for_each(|param| set.push_param(&param));
         for (i, tensor) in projector.params(config.encoder.width).into_iter().enumerate() {
             let number = stream(Purpose::Projector, i as u64);
-            set.push(tensor.name.to_owned(), tensor.dims, tensor.role, tensor.init, number);
+            set.push(tensor.name.to_owned(), None, tensor.dims, tensor.role, tensor.init, number);
         }
         set
     }
@@ -59,14 +61,14 @@ impl ParamSet {
         let at = self.entries.len();
         self.sites.insert((param.site, param.kind), at);
         let number = stream(Purpose::Initialisation, at as u64);
-        self.push(param.name().as_str().to_owned(), param.dims().to_vec(), param.role, param.init, number);
+        self.push(param.name().as_str().to_owned(), Some(param.site), param.dims().to_vec(), param.role, param.init, number);
     }
 
-    fn push(&mut self, name: String, dims: Vec<usize>, role: Role, init: Init, stream: u64) {
+    fn push(&mut self, name: String, site: Option<Site>, dims: Vec<usize>, role: Role, init: Init, stream: u64) {
         let start = self.len();
         let range = start..start + dims.iter().product::<usize>();
         self.names.insert(name.clone(), self.entries.len());
-        self.entries.push(Entry { name, dims, role, init, range, stream });
+        self.entries.push(Entry { name, site, dims, role, init, range, stream });
     }
 
     /// The tensors in order.

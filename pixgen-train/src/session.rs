@@ -143,14 +143,15 @@ impl Prepared {
             augment: config.augment.clone(),
         };
         let (model, noise, device) = (config.model, config.noise, device.clone());
-        let precision = config.compute.precision;
+        let (precision, recompute) = (config.compute.precision, config.compute.recompute);
         match (config.pretrain, config.consistency) {
             (Some(settings), _) => {
-                Box::new(Pretrain::<B>::new(model, noise, settings, source, &self.params, device).with_precision(precision))
+                let objective = Pretrain::<B>::new(model, noise, settings, source, &self.params, device);
+                Box::new(objective.with_precision(precision).with_recompute(recompute))
             }
             (_, Some(settings)) => {
                 let objective = Consistency::<B>::new(model, noise, settings, source, self.frozen.clone(), device);
-                Box::new(objective.with_precision(precision))
+                Box::new(objective.with_precision(precision).with_recompute(recompute))
             }
             (None, None) => unreachable!("a validated configuration has the section of its stage"),
         }

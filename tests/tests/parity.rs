@@ -10,6 +10,7 @@ use pixgen_core::reference::{self, Reference, ReferenceError};
 use pixgen_core::rng::Rng;
 use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_tests::stages::{PROJECTOR, consistency_settings, pretrain_settings, progress, random_weights, source};
 use pixgen_tests::{alone, assert_close};
 use pixgen_train::data::augment::AugmentProfile;
 use pixgen_train::data::bundled;
@@ -29,20 +30,6 @@ const PARITY: f64 = 1e-4;
 /// The models that are not the paper's.
 fn small_presets() -> impl Iterator<Item = &'static Preset> {
     PRESETS.iter().filter(|preset| !preset.name.starts_with("EPG-"))
-}
-
-/// Weights of a model in the middle of training: what starts as a constant (norms, AdaLN, head, biases) has moved.
-fn random_weights(set: &ParamSet, seed: u64) -> Vec<f32> {
-    let mut flat = set.initialise(seed);
-    for (i, entry) in set.entries().iter().enumerate() {
-        if matches!(entry.init, Init::Constant(_)) {
-            let rng = Rng::new(seed, stream(Purpose::Test, i as u64));
-            for (k, value) in flat[entry.range.clone()].iter_mut().enumerate() {
-                *value += 0.05 * rng.gaussian(k as u64);
-            }
-        }
-    }
-    flat
 }
 
 fn gaussian(len: usize, number: u64) -> Vec<f32> {
@@ -164,13 +151,6 @@ fn both_draw_the_same_pictures() {
     }
 }
 
-/// The bundled pictures with every augmentation of small images.
-fn source() -> Source {
-    let dataset = bundled().expect("bundled data");
-    let normalisation = Normalisation::measured(&dataset, 0.5);
-    Source { dataset, normalisation, augment: AugmentProfile::small_image() }
-}
-
 /// The gradient in pieces of `micro` pictures equals that of the whole batch.
 fn assert_micro_batches_agree(mut gradient: impl FnMut(usize) -> (Terms, Vec<f32>), set: &ParamSet) {
     let (terms, whole) = gradient(32);
@@ -190,31 +170,12 @@ fn assert_micro_batches_agree(mut gradient: impl FnMut(usize) -> (Terms, Vec<f32
     }
 }
 
-const PROJECTOR: ProjectorConfig = ProjectorConfig { hidden: 64, out: 32 };
-
-fn progress(micro_batch: usize) -> Progress {
-    Progress { seed: 9, images: 3200, total: 6400, batch: 32, micro_batch }
-}
-
 /// Stage 2b with dropout and the auxiliary loss, whose negatives are the whole batch.
 #[test]
 fn consistency_in_micro_batches() {
     let _alone = alone();
     let config = small_presets().find(|preset| preset.name == "nano-28-grey").expect("preset").model;
-    let settings = ConsistencyConfig {
-        parametrisation: Parametrisation::Edm,
-        weighting: Weighting::InverseGap,
-        anchor: 0.0,
-        p_mean: -0.4,
-        p_std: 1.6,
-        pair: PairMap::PAPER,
-        stages: 3,
-        huber: 0.03,
-        dropout: 0.3,
-        auxiliary: 1.0,
-        auxiliary_temperature: 0.1,
-        auxiliary_feature: FrozenFeature::Projected,
-    };
+    let settings = consistency_settings();
     let noise = NoiseConfig::with_shift(1.0);
     let frozen = FrozenEncoder::fresh(&config, &PROJECTOR, 4);
     let objective = Consistency::<Flex>::new(config, noise, settings, source(), Some(frozen), Default::default());
@@ -256,15 +217,7 @@ fn consistency_in_micro_batches() {
 fn pretraining_in_micro_batches() {
     let _alone = alone();
     let config = small_presets().find(|preset| preset.name == "nano-28-grey").expect("preset").model;
-    let settings = PretrainConfig {
-        projector: PROJECTOR,
-        contrast_temperature: 0.2,
-        temperature: Temperature::PAPER,
-        levels: LevelCurriculum { start: 20, end: 80 },
-        target_decay: 0.99,
-        contrast_weight: 1.0,
-        consistency_weight: 1.0,
-    };
+    let settings = pretrain_settings();
     let set = ParamSet::pretraining(&config, &PROJECTOR);
     let params = random_weights(&set, 7);
     let mut objective = Pretrain::<Flex>::new(config, NoiseConfig::with_shift(1.0), settings, source(), &params, Default::default());

@@ -193,6 +193,20 @@ fn micro_batches_give_nearly_the_same() {
     }
 }
 
+/// Recomputation has no influence on the numbers, and it may change when a run goes on.
+#[test]
+fn recomputation_gives_the_same() {
+    for (stage, bench) in benches() {
+        let short = ["--images", "256"];
+        succeeds(with(bench.train(stage, "kept"), &short));
+        succeeds(with(bench.train(stage, "mixed"), &[&short[..], &["--stop-at", "128"]].concat()));
+        let done = succeeds(with(bench.train(stage, "mixed"), &[&short[..], &["--recompute"]].concat()));
+        assert!(first_line(&done).starts_with("resuming at 128 images"), "{}", done.stderr);
+        assert_same_end(&bench.path("mixed"), &bench.path("kept"));
+        assert_eq!(metrics(&bench.path("mixed")), metrics(&bench.path("kept")));
+    }
+}
+
 #[test]
 fn other_settings_are_refused_by_name() {
     let bench = Bench::new();

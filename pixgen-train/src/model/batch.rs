@@ -1,6 +1,6 @@
 //! What a batch of pictures is conditioned on: noise levels and classes.
 
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
 use pixgen_core::noise::time_embedding;
 
@@ -33,6 +33,14 @@ impl<B: Backend> Condition<B> {
             Tensor::from_data(TensorData::new(rows, [classes.len()]), device)
         });
         Self { time: Tensor::from_data(TensorData::new(sinusoids, [t.len(), width]), device), classes }
+    }
+
+    /// The same as constants of a graph.
+    pub fn constant<T: AutodiffBackend<InnerBackend = B>>(&self) -> Condition<T> {
+        Condition {
+            time: Tensor::from_inner(self.time.clone()),
+            classes: self.classes.clone().map(Tensor::from_inner),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub fn forward<B: Fused>(
     condition: &Condition<B>,
     dropout: Option<&Dropout>,
 ) -> Tensor<B, 3> {
-    let mut network = Network { config, weights, dropout };
+    let mut network = Network::new(config, weights, dropout);
     match network::forward(&mut network, config, image, condition) {
         Ok(output) => output.cast(Precision::F32.dtype()),
         Err(never) => match never {},
@@ -40,7 +40,7 @@ pub fn forward<B: Fused>(
 
 /// LN(CLS) for a batch, `[B, d]` in `f32`.
 pub fn features<B: Fused>(config: &ModelConfig, weights: &Weights<'_, B>, image: &Tensor<B, 3>, condition: &Condition<B>) -> Tensor<B, 2> {
-    let mut network = Network { config, weights, dropout: None };
+    let mut network = Network::new(config, weights, None);
     match network::features(&mut network, config, image, condition) {
         Ok(features) => flat(features).cast(Precision::F32.dtype()),
         Err(never) => match never {},
@@ -48,12 +48,17 @@ pub fn features<B: Fused>(config: &ModelConfig, weights: &Weights<'_, B>, image:
 }
 
 /// `[B, 1, d]` to `[B, d]`.
-fn flat<B: Fused>(x: Tensor<B, 3>) -> Tensor<B, 2> {
+pub(super) fn flat<B: Fused>(x: Tensor<B, 3>) -> Tensor<B, 2> {
     let [batch, _, width] = x.dims();
     x.reshape([batch, width])
 }
 
-impl<B: Fused> Network<'_, B> {
+impl<'a, B: Fused> Network<'a, B> {
+    /// The interpreter of one pass; `dropout` holds the decoder's for its first block (docs/method.md section 2.3).
+    pub(super) fn new(config: &'a ModelConfig, weights: &'a Weights<'a, B>, dropout: Option<&'a Dropout>) -> Self {
+        Self { config, weights, dropout }
+    }
+
     fn heads(&self, side: Side) -> usize {
         match side {
             Side::Encoder => self.config.encoder.heads,

@@ -1,12 +1,15 @@
-//! The network on burn: weights as tensors, the burn interpreter of the op set, the projector.
+//! The network on burn: weights as tensors, the burn interpreter of the op set, the projector, and passes that gradients are wanted of.
 
 pub mod batch;
 pub mod interpreter;
+pub mod pass;
 pub mod projector;
+pub mod recompute;
 pub mod weights;
 
 pub use batch::Condition;
 pub use interpreter::{Network, features, forward};
+pub use pass::{Pass, Wanted};
 pub use pixgen_edge::param_set::{Entry, ParamSet};
 pub use pixgen_edge::projector::{BatchStatistics, ProjectorConfig, RunningStatistics};
 pub use projector::{NormMode, NormStatistics, Projector};

@@ -1,6 +1,6 @@
 //! Parameters as burn tensors: taken from a flat buffer for a pass, gradients added to one.
 
-use super::ParamSet;
+use super::{Entry, ParamSet};
 use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -18,7 +18,8 @@ enum Value<B: Backend> {
 #[derive(Clone, Debug)]
 pub struct Weights<'a, B: Backend> {
     set: &'a ParamSet,
-    values: Vec<Value<B>>,
+    /// `None` for those that a [part](Self::part) leaves out.
+    values: Vec<Option<Value<B>>>,
     precision: Precision,
 }
 
@@ -35,18 +36,27 @@ impl<'a, B: Backend> Weights<'a, B> {
 
     /// The same tensors as constants of a graph; nothing is copied.
     pub fn constant<T: AutodiffBackend<InnerBackend = B>>(&self) -> Weights<'a, T> {
-        let values = self.values.iter().map(|value| match value {
+        self.part(|_| true)
+    }
+
+    /// The tensors of some layers alone, as constants of a graph. Asking it for another tensor panics.
+    pub(super) fn part<T: AutodiffBackend<InnerBackend = B>>(&self, wanted: impl Fn(&Entry) -> bool) -> Weights<'a, T> {
+        let constant = |value: &Value<B>| match value {
             Value::Vector(tensor) => Value::Vector(Tensor::from_inner(tensor.clone())),
             Value::Matrix(tensor) => Value::Matrix(Tensor::from_inner(tensor.clone())),
-        });
+        };
+        let values = self.set.entries().iter().zip(&self.values);
+        let values = values.map(|(entry, value)| value.as_ref().filter(|_| wanted(entry)).map(constant));
         Weights { set: self.set, values: values.collect(), precision: self.precision }
     }
 
-    fn leaves(self) -> Self {
-        let values = self.values.into_iter().map(|value| match value {
+    /// The same tensors, whose gradients are wanted from now on.
+    pub(super) fn leaves(self) -> Self {
+        let leaf = |value| match value {
             Value::Vector(tensor) => Value::Vector(tensor.require_grad()),
             Value::Matrix(tensor) => Value::Matrix(tensor.require_grad()),
-        });
+        };
+        let values = self.values.into_iter().map(|value| value.map(leaf));
         Self { set: self.set, values: values.collect(), precision: self.precision }
     }
 
@@ -57,10 +67,10 @@ impl<'a, B: Backend> Weights<'a, B> {
             .iter()
             .map(|entry| {
                 let data = TensorData::new(flat[entry.range.clone()].to_vec(), entry.dims.clone());
-                match entry.dims.len() {
+                Some(match entry.dims.len() {
                     1 => Value::Vector(Tensor::from_data(data, device)),
                     _ => Value::Matrix(Tensor::from_data(data, device)),
-                }
+                })
             })
             .collect();
         Self { set, values, precision: Precision::F32 }
@@ -73,12 +83,12 @@ impl<'a, B: Backend> Weights<'a, B> {
     {
         let values = set.entries().iter().enumerate().map(|(at, entry)| {
             let tensor = TensorPrimitive::Float(flat.tensor(set, at, device));
-            match (entry.dims.len(), entry.role) {
+            Some(match (entry.dims.len(), entry.role) {
                 (1, Role::Bias | Role::Norm) => Value::Vector(Tensor::from_primitive(tensor)),
                 (_, Role::Position) => Value::Matrix(Tensor::from_primitive(tensor)),
                 (1, _) => Value::Vector(Tensor::<B, 1>::from_primitive(tensor).cast(precision.dtype())),
                 _ => Value::Matrix(Tensor::<B, 2>::from_primitive(tensor).cast(precision.dtype())),
-            }
+            })
         });
         Self { set, values: values.collect(), precision }
     }
@@ -93,7 +103,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     /// # Panics
     /// If the list has no such vector: the network asks only for those of its own configuration.
     pub fn vector(&self, site: Site, kind: Kind) -> Tensor<B, 1> {
-        match self.set.position(site, kind).map(|at| &self.values[at]) {
+        match self.set.position(site, kind).and_then(|at| self.values[at].as_ref()) {
             Some(Value::Vector(tensor)) => tensor.clone(),
             _ => panic!("no vector {} {kind:?} in the parameter list", site.name()),
         }
@@ -104,7 +114,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     /// # Panics
     /// As [`vector`](Self::vector).
     pub fn matrix(&self, site: Site, kind: Kind) -> Tensor<B, 2> {
-        match self.set.position(site, kind).map(|at| &self.values[at]) {
+        match self.set.position(site, kind).and_then(|at| self.values[at].as_ref()) {
             Some(Value::Matrix(tensor)) => tensor.clone(),
             _ => panic!("no matrix {} {kind:?} in the parameter list", site.name()),
         }
@@ -120,7 +130,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     /// # Panics
     /// As [`vector`](Self::vector).
     pub fn named_vector(&self, name: &str) -> Tensor<B, 1> {
-        match self.set.position_of(name).map(|at| &self.values[at]) {
+        match self.set.position_of(name).and_then(|at| self.values[at].as_ref()) {
             Some(Value::Vector(tensor)) => tensor.clone(),
             _ => panic!("no vector {name} in the parameter list"),
         }
@@ -131,7 +141,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     /// # Panics
     /// As [`vector`](Self::vector).
     pub fn named_matrix(&self, name: &str) -> Tensor<B, 2> {
-        match self.set.position_of(name).map(|at| &self.values[at]) {
+        match self.set.position_of(name).and_then(|at| self.values[at].as_ref()) {
             Some(Value::Matrix(tensor)) => tensor.clone(),
             _ => panic!("no matrix {name} in the parameter list"),
         }
@@ -147,8 +157,9 @@ impl<B: AutodiffBackend> Weights<'_, B> {
     {
         for (at, value) in self.values.iter().enumerate() {
             let gradient = match value {
-                Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_primitive),
-                Value::Matrix(tensor) => tensor.grad_remove(gradients).map(Tensor::into_primitive),
+                Some(Value::Vector(tensor)) => tensor.grad_remove(gradients).map(Tensor::into_primitive),
+                Some(Value::Matrix(tensor)) => tensor.grad_remove(gradients).map(Tensor::into_primitive),
+                None => None,
             };
             if let Some(gradient) = gradient {
                 out.add(self.set, at, gradient.tensor());

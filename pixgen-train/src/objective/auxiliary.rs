@@ -47,10 +47,23 @@ impl FrozenEncoder {
         pictures: Tensor<B, 3>,
         feature: FrozenFeature,
     ) -> Tensor<B, 2> {
-        let batch = pictures.dims()[0];
-        let t0 = noise.t_min();
-        let condition = Condition::new(&vec![t0; batch], None, config.encoder.width, &pictures.device());
-        let z = features(config, weights, &pictures.mul_scalar(noise.c_in(t0)), &condition);
+        let condition = Self::condition(config, noise, pictures.dims()[0], &pictures.device());
+        let z = features(config, weights, &Self::scaled(noise, pictures), &condition);
+        self.seen(weights, z, feature)
+    }
+
+    /// What the encoder reads of clean pictures.
+    pub(super) fn scaled<B: Fused>(noise: &NoiseConfig, pictures: Tensor<B, 3>) -> Tensor<B, 3> {
+        pictures.mul_scalar(noise.c_in(noise.t_min()))
+    }
+
+    /// All pictures are at the lowest level.
+    pub(super) fn condition<B: Fused>(config: &ModelConfig, noise: &NoiseConfig, batch: usize, device: &B::Device) -> Condition<B> {
+        Condition::new(&vec![noise.t_min(); batch], None, config.encoder.width, device)
+    }
+
+    /// From LN(CLS) to what the loss compares.
+    pub(super) fn seen<B: Fused>(&self, weights: &Weights<'_, B>, z: Tensor<B, 2>, feature: FrozenFeature) -> Tensor<B, 2> {
         match feature {
             FrozenFeature::ClassToken => z,
             FrozenFeature::Projected => Projector::new(weights).forward(z, NormMode::Running(&self.statistics)).0,

@@ -6,8 +6,8 @@ use super::source::{Batch, Source};
 use super::{Objective, Progress, Terms};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{Condition, ParamSet, Weights, forward};
-use crate::ops::{Dropout, LossFactors, Ops as Fused, blend, consistency_loss};
+use crate::model::{Condition, ParamSet, Pass, Wanted, Weights, forward};
+use crate::ops::{Dropout, LossFactors, blend, consistency_loss};
 use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn::backend::Autodiff;
@@ -133,6 +133,7 @@ pub struct Consistency<B: Engine> {
     /// W, and its parameters on the device.
     frozen: Option<(FrozenEncoder, B::Flat)>,
     precision: Precision,
+    recompute: bool,
     device: B::Device,
     set: ParamSet,
 }
@@ -152,12 +153,27 @@ impl<B: Engine> Consistency<B> {
             let params = B::Flat::upload(&frozen.set, &frozen.params, &device);
             (frozen, params)
         });
-        Self { config, noise, settings, source, frozen, precision: Precision::F32, device, set }
+        Self {
+            config,
+            noise,
+            settings,
+            source,
+            frozen,
+            precision: Precision::F32,
+            recompute: false,
+            device,
+            set,
+        }
     }
 
     /// The same in another precision.
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same with blocks computed again for the backward pass, or not: less memory, more time, the same gradient.
+    pub fn with_recompute(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
     }
 
     /// The next step's batch (section 5).
@@ -179,20 +195,11 @@ impl<B: Engine> Consistency<B> {
         (rate > 0.0).then(|| Dropout { rate, seed, streams: streams.collect(), mask: 0 })
     }
 
-    /// F(c_in x, t) of noisy pictures x = x0 + t eps, `[B, N_p, p*p*C]`.
-    fn network<T: Fused>(
-        &self,
-        weights: &Weights<'_, T>,
-        noisy: Noisy<'_, T>,
-        classes: &[usize],
-        dropout: Option<&Dropout>,
-    ) -> Tensor<T, 3> {
-        let Noisy { x0, eps, t } = noisy;
-        let device = x0.device();
+    /// What the network reads: c_in x of noisy pictures x = x0 + t eps, `[B, N_p, p*p*C]`, and their conditions.
+    fn input(&self, x0: Tensor<B, 3>, eps: Tensor<B, 3>, t: &[f64], classes: &[usize]) -> (Tensor<B, 3>, Condition<B>) {
         let c_in = |&t: &f64| self.noise.c_in(t);
         let image = blend(x0, eps, t.iter().map(c_in), t.iter().map(|t| t * c_in(t)));
-        let condition = Condition::new(t, Some(classes), self.config.encoder.width, &device);
-        forward(&self.config, weights, &image, &condition, dropout)
+        (image, Condition::new(t, Some(classes), self.config.encoder.width, &self.device))
     }
 
     /// The targets of some pictures: x0 where r is at the floor or t below the anchor, else sg[f(x_r, r)] of the current weights.
@@ -220,8 +227,8 @@ impl<B: Engine> Consistency<B> {
         let r: Vec<f64> = taught.iter().map(|&i| batch.r[i]).collect();
         let classes: Vec<usize> = taught.iter().map(|&i| batch.classes[i]).collect();
         let dropout = self.dropout(progress, &taught);
-        let noisy = Noisy { x0: x0_taught.clone(), eps: eps.clone(), t: &r };
-        let f = self.network(weights, noisy, &classes, dropout.as_ref());
+        let (image, condition) = self.input(x0_taught.clone(), eps.clone(), &r, &classes);
+        let f = forward(&self.config, weights, &image, &condition, dropout.as_ref());
         let factors = r.iter().map(|&r| self.noise.output_factors(self.settings.parametrisation, r));
         let [skip, out]: [Vec<f64>; 2] = [factors.clone().map(|f| f.skip).collect(), factors.map(|f| f.out).collect()];
         let x = blend(x0_taught, eps, vec![1.0; r.len()], r);
@@ -280,10 +287,10 @@ impl<B: Engine> Consistency<B> {
         let (x0, eps) = (pictures(&batch.x0), pictures(&batch.eps));
         let target = self.targets(weights, batch, &range, [&x0, &eps], progress);
         let (t, r) = (&batch.t[range.clone()], &batch.r[range.clone()]);
-        let weights = weights.tracked::<Autodiff<B>>();
         let dropout = self.dropout(progress, &range.clone().collect::<Vec<_>>());
-        let noisy = Noisy { x0: Tensor::from_inner(x0.clone()), eps: Tensor::from_inner(eps.clone()), t };
-        let f = self.network(&weights, noisy, &batch.classes[range.clone()], dropout.as_ref());
+        let (image, condition) = self.input(x0.clone(), eps.clone(), t, &batch.classes[range.clone()]);
+        let pass = Pass::forward(self.recompute, &self.config, weights, image, condition, dropout);
+        let f = pass.output();
 
         // The gradient of the loss with respect to F is known at once.
         let outputs = t.iter().map(|&t| self.noise.output_factors(self.settings.parametrisation, t));
@@ -293,31 +300,45 @@ impl<B: Engine> Consistency<B> {
             weight: t.iter().zip(r).map(|(&t, &r)| self.settings.weighting.at(t, r) / count as f64).collect(),
         };
         let x = blend(x0, eps, vec![1.0; t.len()], t.iter().copied());
-        let (losses, slope) = consistency_loss(f.clone().inner(), x.clone(), target, &factors, self.settings.huber);
-        let linearised = (f.clone() * Tensor::from_inner(slope)).sum();
-
-        let (total, auxiliary) = match frozen {
-            Some(Frozen { encoder, weights, keys }) => {
-                let pictures = blend(Tensor::from_inner(x), f, factors.skip, factors.out);
-                let seen = encoder.features(&self.config, &self.noise, &weights.constant(), pictures, self.settings.auxiliary_feature);
-                let keys = Tensor::from_inner(keys.clone());
-                let share = range.len() as f64 / count as f64;
-                let loss = auxiliary_loss(seen, keys, range.start, self.settings.auxiliary_temperature).mul_scalar(share);
-                let value = loss.clone().inner();
-                (linearised + loss.mul_scalar(self.settings.auxiliary), Some(value))
+        let (losses, mut slope) = consistency_loss(f.clone(), x.clone(), target, &factors, self.settings.huber);
+        let auxiliary = frozen.map(|frozen| {
+            let share = range.len() as f64 / count as f64;
+            let (loss, gradient) = self.auxiliary(frozen, [x, f], factors, range.start, share);
+            if let Some(gradient) = gradient {
+                slope = slope.clone() + gradient;
             }
-            None => (linearised, None),
-        };
-        weights.add_gradients(&mut total.backward(), gradient);
+            loss
+        });
+        pass.backward(slope, gradient);
         (losses, auxiliary)
     }
-}
 
-/// Pictures x0 + t eps, `[B, N_p, p*p*C]`, with their shifted levels.
-struct Noisy<'a, T: Fused> {
-    x0: Tensor<T, 3>,
-    eps: Tensor<T, 3>,
-    t: &'a [f64],
+    /// The auxiliary loss of a piece that begins with picture `first` and is this `share` of the batch, and the gradient of its weighted
+    /// value with respect to F; `x` is the noisy picture.
+    fn auxiliary(
+        &self,
+        frozen: &Frozen<'_, B>,
+        [x, f]: [Tensor<B, 3>; 2],
+        factors: LossFactors<Vec<f64>>,
+        first: usize,
+        share: f64,
+    ) -> (Tensor<B, 1>, Option<Tensor<B, 3>>) {
+        let Frozen { encoder, weights, keys } = frozen;
+        let f = Tensor::<Autodiff<B>, 3>::from_inner(f).require_grad();
+        let pictures = blend(Tensor::from_inner(x), f.clone(), factors.skip, factors.out);
+        let image = FrozenEncoder::scaled(&self.noise, pictures);
+        let condition = FrozenEncoder::condition(&self.config, &self.noise, image.dims()[0], &self.device);
+        let pass = Pass::features(self.recompute, &self.config, weights, image.clone().inner(), condition, Wanted::Image);
+        let z = Tensor::<Autodiff<B>, 2>::from_inner(pass.output()).require_grad();
+        let seen = encoder.seen(&weights.constant(), z.clone(), self.settings.auxiliary_feature);
+        let keys = Tensor::from_inner(keys.clone());
+        let loss = auxiliary_loss(seen, keys, first, self.settings.auxiliary_temperature).mul_scalar(share);
+        let value = loss.clone().inner();
+        let mut gradients = loss.mul_scalar(self.settings.auxiliary).backward();
+        let of_image = z.grad_remove(&mut gradients).and_then(|upstream| pass.image_gradient(upstream));
+        let of_f = of_image.and_then(|upstream| f.grad_remove(&mut (image * Tensor::from_inner(upstream)).sum().backward()));
+        (value, of_f)
+    }
 }
 
 /// W during a step.

@@ -5,8 +5,10 @@ use super::source::Source;
 use super::{NamedValues, Objective, Progress, Terms};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{Condition, NormMode, NormStatistics, ParamSet, Projector, ProjectorConfig, RunningStatistics, Weights, features};
-use crate::ops::{Ops as Fused, nt_xent};
+use crate::model::{
+    Condition, NormMode, NormStatistics, ParamSet, Pass, Projector, ProjectorConfig, RunningStatistics, Wanted, Weights, features,
+};
+use crate::ops::nt_xent;
 use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn::backend::Autodiff;
@@ -57,6 +59,7 @@ pub struct Pretrain<B: Engine> {
     settings: PretrainConfig,
     source: Source,
     precision: Precision,
+    recompute: bool,
     device: B::Device,
     set: ParamSet,
     /// th-, the EMA of the parameters.
@@ -83,6 +86,7 @@ impl<B: Engine> Pretrain<B> {
             settings,
             source,
             precision: Precision::F32,
+            recompute: false,
             target: B::Flat::upload(&set, params, &device),
             device,
             set,
@@ -94,6 +98,11 @@ impl<B: Engine> Pretrain<B> {
     /// The same in another precision.
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same with blocks computed again for the backward pass, or not: less memory, more time, the same gradient.
+    pub fn with_recompute(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
     }
 
     /// Running statistics of the projector's norms.
@@ -129,28 +138,28 @@ impl<B: Engine> Pretrain<B> {
         }
     }
 
-    /// LN(CLS) of a piece of the batch under `weights`, `[pictures, d]`, on an autodiff backend or not.
-    fn features_of<T: Fused<Device = B::Device>>(
-        &self,
-        weights: &Weights<'_, T>,
-        step: &PretrainBatch,
-        input: usize,
-        range: &Range<usize>,
-    ) -> Tensor<T, 2> {
-        let len = self.config.image_len();
-        let pictures = &step.inputs[input][range.start * len..range.end * len];
-        let (image, condition) = self.upload(pictures, step.levels[input], &self.device);
+    /// A piece of one of the step's inputs on the device, scaled by c_in.
+    fn upload(&self, step: &PretrainBatch, input: usize, range: &Range<usize>) -> (Tensor<B, 3>, Condition<B>) {
+        let (len, t) = (self.config.image_len(), step.levels[input]);
+        let c_in = self.noise.c_in(t) as f32;
+        let scaled = step.inputs[input][range.start * len..range.end * len].iter().map(|v| c_in * v).collect();
+        let shape = [range.len(), self.config.patches(), self.config.patch_len()];
+        let condition = Condition::new(&vec![t; range.len()], None, self.config.encoder.width, &self.device);
+        (upload(scaled, shape, &self.device), condition)
+    }
+
+    /// LN(CLS) of a piece under `weights`, `[pictures, d]`, without gradient.
+    fn features_of(&self, weights: &Weights<'_, B>, step: &PretrainBatch, input: usize, range: &Range<usize>) -> Tensor<B, 2> {
+        let (image, condition) = self.upload(step, input, range);
         features(&self.config, weights, &image, &condition)
     }
 
-    /// A piece of a batch on a device, scaled by c_in.
-    fn upload<T: Fused>(&self, piece: &[f32], t: f64, device: &T::Device) -> (Tensor<T, 3>, Condition<T>) {
-        let count = piece.len() / self.config.image_len();
-        let c_in = self.noise.c_in(t) as f32;
-        let scaled = piece.iter().map(|v| c_in * v).collect();
-        let shape = [count, self.config.patches(), self.config.patch_len()];
-        let condition = Condition::new(&vec![t; count], None, self.config.encoder.width, device);
-        (upload(scaled, shape, device), condition)
+    /// The three branches with gradient of a piece.
+    fn branches<'a>(&'a self, online: &'a Weights<'a, B>, step: &PretrainBatch, range: &Range<usize>) -> [Pass<'a, B, 2>; 3] {
+        [0, 1, 2].map(|input| {
+            let (image, condition) = self.upload(step, input, range);
+            Pass::features(self.recompute, &self.config, online, image, condition, Wanted::Weights)
+        })
     }
 
     /// The loss and its gradient on given inputs, added to `gradient`.
@@ -168,15 +177,15 @@ impl<B: Engine> Pretrain<B> {
         // Three branches with gradient; targets of th- on both views and of the online network on the less noisy picture.
         let this = &*self;
         let done = pieces::map::<B, _, _>(ranges.clone(), |range| {
-            let graph = Graph::new(this, &online, step, &range);
-            let branches = graph.branches.clone().map(Tensor::inner);
+            let passes = this.branches(&online, step, &range);
+            let branches = passes.each_ref().map(Pass::output);
             let targets = [(&target, 0), (&target, 1), (&online, 3)].map(|(weights, input)| this.features_of(weights, step, input, &range));
-            (keep.then_some(graph), branches, targets)
+            (keep.then_some(passes), branches, targets)
         });
-        let mut graphs = Vec::with_capacity(done.len());
+        let mut passes = Vec::with_capacity(done.len());
         let (mut branches, mut targets) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
-        for (graph, piece, piece_targets) in done {
-            graphs.push(graph);
+        for (kept, piece, piece_targets) in done {
+            passes.push(kept);
             branches.iter_mut().zip(piece).for_each(|(whole, piece)| whole.push(piece));
             targets.iter_mut().zip(piece_targets).for_each(|(whole, piece)| whole.push(piece));
         }
@@ -199,13 +208,18 @@ impl<B: Engine> Pretrain<B> {
         tracked.add_gradients(&mut gradients, gradient);
 
         pieces::accumulate::<B, _, _>(
-            ranges.into_iter().zip(graphs).collect(),
+            ranges.into_iter().zip(passes).collect(),
             &self.set,
             &device,
             gradient,
-            |(range, graph), gradient| {
-                let graph = graph.unwrap_or_else(|| Graph::new(this, &online, step, &range));
-                graph.backward(&upstream, &range, gradient);
+            |(range, passes), gradient| {
+                let passes = passes.unwrap_or_else(|| this.branches(&online, step, &range));
+                for (pass, upstream) in passes.into_iter().zip(&upstream) {
+                    // None if the loss does not depend on a branch.
+                    if let Some(upstream) = upstream {
+                        pass.backward(upstream.clone().narrow(0, range.start, range.len()), gradient);
+                    }
+                }
             },
         );
         self.pending = [statistics1, statistics2].map(|view| view.into_iter().map(NormStatistics::inner).collect());
@@ -215,31 +229,6 @@ impl<B: Engine> Pretrain<B> {
         let (con, rc) = (value(0), value(1));
         let loss = self.settings.contrast_weight * con + self.settings.consistency_weight * rc;
         vec![("loss", loss), ("contrast", con), ("consistency", rc)]
-    }
-}
-
-/// A piece of a batch in the encoder: leaves and LN(CLS) of the three branches.
-struct Graph<'a, B: Engine> {
-    weights: Weights<'a, Autodiff<B>>,
-    branches: [Tensor<Autodiff<B>, 2>; 3],
-}
-
-impl<'a, B: Engine> Graph<'a, B> {
-    fn new(pretrain: &Pretrain<B>, online: &Weights<'a, B>, step: &PretrainBatch, range: &Range<usize>) -> Self {
-        let weights = online.tracked::<Autodiff<B>>();
-        let branches = [0, 1, 2].map(|input| pretrain.features_of(&weights, step, input, range));
-        Self { weights, branches }
-    }
-
-    /// Adds the gradient of the parameters, given those of the features of the whole batch.
-    fn backward(self, upstream: &[Option<Tensor<B, 2>>; 3], range: &Range<usize>, gradient: &mut B::Flat) {
-        let terms = self.branches.into_iter().zip(upstream).filter_map(|(z, upstream)| {
-            let upstream = upstream.clone()?.narrow(0, range.start, range.len());
-            Some((z * Tensor::from_inner(upstream)).sum())
-        });
-        if let Some(total) = terms.reduce(|a, b| a + b) {
-            self.weights.add_gradients(&mut total.backward(), gradient);
-        }
     }
 }
 

@@ -125,18 +125,7 @@ impl Call {
 
     /// The block it belongs to, if any: what activation checkpointing recomputes as a whole.
     pub fn block(&self) -> Option<(Side, usize)> {
-        let site = self.site?;
-        match site.layer {
-            Layer::ClassToken
-            | Layer::Position
-            | Layer::PatchEmbed
-            | Layer::ClassEmbed
-            | Layer::Bridge
-            | Layer::FinalNorm
-            | Layer::Head
-            | Layer::Unpatchify => None,
-            _ => Some((site.side, site.block)),
-        }
+        self.site?.in_block()
     }
 }
 

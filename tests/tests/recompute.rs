@@ -1,0 +1,139 @@
+//! Recomputation: the gradient of the whole graph, in less memory.
+
+use burn_flex::Flex;
+use pixgen_core::config::{ModelConfig, Tower};
+use pixgen_core::noise::NoiseConfig;
+use pixgen_core::presets::preset;
+use pixgen_tests::alone;
+use pixgen_tests::stages::{PROJECTOR, consistency_settings, pretrain_settings, progress, random_weights, source};
+use pixgen_train::model::ParamSet;
+use pixgen_train::objective::auxiliary::{FrozenEncoder, FrozenFeature};
+use pixgen_train::objective::consistency::{Consistency, ConsistencyConfig};
+use pixgen_train::objective::pretrain::Pretrain;
+use pixgen_train::objective::{Progress, Terms};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts bytes in use and remembers the most there were.
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: both calls are handed on to the system's allocator as they are.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let live = LIVE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(live, Ordering::Relaxed);
+        // SAFETY: the caller's duties are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `run` gives, and the bytes that it needed at most.
+fn peak_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
+    let before = LIVE.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let result = run();
+    (result, PEAK.load(Ordering::Relaxed) - before)
+}
+
+fn model(depth: usize, [encoder, decoder]: [usize; 2]) -> ModelConfig {
+    let model = preset("nano-28-grey").expect("preset").model;
+    let tower = |width| Tower { depth, width, heads: 2 };
+    ModelConfig { encoder: tower(encoder), decoder: tower(decoder), ..model }
+}
+
+type Answer = (Terms, Vec<f32>);
+
+fn pretrain(config: ModelConfig, progress: &Progress, recompute: bool) -> (Answer, usize) {
+    let set = ParamSet::pretraining(&config, &PROJECTOR);
+    let params = random_weights(&set, 7);
+    let noise = NoiseConfig::with_shift(1.0);
+    let objective = Pretrain::<Flex>::new(config, noise, pretrain_settings(), source(), &params, Default::default());
+    let mut objective = objective.with_recompute(recompute);
+    objective.set_target(&random_weights(&set, 8));
+    let batch = objective.sample(progress);
+    let mut gradient = vec![0.0; set.len()];
+    let (terms, peak) = peak_of(|| objective.gradient_on(&params, &batch, progress.micro_batch, &mut gradient));
+    ((terms, gradient), peak)
+}
+
+fn consistency(config: ModelConfig, settings: ConsistencyConfig, progress: &Progress, recompute: bool) -> (Answer, usize) {
+    let set = ParamSet::generator(&config);
+    let params = random_weights(&set, 6);
+    let frozen = FrozenEncoder::fresh(&config, &PROJECTOR, 4);
+    let noise = NoiseConfig::with_shift(1.0);
+    let objective = Consistency::<Flex>::new(config, noise, settings, source(), Some(frozen), Default::default());
+    let objective = objective.with_recompute(recompute);
+    let batch = objective.sample(progress);
+    let mut gradient = vec![0.0; set.len()];
+    let (terms, peak) = peak_of(|| objective.gradient_on(&params, &batch, progress, &mut gradient));
+    ((terms, gradient), peak)
+}
+
+/// The same bits: the same operations in the same order.
+fn assert_same(name: &str, set: &ParamSet, [(terms, want), (terms_again, got)]: [Answer; 2]) {
+    assert_eq!(terms, terms_again, "{name}");
+    for entry in set.entries() {
+        let (want, got) = (&want[entry.range.clone()], &got[entry.range.clone()]);
+        assert!(want.iter().any(|&g| g != 0.0), "{name}: {} has no gradient", entry.name);
+        let worst = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(want == got, "{name}: {} differs by {worst:e}", entry.name);
+    }
+}
+
+/// In stage 1, whose batch norms and negatives see the whole batch: in one piece, which keeps its tapes, and in several.
+#[test]
+fn stage_1_has_the_same_gradient() {
+    let _alone = alone();
+    let config = model(3, [32, 32]);
+    let set = ParamSet::pretraining(&config, &PROJECTOR);
+    for micro in [32, 5] {
+        let answers = [false, true].map(|recompute| pretrain(config, &progress(micro), recompute).0);
+        assert_same(&format!("micro {micro}"), &set, answers);
+    }
+}
+
+/// In stage 2b with classes, dropout and auxiliary loss, with towers of one width and of two.
+#[test]
+fn stage_2_has_the_same_gradient() {
+    let _alone = alone();
+    for (widths, auxiliary_feature) in [([32, 32], FrozenFeature::Projected), ([32, 24], FrozenFeature::ClassToken)] {
+        let config = model(3, widths);
+        let set = ParamSet::generator(&config);
+        let settings = ConsistencyConfig { auxiliary_feature, ..consistency_settings() };
+        for micro in [32, 5] {
+            let answers = [false, true].map(|recompute| consistency(config, settings, &progress(micro), recompute).0);
+            assert_same(&format!("widths {widths:?}, micro {micro}"), &set, answers);
+        }
+    }
+}
+
+/// Of 12 blocks in each tower, all but one keep their inputs only.
+#[test]
+fn memory_falls() {
+    let _alone = alone();
+    let config = model(12, [64, 64]);
+    let peaks = [
+        ("stage 1", [false, true].map(|recompute| pretrain(config, &progress(32), recompute).1)),
+        (
+            "stage 2b",
+            [false, true].map(|recompute| consistency(config, consistency_settings(), &progress(32), recompute).1),
+        ),
+    ];
+    for (stage, [kept, recomputed]) in peaks {
+        let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+        println!("{stage}: {:.1} MiB kept, {:.1} MiB recomputed", mib(kept), mib(recomputed));
+        assert!(2 * recomputed < kept, "{stage}: {recomputed} bytes with recomputation, {kept} without");
+    }
+}
