@@ -310,10 +310,14 @@ impl Builder<'_> {
                 .vector(2.0 * count)],
         );
 
-        let averages = (self.plan.config.ema.configs().len() + usize::from(target)) as f64;
+        let averages = self.plan.config.ema.configs().len() as f64;
         // Parameters, both moments and the gradient are read, all but the gradient written; averages are read and written.
         let bytes = F32 * count * (7.0 + 2.0 * averages);
         self.add(1.0, [Kernel::new(Kind::Optimiser, bytes, bytes).vector(count * (ADAMW + averages * AVERAGE))]);
+        if target {
+            // A pass of its own, which reads the parameters once more.
+            self.add(1.0, [Kernel::new(Kind::Optimiser, 2.0 * F32 * count, 3.0 * F32 * count).vector(AVERAGE * count)]);
+        }
         self.cast(set, if target { 2.0 } else { 1.0 });
     }
 
