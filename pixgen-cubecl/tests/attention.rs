@@ -72,16 +72,17 @@ fn check(report: &mut Report, case: Case, qkv: &[f64], dy: &[f64], dtype: DType)
     let d = heads * head;
     let want = reference(case, qkv, dy);
     let text = format!("{case:?}");
+    let t0 = std::time::Instant::now();
     let input = upload(qkv, &[batch, tokens, 3 * d], dtype);
     let (out, lse) = forward_train(input.clone(), heads).expect("the device can");
     report.check("attention", dtype, &out, &want.out, &text);
     report.check("attention lse", dtype, &lse, &want.lse, &text);
-    let alone = forward(input.clone(), heads).expect("the device can");
-    assert_eq!(download(&alone), download(&out), "{text}: the forward without log-sum-exp differs");
-
+    eprintln!("{dtype:?} {text} fwd {:?}", t0.elapsed());
     let gradient = upload(dy, &[batch, tokens, d], dtype);
     let dqkv = backward(input, out, lse, heads, gradient).expect("the device can");
     let got = download(&dqkv);
+    eprintln!("{dtype:?} {text} bwd {:?}", t0.elapsed());
+
     for (index, name) in ["attention dq", "attention dk", "attention dv"].into_iter().enumerate() {
         let one = |values: &[f64]| part(values, d, index);
         let got: Tensor = upload(&one(&got), &[batch, tokens, d], dtype);
@@ -97,105 +98,18 @@ fn check(report: &mut Report, case: Case, qkv: &[f64], dy: &[f64], dtype: DType)
 }
 
 #[test]
-fn agrees_with_the_definition() {
+fn timing() {
     let mut report = Report::default();
-    let mut seed = 1;
-    for dtype in TYPES {
-        for head in [8, 12, 64, 72, 120, 128] {
-            for tokens in [1, 17, 66] {
-                let (batch, heads) = if tokens == 17 { (2, 3) } else { (1, 2) };
-                let case = Case { batch, tokens, heads, head };
-                seed += 2;
-                let qkv: Vec<f64> = random(batch * tokens * 3 * heads * head, seed, dtype)
-                    .into_iter()
-                    .map(|v| 2.0 * v)
-                    .collect();
-                let dy = random(batch * tokens * heads * head, seed + 1, dtype);
-                check(&mut report, case, &qkv, &dy, dtype);
-            }
+    for head in [16, 64] {
+        for tokens in [66, 66, 258, 258] {
+            let case = Case { batch: 1, tokens, heads: 1, head };
+            check(
+                &mut report,
+                case,
+                &random(tokens * 3 * head, 7, DType::F32),
+                &random(tokens * head, 8, DType::F32),
+                DType::F32,
+            );
         }
     }
-    report.end();
-}
-
-#[test]
-fn agrees_on_256_patches_and_two_tokens() {
-    let mut report = Report::default();
-    for dtype in TYPES {
-        for head in [64, 72] {
-            let case = Case { batch: 1, tokens: 258, heads: 1, head };
-            check(&mut report, case, &random(258 * 3 * head, 7, dtype), &random(258 * head, 8, dtype), dtype);
-        }
-    }
-    report.end();
-}
-
-#[test]
-fn heads_of_any_width() {
-    let mut report = Report::default();
-    for dtype in TYPES {
-        for head in [1, 3, 10, 17, 36] {
-            let case = Case { batch: 2, tokens: 19, heads: 2, head };
-            check(&mut report, case, &random(2 * 19 * 6 * head, 9, dtype), &random(2 * 19 * 2 * head, 10, dtype), dtype);
-        }
-    }
-    report.end();
-}
-
-/// Scores that grow along the keys, by far more than `exp` can hold: the running reference must follow, and late keys outweigh all.
-#[test]
-fn scores_may_rise_along_the_keys() {
-    let mut report = Report::default();
-    for dtype in TYPES {
-        let case = Case { batch: 1, tokens: 100, heads: 1, head: 16 };
-        let mut qkv = random(100 * 48, 11, dtype);
-        for (token, row) in qkv.chunks_mut(48).enumerate() {
-            // Queries near (1, 1, ..), keys near (token, token, ..) / 4 in steps that bf16 holds: scores from 0 to 100.
-            row[..16]
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, v)| *v = if i % 2 == 0 { 1.0 } else { 1.25 });
-            row[16..32]
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, v)| *v = (token as f64 + if i % 3 == 0 { 1.0 } else { 0.0 }) / 4.0);
-        }
-        check(&mut report, case, &qkv, &random(100 * 16, 12, dtype), dtype);
-    }
-    report.end();
-}
-
-#[test]
-fn strided_operands_are_read_where_they_lie() {
-    // The token axis of a [T, B, 3 D] buffer, seen as [B, T, 3 D].
-    let (batch, tokens, heads, head) = (3, 5, 2, 8);
-    let width = 3 * heads * head;
-    let values = random(batch * tokens * width, 13, DType::F32);
-    let mut swapped = upload(&values, &[tokens, batch, width], DType::F32);
-    swapped.meta.swap(0, 1);
-    let mut straight = vec![0.0; values.len()];
-    for (image, token) in (0..batch).flat_map(|image| (0..tokens).map(move |token| (image, token))) {
-        straight[(image * tokens + token) * width..][..width].copy_from_slice(&values[(token * batch + image) * width..][..width]);
-    }
-    let want = forward(upload(&straight, &[batch, tokens, width], DType::F32), heads).expect("the device can");
-    let got = forward(swapped, heads).expect("the device can");
-    assert_eq!(download(&got), download(&want));
-}
-
-#[test]
-fn mistakes_are_named() {
-    let qkv = || upload(&vec![0.0; 2 * 3 * 24], &[2, 3, 24], DType::F32);
-    let zeros = |shape: &[usize]| upload(&vec![0.0; shape.iter().product()], shape, DType::F32);
-    let message = |result: pixgen_cubecl::Result<Tensor>| {
-        let error = result.expect_err("refused");
-        assert!(!error.is_unavailable(), "{error}");
-        error.to_string()
-    };
-    assert!(message(forward(qkv(), 3)).contains("24 numbers per token"));
-    assert!(message(forward(qkv(), 0)).contains("of 0 heads"));
-    assert!(message(forward(zeros(&[6, 24]), 2)).contains("not [B, T, 3 D]"));
-    let wrong_lse = backward(qkv(), zeros(&[2, 3, 8]), zeros(&[2, 3, 2]), 2, zeros(&[2, 3, 8]));
-    assert!(message(wrong_lse).contains("lse is [2, 3, 2]"));
-    let wrong_type = backward(qkv(), zeros(&[2, 3, 8]), zeros(&[2, 2, 3]), 2, upload(&[0.0; 48], &[2, 3, 8], DType::BF16));
-    assert!(message(wrong_type).contains("dy is [2, 3, 8] of BF16"));
 }

@@ -8,8 +8,9 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::heads::HeadRows;
 use super::plan::{AttentionPlan, Engine, Kernel, Tiles};
-use super::stage::{ALIGNMENT, HeadRows, load, mask, operand_tile, own_scores, put_weights, write};
+use super::stage::{ALIGNMENT, load, mask, operand_tile, own_scores, put_weights};
 use super::tile::{Four, Product, TensorCores, Units};
 use super::{Problem, grid};
 use crate::error::Result;
@@ -45,6 +46,7 @@ fn queries_kernel<P: Product, E: Store, N: Size, M: Size>(
     let mut weights = SharedMemory::<Vector<P::Operand, Four>>::new_aligned(weight_vectors, ALIGNMENT);
     let mut scores = SharedMemory::<Vector<f32, Four>>::new_aligned(comptime!(tiles.rows * tiles.score_pitch() / 4), ALIGNMENT);
     let mut exchange = SharedMemory::<f32>::new(tiles.units);
+    let mut factors = SharedMemory::<f32>::new(tiles.rows);
 
     let queries = HeadRows::new(image, head, heads, 0, 3, tokens, tiles.head);
     let keys = HeadRows::new(image, head, heads, 1, 3, tokens, tiles.head);
@@ -72,7 +74,10 @@ fn queries_kernel<P: Product, E: Store, N: Size, M: Size>(
         }
     }
     exchange[UNIT_POS as usize] = part;
-    P::sync_rows();
+    if member == 0 {
+        factors[row] = scale;
+    }
+    P::sync_rows(tiles);
     let mut row_delta = 0.0f32;
     #[unroll]
     for other in 0..group {
@@ -90,7 +95,7 @@ fn queries_kernel<P: Product, E: Store, N: Size, M: Size>(
         sync_cube();
 
         P::scores(&q, &k, &mut scores, tiles);
-        P::sync_rows();
+        P::sync_rows(tiles);
         let mut own = own_scores(&scores, tiles);
         #[unroll]
         for i in 0..comptime!(tiles.columns / 4 / group) {
@@ -98,22 +103,22 @@ fn queries_kernel<P: Product, E: Store, N: Size, M: Size>(
             // Keys beyond the last are zeros, whose exponential may be infinite.
             own[i] = mask(probability, i, tokens - first, 0.0f32, tiles);
         }
-        P::sync_rows();
+        P::sync_rows(tiles);
 
         P::scores(&d, &v, &mut scores, tiles);
-        P::sync_rows();
+        P::sync_rows(tiles);
         let dp = own_scores(&scores, tiles);
         #[unroll]
         for i in 0..comptime!(tiles.columns / 4 / group) {
             own[i] *= dp[i] - Vector::<f32, Four>::new(row_delta);
         }
         put_weights::<P>(&own, &mut weights, tiles);
-        P::sync_rows();
+        P::sync_rows(tiles);
 
         P::accumulate(&mut dq, &weights, &k, tiles);
         sync_cube();
     }
-    write::<P, E, M>(&dq, scale, &mut scores, dqkv, queries, start, tiles);
+    P::write::<E, M>(&dq, &factors, &mut scores, dqkv, queries, start, tiles);
 }
 
 /// One cube: the gradients of a block of keys and of their values of a head, over all queries. Rows are keys, columns queries.
@@ -133,6 +138,7 @@ fn keys_kernel<P: Product, E: Store, N: Size, M: Size>(
     let head = CUBE_POS_Y as usize;
     let image = CUBE_POS_Z as usize;
     let group = comptime!(tiles.group());
+    let row = UNIT_POS as usize / group;
     let member = UNIT_POS as usize % group;
 
     let mut k = operand_tile::<P>(tiles.rows, tiles);
@@ -142,6 +148,7 @@ fn keys_kernel<P: Product, E: Store, N: Size, M: Size>(
     let weight_vectors = comptime!(tiles.rows * tiles.weight_pitch(P::Lanes::value()) / 4);
     let mut weights = SharedMemory::<Vector<P::Operand, Four>>::new_aligned(weight_vectors, ALIGNMENT);
     let mut scores = SharedMemory::<Vector<f32, Four>>::new_aligned(comptime!(tiles.rows * tiles.score_pitch() / 4), ALIGNMENT);
+    let mut factors = SharedMemory::<f32>::new(tiles.rows);
     let mut column_lse = SharedMemory::<f32>::new(tiles.columns);
     let mut column_delta = SharedMemory::<f32>::new(tiles.columns);
 
@@ -173,7 +180,7 @@ fn keys_kernel<P: Product, E: Store, N: Size, M: Size>(
         sync_cube();
 
         P::scores(&k, &q, &mut scores, tiles);
-        P::sync_rows();
+        P::sync_rows(tiles);
         let mut own = own_scores(&scores, tiles);
         #[unroll]
         for i in 0..comptime!(tiles.columns / 4 / group) {
@@ -187,11 +194,11 @@ fn keys_kernel<P: Product, E: Store, N: Size, M: Size>(
             own[i] = mask(probability, i, tokens - first, 0.0f32, tiles);
         }
         put_weights::<P>(&own, &mut weights, tiles);
-        P::sync_rows();
+        P::sync_rows(tiles);
 
         P::accumulate(&mut dv, &weights, &d, tiles);
         P::scores(&v, &d, &mut scores, tiles);
-        P::sync_rows();
+        P::sync_rows(tiles);
         let dp = own_scores(&scores, tiles);
         #[unroll]
         for i in 0..comptime!(tiles.columns / 4 / group) {
@@ -204,13 +211,22 @@ fn keys_kernel<P: Product, E: Store, N: Size, M: Size>(
             own[i] *= dp[i] - shift;
         }
         put_weights::<P>(&own, &mut weights, tiles);
-        P::sync_rows();
+        P::sync_rows(tiles);
 
         P::accumulate(&mut dk, &weights, &q, tiles);
         sync_cube();
     }
-    write::<P, E, M>(&dk, scale, &mut scores, dqkv, keys, start, tiles);
-    write::<P, E, M>(&dv, 1.0f32, &mut scores, dqkv, values, start, tiles);
+    if member == 0 {
+        factors[row] = scale;
+    }
+    P::sync_rows(tiles);
+    P::write::<E, M>(&dk, &factors, &mut scores, dqkv, keys, start, tiles);
+    P::sync_rows(tiles);
+    if member == 0 {
+        factors[row] = 1.0f32;
+    }
+    P::sync_rows(tiles);
+    P::write::<E, M>(&dv, &factors, &mut scores, dqkv, values, start, tiles);
 }
 
 /// Launches both kernels for a problem that was checked; returns the gradient of qkv.

@@ -4,8 +4,9 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::heads::HeadRows;
 use super::plan::{AttentionPlan, Engine, Kernel, Tiles};
-use super::stage::{ALIGNMENT, HeadRows, load, mask, operand_tile, own_scores, put_weights, write};
+use super::stage::{ALIGNMENT, load, mask, operand_tile, own_scores, put_weights};
 use super::tile::{Four, Product, TensorCores, Units};
 use super::{Problem, grid};
 use crate::error::Result;
@@ -63,7 +64,7 @@ fn forward_kernel<P: Product, E: Store, N: Size, M: Size>(
         sync_cube();
 
         P::scores(&q, &k, &mut scores, tiles);
-        P::sync_rows();
+        P::sync_rows(tiles);
 
         let left = tokens - first;
         let mut own = own_scores(&scores, tiles);
@@ -78,7 +79,7 @@ fn forward_kernel<P: Product, E: Store, N: Size, M: Size>(
             }
         }
         exchange[UNIT_POS as usize] = peak;
-        P::sync_rows();
+        P::sync_rows(tiles);
         #[unroll]
         for other in 0..group {
             peak = max(peak, exchange[first_of_row + other]);
@@ -104,7 +105,7 @@ fn forward_kernel<P: Product, E: Store, N: Size, M: Size>(
             }
         }
         put_weights::<P>(&own, &mut weights, tiles);
-        P::sync_rows();
+        P::sync_rows(tiles);
 
         P::scale_rows(&mut sum, &factors, &mut scores, tiles);
         P::accumulate(&mut sum, &weights, &v, tiles);
@@ -112,14 +113,18 @@ fn forward_kernel<P: Product, E: Store, N: Size, M: Size>(
     }
 
     exchange[UNIT_POS as usize] = total;
-    P::sync_rows();
+    P::sync_rows(tiles);
     let mut whole = 0.0f32;
     #[unroll]
     for other in 0..group {
         whole += exchange[first_of_row + other];
     }
     let results = HeadRows::new(image, head, heads, 0, 1, tokens, tiles.head);
-    write::<P, E, M>(&sum, 1.0f32 / whole, &mut scores, out, results, start, tiles);
+    if member == 0 {
+        factors[row] = 1.0f32 / whole;
+    }
+    P::sync_rows(tiles);
+    P::write::<E, M>(&sum, &factors, &mut scores, out, results, start, tiles);
     if with_lse && member == 0 && start + row < tokens {
         lse[(image * heads + head) * tokens + start + row] = reference + whole.ln();
     }

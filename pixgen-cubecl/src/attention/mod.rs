@@ -4,6 +4,7 @@ pub mod plan;
 
 mod backward;
 mod forward;
+mod heads;
 mod stage;
 mod tile;
 

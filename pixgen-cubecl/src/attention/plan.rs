@@ -18,10 +18,10 @@ pub struct Tiles {
     pub head: usize,
     /// `head` rounded up to whole products; the rest is zeros.
     pub width: usize,
-    /// Columns of a result that pass through the score tile at a time.
-    pub chunk: usize,
     /// Rows of a block of `rows` x `columns` that a unit computes, of four columns each. Not used by tensor cores.
     pub unit_rows: usize,
+    /// Planes that share the rows of a tensor core's product. Not used by units.
+    pub split: usize,
     /// Units of a cube, `group` for each row.
     pub units: usize,
 }
@@ -44,7 +44,13 @@ impl Tiles {
 
     /// Numbers from row to row of scores. Odd multiples of 8 keep four rows of two vectors in different banks.
     pub const fn score_pitch(&self) -> usize {
-        self.columns + 8
+        // Two planes of 16 rows have 16 columns of scratch each.
+        let columns = if self.split == 2 && self.columns == FRAGMENT {
+            2 * FRAGMENT
+        } else {
+            self.columns
+        };
+        columns + 8
     }
 }
 
@@ -113,7 +119,7 @@ impl AttentionPlan {
         let memory = device.hardware.max_shared_memory_size;
         let units = device.hardware.max_units_per_cube as usize;
         let candidates = match engine {
-            Engine::TensorCores => tensor_core_tiles(head, tokens),
+            Engine::TensorCores => tensor_core_tiles(kernel, head, tokens),
             Engine::Units => unit_tiles(head, tokens),
         };
         let plans = candidates.into_iter().map(|tiles| Self { engine, tiles });
@@ -158,22 +164,26 @@ fn has_tensor_cores(device: &DeviceProperties) -> bool {
     planes == (PLANE, PLANE) && device.features.matmul.cmma.contains(&product)
 }
 
-/// Tiles for tensor cores, best first: 16 rows per plane, as many planes (4 to 6) as waste the fewest rows on `tokens`.
-fn tensor_core_tiles(head: usize, tokens: usize) -> Vec<Tiles> {
+/// Tiles for tensor cores, best first: strips of 16 rows, as many (4 to 6) as waste the fewest rows on `tokens`.
+///
+/// Two planes share a strip where one would need more than some 100 registers for sums, which leaves a multiprocessor too few planes to
+/// hide latency: in the backward, which has two sums or two more operands, and in the forward of wide heads.
+fn tensor_core_tiles(kernel: Kernel, head: usize, tokens: usize) -> Vec<Tiles> {
     let strips = tokens.div_ceil(FRAGMENT);
-    let padded = |planes: usize| strips.next_multiple_of(planes);
-    let best = (4..=6).rev().min_by_key(|&planes| padded(planes)).unwrap_or(4).min(strips);
+    let padded = |count: usize| strips.next_multiple_of(count);
+    let best = (4..=6).rev().min_by_key(|&count| padded(count)).unwrap_or(4).min(strips);
+    let split = if kernel == Kernel::Backward || head > 80 { 2 } else { 1 };
     let columns = [32, 16].into_iter().filter(|&columns| columns == 16 || strips > 1);
     columns
-        .flat_map(|columns| (1..=best).rev().map(move |planes| (columns, planes)))
-        .map(|(columns, planes)| Tiles {
-            rows: FRAGMENT * planes,
+        .flat_map(|columns| (1..=best).rev().map(move |count| (columns, count)))
+        .map(|(columns, count)| Tiles {
+            rows: FRAGMENT * count,
             columns,
             head,
             width: head.next_multiple_of(FRAGMENT),
-            chunk: FRAGMENT,
             unit_rows: 0,
-            units: PLANE * planes,
+            split,
+            units: PLANE * split * count,
         })
         .collect()
 }
@@ -193,8 +203,8 @@ fn unit_tiles(head: usize, tokens: usize) -> Vec<Tiles> {
                 columns,
                 head,
                 width: head.next_multiple_of(columns),
-                chunk: columns,
                 unit_rows,
+                split: 1,
                 units: rows / unit_rows * (columns / 4),
             }
         })

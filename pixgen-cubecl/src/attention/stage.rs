@@ -1,33 +1,14 @@
-//! Tiles between global and shared memory, the same for every kernel and every way to multiply.
+//! What happens between products, the same for every kernel and every way to multiply: tiles are loaded, scores masked, weights stored.
 
 use cubecl::prelude::*;
 
+use super::heads::HeadRows;
 use super::plan::Tiles;
 use super::tile::{Four, Product};
 use crate::store::Store;
 
 /// Alignment that tensor cores ask of a tile, bytes.
 pub const ALIGNMENT: usize = 32;
-
-/// Where the rows of one head of one image lie in a tensor of `[B, T, ..]`, in elements.
-#[derive(CubeType, Clone, Copy)]
-pub struct HeadRows {
-    /// Element of token 0, number 0.
-    pub first: usize,
-    /// From token to token.
-    pub stride: usize,
-    /// Tokens.
-    pub tokens: usize,
-}
-
-#[cube]
-impl HeadRows {
-    /// Rows of head `head` of image `image` in part `part` of `parts` of the last axis, which has `heads` heads per part.
-    pub fn new(image: usize, head: usize, heads: usize, part: usize, parts: usize, tokens: usize, #[comptime] width: usize) -> HeadRows {
-        let stride = parts * heads * width;
-        HeadRows { first: image * tokens * stride + (part * heads + head) * width, stride, tokens }
-    }
-}
 
 /// A tile of `rows` operands for tensor cores or units.
 #[cube]
@@ -79,49 +60,6 @@ pub fn load<P: Product, E: Store, N: Size>(
             }
             let place = if columns { P::place(row, tiles) } else { row };
             target[place * comptime!(tiles.operand_pitch(lanes) / lanes) + vector] = operands;
-        }
-    }
-}
-
-/// Writes a result to tokens `start ..` of a head, each row times `factor`, the factor of the row of this unit.
-#[cube]
-pub fn write<P: Product, E: Store, N: Size>(
-    sum: &P::Sum,
-    factor: f32,
-    scratch: &mut SharedMemory<Vector<f32, Four>>,
-    target: &mut Array<Vector<E, N>>,
-    to: HeadRows,
-    start: usize,
-    #[comptime] tiles: Tiles,
-) {
-    let size = N::value().comptime();
-    let group = comptime!(tiles.group());
-    let row = UNIT_POS as usize / group;
-    let member = UNIT_POS as usize % group;
-    let token = start + row;
-    #[unroll]
-    for chunk in 0..comptime!(tiles.width / tiles.chunk) {
-        P::sync_rows();
-        P::unload(sum, chunk, scratch, tiles);
-        P::sync_rows();
-        if token < to.tokens {
-            #[unroll]
-            for step in 0..comptime!(tiles.chunk / 4 / group) {
-                let vector = member + comptime!(step * group);
-                let four = scratch[row * comptime!(tiles.score_pitch() / 4) + vector] * Vector::<f32, Four>::new(factor);
-                #[unroll]
-                for piece in 0..comptime!(4 / size) {
-                    let number = vector * 4 + comptime!(chunk * tiles.chunk + piece * size);
-                    if comptime!(tiles.width == tiles.head) || number < tiles.head {
-                        let mut numbers = Vector::<f32, N>::empty();
-                        #[unroll]
-                        for lane in 0..size {
-                            numbers[lane] = four[comptime!(piece * size + lane)];
-                        }
-                        target[(to.first + token * to.stride + number) / size] = E::narrow::<N>(numbers);
-                    }
-                }
-            }
         }
     }
 }

@@ -11,6 +11,7 @@ use cubecl::cmma;
 use cubecl::prelude::*;
 use half::bf16;
 
+use super::heads::{HeadRows, put_four};
 use super::plan::Tiles;
 use crate::store::Store;
 
@@ -64,11 +65,19 @@ pub trait Product: Send + Sync + 'static {
         #[comptime] tiles: Tiles,
     );
 
-    /// Writes columns `chunk * tiles.chunk ..` of `sum` to the first columns of `scores`, own row group only.
-    fn unload(sum: &Self::Sum, #[comptime] chunk: usize, scores: &mut SharedMemory<Vector<f32, Four>>, #[comptime] tiles: Tiles);
+    /// Writes `sum`, every row times its factor, to the tokens of a head from `start` on. `scratch` is overwritten in the own row group.
+    fn write<E: Store, N: Size>(
+        sum: &Self::Sum,
+        factors: &SharedMemory<f32>,
+        scratch: &mut SharedMemory<Vector<f32, Four>>,
+        target: &mut Array<Vector<E, N>>,
+        to: HeadRows,
+        start: usize,
+        #[comptime] tiles: Tiles,
+    );
 
     /// Waits until the units of a row group see each other's writes to shared memory.
-    fn sync_rows();
+    fn sync_rows(#[comptime] tiles: Tiles);
 }
 
 /// Scalar units, `f32` operands: each unit holds 4 neighbouring columns of `tiles.unit_rows` rows of a `rows` x `columns` block.
@@ -208,28 +217,37 @@ impl Product for Units {
         }
     }
 
-    fn unload(
+    fn write<E: Store, N: Size>(
         sum: &Array<Vector<f32, Four>>,
-        #[comptime] chunk: usize,
-        scores: &mut SharedMemory<Vector<f32, Four>>,
+        factors: &SharedMemory<f32>,
+        _scratch: &mut SharedMemory<Vector<f32, Four>>,
+        target: &mut Array<Vector<E, N>>,
+        to: HeadRows,
+        start: usize,
         #[comptime] tiles: Tiles,
     ) {
         let across = comptime!(tiles.columns / 4);
-        let row = UNIT_POS as usize / across;
-        let column = UNIT_POS as usize % across;
+        let number = UNIT_POS as usize % across * 4;
         #[unroll]
         for i in 0..comptime!(tiles.unit_rows) {
-            let at = row + comptime!(i * (tiles.rows / tiles.unit_rows));
-            scores[at * comptime!(tiles.score_pitch() / 4) + column] = sum[comptime!(chunk * tiles.unit_rows + i)];
+            let row = UNIT_POS as usize / across + comptime!(i * (tiles.rows / tiles.unit_rows));
+            let factor = Vector::<f32, Four>::new(factors[row]);
+            #[unroll]
+            for chunk in 0..comptime!(tiles.width / tiles.columns) {
+                let four = sum[comptime!(chunk * tiles.unit_rows + i)] * factor;
+                put_four::<E, N>(four, target, to, start + row, number + comptime!(chunk * tiles.columns), tiles);
+            }
         }
     }
 
-    fn sync_rows() {
+    fn sync_rows(#[comptime] _tiles: Tiles) {
         sync_cube();
     }
 }
 
-/// Tensor cores on bf16 operands, products of 16 x 16 x 16 with `f32` sums; planes of 32 units. A plane owns 16 rows.
+/// Tensor cores on bf16 operands, products of 16 x 16 x 16 with `f32` sums; planes of 32 units.
+///
+/// `tiles.split` planes share 16 rows. Of a result 16 rows high they take the fragments of 16 columns in turn.
 pub struct TensorCores;
 
 /// Rows, columns and depth of one product of a tensor core.
@@ -238,9 +256,44 @@ pub const FRAGMENT: usize = 16;
 /// Units of a plane of a device with tensor cores.
 pub const PLANE: usize = 32;
 
+/// Fragments of a result of `columns` that each plane holds, the last of which may be one too many for some.
+const fn held(columns: usize, tiles: &Tiles) -> usize {
+    (columns / FRAGMENT).div_ceil(tiles.split)
+}
+
+/// The first of the 16 rows of this plane.
 #[cube]
-fn fragment_of_zeros() -> cmma::Matrix<f32> {
-    cmma::Matrix::<f32>::from_value(cmma::MatrixIdent::Accumulator, 16usize, 16usize, 16usize, cmma::MatrixLayout::Undefined, 0.0f32)
+fn first_row(#[comptime] tiles: Tiles) -> usize {
+    UNIT_POS as usize / comptime!(PLANE * tiles.split) * FRAGMENT
+}
+
+/// Which of the planes that share rows this is.
+#[cube]
+fn turn(#[comptime] tiles: Tiles) -> usize {
+    UNIT_POS as usize / PLANE % tiles.split
+}
+
+/// Whether fragment `n` of this plane lies in a result of `columns`.
+#[cube]
+fn exists(#[comptime] n: usize, #[comptime] columns: usize, #[comptime] tiles: Tiles) -> bool {
+    comptime!((n + 1) * tiles.split * FRAGMENT <= columns) || comptime!(n * tiles.split) + turn(tiles) < comptime!(columns / FRAGMENT)
+}
+
+#[cube]
+fn fragments_of_zeros(#[comptime] count: usize) -> Sequence<cmma::Matrix<f32>> {
+    let mut fragments = Sequence::new();
+    #[unroll]
+    for _ in 0..count {
+        fragments.push(cmma::Matrix::<f32>::from_value(
+            cmma::MatrixIdent::Accumulator,
+            16usize,
+            16usize,
+            16usize,
+            cmma::MatrixLayout::Undefined,
+            0.0f32,
+        ));
+    }
+    fragments
 }
 
 /// A fragment of an operand at element `at` of a tile whose rows are `pitch` elements apart.
@@ -264,6 +317,26 @@ fn fragment<N: Size>(
     )
 }
 
+/// The vector of the scores where the 16 x 16 numbers begin that are this plane's alone.
+#[cube]
+fn own_corner(#[comptime] tiles: Tiles) -> usize {
+    (first_row(tiles) * comptime!(tiles.score_pitch()) + turn(tiles) * FRAGMENT) / 4
+}
+
+/// Row and vector of this unit in half `half` of the sixteen rows of four vectors that a plane owns.
+#[cube]
+fn own_vector(#[comptime] half: usize) -> (usize, usize) {
+    let lane = UNIT_POS as usize % PLANE;
+    (lane / 4 + comptime!(half * 8), lane % 4)
+}
+
+/// Writes a fragment to vector `at` of the scores.
+#[cube]
+fn put(fragment: &cmma::Matrix<f32>, scores: &mut SharedMemory<Vector<f32, Four>>, at: usize, #[comptime] tiles: Tiles) {
+    let mut target = scores.slice_mut(at, scores.len());
+    cmma::store(&mut target, fragment, comptime!(tiles.score_pitch() as u32), cmma::MatrixLayout::RowMajor);
+}
+
 #[cube]
 impl Product for TensorCores {
     type Operand = bf16;
@@ -283,12 +356,7 @@ impl Product for TensorCores {
     }
 
     fn zero(#[comptime] tiles: Tiles) -> Sequence<cmma::Matrix<f32>> {
-        let mut sum = Sequence::new();
-        #[unroll]
-        for _ in 0..comptime!(tiles.width / FRAGMENT) {
-            sum.push(fragment_of_zeros());
-        }
-        sum
+        fragments_of_zeros(comptime!(held(tiles.width, &tiles)))
     }
 
     fn scores(
@@ -298,29 +366,28 @@ impl Product for TensorCores {
         #[comptime] tiles: Tiles,
     ) {
         let pitch = comptime!(tiles.operand_pitch(8));
-        let first = UNIT_POS as usize / PLANE * FRAGMENT;
-        let mut products = Sequence::<cmma::Matrix<f32>>::new();
-        #[unroll]
-        for _ in 0..comptime!(tiles.columns / FRAGMENT) {
-            products.push(fragment_of_zeros());
-        }
+        let first = first_row(tiles);
+        let count = comptime!(held(tiles.columns, &tiles));
+        let products = fragments_of_zeros(count);
         #[unroll]
         for k in 0..comptime!(tiles.width / FRAGMENT) {
             let depth = comptime!(k * FRAGMENT);
             let left = fragment(a, first * pitch + depth, pitch, cmma::MatrixIdent::A, cmma::MatrixLayout::RowMajor);
             #[unroll]
-            for n in 0..comptime!(tiles.columns / FRAGMENT) {
-                let at = comptime!(n * FRAGMENT * pitch + depth);
-                let right = fragment(b, at, pitch, cmma::MatrixIdent::B, cmma::MatrixLayout::ColMajor);
-                let product = products.index(n);
-                cmma::execute(&left, &right, product, product);
+            for n in 0..count {
+                if exists(n, tiles.columns, tiles) {
+                    let column = (comptime!(n * tiles.split) + turn(tiles)) * FRAGMENT;
+                    let right = fragment(b, column * pitch + depth, pitch, cmma::MatrixIdent::B, cmma::MatrixLayout::ColMajor);
+                    cmma::execute(&left, &right, products.index(n), products.index(n));
+                }
             }
         }
         #[unroll]
-        for n in 0..comptime!(tiles.columns / FRAGMENT) {
-            let at = first * comptime!(tiles.score_pitch() / 4) + comptime!(n * FRAGMENT / 4);
-            let mut target = scores.slice_mut(at, scores.len());
-            cmma::store(&mut target, products.index(n), comptime!(tiles.score_pitch() as u32), cmma::MatrixLayout::RowMajor);
+        for n in 0..count {
+            if exists(n, tiles.columns, tiles) {
+                let column = (comptime!(n * tiles.split) + turn(tiles)) * FRAGMENT;
+                put(products.index(n), scores, (first * comptime!(tiles.score_pitch()) + column) / 4, tiles);
+            }
         }
     }
 
@@ -332,17 +399,18 @@ impl Product for TensorCores {
     ) {
         let pitch = comptime!(tiles.operand_pitch(8));
         let weight_pitch = comptime!(tiles.weight_pitch(8));
-        let first = UNIT_POS as usize / PLANE * FRAGMENT;
+        let first = first_row(tiles);
         #[unroll]
         for k in 0..comptime!(tiles.columns / FRAGMENT) {
             let depth = comptime!(k * FRAGMENT);
             let left = fragment(a, first * weight_pitch + depth, weight_pitch, cmma::MatrixIdent::A, cmma::MatrixLayout::RowMajor);
             #[unroll]
-            for n in 0..comptime!(tiles.width / FRAGMENT) {
-                let at = comptime!(depth * pitch + n * FRAGMENT);
-                let right = fragment(b, at, pitch, cmma::MatrixIdent::B, cmma::MatrixLayout::RowMajor);
-                let product = sum.index(n);
-                cmma::execute(&left, &right, product, product);
+            for n in 0..comptime!(held(tiles.width, &tiles)) {
+                if exists(n, tiles.width, tiles) {
+                    let column = (comptime!(n * tiles.split) + turn(tiles)) * FRAGMENT;
+                    let right = fragment(b, comptime!(depth * pitch) + column, pitch, cmma::MatrixIdent::B, cmma::MatrixLayout::RowMajor);
+                    cmma::execute(&left, &right, sum.index(n), sum.index(n));
+                }
             }
         }
     }
@@ -353,8 +421,8 @@ impl Product for TensorCores {
         scratch: &mut SharedMemory<Vector<f32, Four>>,
         #[comptime] tiles: Tiles,
     ) {
-        let first = UNIT_POS as usize / PLANE * FRAGMENT;
-        let lane = UNIT_POS as usize % PLANE;
+        let pitch = comptime!(tiles.score_pitch());
+        let first = first_row(tiles);
         // Every unit of the plane reads the same sixteen factors, so the plane takes the branch as one.
         let mut changed = false;
         #[unroll]
@@ -362,45 +430,60 @@ impl Product for TensorCores {
             changed = changed || factors[first + row] != 1.0f32;
         }
         if changed {
-            let pitch = comptime!(tiles.score_pitch());
+            let own = own_corner(tiles);
+            // Fragments that do not exist are zeros and may be scaled too.
             #[unroll]
-            for n in 0..comptime!(tiles.width / FRAGMENT) {
-                let start = first * comptime!(pitch / 4);
-                let product = sum.index(n);
-                cmma::store(&mut scratch.slice_mut(start, scratch.len()), product, comptime!(pitch as u32), cmma::MatrixLayout::RowMajor);
+            for n in 0..comptime!(held(tiles.width, &tiles)) {
+                put(sum.index(n), scratch, own, tiles);
                 sync_plane();
-                // Sixteen rows of four vectors for 32 units.
                 #[unroll]
                 for half in 0..2usize {
-                    let row = first + lane / 4 + comptime!(half * 8);
-                    let at = row * comptime!(pitch / 4) + lane % 4;
-                    scratch[at] = scratch[at] * Vector::<f32, Four>::new(factors[row]);
+                    let (row, vector) = own_vector(half);
+                    let at = own + row * comptime!(pitch / 4) + vector;
+                    scratch[at] = scratch[at] * Vector::<f32, Four>::new(factors[first + row]);
                 }
                 sync_plane();
-                cmma::load_with_layout(
-                    product,
-                    &scratch.slice(start, scratch.len()),
-                    comptime!(pitch as u32),
-                    cmma::MatrixLayout::RowMajor,
-                );
+                let scaled = scratch.slice(own, scratch.len());
+                cmma::load_with_layout(sum.index(n), &scaled, comptime!(pitch as u32), cmma::MatrixLayout::RowMajor);
                 sync_plane();
             }
         }
     }
 
-    fn unload(
+    fn write<E: Store, N: Size>(
         sum: &Sequence<cmma::Matrix<f32>>,
-        #[comptime] chunk: usize,
-        scores: &mut SharedMemory<Vector<f32, Four>>,
+        factors: &SharedMemory<f32>,
+        scratch: &mut SharedMemory<Vector<f32, Four>>,
+        target: &mut Array<Vector<E, N>>,
+        to: HeadRows,
+        start: usize,
         #[comptime] tiles: Tiles,
     ) {
-        let pitch = comptime!(tiles.score_pitch());
-        let start = UNIT_POS as usize / PLANE * comptime!(FRAGMENT * pitch / 4);
-        let mut target = scores.slice_mut(start, scores.len());
-        cmma::store(&mut target, sum.index(chunk), comptime!(pitch as u32), cmma::MatrixLayout::RowMajor);
+        let first = first_row(tiles);
+        let own = own_corner(tiles);
+        #[unroll]
+        for n in 0..comptime!(held(tiles.width, &tiles)) {
+            if exists(n, tiles.width, tiles) {
+                put(sum.index(n), scratch, own, tiles);
+                sync_plane();
+                let column = (comptime!(n * tiles.split) + turn(tiles)) * FRAGMENT;
+                #[unroll]
+                for half in 0..2usize {
+                    let (row, vector) = own_vector(half);
+                    let four = scratch[own + row * comptime!(tiles.score_pitch() / 4) + vector];
+                    let scaled = four * Vector::<f32, Four>::new(factors[first + row]);
+                    put_four::<E, N>(scaled, target, to, start + first + row, column + vector * 4, tiles);
+                }
+                sync_plane();
+            }
+        }
     }
 
-    fn sync_rows() {
-        sync_plane();
+    fn sync_rows(#[comptime] tiles: Tiles) {
+        if comptime!(tiles.split == 1) {
+            sync_plane();
+        } else {
+            sync_cube();
+        }
     }
 }

@@ -66,7 +66,7 @@ impl<'a, B: Backend> Weights<'a, B> {
         Self { set, values, precision: Precision::F32 }
     }
 
-    /// The tensors of a list on its device, as constants: in bf16, if `precision` says so, all but biases and norms.
+    /// The tensors of a list on its device, as constants: in bf16, if `precision` says so, all but biases, norms and the position table.
     pub fn of(set: &'a ParamSet, flat: &B::Flat, precision: Precision, device: &B::Device) -> Self
     where
         B: Engine,
@@ -75,6 +75,7 @@ impl<'a, B: Backend> Weights<'a, B> {
             let tensor = TensorPrimitive::Float(flat.tensor(set, at, device));
             match (entry.dims.len(), entry.role) {
                 (1, Role::Bias | Role::Norm) => Value::Vector(Tensor::from_primitive(tensor)),
+                (_, Role::Position) => Value::Matrix(Tensor::from_primitive(tensor)),
                 (1, _) => Value::Vector(Tensor::<B, 1>::from_primitive(tensor).cast(precision.dtype())),
                 _ => Value::Matrix(Tensor::<B, 2>::from_primitive(tensor).cast(precision.dtype())),
             }

@@ -7,6 +7,7 @@
 //! * a forward, a forward for training that also returns what the backward needs, and a backward, all with default
 //!   bodies made of plain burn tensor maths ([`plain`]), so that any burn backend works unchanged;
 //! * a hand-written CPU version for [`burn_flex::Flex`] ([`flex`]);
+//! * the kernels of pixgen-cubecl for burn's GPU backends (`cube`, with the features `cuda` or `vulkan`);
 //! * one registration as a custom autodiff operation for every backend ([`autodiff`]).
 //!
 //! Network code calls the functions of [`network`] (re-exported here), which take and return `Tensor<B, D>`.
@@ -16,6 +17,8 @@
 
 pub mod autodiff;
 pub mod contract;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+pub mod cube;
 pub mod flex;
 pub mod implementation;
 pub mod network;

@@ -2,6 +2,8 @@
 
 pub mod ema;
 pub mod flat;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+pub mod gpu;
 mod host;
 pub mod optimiser;
 pub mod schedule;

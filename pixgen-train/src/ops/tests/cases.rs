@@ -3,18 +3,17 @@
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
 use burn::tensor::{DType, Tensor, TensorData, TensorMetadata, TensorPrimitive};
 use burn_autodiff::Autodiff;
-use burn_flex::Flex;
 
-use crate::ops::contract::{Branch, LAYER_NORM_EPSILON, Ops};
+use crate::ops::contract::{Branch, Dropout, LAYER_NORM_EPSILON, Ops};
 
-/// The backend under test.
-pub type Tracked = Autodiff<Flex>;
+/// The backend under test with its graph.
+pub type Tracked<B> = Autodiff<B>;
 
 type Definition = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64> + Sync>;
-type Run = Box<dyn Fn(Vec<FloatTensor<Tracked>>) -> FloatTensor<Tracked> + Sync>;
+type Run<B> = Box<dyn Fn(Vec<FloatTensor<Tracked<B>>>) -> FloatTensor<Tracked<B>> + Sync>;
 
-/// One operation at one size.
-pub struct Case {
+/// One operation at one size, on backend `B`.
+pub struct Case<B: Ops> {
     /// Operation and size.
     pub name: String,
     /// Shape of each input.
@@ -24,7 +23,7 @@ pub struct Case {
     /// What the operation computes.
     pub definition: Definition,
     /// The operation on tensors.
-    pub run: Run,
+    pub run: Run<B>,
 }
 
 /// Element type and order in memory of the inputs of a run.
@@ -58,12 +57,12 @@ pub fn numbers(n: usize, seed: u64) -> Vec<f64> {
         .collect()
 }
 
-impl Case {
+impl<B: Ops> Case<B> {
     fn new(
         name: String,
         dims: Vec<Vec<usize>>,
         definition: impl Fn(&[Vec<f64>]) -> Vec<f64> + Sync + 'static,
-        run: impl Fn(Vec<FloatTensor<Tracked>>) -> FloatTensor<Tracked> + Sync + 'static,
+        run: impl Fn(Vec<FloatTensor<Tracked<B>>>) -> FloatTensor<Tracked<B>> + Sync + 'static,
     ) -> Self {
         let inputs = dims
             .iter()
@@ -82,7 +81,7 @@ impl Case {
     pub fn outcome(&self, storage: Storage, tracked: &[bool]) -> Outcome {
         let device = Default::default();
         let dtype = if storage == Storage::F64 { DType::F64 } else { DType::F32 };
-        let upload = |data: Vec<f64>, dims: &[usize]| -> Tensor<Tracked, 1> {
+        let upload = |data: Vec<f64>, dims: &[usize]| -> Tensor<Tracked<B>, 1> {
             let data = TensorData::new(data, [dims.iter().product::<usize>()]);
             Tensor::from_data(data, (&device, dtype))
         };
@@ -108,7 +107,8 @@ impl Case {
         }
         let output = (self.run)(inputs);
         let length = output.shape().num_elements();
-        let output: Tensor<Tracked, 1> = Tensor::from_primitive(TensorPrimitive::Float(Tracked::float_reshape(output, [length].into())));
+        let output: Tensor<Tracked<B>, 1> =
+            Tensor::from_primitive(TensorPrimitive::Float(Tracked::<B>::float_reshape(output, [length].into())));
         let weights = upload(self.loss_weights(length), &[length]);
         let values = download(output.clone().inner());
         if !tracked.contains(&true) {
@@ -157,20 +157,20 @@ fn transpose(data: &[f64], rows: usize, columns: usize) -> Vec<f64> {
 }
 
 /// A view `[rows, width]` as `dims`, without a copy where there are two axes or fewer.
-fn regroup(view: Tensor<Tracked, 2>, dims: &[usize]) -> FloatTensor<Tracked> {
+fn regroup<B: Ops>(view: Tensor<Tracked<B>, 2>, dims: &[usize]) -> FloatTensor<Tracked<B>> {
     let primitive = view.into_primitive().tensor();
     if dims.len() == 2 {
         return primitive;
     }
-    Tracked::float_reshape(primitive, dims.to_vec().into())
+    Tracked::<B>::float_reshape(primitive, dims.to_vec().into())
 }
 
-fn download<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f64> {
+fn download<B: Ops, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
 /// Takes the inputs of a run out of their vector.
-fn take<const N: usize>(inputs: Vec<FloatTensor<Tracked>>) -> [FloatTensor<Tracked>; N] {
+fn take<B: Ops, const N: usize>(inputs: Vec<FloatTensor<Tracked<B>>>) -> [FloatTensor<Tracked<B>>; N] {
     inputs.try_into().expect("a case has as many inputs as shapes")
 }
 
@@ -242,7 +242,7 @@ fn attention(qkv: &[f64], images: usize, tokens: usize, width: usize, heads: usi
 // The cases.
 
 /// Token sequence.
-pub fn tokens_case(images: usize, prefix: usize, patches: usize, width: usize) -> Case {
+pub fn tokens_case<B: Ops>(images: usize, prefix: usize, patches: usize, width: usize) -> Case<B> {
     Case::new(
         format!("tokens [{images}, {prefix} + {patches}, {width}]"),
         vec![
@@ -257,14 +257,14 @@ pub fn tokens_case(images: usize, prefix: usize, patches: usize, width: usize) -
                 .collect()
         },
         |v| {
-            let [prefix, patches, position] = take(v);
-            Tracked::fused_tokens(prefix, patches, position)
+            let [prefix, patches, position] = take::<B, 3>(v);
+            Tracked::<B>::fused_tokens(prefix, patches, position)
         },
     )
 }
 
 /// Linear with or without bias; x is `[leading.., inputs]`.
-pub fn linear_case(leading: &[usize], inputs: usize, outputs: usize, bias: bool) -> Case {
+pub fn linear_case<B: Ops>(leading: &[usize], inputs: usize, outputs: usize, bias: bool) -> Case<B> {
     let mut dims = vec![[leading, &[inputs]].concat(), vec![outputs, inputs]];
     if bias {
         dims.push(vec![outputs]);
@@ -275,40 +275,40 @@ pub fn linear_case(leading: &[usize], inputs: usize, outputs: usize, bias: bool)
         move |v| linear(&v[0], &v[1], v.get(2), inputs, outputs),
         move |mut v| {
             let b = if bias { v.pop() } else { None };
-            let [x, w] = take(v);
-            Tracked::fused_linear(x, w, b)
+            let [x, w] = take::<B, 2>(v);
+            Tracked::<B>::fused_linear(x, w, b)
         },
     )
 }
 
 /// Linear and GELU.
-pub fn linear_gelu_case(leading: &[usize], inputs: usize, outputs: usize) -> Case {
+pub fn linear_gelu_case<B: Ops>(leading: &[usize], inputs: usize, outputs: usize) -> Case<B> {
     Case::new(
         format!("linear_gelu {leading:?} {inputs}->{outputs}"),
         vec![[leading, &[inputs]].concat(), vec![outputs, inputs], vec![outputs]],
         move |v| linear(&v[0], &v[1], v.get(2), inputs, outputs).into_iter().map(gelu).collect(),
         |v| {
-            let [x, w, b] = take(v);
-            Tracked::fused_linear_gelu(x, w, b)
+            let [x, w, b] = take::<B, 3>(v);
+            Tracked::<B>::fused_linear_gelu(x, w, b)
         },
     )
 }
 
 /// Layer norm.
-pub fn layer_norm_case(leading: &[usize], width: usize) -> Case {
+pub fn layer_norm_case<B: Ops>(leading: &[usize], width: usize) -> Case<B> {
     Case::new(
         format!("layer_norm {leading:?} x {width}"),
         vec![[leading, &[width]].concat(), vec![width], vec![width]],
         |v| layer_norm(&v[0], &v[1], &v[2]),
         |v| {
-            let [x, gamma, beta] = take(v);
-            Tracked::fused_layer_norm(x, gamma, beta)
+            let [x, gamma, beta] = take::<B, 3>(v);
+            Tracked::<B>::fused_layer_norm(x, gamma, beta)
         },
     )
 }
 
 /// Modulated layer norm.
-pub fn norm_modulate_case(images: usize, tokens: usize, width: usize, branch: Branch) -> Case {
+pub fn norm_modulate_case<B: Ops>(images: usize, tokens: usize, width: usize, branch: Branch) -> Case<B> {
     Case::new(
         format!("norm_modulate [{images}, {tokens}, {width}] {branch:?}"),
         vec![vec![images, tokens, width], vec![width], vec![width], vec![images, 6 * width]],
@@ -322,14 +322,14 @@ pub fn norm_modulate_case(images: usize, tokens: usize, width: usize, branch: Br
             y
         },
         move |v| {
-            let [x, gamma, beta, m] = take(v);
-            Tracked::fused_norm_modulate(x, gamma, beta, m, branch)
+            let [x, gamma, beta, m] = take::<B, 4>(v);
+            Tracked::<B>::fused_norm_modulate(x, gamma, beta, m, branch)
         },
     )
 }
 
 /// Gated residual.
-pub fn gated_residual_case(images: usize, tokens: usize, width: usize, branch: Branch) -> Case {
+pub fn gated_residual_case<B: Ops>(images: usize, tokens: usize, width: usize, branch: Branch) -> Case<B> {
     let rows = vec![images, tokens, width];
     Case::new(
         format!("gated_residual [{images}, {tokens}, {width}] {branch:?}"),
@@ -339,27 +339,27 @@ pub fn gated_residual_case(images: usize, tokens: usize, width: usize, branch: B
             (0..v[0].len()).map(|i| v[0][i] + gate(i) * v[1][i]).collect()
         },
         move |v| {
-            let [x, y, m] = take(v);
-            Tracked::fused_gated_residual(x, y, m, branch)
+            let [x, y, m] = take::<B, 3>(v);
+            Tracked::<B>::fused_gated_residual(x, y, m, branch)
         },
     )
 }
 
 /// Attention; `width` is that of all heads.
-pub fn attention_case(images: usize, tokens: usize, width: usize, heads: usize) -> Case {
+pub fn attention_case<B: Ops>(images: usize, tokens: usize, width: usize, heads: usize) -> Case<B> {
     Case::new(
         format!("attention [{images}, {tokens}, 3 x {width}] heads {heads}"),
         vec![vec![images, tokens, 3 * width]],
         move |v| attention(&v[0], images, tokens, width, heads),
         move |v| {
-            let [qkv] = take(v);
-            Tracked::fused_attention(qkv, heads)
+            let [qkv] = take::<B, 1>(v);
+            Tracked::<B>::fused_attention(qkv, heads)
         },
     )
 }
 
 /// Skip fusion.
-pub fn skip_fuse_case(images: usize, tokens: usize, width: usize, skip: usize) -> Case {
+pub fn skip_fuse_case<B: Ops>(images: usize, tokens: usize, width: usize, skip: usize) -> Case<B> {
     let row = vec![width];
     Case::new(
         format!("skip_fuse [{images}, {tokens}, {width} + {skip}]"),
@@ -377,8 +377,80 @@ pub fn skip_fuse_case(images: usize, tokens: usize, width: usize, skip: usize) -
             layer_norm(&z, &v[4], &v[5])
         },
         |v| {
-            let [x, s, w, b, gamma, beta] = take(v);
-            Tracked::fused_skip_fuse(x, s, w, b, gamma, beta)
+            let [x, s, w, b, gamma, beta] = take::<B, 6>(v);
+            Tracked::<B>::fused_skip_fuse(x, s, w, b, gamma, beta)
+        },
+    )
+}
+
+/// Dropout of half of the elements, each image by its own stream.
+pub fn dropout_case<B: Ops>(images: usize, tokens: usize, width: usize) -> Case<B> {
+    let streams: Vec<u64> = (0..images as u64).map(|image| 7 + 1_000_003 * image).collect();
+    let dropout = Dropout { rate: 0.4, seed: 5, streams: streams.into(), mask: 3 };
+    let by = dropout.clone();
+    Case::new(
+        format!("dropout [{images}, {tokens}, {width}]"),
+        vec![vec![images, tokens, width]],
+        move |v| {
+            let mut kept = vec![1.0f32; v[0].len()];
+            for (image, kept) in kept.chunks_mut(tokens * width).enumerate() {
+                dropout.apply(image, kept);
+            }
+            v[0].iter().zip(kept).map(|(x, kept)| x * f64::from(kept)).collect()
+        },
+        move |v| {
+            let [x] = take::<B, 1>(v);
+            Tracked::<B>::fused_dropout(x, &by)
+        },
+    )
+}
+
+/// Blend of two images, with factors that are not differentiated.
+pub fn blend_case<B: Ops>(images: usize, patches: usize, width: usize) -> Case<B> {
+    let factors = move |seed: u64| numbers(images, seed);
+    Case::new(
+        format!("blend [{images}, {patches}, {width}]"),
+        vec![vec![images, patches, width]; 2],
+        move |v| {
+            let (a, b) = (factors(8), factors(9));
+            let image = |i: usize| i / (patches * width);
+            (0..v[0].len()).map(|i| a[image(i)] * v[0][i] + b[image(i)] * v[1][i]).collect()
+        },
+        move |v| {
+            let [x, y] = take::<B, 2>(v);
+            let (dtype, device) = (x.dtype(), Default::default());
+            let factors = |seed: u64| {
+                let data = TensorData::new(numbers(images, seed), [images]);
+                let factors: Tensor<Tracked<B>, 1> = Tensor::from_data(data, (&device, dtype));
+                factors.into_primitive().tensor()
+            };
+            Tracked::<B>::fused_blend(x, y, factors(8), factors(9))
+        },
+    )
+}
+
+/// NT-Xent; the positives begin at key `first`.
+pub fn nt_xent_case<B: Ops>(queries: usize, keys: usize, width: usize, first: usize) -> Case<B> {
+    const TAU: f64 = 0.2;
+    Case::new(
+        format!("nt_xent [{queries}, {width}] against {keys}, first {first}"),
+        vec![vec![queries, width], vec![keys, width]],
+        move |v| {
+            let unit = |row: &[f64]| {
+                let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+                row.iter().map(|x| x / length).collect::<Vec<_>>()
+            };
+            let keys: Vec<_> = v[1].chunks(width).map(unit).collect();
+            let rows = v[0].chunks(width).map(unit).enumerate();
+            let loss = rows.map(|(i, q)| {
+                let score = |k: &Vec<f64>| q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() / TAU;
+                keys.iter().map(|k| score(k).exp()).sum::<f64>().ln() - score(&keys[first + i])
+            });
+            vec![loss.sum::<f64>() / queries as f64]
+        },
+        move |v| {
+            let [queries, keys] = take::<B, 2>(v);
+            Tracked::<B>::fused_nt_xent(queries, keys, first, TAU).0
         },
     )
 }

@@ -1,8 +1,10 @@
 //! Every operation, forward and every gradient, against float64 definitions and their numerical derivatives.
 
+use burn_flex::Flex;
+
 use super::cases::*;
 use super::under;
-use crate::ops::contract::Branch;
+use crate::ops::contract::{Branch, Ops};
 use crate::ops::implementation::Implementation;
 
 /// Largest difference relative to the largest element.
@@ -14,7 +16,7 @@ fn error(found: &[f64], expected: &[f64]) -> f64 {
 }
 
 /// Small shapes with every edge: one image, one token, one column, widths around a register, head widths not a power of 2.
-fn cases() -> Vec<Case> {
+fn cases<B: Ops>() -> Vec<Case<B>> {
     let mut cases = vec![
         linear_case(&[1], 1, 1, true),
         linear_case(&[2, 3], 5, 7, false),
@@ -40,6 +42,13 @@ fn cases() -> Vec<Case> {
         skip_fuse_case(1, 1, 3, 1),
         skip_fuse_case(2, 3, 5, 7),
         skip_fuse_case(1, 5, 16, 8),
+        dropout_case(1, 1, 3),
+        dropout_case(3, 5, 7),
+        blend_case(1, 1, 1),
+        blend_case(3, 4, 5),
+        nt_xent_case(1, 1, 1, 0),
+        nt_xent_case(3, 3, 7, 0),
+        nt_xent_case(4, 9, 16, 3),
     ];
     for branch in [Branch::Attention, Branch::Mlp] {
         for (images, tokens, width) in [(1, 1, 3), (3, 4, 7), (2, 3, 16), (1, 70, 3), (70, 1, 3)] {
@@ -50,7 +59,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn check(case: &Case, choice: Implementation, storage: Storage, limit: f64) -> f64 {
+fn check<B: Ops>(case: &Case<B>, choice: Implementation, storage: Storage, limit: f64) -> f64 {
     let tracked = vec![true; case.inputs.len()];
     let outcome = under(choice, || case.outcome(storage, &tracked));
     let mut worst = error(&outcome.output, &(case.definition)(&case.inputs));
@@ -64,9 +73,9 @@ fn check(case: &Case, choice: Implementation, storage: Storage, limit: f64) -> f
     worst
 }
 
-#[test]
-fn fused_operations_match_the_reference() {
-    for case in cases() {
+/// All cases through the fused kernels of a backend.
+fn check_fused<B: Ops>() {
+    for case in cases::<B>() {
         let dense = check(&case, Implementation::Fused, Storage::F32, 1e-4);
         let strided = check(&case, Implementation::Fused, Storage::F32Transposed, 1e-4);
         println!("{:50} max relative error {dense:.1e}, strided {strided:.1e}", case.name);
@@ -74,8 +83,20 @@ fn fused_operations_match_the_reference() {
 }
 
 #[test]
+fn fused_operations_match_the_reference() {
+    check_fused::<Flex>();
+}
+
+/// The kernels of pixgen-cubecl, which are CUDA's too.
+#[cfg(feature = "vulkan")]
+#[test]
+fn fused_operations_on_vulkan_match_the_reference() {
+    check_fused::<crate::device::Vulkan>();
+}
+
+#[test]
 fn plain_operations_match_the_reference() {
-    for case in cases() {
+    for case in cases::<Flex>() {
         let worst = check(&case, Implementation::Plain, Storage::F32, 1e-4);
         println!("{:50} max relative error {worst:.1e}", case.name);
     }
@@ -83,16 +104,31 @@ fn plain_operations_match_the_reference() {
 
 #[test]
 fn default_bodies_match_the_reference_in_float64() {
-    for case in cases() {
+    for case in cases::<Flex>() {
         let worst = check(&case, Implementation::Fused, Storage::F64, 1e-6);
         println!("{:50} max relative error {worst:.1e}", case.name);
+    }
+}
+
+/// Fused against plain on a backend.
+fn compare_with_plain<B: Ops>(cases: &[Case<B>]) {
+    for case in cases {
+        let tracked = vec![true; case.inputs.len()];
+        let fused = under(Implementation::Fused, || case.outcome(Storage::F32, &tracked));
+        let plain = under(Implementation::Plain, || case.outcome(Storage::F32, &tracked));
+        let mut worst = error(&fused.output, &plain.output);
+        for (fused, plain) in fused.gradients.iter().flatten().zip(plain.gradients.iter().flatten()) {
+            worst = worst.max(error(fused, plain));
+        }
+        println!("{:50} max relative difference {worst:.1e}", case.name);
+        assert!(worst < 1e-4, "{}: {worst:e}", case.name);
     }
 }
 
 /// The sizes of real networks, where gradients by differences would take too long: fused against plain.
 #[test]
 fn fused_agrees_with_plain_at_network_sizes() {
-    let cases = [
+    compare_with_plain::<Flex>(&[
         linear_case(&[33, 18], 64, 192, false),
         linear_case(&[5, 66], 256, 1024, true),
         linear_gelu_case(&[33, 18], 64, 256),
@@ -109,16 +145,23 @@ fn fused_agrees_with_plain_at_network_sizes() {
         attention_case(1, 258, 256, 2),
         skip_fuse_case(9, 18, 64, 64),
         skip_fuse_case(2, 66, 240, 192),
-    ];
-    for case in cases {
-        let tracked = vec![true; case.inputs.len()];
-        let fused = under(Implementation::Fused, || case.outcome(Storage::F32, &tracked));
-        let plain = under(Implementation::Plain, || case.outcome(Storage::F32, &tracked));
-        let mut worst = error(&fused.output, &plain.output);
-        for (fused, plain) in fused.gradients.iter().flatten().zip(plain.gradients.iter().flatten()) {
-            worst = worst.max(error(fused, plain));
-        }
-        println!("{:50} max relative difference {worst:.1e}", case.name);
-        assert!(worst < 1e-4, "{}: {worst:e}", case.name);
-    }
+        dropout_case(2, 66, 256),
+        blend_case(33, 64, 48),
+        nt_xent_case(128, 256, 64, 128),
+    ]);
+}
+
+/// The same on a Vulkan device, a few of them: a software one is slow.
+#[cfg(feature = "vulkan")]
+#[test]
+fn fused_agrees_with_plain_at_network_sizes_on_vulkan() {
+    compare_with_plain::<crate::device::Vulkan>(&[
+        linear_case(&[2, 66], 256, 300, true),
+        linear_gelu_case(&[2, 66], 192, 768),
+        norm_modulate_case(2, 66, 1024, Branch::Attention),
+        gated_residual_case(2, 66, 768, Branch::Mlp),
+        attention_case(1, 66, 240, 2),
+        skip_fuse_case(1, 66, 240, 192),
+        nt_xent_case(64, 128, 256, 64),
+    ]);
 }

@@ -1,5 +1,7 @@
 //! Bit-identical results for every number of threads and every instruction set.
 
+use burn_flex::Flex;
+
 use super::cases::*;
 use super::under;
 use crate::ops::contract::Branch;
@@ -7,7 +9,7 @@ use crate::ops::flex::lanes::{Level, limit_level};
 use crate::ops::implementation::Implementation;
 
 /// Sizes with several blocks, a ragged last one, and both ways to compute a weight gradient.
-fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case<Flex>> {
     vec![
         linear_case(&[21, 18], 64, 192, true),
         linear_case(&[3, 66], 250, 300, true),
@@ -24,7 +26,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// Everything a case computes, as bits.
-fn bits(case: &Case) -> Vec<u64> {
+fn bits(case: &Case<Flex>) -> Vec<u64> {
     let outcome = case.outcome(Storage::F32, &vec![true; case.inputs.len()]);
     let gradients = outcome.gradients.into_iter().flatten().flatten();
     outcome.output.into_iter().chain(gradients).map(f64::to_bits).collect()

@@ -1,6 +1,7 @@
 //! Inside the autodiff graph: untracked inputs, tensors used several times, other element types.
 
 use burn::tensor::{Distribution, Tensor};
+use burn_flex::Flex;
 
 use super::cases::*;
 use super::under;
@@ -10,7 +11,7 @@ use crate::ops::network::*;
 
 #[test]
 fn only_tracked_inputs_get_gradients() {
-    let cases = [
+    let cases: [Case<Flex>; 9] = [
         linear_case(&[2, 3], 5, 7, true),
         linear_case(&[2, 3], 5, 7, false),
         linear_gelu_case(&[2, 3], 5, 7),
@@ -42,7 +43,7 @@ fn only_tracked_inputs_get_gradients() {
 }
 
 /// A decoder block in which the input, the modulation and the norm parameters are each used several times.
-fn block(p: &[Tensor<Tracked, 2>]) -> Tensor<Tracked, 1> {
+fn block(p: &[Tensor<Tracked<Flex>, 2>]) -> Tensor<Tracked<Flex>, 1> {
     let row = |i: usize| p[i].clone().flatten::<1>(0, 1);
     let x = p[0].clone().reshape([3, 5, 12]);
     let m = p[1].clone();
@@ -72,7 +73,7 @@ fn gradients_of_tensors_used_several_times_add_up() {
         [1, 48],
         [12, 48],
     ];
-    let parameters = dims.map(|dims| Tensor::<Tracked, 2>::random(dims, Distribution::Normal(0.0, 0.5), &device).require_grad());
+    let parameters = dims.map(|dims| Tensor::<Tracked<Flex>, 2>::random(dims, Distribution::Normal(0.0, 0.5), &device).require_grad());
     let [fused, plain] = [Implementation::Fused, Implementation::Plain].map(|choice| {
         under(choice, || {
             let gradients = block(&parameters).backward();
@@ -91,7 +92,7 @@ fn gradients_of_tensors_used_several_times_add_up() {
 #[should_panic(expected = "linear: the weight has shape [4, 5], expected [4, 3]")]
 fn shapes_that_disagree_are_refused() {
     let device = Default::default();
-    let x = Tensor::<Tracked, 2>::zeros([2, 3], &device);
-    let w = Tensor::<Tracked, 2>::zeros([4, 5], &device);
+    let x = Tensor::<Tracked<Flex>, 2>::zeros([2, 3], &device);
+    let w = Tensor::<Tracked<Flex>, 2>::zeros([4, 5], &device);
     let _ = linear(x, w, None);
 }

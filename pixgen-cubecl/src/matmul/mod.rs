@@ -1,0 +1,118 @@
+//! Matrix products of the linear layers: `y = x W`, and its backward `dX = dY W^T` and `dW = X^T dY`, with a kernel that is fixed for each
+//! type and layout (docs/method.md section 2).
+//!
+//! burn tunes products on the device: it compiles and times a few dozen kernels for each shape, some of which spill registers, and none
+//! of which is known before the run. Here the tiles are chosen beforehand, so every kernel of a training step can be compiled, looked at
+//! and tested without the device ([`plan`]). The kernels themselves are cubek's.
+//!
+//! * **bf16** goes through matrix units with sums in `f32`, on devices that have `m16n8k16` (NVIDIA from Ampere on).
+//! * **f32** stays f32: plain fused multiply-adds, not the 10-bit TF32 of the matrix units.
+//! * **bf16 elsewhere** is widened to f32, multiplied as f32, and rounded ([`convert`]): for tests, not for speed.
+
+mod convert;
+mod plan;
+
+use burn_backend::DType;
+use burn_cubecl::CubeRuntime;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubek::matmul::definition::{MatmulElems, MatmulGlobalElems, MatmulSetupError, TilingBlueprint};
+use cubek::matmul::launch::launch_tiling::launch_ref;
+use cubek::matmul::routines::{BlueprintStrategy, Routine, simple::SimpleAlgorithm, simple_unit::SimpleUnitAlgorithm};
+use cubek::std::{InputBinding, MatrixLayout};
+
+use crate::error::{KernelError, Result};
+use crate::launch::empty;
+use plan::Problem;
+
+/// Name in errors.
+const OP: &str = "matmul";
+
+/// The product of two matrices, `[m, k] x [k, n] -> [m, n]`, contiguous.
+///
+/// Operands are read where they lie when one of their two axes is contiguous, so a transposed view costs nothing. Both have the same
+/// type, f32 or bf16; `out_dtype` is either. Sums are f32 in all cases, and bf16 results are rounded once.
+///
+/// # Errors
+/// [`KernelError::Setup`] for other shapes or types, [`KernelError::Unavailable`] when the device's limits are too low for the tiles.
+pub fn matmul<R: CubeRuntime>(lhs: CubeTensor<R>, rhs: CubeTensor<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
+    let (lhs, rhs) = (matrix("the left operand", lhs)?, matrix("the right operand", rhs)?);
+    if lhs.tensor.dtype != rhs.tensor.dtype {
+        return Err(KernelError::setup(OP, format!("the operands hold {:?} and {:?}", lhs.tensor.dtype, rhs.tensor.dtype)));
+    }
+    if !matches!(out_dtype, DType::F32 | DType::BF16) {
+        return Err(KernelError::setup(OP, format!("the result would be {out_dtype:?}, not f32 or bf16")));
+    }
+    let ([m, k], [k_of_rhs, n]) = (lhs.shape(), rhs.shape());
+    if k != k_of_rhs {
+        return Err(KernelError::setup(OP, format!("[{m}, {k}] x [{k_of_rhs}, {n}]")));
+    }
+    let client = lhs.tensor.client.clone();
+    let problem = Problem { m: m as u32, n: n as u32, k: k as u32, lhs: lhs.layout, rhs: rhs.layout };
+    if lhs.tensor.dtype == DType::BF16 && plan::has_matrix_units(&client) {
+        return launch::<R, SimpleAlgorithm>(plan::matrix_units(problem), lhs, rhs, out_dtype);
+    }
+    let widen = |it: Matrix<R>| Ok(Matrix { tensor: convert::convert(it.tensor, it.layout, DType::F32)?, ..it });
+    let product = launch::<R, SimpleUnitAlgorithm>(plan::units(&client, problem)?, widen(lhs)?, widen(rhs)?, DType::F32)?;
+    convert::convert(product, MatrixLayout::RowMajor, out_dtype)
+}
+
+/// An operand that a kernel can read.
+struct Matrix<R: CubeRuntime> {
+    tensor: CubeTensor<R>,
+    /// Which axis is contiguous.
+    layout: MatrixLayout,
+}
+
+impl<R: CubeRuntime> Matrix<R> {
+    fn shape(&self) -> [usize; 2] {
+        [self.tensor.meta.shape()[0], self.tensor.meta.shape()[1]]
+    }
+}
+
+/// Checks an operand, and copies it if neither of its axes is contiguous.
+fn matrix<R: CubeRuntime>(name: &str, tensor: CubeTensor<R>) -> Result<Matrix<R>> {
+    let [rows, columns] = *tensor.meta.shape().as_slice() else {
+        return Err(KernelError::setup(OP, format!("{name} is {:?}, not a matrix", tensor.meta.shape().as_slice())));
+    };
+    if rows == 0 || columns == 0 || rows.max(columns) > i32::MAX as usize {
+        return Err(KernelError::setup(OP, format!("{name} is [{rows}, {columns}]")));
+    }
+    if !matches!(tensor.dtype, DType::F32 | DType::BF16) {
+        return Err(KernelError::setup(OP, format!("{name} holds {:?}, not f32 or bf16", tensor.dtype)));
+    }
+    let layout = |tensor: &CubeTensor<R>| MatrixLayout::from_shape_and_strides(tensor.meta.shape(), tensor.meta.strides(), None);
+    match layout(&tensor) {
+        Ok(layout) => Ok(Matrix { tensor, layout }),
+        Err(_) => Ok(Matrix { tensor: copied(tensor), layout: MatrixLayout::RowMajor }),
+    }
+}
+
+/// A copy without gaps. bf16 is copied by its bits, since not every device has the type.
+fn copied<R: CubeRuntime>(mut tensor: CubeTensor<R>) -> CubeTensor<R> {
+    let dtype = tensor.dtype;
+    if dtype == DType::BF16 {
+        tensor.dtype = DType::U16;
+    }
+    CubeTensor { dtype, ..into_contiguous(tensor) }
+}
+
+/// Launches the kernel of `blueprint` for a new tensor.
+fn launch<R: CubeRuntime, A: Routine<(), Blueprint = TilingBlueprint>>(
+    blueprint: TilingBlueprint,
+    lhs: Matrix<R>,
+    rhs: Matrix<R>,
+    out_dtype: DType,
+) -> Result<CubeTensor<R>> {
+    let out = empty(&lhs.tensor, &[lhs.shape()[0], rhs.shape()[1]], out_dtype);
+    let client = out.client.clone();
+    let input = lhs.tensor.dtype.into();
+    let mut types = MatmulElems::from_globals(&MatmulGlobalElems { lhs: input, rhs: input, out: out_dtype.into() });
+    let (lhs, rhs) = (InputBinding::new(lhs.tensor.binding(), input), InputBinding::new(rhs.tensor.binding(), input));
+    let strategy = BlueprintStrategy::<(), A>::Forced(blueprint);
+    launch_ref(&client, lhs, rhs, out.clone().binding(), &strategy, &mut types).map_err(|error| match error {
+        MatmulSetupError::Unavailable(_) | MatmulSetupError::Launch(_) => KernelError::unavailable(OP, error.to_string().trim()),
+        _ => KernelError::setup(OP, error.to_string().trim()),
+    })?;
+    Ok(out)
+}

@@ -1,0 +1,406 @@
+//! The trainer's parameters, gradients and moments on the device: one flat `f32` buffer for each list, and passes over whole buffers.
+//!
+//! A buffer holds the tensors of a list one after another, each starting at a multiple of [`CHUNK`] elements; what lies between is zero
+//! and stays zero under every function here. So a tensor can be bound as it lies, loads of 16 bytes never straddle two tensors, and the
+//! weight decay, which depends on a tensor's role, is one number for each chunk.
+//!
+//! All passes are bound by memory, so what counts is bytes. [`adamw`] reads parameters, moments and gradient and writes all but the
+//! gradient, 28 bytes a parameter, and each average costs 8 more; a pass for each tensor operation would move four times as much. Buffers
+//! are changed in place: a launch sees what launches before it wrote.
+
+use burn_backend::DType;
+use burn_cubecl::CubeRuntime;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use crate::error::{KernelError, Result};
+use crate::launch::{array, busy_units, contiguous, elementwise, empty, vector_size};
+use crate::store::Store;
+use crate::sum::{cube_sum, tree_units};
+use crate::with_store;
+
+/// Elements at whose multiples the tensors of a buffer start.
+pub const CHUNK: usize = 256;
+
+/// Averages that [`adamw`] takes along in its pass.
+const FUSED_AVERAGES: usize = 4;
+
+/// What an AdamW update needs beside the buffers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Learning rate over 1 - beta1^k.
+    pub step: f32,
+    /// 1 - beta2^k.
+    pub second: f32,
+    /// Learning rate; times the decay it is the share of a parameter that goes.
+    pub rate: f32,
+    /// Multiplies the gradient first (clipping).
+    pub gradient_scale: f32,
+}
+
+/// The vectors of all buffers but the decay's.
+type Buffer<N> = Array<Vector<f32, N>>;
+
+#[cube]
+fn approached<N: Size>(value: Vector<f32, N>, target: Vector<f32, N>, share: f32) -> Vector<f32, N> {
+    value + Vector::new(share) * (target - value)
+}
+
+#[cube]
+fn follow<N: Size>(average: &mut ComptimeOption<Buffer<N>>, target: Vector<f32, N>, share: f32) {
+    #[comptime]
+    match average {
+        ComptimeOption::Some(average) => average[ABSOLUTE_POS] = approached::<N>(average[ABSOLUTE_POS], target, share),
+        ComptimeOption::None => {}
+    }
+}
+
+#[cube(launch_unchecked)]
+#[allow(clippy::too_many_arguments)]
+fn adamw_kernel<N: Size>(
+    p: &mut Buffer<N>,
+    m: &mut Buffer<N>,
+    v: &mut Buffer<N>,
+    g: &Buffer<N>,
+    decay: &Array<f32>,
+    average0: &mut ComptimeOption<Buffer<N>>,
+    average1: &mut ComptimeOption<Buffer<N>>,
+    average2: &mut ComptimeOption<Buffer<N>>,
+    average3: &mut ComptimeOption<Buffer<N>>,
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    step: f32,
+    second: f32,
+    rate: f32,
+    gradient_scale: f32,
+    share0: f32,
+    share1: f32,
+    share2: f32,
+    share3: f32,
+) {
+    if ABSOLUTE_POS >= p.len() {
+        terminate!();
+    }
+    let gradient = g[ABSOLUTE_POS] * Vector::new(gradient_scale);
+    let first = Vector::new(beta1) * m[ABSOLUTE_POS] + Vector::new(1.0 - beta1) * gradient;
+    let square = Vector::new(beta2) * v[ABSOLUTE_POS] + Vector::new(1.0 - beta2) * gradient * gradient;
+    let keep = 1.0 - rate * decay[ABSOLUTE_POS / (CHUNK / N::value())];
+    let root = Vector::sqrt(square / Vector::new(second)) + Vector::new(epsilon);
+    let param = Vector::new(keep) * p[ABSOLUTE_POS] - Vector::new(step) * first / root;
+    m[ABSOLUTE_POS] = first;
+    v[ABSOLUTE_POS] = square;
+    p[ABSOLUTE_POS] = param;
+    follow::<N>(average0, param, share0);
+    follow::<N>(average1, param, share1);
+    follow::<N>(average2, param, share2);
+    follow::<N>(average3, param, share3);
+}
+
+#[cube(launch_unchecked)]
+fn approach_kernel<N: Size>(values: &mut Buffer<N>, target: &Buffer<N>, share: f32) {
+    if ABSOLUTE_POS < values.len() {
+        values[ABSOLUTE_POS] = approached::<N>(values[ABSOLUTE_POS], target[ABSOLUTE_POS], share);
+    }
+}
+
+#[cube(launch_unchecked)]
+fn add_kernel<E: Store, N: Size>(into: &mut Buffer<N>, other: &Array<Vector<E, N>>) {
+    if ABSOLUTE_POS < into.len() {
+        into[ABSOLUTE_POS] = into[ABSOLUTE_POS] + E::widen::<N>(other[ABSOLUTE_POS]);
+    }
+}
+
+#[cube(launch_unchecked)]
+fn zero_kernel<N: Size>(values: &mut Buffer<N>) {
+    if ABSOLUTE_POS < values.len() {
+        values[ABSOLUTE_POS] = Vector::new(0.0);
+    }
+}
+
+#[cube(launch_unchecked)]
+fn narrow_kernel<E: Store, N: Size>(values: &Buffer<N>, narrowed: &mut Array<Vector<E, N>>) {
+    if ABSOLUTE_POS < values.len() {
+        narrowed[ABSOLUTE_POS] = E::narrow::<N>(values[ABSOLUTE_POS]);
+    }
+}
+
+/// A sum for each cube: a unit adds every n-th vector, the cube its units in a fixed tree.
+#[cube(launch_unchecked)]
+fn square_sum_kernel<N: Size>(values: &Buffer<N>, sums: &mut Array<f32>, #[comptime] units: u32) {
+    let mut scratch = SharedMemory::<f32>::new(units as usize);
+    let stride = CUBE_COUNT * units as usize;
+    let mut sum = Vector::<f32, N>::new(0.0);
+    let mut at = CUBE_POS * units as usize + UNIT_POS as usize;
+    while at < values.len() {
+        let value = values[at];
+        sum += value * value;
+        at += stride;
+    }
+    let total = cube_sum(f32::cast_from(sum.vector_sum()), &mut scratch, units);
+    if UNIT_POS == 0 {
+        sums[CUBE_POS] = total;
+    }
+}
+
+/// Elements of a buffer.
+fn length<R: CubeRuntime>(op: &'static str, name: &str, buffer: &CubeTensor<R>) -> Result<usize> {
+    let shape = buffer.meta.shape();
+    match *shape.as_slice() {
+        [len] if buffer.dtype == DType::F32 && buffer.is_contiguous() && len <= i32::MAX as usize => Ok(len),
+        [len] if buffer.dtype == DType::F32 && buffer.is_contiguous() => {
+            Err(KernelError::unavailable(op, format!("{name} of {len} elements; kernels count to 2^31")))
+        }
+        _ => Err(KernelError::setup(
+            op,
+            format!("{name} is {:?} of {:?}, not one contiguous axis of f32", shape.as_slice(), buffer.dtype),
+        )),
+    }
+}
+
+/// Checks that buffers are as long as the first; returns that length.
+fn lengths<R: CubeRuntime>(op: &'static str, buffers: &[(&str, &CubeTensor<R>)]) -> Result<usize> {
+    let mut first = None;
+    for (name, buffer) in buffers {
+        let len = length(op, name, buffer)?;
+        let want = *first.get_or_insert(len);
+        if len != want {
+            return Err(KernelError::setup(op, format!("{} and {name} differ: {want} and {len} elements", buffers[0].0)));
+        }
+    }
+    Ok(first.unwrap_or(0))
+}
+
+/// A contiguous part of a buffer as a tensor that shares its memory.
+fn view<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize, shape: &[usize]) -> Result<CubeTensor<R>> {
+    let len = length(op, "the buffer", buffer)?;
+    let count: usize = shape.iter().product();
+    if offset.checked_add(count).is_none_or(|end| end > len) {
+        return Err(KernelError::setup(op, format!("{count} elements from {offset} on, of a buffer of {len}")));
+    }
+    let size = DType::F32.size();
+    let start = (offset * size) as u64;
+    let alignment = buffer.client.properties().memory.alignment;
+    if !start.is_multiple_of(alignment) {
+        return Err(KernelError::setup(op, format!("element {offset} is not at a multiple of {alignment} bytes")));
+    }
+    let end = ((len - offset - count) * size) as u64;
+    // A handle may be longer than its tensor.
+    let handle = buffer.handle.clone().offset_start(start).offset_end(end);
+    Ok(CubeTensor::new_contiguous(
+        buffer.client.clone(),
+        buffer.device.clone(),
+        shape.to_vec().into(),
+        handle,
+        DType::F32,
+    ))
+}
+
+/// One AdamW update of `params` with moments `m` and `v`, then every average the share next to it of the way to the new parameters, all
+/// in place and in one pass over up to four averages (docs/method.md section 6). `decay` holds the weight decay of each [`CHUNK`]
+/// elements; the other buffers are equally long.
+///
+/// # Errors
+/// Buffers that do not fit together.
+pub fn adamw<R: CubeRuntime>(
+    params: &CubeTensor<R>,
+    m: &CubeTensor<R>,
+    v: &CubeTensor<R>,
+    gradient: &CubeTensor<R>,
+    averages: &[(&CubeTensor<R>, f32)],
+    settings: AdamW,
+    decay: &CubeTensor<R>,
+) -> Result<()> {
+    const OP: &str = "adamw";
+    let len = lengths(OP, &[("the parameters", params), ("m", m), ("v", v), ("the gradient", gradient)])?;
+    for (average, _) in averages {
+        lengths(OP, &[("the parameters", params), ("an average", average)])?;
+    }
+    let chunks = length(OP, "the decay", decay)?;
+    if !len.is_multiple_of(CHUNK) || chunks != len / CHUNK {
+        return Err(KernelError::setup(OP, format!("{len} parameters and the decay of {chunks} chunks of {CHUNK}")));
+    }
+    if len == 0 {
+        return Ok(());
+    }
+    let client = &params.client;
+    let size = vector_size(client, DType::F32, CHUNK);
+    let (count, dim) = elementwise(OP, client, len / size)?;
+    let (fused, others) = averages.split_at(averages.len().min(FUSED_AVERAGES));
+    let average = |i: usize| fused.get(i).map(|(average, _)| array(average)).into();
+    let share = |i: usize| fused.get(i).map_or(0.0, |&(_, share)| share);
+    // SAFETY: all buffers hold `len` numbers and the decay one for each chunk of them; units compare their position with the length.
+    unsafe {
+        adamw_kernel::launch_unchecked::<R>(
+            client,
+            count,
+            dim,
+            size,
+            array(params),
+            array(m),
+            array(v),
+            array(gradient),
+            array(decay),
+            average(0),
+            average(1),
+            average(2),
+            average(3),
+            settings.beta1,
+            settings.beta2,
+            settings.epsilon,
+            settings.step,
+            settings.second,
+            settings.rate,
+            settings.gradient_scale,
+            share(0),
+            share(1),
+            share(2),
+            share(3),
+        );
+    }
+    others.iter().try_for_each(|(average, share)| approach(average, params, *share))
+}
+
+/// Moves `average` the share `share` of the way to `params`, in place.
+///
+/// # Errors
+/// Buffers of different lengths.
+pub fn approach<R: CubeRuntime>(average: &CubeTensor<R>, params: &CubeTensor<R>, share: f32) -> Result<()> {
+    const OP: &str = "moving average";
+    let len = lengths(OP, &[("the average", average), ("the parameters", params)])?;
+    if len == 0 {
+        return Ok(());
+    }
+    let client = &average.client;
+    let size = vector_size(client, DType::F32, len);
+    let (count, dim) = elementwise(OP, client, len / size)?;
+    // SAFETY: both hold `len` numbers; units compare their position with the length.
+    unsafe { approach_kernel::launch_unchecked::<R>(client, count, dim, size, array(average), array(params), share) };
+    Ok(())
+}
+
+/// `into += other` for buffers of one length.
+///
+/// # Errors
+/// Buffers of different lengths.
+pub fn add_all<R: CubeRuntime>(into: &CubeTensor<R>, other: &CubeTensor<R>) -> Result<()> {
+    const OP: &str = "sum of buffers";
+    lengths(OP, &[("the sum", into), ("the other buffer", other)])?;
+    add_into(into, 0, other.clone())
+}
+
+/// Adds a tensor of any shape, in `f32` or bf16, to the elements of `buffer` from `offset` on, in `f32`.
+///
+/// # Errors
+/// A part that the buffer has not, or an offset at which the device cannot bind it; multiples of [`CHUNK`] always can be.
+pub fn add_into<R: CubeRuntime>(buffer: &CubeTensor<R>, offset: usize, tensor: CubeTensor<R>) -> Result<()> {
+    const OP: &str = "sum into a buffer";
+    let tensor = contiguous(OP, tensor)?;
+    let count = tensor.meta.num_elements();
+    let into = view(OP, buffer, offset, &[count])?;
+    if count == 0 {
+        return Ok(());
+    }
+    let client = &buffer.client;
+    let size = vector_size(client, tensor.dtype, count);
+    let (cubes, dim) = elementwise(OP, client, count / size)?;
+    with_store!(OP, tensor.dtype, E => {
+        // SAFETY: both hold `count` numbers; units compare their position with the length.
+        unsafe { add_kernel::launch_unchecked::<E, R>(client, cubes, dim, size, array(&into), array(&tensor)) };
+        Ok(())
+    })
+}
+
+/// Sets a buffer to zero.
+///
+/// # Errors
+/// Not a buffer.
+pub fn zero<R: CubeRuntime>(buffer: &CubeTensor<R>) -> Result<()> {
+    const OP: &str = "zero";
+    let len = length(OP, "the buffer", buffer)?;
+    if len == 0 {
+        return Ok(());
+    }
+    let client = &buffer.client;
+    let size = vector_size(client, DType::F32, len);
+    let (count, dim) = elementwise(OP, client, len / size)?;
+    // SAFETY: units compare their position with the length.
+    unsafe { zero_kernel::launch_unchecked::<R>(client, count, dim, size, array(buffer)) };
+    Ok(())
+}
+
+/// Elements from `offset` on as a tensor of `shape`: in `f32` one that shares the buffer's memory, in bf16 a new one, rounded.
+///
+/// # Errors
+/// Another type, a part that the buffer has not, or an offset at which the device cannot bind it; multiples of [`CHUNK`] always can be.
+pub fn segment<R: CubeRuntime>(buffer: &CubeTensor<R>, offset: usize, shape: &[usize], dtype: DType) -> Result<CubeTensor<R>> {
+    const OP: &str = "part of a buffer";
+    let part = view(OP, buffer, offset, shape)?;
+    if dtype == DType::F32 {
+        return Ok(part);
+    }
+    let client = &buffer.client;
+    let narrowed = empty(buffer, shape, dtype);
+    let elements = part.meta.num_elements();
+    if elements == 0 {
+        return Ok(narrowed);
+    }
+    let size = vector_size(client, dtype, elements);
+    let (count, dim) = elementwise(OP, client, elements / size)?;
+    with_store!(OP, dtype, E => {
+        // SAFETY: both hold `elements` numbers; units compare their position with the length.
+        unsafe { narrow_kernel::launch_unchecked::<E, R>(client, count, dim, size, array(&part), array(&narrowed)) };
+        Ok(())
+    })?;
+    Ok(narrowed)
+}
+
+/// Units on a multiprocessor that sum squares.
+const SUM_UNITS: usize = 2048;
+
+/// Root of the sum of squares. Waits for the device and reads a number for each of its cubes, which are added here in `f64`, so the
+/// result does not depend on which ends first. Not finite if a value is not, or its square is not in `f32`.
+///
+/// # Errors
+/// Not a buffer, or a device that does not answer.
+pub fn norm<R: CubeRuntime>(buffer: &CubeTensor<R>) -> Result<f64> {
+    const OP: &str = "norm of a buffer";
+    let len = length(OP, "the buffer", buffer)?;
+    if len == 0 {
+        return Ok(0.0);
+    }
+    let client = &buffer.client;
+    let size = vector_size(client, DType::F32, len);
+    let units = tree_units(client);
+    let cubes = (len / size)
+        .div_ceil(units as usize)
+        .min(busy_units(client, SUM_UNITS).div_ceil(units as usize)) as u32;
+    let sums = empty(buffer, &[cubes as usize], DType::F32);
+    // SAFETY: units read below the length, and `sums` holds a number for each cube.
+    unsafe {
+        square_sum_kernel::launch_unchecked::<R>(
+            client,
+            CubeCount::Static(cubes, 1, 1),
+            CubeDim::new_1d(units),
+            size,
+            array(buffer),
+            array(&sums),
+            units,
+        );
+    }
+    let bytes = client
+        .read_one(sums.handle)
+        .map_err(|error| KernelError::unavailable(OP, format!("reading from the device: {error}")))?;
+    Ok(f32::from_bytes(&bytes)
+        .iter()
+        .take(cubes as usize)
+        .map(|&sum| f64::from(sum))
+        .sum::<f64>()
+        .sqrt())
+}

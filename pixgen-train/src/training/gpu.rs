@@ -1,0 +1,159 @@
+//! A GPU's buffer: one tensor of `f32` that stays on the device, every parameter at a multiple of [`ALIGN`] elements.
+
+use super::flat::{Engine, Flat, Moments, Update};
+use super::optimiser::{Corrections, OptimiserConfig};
+use crate::model::ParamSet;
+use crate::ops::cube::Gpu;
+use burn::tensor::ops::FloatTensorOps;
+use burn::tensor::{DType, TensorData};
+use burn_backend::DeviceOps;
+use burn_cubecl::CubeRuntime;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::server::ComputeServer;
+use pixgen_cubecl::optimiser::{self, AdamW, CHUNK as ALIGN};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Where parameters lie.
+#[derive(Debug)]
+struct Layout {
+    /// Each parameter's part of the buffer, without its padding.
+    places: Vec<Range<usize>>,
+    /// Elements with padding.
+    len: usize,
+}
+
+impl Layout {
+    fn new(set: &ParamSet) -> Self {
+        let mut len = 0;
+        let places = set.entries().iter().map(|entry| {
+            let place = len..len + entry.range.len();
+            len = place.end.next_multiple_of(ALIGN);
+            place
+        });
+        Self { places: places.collect(), len }
+    }
+}
+
+/// Parameters, moments or gradients on a GPU.
+#[derive(Clone, Debug)]
+pub struct DeviceFlat<R: CubeRuntime> {
+    buffer: CubeTensor<R>,
+    layout: Arc<Layout>,
+}
+
+/// What a kernel on buffers of one layout returned: they fit together, so that only a lost device is left.
+fn done<T>(result: pixgen_cubecl::Result<T>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+impl<R> Engine for Gpu<R>
+where
+    R: CubeRuntime,
+    R::Server: ComputeServer,
+    R::Device: DeviceOps,
+{
+    type Flat = DeviceFlat<R>;
+}
+
+impl<R> DeviceFlat<R>
+where
+    R: CubeRuntime,
+    R::Server: ComputeServer,
+    R::Device: DeviceOps,
+{
+    fn from_host(layout: Layout, padded: Vec<f32>, device: &R::Device) -> Self {
+        let shape = [padded.len()];
+        let buffer = Gpu::<R>::float_from_data(TensorData::new(padded, shape), device);
+        Self { buffer, layout: Arc::new(layout) }
+    }
+
+    /// The weight decay of each chunk of [`ALIGN`] elements.
+    fn decay(&self, set: &ParamSet, config: &OptimiserConfig) -> CubeTensor<R> {
+        let mut decay = vec![0.0f32; self.layout.len / ALIGN];
+        for (entry, place) in set.entries().iter().zip(&self.layout.places) {
+            decay[place.start / ALIGN..place.end.div_ceil(ALIGN)].fill(config.decay_of(entry.role) as f32);
+        }
+        let shape = [decay.len()];
+        Gpu::<R>::float_from_data(TensorData::new(decay, shape), &self.buffer.device)
+    }
+}
+
+impl<R> Flat<Gpu<R>> for DeviceFlat<R>
+where
+    R: CubeRuntime,
+    R::Server: ComputeServer,
+    R::Device: DeviceOps,
+{
+    fn upload(set: &ParamSet, values: &[f32], device: &R::Device) -> Self {
+        let layout = Layout::new(set);
+        let mut padded = vec![0.0; layout.len];
+        for (entry, place) in set.entries().iter().zip(&layout.places) {
+            padded[place.clone()].copy_from_slice(&values[entry.range.clone()]);
+        }
+        Self::from_host(layout, padded, device)
+    }
+
+    fn zeros(set: &ParamSet, device: &R::Device) -> Self {
+        let layout = Layout::new(set);
+        let padded = vec![0.0; layout.len];
+        Self::from_host(layout, padded, device)
+    }
+
+    fn host(&self) -> Cow<'_, [f32]> {
+        let data = burn::tensor::Tensor::<Gpu<R>, 1>::from_primitive(burn::tensor::TensorPrimitive::Float(self.buffer.clone())).into_data();
+        let padded = data.as_slice::<f32>().unwrap_or(&[]);
+        Cow::Owned(self.layout.places.iter().flat_map(|place| &padded[place.clone()]).copied().collect())
+    }
+
+    fn tensor(&self, set: &ParamSet, entry: usize, _: &R::Device) -> CubeTensor<R> {
+        let (shape, place) = (&set.entries()[entry].dims, &self.layout.places[entry]);
+        done(optimiser::segment(&self.buffer, place.start, shape, DType::F32))
+    }
+
+    fn add(&mut self, _: &ParamSet, entry: usize, tensor: CubeTensor<R>) {
+        done(optimiser::add_into(&self.buffer, self.layout.places[entry].start, tensor));
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        done(optimiser::add_all(&self.buffer, &other.buffer));
+    }
+
+    fn clear(&mut self) {
+        done(optimiser::zero(&self.buffer));
+    }
+
+    fn norm(&self, _: &ParamSet) -> f64 {
+        done(optimiser::norm(&self.buffer))
+    }
+
+    fn approach(&mut self, target: &Self, share: f32) {
+        done(optimiser::approach(&self.buffer, &target.buffer, share));
+    }
+
+    fn update(params: &mut Self, moments: &mut Moments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
+        let Update { config, set, rate, gradient_scale, updates, shares } = *update;
+        let Corrections { step, second } = Corrections::new(config, rate, updates);
+        let settings = AdamW {
+            beta1: config.beta1 as f32,
+            beta2: config.beta2 as f32,
+            epsilon: config.epsilon as f32,
+            rate: rate as f32,
+            step,
+            second,
+            gradient_scale,
+        };
+        let averages: Vec<_> = averages.iter().map(|average| &average.buffer).zip(shares.iter().copied()).collect();
+        let decay = params.decay(set, config);
+        done(optimiser::adamw(
+            &params.buffer,
+            &moments.m.buffer,
+            &moments.v.buffer,
+            &gradient.buffer,
+            &averages,
+            settings,
+            &decay,
+        ));
+    }
+}
