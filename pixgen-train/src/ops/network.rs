@@ -128,6 +128,8 @@ pub fn skip_fuse<B: Ops>(
 /// # Panics
 /// As [`tokens`], also if there is not a stream for each image.
 pub fn dropout<B: Ops, const D: usize>(x: Tensor<B, D>, dropout: &Dropout) -> Tensor<B, D> {
+    #[cfg(test)]
+    super::calls::note("dropout", &[&x.dims()]);
     check_shape("dropout", "the list of streams", &[dropout.streams.len()], &x.dims()[..1]);
     wrap(B::fused_dropout(unwrap(x), dropout))
 }

@@ -24,9 +24,9 @@ const GELU: f64 = 3.0 * EXPONENTIAL;
 const NORM: [f64; 2] = [8.0, 16.0];
 /// FLOP that take the time of one random number of dropout: a quarter of ten rounds of Philox, integers at half the rate.
 const RANDOM: f64 = 50.0;
-/// Products of T x T by head width in our attention backward: 2 for delta, 3 for dq, 4 for dk and dv. Needed are 5, and 4 of those count
-/// as useful because the forward pass knew the scores.
-const ATTENTION_BACKWARD_PRODUCTS: f64 = 9.0;
+/// Products of T x T by head width in our attention backward: 3 in the kernel of dq, 4 in that of dk and dv. Needed are 5, and 4 of those
+/// count as useful because the forward pass knew the scores.
+const ATTENTION_BACKWARD_PRODUCTS: f64 = 7.0;
 /// Readings and writings of the whole input by burn's own batch norm and ReLU, forward and backward.
 const BATCH_NORM_PASSES: [f64; 2] = [14.0, 28.0];
 
@@ -44,13 +44,13 @@ pub enum Kind {
     Bias,
     /// Adds a bias and takes the GELU.
     BiasGelu,
-    /// Multiplies with the GELU's slope.
+    /// Multiplies with the GELU's slope, and sums the product over rows for the bias.
     GeluBackward,
     /// Sums dy over rows.
     BiasBackward,
     /// softmax(QK^T)V.
     Attention,
-    /// delta, dq, then dk and dv.
+    /// dq with delta, then dk and dv.
     AttentionBackward,
     /// Layer norm.
     LayerNorm,
@@ -64,10 +64,8 @@ pub enum Kind {
     GatedResidual,
     /// Its gradients.
     GatedResidualBackward,
-    /// Sum of the two products of a long skip, bias and norm.
-    SkipNorm,
-    /// Its gradients.
-    SkipNormBackward,
+    /// `[x ; skip]` of a long skip, and its gradient in two parts.
+    SkipJoin,
     /// x + y of the encoder's blocks.
     Residual,
     /// Dropout, both ways.
@@ -107,8 +105,7 @@ impl Kind {
             Self::NormModulateBackward => "norm + modulate backward",
             Self::GatedResidual => "gated residual",
             Self::GatedResidualBackward => "gated residual backward",
-            Self::SkipNorm => "skip: sum + norm",
-            Self::SkipNormBackward => "skip: norm backward",
+            Self::SkipJoin => "skip: join and split",
             Self::Residual => "residual",
             Self::Dropout => "dropout",
             Self::GradientSum => "activation gradient sums",
@@ -234,6 +231,11 @@ impl<'a> Shape<'a> {
         self.call.inputs.get(i).map_or(0.0, |act| act_bytes(*act, self.run))
     }
 
+    /// Width of all inputs together.
+    fn joined(&self) -> f64 {
+        self.call.inputs.iter().map(|act| act.width as f64).sum()
+    }
+
     /// Bytes of `chunks` vectors of the output's width for each image: parts of a modulation.
     fn chunks(&self, chunks: f64) -> f64 {
         self.run.element * self.run.images * chunks * self.width
@@ -285,13 +287,14 @@ pub fn forward(call: &Call, run: Run, train: bool) -> Vec<Kernel> {
             vec![kernel.products(4.0 * values * call.output.rows as f64)]
         }
         Op::SkipFuse => {
-            let halves = [0, 1].map(|i| {
-                let k = shape.input(i);
-                matmul(Kind::MatmulForward, [rows, k, width], run, e * (rows * k + k * width))
-            });
+            // Join, product, bias, norm, each a kernel. The norm's input is kept for training.
+            let joined = shape.joined();
             let kept = if train { bytes } else { 0.0 };
-            let norm = Kernel::new(Kind::SkipNorm, bytes + kept + 3.0 * F32 * width, 3.0 * bytes + kept + 3.0 * F32 * width);
-            halves.into_iter().chain([norm.vector((NORM[0] + 2.0) * values)]).collect()
+            let join = Kernel::new(Kind::SkipJoin, e * rows * joined, 2.0 * e * rows * joined);
+            let product = matmul(Kind::MatmulForward, [rows, joined, width], run, e * joined * width + kept);
+            let bias = Kernel::new(Kind::Bias, F32 * width, 2.0 * bytes + F32 * width).vector(values);
+            let norm = Kernel::new(Kind::LayerNorm, bytes + 2.0 * F32 * width, 2.0 * bytes + 2.0 * F32 * width);
+            vec![join, product, bias, norm.vector(NORM[0] * values)]
         }
         Op::Tokens => {
             let (patches, table) = (shape.input_bytes(0), F32 * call.output.len() as f64);
@@ -379,40 +382,45 @@ pub fn backward(call: &Call, run: Run, wanted: Wanted) -> Vec<Kernel> {
                 .collect()
         }
         Op::LinearGelu => {
-            let slope = Kernel::new(Kind::GeluBackward, bytes, 3.0 * bytes).vector(values);
+            // dy is charged to the products, which read dy times the slope. The sum for the bias is made on the way.
+            let (partial, db) = (partial_sums(rows, width) / 2.0, F32 * width);
+            let slope = Kernel::new(Kind::GeluBackward, bytes + if wanted.weights { db } else { 0.0 }, 3.0 * bytes + partial + db);
             let products = linear_backward(rows, shapes, run, bytes, want_input, wanted);
-            let bias = wanted.weights.then(|| bias_backward(&shape));
-            std::iter::once(slope).chain(products).chain(bias).collect()
+            std::iter::once(slope.launches(2.0).vector(2.0 * values)).chain(products).collect()
         }
         Op::LayerNorm => vec![norm_backward(Kind::LayerNormBackward, &shape, 3.0 * bytes, 3.0 * bytes, wanted)],
         Op::NormModulate => {
             // The gradient of the modulation has room for all six parts; this operation fills two.
             let (least, ours) = (3.0 * bytes + shape.chunks(3.0), 3.0 * bytes + shape.chunks(7.0));
-            vec![norm_backward(Kind::NormModulateBackward, &shape, least, ours, wanted)]
+            vec![norm_backward(Kind::NormModulateBackward, &shape, least, ours, wanted).launches(4.0)]
         }
         Op::GatedResidual => {
             let (least, ours) = (3.0 * bytes + shape.chunks(2.0), 3.0 * bytes + shape.chunks(7.0));
-            vec![Kernel::new(Kind::GatedResidualBackward, least, ours).vector(3.0 * values)]
+            vec![Kernel::new(Kind::GatedResidualBackward, least, ours).launches(3.0).vector(3.0 * values)]
         }
         Op::Attention { heads } => {
             let (scores, statistics) = shape.scores(heads);
-            // Three kernels read q, k, v, dy and the log-sum-exp; the first writes delta, the others read it.
-            let ours = 3.0 * (4.0 * bytes + statistics) + 3.0 * bytes + 3.0 * statistics;
+            // Both kernels read q, k, v, dy and the log-sum-exp. The first reads the output too and leaves delta for the second.
+            let ours = 2.0 * (4.0 * bytes + statistics) + bytes + 3.0 * bytes + 2.0 * statistics;
             let product = 2.0 * values * call.output.rows as f64;
-            let kernel = Kernel::new(Kind::AttentionBackward, 7.0 * bytes + statistics, ours).launches(3.0);
-            let kernel = kernel.vector(3.0 * (EXPONENTIAL + SCORE) * scores);
+            let kernel = Kernel::new(Kind::AttentionBackward, 8.0 * bytes + statistics, ours).launches(2.0);
+            let kernel = kernel.vector(2.0 * (EXPONENTIAL + SCORE) * scores);
             vec![Kernel { products: ATTENTION_BACKWARD_PRODUCTS * product, useful: 4.0 * product, ..kernel }]
         }
         Op::SkipFuse => {
-            let mut kernels = vec![norm_backward(Kind::SkipNormBackward, &shape, 2.0 * bytes, 3.0 * bytes, wanted)];
-            for i in [0, 1] {
-                kernels.extend(linear_backward(rows, [shape.input(i), width], run, 0.0, true, wanted));
-            }
+            let joined = shape.joined();
+            let part = run.element * rows * joined;
+            // The join is made again and not kept; its gradient is cut in two.
+            let mut kernels = vec![
+                norm_backward(Kind::LayerNormBackward, &shape, 2.0 * bytes, 3.0 * bytes, wanted),
+                Kernel::new(Kind::SkipJoin, part, 2.0 * part),
+                Kernel::new(Kind::SkipJoin, part, 2.0 * part).launches(2.0),
+            ];
+            let weight = run.element * joined * width;
+            kernels.push(matmul(Kind::MatmulInput, [rows, width, joined], run, weight));
             if wanted.weights {
-                // The two halves of the weight's gradient are put side by side.
-                let weight = run.element * (shape.input(0) + shape.input(1)) * width;
+                kernels.push(matmul(Kind::MatmulWeight, [width, rows, joined], run, weight));
                 kernels.push(bias_backward(&shape));
-                kernels.push(Kernel::new(Kind::Small, 0.0, 2.0 * weight));
             }
             kernels
         }
@@ -514,7 +522,7 @@ mod tests {
         assert_eq!(totals(&forward(&attention, BF16, true)), [2.0 * product, 480.0 + statistics, 480.0 + statistics]);
         assert_eq!(totals(&forward(&attention, BF16, false)), [2.0 * product, 480.0, 480.0]);
         let kernels = backward(&attention, BF16, ALL);
-        assert_eq!(totals(&kernels), [9.0 * product, 7.0 * 120.0 + statistics, 15.0 * 120.0 + 6.0 * statistics]);
+        assert_eq!(totals(&kernels), [7.0 * product, 8.0 * 120.0 + statistics, 12.0 * 120.0 + 4.0 * statistics]);
         assert_eq!(kernels[0].useful, 2.0 * 2.0 * product);
     }
 
@@ -524,15 +532,17 @@ mod tests {
         let fuse = call(Op::SkipFuse, &[act(1, 5, 4), act(2, 5, 3)], 5, 4);
         let (x, s, w, vectors) = (40.0, 30.0, 28.0, 3.0 * 4.0);
         let product = 2.0 * 10.0 * 7.0 * 4.0;
+        // Ours reads and writes the join, reads it again, and has the product's result four times before the norm writes.
+        let join = x + s;
         assert_eq!(
             totals(&forward(&fuse, BF16, false)),
             [
                 product,
-                2.0 * (x + s + w + x) + 4.0 * vectors,
-                2.0 * (x + s + w + 5.0 * x) + 4.0 * vectors
+                2.0 * (join + w + x) + 4.0 * vectors,
+                2.0 * (3.0 * join + w + 5.0 * x) + 4.0 * vectors
             ]
         );
-        assert_eq!(totals(&forward(&fuse, BF16, true))[1], 2.0 * (x + s + w + 2.0 * x) + 4.0 * vectors);
+        assert_eq!(totals(&forward(&fuse, BF16, true))[1], 2.0 * (join + w + 2.0 * x) + 4.0 * vectors);
         // Read dy, normed, x, skip, W and the gain; write dx, ds, dW, db and the gradients of gain and offset.
         let least = 2.0 * (2.0 * x + x + s + w + x + s + w) + 4.0 * 4.0 * 4.0;
         assert_eq!(totals(&backward(&fuse, BF16, ALL))[..2], [2.0 * product, least]);

@@ -170,21 +170,21 @@ pub fn estimate(config: &RunConfig, setup: Setup, diffusion: bool) -> Estimate {
 }
 
 /// What a call keeps for its backward pass: activations, and bytes of its own beside them, for one image.
-fn keeps(call: &Call, element: u64) -> (&[Act], u64) {
-    let (all, output) = (&call.inputs[..], call.output.len() as u64);
+fn keeps(call: &Call, element: u64) -> (Vec<Act>, u64) {
+    let (all, output) = (call.inputs.clone(), call.output.len() as u64);
     match call.op {
         Op::Linear { .. } | Op::LayerNorm | Op::NormModulate | Op::Gelu => (all, 0),
         // The slope of the GELU.
         Op::LinearGelu => (all, element * output),
         // Not x: its gradient is dy itself.
-        Op::GatedResidual => (&all[1..], 0),
-        // The log-sum-exp.
-        Op::Attention { heads } => (all, F32 * (heads * call.output.rows) as u64),
+        Op::GatedResidual => (call.inputs.iter().skip(1).copied().collect(), 0),
+        // The result and the log-sum-exp.
+        Op::Attention { heads } => ([all, vec![call.output]].concat(), F32 * (heads * call.output.rows) as u64),
         // The input of the norm.
         Op::SkipFuse => (all, element * output),
         Op::Condition { .. } => (all, element * output),
-        Op::BatchNormRelu => (&[], BATCH_NORM_KEEPS * F32 * output),
-        Op::Tokens | Op::Add | Op::Dropout | Op::Slice | Op::Concat => (&[], 0),
+        Op::BatchNormRelu => (Vec::new(), BATCH_NORM_KEEPS * F32 * output),
+        Op::Tokens | Op::Add | Op::Dropout | Op::Slice | Op::Concat => (Vec::new(), 0),
     }
 }
 

@@ -274,15 +274,13 @@ impl Builder<'_> {
         self.add(times, [Kernel::new(Kind::Loss, bytes, bytes).vector(2.0 * values)]);
     }
 
-    /// Loss and gradient with respect to F: the sum over an image first, then the gradient, so F, x and the target are read twice.
+    /// Loss and gradient with respect to F: the first pass writes the difference and sums its squares, the second scales it in place. The
+    /// gradient then enters the graph as the sum of its product with F, whose forward and backward pass are burn's.
     fn loss(&mut self, times: f64, images: f64) {
         let values = images * self.plan.config.model.image_len() as f64;
-        self.add(
-            times,
-            [Kernel::new(Kind::Loss, 4.0 * F32 * values, 7.0 * F32 * values)
-                .launches(2.0)
-                .vector(8.0 * values)],
-        );
+        let (fused, entering) = (6.0, 8.0);
+        let kernel = Kernel::new(Kind::Loss, 4.0 * F32 * values, (fused + entering) * F32 * values);
+        self.add(times, [kernel.launches(6.0).vector(12.0 * values)]);
     }
 
     /// From weight gradients to the next step's weights (5). `uses` is how often a graph uses each weight; with `target` there is an
@@ -310,10 +308,14 @@ impl Builder<'_> {
                 .vector(2.0 * count)],
         );
 
-        let averages = (self.plan.config.ema.configs().len() + usize::from(target)) as f64;
+        let averages = self.plan.config.ema.configs().len() as f64;
         // Parameters, both moments and the gradient are read, all but the gradient written; averages are read and written.
         let bytes = F32 * count * (7.0 + 2.0 * averages);
         self.add(1.0, [Kernel::new(Kind::Optimiser, bytes, bytes).vector(count * (ADAMW + averages * AVERAGE))]);
+        if target {
+            // A pass of its own, which reads the parameters once more.
+            self.add(1.0, [Kernel::new(Kind::Optimiser, 2.0 * F32 * count, 3.0 * F32 * count).vector(AVERAGE * count)]);
+        }
         self.cast(set, if target { 2.0 } else { 1.0 });
     }
 

@@ -339,6 +339,7 @@ mod tests {
     use super::*;
     use crate::model::batch::upload;
     use crate::model::{self, Condition, NormMode, Projector, Weights};
+    use crate::ops::Dropout;
     use crate::ops::calls::{Noted, record};
     use burn_flex::Flex;
     use pixgen_core::config::Tower;
@@ -390,7 +391,8 @@ mod tests {
             Op::GatedResidual => ("gated_residual", inputs[0].to_vec()),
             Op::Attention { heads } => ("attention", [&inputs[0][..], &[heads]].concat()),
             Op::SkipFuse => ("skip_fuse", inputs.concat()),
-            Op::Add | Op::Dropout | Op::Slice | Op::Condition { .. } | Op::Gelu | Op::Concat | Op::BatchNormRelu => return None,
+            Op::Dropout => ("dropout", inputs[0].to_vec()),
+            Op::Add | Op::Slice | Op::Condition { .. } | Op::Gelu | Op::Concat | Op::BatchNormRelu => return None,
         })
     }
 
@@ -408,9 +410,11 @@ mod tests {
             let (first, second) = (generator.initialise(1), encoder.initialise(1));
             let weights = Weights::<Flex>::upload(&generator, &first, &device);
             let condition = Condition::new(&[1.0], Some(&[2]), model.encoder.width, &device);
-            let calls = record(|| drop(model::forward(&model, &weights, &image, &condition, None)));
             let listed = |trace: Trace| trace.calls.iter().filter_map(noted).collect::<Vec<_>>();
-            assert_eq!(calls, listed(forward(&model, false)));
+            for dropout in [None, Some(Dropout { rate: 0.5, seed: 1, streams: [7].into(), mask: 0 })] {
+                let calls = record(|| drop(model::forward(&model, &weights, &image, &condition, dropout.as_ref())));
+                assert_eq!(calls, listed(forward(&model, dropout.is_some())));
+            }
 
             let weights = Weights::<Flex>::upload(&encoder, &second, &device);
             let condition = Condition::new(&[1.0], None, model.encoder.width, &device);
