@@ -111,12 +111,13 @@ const UNITS: usize = 1024;
 const ROW_LANES: usize = 32;
 
 /// What a pass over `[groups, rows, width]` also does.
+#[allow(clippy::large_enum_variant)] // lives for one call
 pub(crate) enum Pass<R: CubeRuntime> {
     /// Nothing: the sum of x.
     Sum,
     /// Writes `z = x other` and sums z.
     Product(CubeTensor<R>),
-    /// Writes `x gate` with the gate of the group in chunk number two of `m`, and sums `x other`.
+    /// Gated(other, m, chunk): writes `x gate` with the group's gate in a chunk of m, and sums `x other`.
     Gated(CubeTensor<R>, CubeTensor<R>, usize),
     /// Sums `x other`.
     Along(CubeTensor<R>),

@@ -25,6 +25,8 @@ use crate::with_store;
 /// How a row lies on units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Layout {
+    /// Numbers in a row.
+    width: usize,
     /// Vectors in a row.
     vectors: usize,
     /// Units of a row: whole planes.
@@ -36,8 +38,10 @@ struct Layout {
 }
 
 impl Layout {
-    /// A row of `vectors` vectors, at most `held` of them in a unit where the device allows it.
-    fn new<R: CubeRuntime>(client: &ComputeClient<R>, vectors: usize, held: usize, cube: u32) -> Self {
+    /// A row of `width` numbers in vectors of `size`, about `held` numbers in a unit where the device allows it; rows share a cube of
+    /// `cube` units.
+    fn new<R: CubeRuntime>(client: &ComputeClient<R>, width: usize, size: usize, held: usize, cube: u32) -> Self {
+        let (vectors, held) = (width / size, held / size);
         let hardware = &client.properties().hardware;
         let plane = hardware.plane_size_max;
         let limit = (hardware.max_units_per_cube / plane).max(1);
@@ -47,7 +51,12 @@ impl Layout {
         let held = (1..=held.max(1)).rev().min_by_key(idle).unwrap_or(1);
         let group = planes(held).clamp(1, limit) * plane;
         let known = hardware.plane_size_min == plane;
-        Self { vectors, group, groups: (cube / group).max(1), plane: if known { plane } else { 0 } }
+        Self { width, vectors, group, groups: (cube / group).max(1), plane: if known { plane } else { 0 } }
+    }
+
+    /// What turns a sum over the row into its mean.
+    fn share(&self) -> f32 {
+        1.0 / self.width as f32
     }
 
     /// Vectors that a unit holds.
@@ -97,7 +106,7 @@ fn group_sum(value: f32, scratch: &mut SharedMemory<f32>, #[comptime] layout: La
         };
         // What is still being read of the last sum.
         sync_cube();
-        if UNIT_POS % plane_dim == 0 {
+        if UNIT_POS_PLANE == 0 {
             scratch[(UNIT_POS / plane_dim) as usize] = sum;
         }
         sync_cube();
@@ -121,13 +130,13 @@ fn normalise_row<N: Size>(
     #[comptime] layout: Layout,
 ) -> f32 {
     let held = comptime!(layout.held());
-    let width = (layout.vectors * N::value()) as f32;
+    let share = comptime!(layout.share());
     let mut sum = Vector::<f32, N>::new(0.0);
     #[unroll]
     for i in 0..held {
         sum += row[i];
     }
-    let mean = group_sum(f32::cast_from(sum.vector_sum()), scratch, layout) / width;
+    let mean = group_sum(f32::cast_from(sum.vector_sum()), scratch, layout) * share;
     let mut squares = Vector::<f32, N>::new(0.0);
     #[unroll]
     for i in 0..held {
@@ -137,8 +146,8 @@ fn normalise_row<N: Size>(
         }
         squares += row[i] * row[i];
     }
-    let variance = group_sum(f32::cast_from(squares.vector_sum()), scratch, layout) / width;
-    let scale = 1.0 / (variance + epsilon).sqrt();
+    let variance = group_sum(f32::cast_from(squares.vector_sum()), scratch, layout) * share;
+    let scale = (variance + epsilon).inverse_sqrt();
     #[unroll]
     for i in 0..held {
         row[i] = row[i] * Vector::new(scale);
@@ -263,7 +272,7 @@ fn backward<E: Store, N: Size>(
     let first = image * image_rows + strip % strips * height;
     let end = clamp_max(first + height, (image + 1) * image_rows);
     let held = comptime!(layout.held());
-    let width = (layout.vectors * N::value()) as f32;
+    let share = comptime!(layout.share());
     let mut factor = Array::<Vector<f32, N>>::new(held);
     let mut sum = Array::<Vector<f32, N>>::new(held);
     let mut along = Array::<Vector<f32, N>>::new(held);
@@ -306,8 +315,8 @@ fn backward<E: Store, N: Size>(
         #[comptime]
         match dx {
             ComptimeOption::Some(dx) => {
-                let mean = group_sum(f32::cast_from(of_g.vector_sum()), &mut scratch, layout) / width;
-                let mean_along = group_sum(f32::cast_from(of_gn.vector_sum()), &mut scratch_along, layout) / width;
+                let mean = group_sum(f32::cast_from(of_g.vector_sum()), &mut scratch, layout) * share;
+                let mean_along = group_sum(f32::cast_from(of_gn.vector_sum()), &mut scratch_along, layout) * share;
                 #[unroll]
                 for i in 0..held {
                     let at = lane + i * layout.group as usize;
@@ -363,7 +372,7 @@ pub(crate) fn launch_forward<R: CubeRuntime>(
 ) -> Result<CubeTensor<R>> {
     let client = x.client.clone();
     let size = vector_size(&client, x.dtype, width);
-    let layout = Layout::new(&client, width / size, HELD_FORWARD / size, FORWARD_UNITS.min(cube_units(&client)));
+    let layout = Layout::new(&client, width, size, HELD_FORWARD, FORWARD_UNITS.min(cube_units(&client)));
     let y = empty(&x, x.meta.shape().as_slice(), x.dtype);
     let rows = images * image;
     let cubes = cube_count(op, &client, rows.div_ceil(layout.groups as usize))?;
@@ -415,7 +424,7 @@ pub(crate) fn launch_backward<R: CubeRuntime>(
 ) -> Result<Gradients<R>> {
     let client = x.client.clone();
     let size = vector_size(&client, x.dtype, width);
-    let layout = Layout::new(&client, width / size, HELD_BACKWARD / size, 0);
+    let layout = Layout::new(&client, width, size, HELD_BACKWARD, 0);
     let strips = Strips::new(images, image, busy_units(&client, BACKWARD_UNITS).div_ceil(layout.group as usize));
     let dx = want_dx.then(|| empty(&x, x.meta.shape().as_slice(), x.dtype));
     let columns = want_columns.then(|| empty(&x, &[2, images * strips.count, width], DType::F32));

@@ -394,7 +394,7 @@ pub fn nt_xent_backward<B: Backend>(
     wanted: [bool; 2],
 ) -> InputGradients<B, 2> {
     let ((q, q_length), (k, k_length)) = (unit_rows(wrap::<B, 2>(queries)), unit_rows(wrap::<B, 2>(keys)));
-    let ([count, width], [others, _]) = (q.dims(), k.dims());
+    let [count, width] = q.dims();
     let scale = wrap::<B, 1>(dy).reshape([1, 1]) / (count as f64 * tau);
     let weights = (q.clone().matmul(k.clone().transpose()) / tau - column::<B>(lse)).exp() * scale.clone();
     // Through the division by the length: what is left of the gradient along the row itself is zero.
@@ -407,7 +407,7 @@ pub fn nt_xent_backward<B: Backend>(
         through(g, q.clone(), q_length)
     });
     let dk = wanted[1].then(|| {
-        let positives = Tensor::zeros([others, width], &q.device()).slice_assign([first..first + count, 0..width], q.clone() * scale);
+        let positives = k.zeros_like().slice_assign([first..first + count, 0..width], q.clone() * scale);
         through(weights.transpose().matmul(q) - positives, k, k_length)
     });
     [dq, dk]

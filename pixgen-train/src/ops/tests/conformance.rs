@@ -110,25 +110,24 @@ fn default_bodies_match_the_reference_in_float64() {
     }
 }
 
-/// Fused against plain on a backend.
-fn compare_with_plain<B: Ops>(cases: &[Case<B>]) {
-    for case in cases {
-        let tracked = vec![true; case.inputs.len()];
-        let fused = under(Implementation::Fused, || case.outcome(Storage::F32, &tracked));
-        let plain = under(Implementation::Plain, || case.outcome(Storage::F32, &tracked));
-        let mut worst = error(&fused.output, &plain.output);
-        for (fused, plain) in fused.gradients.iter().flatten().zip(plain.gradients.iter().flatten()) {
-            worst = worst.max(error(fused, plain));
-        }
-        println!("{:50} max relative difference {worst:.1e}", case.name);
-        assert!(worst < 1e-4, "{}: {worst:e}", case.name);
+/// Compares two outcomes of a case.
+fn compare(case: &str, found: &Outcome, expected: &Outcome) {
+    let mut worst = error(&found.output, &expected.output);
+    for (found, expected) in found.gradients.iter().flatten().zip(expected.gradients.iter().flatten()) {
+        worst = worst.max(error(found, expected));
     }
+    println!("{case:50} max relative difference {worst:.1e}");
+    assert!(worst < 1e-4, "{case}: {worst:e}");
+}
+
+fn outcome<B: Ops>(case: &Case<B>, choice: Implementation) -> Outcome {
+    under(choice, || case.outcome(Storage::F32, &vec![true; case.inputs.len()]))
 }
 
 /// The sizes of real networks, where gradients by differences would take too long: fused against plain.
 #[test]
 fn fused_agrees_with_plain_at_network_sizes() {
-    compare_with_plain::<Flex>(&[
+    let cases: [Case<Flex>; 19] = [
         linear_case(&[33, 18], 64, 192, false),
         linear_case(&[5, 66], 256, 1024, true),
         linear_gelu_case(&[33, 18], 64, 256),
@@ -148,20 +147,28 @@ fn fused_agrees_with_plain_at_network_sizes() {
         dropout_case(2, 66, 256),
         blend_case(33, 64, 48),
         nt_xent_case(128, 256, 64, 128),
-    ]);
+    ];
+    for case in cases {
+        compare(&case.name, &outcome(&case, Implementation::Fused), &outcome(&case, Implementation::Plain));
+    }
 }
 
-/// The same on a Vulkan device, a few of them: a software one is slow.
+/// The GPU's kernels against the CPU's, a few cases: a software device is slow.
 #[cfg(feature = "vulkan")]
 #[test]
-fn fused_agrees_with_plain_at_network_sizes_on_vulkan() {
-    compare_with_plain::<crate::device::Vulkan>(&[
-        linear_case(&[2, 66], 256, 300, true),
-        linear_gelu_case(&[2, 66], 192, 768),
-        norm_modulate_case(2, 66, 1024, Branch::Attention),
-        gated_residual_case(2, 66, 768, Branch::Mlp),
-        attention_case(1, 66, 240, 2),
-        skip_fuse_case(1, 66, 240, 192),
-        nt_xent_case(64, 128, 256, 64),
-    ]);
+fn vulkan_agrees_with_the_cpu_at_network_sizes() {
+    fn cases<B: Ops>() -> [Case<B>; 7] {
+        [
+            linear_case(&[2, 66], 256, 300, true),
+            linear_gelu_case(&[2, 66], 192, 768),
+            norm_modulate_case(2, 66, 1024, Branch::Attention),
+            gated_residual_case(2, 66, 768, Branch::Mlp),
+            attention_case(1, 66, 240, 2),
+            skip_fuse_case(1, 66, 240, 192),
+            nt_xent_case(64, 128, 256, 64),
+        ]
+    }
+    for (vulkan, cpu) in cases::<crate::device::Vulkan>().iter().zip(&cases::<Flex>()) {
+        compare(&cpu.name, &outcome(vulkan, Implementation::Fused), &outcome(cpu, Implementation::Fused));
+    }
 }
