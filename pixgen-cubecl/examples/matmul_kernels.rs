@@ -17,8 +17,9 @@ use std::error::Error;
 
 type Tensor = CubeTensor<CudaRuntime>;
 
-/// Images times tokens: a number that no tile divides, and one that all divide, for which kernels are without checks of bounds.
-const ROWS: [usize; 2] = [4 * 258, 64 * 258];
+/// Images times tokens: numbers that tiles divide, for which kernels have no checks of bounds, or do not; for each of them one whose cubes
+/// make whole strips, and one whose cubes do not.
+const ROWS: [usize; 4] = [4 * 258, 65 * 258, 64 * 258, 256 * 258];
 
 /// Widths of inputs and outputs: fused query, key and value; the MLP; the patches of 16 x 16 x 3; the long skips.
 const LAYERS: [[usize; 2]; 5] = [[1024, 3072], [1024, 4096], [4096, 1024], [768, 1024], [2048, 1024]];
