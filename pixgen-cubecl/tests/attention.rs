@@ -140,25 +140,26 @@ fn one_token_and_heads_of_any_width() {
 }
 
 /// Scores that grow along the keys, by far more than `exp` can hold: the running reference must follow, and late keys outweigh all.
+///
+/// In `f32`: keys so far from zero multiply the rounding of a bf16 output, from which the backward takes its row sums, to more than the
+/// gradient of the queries.
 #[test]
 fn scores_may_rise_along_the_keys() {
     let mut report = Report::default();
-    for dtype in TYPES {
-        let case = Case { batch: 1, tokens: 100, heads: 1, head: 16 };
-        let mut qkv = random(100 * 48, 11, dtype);
-        for (token, row) in qkv.chunks_mut(48).enumerate() {
-            // Queries near (1, 1, ..), keys near (token, token, ..) / 4 in steps that bf16 holds: scores from 0 to 100.
-            row[..16]
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, v)| *v = if i % 2 == 0 { 1.0 } else { 1.25 });
-            row[16..32]
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, v)| *v = (token as f64 + if i % 3 == 0 { 1.0 } else { 0.0 }) / 4.0);
-        }
-        check(&mut report, case, &qkv, &random(100 * 16, 12, dtype), dtype);
+    let case = Case { batch: 1, tokens: 100, heads: 1, head: 16 };
+    let mut qkv = random(100 * 48, 11, DType::F32);
+    for (token, row) in qkv.chunks_mut(48).enumerate() {
+        // Queries near (1, 1, ..), keys near (token, token, ..) / 4: scores from 0 to more than 100.
+        row[..16]
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v = if i % 2 == 0 { 1.0 } else { 1.25 });
+        row[16..32]
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v = (token as f64 + if i % 3 == 0 { 1.0 } else { 0.0 }) / 4.0);
     }
+    check(&mut report, case, &qkv, &random(100 * 16, 12, DType::F32), DType::F32);
     report.end();
 }
 

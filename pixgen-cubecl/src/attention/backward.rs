@@ -2,7 +2,8 @@
 //!
 //! With `p = exp(s - lse)` and `delta_i = sum_w dy_iw out_iw`: `dv = p^T dy`, `ds = p (dy v^T - delta)`, `dq = ds k / sqrt(w)` and
 //! `dk = ds^T q / sqrt(w)`. The queries' kernel runs first and leaves `delta` for the other. Each result is summed by one cube in a fixed
-//! order, so runs repeat bit by bit; the price is that scores are computed twice.
+//! order, so runs repeat bit by bit; the price is that scores are computed twice. `delta` is taken from the stored output, which saves a
+//! pass over the keys; the rounding of a bf16 output enters `dq` times the mean key.
 
 use burn_backend::DType;
 use burn_cubecl::CubeRuntime;

@@ -80,8 +80,8 @@ pub trait Product: Send + Sync + 'static {
     fn sync_rows(#[comptime] tiles: Tiles);
 }
 
-/// Whether the sums of a unit are few enough to be named one by one, in registers. Only devices with little shared memory, hence narrow
-/// blocks, have more, and a software device among them compiles a loop much faster.
+/// Whether the sums of a unit are few enough to be named one by one, in registers. Heads wider than 128 have more, and so have devices
+/// with little shared memory, hence narrow blocks; a software device among them compiles a loop much faster.
 const fn in_registers(tiles: &Tiles) -> bool {
     tiles.width / tiles.columns * tiles.unit_rows <= 16
 }
