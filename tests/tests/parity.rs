@@ -2,8 +2,7 @@
 
 use burn_flex::Flex;
 use pixgen_core::config::ModelConfig;
-use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
-use pixgen_core::params::Init;
+use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::patch::{patchify, unpatchify};
 use pixgen_core::presets::{PRESETS, Preset};
 use pixgen_core::reference::{self, Reference, ReferenceError};
@@ -12,15 +11,13 @@ use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_tests::stages::{PROJECTOR, consistency_settings, pretrain_settings, progress, random_weights, source};
 use pixgen_tests::{alone, assert_close};
-use pixgen_train::data::augment::AugmentProfile;
-use pixgen_train::data::bundled;
 use pixgen_train::data::normalise::Normalisation;
 use pixgen_train::model::batch::upload;
-use pixgen_train::model::{Condition, ParamSet, ProjectorConfig, Weights, features, forward};
-use pixgen_train::objective::auxiliary::{FrozenEncoder, FrozenFeature};
-use pixgen_train::objective::consistency::{Consistency, ConsistencyConfig, Weighting};
-use pixgen_train::objective::pretrain::{Pretrain, PretrainConfig};
-use pixgen_train::objective::{Progress, Source, Terms};
+use pixgen_train::model::{Condition, ParamSet, Weights, features, forward};
+use pixgen_train::objective::Terms;
+use pixgen_train::objective::auxiliary::FrozenEncoder;
+use pixgen_train::objective::consistency::{Consistency, ConsistencyConfig};
+use pixgen_train::objective::pretrain::Pretrain;
 use pixgen_train::ops::{Implementation, set_implementation};
 use pixgen_train::sampling::Generator;
 

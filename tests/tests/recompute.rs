@@ -81,18 +81,24 @@ fn consistency(config: ModelConfig, settings: ConsistencyConfig, progress: &Prog
     ((terms, gradient), peak)
 }
 
-/// The same bits: the same operations in the same order.
-fn assert_same(name: &str, set: &ParamSet, [(terms, want), (terms_again, got)]: [Answer; 2]) {
+/// The same terms, and gradients within `tolerance` of each tensor's largest.
+fn assert_same(name: &str, set: &ParamSet, [(terms, want), (terms_again, got)]: [Answer; 2], tolerance: f32) {
     assert_eq!(terms, terms_again, "{name}");
+    let mut worst: f32 = 0.0;
     for entry in set.entries() {
         let (want, got) = (&want[entry.range.clone()], &got[entry.range.clone()]);
-        assert!(want.iter().any(|&g| g != 0.0), "{name}: {} has no gradient", entry.name);
-        let worst = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(want == got, "{name}: {} differs by {worst:e}", entry.name);
+        let largest = want.iter().fold(0.0f32, |largest, g| largest.max(g.abs()));
+        assert!(largest > 0.0, "{name}: {} has no gradient", entry.name);
+        let difference = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // A gradient of nothing but rounding has no relative error.
+        let error = difference / largest.max(1e-5);
+        assert!(error <= tolerance, "{name}: {} differs by {error:e}", entry.name);
+        worst = worst.max(error);
     }
+    println!("{name}: {worst:.1e}");
 }
 
-/// In stage 1, whose batch norms and negatives see the whole batch: in one piece, which keeps its tapes, and in several.
+/// The same bits in stage 1, whose batch norms and negatives see the whole batch: in one piece, which keeps its tapes, and in several.
 #[test]
 fn stage_1_has_the_same_gradient() {
     let _alone = alone();
@@ -100,11 +106,12 @@ fn stage_1_has_the_same_gradient() {
     let set = ParamSet::pretraining(&config, &PROJECTOR);
     for micro in [32, 5] {
         let answers = [false, true].map(|recompute| pretrain(config, &progress(micro), recompute).0);
-        assert_same(&format!("micro {micro}"), &set, answers);
+        assert_same(&format!("stage 1, micro {micro}"), &set, answers, 0.0);
     }
 }
 
-/// In stage 2b with classes, dropout and auxiliary loss, with towers of one width and of two.
+/// In stage 2b with classes, dropout and auxiliary loss, with towers of one width and of two. What the long skip and both branches of the
+/// next block want of a block's output is added up in another order.
 #[test]
 fn stage_2_has_the_same_gradient() {
     let _alone = alone();
@@ -114,7 +121,7 @@ fn stage_2_has_the_same_gradient() {
         let settings = ConsistencyConfig { auxiliary_feature, ..consistency_settings() };
         for micro in [32, 5] {
             let answers = [false, true].map(|recompute| consistency(config, settings, &progress(micro), recompute).0);
-            assert_same(&format!("widths {widths:?}, micro {micro}"), &set, answers);
+            assert_same(&format!("stage 2b, widths {widths:?}, micro {micro}"), &set, answers, 1e-5);
         }
     }
 }
