@@ -228,8 +228,10 @@ pub enum BenchStage {
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-train bench --preset base-32-rgb --batch 32 --stage finetune --threads 2 --ops\n\n\
-    A step is a whole optimiser step on random pictures in memory: views and noise, forward, backward, AdamW, averages.")]
+#[command(
+    after_help = "Example:  pixgen-train bench --preset base-32-rgb --batch 32 --stage finetune --threads 2 --ops\n\n\
+    A step is a whole optimiser step on random pictures in memory: views and noise, forward, backward, AdamW, averages."
+)]
 pub struct Bench {
     /// What to measure
     #[arg(long, value_enum, default_value = "all")]

@@ -11,6 +11,7 @@ use burn::backend::Autodiff;
 use burn::tensor::{Distribution, Tensor};
 use pixgen_core::config::{MLP_RATIO, PREFIX_TOKENS, Tower};
 use serde::Serialize;
+use std::ops::Range;
 use std::time::Instant;
 
 type Tracked = Autodiff<Backend>;
@@ -67,7 +68,8 @@ pub fn measure(config: &RunConfig, taught: f64, step: f64) -> Vec<Row> {
     operations
         .into_iter()
         .map(|(name, operation)| {
-            let [forward, both] = [false, true].map(|gradient| time(&operation, batch, config.micro_batch(), gradient));
+            let ranges = pieces::ranges::<Backend>(batch, config.micro_batch(), model.tokens());
+            let [forward, both] = [false, true].map(|gradient| time(&operation, &ranges, gradient));
             let gflops = (operation.macs > 0).then(|| 6e-9 * (operation.macs * batch) as f64 / both);
             let share = operation.calls as f64 * (tracked * both + free * forward) / step;
             Row { name, calls: operation.calls, forward, both, gflops, share }
@@ -75,13 +77,13 @@ pub fn measure(config: &RunConfig, taught: f64, step: f64) -> Vec<Row> {
         .collect()
 }
 
-/// Seconds of an operation on a batch.
-fn time(operation: &Operation, batch: usize, micro: usize, gradient: bool) -> f64 {
+/// Seconds of an operation on a batch in these pieces.
+fn time(operation: &Operation, ranges: &[Range<usize>], gradient: bool) -> f64 {
     let device = Device::default();
     let random = |len: usize| Tensor::<Tracked, 1>::random([len], Distribution::Normal(0.0, 0.1), &device);
     let parameters: Vec<_> = operation.parameters.iter().map(|&len| random(len)).collect();
-    let parts: Vec<_> = pieces::ranges::<Backend>(batch, micro)
-        .into_iter()
+    let parts: Vec<_> = ranges
+        .iter()
         .map(|range| {
             let inputs: Vec<_> = operation.inputs.iter().map(|&len| random(range.len() * len)).collect();
             let upstream = (operation.run)(range.len(), &[&inputs[..], &parameters].concat()).inner();
@@ -92,7 +94,11 @@ fn time(operation: &Operation, batch: usize, micro: usize, gradient: bool) -> f6
         let started = Instant::now();
         pieces::map::<Backend, _, _>(parts.iter().collect(), |(images, inputs, upstream)| {
             let leaves = inputs.iter().chain(&parameters).cloned();
-            let leaves: Vec<_> = if gradient { leaves.map(Tensor::require_grad).collect() } else { leaves.collect() };
+            let leaves: Vec<_> = if gradient {
+                leaves.map(Tensor::require_grad).collect()
+            } else {
+                leaves.collect()
+            };
             let output = (operation.run)(*images, &leaves);
             if gradient {
                 // The gradient of the loss starts as `upstream`, at the price of a product and a sum.
@@ -119,7 +125,14 @@ fn linear(name: &'static str, calls: usize, tokens: usize, inputs: usize, output
         let weight = x[1].clone().reshape([outputs, inputs]);
         ops::linear(rows(&x[0], images, inputs), weight, x.get(2).cloned())
     };
-    Operation { name, calls, inputs: vec![tokens * inputs], parameters, macs: tokens * inputs * outputs, run: Box::new(run) }
+    Operation {
+        name,
+        calls,
+        inputs: vec![tokens * inputs],
+        parameters,
+        macs: tokens * inputs * outputs,
+        run: Box::new(run),
+    }
 }
 
 /// What the blocks of both towers share.

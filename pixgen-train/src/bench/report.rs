@@ -69,7 +69,11 @@ impl fmt::Display for StageReport {
         writeln!(f, "  images/s    {:.1}", self.images_per_second)?;
         writeln!(f, "  arithmetic  {:.1} GFLOP a step, {:.1} % of the peak", self.gflop, 100.0 * self.of_peak)?;
         if !self.operations.is_empty() {
-            writeln!(f, "\n  {:22} {:>5} {:>12} {:>12} {:>10} {:>7}", "operation", "calls", "forward ms", "+backward ms", "GFLOP/s", "share")?;
+            writeln!(
+                f,
+                "\n  {:22} {:>5} {:>12} {:>12} {:>10} {:>7}",
+                "operation", "calls", "forward ms", "+backward ms", "GFLOP/s", "share"
+            )?;
         }
         for row in &self.operations {
             let rate = row.gflops.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));

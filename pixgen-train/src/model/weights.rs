@@ -1,9 +1,11 @@
 //! Parameters as burn tensors: uploaded from a flat buffer for a pass, gradients read back into one.
 
 use super::ParamSet;
+use crate::ops::Ops as Fused;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use pixgen_core::params::{Kind, Site};
+use rayon::prelude::*;
 
 /// A tensor of the list.
 #[derive(Clone, Debug)]
@@ -51,7 +53,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     pub fn frozen(set: &'a ParamSet, flat: &[f32], device: &B::Device) -> Self {
         let values = set
             .entries()
-            .iter()
+            .par_iter()
             .map(|entry| {
                 let data = TensorData::new(flat[entry.range.clone()].to_vec(), entry.dims.clone());
                 match entry.dims.len() {
@@ -113,26 +115,18 @@ impl<'a, B: Backend> Weights<'a, B> {
     }
 }
 
-impl<B: AutodiffBackend> Weights<'_, B> {
+impl<B: AutodiffBackend<InnerBackend: Fused>> Weights<'_, B> {
     /// Adds the gradients of all tensors to `out`, laid out as the list. A tensor that the loss does not depend on adds nothing.
     pub fn add_gradients(&self, gradients: &mut B::Gradients, out: &mut [f32]) {
         for (entry, value) in self.set.entries().iter().zip(&self.values) {
-            let data = match value {
-                Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
-                Value::Matrix(tensor) => tensor.grad_remove(gradients).map(Tensor::into_data),
+            let gradient = match value {
+                Value::Vector(tensor) => tensor.grad_remove(gradients).map(Tensor::into_primitive),
+                Value::Matrix(tensor) => tensor.grad_remove(gradients).map(Tensor::into_primitive),
             };
-            if let Some(data) = data {
-                add_data(&data, &mut out[entry.range.clone()]);
+            if let Some(gradient) = gradient {
+                B::InnerBackend::add_to(gradient.tensor(), &mut out[entry.range.clone()]);
             }
         }
-    }
-}
-
-/// Adds a tensor's values to a slice of the same length.
-pub(crate) fn add_data(data: &TensorData, out: &mut [f32]) {
-    match data.as_slice::<f32>() {
-        Ok(values) => out.iter_mut().zip(values).for_each(|(a, b)| *a += b),
-        Err(_) => out.iter_mut().zip(data.iter::<f32>()).for_each(|(a, b)| *a += b),
     }
 }
 

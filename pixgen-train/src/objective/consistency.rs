@@ -218,7 +218,10 @@ impl<B: Fused> Consistency<B> {
         let mut targets = batch.x0[range.start * len..range.end * len].to_vec();
         let taught: Vec<usize> = range
             .clone()
-            .filter(|&i| self.settings.needs_teacher(&Pair { t: batch.t[i], r: batch.r[i], r_at_floor: batch.r_at_floor[i] }))
+            .filter(|&i| {
+                self.settings
+                    .needs_teacher(&Pair { t: batch.t[i], r: batch.r[i], r_at_floor: batch.r_at_floor[i] })
+            })
             .collect();
         if taught.is_empty() {
             return targets;
@@ -247,17 +250,14 @@ impl<B: Fused> Consistency<B> {
             let keys = frozen.targets(&self.config, &self.noise, &weights, feature, &batch.x0, progress.micro_batch, &self.device);
             Frozen { encoder: frozen, weights, keys }
         });
-        let ranges = pieces::ranges::<B>(batch.t.len(), progress.micro_batch);
-        let parts = pieces::map::<B, _, _>(ranges, |range| {
-            let mut gradient = vec![0.0; params.len()];
-            let terms = self.piece(&weights, batch, frozen.as_ref(), range, progress, &mut gradient);
-            (terms, gradient)
+        let ranges = pieces::ranges::<B>(batch.t.len(), progress.micro_batch, self.config.tokens());
+        let parts = pieces::accumulate::<B, _, _>(ranges, gradient, |range, gradient| {
+            self.piece(&weights, batch, frozen.as_ref(), range, progress, gradient)
         });
         let (mut consistency, mut auxiliary) = (0.0, 0.0);
-        for ((main, aux), part) in parts {
+        for (main, aux) in parts {
             consistency += main;
             auxiliary += aux;
-            gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
         }
         let loss = consistency + self.settings.auxiliary * auxiliary;
         match self.frozen {

@@ -5,20 +5,22 @@
 //! number of threads, and what they add to a gradient is added in their order, so results do not depend on the number of threads.
 
 use crate::ops::Ops;
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Images of a piece when at most `micro` may go through the network at once.
-pub fn size<B: Ops>(micro: usize) -> usize {
-    B::PIECE.map_or(micro, |piece| piece.min(micro)).max(1)
+/// The most images of a piece when at most `micro` may go through the network at once, each as `tokens` tokens.
+pub fn size<B: Ops>(micro: usize, tokens: usize) -> usize {
+    B::PIECE.map_or(micro, |rows| (rows / tokens.max(1)).min(micro)).max(1)
 }
 
-/// `0..count` in pieces.
-pub fn ranges<B: Ops>(count: usize, micro: usize) -> Vec<Range<usize>> {
-    let size = size::<B>(micro);
-    (0..count).step_by(size).map(|start| start..count.min(start + size)).collect()
+/// `0..count` in as few pieces as [`size`] allows, all of the same length or one less, so that threads finish together.
+pub fn ranges<B: Ops>(count: usize, micro: usize, tokens: usize) -> Vec<Range<usize>> {
+    let pieces = count.div_ceil(size::<B>(micro, tokens));
+    let start = |piece: usize| piece * count / pieces;
+    (0..pieces).map(|piece| start(piece)..start(piece + 1)).collect()
 }
 
 /// Thread pools by number of threads, made when first asked for.
@@ -72,6 +74,49 @@ pub fn map<B: Ops, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Elements of a task when gradients are added.
+const CHUNK: usize = 1 << 14;
+
+/// Buffers for gradients of pieces, kept from step to step: fresh memory costs more than adding what is in it.
+static SPARE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+
+fn spare() -> MutexGuard<'static, Vec<Vec<f32>>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A buffer of zeros, one used before if there is any.
+fn zeros(len: usize) -> Vec<f32> {
+    let mut buffer = spare().pop().unwrap_or_default();
+    buffer.clear();
+    buffer.resize(len, 0.0);
+    buffer
+}
+
+/// As [`map`] for work that adds to a gradient: the first item to `gradient` itself, the others to buffers of their own, which are added
+/// in the order of the items.
+pub fn accumulate<B: Ops, T: Send, R: Send>(items: Vec<T>, gradient: &mut [f32], work: impl Fn(T, &mut [f32]) -> R + Sync) -> Vec<R> {
+    let len = gradient.len();
+    let mut whole = Some(&mut *gradient);
+    let items = items.into_iter().map(|item| (item, whole.take())).collect();
+    let done = map::<B, _, _>(items, |(item, whole)| match whole {
+        Some(whole) => (work(item, whole), None),
+        None => {
+            let mut part = zeros(len);
+            (work(item, &mut part), Some(part))
+        }
+    });
+    let (results, parts): (Vec<R>, Vec<Option<Vec<f32>>>) = done.into_iter().unzip();
+    let parts: Vec<Vec<f32>> = parts.into_iter().flatten().collect();
+    gradient.par_chunks_mut(CHUNK).enumerate().for_each(|(i, sums)| {
+        for part in &parts {
+            let values = &part[i * CHUNK..][..sums.len()];
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+    });
+    *spare() = parts;
+    results
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,11 +124,39 @@ mod tests {
 
     #[test]
     fn pieces_cover_the_batch_in_order() {
-        for (count, micro) in [(0, 8), (1, 8), (8, 8), (9, 8), (100, 1000), (33, 0)] {
-            let ranges = ranges::<Flex>(count, micro);
-            let size = size::<Flex>(micro);
-            assert!(ranges.iter().all(|r| r.len() == size || r.end == count));
+        for (count, micro, tokens) in [
+            (0, 8, 18),
+            (1, 8, 18),
+            (8, 8, 18),
+            (9, 8, 18),
+            (100, 1000, 18),
+            (33, 0, 18),
+            (32, 32, 66),
+            (3, 3, 5000),
+        ] {
+            let ranges = ranges::<Flex>(count, micro, tokens);
+            let size = size::<Flex>(micro, tokens);
+            let lengths: Vec<usize> = ranges.iter().map(Range::len).collect();
+            let (shortest, longest) = (lengths.iter().min().copied().unwrap_or(0), lengths.iter().max().copied().unwrap_or(0));
+            assert!(longest <= size && longest - shortest <= 1, "{count} images: {lengths:?}");
             assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn gradients_of_all_items_are_added() {
+        for count in [0, 1, 5] {
+            let mut gradient = vec![1.0; CHUNK + 3];
+            for step in 1..3 {
+                let add = |i: usize, gradient: &mut [f32]| gradient.iter_mut().enumerate().for_each(|(k, g)| *g += (i * (k % 7)) as f32);
+                let results = accumulate::<Flex, _, _>((0..count).collect(), &mut gradient, |i, gradient| {
+                    add(i, gradient);
+                    i
+                });
+                assert_eq!(results, (0..count).collect::<Vec<_>>());
+                let factor = step * (0..count).sum::<usize>();
+                assert!(gradient.iter().enumerate().all(|(k, &g)| g == 1.0 + (factor * (k % 7)) as f32), "{count} items");
+            }
         }
     }
 

@@ -158,7 +158,7 @@ impl<B: Fused> Pretrain<B> {
         let device = self.device.clone();
         let width = self.config.encoder.width;
         let batch = step.inputs[0].len() / self.config.image_len();
-        let (keep, ranges) = (micro >= batch, pieces::ranges::<B>(batch, micro));
+        let (keep, ranges) = (micro >= batch, pieces::ranges::<B>(batch, micro, self.config.tokens()));
         let online = Weights::<B>::frozen(&self.set, params, &device);
         let target = Weights::<B>::frozen(&self.set, &self.target, &device);
 
@@ -198,15 +198,10 @@ impl<B: Fused> Pretrain<B> {
         let upstream = branches.map(|z| z.grad_remove(&mut gradients));
         tracked.add_gradients(&mut gradients, gradient);
 
-        let parts = pieces::map::<B, _, _>(ranges.into_iter().zip(graphs).collect(), |(range, graph)| {
+        pieces::accumulate::<B, _, _>(ranges.into_iter().zip(graphs).collect(), gradient, |(range, graph), gradient| {
             let graph = graph.unwrap_or_else(|| Graph::new(this, &online, step, &range));
-            let mut gradient = vec![0.0; params.len()];
-            graph.backward(&upstream, &range, &mut gradient);
-            gradient
+            graph.backward(&upstream, &range, gradient);
         });
-        for part in parts {
-            gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-        }
         self.pending = Some([statistics1, statistics2]);
         vec![("loss", loss), ("contrast", con_value), ("consistency", rc_value)]
     }

@@ -49,9 +49,14 @@ impl Branch {
 /// the inputs only. `wanted[i]` asks for the gradient of input `i`. Shapes are the caller's duty
 /// ([`crate::ops::network`] checks them); the default bodies work on every backend.
 pub trait Ops: Backend {
-    /// Images of a piece, where training is faster when each thread takes whole pieces of a batch through forward and backward;
+    /// Tokens of a piece, where training is faster when each thread takes whole pieces of a batch through forward and backward;
     /// `None` where the batch goes through the network as a whole.
     const PIECE: Option<usize> = None;
+
+    /// Adds a tensor's values to `sum` and lets go of it, so that its memory can be used again.
+    fn add_to(tensor: FloatTensor<Self>, sum: &mut [f32]) {
+        plain::add_to::<Self>(tensor, sum);
+    }
 
     /// `[prefix; patches] + position` along the token axis: prefix `[B, P, D]`, patches `[B, N, D]`, position `[P + N, D]`; returns
     /// `[B, P + N, D]`.

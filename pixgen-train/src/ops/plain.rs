@@ -48,6 +48,12 @@ fn put_chunk<B: Backend>(dm: Tensor<B, 2>, index: usize, value: Tensor<B, 2>) ->
     dm.slice_assign([0..batch, index * d..(index + 1) * d], value)
 }
 
+/// See [`crate::ops::Ops::add_to`].
+pub fn add_to<B: Backend>(tensor: FloatTensor<B>, sum: &mut [f32]) {
+    let data = wrap::<B, 1>(B::float_reshape(tensor, [sum.len()].into())).into_data();
+    sum.iter_mut().zip(data.iter::<f32>()).for_each(|(sum, value)| *sum += value);
+}
+
 /// See [`crate::ops::Ops::fused_tokens`].
 pub fn tokens<B: Backend>(prefix: FloatTensor<B>, patches: FloatTensor<B>, position: FloatTensor<B>) -> FloatTensor<B> {
     let joined = Tensor::cat(vec![wrap::<B, 3>(prefix), wrap(patches)], 1);

@@ -14,6 +14,7 @@ mod skip;
 mod storage;
 mod tokens;
 
+use burn::tensor::DType;
 use burn::tensor::ops::FloatTensorOps;
 use burn_flex::{Flex, FlexTensor};
 use pixgen_edge::matmul;
@@ -51,7 +52,14 @@ fn tensors<const N: usize>(gradients: [Option<Vec<f32>>; N], dims: [&[usize]; N]
 
 impl Ops for Flex {
     /// Enough rows to pay for what a pass costs whatever its rows (packed weights, nodes of the graph, parameter gradients).
-    const PIECE: Option<usize> = Some(64);
+    const PIECE: Option<usize> = Some(1152);
+
+    fn add_to(tensor: FlexTensor, sum: &mut [f32]) {
+        if tensor.dtype() != DType::F32 {
+            return plain::add_to::<Self>(tensor, sum);
+        }
+        columns::add_rows(Dense::new(tensor).data(), sum);
+    }
 
     fn fused_tokens(prefix: FlexTensor, patches: FlexTensor, position: FlexTensor) -> FlexTensor {
         if !fused([&prefix, &patches, &position]) {
