@@ -58,6 +58,7 @@ fn help_of_every_verb() {
         (&["sample"], &["--class", "--seed", "--steps", "--out", "Example:"]),
         (&["eval"], &["--count", "--json", "Example:"]),
         (&["inspect"], &["--preset", "--json", "--sites", "Example:"]),
+        (&["bench"], &["--stage", "--preset", "--ops", "--json", "--interleave", "Example:"]),
         (&["data", "check"], &["--sheet", "--background", "--json"]),
         (&["config", "show"], &["--preset", "--config"]),
         (&["completions"], &["bash", "zsh", "fish"]),
