@@ -67,6 +67,7 @@ fn help_of_every_verb() {
                 "--roofline",
                 "--precision",
                 "--recompute",
+                "--interleave",
                 "Examples:",
             ],
         ),

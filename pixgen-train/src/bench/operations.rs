@@ -6,10 +6,12 @@ use super::median;
 use crate::config::{RunConfig, Stage};
 use crate::objective::pieces;
 use crate::ops::{self, Branch, Ops};
+use crate::precision::Precision;
 use burn::backend::Autodiff;
 use burn::tensor::{Distribution, Tensor};
 use pixgen_core::config::{MLP_RATIO, PREFIX_TOKENS, Tower};
 use serde::Serialize;
+use std::ops::Range;
 use std::time::Instant;
 
 type Tracked<B> = Autodiff<B>;
@@ -87,7 +89,8 @@ pub fn measure<B: Ops>(config: &RunConfig, taught: f64, step: f64, device: &B::D
     operations
         .into_iter()
         .map(|(name, operation)| {
-            let [forward, both] = [false, true].map(|gradient| time(&operation, config, gradient, device));
+            let ranges = pieces::ranges::<B>(batch, config.micro_batch(), model.tokens());
+            let [forward, both] = [false, true].map(|gradient| time(&operation, &ranges, config.compute.precision, gradient, device));
             let gflops = (operation.macs > 0).then(|| 6e-9 * (operation.macs * batch) as f64 / both);
             let share = operation.calls as f64 * (tracked * both + free * forward) / step;
             Row { name, calls: operation.calls, forward, both, gflops, share }
@@ -95,14 +98,14 @@ pub fn measure<B: Ops>(config: &RunConfig, taught: f64, step: f64, device: &B::D
         .collect()
 }
 
-/// Seconds of an operation on a batch.
-fn time<B: Ops>(operation: &Operation<B>, config: &RunConfig, gradient: bool, device: &B::Device) -> f64 {
+/// Seconds of an operation on a batch in these pieces.
+fn time<B: Ops>(operation: &Operation<B>, ranges: &[Range<usize>], precision: Precision, gradient: bool, device: &B::Device) -> f64 {
     let random = |len: usize| Tensor::<Tracked<B>, 1>::random([len], Distribution::Normal(0.0, 0.1), device);
-    let stored = |len: usize| random(len).cast(config.compute.precision.dtype());
+    let stored = |len: usize| random(len).cast(precision.dtype());
     let parameter = |&Parameter { len, matrix }: &Parameter| if matrix { stored(len) } else { random(len) };
     let parameters: Vec<_> = operation.parameters.iter().map(parameter).collect();
-    let parts: Vec<_> = pieces::ranges::<B>(config.train.batch, config.micro_batch())
-        .into_iter()
+    let parts: Vec<_> = ranges
+        .iter()
         .map(|range| {
             let inputs: Vec<_> = operation.inputs.iter().map(|&len| stored(range.len() * len)).collect();
             let upstream = (operation.run)(range.len(), &[&inputs[..], &parameters].concat()).inner();

@@ -26,6 +26,8 @@ pub struct Stepper<B: Engine> {
 pub struct Timed {
     /// Wall-clock time.
     pub seconds: f64,
+    /// Loss of the step's batch before the step.
+    pub loss: f64,
     /// Pictures that went through the teacher of stage 2b, whose targets need no gradient; in stage 1 the whole batch.
     pub taught: usize,
 }
@@ -64,7 +66,7 @@ impl<B: Engine> Stepper<B> {
         let _ = B::sync(&self.device);
         let seconds = started.elapsed().as_secs_f64();
         match outcome {
-            Outcome::Taken { .. } => Ok(Timed { seconds, taught }),
+            Outcome::Taken { terms, .. } => Ok(Timed { seconds, loss: terms.first().map_or(f64::NAN, |(_, loss)| *loss), taught }),
             Outcome::Skipped { tensor } => Err(Error::Diverged { count: 1, tensor, images: self.state.images }),
         }
     }

@@ -6,6 +6,7 @@ use crate::training::{Engine, Flat};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use pixgen_core::params::{Kind, Role, Site};
+use rayon::prelude::*;
 
 /// A tensor of the list.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     pub fn frozen(set: &'a ParamSet, flat: &[f32], device: &B::Device) -> Self {
         let values = set
             .entries()
-            .iter()
+            .par_iter()
             .map(|entry| {
                 let data = TensorData::new(flat[entry.range.clone()].to_vec(), entry.dims.clone());
                 Some(match entry.dims.len() {
@@ -81,7 +82,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     where
         B: Engine,
     {
-        let values = set.entries().iter().enumerate().map(|(at, entry)| {
+        let values = set.entries().par_iter().enumerate().map(|(at, entry)| {
             let tensor = TensorPrimitive::Float(flat.tensor(set, at, device));
             Some(match (entry.dims.len(), entry.role) {
                 (1, Role::Bias | Role::Norm) => Value::Vector(Tensor::from_primitive(tensor)),

@@ -82,7 +82,7 @@ impl FrozenEncoder {
         micro: usize,
         device: &B::Device,
     ) -> Tensor<B, 2> {
-        let chunks = x0.chunks(pieces::size::<B>(micro) * config.image_len()).collect();
+        let chunks = x0.chunks(pieces::size::<B>(micro, config.tokens()) * config.image_len()).collect();
         let features = pieces::map::<B, _, _>(chunks, |piece: &[f32]| {
             let shape = [piece.len() / config.image_len(), config.patches(), config.patch_len()];
             let pictures = upload::<B>(piece.to_vec(), shape, device);

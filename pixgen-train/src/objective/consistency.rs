@@ -253,7 +253,7 @@ impl<B: Engine> Consistency<B> {
             let keys = encoder.targets(&self.config, &self.noise, &weights, feature, &batch.x0, progress.micro_batch, &self.device);
             Frozen { encoder, weights, keys }
         });
-        let ranges = pieces::ranges::<B>(batch.t.len(), progress.micro_batch);
+        let ranges = pieces::ranges::<B>(batch.t.len(), progress.micro_batch, self.config.tokens());
         let parts = pieces::accumulate::<B, _, _>(ranges, &self.set, &self.device, gradient, |range, gradient| {
             self.piece(&weights, batch, frozen.as_ref(), range, progress, gradient)
         });

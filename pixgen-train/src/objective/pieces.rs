@@ -12,15 +12,16 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Images of a piece when at most `micro` may go through the network at once.
-pub fn size<B: Ops>(micro: usize) -> usize {
-    B::PIECE.map_or(micro, |piece| piece.min(micro)).max(1)
+/// The most images of a piece when at most `micro` may go through the network at once, each as `tokens` tokens.
+pub fn size<B: Ops>(micro: usize, tokens: usize) -> usize {
+    B::PIECE.map_or(micro, |rows| (rows / tokens.max(1)).min(micro)).max(1)
 }
 
-/// `0..count` in pieces.
-pub fn ranges<B: Ops>(count: usize, micro: usize) -> Vec<Range<usize>> {
-    let size = size::<B>(micro);
-    (0..count).step_by(size).map(|start| start..count.min(start + size)).collect()
+/// `0..count` in as few pieces as [`size`] allows, all of the same length or one less, so that threads finish together.
+pub fn ranges<B: Ops>(count: usize, micro: usize, tokens: usize) -> Vec<Range<usize>> {
+    let pieces = count.div_ceil(size::<B>(micro, tokens));
+    let start = |piece: usize| piece * count / pieces;
+    (0..pieces).map(|piece| start(piece)..start(piece + 1)).collect()
 }
 
 /// Thread pools by number of threads, made when first asked for.
@@ -74,7 +75,8 @@ pub fn map<B: Ops, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// As [`map`] for work that adds to a gradient. Threads add to one of their own each, and those are added in the order of the items.
+/// As [`map`] for work that adds to a gradient: the first item to `gradient` itself, the others to buffers of their own, which are added
+/// in the order of the items.
 pub fn accumulate<B: Engine, T: Send, R: Send>(
     items: Vec<T>,
     set: &ParamSet,
@@ -82,19 +84,26 @@ pub fn accumulate<B: Engine, T: Send, R: Send>(
     gradient: &mut B::Flat,
     work: impl Fn(T, &mut B::Flat) -> R + Sync,
 ) -> Vec<R> {
-    if B::PIECE.is_none() || items.len() == 1 {
+    if B::PIECE.is_none() {
         return items.into_iter().map(|item| work(item, gradient)).collect();
     }
-    let parts = map::<B, _, _>(items, |item| {
-        let mut part = B::Flat::zeros(set, device);
-        let result = work(item, &mut part);
-        (result, part)
+    let mut whole = Some(&mut *gradient);
+    let items = items.into_iter().map(|item| (item, whole.take())).collect();
+    let done = map::<B, _, _>(items, |(item, whole)| match whole {
+        Some(whole) => (work(item, whole), None),
+        None => {
+            let mut part = B::Flat::zeros(set, device);
+            (work(item, &mut part), Some(part))
+        }
     });
-    let add = |(result, part)| {
-        gradient.add_all(&part);
+    let add = |(result, part): (R, Option<B::Flat>)| {
+        if let Some(part) = part {
+            gradient.add_all(&part);
+            part.recycle();
+        }
         result
     };
-    parts.into_iter().map(add).collect()
+    done.into_iter().map(add).collect()
 }
 
 #[cfg(test)]
@@ -104,11 +113,39 @@ mod tests {
 
     #[test]
     fn pieces_cover_the_batch_in_order() {
-        for (count, micro) in [(0, 8), (1, 8), (8, 8), (9, 8), (100, 1000), (33, 0)] {
-            let ranges = ranges::<Flex>(count, micro);
-            let size = size::<Flex>(micro);
-            assert!(ranges.iter().all(|r| r.len() == size || r.end == count));
+        for (count, micro, tokens) in [
+            (0, 8, 18),
+            (1, 8, 18),
+            (8, 8, 18),
+            (9, 8, 18),
+            (100, 1000, 18),
+            (33, 0, 18),
+            (32, 32, 66),
+            (3, 3, 5000),
+        ] {
+            let ranges = ranges::<Flex>(count, micro, tokens);
+            let size = size::<Flex>(micro, tokens);
+            let lengths: Vec<usize> = ranges.iter().map(Range::len).collect();
+            let (shortest, longest) = (lengths.iter().min().copied().unwrap_or(0), lengths.iter().max().copied().unwrap_or(0));
+            assert!(longest <= size && longest - shortest <= 1, "{count} images: {lengths:?}");
             assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn gradients_of_all_items_are_added() {
+        for count in [0, 1, 5] {
+            let mut gradient = vec![1.0; CHUNK + 3];
+            for step in 1..3 {
+                let add = |i: usize, gradient: &mut [f32]| gradient.iter_mut().enumerate().for_each(|(k, g)| *g += (i * (k % 7)) as f32);
+                let results = accumulate::<Flex, _, _>((0..count).collect(), &mut gradient, |i, gradient| {
+                    add(i, gradient);
+                    i
+                });
+                assert_eq!(results, (0..count).collect::<Vec<_>>());
+                let factor = step * (0..count).sum::<usize>();
+                assert!(gradient.iter().enumerate().all(|(k, &g)| g == 1.0 + (factor * (k % 7)) as f32), "{count} items");
+            }
         }
     }
 

@@ -170,7 +170,7 @@ impl<B: Engine> Pretrain<B> {
     pub fn gradient_on(&mut self, params: &B::Flat, step: &PretrainBatch, micro: usize, gradient: &mut B::Flat) -> Terms {
         let device = self.device.clone();
         let batch = step.inputs[0].len() / self.config.image_len();
-        let (keep, ranges) = (micro >= batch, pieces::ranges::<B>(batch, micro));
+        let (keep, ranges) = (micro >= batch, pieces::ranges::<B>(batch, micro, self.config.tokens()));
         let online = Weights::<B>::of(&self.set, params, self.precision, &device);
         let target = Weights::<B>::of(&self.set, &self.target, self.precision, &device);
 

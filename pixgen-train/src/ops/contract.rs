@@ -106,7 +106,7 @@ pub struct LossFactors<T> {
 /// the inputs only. `wanted[i]` asks for the gradient of input `i`. Shapes are the caller's duty
 /// ([`crate::ops::network`] checks them); the default bodies work on every backend.
 pub trait Ops: Backend {
-    /// Images of a piece, where training is faster when each thread takes whole pieces of a batch through forward and backward;
+    /// Tokens of a piece, where training is faster when each thread takes whole pieces of a batch through forward and backward;
     /// `None` where the batch goes through the network as a whole.
     const PIECE: Option<usize> = None;
 

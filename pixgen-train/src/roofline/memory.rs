@@ -25,9 +25,9 @@ const BATCH_NORM_KEEPS: u64 = 6;
 /// Where a step computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// On this machine: threads take pieces of `piece` images through forward and backward.
+    /// On this machine: threads take pieces of `piece` tokens through forward and backward.
     Cpu {
-        /// Images of a piece; `None` if the batch goes through the network as a whole.
+        /// Tokens of a piece; `None` if the batch goes through the network as a whole.
         piece: Option<usize>,
         /// Threads.
         threads: usize,
@@ -138,7 +138,8 @@ pub fn estimate(config: &RunConfig, setup: Setup, diffusion: bool) -> Estimate {
     let frozen = auxiliary.map_or(0, |_| pretraining.len() as u64);
     let (gradients, copies, images) = match setup.place {
         Place::Cpu { piece, threads } => {
-            let size = piece.map_or(config.micro_batch(), |piece| piece.min(config.micro_batch())).max(1);
+            let images = piece.map(|rows| (rows / config.model.tokens()).max(1));
+            let size = images.map_or(config.micro_batch(), |images| images.min(config.micro_batch())).max(1);
             let pieces = config.train.batch.div_ceil(size);
             let parallel = if piece.is_some() { pieces.min(threads.max(1)) } else { 1 };
             // Pieces hand their own gradients over, if there are several; those of a graph lie beside them. Tensors are copies.

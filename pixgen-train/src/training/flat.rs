@@ -44,12 +44,15 @@ pub struct Moments<F> {
 }
 
 /// The values of a [`ParamSet`] in one buffer of `f32`.
-pub trait Flat<B: Backend>: Clone + Send + Sync + std::fmt::Debug + Sized {
+pub trait Flat<B: Backend>: Send + Sync + std::fmt::Debug + Sized {
     /// Copies host values, packed in the order of `set`.
     fn upload(set: &ParamSet, values: &[f32], device: &B::Device) -> Self;
 
     /// All zero.
     fn zeros(set: &ParamSet, device: &B::Device) -> Self;
+
+    /// Gives the buffer back, for the next [`zeros`](Self::zeros).
+    fn recycle(self) {}
 
     /// The values, packed in the order of the list.
     fn host(&self) -> Cow<'_, [f32]>;

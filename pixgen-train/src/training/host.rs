@@ -4,14 +4,23 @@ use super::ema::approach;
 use super::flat::{Flat, Moments, Update};
 use super::optimiser::{adamw, global_norm};
 use crate::model::ParamSet;
+use crate::ops::flex::add_to;
 use burn::tensor::TensorData;
 use burn::tensor::ops::FloatTensorOps;
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Elements of a task.
 const CHUNK: usize = 1 << 15;
+
+/// Buffers that are used again: fresh memory costs more than adding what is in it.
+static SPARE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+
+fn spare() -> MutexGuard<'static, Vec<Vec<f32>>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Flat<Flex> for Vec<f32> {
     fn upload(_: &ParamSet, values: &[f32], _: &FlexDevice) -> Self {
@@ -19,7 +28,14 @@ impl Flat<Flex> for Vec<f32> {
     }
 
     fn zeros(set: &ParamSet, _: &FlexDevice) -> Self {
-        vec![0.0; set.len()]
+        let mut buffer = spare().pop().unwrap_or_default();
+        buffer.clear();
+        buffer.resize(set.len(), 0.0);
+        buffer
+    }
+
+    fn recycle(self) {
+        spare().push(self);
     }
 
     fn host(&self) -> Cow<'_, [f32]> {
@@ -32,12 +48,7 @@ impl Flat<Flex> for Vec<f32> {
     }
 
     fn add(&mut self, set: &ParamSet, entry: usize, tensor: FlexTensor) {
-        let place = &mut self[set.entries()[entry].range.clone()];
-        let data = tensor.into_data();
-        match data.as_slice::<f32>() {
-            Ok(values) => place.iter_mut().zip(values).for_each(|(a, b)| *a += b),
-            Err(_) => place.iter_mut().zip(data.iter::<f32>()).for_each(|(a, b)| *a += b),
-        }
+        add_to(tensor, &mut self[set.entries()[entry].range.clone()]);
     }
 
     fn add_all(&mut self, other: &Self) {

@@ -6,8 +6,8 @@
 use super::attention::Sizes;
 use super::lanes::{LANES, exp, ln, vectorised};
 
-/// The most tokens that this form is made for; longer sequences pay off as matrix products.
-pub const MOST_TOKENS: usize = 64;
+/// The most tokens that this form is made for (those of 32 x 32 pixels in patches of 4, and some more); longer sequences pay off as matrix products.
+pub const MOST_TOKENS: usize = 96;
 
 /// Rows of a tile.
 const ROWS: usize = 6;

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 /// Shorter buffers come from the allocator, which is fast for them.
 const SHORTEST: usize = 2048;
 
-/// The most elements that a thread keeps; what comes back beyond that is freed.
-const MOST: usize = 1 << 25;
+/// The most elements that a thread keeps, more than a piece of a wide network needs; what comes back beyond that is freed.
+const MOST: usize = 1 << 27;
 
 /// Free buffers of a thread by [`class`].
 #[derive(Default)]

@@ -15,8 +15,8 @@ mod skip;
 mod storage;
 mod tokens;
 
-use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensorOps;
+use burn::tensor::{DType, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use pixgen_edge::matmul;
 
@@ -51,9 +51,20 @@ fn tensors<const N: usize>(gradients: [Option<Vec<f32>>; N], dims: [&[usize]; N]
     })
 }
 
+/// Adds a tensor's values to `sum` and lets go of it, so that its memory can be used again.
+pub(crate) fn add_to(tensor: FlexTensor, sum: &mut [f32]) {
+    if tensor.dtype() == DType::F32 {
+        columns::add_rows(Dense::new(tensor).data(), sum);
+    } else {
+        sum.iter_mut()
+            .zip(tensor.into_data().iter::<f32>())
+            .for_each(|(sum, value)| *sum += value);
+    }
+}
+
 impl Ops for Flex {
     /// Enough rows to pay for what a pass costs whatever its rows (packed weights, nodes of the graph, parameter gradients).
-    const PIECE: Option<usize> = Some(64);
+    const PIECE: Option<usize> = Some(1152);
 
     fn fused_tokens(prefix: FlexTensor, patches: FlexTensor, position: FlexTensor) -> FlexTensor {
         if !fused([&prefix, &patches, &position]) {
