@@ -73,10 +73,6 @@ fn plain_chosen() -> bool {
 impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
     const PIECE: Option<usize> = B::PIECE;
 
-    fn add_to(tensor: FloatTensor<Self>, sum: &mut [f32]) {
-        B::add_to(tensor.primitive, sum);
-    }
-
     fn fused_tokens(prefix: FloatTensor<Self>, patches: FloatTensor<Self>, position: FloatTensor<Self>) -> FloatTensor<Self> {
         if plain_chosen() {
             return plain::tokens::<Self>(prefix, patches, position);

@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(estimate(&config, GPU, true).state(), count * (4 + 8 + 8 + 4 + 2 + 2));
         // On the CPU each of 16 pieces and both threads have a gradient; the tensors are copies.
         let cpu = Setup {
-            place: Place::Cpu { piece: Some(64), threads: 2 },
+            place: Place::Cpu { piece: Some(64 * preset.model.tokens()), threads: 2 },
             precision: Precision::F32,
             recompute: false,
         };

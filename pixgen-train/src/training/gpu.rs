@@ -36,8 +36,8 @@ impl Layout {
     }
 }
 
-/// Parameters, moments or gradients on a GPU.
-#[derive(Clone, Debug)]
+/// Parameters, moments or gradients on a GPU. It has no `Clone`: a copy of the handle would share the memory that updates change.
+#[derive(Debug)]
 pub struct DeviceFlat<R: CubeRuntime> {
     buffer: CubeTensor<R>,
     layout: Arc<Layout>,
