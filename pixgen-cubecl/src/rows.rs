@@ -350,7 +350,7 @@ fn backward<E: Store, N: Size>(
 }
 
 /// Numbers of a row in a unit's registers, forward.
-const HELD_FORWARD: usize = 40;
+const HELD_FORWARD: usize = 24;
 
 /// Numbers of a row in a unit's registers, backward, where each has five companions.
 const HELD_BACKWARD: usize = 16;

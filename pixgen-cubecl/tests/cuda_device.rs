@@ -45,24 +45,24 @@ fn child() {
 
 #[test]
 fn a_driver_without_devices() {
-    assert_eq!(open_with(&[("PIXGEN_STUB_DEVICES", "0")]), "the CUDA driver finds no device");
+    assert_eq!(open_with(&[("CUDA_STUB_DEVICES", "0")]), "the CUDA driver finds no device");
 }
 
 #[test]
 fn a_device_that_is_not_there() {
-    assert_eq!(open_with(&[("PIXGEN_STUB_DEVICES", "1")]), "there is no CUDA device 1: this machine has 1, number 0");
+    assert_eq!(open_with(&[("CUDA_STUB_DEVICES", "1")]), "there is no CUDA device 1: this machine has 1, number 0");
 }
 
 #[test]
 fn a_driver_of_the_last_generation() {
-    let found = open_with(&[("PIXGEN_STUB_DRIVER", "11080"), ("PIXGEN_STUB_DEVICES", "2")]);
+    let found = open_with(&[("CUDA_STUB_DRIVER", "11080"), ("CUDA_STUB_DEVICES", "2")]);
     assert_eq!(found, "the NVIDIA driver speaks CUDA 11.8, and 12.0 or newer is needed");
 }
 
 /// The device itself is fine; this machine's own NVRTC is found if it has one.
 #[test]
 fn a_toolkit_that_is_not_there() {
-    let found = open_with(&[("PIXGEN_STUB_DEVICES", "2"), ("CUDA_PATH", "/nonexistent")]);
+    let found = open_with(&[("CUDA_STUB_DEVICES", "2"), ("CUDA_PATH", "/nonexistent")]);
     let wanted = [
         "CUDA's run-time compiler is missing: the library libnvrtc was not found",
         "the CUDA headers are missing: there is no cuda_runtime.h in /nonexistent/include",

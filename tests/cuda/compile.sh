@@ -20,7 +20,7 @@ toolkit=$("$here/toolkit.sh")
 # Not libcuda.so.1, and no soname: see stub_driver.c.
 cc -O1 -shared -fPIC -o "$CARGO_TARGET_DIR/cuda-stub/libcuda.so" "$here/stub_driver.c"
 # CUDA_PATH is set for PROGRAM only: in a build it would make cargo compile everything that depends on cudarc anew.
-# The whole workspace, so that dependencies get the features that other builds gave them.
-(cd "$here/../.." && cargo build --quiet --release --locked --workspace --bin cuda_table)
+# The whole workspace with the features of tests/run.sh, so that nothing is compiled twice.
+(cd "$here/../.." && cargo build --quiet --release --locked --workspace --features pixgen-train/cuda,pixgen-train/vulkan --bin cuda_table)
 exec "$CARGO_TARGET_DIR/release/cuda_table" --stub "$CARGO_TARGET_DIR/cuda-stub" --toolkit "$toolkit" \
   --out "$CARGO_TARGET_DIR/cuda-kernels" "$@"

@@ -24,7 +24,7 @@ impl Arch {
         }
     }
 
-    /// The number for `PIXGEN_STUB_ARCH`.
+    /// The number for `CUDA_STUB_ARCH`.
     fn number(self) -> &'static str {
         match self {
             Self::Sm80 => "80",
@@ -92,8 +92,8 @@ pub fn run(command: &[String], arch: Arch, tools: &Tools, folder: &Path) -> io::
     let status = Command::new(program)
         .args(arguments)
         .current_dir(folder)
-        .env("PIXGEN_STUB_ARCH", arch.number())
-        .env("PIXGEN_STUB_MODULES", &modules)
+        .env("CUDA_STUB_ARCH", arch.number())
+        .env("CUDA_STUB_MODULES", &modules)
         .env("CUDA_PATH", &tools.toolkit)
         .env("LD_LIBRARY_PATH", library_path(tools))
         .stdin(Stdio::null())

@@ -7,12 +7,12 @@
 // The name must be libcuda.so, with no soname: NVRTC itself loads libcuda.so.1 when there is one, and crashes on an incomplete one.
 //
 // Environment:
-//   PIXGEN_STUB_ARCH     80 (an A100) or 90 (an H100, the default); other numbers get the H100's limits
-//   PIXGEN_STUB_MODULES  folder that receives each module as NNNN.ptx, and at exit launches.tsv: for each module that was loaded its
+//   CUDA_STUB_ARCH     80 (an A100) or 90 (an H100, the default); other numbers get the H100's limits
+//   CUDA_STUB_MODULES  folder that receives each module as NNNN.ptx, and at exit launches.tsv: for each module that was loaded its
 //                        file, its kernel, the number of launches, the threads of a block and the bytes of dynamic shared memory
-//   PIXGEN_STUB_DEVICES  number of devices, 1; 0 makes cuInit fail as on a machine without a GPU
-//   PIXGEN_STUB_DRIVER   version of the driver as CUDA packs it, 12090
-//   PIXGEN_STUB_MEMORY   GiB of memory in all, 80; all of it is free
+//   CUDA_STUB_DEVICES  number of devices, 1; 0 makes cuInit fail as on a machine without a GPU
+//   CUDA_STUB_DRIVER   version of the driver as CUDA packs it, 12090
+//   CUDA_STUB_MEMORY   GiB of memory in all, 80; all of it is free
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,14 +29,14 @@ static int setting(const char *name, int otherwise) {
   return text ? atoi(text) : otherwise;
 }
 
-static int devices(void) { return setting("PIXGEN_STUB_DEVICES", 1); }
-static int arch(void) { return setting("PIXGEN_STUB_ARCH", 90); }
-static size_t memory(void) { return (size_t)setting("PIXGEN_STUB_MEMORY", 80) << 30; }
+static int devices(void) { return setting("CUDA_STUB_DEVICES", 1); }
+static int arch(void) { return setting("CUDA_STUB_ARCH", 90); }
+static size_t memory(void) { return (size_t)setting("CUDA_STUB_MEMORY", 80) << 30; }
 
 // --- Driver and device ------------------------------------------------------------------------------------------------------------------
 
 Result cuInit(unsigned flags) { (void)flags; return devices() > 0 ? SUCCESS : NO_DEVICE; }
-Result cuDriverGetVersion(int *version) { *version = setting("PIXGEN_STUB_DRIVER", 12090); return SUCCESS; }
+Result cuDriverGetVersion(int *version) { *version = setting("CUDA_STUB_DRIVER", 12090); return SUCCESS; }
 Result cuDeviceGetCount(int *count) { *count = devices(); return SUCCESS; }
 
 Result cuDeviceGet(int *device, int index) {
@@ -180,7 +180,7 @@ Result cuModuleLoadData(Handle *out, const void *image) {
   module->next = modules;
   modules = module;
   *out = module;
-  const char *folder = getenv("PIXGEN_STUB_MODULES");
+  const char *folder = getenv("CUDA_STUB_MODULES");
   if (!folder) return SUCCESS;
   char path[4096];
   snprintf(path, sizeof path, "%s/%04d.ptx", folder, module->number);
@@ -222,7 +222,7 @@ Result cuTensorMapEncodeTiled(void *map) { memset(map, 0, 128); return SUCCESS; 
 Result cuTensorMapEncodeIm2col(void *map) { memset(map, 0, 128); return SUCCESS; }
 
 __attribute__((destructor)) static void write_launches(void) {
-  const char *folder = getenv("PIXGEN_STUB_MODULES");
+  const char *folder = getenv("CUDA_STUB_MODULES");
   if (!folder || !modules) return;
   char path[4096];
   snprintf(path, sizeof path, "%s/launches.tsv", folder);
