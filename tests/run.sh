@@ -10,9 +10,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt core bare-metal clippy doc train cross firmware boards doctest bench fuzz)
+steps=(fmt core bare-metal clippy doc train kernels cross cuda firmware boards doctest bench fuzz)
 
-# --- Steps. One profile (release, see Cargo.toml) and one choice of packages, so that burn is compiled once. -------------------------
+# --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
+
+# With the GPU back ends; neither needs a GPU or a toolkit to compile.
+gpu=(--workspace --features pixgen-train/cuda,pixgen-train/vulkan)
 
 step_fmt() {
   cargo fmt --all --check
@@ -32,26 +35,44 @@ step_bare-metal() {
   tests/tools/no-panic.sh
 }
 
-step_clippy() { cargo clippy --release --locked --workspace --all-targets -- -D warnings; }
+# As the quick start is built, and with the GPU back ends.
+step_clippy() {
+  cargo clippy --release --locked --workspace --all-targets -- -D warnings
+  cargo clippy --release --locked "${gpu[@]}" --all-targets -- -D warnings
+}
 
-step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps; }
+step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --release --locked "${gpu[@]}" --no-deps; }
 
-step_train() { cargo test --release --locked --workspace --exclude pixgen-core --lib --bins; }
+# Among them every fused operation on the CPU and on a software Vulkan device against float64; the largest errors are in the log.
+step_train() { cargo test --release --locked "${gpu[@]}" --exclude pixgen-core --lib --bins -- --nocapture; }
+
+# The GPU kernels one by one on a software Vulkan device, f32 and bf16, against float64; the largest errors are in the log.
+step_kernels() {
+  local test tests=()
+  for test in pixgen-cubecl/tests/*.rs; do tests+=(--test "$(basename "$test" .rs)"); done
+  cargo test --release --locked "${gpu[@]}" "${tests[@]}" -- --nocapture
+}
+
+# Every kernel of whole training steps through CUDA's own compiler and assembler.
+step_cuda() {
+  cargo build --release --locked "${gpu[@]}" --bins
+  tests/cuda/steps.sh
+}
 
 # Golden vectors, parity of the interpreters, runs and hostile inputs through the program.
 step_cross() {
   local test tests=()
-  for test in {tests,pixgen-*,pixgen-*/*}/tests/{*.rs,*/main.rs}; do
+  for test in {tests,pixgen-{core,edge,train},pixgen-edge/c}/tests/{*.rs,*/main.rs}; do
     [ -e "$test" ] || continue
     test=$(basename "${test%/main.rs}" .rs)
     [[ $test = firmware || $test = c_abi ]] || tests+=(--test "$test")
   done
-  cargo build --release --locked --workspace --bins
-  cargo test --release --locked --workspace "${tests[@]}"
+  cargo build --release --locked "${gpu[@]}" --bins
+  cargo test --release --locked "${gpu[@]}" "${tests[@]}"
 }
 
 # Firmware on the emulated machines of firmware-examples/qemu, and a C program on the host and on one of them.
-step_firmware() { cargo test --release --locked --workspace --test firmware --test c_abi; }
+step_firmware() { cargo test --release --locked "${gpu[@]}" --test firmware --test c_abi; }
 
 # The examples for real boards are built and linked; nothing here can run them.
 step_boards() { firmware-examples/build.sh; }
@@ -59,9 +80,9 @@ step_boards() { firmware-examples/build.sh; }
 # Half a minute for each target; the reader of .pxg files and that of safetensors.
 step_fuzz() { tests/fuzz/run.sh 30; }
 
-step_doctest() { cargo test --release --locked --workspace --doc; }
+step_doctest() { cargo test --release --locked "${gpu[@]}" --doc; }
 
-step_bench() { cargo build --release --locked --workspace --bench '*' --examples; }
+step_bench() { cargo build --release --locked "${gpu[@]}" --bench '*' --examples; }
 
 # --- What the steps need ----------------------------------------------------------------------------------------------------------------
 
@@ -125,8 +146,16 @@ need_arm_c() {
   [[ $(arm-none-eabi-gcc -print-file-name=librdimon.a 2>/dev/null) = */* ]] || install_packages gcc-arm-none-eabi libnewlib-arm-none-eabi
 }
 
+# A software Vulkan device; a real one does as well.
+need_vulkan() {
+  compgen -G "/usr/share/vulkan/icd.d/*.json" >/dev/null && ldconfig -p | grep -q 'libvulkan\.so' && return
+  install_packages mesa-vulkan-drivers libvulkan1
+}
+
 need() { # STEP
   case $1 in
+    train | kernels | cross) need_vulkan ;;
+    cuda) command -v python3 >/dev/null || install_packages python3 ;;
     fmt) need_component fmt rustfmt rustfmt-web ;;
     clippy) need_component clippy clippy rust-web-clippy ;;
     bare-metal) need_bare_metal thumbv6m-none-eabi thumbv7em-none-eabihf riscv32imc-unknown-none-elf ;;

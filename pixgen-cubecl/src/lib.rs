@@ -1,21 +1,16 @@
 //! Fused GPU kernels for training EPG networks, written in CubeCL: forward and backward of every operation in which the network spends
 //! time or memory, for CUDA (Hopper and Ampere) and for any Vulkan device.
 //!
-//! * [`attention`]: all heads, without a map of scores in memory.
-//! * [`device`]: opens a device, or says what the machine lacks.
-//! * [`error`]: why a kernel was not launched.
-//! * [`dropout`]: masks that are a function of their place.
-//! * [`images`]: blends of images and the consistency loss.
-//! * [`nt_xent`]: the contrastive loss, forward without a map of scores in memory.
-//! * [`optimiser`]: AdamW and what else the trainer does with buffers of parameters.
-//! * [`store`]: `f32` and bf16 in memory.
-//! * [`launch`]: operands, widths of loads and cube counts.
-//! * [`rows`] and [`columns`]: the two shapes of reduction.
-//! * [`norm`]: layer norm.
-//! * [`modulate`]: AdaLN, its norm with modulation and its gated residual.
-//! * [`epilogue`]: bias and GELU after a matrix product.
-//! * [`skip`]: `[x, s]` of a long skip; [`tokens`]: the input of a tower.
-//! * [`matmul`]: matrix products with a kernel fixed beforehand.
+//! **Around the kernels.** [`device`] opens a device, or says what the machine lacks; [`error`] says why a kernel was not launched;
+//! [`store`] is how `f32` and bf16 lie in memory; [`launch`] checks operands and chooses widths of loads and cube counts; [`rows`] and
+//! [`columns`] are the two shapes of reduction that the others are made of.
+//!
+//! **The network.** [`matmul`]: products with a kernel fixed beforehand. [`epilogue`]: bias and GELU after them. [`norm`]: layer norm.
+//! [`modulate`]: AdaLN, its norm with modulation and its gated residual. [`attention`]: all heads, without a map of scores in memory.
+//! [`skip`]: `[x, s]` of a long skip. [`tokens`]: the input of a tower. [`dropout`]: masks that are a function of their place.
+//!
+//! **Its ends.** [`images`]: blends of images and the consistency loss. [`nt_xent`]: the contrastive loss. [`optimiser`]: AdamW with its
+//! averages, and what else the trainer does with buffers of parameters.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
 //! contract of fused operations.
@@ -41,9 +36,9 @@ mod tiles;
 pub mod tokens;
 
 pub use error::{KernelError, Result};
+pub use matmul::matmul;
 
 #[cfg(feature = "cuda")]
 pub use cubecl::cuda::CudaRuntime;
 #[cfg(feature = "vulkan")]
 pub use cubecl::wgpu::WgpuRuntime as VulkanRuntime;
-pub use matmul::matmul;

@@ -68,6 +68,12 @@ pub enum DeviceProblem {
     /// The CPU's kernels compute in f32.
     #[error("the CPU computes in f32 only")]
     Bf16OnCpu,
+    /// The device failed while it worked.
+    #[error("the device failed: {what}")]
+    Failed {
+        /// The first thing that went wrong.
+        what: String,
+    },
     /// This machine lacks something.
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
     #[error(transparent)]
@@ -79,6 +85,9 @@ impl DeviceProblem {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name { .. } => Some("devices are `cpu`, `cuda`, `cuda:1`, `vulkan`, `vulkan:1`".into()),
+            Self::Failed { .. } => {
+                Some("if memory ran out, a smaller --micro-batch or --recompute needs less; the last checkpoint is whole".into())
+            }
             Self::Bf16OnCpu => Some("leave --precision out, or add --device cuda".into()),
             Self::NotBuilt { feature, .. } => Some(format!("build it with `cargo build --release --features {feature}`")),
             #[cfg(any(feature = "cuda", feature = "vulkan"))]
@@ -100,7 +109,7 @@ impl DeviceChoice {
             Self::Cuda(index) => {
                 let (device, report) = pixgen_cubecl::device::cuda::open(index)?;
                 requirements.ask(&report)?;
-                Ok(work.run::<Cuda>(&device))
+                guarded(|| work.run::<Cuda>(&device))
             }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => Err(DeviceProblem::NotBuilt { api: "CUDA", feature: "cuda" }),
@@ -108,7 +117,7 @@ impl DeviceChoice {
             Self::Vulkan(index) => {
                 let (device, report) = pixgen_cubecl::device::vulkan::open(index)?;
                 requirements.ask(&report)?;
-                Ok(work.run::<Vulkan>(&device))
+                guarded(|| work.run::<Vulkan>(&device))
             }
             #[cfg(not(feature = "vulkan"))]
             Self::Vulkan(_) => Err(DeviceProblem::NotBuilt { api: "Vulkan", feature: "vulkan" }),
@@ -118,6 +127,35 @@ impl DeviceChoice {
     /// Whether it is a GPU.
     pub const fn is_gpu(self) -> bool {
         !matches!(self, Self::Cpu)
+    }
+}
+
+/// Work on a GPU, whose failures burn and CubeCL report as panics, some in threads of their own after which the caller goes on with whatever
+/// lies in memory: each of them is an error here, and nothing is printed but that.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, DeviceProblem> {
+    use std::panic;
+    use std::sync::{Arc, Mutex, PoisonError};
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&failures);
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| noted.lock().unwrap_or_else(PoisonError::into_inner).push(describe(info))));
+    let done = panic::catch_unwind(panic::AssertUnwindSafe(work));
+    panic::set_hook(before);
+    let first = failures.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
+    match (done, first) {
+        (Ok(done), None) => Ok(done),
+        (_, what) => Err(DeviceProblem::Failed { what: what.unwrap_or_else(|| "it says nothing".to_owned()) }),
+    }
+}
+
+/// The first line of what a panic says, and where.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn describe(info: &std::panic::PanicHookInfo<'_>) -> String {
+    let what = info.payload_as_str().unwrap_or("unknown").lines().next().unwrap_or_default();
+    match info.location() {
+        Some(place) => format!("{what} ({place})"),
+        None => what.to_owned(),
     }
 }
 
@@ -220,6 +258,19 @@ mod tests {
         );
         let error = DeviceChoice::Cpu.run(Requirements { memory: None, bf16: true }, Nothing).unwrap_err();
         assert!(error.hint().unwrap().contains("--precision"));
+    }
+
+    /// In the thread itself and in another one, after which the work ends well.
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    #[test]
+    fn panics_on_a_device_are_errors() {
+        let error = guarded(|| panic!("out of memory")).map(|(): ()| ()).unwrap_err();
+        assert!(error.to_string().contains("out of memory"), "{error}");
+        let error = guarded(|| {
+            let _ = std::thread::spawn(|| panic!("expansion")).join();
+        });
+        assert!(error.unwrap_err().to_string().contains("expansion"));
+        assert_eq!(guarded(|| 7).unwrap(), 7);
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -24,9 +24,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Minutes of the usual run on two cores.
-pub const DEFAULT_MINUTES: f64 = 5.0;
+pub const DEFAULT_MINUTES: f64 = 15.0;
 /// Images of both stages in that run.
-const IMAGES: [u64; 2] = [120_000, 160_000];
+const IMAGES: [u64; 2] = [360_000, 600_000];
 /// The model.
 const PRESET: &str = "small-28-grey";
 /// One-step pictures that the report measures.
@@ -51,7 +51,7 @@ pub fn run(args: &Quickstart, quiet: bool) -> Result<End, Error> {
     if !(args.minutes.is_finite() && args.minutes > 0.0) {
         return Err(Error::Argument {
             what: format!("--minutes {}: not a positive number", args.minutes),
-            hint: Some("for example --minutes 5".to_owned()),
+            hint: Some("for example --minutes 15".to_owned()),
         });
     }
     let started = Instant::now();
