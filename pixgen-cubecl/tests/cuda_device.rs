@@ -9,22 +9,22 @@ use std::process::Command;
 
 /// Opens device 1 in a new process with the stub driver and these variables, and no CUDA toolkit. Returns what [`child`] found.
 fn open_with(variables: &[(&str, &str)]) -> String {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cuda/stub_driver.c");
     let library = folder.path().join("libcuda.so");
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
         .args([&library, &source])
         .status()
-        .unwrap();
+        .expect("cc starts");
     assert!(compiled.success());
-    let output = Command::new(std::env::current_exe().unwrap())
+    let output = Command::new(std::env::current_exe().expect("a path"))
         .args(["--exact", "child", "--ignored", "--nocapture"])
         .env("LD_LIBRARY_PATH", folder.path())
         .env_remove("CUDA_PATH")
         .envs(variables.iter().copied())
         .output()
-        .unwrap();
+        .expect("the test starts");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && !stderr.contains("panicked at"), "{stdout}{stderr}");
     stdout

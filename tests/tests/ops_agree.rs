@@ -1,5 +1,6 @@
 //! Training by the fused operations and by burn's own goes the same way: the same losses from the same seed, step after step.
 
+use burn_flex::Flex;
 use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::presets::preset;
 use pixgen_tests::alone;
@@ -29,7 +30,7 @@ fn config(stage: Stage) -> RunConfig {
 /// The losses of a run.
 fn curve(stage: Stage, implementation: Implementation) -> Vec<f64> {
     set_implementation(implementation);
-    let mut stepper = Stepper::new(config(stage)).expect("a valid configuration");
+    let mut stepper = Stepper::<Flex>::new(config(stage), &Default::default()).expect("a valid configuration");
     let losses = (0..STEPS).map(|_| stepper.step().expect("finite").loss).collect();
     set_implementation(Implementation::Fused);
     losses

@@ -36,7 +36,7 @@ pub fn load<P: Product, E: Store, N: Size>(
     // Unrolled by the CUDA compiler where it pays; done here it only makes kernels slow to compile.
     for step in 0..steps {
         let index = UNIT_POS as usize + step * tiles.units;
-        if comptime!(rows * per_row % tiles.units == 0) || index < comptime!(rows * per_row) {
+        if comptime!((rows * per_row).is_multiple_of(tiles.units)) || index < comptime!(rows * per_row) {
             let row = index / per_row;
             let vector = index % per_row;
             let token = start + row;

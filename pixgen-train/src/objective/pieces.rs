@@ -110,6 +110,7 @@ pub fn accumulate<B: Engine, T: Send, R: Send>(
 mod tests {
     use super::*;
     use burn_flex::Flex;
+    use pixgen_core::presets::preset;
 
     #[test]
     fn pieces_cover_the_batch_in_order() {
@@ -134,11 +135,13 @@ mod tests {
 
     #[test]
     fn gradients_of_all_items_are_added() {
+        let model = preset("nano-28-grey").expect("preset").model;
+        let (set, device) = (ParamSet::generator(&model), Default::default());
         for count in [0, 1, 5] {
-            let mut gradient = vec![1.0; CHUNK + 3];
+            let mut gradient = vec![1.0; set.len()];
             for step in 1..3 {
                 let add = |i: usize, gradient: &mut [f32]| gradient.iter_mut().enumerate().for_each(|(k, g)| *g += (i * (k % 7)) as f32);
-                let results = accumulate::<Flex, _, _>((0..count).collect(), &mut gradient, |i, gradient| {
+                let results = accumulate::<Flex, _, _>((0..count).collect(), &set, &device, &mut gradient, |i, gradient| {
                     add(i, gradient);
                     i
                 });

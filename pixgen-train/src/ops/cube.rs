@@ -83,7 +83,7 @@ fn chunks(branch: Branch) -> reduction::Chunks {
 }
 
 /// Runs a kernel, or on a device that is too small for it the default body in `f32`.
-fn or_plain<R: CubeRuntime, T>(result: Result<T>, otherwise: impl FnOnce() -> T) -> T {
+fn or_plain<T>(result: Result<T>, otherwise: impl FnOnce() -> T) -> T {
     match result {
         Err(error) if error.is_unavailable() => otherwise(),
         result => done(result),
@@ -226,14 +226,14 @@ where
         if !fused() {
             return plain::attention::<Self>(qkv, heads);
         }
-        or_plain::<R, _>(attention::forward(qkv.clone(), heads), || in_f32(qkv, |qkv| plain::attention::<Self>(qkv, heads)))
+        or_plain(attention::forward(qkv.clone(), heads), || in_f32(qkv, |qkv| plain::attention::<Self>(qkv, heads)))
     }
 
     fn fused_attention_train(qkv: CubeTensor<R>, heads: usize) -> (CubeTensor<R>, CubeTensor<R>) {
         if !fused() {
             return plain::attention_train::<Self>(qkv, heads);
         }
-        or_plain::<R, _>(attention::forward_train(qkv.clone(), heads), || {
+        or_plain(attention::forward_train(qkv.clone(), heads), || {
             let dtype = float(qkv.dtype);
             let (y, lse) = plain::attention_train::<Self>(Self::float_cast(qkv, FloatDType::F32), heads);
             (Self::float_cast(y, dtype), lse)
@@ -250,7 +250,7 @@ where
         if !fused() {
             return plain::attention_backward::<Self>(qkv, lse, heads, dy);
         }
-        or_plain::<R, _>(attention::backward(qkv.clone(), y, lse.clone(), heads, dy.clone()), || {
+        or_plain(attention::backward(qkv.clone(), y, lse.clone(), heads, dy.clone()), || {
             let dy = Self::float_cast(dy, FloatDType::F32);
             in_f32(qkv, |qkv| plain::attention_backward::<Self>(qkv, lse, heads, dy))
         })
