@@ -43,10 +43,10 @@ step_clippy() {
 
 step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --release --locked "${gpu[@]}" --no-deps; }
 
-# Among them every fused operation on the CPU and on a software Vulkan device against float64; the largest errors are in the log.
+# Among them every fused operation on the CPU and on a software Vulkan device against float64.
 step_train() { cargo test --release --locked "${gpu[@]}" --exclude pixgen-core --lib --bins -- --nocapture; }
 
-# The GPU kernels one by one on a software Vulkan device, f32 and bf16, against float64; the largest errors are in the log.
+# The GPU kernels one by one on a software Vulkan device, f32 and bf16, against float64.
 step_kernels() {
   local test tests=()
   for test in pixgen-cubecl/tests/*.rs; do tests+=(--test "$(basename "$test" .rs)"); done
@@ -181,6 +181,12 @@ count() { # passed|failed
     awk -v what="$1;" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == what) sum += $(i - 1) } END { print sum + 0 }'
 }
 
+# The largest of the errors that a step's tests print for each backend, operation and type.
+errors() { # STEP
+  awk -F ' [|] ' '/max relative error [|]/ { key = sprintf("%-7s %-32s %s", $2, $3, $4); if ($5 + 0 >= worst[key]) worst[key] = $5 + 0 }
+    END { for (key in worst) printf "  %-50s %.1e\n", key, worst[key] }' "$logs/$1.log" | sort
+}
+
 finish() {
   echo "$(count passed) passed, $(count failed) failed"
 }
@@ -196,6 +202,7 @@ run_step() { # STEP
   set -e
   if [ $status = 0 ]; then
     printf '%-12s ok      %5d s\n' "$step" $((SECONDS - start))
+    errors "$step"
   else
     tail -n 100 "$log" >&2
     printf '%-12s FAILED  %5d s   (full output: %s)\n' "$step" $((SECONDS - start)) "$log"

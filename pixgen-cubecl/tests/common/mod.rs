@@ -83,10 +83,10 @@ impl Report {
         }
     }
 
-    /// Prints a line for each result and type.
+    /// Prints a line for each result and type; `tests/run.sh` collects them.
     pub fn end(self) {
         for (name, dtype, error) in self.0 {
-            println!("{name:32} {dtype:?}: {error:.1e}");
+            println!("max relative error | vulkan | {name} | {dtype:?} | {error:.1e}");
         }
     }
 }

@@ -75,25 +75,26 @@ fn check<B: Ops>(case: &Case<B>, choice: Implementation, storage: Storage, limit
     worst
 }
 
-/// All cases through the fused kernels of a backend.
-fn check_fused<B: Ops>() {
+/// All cases through the fused kernels of a backend; `tests/run.sh` collects what is printed.
+fn check_fused<B: Ops>(backend: &str) {
     for case in cases::<B>() {
         let dense = check(&case, Implementation::Fused, Storage::F32, 1e-4);
         let strided = check(&case, Implementation::Fused, Storage::F32Transposed, 1e-4);
-        println!("{:50} max relative error {dense:.1e}, strided {strided:.1e}", case.name);
+        let operation = case.name.split(' ').next().unwrap_or_default();
+        println!("max relative error | {backend} | {operation} | F32 | {:.1e}", dense.max(strided));
     }
 }
 
 #[test]
 fn fused_operations_match_the_reference() {
-    check_fused::<Flex>();
+    check_fused::<Flex>("cpu");
 }
 
 /// The kernels of pixgen-cubecl, which are CUDA's too.
 #[cfg(feature = "vulkan")]
 #[test]
 fn fused_operations_on_vulkan_match_the_reference() {
-    check_fused::<crate::device::Vulkan>();
+    check_fused::<crate::device::Vulkan>("vulkan");
 }
 
 #[test]
