@@ -5,7 +5,7 @@
 //! [`store`] is how `f32` and bf16 lie in memory; [`launch`] checks operands and chooses widths of loads and cube counts; [`rows`] and
 //! [`columns`] are the two shapes of reduction that the others are made of.
 //!
-//! **The network.** [`matmul`]: products with a kernel fixed beforehand. [`epilogue`]: bias and GELU after them. [`norm`]: layer norm.
+//! **The network.** [`mod@matmul`]: products with a kernel fixed beforehand. [`epilogue`]: bias and GELU after them. [`norm`]: layer norm.
 //! [`modulate`]: AdaLN, its norm with modulation and its gated residual. [`attention`]: all heads, without a map of scores in memory.
 //! [`skip`]: `[x, s]` of a long skip. [`tokens`]: the input of a tower. [`dropout`]: masks that are a function of their place.
 //!

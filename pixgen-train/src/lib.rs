@@ -3,7 +3,7 @@
 //! From what users touch to what they do not:
 //!
 //! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb, [`quickstart`] strings them together,
-//! [`dry_run`] tells what a run would need, [`bench`] how fast this machine goes and [`roofline`] what a GPU could do at best. [`error`] is
+//! [`dry_run`] tells what a run would need, [`mod@bench`] how fast this machine goes and [`roofline`] what a GPU could do at best. [`error`] is
 //! what a user reads when something cannot go on.
 //!
 //! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`session`] is a

@@ -54,7 +54,7 @@ impl Tiles {
     }
 }
 
-/// Which implementation of [`Product`](super::tile::Product) a plan is for.
+/// Which implementation of `Product` a plan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Engine {
     /// bf16 operands on tensor cores.

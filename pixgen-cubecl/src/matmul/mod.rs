@@ -3,11 +3,11 @@
 //!
 //! burn tunes products on the device: it compiles and times a few dozen kernels for each shape, some of which spill registers, and none
 //! of which is known before the run. Here the tiles are chosen beforehand, so every kernel of a training step can be compiled, looked at
-//! and tested without the device ([`plan`]). The kernels themselves are cubek's.
+//! and tested without the device (`plan.rs`). The kernels themselves are cubek's.
 //!
 //! * **bf16** goes through matrix units with sums in `f32`, on devices that have `m16n8k16` (NVIDIA from Ampere on).
 //! * **f32** stays f32: plain fused multiply-adds, not the 10-bit TF32 of the matrix units.
-//! * **bf16 elsewhere** is widened to f32, multiplied as f32, and rounded ([`convert`]): for tests, not for speed.
+//! * **bf16 elsewhere** is widened to f32, multiplied as f32, and rounded (`convert.rs`): for tests, not for speed.
 
 mod convert;
 mod plan;
