@@ -19,6 +19,24 @@ pub enum Branch {
     Mlp = 1,
 }
 
+/// A modulation vector holds six chunks: shift, scale and gate of attention, then of the MLP (docs/method.md section 2.3).
+impl Branch {
+    /// Index of the shift chunk.
+    pub const fn shift(self) -> usize {
+        3 * self as usize
+    }
+
+    /// Index of the scale chunk.
+    pub const fn scale(self) -> usize {
+        self.shift() + 1
+    }
+
+    /// Index of the gate chunk.
+    pub const fn gate(self) -> usize {
+        self.shift() + 2
+    }
+}
+
 /// Result of an operation.
 pub type OpResult<T, O> = Result<T, <O as Ops>::Error>;
 

@@ -438,7 +438,7 @@ impl Ops for Reference<'_> {
         let d = y.width;
         for token in 0..y.tokens {
             for i in 0..d {
-                let at = modulation.offset + 3 * branch as usize * d + i;
+                let at = modulation.offset + branch.shift() * d + i;
                 let (shift, scale) = (self.memory[at], self.memory[at + d]);
                 let value = &mut self.memory[y.offset + token * d + i];
                 *value = *value * (1.0 + scale) + shift;
@@ -451,7 +451,7 @@ impl Ops for Reference<'_> {
         let d = x.width;
         for token in 0..x.tokens {
             for i in 0..d {
-                let gate = self.memory[modulation.offset + (3 * branch as usize + 2) * d + i];
+                let gate = self.memory[modulation.offset + branch.gate() * d + i];
                 let add = gate * self.memory[y.offset + token * d + i];
                 self.memory[x.offset + token * d + i] += add;
             }

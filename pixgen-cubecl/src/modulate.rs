@@ -210,14 +210,14 @@ fn share<E: Store, N: Size>(
         shares[at + total as usize] = factor * along;
         #[unroll]
         for chunk in 0..CHUNKS {
-            let value = if comptime!(chunk == chunks.shift) {
-                sum
+            dm[row + chunk * vectors] = if comptime!(chunk == chunks.shift) {
+                E::narrow::<N>(sum)
             } else if comptime!(chunk == chunks.scale) {
-                gamma[column] * along + beta[column] * sum
+                E::narrow::<N>(gamma[column] * along + beta[column] * sum)
             } else {
-                Vector::new(0.0)
+                // Not narrowed: CUDA C++ cannot take the bits of a constant.
+                Vector::new(E::from_int(0))
             };
-            dm[row + chunk * vectors] = E::narrow::<N>(value);
         }
     }
 }
@@ -277,8 +277,11 @@ fn place<E: Store, N: Size>(
         let row = at / vectors * (CHUNKS * vectors) + at % vectors;
         #[unroll]
         for other in 0..CHUNKS {
-            let value = if comptime!(other == chunk) { values[at] } else { Vector::new(0.0) };
-            dm[row + other * vectors] = E::narrow::<N>(value);
+            dm[row + other * vectors] = if comptime!(other == chunk) {
+                E::narrow::<N>(values[at])
+            } else {
+                Vector::new(E::from_int(0))
+            };
         }
     }
 }

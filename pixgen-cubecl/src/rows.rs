@@ -353,7 +353,7 @@ fn backward<E: Store, N: Size>(
 const HELD_FORWARD: usize = 24;
 
 /// Numbers of a row in a unit's registers, backward, where each has five companions.
-const HELD_BACKWARD: usize = 16;
+const HELD_BACKWARD: usize = 8;
 
 /// Units of a cube, forward: several narrow rows share a cube.
 const FORWARD_UNITS: u32 = 128;

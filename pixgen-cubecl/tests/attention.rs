@@ -1,5 +1,5 @@
-//! Attention on a Vulkan device against a float64 reference: output, log-sum-exp, and the gradients of queries, keys and values.
-#![cfg(feature = "vulkan")]
+//! Attention on a GPU against a float64 reference: output, log-sum-exp, and the gradients of queries, keys and values.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
 mod common;
 

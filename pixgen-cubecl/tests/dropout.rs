@@ -1,5 +1,5 @@
-//! Dropout on a Vulkan device: the same bits as the host's generator.
-#![cfg(feature = "vulkan")]
+//! Dropout on a GPU: the same bits as the host's generator.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
 mod common;
 

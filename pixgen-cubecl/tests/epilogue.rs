@@ -1,5 +1,5 @@
-//! Bias, GELU and column sums on a Vulkan device against float64 references.
-#![cfg(feature = "vulkan")]
+//! Bias, GELU and column sums on a GPU against float64 references.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
 mod common;
 

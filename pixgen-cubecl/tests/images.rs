@@ -1,5 +1,5 @@
-//! Blends and the consistency loss on a Vulkan device against float64 references.
-#![cfg(feature = "vulkan")]
+//! Blends and the consistency loss on a GPU against float64 references.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Matrix products on a Vulkan device against float64: all layouts, sizes around the tiles' and far below them.
-#![cfg(feature = "vulkan")]
+//! Matrix products on a GPU against float64: all layouts, sizes around the tiles' and far below them.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
 mod common;
 
@@ -48,13 +48,18 @@ fn reference(lhs: &[f64], rhs: &[f64], [m, k, n]: [usize; 3]) -> Vec<f64> {
     out
 }
 
-/// Compares the product with every layout of the operands.
-fn check(report: &mut Report, size: [usize; 3], dtype: DType, results: &[DType]) {
+type Make = fn(&[f64], [usize; 2], DType) -> Tensor;
+
+/// Every layout of an operand.
+const LAYOUTS: ([Make; 3], [Make; 3]) = ([plain, transposed, with_gaps], [plain, transposed, scattered]);
+
+/// Compares the product with these layouts of the operands.
+fn check(report: &mut Report, size: [usize; 3], dtype: DType, results: &[DType], (left, right): (&[Make], &[Make])) {
     let [m, k, n] = size;
     let (lhs, rhs) = (random(m * k, 1, dtype), random(k * n, 2, dtype));
     let want = reference(&lhs, &rhs, size);
-    for (l, make_left) in [plain, transposed, with_gaps].into_iter().enumerate() {
-        for (r, make_right) in [plain, transposed, scattered].into_iter().enumerate() {
+    for (l, make_left) in left.iter().enumerate() {
+        for (r, make_right) in right.iter().enumerate() {
             for &out in results {
                 let got = matmul(make_left(&lhs, [m, k], dtype), make_right(&rhs, [k, n], dtype), out).expect("shapes fit");
                 report.check(&format!("matmul of {dtype:?}"), out, &got, &want, &format!("{size:?} layouts {l} {r}"));
@@ -66,17 +71,23 @@ fn check(report: &mut Report, size: [usize; 3], dtype: DType, results: &[DType])
 #[test]
 fn products_of_every_layout() {
     let mut report = Report::default();
+    let (every_left, every_right) = LAYOUTS;
+    let all: (&[Make], &[Make]) = (&every_left, &every_right);
     // One number; less than a tile; just below, at and above the size of a tile; the tokens of an image.
     for size in [[1, 1, 1], [5, 7, 3], [127, 15, 126], [128, 16, 128], [129, 17, 132], [258, 48, 72]] {
-        check(&mut report, size, DType::F32, &[DType::F32]);
+        check(&mut report, size, DType::F32, &[DType::F32], all);
     }
     // More strips of cubes than one, whose number divides by the width of the strips or does not.
     for size in [[400, 12, 136], [520, 8, 132]] {
-        check(&mut report, size, DType::F32, &[DType::F32]);
+        check(&mut report, size, DType::F32, &[DType::F32], all);
     }
     for size in [[3, 5, 7], [64, 258, 24]] {
-        check(&mut report, size, DType::F32, &[DType::BF16]);
-        check(&mut report, size, DType::BF16, &TYPES);
+        check(&mut report, size, DType::F32, &[DType::BF16], all);
+        check(&mut report, size, DType::BF16, &TYPES, all);
+    }
+    // Lines of 16 bytes, which the tensor memory accelerator takes: one tile, several with a rest, and sums that are cut.
+    for size in [[64, 64, 64], [520, 72, 264], [72, 8192, 136], [256, 4128, 128]] {
+        check(&mut report, size, DType::BF16, &TYPES, (&every_left[..2], &every_right[..2]));
     }
     report.end();
 }

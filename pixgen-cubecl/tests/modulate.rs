@@ -1,5 +1,5 @@
-//! Layer norm with modulation and the gated residual on a Vulkan device against float64 references.
-#![cfg(feature = "vulkan")]
+//! Layer norm with modulation and the gated residual on a GPU against float64 references.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
 mod common;
 

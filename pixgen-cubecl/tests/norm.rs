@@ -1,5 +1,5 @@
-//! Layer norm on a Vulkan device against a float64 reference.
-#![cfg(feature = "vulkan")]
+//! Layer norm on a GPU against a float64 reference.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
 mod common;
 

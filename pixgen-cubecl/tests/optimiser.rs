@@ -1,5 +1,5 @@
-//! Buffers of parameters on a Vulkan device against float64 references.
-#![cfg(feature = "vulkan")]
+//! Buffers of parameters on a GPU against float64 references.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
 mod common;
 

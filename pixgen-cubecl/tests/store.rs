@@ -1,8 +1,10 @@
-//! bf16 by integer operations, on a Vulkan device, against the `half` crate bit by bit.
-#![cfg(feature = "vulkan")]
+//! bf16 by integer operations, on a GPU, against the `half` crate bit by bit.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
+mod common;
+
+use common::TestRuntime;
 use cubecl::prelude::*;
-use cubecl::wgpu::{WgpuDevice, WgpuRuntime};
 use half::bf16;
 use pixgen_cubecl::store::Store;
 
@@ -32,7 +34,7 @@ fn values() -> Vec<f32> {
 
 #[test]
 fn bf16_bits_are_those_of_half() {
-    let client = WgpuRuntime::client(&WgpuDevice::default());
+    let client = TestRuntime::client(&common::device());
     let values = values();
     let count = values.len();
     let words = client.create_from_slice(f32::as_bytes(&values));
@@ -41,7 +43,7 @@ fn bf16_bits_are_those_of_half() {
         let (cubes, dim) = (CubeCount::Static(count.div_ceil(64 * size) as u32, 1, 1), CubeDim::new_1d(64));
         // SAFETY: the buffers hold `count` numbers and the kernels compare the position with the length.
         unsafe {
-            narrow::launch::<u16, WgpuRuntime>(
+            narrow::launch::<u16, TestRuntime>(
                 &client,
                 cubes.clone(),
                 dim,
@@ -53,7 +55,7 @@ fn bf16_bits_are_those_of_half() {
         let back = client.empty(4 * count);
         // SAFETY: as above.
         unsafe {
-            widen::launch::<u16, WgpuRuntime>(
+            widen::launch::<u16, TestRuntime>(
                 &client,
                 cubes,
                 dim,

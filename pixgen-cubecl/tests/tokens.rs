@@ -1,5 +1,5 @@
-//! Tokens and joins on a Vulkan device against float64 references.
-#![cfg(feature = "vulkan")]
+//! Tokens and joins on a GPU against float64 references.
+#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
 mod common;
 

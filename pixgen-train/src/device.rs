@@ -124,6 +124,15 @@ impl DeviceChoice {
         }
     }
 
+    /// What the driver of an NVIDIA GPU calls it, if it answers.
+    pub fn product(self) -> Option<String> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => pixgen_cubecl::device::cuda::name(index).ok(),
+            _ => None,
+        }
+    }
+
     /// Whether it is a GPU.
     pub const fn is_gpu(self) -> bool {
         !matches!(self, Self::Cpu)
@@ -149,10 +158,16 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, DeviceProblem> {
     }
 }
 
-/// The first line of what a panic says, and where.
+/// What a panic says, with its causes on one line and without a backtrace, and where.
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 fn describe(info: &std::panic::PanicHookInfo<'_>) -> String {
-    let what = info.payload_as_str().unwrap_or("unknown").lines().next().unwrap_or_default();
+    let lines = info.payload_as_str().unwrap_or("unknown").lines().map(str::trim);
+    let lines = lines.take_while(|line| !line.starts_with("Backtrace") && !line.starts_with("BACKTRACE"));
+    let what = lines
+        .filter(|line| !line.is_empty() && *line != "Caused by:")
+        .take(4)
+        .collect::<Vec<_>>()
+        .join(": ");
     match info.location() {
         Some(place) => format!("{what} ({place})"),
         None => what.to_owned(),

@@ -37,20 +37,26 @@ class Program:
         try:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment)
         except OSError as error:
-            sys.exit(f"cpu_step.py: cannot start {command[0]}: {error}\nhint: see the start of this file for what it needs")
+            sys.exit(f"cannot start {command[0]}: {error}\nhint: see the start of this file for what it needs")
         self.command = command
         self.about = json.loads(self.read())
 
     def read(self):
         line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"cpu_step.py: {' '.join(self.command)} ended with status {self.process.wait()}")
+            sys.exit(f"{' '.join(self.command)} ended with status {self.process.wait()}")
         return line
 
-    def step(self, argument=0):
+    def ask(self, argument=0):
         self.process.stdin.write(f"{argument}\n")
         self.process.stdin.flush()
+
+    def answer(self):
         return [float(number) for number in self.read().split()]
+
+    def step(self, argument=0):
+        self.ask(argument)
+        return self.answer()
 
     def close(self):
         self.process.stdin.close()
@@ -70,7 +76,7 @@ def measure(case, modes, args):
             sys.exit(f"cpu_step.py: {peer.about['parameters']} parameters in PyTorch, {ours.about['parameters']} in pixgen-train")
     seconds = {name: [] for name in ["pixgen", *modes]}
     for round_ in range(args.warmup + args.steps):
-        took, taught = ours.step()
+        took, taught, _ = ours.step()
         # PyTorch's teacher draws as many pictures as ours did.
         times = {"pixgen": took, **{mode: peer.step(int(taught))[0] for mode, peer in peers.items()}}
         if round_ >= args.warmup:

@@ -1,21 +1,27 @@
 """One training step of EPG in PyTorch: the comparison for `pixgen-train bench`. Written from docs/method.md, shares no code with Rust.
 
     python torch_step.py --preset base-32-rgb --stage finetune --batch 32 --mode eager --threads 2
+    python torch_step.py --preset EPG-L-16-256 --stage pretrain --batch 64 --mode compile-bf16 --device cuda
 
-Needs PyTorch 2.4 or later (`pip install torch`); mode `compile` also needs a C++ compiler. Prints one line of JSON that describes the
-network. Then every line on stdin is one step, the number of pictures that the teacher of stage 2b draws in it, and the answer on stdout is
-a line with its seconds. `cpu_step.py` runs it beside pixgen-train.
+Needs PyTorch 2.4 or later (`pip install torch`); the modes that compile also need a C++ compiler, or Triton on a GPU. Prints one line of
+JSON that describes the network. Then every line on stdin is one step, the number of pictures that the teacher of stage 2b draws in it, and
+the answer on stdout is a line with its seconds and the bytes of GPU memory that PyTorch has taken. `cpu_step.py` and `gpu_step.py` run it
+beside pixgen-train.
 
 What a step does, in both programs: take pictures from memory, draw noise and levels, forward, loss, backward, global norm of the gradient
 with a check that it is finite, AdamW, two moving averages (and that of stage 1's target). PyTorch gets what makes it fastest: fused
 attention and AdamW, the two no-gradient passes of stage 1 under theta' and the three passes with gradient as one pass each, layer norm as
-one call, `foreach` operations for everything per tensor, and no augmentation in stage 1 although the trainer's steps include it.
+one call, `foreach` operations for everything per tensor, and no augmentation in stage 1 although the trainer's steps include it. On a GPU its
+pictures and noise are made there. Stage 2b has no dropout and no auxiliary loss. The modes that compile take the whole network as one graph
+on the CPU; on a GPU, where the graph of a model of 32 blocks takes minutes, they compile a block and use it for all of its kind.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import math
+import random
 import sys
 import time
 
@@ -25,13 +31,36 @@ import torch.nn.functional as F
 
 SIGMA_MIN, SIGMA_MAX, RHO, SIGMA_DATA = 0.002, 80.0, 7.0, 0.5
 
-# size, channels, patch, width, depth, heads, resolution shift: towers of the same shape, ten classes.
+
+
+@dataclasses.dataclass
+class Model:
+    """Sizes of a network (section 2.5)."""
+
+    size: int
+    channels: int
+    patch: int
+    encoder: tuple  # width, depth, heads
+    decoder: tuple
+    shift: float  # of noise levels, for the resolution
+    classes: int = 10
+    projector: tuple = (256, 64)
+
+    @property
+    def patch_len(self):
+        return self.patch * self.patch * self.channels
+
+    @property
+    def patches(self):
+        return (self.size // self.patch) ** 2
+
+
 PRESETS = {
-    "base-32-rgb": (32, 3, 4, 256, 6, 8, 0.5),
-    "small-28-grey": (28, 1, 7, 64, 4, 4, 1.0),
+    "base-32-rgb": Model(32, 3, 4, (256, 6, 8), (256, 6, 8), 0.5),
+    "small-28-grey": Model(28, 1, 7, (64, 4, 4), (64, 4, 4), 1.0),
+    "EPG-L-16-256": Model(256, 3, 16, (1024, 16, 16), (1024, 16, 16), 4.0, 1000, (4096, 256)),
+    "EPG-XL-16-256": Model(256, 3, 16, (768, 12, 12), (1584, 12, 22), 4.0, 1000, (4096, 256)),
 }
-CLASSES = 10
-PROJECTOR = (256, 64)
 
 
 def attention(x, heads):
@@ -42,17 +71,18 @@ def attention(x, heads):
 
 
 class Block(nn.Module):
-    """A transformer block; with `modulated`, one of the decoder: long skip and AdaLN-Zero (sections 2.1 and 2.3)."""
+    """A transformer block; with `skip`, one of the decoder: long skip and AdaLN-Zero (sections 2.1 and 2.3)."""
 
-    def __init__(self, width, heads, modulated):
+    def __init__(self, width, heads, skip=None):
+        """`skip` is the width of the encoder in a block of the decoder."""
         super().__init__()
-        self.heads, self.modulated = heads, modulated
+        self.heads, self.modulated = heads, skip is not None
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.proj = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        if modulated:
-            self.skip, self.skip_norm = nn.Linear(2 * width, width), nn.LayerNorm(width)
-            self.adaln = nn.Linear(width, 6 * width)
+        if skip is not None:
+            self.skip, self.skip_norm = nn.Linear(width + skip, width), nn.LayerNorm(width)
+            self.adaln = nn.Linear(skip, 6 * width)
 
     def forward(self, x, skip=None, c=None):
         if not self.modulated:
@@ -69,12 +99,13 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Section 2.1."""
 
-    def __init__(self, size, channels, patch, width, depth, heads):
+    def __init__(self, model):
         super().__init__()
+        width, depth, heads = model.encoder
         self.cls_token = nn.Parameter(1e-6 * torch.randn(width))
-        self.pos_embed = nn.Parameter(0.02 * torch.randn(2 + (size // patch) ** 2, width))
-        self.patch_embed = nn.Linear(patch * patch * channels, width)
-        self.blocks = nn.ModuleList(Block(width, heads, False) for _ in range(depth))
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(2 + model.patches, width))
+        self.patch_embed = nn.Linear(model.patch_len, width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, patches, time, label=None):
@@ -94,12 +125,14 @@ class Encoder(nn.Module):
 class Generator(nn.Module):
     """Encoder and decoder, F(c_in x, t) (sections 2.3 and 2.4)."""
 
-    def __init__(self, size, channels, patch, width, depth, heads):
+    def __init__(self, model):
         super().__init__()
-        self.encoder = Encoder(size, channels, patch, width, depth, heads)
-        self.class_embed = nn.Parameter(0.02 * torch.randn(CLASSES + 1, width))
-        self.blocks = nn.ModuleList(Block(width, heads, True) for _ in range(depth))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, patch * patch * channels)
+        (skip, *_), (width, depth, heads) = model.encoder, model.decoder
+        self.encoder = Encoder(model)
+        self.class_embed = nn.Parameter(0.02 * torch.randn(model.classes + 1, skip))
+        self.bridge = nn.Identity() if width == skip else nn.Linear(skip, width)
+        self.blocks = nn.ModuleList(Block(width, heads, skip) for _ in range(depth))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, model.patch_len)
         for zero in [self.head, *(block.adaln for block in self.blocks)]:
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
@@ -107,7 +140,7 @@ class Generator(nn.Module):
     def forward(self, patches, time, classes):
         label = self.class_embed[classes]
         skips = self.encoder(patches, time, label)
-        x, c = self.encoder.norm(skips[-1]), F.silu(time + label)
+        x, c = self.bridge(self.encoder.norm(skips[-1])), F.silu(time + label)
         for block in self.blocks:
             x = block(x, skips.pop(), c)
         return self.head(self.norm(x[:, 2:]))
@@ -116,11 +149,11 @@ class Generator(nn.Module):
 class Pretraining(nn.Module):
     """Encoder and projector (section 2.2)."""
 
-    def __init__(self, *sizes):
+    def __init__(self, model):
         super().__init__()
-        self.encoder = Encoder(*sizes)
-        hidden, out = PROJECTOR
-        self.fc1, self.bn1 = nn.Linear(sizes[3], hidden, bias=False), nn.BatchNorm1d(hidden)
+        self.encoder = Encoder(model)
+        hidden, out = model.projector
+        self.fc1, self.bn1 = nn.Linear(model.encoder[0], hidden, bias=False), nn.BatchNorm1d(hidden)
         self.fc2, self.bn2 = nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden)
         self.fc3 = nn.Linear(hidden, out, bias=False)
 
@@ -144,27 +177,39 @@ def nt_xent(q, k, tau):
     return F.cross_entropy(F.normalize(q) @ F.normalize(k).T / tau, torch.arange(len(q)))
 
 
+def whole_graph(args):
+    """Whether the network is compiled as one."""
+    return args.mode.startswith("compile") and args.device == "cpu"
+
+
+def compile_blocks(*nets):
+    """Compiles the blocks of networks; those of one shape share their code."""
+    for block in (module for net in nets for module in net.modules() if isinstance(module, Block)):
+        block.compile(dynamic=False)
+
+
 class Step:
     """A network with its optimiser, averages and data."""
 
     def __init__(self, net, args, betas, rate):
-        self.net, self.args = net, args
-        size, channels, self.patch, self.width, *_, self.shift = PRESETS[args.preset]
+        self.net, self.args, self.model = net, args, PRESETS[args.preset]
+        size, channels = self.model.size, self.model.channels
+        self.width, self.shift = self.model.encoder[0], self.model.shift
         self.pictures = torch.randint(0, 256, (1024, size, size, channels), dtype=torch.uint8)
-        self.classes = torch.randint(0, CLASSES, (1024,))
+        self.classes = torch.randint(0, self.model.classes, (1024,))
         self.params = list(net.parameters())
         self.optimiser = torch.optim.AdamW(self.params, rate, betas, weight_decay=0.03, fused=True)
         self.averages = [[p.detach().clone() for p in self.params] for _ in range(2)]
 
     def autocast(self):
-        return torch.autocast("cpu", torch.bfloat16) if self.args.mode == "bf16" else contextlib.nullcontext()
+        return torch.autocast(self.args.device, torch.bfloat16) if "bf16" in self.args.mode else contextlib.nullcontext()
 
     def batch(self):
         """Pictures in patch layout [B, N_p, p p C], noise of that shape and classes."""
         rows = torch.randint(0, len(self.pictures), (self.args.batch,))
         x = (self.pictures[rows].float() - 127.5) * (0.5 / 74)
         batch, size, _, channels = x.shape
-        across, p = size // self.patch, self.patch
+        across, p = size // self.model.patch, self.model.patch
         x = x.view(batch, across, p, across, p, channels).transpose(2, 3).reshape(batch, across * across, p * p * channels)
         return x, torch.randn_like(x), self.classes[rows]
 
@@ -189,10 +234,11 @@ class Finetune(Step):
     """Stage 2b (section 5) with plain x-prediction (7.1), as the small presets train."""
 
     def __init__(self, args):
-        super().__init__(Generator(*PRESETS[args.preset][:6]), args, (0.9, 0.99), 3e-4)
-        self.network = torch.compile(self.net, dynamic=False) if args.mode == "compile" else self.net
+        super().__init__(Generator(PRESETS[args.preset]), args, (0.9, 0.99), 3e-4)
+        compiled = whole_graph(args)
+        self.network = torch.compile(self.net, dynamic=False) if compiled else self.net
         # The teacher sees another number of pictures in each step.
-        self.teacher = torch.compile(self.net, dynamic=True) if args.mode == "compile" else self.net
+        self.teacher = torch.compile(self.net, dynamic=True) if compiled else self.net
 
     def loss(self, taught):
         x0, eps, classes = self.batch()
@@ -205,7 +251,9 @@ class Finetune(Step):
             some = slice(0, taught)
             with torch.no_grad(), self.autocast():
                 x = x0[some] + r[some].float()[:, None, None] * eps[some]
-                target[some] = self.teacher(c_in(r[some]) * x, time_embedding(r[some], self.width), classes[some]).float()
+                # A whole batch needs no graph for other sizes.
+                teacher = self.network if taught == len(x0) else self.teacher
+                target[some] = teacher(c_in(r[some]) * x, time_embedding(r[some], self.width), classes[some]).float()
         x = x0 + t.float()[:, None, None] * eps
         with self.autocast():
             f = self.network(c_in(t) * x, time_embedding(t, self.width), classes).float()
@@ -218,19 +266,19 @@ class Pretrain(Step):
     """Stage 1 (section 3)."""
 
     def __init__(self, args):
-        super().__init__(Pretraining(*PRESETS[args.preset][:6]), args, (0.9, 0.95), 1e-3)
-        self.target = Pretraining(*PRESETS[args.preset][:6])
+        super().__init__(Pretraining(PRESETS[args.preset]), args, (0.9, 0.95), 1e-3)
+        self.target = Pretraining(PRESETS[args.preset])
         self.target.load_state_dict(self.net.state_dict())
         self.target.requires_grad_(False)
         self.target_params = list(self.target.parameters())
-        compiled = args.mode == "compile"
+        compiled = whole_graph(args)
         features = [net.encoder.features for net in (self.net, self.target, self.net)]
         self.online, self.keys, self.below = [torch.compile(f, dynamic=False) for f in features] if compiled else features
 
     def loss(self, _):
         x0, eps, _ = self.batch()
         grid = [(a**(1 / RHO) + i / 80 * (b**(1 / RHO) - a**(1 / RHO)))**RHO for a, b in [(SIGMA_MAX, SIGMA_MIN)] for i in range(81)]
-        i = int(torch.randint(0, 80, ()))
+        i = random.randrange(80)
         t0, t, r = (torch.full((len(x0),), self.shift * s, dtype=torch.float64) for s in (SIGMA_MIN, grid[i], grid[i + 1]))
         noised = [x0 + level.float()[:, None, None] * eps for level in (t0, t0, t, r)]
 
@@ -255,18 +303,26 @@ def main():
     parser.add_argument("--preset", choices=PRESETS, required=True)
     parser.add_argument("--stage", choices=["pretrain", "finetune"], required=True)
     parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--mode", choices=["eager", "compile", "bf16"], default="eager")
+    parser.add_argument("--mode", choices=["eager", "compile", "bf16", "compile-bf16"], default="eager")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_default_device(args.device)
+    gpu = args.device == "cuda"
     torch.manual_seed(1)
     step = (Finetune if args.stage == "finetune" else Pretrain)(args)
+    if args.mode.startswith("compile") and not whole_graph(args):
+        compile_blocks(step.net, *([step.target] if args.stage == "pretrain" else []))
     count = sum(p.numel() for p in step.params)
-    print(json.dumps({"torch": torch.__version__, "parameters": count, "threads": torch.get_num_threads()}), flush=True)
+    device = torch.cuda.get_device_name() if gpu else "cpu"
+    print(json.dumps({"torch": torch.__version__, "parameters": count, "threads": torch.get_num_threads(), "device": device}), flush=True)
     for line in sys.stdin:
         started = time.perf_counter()
         step(int(line))
-        print(f"{time.perf_counter() - started:.6f}", flush=True)
+        if gpu:
+            torch.cuda.synchronize()
+        print(f"{time.perf_counter() - started:.6f} {torch.cuda.max_memory_reserved() if gpu else 0}", flush=True)
 
 
 if __name__ == "__main__":

@@ -202,13 +202,13 @@ fn zero_decoder_leaves_the_energy_of_the_data() {
     let c2 = settings.huber * settings.huber;
     let want: f64 = (0..count)
         .map(|i| {
-            let u = energy(&batch.x0[i * len..(i + 1) * len]);
+            let u = energy(&batch.x0.values()[i * len..(i + 1) * len]);
             settings.weighting.at(batch.t[i], batch.r[i]) * u / (u + c2).sqrt()
         })
         .sum::<f64>()
         / count as f64;
     assert!((loss / want - 1.0).abs() < 1e-5, "{loss} {want}");
-    let variance = energy(&batch.x0) / batch.x0.len() as f64;
+    let variance = energy(batch.x0.values()) / batch.x0.values().len() as f64;
     assert!((variance - 0.25).abs() < 0.03, "E[x0^2] = {variance}: the data do not have sigma_data = 0.5");
 
     // Behind zero weights only the head itself has a gradient.

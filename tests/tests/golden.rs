@@ -15,6 +15,7 @@ use pixgen_train::model::batch::upload;
 use pixgen_train::model::{Condition, ParamSet, ProjectorConfig, RunningStatistics, Weights, features, forward};
 use pixgen_train::objective::auxiliary::{FrozenEncoder, FrozenFeature, auxiliary_loss};
 use pixgen_train::objective::consistency::{Consistency, ConsistencyBatch, ConsistencyConfig, Weighting};
+use pixgen_train::objective::prefetch::Pictures;
 use pixgen_train::objective::pretrain::{Pretrain, PretrainBatch, PretrainConfig};
 use pixgen_train::objective::{Progress, Source};
 use pixgen_train::ops::{Implementation, set_implementation};
@@ -212,20 +213,12 @@ fn pretraining_terms() {
     let target = golden.flat("target.", names(&set));
     let mut objective = Pretrain::<Flex>::new(config, noise, settings, any_source(&config), &params, Default::default());
     objective.set_target(&target);
-    let eps = golden.f32("in.eps");
-    let noised = |name: &str, t: f64| {
-        let x: Vec<f32> = golden.f32(name).iter().zip(&eps).map(|(x, e)| x + t as f32 * e).collect();
-        patches(&config, &x)
-    };
+    let pictures = |name: &str| Pictures::new(&config, patches(&config, &golden.f32(name)), &Default::default());
     let level = |name: &str| golden.f64(name)[0];
     let (t0, t_n, below) = (level("in.t0"), level("in.t_n"), level("in.t_n_minus_1"));
     let step = PretrainBatch {
-        inputs: [
-            noised("in.y1", t0),
-            noised("in.y2", t0),
-            noised("in.x0", t_n),
-            noised("in.x0", below),
-        ],
+        pictures: ["in.y1", "in.y2", "in.x0"].map(pictures),
+        eps: pictures("in.eps"),
         levels: [t0, t0, t_n, below],
         temperature: golden.number("tau_rc"),
     };
@@ -258,11 +251,15 @@ fn consistency_settings(golden: &Golden) -> ConsistencyConfig {
 }
 
 /// Some pictures of a batch.
-fn pick(batch: &ConsistencyBatch, kept: &[usize], len: usize) -> ConsistencyBatch {
-    let pictures = |values: &[f32]| kept.iter().flat_map(|&i| values[i * len..][..len].to_vec()).collect();
+fn pick(batch: &ConsistencyBatch<Flex>, kept: &[usize], config: &ModelConfig) -> ConsistencyBatch<Flex> {
+    let picked = |of: &Pictures<Flex>| {
+        let device = Default::default();
+        let pictures = Tensor::cat(kept.iter().map(|&i| of.piece(&(i..i + 1), &device)).collect(), 0);
+        Pictures::new(config, values(pictures), &device)
+    };
     ConsistencyBatch {
-        x0: pictures(&batch.x0),
-        eps: pictures(&batch.eps),
+        x0: picked(&batch.x0),
+        eps: picked(&batch.eps),
         classes: kept.iter().map(|&i| batch.classes[i]).collect(),
         t: kept.iter().map(|&i| batch.t[i]).collect(),
         r: kept.iter().map(|&i| batch.r[i]).collect(),
@@ -281,9 +278,10 @@ fn consistency_loss() {
         let set = ParamSet::generator(&config);
         let params = golden.flat("param.", names(&set));
         let objective = Consistency::<Flex>::new(config, noise, settings, any_source(&config), None, Default::default());
+        let pictures = |name: &str| Pictures::new(&config, patches(&config, &golden.f32(name)), &Default::default());
         let batch = ConsistencyBatch {
-            x0: patches(&config, &golden.f32("in.x0")),
-            eps: patches(&config, &golden.f32("in.eps")),
+            x0: pictures("in.x0"),
+            eps: pictures("in.eps"),
             classes: golden.indices("in.classes"),
             t: golden.f64("in.t"),
             r: golden.f64("in.r"),
@@ -294,9 +292,9 @@ fn consistency_loss() {
         let count = batch.t.len();
         let kept: Vec<usize> = (0..count).filter(|&i| batch.t[i] > batch.r[i] || batch.r_at_floor[i]).collect();
         assert_eq!(kept.len(), count - 1, "{name}: one picture with t = r");
-        let without = pick(&batch, &kept, config.image_len());
+        let without = pick(&batch, &kept, &config);
         for micro_batch in [64, 4, 1] {
-            let run = |batch: &ConsistencyBatch| {
+            let run = |batch: &ConsistencyBatch<Flex>| {
                 let progress = Progress { seed: 1, images: 0, total: 1, batch: batch.t.len(), micro_batch };
                 let mut gradient = vec![0.0; set.len()];
                 let terms = objective.gradient_on(&params, batch, &progress, &mut gradient);
@@ -347,7 +345,7 @@ fn auxiliary() {
         &noise,
         &Weights::frozen(&frozen.set, &frozen.params, &device),
         FrozenFeature::Projected,
-        &x0,
+        &Pictures::new(&config, x0, &Default::default()),
         3,
         &device,
     );

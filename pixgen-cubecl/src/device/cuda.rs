@@ -41,6 +41,15 @@ pub fn open(index: usize) -> Result<(CudaDevice, DeviceReport), DeviceError> {
     Ok((CudaDevice::new(index), report))
 }
 
+/// The name that the driver gives to CUDA device `index`.
+///
+/// # Errors
+/// As [`open`], which looks at more.
+pub fn name(index: usize) -> Result<String, DeviceError> {
+    driver_version()?;
+    driver::device::get_name(device(index)?).map_err(failed("cuDeviceGetName"))
+}
+
 /// The CUDA version of the driver, at least [`OLDEST_CUDA`].
 fn driver_version() -> Result<Version, DeviceError> {
     // SAFETY: loads and unloads the driver's library, whose constructors expect nothing of the process.

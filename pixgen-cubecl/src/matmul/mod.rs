@@ -5,22 +5,28 @@
 //! of which is known before the run. Here the tiles are chosen beforehand, so every kernel of a training step can be compiled, looked at
 //! and tested without the device (`plan.rs`). The kernels themselves are cubek's.
 //!
-//! * **bf16** goes through matrix units with sums in `f32`, on devices that have `m16n8k16` (NVIDIA from Ampere on).
+//! * **bf16** goes through matrix units with sums in `f32`, on devices that have `m16n8k16` (NVIDIA from Ampere on); from Hopper on the
+//!   tensor memory accelerator brings the operands. Where a result has too few tiles for the device, as weight gradients do, its long
+//!   sums are cut into slabs, whose products are added by a second launch.
 //! * **f32** stays f32: plain fused multiply-adds, not the 10-bit TF32 of the matrix units.
 //! * **bf16 elsewhere** is widened to f32, multiplied as f32, and rounded (`convert.rs`): for tests, not for speed.
 
 mod convert;
 mod plan;
 
-use burn_backend::DType;
+use burn_backend::{DType, Shape};
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
+use burn_std::Metadata;
+use cubecl::prelude::{ComputeClient, TensorBinding};
 use cubek::matmul::definition::{MatmulElems, MatmulGlobalElems, MatmulSetupError, TilingBlueprint};
-use cubek::matmul::launch::launch_tiling::launch_ref;
-use cubek::matmul::routines::{BlueprintStrategy, Routine, simple::SimpleAlgorithm, simple_unit::SimpleUnitAlgorithm};
+use cubek::matmul::launch::launch_tiling::{launch_ref, launch_ref_tma};
+use cubek::matmul::routines::simple::{SimpleAlgorithm, SimpleTmaAlgorithm};
+use cubek::matmul::routines::{BlueprintStrategy, Routine, simple_unit::SimpleUnitAlgorithm, specialized::SpecializedAlgorithm};
 use cubek::std::{InputBinding, MatrixLayout};
 
+use crate::columns::column_sum;
 use crate::error::{KernelError, Result};
 use crate::launch::empty;
 use plan::Problem;
@@ -50,10 +56,13 @@ pub fn matmul<R: CubeRuntime>(lhs: CubeTensor<R>, rhs: CubeTensor<R>, out_dtype:
     let client = lhs.tensor.client.clone();
     let problem = Problem { m: m as u32, n: n as u32, k: k as u32, lhs: lhs.layout, rhs: rhs.layout };
     if lhs.tensor.dtype == DType::BF16 && plan::has_matrix_units(&client) {
-        return launch::<R, SimpleAlgorithm>(plan::matrix_units(problem), lhs, rhs, out_dtype);
+        if plan::has_tensor_memory_accelerator(&client) && lhs.is_aligned() && rhs.is_aligned() {
+            return accelerated(problem, lhs, rhs, out_dtype);
+        }
+        return launch::<R, SimpleAlgorithm>(plan::plain(problem), lhs, rhs, [m, n].into(), out_dtype);
     }
     let widen = |it: Matrix<R>| Ok(Matrix { tensor: convert::convert(it.tensor, it.layout, DType::F32)?, ..it });
-    let product = launch::<R, SimpleUnitAlgorithm>(plan::units(&client, problem)?, widen(lhs)?, widen(rhs)?, DType::F32)?;
+    let product = launch::<R, SimpleUnitAlgorithm>(plan::units(&client, problem)?, widen(lhs)?, widen(rhs)?, [m, n].into(), DType::F32)?;
     convert::convert(product, MatrixLayout::RowMajor, out_dtype)
 }
 
@@ -68,6 +77,42 @@ impl<R: CubeRuntime> Matrix<R> {
     fn shape(&self) -> [usize; 2] {
         [self.tensor.meta.shape()[0], self.tensor.meta.shape()[1]]
     }
+
+    /// Whether lines of memory begin at multiples of 16 bytes, as the tensor memory accelerator wants them. Buffers do.
+    fn is_aligned(&self) -> bool {
+        let pitch = self.tensor.meta.strides()[if self.layout == MatrixLayout::RowMajor { 0 } else { 1 }];
+        (pitch * self.tensor.dtype.size()).is_multiple_of(16)
+    }
+
+    /// The matrix as `slabs` matrices, cut along axis `axis`, whose length they divide.
+    fn cut(self, axis: usize, slabs: usize) -> Self {
+        let (mut shape, strides) = (self.shape(), [self.tensor.meta.strides()[0], self.tensor.meta.strides()[1]]);
+        shape[axis] /= slabs;
+        let mut tensor = self.tensor;
+        *tensor.meta = Metadata::new([slabs, shape[0], shape[1]], [shape[axis] * strides[axis], strides[0], strides[1]]);
+        Self { tensor, ..self }
+    }
+}
+
+/// A product through matrix units and the tensor memory accelerator.
+fn accelerated<R: CubeRuntime>(problem: Problem, lhs: Matrix<R>, rhs: Matrix<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
+    let (m, n) = (problem.m as usize, problem.n as usize);
+    let specialised = |problem, lhs, rhs, shape, dtype| {
+        launch_with(plan::specialised(problem), lhs, rhs, shape, dtype, launch_ref_tma::<R, SpecializedAlgorithm>)
+    };
+    if !plan::is_long(problem) {
+        return launch_with(plan::sharing(problem), lhs, rhs, [m, n].into(), out_dtype, launch_ref_tma::<R, SimpleTmaAlgorithm>);
+    }
+    let slabs = plan::slabs(&lhs.tensor.client, problem);
+    if slabs == 1 {
+        return specialised(problem, lhs, rhs, [m, n].into(), out_dtype);
+    }
+    let slab = Problem { k: problem.k / slabs as u32, ..problem };
+    let mut parts = specialised(slab, lhs.cut(1, slabs), rhs.cut(0, slabs), [slabs, m, n].into(), DType::F32)?;
+    *parts.meta = Metadata::new([slabs, m * n], [m * n, 1]);
+    let mut sum = column_sum(parts)?;
+    *sum.meta = Metadata::new([m, n], [n, 1]);
+    convert::convert(sum, MatrixLayout::RowMajor, out_dtype)
 }
 
 /// Checks an operand, and copies it if neither of its axes is contiguous.
@@ -97,20 +142,40 @@ fn copied<R: CubeRuntime>(mut tensor: CubeTensor<R>) -> CubeTensor<R> {
     CubeTensor { dtype, ..into_contiguous(tensor) }
 }
 
-/// Launches the kernel of `blueprint` for a new tensor.
+/// Launches the kernel of `blueprint` for a new tensor of this shape.
 fn launch<R: CubeRuntime, A: Routine<(), Blueprint = TilingBlueprint>>(
     blueprint: TilingBlueprint,
     lhs: Matrix<R>,
     rhs: Matrix<R>,
+    shape: Shape,
     out_dtype: DType,
 ) -> Result<CubeTensor<R>> {
-    let out = empty(&lhs.tensor, &[lhs.shape()[0], rhs.shape()[1]], out_dtype);
+    launch_with(blueprint, lhs, rhs, shape, out_dtype, launch_ref::<R, A>)
+}
+
+/// As [`launch`], by one of cubek's functions.
+fn launch_with<R: CubeRuntime, A: Routine<(), Blueprint = TilingBlueprint>>(
+    blueprint: TilingBlueprint,
+    lhs: Matrix<R>,
+    rhs: Matrix<R>,
+    shape: Shape,
+    out_dtype: DType,
+    launch: impl FnOnce(
+        &ComputeClient<R>,
+        InputBinding<R>,
+        InputBinding<R>,
+        TensorBinding<R>,
+        &BlueprintStrategy<(), A>,
+        &mut MatmulElems,
+    ) -> std::result::Result<(), MatmulSetupError>,
+) -> Result<CubeTensor<R>> {
+    let out = empty(&lhs.tensor, shape.as_slice(), out_dtype);
     let client = out.client.clone();
     let input = lhs.tensor.dtype.into();
     let mut types = MatmulElems::from_globals(&MatmulGlobalElems { lhs: input, rhs: input, out: out_dtype.into() });
     let (lhs, rhs) = (InputBinding::new(lhs.tensor.binding(), input), InputBinding::new(rhs.tensor.binding(), input));
     let strategy = BlueprintStrategy::<(), A>::Forced(blueprint);
-    launch_ref(&client, lhs, rhs, out.clone().binding(), &strategy, &mut types).map_err(|error| match error {
+    launch(&client, lhs, rhs, out.clone().binding(), &strategy, &mut types).map_err(|error| match error {
         MatmulSetupError::Unavailable(_) | MatmulSetupError::Launch(_) => KernelError::unavailable(OP, error.to_string().trim()),
         _ => KernelError::setup(OP, error.to_string().trim()),
     })?;

@@ -1,17 +1,21 @@
 //! The tiles of a product: fixed for each kind of kernel, so that what is compiled does not depend on a measurement.
 //!
-//! **Matrix units.** A cube of 4 planes computes 128 x 64 of the result in steps of 32 along k; each plane holds 32 x 64 of it in 64
-//! registers a unit, the rest of the registers being operands and addresses, so that several cubes share a multiprocessor and hide each
-//! other's loads. Where the left operand is transposed (`X^T dY`) a cube has 2 planes and computes 64 x 64: rows of shared memory are then
-//! 128 bytes at most, the longest that are spread over all banks.
+//! They were chosen by measuring cubek's kernels on an H100 (`benches/matmul_tiles.rs`; docs/performance.md has the numbers).
+//!
+//! **Matrix units with the tensor memory accelerator**, in steps of 64 along k. Long sums: a cube computes 256 x 128 of the result; 8
+//! planes hold 64 x 64 of it each, in 128 registers a unit, and one more plane does nothing but ask for the operands of the step after
+//! the next. Short sums, where loads before the first step and the write after the last weigh more: a cube of 4 planes computes 128 x 64,
+//! and several share a multiprocessor, one writing while another multiplies.
+//!
+//! **Matrix units alone.** A cube of 4 planes computes 128 x 128, each 64 x 64 of it.
 //!
 //! **Units.** A cube of 256 units computes 128 x 128 in steps of 16 along k; each unit holds 8 x 8 of it.
 
-use cubecl::features::MmaConfig;
+use cubecl::features::{MmaConfig, Tma};
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{ComputeClient, Runtime};
-use cubek::matmul::components::global::LoadFlows;
 use cubek::matmul::components::global::read::ReaderMode;
+use cubek::matmul::components::global::{InputLoadFlow, LoadFlows};
 use cubek::matmul::components::stage::PartitionBuffering;
 use cubek::matmul::components::tile::TileMatmulKind;
 use cubek::matmul::definition::{LoadingPrecomputeStrategy, TilingBlueprint, TilingScheme};
@@ -44,6 +48,27 @@ const MATRIX_TILE: (u32, u32, u32) = (16, 8, 16);
 /// Units of a plane on every device that has [`MATRIX_TILE`].
 const WARP: u32 = 32;
 
+/// How a cube lies on its part of the result: planes along m and n, tiles of a plane along m and n, tiles along k.
+type Shape = ((u32, u32), (u32, u32), u32);
+
+/// Of a cube with a plane that loads.
+const SPECIALISED: Shape = ((4, 2), (4, 8), 4);
+
+/// Of cubes that share a multiprocessor.
+const SHARING: Shape = ((4, 1), (2, 8), 4);
+
+/// Without the tensor memory accelerator.
+const PLAIN: Shape = ((2, 2), (4, 8), 2);
+
+/// The shortest sum that [`SPECIALISED`] is faster at, and the fewest rows, those of its tile.
+const LONG_SUM: (u32, u32) = (2048, 256);
+
+/// The fewest terms of a sum worth a cube.
+const SHORTEST_SLAB: u32 = 1024;
+
+/// Sums are cut into two to this power at most.
+const LARGEST_CUT: u32 = 4;
+
 /// Cubes walk over the result in strips of so many cubes along m, so that neighbours share operands in the cache.
 const STRIP: u32 = 4;
 
@@ -60,13 +85,53 @@ pub fn has_matrix_units<R: Runtime>(client: &ComputeClient<R>) -> bool {
         && properties.hardware.plane_size_max == WARP
 }
 
-/// The tiles for bf16 operands.
-pub fn matrix_units(problem: Problem) -> TilingBlueprint {
-    let planes = if problem.lhs == RowMajor { 4 } else { 2 };
+/// Whether the device copies tiles on its own.
+pub fn has_tensor_memory_accelerator<R: Runtime>(client: &ComputeClient<R>) -> bool {
+    client.properties().features.tma.contains(Tma::Base)
+}
+
+/// Whether [`specialised`] is faster than [`sharing`].
+pub fn is_long(problem: Problem) -> bool {
+    let (sum, rows) = LONG_SUM;
+    problem.k >= sum && problem.m >= rows
+}
+
+/// The tiles for bf16 operands that a plane asks the tensor memory accelerator for.
+pub fn specialised(problem: Problem) -> TilingBlueprint {
+    let load_flows = LoadFlows { lhs: InputLoadFlow::LoadOnly, rhs: InputLoadFlow::LoadOnly };
+    TilingBlueprint { load_flows, ..planes(problem, SPECIALISED) }
+}
+
+/// The tiles for bf16 operands of the tensor memory accelerator where several cubes share a multiprocessor.
+pub fn sharing(problem: Problem) -> TilingBlueprint {
+    planes(problem, SHARING)
+}
+
+/// The tiles for bf16 operands that planes load themselves.
+pub fn plain(problem: Problem) -> TilingBlueprint {
+    planes(problem, PLAIN)
+}
+
+/// Parts to cut long sums into, so that its cubes keep all multiprocessors busy to the end: as many as divide them, leave
+/// [`SHORTEST_SLAB`] of them in each, and shorten the work by a tenth against fewer.
+pub fn slabs<R: Runtime>(client: &ComputeClient<R>, problem: Problem) -> usize {
+    let processors = client.properties().hardware.num_streaming_multiprocessors.unwrap_or(1);
+    let Problem { m, n, k, .. } = problem;
+    let (cube_m, cube_n) = (LONG_SUM.1, 128);
+    let cubes = m.div_ceil(cube_m) * n.div_ceil(cube_n);
+    let idle = |slabs: u32| f64::from((cubes * slabs).div_ceil(processors) * processors) / f64::from(cubes * slabs);
+    let possible = (1..=LARGEST_CUT)
+        .map(|power| 1 << power)
+        .filter(|slabs| k.is_multiple_of(*slabs) && k / slabs >= SHORTEST_SLAB);
+    possible.fold(1, |best, slabs| if idle(slabs) < 0.9 * idle(best) { slabs } else { best }) as usize
+}
+
+/// bf16 tiles of this shape.
+fn planes(problem: Problem, ((planes_m, planes_n), (tiles_m, tiles_n), tiles_k): Shape) -> TilingBlueprint {
     let scheme = TilingScheme {
         tile_size: MATRIX_TILE.into(),
-        partition_size: (2, 8, 2).into(),
-        stage_size: (planes, 1, 1).into(),
+        partition_size: (tiles_m, tiles_n, tiles_k).into(),
+        stage_size: (planes_m, planes_n, 1).into(),
         global_partition_size: GlobalPartitionSize::new(1, 1, 1),
     };
     let (m, n, k) = (scheme.elements_per_stage_along_m(), scheme.elements_per_stage_along_n(), scheme.elements_per_stage_along_k());

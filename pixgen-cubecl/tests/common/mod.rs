@@ -1,14 +1,29 @@
-//! Tensors on a Vulkan device, random numbers, and the comparison with float64 references.
+//! Tensors on a GPU, random numbers, and the comparison with float64 references.
+//!
+//! Tests run on a Vulkan device, a software one included; built with feature `cuda` and without `vulkan`, on an NVIDIA GPU, where bf16 takes
+//! the matrix units: `cargo test --release -p pixgen-cubecl --features cuda`.
 #![allow(dead_code)] // each test file uses a part
 
 use burn_backend::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
-use cubecl::wgpu::{WgpuDevice, WgpuRuntime};
 use half::bf16;
 
+#[cfg(not(feature = "vulkan"))]
+pub use cubecl::cuda::CudaRuntime as TestRuntime;
+#[cfg(feature = "vulkan")]
+pub use cubecl::wgpu::WgpuRuntime as TestRuntime;
+
+/// Name of the backend in what is printed.
+const BACKEND: &str = if cfg!(feature = "vulkan") { "vulkan" } else { "cuda" };
+
 /// A tensor on the test device.
-pub type Tensor = CubeTensor<WgpuRuntime>;
+pub type Tensor = CubeTensor<TestRuntime>;
+
+/// The test device.
+pub fn device() -> <TestRuntime as Runtime>::Device {
+    Default::default()
+}
 
 /// The types that activations are stored in.
 pub const TYPES: [DType; 2] = [DType::F32, DType::BF16];
@@ -36,8 +51,8 @@ pub fn random(count: usize, seed: u64, dtype: DType) -> Vec<f64> {
 /// A tensor of these values.
 pub fn upload(values: &[f64], shape: &[usize], dtype: DType) -> Tensor {
     assert_eq!(values.len(), shape.iter().product::<usize>());
-    let device = WgpuDevice::default();
-    let client = WgpuRuntime::client(&device);
+    let device = device();
+    let client = TestRuntime::client(&device);
     let handle = match dtype {
         DType::F32 => client.create_from_slice(f32::as_bytes(&values.iter().map(|&v| v as f32).collect::<Vec<_>>())),
         DType::BF16 => {
@@ -86,7 +101,7 @@ impl Report {
     /// Prints a line for each result and type; `tests/run.sh` collects them.
     pub fn end(self) {
         for (name, dtype, error) in self.0 {
-            println!("max relative error | vulkan | {name} | {dtype:?} | {error:.1e}");
+            println!("max relative error | {BACKEND} | {name} | {dtype:?} | {error:.1e}");
         }
     }
 }

@@ -212,7 +212,7 @@ fn encoder<B: Ops>(config: &RunConfig) -> Vec<Operation<B>> {
             name: "tokens",
             calls: 1,
             inputs: vec![PREFIX_TOKENS * d, model.patches() * d],
-            parameters: vec![matrix(tokens * d)],
+            parameters: vec![vector(tokens * d)],
             macs: 0,
             run: Box::new(move |images, x| ops::tokens(rows(&x[0], images, d), rows(&x[1], images, d), x[2].clone().reshape([tokens, d]))),
         },

@@ -1,25 +1,59 @@
 //! The fastest that this machine multiplies matrices: what the speed of a step is compared with.
 
+use super::median;
+use crate::ops::Ops;
+use crate::precision::Precision;
+use burn::tensor::{Distribution, Tensor, TensorPrimitive};
 use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 use std::time::Instant;
 
-/// Rows and columns of the matrices.
-const SIDE: usize = 1536;
-/// Products, of which the fastest counts.
+/// Rows and columns of the matrices on the CPU, and on a GPU.
+const SIDES: [usize; 2] = [1536, 8192];
+/// Products, of which the fastest counts, and on a GPU the median, since one that starts cool is faster than any later one.
 const REPEATS: usize = 7;
+/// Products between two looks at the clock on a GPU, so that the way there and back does not count.
+const IN_A_ROW: usize = 5;
 
-/// GFLOP/s of a square f32 product on the threads of the current pool.
-pub fn measure() -> f64 {
+/// GFLOP/s of a square product: on the CPU in f32 on the threads of the current pool, on a GPU in the precision of the run with the
+/// kernel that training takes.
+pub fn measure<B: Ops>(precision: Precision, device: &B::Device) -> f64 {
+    let [cpu, gpu] = SIDES;
+    let (side, seconds) = if B::PIECE.is_some() {
+        (cpu, on_cpu(cpu))
+    } else {
+        (gpu, on_gpu::<B>(gpu, precision, device))
+    };
+    2e-9 * (side * side * side) as f64 / seconds
+}
+
+fn on_cpu(side: usize) -> f64 {
     let value = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 50.0;
-    let a: Vec<f32> = (0..SIDE * SIDE).map(value).collect();
-    let b: Vec<f32> = (0..SIDE * SIDE).map(|i| value(i + 7)).collect();
-    let mut c = vec![0.0; SIDE * SIDE];
-    let mut fastest = f64::INFINITY;
-    for _ in 0..REPEATS {
+    let a: Vec<f32> = (0..side * side).map(value).collect();
+    let b: Vec<f32> = (0..side * side).map(|i| value(i + 7)).collect();
+    let mut c = vec![0.0; side * side];
+    let times = (0..REPEATS).map(|_| {
         let started = Instant::now();
-        let (a, b) = (Matrix::new(&a, SIDE, SIDE), Matrix::new(&b, SIDE, SIDE));
-        matmul(MatrixMut::new(&mut c, SIDE, SIDE), Into::Overwrite, 1.0, a, b, Threads::Pool);
-        fastest = fastest.min(started.elapsed().as_secs_f64());
-    }
-    2e-9 * (SIDE * SIDE * SIDE) as f64 / fastest
+        let (a, b) = (Matrix::new(&a, side, side), Matrix::new(&b, side, side));
+        matmul(MatrixMut::new(&mut c, side, side), Into::Overwrite, 1.0, a, b, Threads::Pool);
+        started.elapsed().as_secs_f64()
+    });
+    times.fold(f64::INFINITY, f64::min)
+}
+
+fn on_gpu<B: Ops>(side: usize, precision: Precision, device: &B::Device) -> f64 {
+    let random = || {
+        let values = Tensor::<B, 2>::random([side, side], Distribution::Normal(0.0, 1.0), device).cast(precision.dtype());
+        values.into_primitive().tensor()
+    };
+    let (a, b) = (random(), random());
+    let product = || drop(Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(B::fused_linear(a.clone(), b.clone(), None))));
+    let once = || {
+        let started = Instant::now();
+        (0..IN_A_ROW).for_each(|_| product());
+        // A failed device fails again in the first step.
+        let _ = B::sync(device);
+        started.elapsed().as_secs_f64() / IN_A_ROW as f64
+    };
+    once();
+    median((0..REPEATS).map(|_| once()).collect())
 }

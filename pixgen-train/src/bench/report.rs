@@ -1,6 +1,7 @@
 //! What `bench` prints.
 
 use super::operations::Row;
+use crate::settings::units::format_bytes;
 use serde::Serialize;
 use std::fmt;
 
@@ -13,6 +14,9 @@ pub struct Report {
     pub threads: usize,
     /// The fastest square matrix product in this run, GFLOP/s.
     pub peak_gflops: f64,
+    /// bf16 products that the data sheet of the GPU promises, GFLOP/s; none on other devices and in f32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published_gflops: Option<f64>,
     /// One for each stage.
     pub stages: Vec<StageReport>,
 }
@@ -42,6 +46,12 @@ pub struct StageReport {
     pub gflop: f64,
     /// Those over the median time, as a share of the peak.
     pub of_peak: f64,
+    /// The same as a share of the published peak, MFU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mfu: Option<f64>,
+    /// Bytes of device memory that were taken by the end of the steps; none on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// The fused operations; empty unless asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Row>,
@@ -49,7 +59,11 @@ pub struct StageReport {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} threads, matrix products reach {:.0} GFLOP/s", self.threads, self.peak_gflops)?;
+        write!(f, "{} threads, matrix products reach {:.0} GFLOP/s", self.threads, self.peak_gflops)?;
+        match self.published_gflops {
+            Some(published) => writeln!(f, " of {published:.0}")?,
+            None => writeln!(f)?,
+        }
         self.stages.iter().try_for_each(|stage| write!(f, "\n{stage}"))
     }
 }
@@ -67,7 +81,14 @@ impl fmt::Display for StageReport {
         )?;
         writeln!(f, "  step        {:.4} s, median of {}; fastest {:.4} s", self.seconds, self.steps, self.fastest)?;
         writeln!(f, "  images/s    {:.1}", self.images_per_second)?;
-        writeln!(f, "  arithmetic  {:.1} GFLOP a step, {:.1} % of the peak", self.gflop, 100.0 * self.of_peak)?;
+        write!(f, "  arithmetic  {:.1} GFLOP a step, {:.1} % of the peak", self.gflop, 100.0 * self.of_peak)?;
+        match self.mfu {
+            Some(mfu) => writeln!(f, ", MFU {:.1} %", 100.0 * mfu)?,
+            None => writeln!(f)?,
+        }
+        if let Some(memory) = self.memory {
+            writeln!(f, "  memory      {} on the device", format_bytes(memory))?;
+        }
         if !self.operations.is_empty() {
             writeln!(
                 f,

@@ -71,6 +71,12 @@ impl<B: Engine> Stepper<B> {
         }
     }
 
+    /// Changes every parameter: how far do small differences at the start carry?
+    pub fn change(&mut self, change: impl Fn(f32) -> f32) {
+        let changed: Vec<f32> = self.state.params.host().iter().map(|&value| change(value)).collect();
+        self.state.params = B::Flat::upload(self.objective.params(), &changed, &self.device);
+    }
+
     /// Trained values.
     pub fn parameters(&self) -> usize {
         self.objective.params().len()

@@ -9,6 +9,8 @@ use crate::cli::{Bench, BenchStage};
 use crate::config::{RunConfig, Stage};
 use crate::device::OnDevice;
 use crate::error::Error;
+use crate::precision::Precision;
+use crate::roofline::device::of_product;
 use crate::training::Engine;
 use std::io::BufRead;
 
@@ -37,13 +39,21 @@ pub(super) fn run(args: &Bench) -> Result<(), Error> {
     // Both stages have the flags' device.
     let Some(config) = configs.first() else { return Ok(()) };
     let (device, requirements) = (config.device()?, config.requirements()?);
-    device.run(requirements, Work { args, configs })?
+    let published_gflops = match config.compute.precision {
+        Precision::Bf16 => device
+            .product()
+            .and_then(|product| of_product(&product))
+            .map(|device| 1e-9 * device.tensor),
+        Precision::F32 => None,
+    };
+    device.run(requirements, Work { args, configs, published_gflops })?
 }
 
 /// What is measured, on the device that the settings name.
 struct Work<'a> {
     args: &'a Bench,
     configs: Vec<RunConfig>,
+    published_gflops: Option<f64>,
 }
 
 impl OnDevice for Work<'_> {
@@ -51,15 +61,18 @@ impl OnDevice for Work<'_> {
 
     fn run<B: Engine>(self, device: &B::Device) -> Result<(), Error> {
         let args = self.args;
-        let steppers = self.configs.into_iter().map(|config| Stepper::<B>::new(config, device));
-        let steppers = steppers.collect::<Result<Vec<_>, _>>()?;
+        let precision = self.configs.first().map_or_else(Precision::default, |config| config.compute.precision);
+        // Each is built when its turn comes, so that a GPU holds one at a time.
+        let mut steppers = self.configs.into_iter().map(|config| Stepper::<B>::new(config, device));
         if args.interleave {
-            return steppers.into_iter().try_for_each(interleave);
+            return steppers.try_for_each(|stepper| interleave(stepper?, device));
         }
-        let peak_gflops = peak::measure();
-        let stages = steppers.into_iter().map(|stepper| measure(stepper, args, peak_gflops, device));
+        let peak_gflops = peak::measure::<B>(precision, device);
+        let peaks = Peaks { measured: peak_gflops, published: self.published_gflops };
+        let stages = steppers.map(|stepper| measure(stepper?, args, peaks, device));
         let stages = stages.collect::<Result<_, _>>()?;
-        let report = Report { schema: 1, threads: rayon::current_num_threads(), peak_gflops, stages };
+        let threads = rayon::current_num_threads();
+        let report = Report { schema: 1, threads, peak_gflops, published_gflops: self.published_gflops, stages };
         if args.json {
             print_json(&report)?;
         } else {
@@ -76,8 +89,15 @@ const fn name(stage: Stage) -> &'static str {
     }
 }
 
+/// What a step is compared with, GFLOP/s.
+#[derive(Clone, Copy)]
+struct Peaks {
+    measured: f64,
+    published: Option<f64>,
+}
+
 /// Takes and times the steps that were asked for.
-fn measure<B: Engine>(mut stepper: Stepper<B>, args: &Bench, peak_gflops: f64, device: &B::Device) -> Result<StageReport, Error> {
+fn measure<B: Engine>(mut stepper: Stepper<B>, args: &Bench, peaks: Peaks, device: &B::Device) -> Result<StageReport, Error> {
     for _ in 0..args.warmup {
         stepper.step()?;
     }
@@ -87,6 +107,7 @@ fn measure<B: Engine>(mut stepper: Stepper<B>, args: &Bench, peak_gflops: f64, d
     let seconds = median(timed.iter().map(|step| step.seconds).collect());
     let config: &RunConfig = stepper.config();
     let gflop = 1e-9 * flops(config, taught);
+    let memory = B::reserved_memory(device);
     let operations: Vec<Row> = if args.ops {
         operations::measure::<B>(config, taught, seconds, device)
     } else {
@@ -103,13 +124,16 @@ fn measure<B: Engine>(mut stepper: Stepper<B>, args: &Bench, peak_gflops: f64, d
         fastest,
         images_per_second: config.train.batch as f64 / seconds,
         gflop,
-        of_peak: gflop / seconds / peak_gflops,
+        of_peak: gflop / seconds / peaks.measured,
+        mfu: peaks.published.map(|published| gflop / seconds / published),
+        memory,
         operations,
     })
 }
 
-/// Describes the run in a line of JSON, then answers every line on stdin with a step: its seconds and the pictures of its teacher.
-fn interleave<B: Engine>(mut stepper: Stepper<B>) -> Result<(), Error> {
+/// Describes the run in a line of JSON, then answers every line on stdin with a step: its seconds, the pictures of its teacher, and
+/// the bytes that the device's memory holds (0 on the CPU).
+fn interleave<B: Engine>(mut stepper: Stepper<B>, device: &B::Device) -> Result<(), Error> {
     let config = stepper.config();
     let header = serde_json::json!({
         "preset": config.preset,
@@ -117,6 +141,8 @@ fn interleave<B: Engine>(mut stepper: Stepper<B>) -> Result<(), Error> {
         "batch": config.train.batch,
         "parameters": stepper.parameters(),
         "threads": rayon::current_num_threads(),
+        // Of a step without a teacher, and of each picture that the teacher draws.
+        "gflop": [1e-9 * flops(config, 0.0), 1e-9 * (flops(config, 1.0) - flops(config, 0.0))],
     });
     print_line(&header.to_string())?;
     for line in std::io::stdin().lock().lines() {
@@ -124,7 +150,7 @@ fn interleave<B: Engine>(mut stepper: Stepper<B>) -> Result<(), Error> {
             break; // the other side has gone
         }
         let step = stepper.step()?;
-        print_line(&format!("{:.6} {}", step.seconds, step.taught))?;
+        print_line(&format!("{:.6} {} {}", step.seconds, step.taught, B::reserved_memory(device).unwrap_or(0)))?;
     }
     Ok(())
 }

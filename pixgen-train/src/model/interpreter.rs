@@ -86,13 +86,6 @@ impl<'a, B: Fused> Network<'a, B> {
     }
 }
 
-const fn fused_branch(branch: Branch) -> fused::Branch {
-    match branch {
-        Branch::Attention => fused::Branch::Attention,
-        Branch::Mlp => fused::Branch::Mlp,
-    }
-}
-
 type Done<T> = Result<T, Infallible>;
 
 impl<B: Fused> Ops for Network<'_, B> {
@@ -178,11 +171,11 @@ impl<B: Fused> Ops for Network<'_, B> {
     fn modulated_norm(&mut self, site: Site, x: &Tensor<B, 3>, modulation: &Tensor<B, 3>, branch: Branch) -> Done<Tensor<B, 3>> {
         let (gain, offset) = self.norm_weights(site);
         let m = flat(modulation.clone());
-        Ok(fused::norm_modulate(x.clone(), gain, offset, m, fused_branch(branch)))
+        Ok(fused::norm_modulate(x.clone(), gain, offset, m, branch))
     }
 
     fn gated_add(&mut self, _: Site, x: Tensor<B, 3>, y: Tensor<B, 3>, modulation: &Tensor<B, 3>, branch: Branch) -> Done<Tensor<B, 3>> {
-        Ok(fused::gated_residual(x, y, flat(modulation.clone()), fused_branch(branch)))
+        Ok(fused::gated_residual(x, y, flat(modulation.clone()), branch))
     }
 
     fn dropout(&mut self, site: Site, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {

@@ -82,16 +82,26 @@ impl<'a, B: Backend> Weights<'a, B> {
     where
         B: Engine,
     {
-        let values = set.entries().par_iter().enumerate().map(|(at, entry)| {
-            let tensor = TensorPrimitive::Float(flat.tensor(set, at, device));
-            Some(match (entry.dims.len(), entry.role) {
-                (1, Role::Bias | Role::Norm) => Value::Vector(Tensor::from_primitive(tensor)),
-                (_, Role::Position) => Value::Matrix(Tensor::from_primitive(tensor)),
-                (1, _) => Value::Vector(Tensor::<B, 1>::from_primitive(tensor).cast(precision.dtype())),
-                _ => Value::Matrix(Tensor::<B, 2>::from_primitive(tensor).cast(precision.dtype())),
+        let value = |at: usize| {
+            let entry = &set.entries()[at];
+            let precision = match entry.role {
+                Role::Bias | Role::Norm | Role::Position => Precision::F32,
+                _ => precision,
+            };
+            let tensor = TensorPrimitive::Float(flat.tensor(set, at, precision, device));
+            Some(match entry.dims.len() {
+                1 => Value::Vector(Tensor::from_primitive(tensor)),
+                _ => Value::Matrix(Tensor::from_primitive(tensor)),
             })
-        });
-        Self { set, values: values.collect(), precision }
+        };
+        let all = 0..set.entries().len();
+        // A GPU has a stream of its own for each thread, and all that follows would have to wait for each of them.
+        let values = if B::PIECE.is_none() {
+            all.map(value).collect()
+        } else {
+            all.into_par_iter().map(value).collect()
+        };
+        Self { set, values, precision }
     }
 
     /// Precision of the matrices, and so of the activations.

@@ -1,7 +1,7 @@
 //! The auxiliary loss of stage 2: generated and real pictures must look alike to the frozen encoder (docs/method.md section 5).
 
 use super::pieces;
-use crate::model::batch::upload;
+use super::prefetch::Pictures;
 use crate::model::{Condition, NormMode, ParamSet, Projector, ProjectorConfig, RunningStatistics, Weights, features};
 use crate::ops::{Ops as Fused, nt_xent};
 use burn::tensor::Tensor;
@@ -78,16 +78,12 @@ impl FrozenEncoder {
         noise: &NoiseConfig,
         weights: &Weights<'_, B>,
         feature: FrozenFeature,
-        x0: &[f32],
+        x0: &Pictures<B>,
         micro: usize,
         device: &B::Device,
     ) -> Tensor<B, 2> {
-        let chunks = x0.chunks(pieces::size::<B>(micro, config.tokens()) * config.image_len()).collect();
-        let features = pieces::map::<B, _, _>(chunks, |piece: &[f32]| {
-            let shape = [piece.len() / config.image_len(), config.patches(), config.patch_len()];
-            let pictures = upload::<B>(piece.to_vec(), shape, device);
-            self.features(config, noise, weights, pictures, feature)
-        });
+        let ranges = pieces::ranges::<B>(x0.count(), micro, config.tokens());
+        let features = pieces::map::<B, _, _>(ranges, |range| self.features(config, noise, weights, x0.piece(&range, device), feature));
         Tensor::cat(features, 0)
     }
 }

@@ -2,12 +2,12 @@
 
 use super::auxiliary::{FrozenEncoder, FrozenFeature, auxiliary_loss};
 use super::pieces;
+use super::prefetch::{Pictures, Prefetch};
 use super::source::{Batch, Source};
 use super::{Objective, Progress, Terms};
-use crate::model::batch::upload;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Pass, Wanted, Weights, forward};
-use crate::ops::{Dropout, LossFactors, blend, consistency_loss};
+use crate::ops::{Dropout, LossFactors, Ops, blend, consistency_loss};
 use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn::backend::Autodiff;
@@ -18,6 +18,7 @@ use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The weight of a pair (t, r), both shifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,11 +109,11 @@ pub struct Pair {
 
 /// What a step trains on: pictures, noise, classes and the pair of levels of each picture (shifted).
 #[derive(Clone, Debug)]
-pub struct ConsistencyBatch {
-    /// Pictures in patch layout.
-    pub x0: Vec<f32>,
+pub struct ConsistencyBatch<B: Ops> {
+    /// Pictures.
+    pub x0: Pictures<B>,
     /// Noise, the same for both levels.
-    pub eps: Vec<f32>,
+    pub eps: Pictures<B>,
     /// Classes.
     pub classes: Vec<usize>,
     /// Shifted levels t.
@@ -123,13 +124,37 @@ pub struct ConsistencyBatch {
     pub r_at_floor: Vec<bool>,
 }
 
+/// Makes batches.
+#[derive(Debug)]
+struct Sampler<B: Ops> {
+    config: ModelConfig,
+    noise: NoiseConfig,
+    settings: ConsistencyConfig,
+    source: Source,
+    device: B::Device,
+}
+
+impl<B: Ops> Sampler<B> {
+    fn sample(&self, progress: &Progress) -> ConsistencyBatch<B> {
+        let Progress { seed, images, batch, .. } = *progress;
+        let Batch { x0, classes } = self.source.batch(&self.config, seed, images, batch);
+        let eps = Source::noise(&self.config, seed, images, batch);
+        let pairs = self.settings.pairs(&self.noise, progress);
+        let (t, r) = pairs.iter().map(|pair| (pair.t, pair.r)).unzip();
+        let r_at_floor = pairs.iter().map(|pair| pair.r_at_floor).collect();
+        let [x0, eps] = [x0, eps].map(|values| Pictures::new(&self.config, values, &self.device));
+        ConsistencyBatch { x0, eps, classes, t, r, r_at_floor }
+    }
+}
+
 /// The objective of stage 2b.
 #[derive(Debug)]
 pub struct Consistency<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: ConsistencyConfig,
-    source: Source,
+    sampler: Arc<Sampler<B>>,
+    prefetch: Prefetch<ConsistencyBatch<B>>,
     /// W, and its parameters on the device.
     frozen: Option<(FrozenEncoder, B::Flat)>,
     precision: Precision,
@@ -149,6 +174,7 @@ impl<B: Engine> Consistency<B> {
         device: B::Device,
     ) -> Self {
         let set = ParamSet::generator(&config);
+        let sampler = Arc::new(Sampler { config, noise, settings, source, device: device.clone() });
         let frozen = frozen.filter(|_| settings.auxiliary > 0.0).map(|frozen| {
             let params = B::Flat::upload(&frozen.set, &frozen.params, &device);
             (frozen, params)
@@ -157,7 +183,11 @@ impl<B: Engine> Consistency<B> {
             config,
             noise,
             settings,
-            source,
+            prefetch: Prefetch::new::<B>({
+                let sampler = Arc::clone(&sampler);
+                move |progress| sampler.sample(progress)
+            }),
+            sampler,
             frozen,
             precision: Precision::F32,
             recompute: false,
@@ -177,14 +207,8 @@ impl<B: Engine> Consistency<B> {
     }
 
     /// The next step's batch (section 5).
-    pub fn sample(&self, progress: &Progress) -> ConsistencyBatch {
-        let Progress { seed, images, batch, .. } = *progress;
-        let Batch { x0, classes } = self.source.batch(&self.config, seed, images, batch);
-        let eps = Source::noise(&self.config, seed, images, batch);
-        let pairs = self.settings.pairs(&self.noise, progress);
-        let (t, r) = pairs.iter().map(|pair| (pair.t, pair.r)).unzip();
-        let r_at_floor = pairs.iter().map(|pair| pair.r_at_floor).collect();
-        ConsistencyBatch { x0, eps, classes, t, r, r_at_floor }
+    pub fn sample(&self, progress: &Progress) -> ConsistencyBatch<B> {
+        self.sampler.sample(progress)
     }
 
     /// Dropout of these pictures of a step, the same for teacher and student.
@@ -208,7 +232,7 @@ impl<B: Engine> Consistency<B> {
     fn targets(
         &self,
         weights: &Weights<'_, B>,
-        batch: &ConsistencyBatch,
+        batch: &ConsistencyBatch<B>,
         range: &Range<usize>,
         [x0, eps]: [&Tensor<B, 3>; 2],
         progress: &Progress,
@@ -245,7 +269,7 @@ impl<B: Engine> Consistency<B> {
     }
 
     /// The loss and its gradient on a given batch, added to `gradient`.
-    pub fn gradient_on(&self, params: &B::Flat, batch: &ConsistencyBatch, progress: &Progress, gradient: &mut B::Flat) -> Terms {
+    pub fn gradient_on(&self, params: &B::Flat, batch: &ConsistencyBatch<B>, progress: &Progress, gradient: &mut B::Flat) -> Terms {
         let weights = Weights::<B>::of(&self.set, params, self.precision, &self.device);
         let frozen = self.frozen.as_ref().map(|(encoder, params)| {
             let weights = Weights::of(&encoder.set, params, self.precision, &self.device);
@@ -275,16 +299,14 @@ impl<B: Engine> Consistency<B> {
     fn piece(
         &self,
         weights: &Weights<'_, B>,
-        batch: &ConsistencyBatch,
+        batch: &ConsistencyBatch<B>,
         frozen: Option<&Frozen<'_, B>>,
         range: Range<usize>,
         progress: &Progress,
         gradient: &mut B::Flat,
     ) -> (Tensor<B, 1>, Option<Tensor<B, 1>>) {
-        let (len, count) = (self.config.image_len(), batch.t.len());
-        let shape = [range.len(), self.config.patches(), self.config.patch_len()];
-        let pictures = |values: &[f32]| upload::<B>(values[range.start * len..range.end * len].to_vec(), shape, &self.device);
-        let (x0, eps) = (pictures(&batch.x0), pictures(&batch.eps));
+        let count = batch.t.len();
+        let [x0, eps] = [&batch.x0, &batch.eps].map(|pictures| pictures.piece(&range, &self.device));
         let target = self.targets(weights, batch, &range, [&x0, &eps], progress);
         let (t, r) = (&batch.t[range.clone()], &batch.r[range.clone()]);
         let dropout = self.dropout(progress, &range.clone().collect::<Vec<_>>());
@@ -355,7 +377,7 @@ impl<B: Engine> Objective<B> for Consistency<B> {
     }
 
     fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms {
-        let batch = self.sample(progress);
+        let batch = self.prefetch.take(progress);
         self.gradient_on(params, &batch, progress, gradient)
     }
 }

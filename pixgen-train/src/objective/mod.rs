@@ -3,6 +3,7 @@
 pub mod auxiliary;
 pub mod consistency;
 pub mod pieces;
+pub mod prefetch;
 pub mod pretrain;
 pub mod source;
 
@@ -15,7 +16,7 @@ use crate::model::ParamSet;
 use crate::training::Engine;
 
 /// Where a run stands; everything random in a step is a function of this and the seed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Seed of the run.
     pub seed: u64,

@@ -1,14 +1,14 @@
 //! Stage 1: contrastive and representation-consistency losses (docs/method.md section 3).
 
 use super::pieces;
+use super::prefetch::{Pictures, Prefetch};
 use super::source::Source;
 use super::{NamedValues, Objective, Progress, Terms};
-use crate::model::batch::upload;
 use crate::model::weights::to_vec;
 use crate::model::{
     Condition, NormMode, NormStatistics, ParamSet, Pass, Projector, ProjectorConfig, RunningStatistics, Wanted, Weights, features,
 };
-use crate::ops::nt_xent;
+use crate::ops::{Ops, blend, nt_xent};
 use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn::backend::Autodiff;
@@ -19,6 +19,7 @@ use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Settings of stage 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,15 +41,54 @@ pub struct PretrainConfig {
     pub consistency_weight: f64,
 }
 
-/// The noised inputs of a step, in patch layout.
+/// What a step trains on, in patch layout. Its inputs are y1 + t_0 eps, y2 + t_0 eps, x0 + t_n eps and x0 + t_{n-1} eps.
 #[derive(Clone, Debug)]
-pub struct PretrainBatch {
-    /// y1 + t_0 eps, y2 + t_0 eps, x0 + t_n eps, x0 + t_{n-1} eps.
-    pub inputs: [Vec<f32>; 4],
-    /// Shifted levels of the inputs.
+pub struct PretrainBatch<B: Ops> {
+    /// y1, y2 and x0.
+    pub pictures: [Pictures<B>; 3],
+    /// The noise of all inputs.
+    pub eps: Pictures<B>,
+    /// Shifted levels of the inputs: t_0, t_0, t_n, t_{n-1}.
     pub levels: [f64; 4],
     /// Temperature of L_rc at this step.
     pub temperature: f64,
+}
+
+/// Makes batches.
+#[derive(Debug)]
+struct Sampler<B: Ops> {
+    config: ModelConfig,
+    noise: NoiseConfig,
+    settings: PretrainConfig,
+    source: Source,
+    device: B::Device,
+}
+
+impl<B: Ops> Sampler<B> {
+    /// One index i ~ Uniform{0..N-2} for the whole batch (section 3.2).
+    fn sample(&self, progress: &Progress) -> PretrainBatch<B> {
+        let Progress { seed, images, total, batch, .. } = *progress;
+        let levels = self.settings.levels.levels(images, total).max(2);
+        let mut draws = Draws::new(Rng::new(seed, stream(Purpose::NoiseLevel, images)), 0);
+        let i = draws.below(levels as u32 - 1) as usize;
+        let sigma = self.noise.grid(levels, i);
+        let shifted = |sigma: f64| self.noise.shift * sigma;
+        let (t0, t_n, t_below) = (self.noise.t_min(), shifted(sigma), shifted(self.noise.grid(levels, i + 1)));
+        let pictures = |values| Pictures::new(&self.config, values, &self.device);
+        PretrainBatch {
+            pictures: self.source.views(&self.config, seed, images, batch).map(pictures),
+            eps: pictures(Source::noise(&self.config, seed, images, batch)),
+            levels: [t0, t0, t_n, t_below],
+            temperature: self.settings.temperature.at(&self.noise, sigma, images, total),
+        }
+    }
+}
+
+/// A piece of a step's batch on the device.
+struct Piece<B: Engine> {
+    /// y1, y2 and x0, `[pictures, N_p, p*p*C]`.
+    pictures: [Tensor<B, 3>; 3],
+    eps: Tensor<B, 3>,
 }
 
 /// The objective of stage 1.
@@ -57,7 +97,8 @@ pub struct Pretrain<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: PretrainConfig,
-    source: Source,
+    sampler: Arc<Sampler<B>>,
+    prefetch: Prefetch<PretrainBatch<B>>,
     precision: Precision,
     recompute: bool,
     device: B::Device,
@@ -80,11 +121,16 @@ impl<B: Engine> Pretrain<B> {
         device: B::Device,
     ) -> Self {
         let set = ParamSet::pretraining(&config, &settings.projector);
+        let sampler = Arc::new(Sampler { config, noise, settings, source, device: device.clone() });
         Self {
             config,
             noise,
             settings,
-            source,
+            prefetch: Prefetch::new::<B>({
+                let sampler = Arc::clone(&sampler);
+                move |progress| sampler.sample(progress)
+            }),
+            sampler,
             precision: Precision::F32,
             recompute: false,
             target: B::Flat::upload(&set, params, &device),
@@ -115,49 +161,34 @@ impl<B: Engine> Pretrain<B> {
         self.target = B::Flat::upload(&self.set, target, &self.device);
     }
 
-    /// Inputs, levels and temperature of the next step: one index i ~ Uniform{0..N-2} for the whole batch (section 3.2).
-    pub fn sample(&self, progress: &Progress) -> PretrainBatch {
-        let Progress { seed, images, total, batch, .. } = *progress;
-        let levels = self.settings.levels.levels(images, total).max(2);
-        let mut draws = Draws::new(Rng::new(seed, stream(Purpose::NoiseLevel, images)), 0);
-        let i = draws.below(levels as u32 - 1) as usize;
-        let sigma = self.noise.grid(levels, i);
-        let shifted = |sigma: f64| self.noise.shift * sigma;
-        let (t0, t_n, t_below) = (self.noise.t_min(), shifted(sigma), shifted(self.noise.grid(levels, i + 1)));
-        let [y1, y2, x0] = self.source.views(&self.config, seed, images, batch);
-        let eps = Source::noise(&self.config, seed, images, batch);
-        PretrainBatch {
-            inputs: [
-                noised(&y1, &eps, t0),
-                noised(&y2, &eps, t0),
-                noised(&x0, &eps, t_n),
-                noised(&x0, &eps, t_below),
-            ],
-            levels: [t0, t0, t_n, t_below],
-            temperature: self.settings.temperature.at(&self.noise, sigma, images, total),
-        }
+    /// The next step's batch (section 3.2).
+    pub fn sample(&self, progress: &Progress) -> PretrainBatch<B> {
+        self.sampler.sample(progress)
     }
 
-    /// A piece of one of the step's inputs on the device, scaled by c_in.
-    fn upload(&self, step: &PretrainBatch, input: usize, range: &Range<usize>) -> (Tensor<B, 3>, Condition<B>) {
-        let (len, t) = (self.config.image_len(), step.levels[input]);
-        let c_in = self.noise.c_in(t) as f32;
-        let scaled = step.inputs[input][range.start * len..range.end * len].iter().map(|v| c_in * v).collect();
-        let shape = [range.len(), self.config.patches(), self.config.patch_len()];
-        let condition = Condition::new(&vec![t; range.len()], None, self.config.encoder.width, &self.device);
-        (upload(scaled, shape, &self.device), condition)
+    fn piece(&self, step: &PretrainBatch<B>, range: &Range<usize>) -> Piece<B> {
+        let piece = |pictures: &Pictures<B>| pictures.piece(range, &self.device);
+        Piece { pictures: step.pictures.each_ref().map(piece), eps: piece(&step.eps) }
+    }
+
+    /// What the network reads of input `number` of a piece, c_in (x + t eps), and its condition.
+    fn input(&self, piece: &Piece<B>, levels: &[f64; 4], number: usize) -> (Tensor<B, 3>, Condition<B>) {
+        let (x, t) = (&piece.pictures[number.min(2)], levels[number]);
+        let (c_in, pictures) = (self.noise.c_in(t), x.dims()[0]);
+        let image = blend(x.clone(), piece.eps.clone(), vec![c_in; pictures], vec![t * c_in; pictures]);
+        (image, Condition::new(&vec![t; pictures], None, self.config.encoder.width, &self.device))
     }
 
     /// LN(CLS) of a piece under `weights`, `[pictures, d]`, without gradient.
-    fn features_of(&self, weights: &Weights<'_, B>, step: &PretrainBatch, input: usize, range: &Range<usize>) -> Tensor<B, 2> {
-        let (image, condition) = self.upload(step, input, range);
+    fn features_of(&self, weights: &Weights<'_, B>, piece: &Piece<B>, levels: &[f64; 4], number: usize) -> Tensor<B, 2> {
+        let (image, condition) = self.input(piece, levels, number);
         features(&self.config, weights, &image, &condition)
     }
 
     /// The three branches with gradient of a piece.
-    fn branches<'a>(&'a self, online: &'a Weights<'a, B>, step: &PretrainBatch, range: &Range<usize>) -> [Pass<'a, B, 2>; 3] {
-        [0, 1, 2].map(|input| {
-            let (image, condition) = self.upload(step, input, range);
+    fn branches<'a>(&'a self, online: &'a Weights<'a, B>, piece: &Piece<B>, levels: &[f64; 4]) -> [Pass<'a, B, 2>; 3] {
+        [0, 1, 2].map(|number| {
+            let (image, condition) = self.input(piece, levels, number);
             Pass::features(self.recompute, &self.config, online, image, condition, Wanted::Weights)
         })
     }
@@ -167,9 +198,9 @@ impl<B: Engine> Pretrain<B> {
     /// The contrastive terms need the whole batch, the encoder works in pieces: features of all pieces, then the losses and their
     /// gradients with respect to features (and projector) on the whole batch, then the encoder backwards, piece by piece. A batch
     /// that is to take less memory (`micro` below its size) keeps no graph in between and runs the encoder again instead.
-    pub fn gradient_on(&mut self, params: &B::Flat, step: &PretrainBatch, micro: usize, gradient: &mut B::Flat) -> Terms {
+    pub fn gradient_on(&mut self, params: &B::Flat, step: &PretrainBatch<B>, micro: usize, gradient: &mut B::Flat) -> Terms {
         let device = self.device.clone();
-        let batch = step.inputs[0].len() / self.config.image_len();
+        let batch = step.eps.count();
         let (keep, ranges) = (micro >= batch, pieces::ranges::<B>(batch, micro, self.config.tokens()));
         let online = Weights::<B>::of(&self.set, params, self.precision, &device);
         let target = Weights::<B>::of(&self.set, &self.target, self.precision, &device);
@@ -177,9 +208,11 @@ impl<B: Engine> Pretrain<B> {
         // Three branches with gradient; targets of th- on both views and of the online network on the less noisy picture.
         let this = &*self;
         let done = pieces::map::<B, _, _>(ranges.clone(), |range| {
-            let passes = this.branches(&online, step, &range);
+            let piece = this.piece(step, &range);
+            let passes = this.branches(&online, &piece, &step.levels);
             let branches = passes.each_ref().map(Pass::output);
-            let targets = [(&target, 0), (&target, 1), (&online, 3)].map(|(weights, input)| this.features_of(weights, step, input, &range));
+            let targets = [(&target, 0), (&target, 1), (&online, 3)];
+            let targets = targets.map(|(weights, number)| this.features_of(weights, &piece, &step.levels, number));
             (keep.then_some(passes), branches, targets)
         });
         let mut passes = Vec::with_capacity(done.len());
@@ -213,7 +246,7 @@ impl<B: Engine> Pretrain<B> {
             &device,
             gradient,
             |(range, passes), gradient| {
-                let passes = passes.unwrap_or_else(|| this.branches(&online, step, &range));
+                let passes = passes.unwrap_or_else(|| this.branches(&online, &this.piece(step, &range), &step.levels));
                 for (pass, upstream) in passes.into_iter().zip(&upstream) {
                     // None if the loss does not depend on a branch.
                     if let Some(upstream) = upstream {
@@ -232,19 +265,13 @@ impl<B: Engine> Pretrain<B> {
     }
 }
 
-/// x + t eps.
-fn noised(x: &[f32], eps: &[f32], t: f64) -> Vec<f32> {
-    let t = t as f32;
-    x.iter().zip(eps).map(|(x, e)| x + t * e).collect()
-}
-
 impl<B: Engine> Objective<B> for Pretrain<B> {
     fn params(&self) -> &ParamSet {
         &self.set
     }
 
     fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms {
-        let step = self.sample(progress);
+        let step = self.prefetch.take(progress);
         self.gradient_on(params, &step, progress.micro_batch, gradient)
     }
 

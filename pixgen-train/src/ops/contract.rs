@@ -3,6 +3,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 
+pub use pixgen_core::ops::Branch;
 use pixgen_core::rng::Rng;
 use std::sync::Arc;
 
@@ -13,38 +14,6 @@ pub const LAYER_NORM_EPSILON: f32 = pixgen_core::config::NORM_EPSILON;
 
 /// Gradients of an operation's inputs in the order of its arguments; `None` where none was asked for.
 pub type InputGradients<B, const N: usize> = [Option<FloatTensor<B>>; N];
-
-/// Which half of a transformer block an AdaLN operation serves.
-///
-/// The modulation vector of a block holds six chunks of width `D`: shift, scale and gate of the attention branch, then
-/// shift, scale and gate of the MLP branch (docs/method.md section 2.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Branch {
-    /// Chunks 0, 1 and 2.
-    Attention,
-    /// Chunks 3, 4 and 5.
-    Mlp,
-}
-
-impl Branch {
-    /// Index of the shift chunk.
-    pub const fn shift(self) -> usize {
-        match self {
-            Self::Attention => 0,
-            Self::Mlp => 3,
-        }
-    }
-
-    /// Index of the scale chunk.
-    pub const fn scale(self) -> usize {
-        self.shift() + 1
-    }
-
-    /// Index of the gate chunk.
-    pub const fn gate(self) -> usize {
-        self.shift() + 2
-    }
-}
 
 /// Inverted dropout of a batch of activations: a pure function of these numbers, so nothing is kept for the backward pass and a second
 /// forward pass drops the same elements.

@@ -26,7 +26,7 @@ fn fused() -> bool {
 
 /// What a kernel returned. [`super::network`] has checked the shapes and [`crate::config`] the precision, so that an error here is what
 /// no smaller batch could bring about, and ends the work as a failed burn operation does.
-fn done<T>(result: Result<T>) -> T {
+pub(crate) fn done<T>(result: Result<T>) -> T {
     result.unwrap_or_else(|error: KernelError| panic!("{error}"))
 }
 

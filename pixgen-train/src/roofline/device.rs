@@ -5,6 +5,8 @@
 pub struct Device {
     /// What the user types.
     pub name: &'static str,
+    /// What its driver calls it.
+    pub product: &'static str,
     /// The product and where the numbers are from.
     pub source: &'static str,
     /// bf16 products summed in f32 on tensor cores, FLOP/s.
@@ -23,13 +25,18 @@ const GIB: f64 = (1u64 << 30) as f64;
 /// All devices, the newest generation first.
 #[rustfmt::skip]
 pub const DEVICES: &[Device] = &[
-    Device { name: "h100",     source: "NVIDIA H100 SXM5 80 GB, H100 data sheet and Hopper architecture white paper", tensor: 989.4e12, vector: 66.9e12, bandwidth: 3.35e12,  memory: 80.0 * GIB },
-    Device { name: "h200",     source: "NVIDIA H200 SXM 141 GB, H200 data sheet",                                     tensor: 989.4e12, vector: 66.9e12, bandwidth: 4.8e12,   memory: 141e9 },
-    Device { name: "a100-80",  source: "NVIDIA A100 SXM4 80 GB, A100 data sheet",                                     tensor: 312e12,   vector: 19.5e12, bandwidth: 2.039e12, memory: 80.0 * GIB },
-    Device { name: "a100-40",  source: "NVIDIA A100 SXM4 40 GB, A100 data sheet",                                     tensor: 312e12,   vector: 19.5e12, bandwidth: 1.555e12, memory: 40.0 * GIB },
-    Device { name: "l40s",     source: "NVIDIA L40S 48 GB, L40S data sheet",                                          tensor: 362.05e12, vector: 91.6e12, bandwidth: 0.864e12, memory: 48.0 * GIB },
-    Device { name: "rtx4090",  source: "NVIDIA GeForce RTX 4090 24 GB, Ada GPU architecture white paper",             tensor: 165.2e12, vector: 82.6e12, bandwidth: 1.008e12, memory: 24.0 * GIB },
+    Device { name: "h100",     product: "NVIDIA H100 80GB HBM3",           source: "NVIDIA H100 SXM5 80 GB, H100 data sheet and Hopper architecture white paper", tensor: 989.4e12, vector: 66.9e12, bandwidth: 3.35e12,  memory: 80.0 * GIB },
+    Device { name: "h200",     product: "NVIDIA H200",                     source: "NVIDIA H200 SXM 141 GB, H200 data sheet",                                     tensor: 989.4e12, vector: 66.9e12, bandwidth: 4.8e12,   memory: 141e9 },
+    Device { name: "a100-80",  product: "NVIDIA A100-SXM4-80GB",           source: "NVIDIA A100 SXM4 80 GB, A100 data sheet",                                     tensor: 312e12,   vector: 19.5e12, bandwidth: 2.039e12, memory: 80.0 * GIB },
+    Device { name: "a100-40",  product: "NVIDIA A100-SXM4-40GB",           source: "NVIDIA A100 SXM4 40 GB, A100 data sheet",                                     tensor: 312e12,   vector: 19.5e12, bandwidth: 1.555e12, memory: 40.0 * GIB },
+    Device { name: "l40s",     product: "NVIDIA L40S",                     source: "NVIDIA L40S 48 GB, L40S data sheet",                                          tensor: 362.05e12, vector: 91.6e12, bandwidth: 0.864e12, memory: 48.0 * GIB },
+    Device { name: "rtx4090",  product: "NVIDIA GeForce RTX 4090",         source: "NVIDIA GeForce RTX 4090 24 GB, Ada GPU architecture white paper",             tensor: 165.2e12, vector: 82.6e12, bandwidth: 1.008e12, memory: 24.0 * GIB },
 ];
+
+/// The device that a driver calls `product`.
+pub fn of_product(product: &str) -> Option<&'static Device> {
+    DEVICES.iter().find(|device| device.product == product)
+}
 
 /// Finds a device by name, in upper or lower case.
 pub fn device(name: &str) -> Option<&'static Device> {

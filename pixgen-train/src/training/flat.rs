@@ -6,6 +6,7 @@
 use super::optimiser::OptimiserConfig;
 use crate::model::ParamSet;
 use crate::ops::Ops;
+use crate::precision::Precision;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn_flex::Flex;
@@ -15,6 +16,11 @@ use std::borrow::Cow;
 pub trait Engine: Ops {
     /// Its buffer for a list of parameters.
     type Flat: Flat<Self>;
+
+    /// Bytes of device memory that the backend has taken so far, in use or kept for later; none on the CPU.
+    fn reserved_memory(_: &Self::Device) -> Option<u64> {
+        None
+    }
 }
 
 /// What an update needs beside the buffers.
@@ -57,8 +63,8 @@ pub trait Flat<B: Backend>: Send + Sync + std::fmt::Debug + Sized {
     /// The values, packed in the order of the list.
     fn host(&self) -> Cow<'_, [f32]>;
 
-    /// Tensor number `entry` of the list. It may share the buffer's memory: an [`update`](Self::update) may change it.
-    fn tensor(&self, set: &ParamSet, entry: usize, device: &B::Device) -> FloatTensor<B>;
+    /// Tensor number `entry` of the list. In `f32` it may share the buffer's memory: an [`update`](Self::update) may change it.
+    fn tensor(&self, set: &ParamSet, entry: usize, precision: Precision, device: &B::Device) -> FloatTensor<B>;
 
     /// Adds to tensor number `entry`, of the same shape, in any float type.
     fn add(&mut self, set: &ParamSet, entry: usize, tensor: FloatTensor<B>);

@@ -3,9 +3,10 @@
 use super::flat::{Engine, Flat, Moments, Update};
 use super::optimiser::{Corrections, OptimiserConfig};
 use crate::model::ParamSet;
-use crate::ops::cube::Gpu;
+use crate::ops::cube::{Gpu, done};
+use crate::precision::Precision;
+use burn::tensor::TensorData;
 use burn::tensor::ops::FloatTensorOps;
-use burn::tensor::{DType, TensorData};
 use burn_backend::DeviceOps;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
@@ -41,11 +42,8 @@ impl Layout {
 pub struct DeviceFlat<R: CubeRuntime> {
     buffer: CubeTensor<R>,
     layout: Arc<Layout>,
-}
-
-/// What a kernel on buffers of one layout returned: they fit together, so that only a lost device is left.
-fn done<T>(result: pixgen_cubecl::Result<T>) -> T {
-    result.unwrap_or_else(|error| panic!("{error}"))
+    /// The weight decay of each chunk of [`ALIGN`] elements, made at the first update, and the settings that it is of.
+    decay: Option<(OptimiserConfig, CubeTensor<R>)>,
 }
 
 impl<R> Engine for Gpu<R>
@@ -55,6 +53,10 @@ where
     R::Device: DeviceOps,
 {
     type Flat = DeviceFlat<R>;
+
+    fn reserved_memory(device: &R::Device) -> Option<u64> {
+        R::client(device).memory_usage().ok().map(|usage| usage.bytes_reserved)
+    }
 }
 
 impl<R> DeviceFlat<R>
@@ -66,17 +68,22 @@ where
     fn from_host(layout: Layout, padded: Vec<f32>, device: &R::Device) -> Self {
         let shape = [padded.len()];
         let buffer = Gpu::<R>::float_from_data(TensorData::new(padded, shape), device);
-        Self { buffer, layout: Arc::new(layout) }
+        Self { buffer, layout: Arc::new(layout), decay: None }
     }
 
     /// The weight decay of each chunk of [`ALIGN`] elements.
-    fn decay(&self, set: &ParamSet, config: &OptimiserConfig) -> CubeTensor<R> {
+    fn decay(&mut self, set: &ParamSet, config: &OptimiserConfig) -> CubeTensor<R> {
+        if let Some((_, decay)) = self.decay.as_ref().filter(|(of, _)| of == config) {
+            return decay.clone();
+        }
         let mut decay = vec![0.0f32; self.layout.len / ALIGN];
         for (entry, place) in set.entries().iter().zip(&self.layout.places) {
             decay[place.start / ALIGN..place.end.div_ceil(ALIGN)].fill(config.decay_of(entry.role) as f32);
         }
         let shape = [decay.len()];
-        Gpu::<R>::float_from_data(TensorData::new(decay, shape), &self.buffer.device)
+        let decay = Gpu::<R>::float_from_data(TensorData::new(decay, shape), &self.buffer.device);
+        self.decay = Some((*config, decay.clone()));
+        decay
     }
 }
 
@@ -107,9 +114,9 @@ where
         Cow::Owned(self.layout.places.iter().flat_map(|place| &padded[place.clone()]).copied().collect())
     }
 
-    fn tensor(&self, set: &ParamSet, entry: usize, _: &R::Device) -> CubeTensor<R> {
+    fn tensor(&self, set: &ParamSet, entry: usize, precision: Precision, _: &R::Device) -> CubeTensor<R> {
         let (shape, place) = (&set.entries()[entry].dims, &self.layout.places[entry]);
-        done(optimiser::segment(&self.buffer, place.start, shape, DType::F32))
+        done(optimiser::segment(&self.buffer, place.start, shape, precision.dtype().into()))
     }
 
     fn add(&mut self, _: &ParamSet, entry: usize, tensor: CubeTensor<R>) {

@@ -5,6 +5,7 @@ use super::flat::{Flat, Moments, Update};
 use super::optimiser::{adamw, global_norm};
 use crate::model::ParamSet;
 use crate::ops::flex::add_to;
+use crate::precision::Precision;
 use burn::tensor::TensorData;
 use burn::tensor::ops::FloatTensorOps;
 use burn_flex::{Flex, FlexDevice, FlexTensor};
@@ -42,9 +43,13 @@ impl Flat<Flex> for Vec<f32> {
         Cow::Borrowed(self)
     }
 
-    fn tensor(&self, set: &ParamSet, entry: usize, device: &FlexDevice) -> FlexTensor {
+    fn tensor(&self, set: &ParamSet, entry: usize, precision: Precision, device: &FlexDevice) -> FlexTensor {
         let entry = &set.entries()[entry];
-        Flex::float_from_data(TensorData::new(self[entry.range.clone()].to_vec(), entry.dims.clone()), device)
+        let tensor = Flex::float_from_data(TensorData::new(self[entry.range.clone()].to_vec(), entry.dims.clone()), device);
+        match precision {
+            Precision::F32 => tensor,
+            Precision::Bf16 => Flex::float_cast(tensor, precision.dtype()),
+        }
     }
 
     fn add(&mut self, set: &ParamSet, entry: usize, tensor: FlexTensor) {

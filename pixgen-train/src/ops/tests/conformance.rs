@@ -90,11 +90,11 @@ fn fused_operations_match_the_reference() {
     check_fused::<Flex>("cpu");
 }
 
-/// The kernels of pixgen-cubecl, which are CUDA's too.
-#[cfg(feature = "vulkan")]
+/// The kernels of pixgen-cubecl.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
 #[test]
-fn fused_operations_on_vulkan_match_the_reference() {
-    check_fused::<crate::device::Vulkan>("vulkan");
+fn fused_operations_on_a_gpu_match_the_reference() {
+    check_fused::<super::TestGpu>(super::GPU);
 }
 
 #[test]
@@ -157,9 +157,9 @@ fn fused_agrees_with_plain_at_network_sizes() {
 }
 
 /// The GPU's kernels against the CPU's, a few cases: a software device is slow.
-#[cfg(feature = "vulkan")]
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
 #[test]
-fn vulkan_agrees_with_the_cpu_at_network_sizes() {
+fn a_gpu_agrees_with_the_cpu_at_network_sizes() {
     fn cases<B: Ops>() -> [Case<B>; 7] {
         [
             linear_case(&[2, 66], 256, 300, true),
@@ -171,7 +171,7 @@ fn vulkan_agrees_with_the_cpu_at_network_sizes() {
             nt_xent_case(64, 128, 256, 64),
         ]
     }
-    for (vulkan, cpu) in cases::<crate::device::Vulkan>().iter().zip(&cases::<Flex>()) {
-        compare(&cpu.name, &outcome(vulkan, Implementation::Fused), &outcome(cpu, Implementation::Fused));
+    for (gpu, cpu) in cases::<super::TestGpu>().iter().zip(&cases::<Flex>()) {
+        compare(&cpu.name, &outcome(gpu, Implementation::Fused), &outcome(cpu, Implementation::Fused));
     }
 }

@@ -55,6 +55,6 @@ fn consistency_loss_matches<B: Ops>() {
 fn consistency_loss_and_its_slope() {
     consistency_loss_matches::<Flex>();
     under(Implementation::Plain, consistency_loss_matches::<Flex>);
-    #[cfg(feature = "vulkan")]
-    consistency_loss_matches::<crate::device::Vulkan>();
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    consistency_loss_matches::<super::TestGpu>();
 }

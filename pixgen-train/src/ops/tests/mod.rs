@@ -10,6 +10,16 @@ use std::sync::{Mutex, PoisonError};
 
 use super::implementation::{Implementation, set_implementation};
 
+#[cfg(all(feature = "cuda", not(feature = "vulkan")))]
+use crate::device::Cuda as TestGpu;
+/// The GPU of the tests: a Vulkan device, a software one included; built with feature `cuda` and without `vulkan`, an NVIDIA GPU.
+#[cfg(feature = "vulkan")]
+use crate::device::Vulkan as TestGpu;
+
+/// Name of that GPU's backend.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+const GPU: &str = if cfg!(feature = "vulkan") { "vulkan" } else { "cuda" };
+
 static CHOICE: Mutex<()> = Mutex::new(());
 
 /// Runs `work` under an implementation; one caller at a time, as the choice is process-wide.
