@@ -64,6 +64,8 @@ pub enum Stage {
     Pretrain,
     /// Stage 2b from scratch, plain x.
     Scratch,
+    /// Stage 2a from scratch.
+    Diffusion,
     /// Stage 2b with the boundary condition, with dropout, and with the auxiliary loss through the encoder in `encoder/`.
     Finetune,
 }
@@ -96,6 +98,7 @@ impl Bench {
         match stage {
             Stage::Pretrain => command.args(["--set", "pretrain.projector.hidden=24", "--set", "pretrain.projector.out=12"]),
             Stage::Scratch => &mut command,
+            Stage::Diffusion => command.args(["--objective", "diffusion"]),
             Stage::Finetune => command
                 .args(["--set", "consistency.parametrisation=edm", "--set", "consistency.anchor=0"])
                 .args(["--set", "consistency.weighting=inverse-gap", "--set", "consistency.dropout=0.3"])

@@ -6,7 +6,8 @@
 //! (name, shape, role, start) that trainer, files and exporter read; [`init`](params::Init) draws initial values.
 //!
 //! **Noise.** [`noise`] holds levels, preconditioning and curricula; [`rng`] is the counter-based generator with integer Gaussians,
-//! and [`streams`] says which stream is for what. [`sampler`] draws pictures in one or two steps.
+//! and [`streams`] says which stream is for what. [`sampler`] draws pictures in one or two steps, [`diffusion`] in
+//! as many as one wants.
 //!
 //! **The network** is written once, in [`network`], over the op set of [`ops`]. Interpreters give it meaning: [`mod@reference`] computes
 //! in f32, [`integer`] in int8 as chips do, [`plan`] counts, [`profile`] times another one. [`workspace`] is where activations lie,
@@ -29,6 +30,7 @@ pub mod presets;
 mod init;
 pub mod params;
 
+pub mod diffusion;
 mod gaussian_table;
 pub mod noise;
 pub mod rng;

@@ -26,8 +26,10 @@ const OPENING: &str = "{\"crc32\":\"";
 pub enum Content {
     /// Encoder and projector of stage 1.
     Encoder,
-    /// Encoder and decoder of stage 2.
+    /// Encoder and decoder of stage 2b: pictures in one or two steps.
     Generator,
+    /// Encoder and decoder of stage 2a: a diffusion model.
+    Denoiser,
 }
 
 /// Metadata of a model file.
@@ -143,7 +145,8 @@ pub enum ModelFileError {
 fn describe(content: Content) -> &'static str {
     match content {
         Content::Encoder => "an encoder of stage 1",
-        Content::Generator => "a generator of stage 2",
+        Content::Generator => "a one-step generator of stage 2b",
+        Content::Denoiser => "a diffusion model of stage 2a",
     }
 }
 
@@ -159,6 +162,9 @@ impl ModelFileError {
             Self::Tensor { .. } => "the file belongs to another model or is damaged; export it again from its run".into(),
             Self::Content { wanted: Content::Encoder, .. } => "run `pixgen-train pretrain` and give its model.safetensors".into(),
             Self::Content { wanted: Content::Generator, .. } => "run `pixgen-train finetune` and give its model.safetensors".into(),
+            Self::Content { wanted: Content::Denoiser, .. } => {
+                "run `pixgen-train finetune --objective diffusion` and give its model.safetensors".into()
+            }
             Self::OtherModel { .. } => "use the same preset for pretrain and finetune".into(),
         })
     }
@@ -221,7 +227,7 @@ impl ModelFile {
         let tensors = SafeTensors::deserialize(bytes).map_err(not_whole)?;
         let (header, text) = Self::header(metadata.metadata(), path)?;
         let set = match (header.content, &header.projector) {
-            (Content::Generator, _) => ParamSet::generator(&header.model),
+            (Content::Generator | Content::Denoiser, _) => ParamSet::generator(&header.model),
             (Content::Encoder, Some(projector)) => ParamSet::pretraining(&header.model, projector),
             (Content::Encoder, None) => {
                 return Err(ModelFileError::Header { path: path.to_owned(), reason: "an encoder without projector widths".into() });
@@ -310,7 +316,7 @@ mod tests {
         let projector = ProjectorConfig { hidden: 16, out: 8 };
         let set = match content {
             Content::Encoder => ParamSet::pretraining(&model, &projector),
-            Content::Generator => ParamSet::generator(&model),
+            Content::Generator | Content::Denoiser => ParamSet::generator(&model),
         };
         let encoder = content == Content::Encoder;
         let header = Header {
@@ -333,7 +339,7 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        for content in [Content::Encoder, Content::Generator] {
+        for content in [Content::Encoder, Content::Generator, Content::Denoiser] {
             let file = file(content);
             let back = ModelFile::from_bytes(&file.to_bytes().expect("bytes"), Path::new("x")).expect("reads");
             assert_eq!(back.header, file.header);

@@ -138,8 +138,41 @@ pub struct Settings {
 /// What stage 2 trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Objective {
-    /// A one-step generator
+    /// A one-step generator (stage 2b)
     Consistency,
+    /// A diffusion model, which takes tens of steps (stage 2a)
+    Diffusion,
+}
+
+/// How `sample` and `eval` draw.
+#[derive(Debug, Args)]
+pub struct Drawn {
+    /// Steps: 1 or 2 of a one-step generator (1 if not given); levels of a diffusion model (32 if not given)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub steps: Option<u32>,
+    /// Diffusion: how a step is taken
+    #[arg(long, value_enum, default_value = "heun")]
+    pub sampler: SamplerName,
+    /// Diffusion: weight of guidance, 1 for none; away from the model without class, or from the model of --weak
+    #[arg(long, value_name = "W", default_value_t = 1.0)]
+    pub guidance: f64,
+    /// Diffusion: levels between which guidance acts, for the resolution unshifted
+    #[arg(long, value_name = "LOW,HIGH", value_delimiter = ',', num_args = 2, default_values_t = [0.19, 1.61])]
+    pub interval: Vec<f64>,
+    /// Diffusion: the weaker model of autoguidance, a model file or run folder
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub weak: Option<PathBuf>,
+}
+
+/// Steps of a diffusion sampler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SamplerName {
+    /// One evaluation a step
+    Euler,
+    /// Two evaluations a step
+    Heun,
+    /// Heun's with noise added on the way (EDM)
+    Stochastic,
 }
 
 /// Arguments of `finetune`.
@@ -169,9 +202,9 @@ pub struct Sample {
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Network evaluations for each picture
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
-    pub steps: u32,
+    /// How
+    #[command(flatten)]
+    pub drawn: Drawn,
     /// Pictures of each class
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub count: u32,
@@ -196,9 +229,9 @@ pub struct Eval {
     /// Seed of the noise
     #[arg(long, default_value_t = 1_000_000)]
     pub seed: u64,
-    /// Network evaluations for each picture
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
-    pub steps: u32,
+    /// How they are drawn
+    #[command(flatten)]
+    pub drawn: Drawn,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -230,9 +263,11 @@ pub struct Inspect {
 pub enum BenchStage {
     /// Stage 1
     Pretrain,
-    /// Stage 2
+    /// Stage 2b
     Finetune,
-    /// Both
+    /// Stage 2a
+    Diffusion,
+    /// Stages 1 and 2b
     All,
 }
 
@@ -340,6 +375,8 @@ pub struct ConfigShow {
 pub enum StageName {
     /// Stage 1
     Pretrain,
-    /// Stage 2
+    /// Stage 2b
     Finetune,
+    /// Stage 2a
+    Diffusion,
 }

@@ -9,7 +9,7 @@ use crate::data::{DataSpec, Dataset, ImageShape, Part, Source, parse_colour};
 use crate::device::{DeviceChoice, DeviceProblem, Requirements};
 use crate::model::ProjectorConfig;
 use crate::objective::auxiliary::FrozenFeature;
-use crate::objective::{ConsistencyConfig, PretrainConfig, Weighting};
+use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig, Weighting};
 use crate::precision::Precision;
 use crate::roofline::memory::{self, Setup};
 use crate::training::{EmaConfig, OptimiserConfig, Schedule, Shape};
@@ -24,6 +24,8 @@ use serde::{Deserialize, Serialize};
 pub enum Stage {
     /// Stage 1: the encoder, without labels.
     Pretrain,
+    /// Stage 2a: a diffusion model.
+    Diffusion,
     /// Stage 2b: a one-step generator.
     Consistency,
 }
@@ -49,6 +51,9 @@ pub struct RunConfig {
     /// Stage 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrain: Option<PretrainConfig>,
+    /// Stage 2a.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diffusion: Option<DiffusionConfig>,
     /// Stage 2b.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consistency: Option<ConsistencyConfig>,
@@ -184,8 +189,9 @@ impl RunConfig {
         let small = is_small(&preset.model);
         let (batch, images) = match (small, stage) {
             (true, Stage::Pretrain) => (256, 120_000),
-            (true, Stage::Consistency) => (128, 160_000),
+            (true, Stage::Diffusion | Stage::Consistency) => (128, 160_000),
             (false, Stage::Pretrain) => (1024, 600_000 * 1024),
+            (false, Stage::Diffusion) => (1024, 1_000_000 * 1024),
             (false, Stage::Consistency) => (1024, 700_000 * 1024),
         };
         let shared = Self {
@@ -204,6 +210,7 @@ impl RunConfig {
             model: preset.model,
             noise: NoiseConfig::with_shift(f64::from(preset.shift)),
             pretrain: None,
+            diffusion: None,
             consistency: None,
             schedule: Schedule { peak: 0.0, warmup: 0, shape: Shape::Cosine, final_factor: 0.0 },
             optimiser: OptimiserConfig {
@@ -233,7 +240,34 @@ impl RunConfig {
         };
         match stage {
             Stage::Pretrain => Self::pretrain_defaults(shared, small),
+            Stage::Diffusion => Self::diffusion_defaults(shared, small),
             Stage::Consistency => Self::consistency_defaults(shared, small),
+        }
+    }
+
+    fn diffusion_defaults(shared: Self, small: bool) -> Self {
+        Self {
+            diffusion: Some(DiffusionConfig::PAPER),
+            schedule: Schedule {
+                peak: if small { 2e-3 } else { 1e-4 },
+                warmup: if small { 12_800 } else { 10_000 * 1024 },
+                ..shared.schedule
+            },
+            optimiser: OptimiserConfig {
+                beta2: if small { 0.99 } else { 0.999 },
+                weight_decay: 0.01,
+                decay_position: false,
+                // The paper clips at 0.5 with weights 900 times ours, so that it scales nearly every gradient; Adam does that anyway.
+                clip: 1.0,
+                ..shared.optimiser
+            },
+            ema: if small {
+                EmaSettings { export: "share-0.02".to_owned(), ..shared.ema }
+            } else {
+                EmaSettings { shares: vec![0.02], decays: vec![0.9999], export: "decay-0.9999".to_owned() }
+            },
+            augment: AugmentProfile { flip: shared.augment.flip || !small, ..shared.augment.clone() },
+            ..shared
         }
     }
 
@@ -393,9 +427,10 @@ impl RunConfig {
             let hint = Some(format!("use `raw` or one of: {}", names.join(", ")));
             return Err(ConfigProblem { hint, ..problem("ema.export", format!("there is no average `{}`", self.ema.export)) });
         }
-        match (self.stage, &self.pretrain, &self.consistency) {
-            (Stage::Pretrain, Some(pretrain), _) => self.validate_pretrain(pretrain),
-            (Stage::Consistency, _, Some(consistency)) => self.validate_consistency(consistency),
+        match (self.stage, &self.pretrain, &self.diffusion, &self.consistency) {
+            (Stage::Pretrain, Some(pretrain), ..) => self.validate_pretrain(pretrain),
+            (Stage::Diffusion, _, Some(diffusion), _) => validate_diffusion(diffusion),
+            (Stage::Consistency, .., Some(consistency)) => self.validate_consistency(consistency),
             _ => Err(problem("stage", "the section of this stage is missing")),
         }
     }
@@ -480,6 +515,23 @@ impl RunConfig {
     }
 }
 
+fn validate_diffusion(diffusion: &DiffusionConfig) -> Result<(), ConfigProblem> {
+    let check = |ok: bool, key: &str, reason: &str| {
+        if ok {
+            Ok(())
+        } else {
+            Err(problem(&format!("diffusion.{key}"), reason))
+        }
+    };
+    check(
+        diffusion.p_mean.is_finite() && diffusion.p_std.is_finite() && diffusion.p_std >= 0.0,
+        "p_std",
+        "p_mean and p_std must be finite, p_std 0 or above",
+    )?;
+    check(diffusion.power.is_finite() && diffusion.power.abs() <= 4.0, "power", "must lie between -4 and 4")?;
+    check((0.0..=1.0).contains(&diffusion.label_drop), "label_drop", "must be a share from 0 to 1")
+}
+
 fn problem(key: &str, reason: impl ToString) -> ConfigProblem {
     ConfigProblem { key: key.to_owned(), reason: reason.to_string(), hint: None }
 }
@@ -492,7 +544,7 @@ mod tests {
     #[test]
     fn defaults_are_valid_and_survive_toml() {
         for preset in PRESETS {
-            for stage in [Stage::Pretrain, Stage::Consistency] {
+            for stage in [Stage::Pretrain, Stage::Diffusion, Stage::Consistency] {
                 let mut config = RunConfig::defaults(stage, preset);
                 if stage == Stage::Consistency {
                     config.encoder = "run".to_owned();

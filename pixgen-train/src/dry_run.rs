@@ -68,7 +68,7 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
     // Stage 1 runs the encoder only, about its share of the whole.
     let (macs, attention) = match config.stage {
         Stage::Pretrain => encoder_share(config),
-        Stage::Consistency => (totals.macs, totals.attention_macs),
+        Stage::Diffusion | Stage::Consistency => (totals.macs, totals.attention_macs),
     };
     let data = prepared.training.pixels.len() as u64;
     let estimate = memory::estimate(config, setup, false);

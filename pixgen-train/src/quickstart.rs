@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::picture::{Grid, Picture};
 use crate::run::{atomic, interrupt, note};
-use crate::sampling::Generator;
+use crate::sampling::{Drawing, Generator, Request};
 use crate::session::{self, End, Options};
 use crate::settings::units::{format_bytes, format_duration, format_images};
 use pixgen_core::presets::preset;
@@ -152,7 +152,10 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
     let classes: Vec<usize> = (0..10 * model.classes).map(|i| i % model.classes).collect();
     let samples = args.out.join("samples");
     make_folder(&samples)?;
-    let draw = |steps| Generator::from(&file).draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &classes, steps);
+    let draw = |steps| {
+        let wanted = Request { seed: args.seed, first: 0, classes: &classes, drawing: Drawing::Consistency { steps } };
+        Generator::from(&file).draw::<Backend>(&file.params, None, &Device::default(), &wanted)
+    };
     let one_step = draw(1);
     for (steps, bytes) in [(1, &one_step), (2, &draw(2))] {
         let grid = Grid { columns: model.classes, scale: 2 };
@@ -165,7 +168,13 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
     session::save_model(&file, &args.out.join("model.safetensors"))?;
     let chip = for_chips(args, &file, &classes, &one_step, &samples)?;
 
-    let measured = eval::evaluate(&file, &prepared.training, &prepared.held_out, MEASURED, MEASURED_SEED, 1)?;
+    let drawn = eval::Drawn {
+        count: MEASURED,
+        seed: MEASURED_SEED,
+        drawing: Drawing::Consistency { steps: 1 },
+        weak: None,
+    };
+    let measured = eval::evaluate(&file, &prepared.training, &prepared.held_out, &drawn)?;
     let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
     let text = format!(
         "images seen      {} in stage 1, {} in stage 2, {} in this call\n{}\

@@ -7,6 +7,7 @@ use crate::model::{Condition, ParamSet, Weights, forward};
 use crate::model_file::ModelFile;
 use crate::ops::Ops as Fused;
 use pixgen_core::config::ModelConfig;
+use pixgen_core::diffusion::{DiffusionSampler, Guidance, Method, SCRATCH, Weaker};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::patch::{patchify, unpatchify};
 use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
@@ -88,22 +89,108 @@ impl<'a> From<&'a ModelFile> for Generator<'a> {
     }
 }
 
-impl Generator<'_> {
-    /// Draws pictures `first..` of `seed`, one for each class, in one or two steps; bytes H W C, one picture after another.
-    pub fn draw<B: Fused>(&self, params: &[f32], device: &B::Device, seed: u64, first: u64, classes: &[usize], steps: u32) -> Vec<u8> {
-        let channels = self.config.channels;
-        let sampler = ConsistencySampler { middle: (steps > 1).then_some(MIDDLE_LEVEL), range: self.normalisation.range(channels) };
-        let mut denoiser = BurnDenoiser::<B> {
+/// How pictures are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Drawing {
+    /// By a one-step generator, in one or two steps.
+    Consistency {
+        /// 1 or 2.
+        steps: u32,
+    },
+    /// By a diffusion model.
+    Diffusion {
+        /// Points of the grid.
+        levels: usize,
+        /// How a step is taken.
+        method: Method,
+        /// Away from the weaker model, or from the same one without class.
+        guidance: Option<Guidance>,
+    },
+}
+
+impl Drawing {
+    /// The pictures of a run while it trains.
+    pub const PREVIEW: Self = Self::Diffusion { levels: 18, method: Method::Heun, guidance: None };
+
+    fn sampler(self, range: (f32, f32)) -> Result<DiffusionSampler, ConsistencySampler> {
+        match self {
+            Self::Consistency { steps } => Err(ConsistencySampler { middle: (steps > 1).then_some(MIDDLE_LEVEL), range }),
+            Self::Diffusion { levels, method, guidance } => Ok(DiffusionSampler { levels, method, guidance, range }),
+        }
+    }
+
+    /// Network evaluations for each picture.
+    pub fn evaluations(self, noise: &NoiseConfig) -> u32 {
+        match (self, self.sampler((0.0, 0.0))) {
+            (_, Ok(sampler)) => sampler.evaluations(noise),
+            (Self::Consistency { steps }, _) => steps,
+            (Self::Diffusion { .. }, Err(_)) => 0,
+        }
+    }
+}
+
+/// Which pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Number of the first.
+    pub first: u64,
+    /// A class for each.
+    pub classes: &'a [usize],
+    /// How.
+    pub drawing: Drawing,
+}
+
+impl<'a> Generator<'a> {
+    fn denoiser<B: Fused>(&self, params: &[f32], device: &B::Device) -> BurnDenoiser<'a, B> {
+        BurnDenoiser {
             config: self.config,
             noise: self.noise,
             parametrisation: self.parametrisation,
             weights: Weights::frozen(self.set, params, device),
             device: device.clone(),
-        };
-        let mut values = vec![0.0; classes.len() * self.config.image_len()];
-        match sampler.draw(&mut denoiser, self.noise, seed, first, classes, &mut values) {
-            Ok(()) => (),
-            Err(never) => match never {},
+        }
+    }
+
+    /// Draws pictures; bytes H W C, one picture after another. `weak` is the weaker model of autoguidance and its weights.
+    pub fn draw<B: Fused>(
+        &self,
+        params: &[f32],
+        weak: Option<(&Generator<'_>, &[f32])>,
+        device: &B::Device,
+        wanted: &Request<'_>,
+    ) -> Vec<u8> {
+        let (channels, len) = (self.config.channels, self.config.image_len());
+        let sampler = wanted.drawing.sampler(self.normalisation.range(channels));
+        let mut denoiser = self.denoiser::<B>(params, device);
+        let mut weak = weak.map(|(generator, params)| generator.denoiser::<B>(params, device));
+        let mut values = vec![0.0; wanted.classes.len() * len];
+        let mut scratch = vec![
+            0.0;
+            if sampler.is_ok() {
+                SCRATCH * len * BATCH.min(wanted.classes.len())
+            } else {
+                0
+            }
+        ];
+        let no_class = vec![self.config.classes; BATCH];
+        let chunks = values.chunks_mut(BATCH * len).zip(wanted.classes.chunks(BATCH));
+        for (first, (out, classes)) in (wanted.first..).step_by(BATCH).zip(chunks) {
+            let drawn = match &sampler {
+                Err(sampler) => sampler.draw(&mut denoiser, self.noise, wanted.seed, first, classes, out),
+                Ok(sampler) => {
+                    let weaker = match &mut weak {
+                        Some(weak) => Weaker::Denoiser(weak),
+                        None => Weaker::Classes(&no_class[..classes.len()]),
+                    };
+                    sampler.draw(&mut denoiser, weaker, self.noise, wanted.seed, first, classes, out, &mut scratch)
+                }
+            };
+            match drawn {
+                Ok(()) => (),
+                Err(never) => match never {},
+            }
         }
         let mut bytes = vec![0; values.len()];
         self.normalisation.to_u8(channels, &values, &mut bytes);

@@ -5,10 +5,10 @@ use crate::data::{self, Dataset, SPLIT_SEED};
 use crate::error::Error;
 use crate::model::ParamSet;
 use crate::model_file::{Content, FORMAT, Header, ModelFile};
-use crate::objective::{Consistency, FrozenEncoder, NamedValues, Objective, Pretrain, Progress, Source};
+use crate::objective::{Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, Progress, Source};
 use crate::picture::{Grid, Picture, strip};
 use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, atomic, checkpoint, note};
-use crate::sampling::Generator;
+use crate::sampling::{Drawing, Generator, Request};
 use crate::settings::units::format_images;
 use crate::training::{Engine, Flat, Outcome, State, step};
 use pixgen_core::noise::Parametrisation;
@@ -109,7 +109,7 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
     let set = parameter_list(&config);
     let mut params = set.initialise(config.train.seed);
     let mut frozen = None;
-    if config.stage == Stage::Consistency && !config.encoder.is_empty() {
+    if config.stage != Stage::Pretrain && !config.encoder.is_empty() {
         let path = Path::new(&config.encoder);
         let file = ModelFile::load_content(path, Content::Encoder)?;
         let taken_over = set.copy_shared(&mut params, &file.set, &file.params);
@@ -123,6 +123,14 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
             .map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });
     }
     Ok(Prepared { config, training, held_out, skipped_files: loaded.skipped.len(), params, frozen })
+}
+
+/// How the network's output becomes a picture: in stage 2a it is one.
+fn parametrisation(config: &RunConfig) -> Parametrisation {
+    match (config.stage, &config.consistency) {
+        (Stage::Diffusion, _) => Parametrisation::PlainX,
+        (_, consistency) => consistency.map_or(Parametrisation::Edm, |settings| settings.parametrisation),
+    }
 }
 
 /// The parameters that a stage trains.
@@ -144,16 +152,20 @@ impl Prepared {
         };
         let (model, noise, device) = (config.model, config.noise, device.clone());
         let (precision, recompute) = (config.compute.precision, config.compute.recompute);
-        match (config.pretrain, config.consistency) {
-            (Some(settings), _) => {
+        match (config.pretrain, config.diffusion, config.consistency) {
+            (Some(settings), ..) => {
                 let objective = Pretrain::<B>::new(model, noise, settings, source, &self.params, device);
                 Box::new(objective.with_precision(precision).with_recompute(recompute))
             }
-            (_, Some(settings)) => {
+            (_, Some(settings), _) => {
+                let objective = Diffusion::<B>::new(model, noise, settings, source, device);
+                Box::new(objective.with_precision(precision).with_recompute(recompute))
+            }
+            (.., Some(settings)) => {
                 let objective = Consistency::<B>::new(model, noise, settings, source, self.frozen.clone(), device);
                 Box::new(objective.with_precision(precision).with_recompute(recompute))
             }
-            (None, None) => unreachable!("a validated configuration has the section of its stage"),
+            (None, None, None) => unreachable!("a validated configuration has the section of its stage"),
         }
     }
 
@@ -185,14 +197,14 @@ impl Prepared {
         });
         let header = Header {
             format: FORMAT,
-            content: if projector.is_some() {
-                Content::Encoder
-            } else {
-                Content::Generator
+            content: match config.stage {
+                Stage::Pretrain => Content::Encoder,
+                Stage::Diffusion => Content::Denoiser,
+                Stage::Consistency => Content::Generator,
             },
             model: config.model,
             noise: config.noise,
-            parametrisation: config.consistency.map_or(Parametrisation::Edm, |c| c.parametrisation),
+            parametrisation: parametrisation(config),
             normalisation: config.normalisation(&self.training),
             projector,
             ema: config.ema.export.clone(),
@@ -445,15 +457,22 @@ impl<B: Engine> Session<'_, B> {
         self.state.average(&self.prepared.config.ema.export).unwrap_or(&self.state.params).host()
     }
 
-    /// Grids of fixed latents in one and two steps, and a row of the strip.
+    /// Grids of fixed latents, and a row of the strip: of a one-step generator in one and two steps.
     fn sample(&mut self) -> Result<(), Error> {
         let config = &self.prepared.config;
-        let Some(consistency) = &config.consistency else { return Ok(()) };
+        let drawings: &[(&str, Drawing)] = match config.stage {
+            Stage::Pretrain => return Ok(()),
+            Stage::Diffusion => &[("heun", Drawing::PREVIEW)],
+            Stage::Consistency => &[
+                ("1step", Drawing::Consistency { steps: 1 }),
+                ("2step", Drawing::Consistency { steps: 2 }),
+            ],
+        };
         let normalisation = config.normalisation(&self.prepared.training);
         let generator = Generator {
             config: &config.model,
             noise: &config.noise,
-            parametrisation: consistency.parametrisation,
+            parametrisation: parametrisation(config),
             normalisation: &normalisation,
             set: self.objective.params(),
         };
@@ -461,12 +480,13 @@ impl<B: Engine> Session<'_, B> {
         let classes: Vec<usize> = (0..columns * config.output.sample_rows).map(|i| i % columns).collect();
         let scale = (112 / config.model.size).clamp(1, 4);
         let exported = self.exported();
-        for steps in [1, 2] {
-            let bytes = generator.draw::<B>(&exported, self.device, config.output.sample_seed, 0, &classes, steps);
+        for (number, &(name, drawing)) in drawings.iter().enumerate() {
+            let wanted = Request { seed: config.output.sample_seed, first: 0, classes: &classes, drawing };
+            let bytes = generator.draw::<B>(&exported, None, self.device, &wanted);
             let pictures = Picture::squares(&bytes, config.model.size, config.model.channels)?;
-            let path = self.folder.samples().join(format!("images-{:09}-{steps}step.png", self.state.images));
+            let path = self.folder.samples().join(format!("images-{:09}-{name}.png", self.state.images));
             Grid { columns, scale }.save(&path, &pictures)?;
-            if steps == 1 {
+            if number == 0 {
                 let row = Grid { columns, scale: 2 }.compose(&pictures[..columns])?;
                 strip::append(&self.folder.samples().join("strip.png"), self.state.images, &row)?;
             }

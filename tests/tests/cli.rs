@@ -358,6 +358,42 @@ fn inspect_runs_and_files() {
 
 // --- Pictures -----------------------------------------------------------------------------------------------------------------------
 
+/// A diffusion model from training to guided samples, and what its flags refuse.
+#[test]
+fn diffusion_models() {
+    let bench = Bench::new();
+    succeeds(with(bench.train(Stage::Diffusion, "run"), &["--images", "256"]));
+    succeeds(with(bench.train(Stage::Diffusion, "weak"), &["--images", "64"]));
+    succeeds(with(bench.train(Stage::Scratch, "one-step"), &["--images", "64"]));
+    assert!(bench.path("run/samples/strip.png").exists());
+    let sample = |model: &str, arguments: &[&str]| {
+        let mut command = with(pixgen(["sample", "--class", "1", "--out"]), &[bench.path("grid.png"), bench.path(model)]);
+        command.args(arguments);
+        command
+    };
+    let drawn = |arguments: &[&str], evaluations: &str| {
+        let done = succeeds(sample("run", arguments));
+        assert!(done.stderr.contains(&format!("8 pictures in {evaluations}: ")), "{}", done.stderr);
+        fs::read(bench.path("grid.png")).expect("picture")
+    };
+    let plain = drawn(&[], "63 evaluations");
+    let guided = drawn(&["--guidance", "2"], "75 evaluations");
+    assert!(plain != guided && guided == drawn(&["--guidance", "2"], "75 evaluations"));
+    let weak = bench.path("weak").display().to_string();
+    assert!(guided != drawn(&["--guidance", "2", "--weak", &weak], "75 evaluations"));
+    drawn(&["--steps", "5", "--sampler", "euler"], "5 evaluations");
+    drawn(&["--steps", "1"], "1 evaluation");
+    assert!(plain != drawn(&["--sampler", "stochastic"], "63 evaluations"));
+
+    fails(sample("run", &["--guidance", "2", "--interval", "2,1"]), &["--interval 2,1", "hint: "]);
+    fails(sample("run", &["--weak", &weak]), &["--weak", "--guidance"]);
+    let one_step = bench.path("one-step").display().to_string();
+    fails(sample("run", &["--guidance", "2", "--weak", &one_step]), &["one-step generator", "--objective diffusion"]);
+    fails(sample("one-step", &["--guidance", "2"]), &["one-step generator", "hint: "]);
+    fails(sample("one-step", &["--steps", "3"]), &["--steps 3", "1 or 2"]);
+    fails(with(bench.train(Stage::Diffusion, "bad"), &["--set", "diffusion.label_drop=2"]), &["diffusion.label_drop"]);
+}
+
 #[test]
 fn sample_grids() {
     let bench = Bench::new();

@@ -19,7 +19,7 @@ use pixgen_train::objective::auxiliary::FrozenEncoder;
 use pixgen_train::objective::consistency::{Consistency, ConsistencyConfig};
 use pixgen_train::objective::pretrain::Pretrain;
 use pixgen_train::ops::{Implementation, set_implementation};
-use pixgen_train::sampling::Generator;
+use pixgen_train::sampling::{Drawing, Generator, Request};
 
 /// What "agree" means, relative to the largest value of a picture.
 const PARITY: f64 = 1e-4;
@@ -126,7 +126,8 @@ fn both_draw_the_same_pictures() {
         for parametrisation in [Parametrisation::Edm, Parametrisation::PlainX] {
             for steps in [1, 2] {
                 let generator = Generator { config: &config, noise: &noise, parametrisation, normalisation: &normalisation, set: &set };
-                let got = generator.draw::<Flex>(&flat, &Default::default(), 11, 40, &classes, steps);
+                let wanted = Request { seed: 11, first: 40, classes: &classes, drawing: Drawing::Consistency { steps } };
+                let got = generator.draw::<Flex>(&flat, None, &Default::default(), &wanted);
 
                 let mut workspace = vec![0.0; config.workspace_len()];
                 let weights = reference::Weights::new(&config, &flat).expect("weights");

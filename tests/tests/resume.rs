@@ -11,8 +11,12 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 /// A stage with its bench; all of it (dropout, auxiliary loss, target network, averages) must survive.
-fn benches() -> [(Stage, Bench); 2] {
-    [(Stage::Pretrain, Bench::new()), (Stage::Finetune, Bench::new().with_encoder())]
+fn benches() -> [(Stage, Bench); 3] {
+    [
+        (Stage::Pretrain, Bench::new()),
+        (Stage::Diffusion, Bench::new()),
+        (Stage::Finetune, Bench::new().with_encoder()),
+    ]
 }
 
 fn with(mut command: Command, arguments: &[&str]) -> Command {

@@ -75,14 +75,14 @@ pub fn measure<B: Ops>(config: &RunConfig, taught: f64, step: f64, device: &B::D
     let batch = config.train.batch;
     let (tracked, free) = match config.stage {
         Stage::Pretrain => (3.0, 3.0),
-        Stage::Consistency => (1.0, taught / batch as f64),
+        Stage::Diffusion | Stage::Consistency => (1.0, taught / batch as f64),
     };
     let mut operations: Vec<(String, Operation<B>)> = Vec::new();
     let mut add = |side: &str, of: Vec<Operation<B>>| operations.extend(of.into_iter().map(|op| (format!("{side} {}", op.name), op)));
     let model = &config.model;
     add("encoder", tower(model.encoder, model.tokens()));
     add("encoder", encoder(config));
-    if config.stage == Stage::Consistency {
+    if config.stage != Stage::Pretrain {
         add("decoder", tower(model.decoder, model.tokens()));
         add("decoder", decoder(config));
     }

@@ -58,7 +58,8 @@ impl<B: Engine> Stepper<B> {
                 .iter()
                 .filter(|pair| settings.needs_teacher(pair))
                 .count(),
-            None => progress.batch,
+            None if config.stage == Stage::Pretrain => progress.batch,
+            None => 0,
         };
         let started = Instant::now();
         let outcome = step(&mut *self.objective, &mut self.state, &progress, &config.optimiser, &config.schedule, &mut self.gradient);
@@ -97,7 +98,7 @@ pub fn flops(config: &RunConfig, taught: f64) -> f64 {
             let (macs, attention) = encoder_share(config);
             (macs + attention, 3.0 * (3.0 * batch + taught))
         }
-        Stage::Consistency => {
+        Stage::Diffusion | Stage::Consistency => {
             let totals = plan(&config.model);
             (totals.macs + totals.attention_macs, 3.0 * batch + taught)
         }

@@ -24,6 +24,7 @@ pub(super) fn run(args: &Bench) -> Result<(), Error> {
     let stages: &[Stage] = match args.stage {
         BenchStage::Pretrain => &[Stage::Pretrain],
         BenchStage::Finetune => &[Stage::Consistency],
+        BenchStage::Diffusion => &[Stage::Diffusion],
         BenchStage::All => &[Stage::Pretrain, Stage::Consistency],
     };
     let configs = stages
@@ -85,6 +86,7 @@ impl OnDevice for Work<'_> {
 const fn name(stage: Stage) -> &'static str {
     match stage {
         Stage::Pretrain => "pretrain",
+        Stage::Diffusion => "diffusion",
         Stage::Consistency => "finetune",
     }
 }

@@ -1,13 +1,13 @@
 //! `eval`: how good a model's pictures are, beside real ones.
 
-use super::{Backend, Device};
+use super::{Backend, Device, drawn};
 use crate::cli::Eval;
 use crate::data::{Dataset, bundled_split};
 use crate::error::Error;
 use crate::eval::{Classifier, Quality, measure};
-use crate::model_file::{Content, ModelFile};
+use crate::model_file::ModelFile;
 use crate::run::note;
-use crate::sampling::Generator;
+use crate::sampling::{Drawing, Generator, Request};
 use serde::Serialize;
 
 /// A measurement with everything that it depends on.
@@ -26,8 +26,22 @@ pub struct Measured {
     pub quality: Quality,
 }
 
-/// Draws `count` pictures, the same number of each class, and measures them against the model's own training and held-out pictures.
-pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, count: usize, seed: u64, steps: u32) -> Result<Measured, Error> {
+/// What is drawn for a measurement.
+#[derive(Debug)]
+pub struct Drawn<'a> {
+    /// Pictures, the same number of each class.
+    pub count: usize,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// How.
+    pub drawing: Drawing,
+    /// The weaker model of autoguidance.
+    pub weak: Option<&'a ModelFile>,
+}
+
+/// Draws pictures and measures them against the model's own training and held-out pictures.
+pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, drawn: &Drawn<'_>) -> Result<Measured, Error> {
+    let Drawn { count, seed, drawing, weak } = *drawn;
     let model = &file.header.model;
     Classifier::check_shape(model.channels, model.size, model.size)?;
     if model.classes != 10 {
@@ -37,22 +51,28 @@ pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, count:
         });
     }
     let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
-    let pictures = Generator::from(file).draw::<Backend>(&file.params, &Device::default(), seed, 0, &classes, steps);
+    let wanted = Request { seed, first: 0, classes: &classes, drawing };
+    let weak = weak.map(drawn::as_weak);
+    let weak = weak.as_ref().map(|(generator, params)| (generator, *params));
+    let pictures = Generator::from(file).draw::<Backend>(&file.params, weak, &Device::default(), &wanted);
     let labels = |values: &mut dyn Iterator<Item = usize>| values.map(|v| v as u8).collect::<Vec<u8>>();
     let asked = labels(&mut classes.iter().copied());
     let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));
     let classifier = Classifier::fashion()?;
     let quality = measure(&classifier, &pictures, &asked, &training.pixels, (&held_out.pixels, &real))?;
+    let steps = drawing.evaluations(&file.header.noise);
     Ok(Measured { ema: file.header.ema.clone(), images_seen: file.header.images, seed, steps, quality })
 }
 
 pub(super) fn run(args: &Eval) -> Result<(), Error> {
-    let file = ModelFile::load_content(&args.model, Content::Generator)?;
+    let file = drawn::load(&args.model)?;
+    let (drawing, weak) = drawn::choose(&args.drawn, &file)?;
     let (training, held_out) = bundled_split()?;
     if file.header.data != training.fingerprint() {
         note("warning: the model was trained on other data; floors and nearest pictures are of the bundled data");
     }
-    let measured = evaluate(&file, &training, &held_out, args.count as usize, args.seed, args.steps)?;
+    let drawn = Drawn { count: args.count as usize, seed: args.seed, drawing, weak: weak.as_ref() };
+    let measured = evaluate(&file, &training, &held_out, &drawn)?;
     if args.json {
         return Ok(super::print_json(&measured)?);
     }

@@ -3,6 +3,7 @@
 mod bench;
 mod config_show;
 mod data_check;
+mod drawn;
 pub mod eval;
 mod inspect;
 mod roofline;
@@ -10,7 +11,7 @@ mod sample;
 mod settings;
 mod train;
 
-use crate::cli::{Cli, Command, Config, Data, StageName};
+use crate::cli::{Cli, Command, Config, Data, Objective, StageName};
 use crate::config::Stage;
 use crate::error::Error;
 use crate::run::interrupt::EXIT_INTERRUPTED;
@@ -35,7 +36,13 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
     match cli.command {
         Command::Quickstart(args) => crate::quickstart::run(&args, cli.quiet).map(code),
         Command::Pretrain(args) => train::run(Stage::Pretrain, &args, None, cli.quiet).map(code),
-        Command::Finetune(args) => train::run(Stage::Consistency, &args.train, args.encoder.as_deref(), cli.quiet).map(code),
+        Command::Finetune(args) => {
+            let stage = match args.objective {
+                Objective::Consistency => Stage::Consistency,
+                Objective::Diffusion => Stage::Diffusion,
+            };
+            train::run(stage, &args.train, args.encoder.as_deref(), cli.quiet).map(code)
+        }
         Command::Sample(args) => sample::run(&args).map(|()| 0),
         Command::Eval(args) => eval::run(&args).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),
@@ -44,6 +51,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             let stage = match args.stage {
                 StageName::Pretrain => Stage::Pretrain,
                 StageName::Finetune => Stage::Consistency,
+                StageName::Diffusion => Stage::Diffusion,
             };
             config_show::run(stage, &args.settings).map(|()| 0)
         }

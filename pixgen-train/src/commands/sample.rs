@@ -1,12 +1,12 @@
 //! `sample`: a grid of pictures from a model file.
 
-use super::{Backend, Device};
+use super::{Backend, Device, drawn};
 use crate::cli::Sample;
 use crate::error::Error;
-use crate::model_file::{Content, Header, ModelFile};
+use crate::model_file::Header;
 use crate::picture::{Grid, Picture, Preview};
 use crate::run::note;
-use crate::sampling::Generator;
+use crate::sampling::{Drawing, Generator, Request};
 use std::io::IsTerminal;
 
 /// Numbers of the classes that a user names.
@@ -24,21 +24,30 @@ fn classes(header: &Header, text: &str) -> Result<Vec<usize>, Error> {
 }
 
 pub(super) fn run(args: &Sample) -> Result<(), Error> {
-    let file = ModelFile::load_content(&args.model, Content::Generator)?;
-    let wanted = classes(&file.header, &args.class)?;
+    let file = drawn::load(&args.model)?;
+    let (drawing, weak) = drawn::choose(&args.drawn, &file)?;
+    let asked = classes(&file.header, &args.class)?;
     let count = args.count as usize;
     // A column for each class; a single class fills rows of up to ten.
-    let (columns, order): (usize, Vec<usize>) = match wanted[..] {
+    let (columns, order): (usize, Vec<usize>) = match asked[..] {
         [class] => (count.min(10), vec![class; count]),
-        _ => (wanted.len(), (0..wanted.len() * count).map(|i| wanted[i % wanted.len()]).collect()),
+        _ => (asked.len(), (0..asked.len() * count).map(|i| asked[i % asked.len()]).collect()),
     };
-    let bytes = Generator::from(&file).draw::<Backend>(&file.params, &Device::default(), args.seed, 0, &order, args.steps);
+    let wanted = Request { seed: args.seed, first: 0, classes: &order, drawing };
+    let weak = weak.as_ref().map(drawn::as_weak);
+    let weak = weak.as_ref().map(|(generator, params)| (generator, *params));
+    let bytes = Generator::from(&file).draw::<Backend>(&file.params, weak, &Device::default(), &wanted);
     let model = &file.header.model;
     let scale = (112 / model.size).clamp(1, 4);
     let pictures = Picture::squares(&bytes, model.size, model.channels)?;
     Grid { columns, scale }.save(&args.out, &pictures)?;
-    let plural = if args.steps == 1 { "" } else { "s" };
-    note(&format!("{} pictures in {} step{plural}: {}", order.len(), args.steps, args.out.display()));
+    let evaluations = drawing.evaluations(&file.header.noise);
+    let what = match drawing {
+        Drawing::Consistency { .. } => "step",
+        Drawing::Diffusion { .. } => "evaluation",
+    };
+    let plural = if evaluations == 1 { "" } else { "s" };
+    note(&format!("{} pictures in {evaluations} {what}{plural}: {}", order.len(), args.out.display()));
     if args.preview || std::io::stdout().is_terminal() {
         let preview = Preview::from_environment(|name| std::env::var(name).ok());
         super::print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;

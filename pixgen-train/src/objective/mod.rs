@@ -1,7 +1,8 @@
-//! What is minimised: stage 1 (representation consistency) and stage 2b (consistency), and the terms they are made of.
+//! What is minimised: stage 1 (representation consistency) and stage 2a (diffusion), stage 2b (consistency), and the terms they are made of.
 
 pub mod auxiliary;
 pub mod consistency;
+pub mod diffusion;
 pub mod pieces;
 pub mod prefetch;
 pub mod pretrain;
@@ -9,6 +10,7 @@ pub mod source;
 
 pub use auxiliary::FrozenEncoder;
 pub use consistency::{Consistency, ConsistencyConfig, Weighting};
+pub use diffusion::{Diffusion, DiffusionConfig};
 pub use pretrain::{Pretrain, PretrainConfig};
 pub use source::Source;
 

@@ -117,7 +117,7 @@ pub fn estimate(config: &RunConfig, setup: Setup, diffusion: bool) -> Estimate {
     let (set, graphs, networks) = match config.stage {
         // Three branches are alive at once; the target network is a second one.
         Stage::Pretrain => (pretraining.len(), vec![(3, encoder()), (2, head())], 2),
-        Stage::Consistency => {
+        Stage::Diffusion | Stage::Consistency => {
             let mut graphs = vec![(1, trace::forward(&config.model, false))];
             if let Some(settings) = auxiliary {
                 graphs.push((1, encoder()));

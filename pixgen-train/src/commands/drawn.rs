@@ -1,0 +1,83 @@
+//! From the flags of `sample` and `eval` to how pictures are drawn.
+
+use crate::cli::{Drawn, SamplerName};
+use crate::error::Error;
+use crate::model_file::{Content, ModelFile};
+use crate::sampling::{Drawing, Generator};
+use pixgen_core::diffusion::{Churn, Guidance, Method};
+use std::path::Path;
+
+/// Levels of a diffusion model's grid, if not given: the paper's.
+const LEVELS: u32 = 32;
+
+/// A model that draws, of stage 2a or 2b.
+pub fn load(path: &Path) -> Result<ModelFile, Error> {
+    let file = ModelFile::load(path)?;
+    match file.header.content {
+        Content::Denoiser => Ok(file),
+        _ => Ok(ModelFile::load_content(path, Content::Generator)?),
+    }
+}
+
+fn wrong(what: impl Into<String>, hint: &str) -> Error {
+    Error::Argument { what: what.into(), hint: Some(hint.to_owned()) }
+}
+
+/// How `file` is asked to draw, and the weaker model if there is one.
+pub fn choose(args: &Drawn, file: &ModelFile) -> Result<(Drawing, Option<ModelFile>), Error> {
+    if file.header.content != Content::Denoiser {
+        let steps = args.steps.unwrap_or(1);
+        if steps > 2 {
+            return Err(wrong(
+                format!("--steps {steps}: a one-step generator draws in 1 or 2 steps"),
+                "leave it out, or train with --objective diffusion",
+            ));
+        }
+        if args.guidance != 1.0 || args.weak.is_some() || args.sampler != SamplerName::Heun {
+            return Err(wrong(
+                "--guidance, --weak and --sampler: this is a one-step generator",
+                "they are for diffusion models: `finetune --objective diffusion`",
+            ));
+        }
+        return Ok((Drawing::Consistency { steps }, None));
+    }
+    let [low, high] = args.interval[..] else {
+        return Err(wrong("--interval: two numbers needed", "for example --interval 0.19,1.61"));
+    };
+    if !(args.guidance.is_finite() && low >= 0.0 && high > low) {
+        return Err(wrong(format!("--guidance {} --interval {low},{high}", args.guidance), "0 <= LOW < HIGH, and a finite weight"));
+    }
+    let method = match args.sampler {
+        SamplerName::Euler => Method::Euler,
+        SamplerName::Heun => Method::Heun,
+        SamplerName::Stochastic => Method::Stochastic(Churn::IMAGENET_64),
+    };
+    let guidance = (args.guidance != 1.0).then_some(Guidance { weight: args.guidance, low, high });
+    let weak = args.weak.as_deref().map(|path| weaker(path, file)).transpose()?;
+    if weak.is_some() && guidance.is_none() {
+        return Err(wrong("--weak: nothing leads away from it", "add --guidance W with a weight above 1"));
+    }
+    Ok((Drawing::Diffusion { levels: args.steps.unwrap_or(LEVELS) as usize, method, guidance }, weak))
+}
+
+/// The weaker model, which must see the same pictures and classes.
+fn weaker(path: &Path, file: &ModelFile) -> Result<ModelFile, Error> {
+    let weak = ModelFile::load_content(path, Content::Denoiser)?;
+    let seen = |file: &ModelFile| {
+        let header = &file.header;
+        let model = &header.model;
+        (model.size, model.channels, model.classes, header.noise, header.normalisation)
+    };
+    if seen(&weak) == seen(file) {
+        return Ok(weak);
+    }
+    Err(wrong(
+        format!("--weak {}: it was trained on other pictures, classes or noise", path.display()),
+        "give a smaller or earlier model of the same data and preset family",
+    ))
+}
+
+/// The weaker model as [`Generator::draw`] takes it.
+pub fn as_weak(weak: &ModelFile) -> (Generator<'_>, &[f32]) {
+    (Generator::from(weak), &weak.params)
+}

@@ -1,0 +1,298 @@
+//! Stage 2a: diffusion training, from scratch or from a pre-trained encoder (docs/method.md section 4).
+
+use super::pieces;
+use super::prefetch::{Pictures, Prefetch};
+use super::source::{Batch, Source};
+use super::{Objective, Progress, Terms};
+use crate::model::weights::to_vec;
+use crate::model::{Condition, ParamSet, Pass, Weights};
+use crate::ops::{Ops, blend};
+use crate::precision::Precision;
+use crate::training::Engine;
+use burn::tensor::Tensor;
+use pixgen_core::config::ModelConfig;
+use pixgen_core::noise::NoiseConfig;
+use pixgen_core::rng::{Draws, Rng};
+use pixgen_core::streams::{Purpose, stream};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Settings of stage 2a.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiffusionConfig {
+    /// ln sigma ~ N(p_mean, p_std^2), unshifted.
+    pub p_mean: f64,
+    /// See `p_mean`.
+    pub p_std: f64,
+    /// p of the weight sigma^-p, which is divided by its mean.
+    pub power: f64,
+    /// Share of the pictures whose class is "no class", for classifier-free guidance.
+    pub label_drop: f64,
+}
+
+impl DiffusionConfig {
+    /// The paper's (sections 4 and 6.7).
+    pub const PAPER: Self = Self { p_mean: -1.2, p_std: 1.6, power: 6.0 / 7.0, label_drop: 0.1 };
+
+    /// The weight of the unshifted level sigma, 1 on average: sigma^-p / E[sigma^-p] (section 6.7).
+    pub fn weight(&self, sigma: f64) -> f64 {
+        let Self { p_mean, p_std, power, .. } = *self;
+        (-power * (sigma.ln() - p_mean) - 0.5 * (power * p_std).powi(2)).exp()
+    }
+
+    /// The unshifted level of a picture of the run.
+    pub fn level(&self, noise: &NoiseConfig, seed: u64, picture: u64) -> f64 {
+        let z = Draws::new(Rng::new(seed, stream(Purpose::NoiseLevel, picture)), 0).gaussian();
+        (self.p_mean + self.p_std * f64::from(z)).exp().clamp(noise.sigma_min, noise.sigma_max)
+    }
+
+    /// Whether the class of a picture of the run is not told.
+    pub fn drops_label(&self, seed: u64, picture: u64) -> bool {
+        f64::from(Draws::new(Rng::new(seed, stream(Purpose::LabelDrop, picture)), 0).uniform()) < self.label_drop
+    }
+}
+
+/// What a step trains on.
+#[derive(Clone, Debug)]
+pub struct DiffusionBatch<B: Ops> {
+    /// Pictures.
+    pub x0: Pictures<B>,
+    /// Noise.
+    pub eps: Pictures<B>,
+    /// Classes; dropped ones are the row after the last.
+    pub classes: Vec<usize>,
+    /// Unshifted levels.
+    pub sigma: Vec<f64>,
+}
+
+/// The objective of stage 2a: the mean over pixels of w (D(x, t) - x0)^2 with D = F(c_in x, c_noise).
+#[derive(Debug)]
+pub struct Diffusion<B: Engine> {
+    config: ModelConfig,
+    noise: NoiseConfig,
+    settings: DiffusionConfig,
+    sampler: Arc<Sampler<B>>,
+    prefetch: Prefetch<DiffusionBatch<B>>,
+    precision: Precision,
+    recompute: bool,
+    device: B::Device,
+    set: ParamSet,
+}
+
+/// Makes batches.
+#[derive(Debug)]
+struct Sampler<B: Ops> {
+    config: ModelConfig,
+    noise: NoiseConfig,
+    settings: DiffusionConfig,
+    source: Source,
+    device: B::Device,
+}
+
+impl<B: Ops> Sampler<B> {
+    fn sample(&self, progress: &Progress) -> DiffusionBatch<B> {
+        let Progress { seed, images, batch, .. } = *progress;
+        let Batch { x0, mut classes } = self.source.batch(&self.config, seed, images, batch);
+        for (class, picture) in classes.iter_mut().zip(images..) {
+            if self.settings.drops_label(seed, picture) {
+                *class = self.config.classes;
+            }
+        }
+        let eps = Source::noise(&self.config, seed, images, batch);
+        let [x0, eps] = [x0, eps].map(|values| Pictures::new(&self.config, values, &self.device));
+        let sigma = (images..)
+            .take(batch)
+            .map(|picture| self.settings.level(&self.noise, seed, picture))
+            .collect();
+        DiffusionBatch { x0, eps, classes, sigma }
+    }
+}
+
+impl<B: Engine> Diffusion<B> {
+    /// Stage 2a on `source` in `f32`.
+    pub fn new(config: ModelConfig, noise: NoiseConfig, settings: DiffusionConfig, source: Source, device: B::Device) -> Self {
+        let sampler = Arc::new(Sampler { config, noise, settings, source, device: device.clone() });
+        Self {
+            config,
+            noise,
+            settings,
+            prefetch: Prefetch::new::<B>({
+                let sampler = Arc::clone(&sampler);
+                move |progress| sampler.sample(progress)
+            }),
+            sampler,
+            precision: Precision::F32,
+            recompute: false,
+            device,
+            set: ParamSet::generator(&config),
+        }
+    }
+
+    /// The same in another precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// The same with blocks computed again for the backward pass, or not: less memory, more time, the same gradient.
+    pub fn with_recompute(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// The next step's batch.
+    pub fn sample(&self, progress: &Progress) -> DiffusionBatch<B> {
+        self.sampler.sample(progress)
+    }
+
+    /// The loss and its gradient on a given batch, added to `gradient`.
+    pub fn gradient_on(&self, params: &B::Flat, batch: &DiffusionBatch<B>, progress: &Progress, gradient: &mut B::Flat) -> Terms {
+        let weights = Weights::<B>::of(&self.set, params, self.precision, &self.device);
+        let ranges = pieces::ranges::<B>(batch.sigma.len(), progress.micro_batch, self.config.tokens());
+        let parts = pieces::accumulate::<B, _, _>(ranges, &self.set, &self.device, gradient, |range, gradient| {
+            self.piece(&weights, batch, range, gradient)
+        });
+        // Read last, when all work is on its way.
+        let loss = parts.into_iter().flat_map(|losses| to_vec(losses.into_data())).map(f64::from).sum();
+        vec![("loss", loss)]
+    }
+
+    /// One piece of the batch: its part of the loss, a share for each picture of the whole batch's mean, and of the gradient.
+    fn piece(&self, weights: &Weights<'_, B>, batch: &DiffusionBatch<B>, range: Range<usize>, gradient: &mut B::Flat) -> Tensor<B, 3> {
+        let [x0, eps] = [&batch.x0, &batch.eps].map(|pictures| pictures.piece(&range, &self.device));
+        let sigma = &batch.sigma[range.clone()];
+        let t: Vec<f64> = sigma.iter().map(|sigma| self.noise.shift * sigma).collect();
+        let c_in = |&t: &f64| self.noise.c_in(t);
+        let image = blend(x0.clone(), eps, t.iter().map(c_in), t.iter().map(|t| t * c_in(t)));
+        let condition = Condition::new(&t, Some(&batch.classes[range]), self.config.encoder.width, &self.device);
+        let pass = Pass::forward(self.recompute, &self.config, weights, image, condition, None);
+        let f = pass.output();
+        // The loss of a picture is w |f - x0|^2 / pixels, and its slope with respect to f twice that over f - x0.
+        let share = 2.0 / (batch.sigma.len() * self.config.image_len()) as f64;
+        let factors: Vec<f64> = sigma.iter().map(|&sigma| share * self.settings.weight(sigma)).collect();
+        let slope = blend(f.clone(), x0.clone(), factors.iter().copied(), factors.iter().map(|factor| -factor));
+        let losses = ((f - x0) * slope.clone()).sum_dim(2).sum_dim(1).mul_scalar(0.5);
+        pass.backward(slope, gradient);
+        losses
+    }
+}
+
+impl<B: Engine> Objective<B> for Diffusion<B> {
+    fn params(&self) -> &ParamSet {
+        &self.set
+    }
+
+    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms {
+        let batch = self.prefetch.take(progress);
+        self.gradient_on(params, &batch, progress, gradient)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::augment::AugmentProfile;
+    use crate::data::normalise::Normalisation;
+    use crate::data::{Dataset, ImageShape};
+    use burn_flex::Flex;
+    use pixgen_core::config::Tower;
+
+    const MODEL: ModelConfig = ModelConfig {
+        size: 8,
+        channels: 1,
+        patch: 4,
+        classes: 3,
+        encoder: Tower { depth: 1, width: 16, heads: 2 },
+        decoder: Tower { depth: 1, width: 24, heads: 2 },
+    };
+
+    fn objective() -> Diffusion<Flex> {
+        let shape = ImageShape { height: 8, width: 8, channels: 1 };
+        let pixels = (0..6 * 64).map(|i| (i * 37 % 256) as u8).collect();
+        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let dataset = Dataset::new(shape, pixels, vec![0, 1, 2, 0, 1, 2], names, "test".to_owned()).expect("a data set");
+        let source = Source { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::small_image() };
+        Diffusion::new(MODEL, NoiseConfig::with_shift(0.5), DiffusionConfig::PAPER, source, Default::default())
+    }
+
+    fn progress(batch: usize, micro_batch: usize) -> Progress {
+        Progress { seed: 4, images: 0, total: 1000, batch, micro_batch }
+    }
+
+    #[test]
+    fn weights_are_one_on_average_and_follow_the_power() {
+        let settings = DiffusionConfig::PAPER;
+        // The value in docs/method.md section 6.7.
+        assert!((settings.weight(1.0) - 1.0 / 7.163).abs() < 1e-4);
+        assert!((settings.weight(0.5) / settings.weight(1.0) - 2f64.powf(6.0 / 7.0)).abs() < 1e-12);
+        let wide = NoiseConfig { sigma_min: 1e-9, sigma_max: 1e9, ..NoiseConfig::with_shift(1.0) };
+        let mean = (0..200_000).map(|i| settings.weight(settings.level(&wide, 1, i))).sum::<f64>() / 2e5;
+        assert!((mean - 1.0).abs() < 0.05, "{mean}");
+    }
+
+    #[test]
+    fn labels_are_dropped_at_the_given_rate() {
+        let dropped = (0..20_000).filter(|&i| DiffusionConfig::PAPER.drops_label(1, i)).count();
+        assert!((1_900..2_100).contains(&dropped), "{dropped}");
+        let batch = objective().sample(&progress(400, 400));
+        let none = batch.classes.iter().filter(|&&class| class == MODEL.classes).count();
+        assert!((20..70).contains(&none) && batch.classes.iter().all(|&class| class <= MODEL.classes), "{none}");
+    }
+
+    /// The loss by its definition, and its gradient by differences; the same in micro-batches and with recomputation.
+    #[test]
+    fn loss_and_gradient() {
+        let objective = objective();
+        let set = ParamSet::generator(&MODEL);
+        // A start with no zero matrices, so that every gradient is there.
+        let mut params = set.initialise(3);
+        let rng = Rng::new(5, 0);
+        params
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, value)| *value += 0.02 * rng.gaussian(i as u64));
+        let batch = objective.sample(&progress(5, 5));
+        let run = |objective: &Diffusion<Flex>, params: &Vec<f32>, micro: usize| {
+            let mut gradient = vec![0.0; set.len()];
+            let terms = objective.gradient_on(params, &batch, &progress(5, micro), &mut gradient);
+            (terms[0].1, gradient)
+        };
+        let (loss, gradient) = run(&objective, &params, 5);
+
+        let device = Default::default();
+        let weights = Weights::<Flex>::of(&set, &params, Precision::F32, &device);
+        let noise = NoiseConfig::with_shift(0.5);
+        let mut expected = 0.0;
+        for i in 0..5 {
+            let t = 0.5 * batch.sigma[i];
+            let [x0, eps] = [&batch.x0, &batch.eps].map(|pictures| pictures.piece(&(i..i + 1), &device));
+            let image = (x0.clone() + eps.mul_scalar(t)).mul_scalar(noise.c_in(t));
+            let condition = Condition::new(&[t], Some(&batch.classes[i..=i]), MODEL.encoder.width, &device);
+            let d = crate::model::forward(&MODEL, &weights, &image, &condition, None) - x0;
+            let mean = to_vec((d.clone() * d).mean().into_data())[0];
+            expected += DiffusionConfig::PAPER.weight(batch.sigma[i]) * f64::from(mean) / 5.0;
+        }
+        assert!((loss - expected).abs() < 1e-4 * expected, "{loss} instead of {expected}");
+
+        for at in (0..set.len()).step_by(set.len() / 23) {
+            let step = 2e-2;
+            let moved = |by: f32| {
+                let mut params = params.clone();
+                params[at] += by;
+                run(&objective, &params, 5).0
+            };
+            let slope = (moved(step) - moved(-step)) / f64::from(2.0 * step);
+            assert!(
+                (slope - f64::from(gradient[at])).abs() < 2e-3 + 0.03 * slope.abs(),
+                "parameter {at}: {} instead of {slope}",
+                gradient[at]
+            );
+        }
+        let recomputed = self::objective().with_recompute(true);
+        for (other, name) in [(run(&objective, &params, 2), "micro"), (run(&recomputed, &params, 5), "recomputed")] {
+            assert!((other.0 - loss).abs() < 1e-5 * loss, "{name}");
+            let far = gradient.iter().zip(&other.1).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+            assert!(far < 1e-5, "{name}: {far}");
+        }
+    }
+}
