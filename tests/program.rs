@@ -35,12 +35,15 @@ fn is_stale(binary: &Path) -> bool {
     sources.split_whitespace().any(newer)
 }
 
-/// Builds with the same packages and profile as the tests, so that no dependency is built a second time.
+/// Builds with the same packages, features and profile as the tests, so that no dependency is built a second time.
 fn build(profile: &Path) {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--workspace", "--bins", "--target-dir"])
         .arg(profile.parent().expect("target folder"));
+    for feature in pixgen_train::device::gpu_features() {
+        cargo.args(["--features", &format!("pixgen-train/{feature}")]);
+    }
     if profile.ends_with("release") {
         cargo.arg("--release");
     }

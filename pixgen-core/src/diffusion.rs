@@ -138,7 +138,8 @@ impl DiffusionSampler {
     }
 
     /// Draws `classes.len()` pictures into `out`: numbers `first`, `first + 1`, ... of `seed`. `weaker` is what guidance leads away from; it is
-    /// not looked at without guidance. `scratch` holds [`SCRATCH`] times as many numbers as `out`, or what is missing is not drawn.
+    /// not looked at without guidance. With less scratch
+    /// memory than [`SCRATCH`] times `out` nothing is drawn.
     ///
     /// # Errors
     /// What a denoiser returns.

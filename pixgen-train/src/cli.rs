@@ -156,12 +156,21 @@ pub struct Drawn {
     /// Diffusion: weight of guidance, 1 for none; away from the model without class, or from the model of --weak
     #[arg(long, value_name = "W", default_value_t = 1.0)]
     pub guidance: f64,
-    /// Diffusion: levels between which guidance acts, for the resolution unshifted
-    #[arg(long, value_name = "LOW,HIGH", value_delimiter = ',', num_args = 2, default_values_t = [0.19, 1.61])]
-    pub interval: Vec<f64>,
+    /// Diffusion: noise levels between which guidance acts, before the shift for the resolution; 0.19,1.61 if not given
+    #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
+    pub interval: Option<(f64, f64)>,
     /// Diffusion: the weaker model of autoguidance, a model file or run folder
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub weak: Option<PathBuf>,
+}
+
+/// Two numbers, the second above the first.
+fn interval(text: &str) -> Result<(f64, f64), String> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[low, high]) if low >= 0.0 && high > low => Ok((low, high)),
+        _ => Err("two numbers needed, the second above the first, for example 0.19,1.61".to_owned()),
+    }
 }
 
 /// Steps of a diffusion sampler.

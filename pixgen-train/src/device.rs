@@ -17,6 +17,12 @@ pub type Cuda = burn_cubecl::CubeBackend<pixgen_cubecl::CudaRuntime, f32, i32, u
 #[cfg(feature = "vulkan")]
 pub type Vulkan = burn_cubecl::CubeBackend<pixgen_cubecl::VulkanRuntime, f32, i32, u32>;
 
+/// The GPU back ends of this build, by the names of their cargo features.
+pub fn gpu_features() -> impl Iterator<Item = &'static str> {
+    let built = [("cuda", cfg!(feature = "cuda")), ("vulkan", cfg!(feature = "vulkan"))];
+    built.into_iter().filter(|(_, built)| *built).map(|(name, _)| name)
+}
+
 /// Work for whichever backend a device has.
 pub trait OnDevice {
     /// What comes of it.

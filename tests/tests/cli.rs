@@ -92,7 +92,7 @@ fn wrong_usage() {
     for arguments in [
         &["paint"][..],
         &["sample"],
-        &["sample", "m", "--steps", "3"],
+        &["sample", "m", "--steps", "0"],
         &["pretrain", "--out"],
         &["inspect", "--sise"],
         &[],
@@ -385,7 +385,8 @@ fn diffusion_models() {
     drawn(&["--steps", "1"], "1 evaluation");
     assert!(plain != drawn(&["--sampler", "stochastic"], "63 evaluations"));
 
-    fails(sample("run", &["--guidance", "2", "--interval", "2,1"]), &["--interval 2,1", "hint: "]);
+    drawn(&["--guidance", "2", "--interval", "0.1,3"], "83 evaluations");
+    fails(sample("run", &["--guidance", "inf"]), &["--guidance inf", "hint: "]);
     fails(sample("run", &["--weak", &weak]), &["--weak", "--guidance"]);
     let one_step = bench.path("one-step").display().to_string();
     fails(sample("run", &["--guidance", "2", "--weak", &one_step]), &["one-step generator", "--objective diffusion"]);

@@ -41,18 +41,18 @@ pub fn choose(args: &Drawn, file: &ModelFile) -> Result<(Drawing, Option<ModelFi
         }
         return Ok((Drawing::Consistency { steps }, None));
     }
-    let [low, high] = args.interval[..] else {
-        return Err(wrong("--interval: two numbers needed", "for example --interval 0.19,1.61"));
-    };
-    if !(args.guidance.is_finite() && low >= 0.0 && high > low) {
-        return Err(wrong(format!("--guidance {} --interval {low},{high}", args.guidance), "0 <= LOW < HIGH, and a finite weight"));
+    if !args.guidance.is_finite() {
+        return Err(wrong(format!("--guidance {}: not a weight", args.guidance), "1 is no guidance, 2 to 3 is usual"));
     }
     let method = match args.sampler {
         SamplerName::Euler => Method::Euler,
         SamplerName::Heun => Method::Heun,
         SamplerName::Stochastic => Method::Stochastic(Churn::IMAGENET_64),
     };
-    let guidance = (args.guidance != 1.0).then_some(Guidance { weight: args.guidance, low, high });
+    let guidance = (args.guidance != 1.0).then(|| {
+        let paper = Guidance::paper(args.guidance);
+        args.interval.map_or(paper, |(low, high)| Guidance { low, high, ..paper })
+    });
     let weak = args.weak.as_deref().map(|path| weaker(path, file)).transpose()?;
     if weak.is_some() && guidance.is_none() {
         return Err(wrong("--weak: nothing leads away from it", "add --guidance W with a weight above 1"));
