@@ -437,7 +437,7 @@ fn model_file_of_another_model() {
         &[
             text(&bench.path("encoder")),
             "an encoder of stage 1",
-            "a generator of stage 2 needed",
+            "a one-step generator of stage 2b needed",
         ],
     );
     let generator = bench.path("generator");
