@@ -10,7 +10,7 @@
 //! run from settings to model file; [`device`] says where it may compute; [`run`] holds what surrounds the loop (folder, checkpoints,
 //! metrics, progress, Ctrl-C) and [`training`] what is inside it (schedule, optimiser, averages, one step).
 //!
-//! **Learning.** [`objective`] holds stage 1 and stage 2b; [`model`] the parameters, the burn interpreter of core's network and the
+//! **Learning.** [`objective`] holds stages 1, 2a and 2b; [`model`] the parameters, the burn interpreter of core's network and the
 //! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
 //!
 //! **Pictures.** [`data`] brings them in, in order and augmented, [`sampling`] draws them. What needs no burn comes from `pixgen-edge`:
