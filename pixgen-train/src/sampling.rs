@@ -112,19 +112,13 @@ impl Drawing {
     /// The pictures of a run while it trains.
     pub const PREVIEW: Self = Self::Diffusion { levels: 18, method: Method::Heun, guidance: None };
 
-    fn sampler(self, range: (f32, f32)) -> Result<DiffusionSampler, ConsistencySampler> {
-        match self {
-            Self::Consistency { steps } => Err(ConsistencySampler { middle: (steps > 1).then_some(MIDDLE_LEVEL), range }),
-            Self::Diffusion { levels, method, guidance } => Ok(DiffusionSampler { levels, method, guidance, range }),
-        }
-    }
-
     /// Network evaluations for each picture.
     pub fn evaluations(self, noise: &NoiseConfig) -> u32 {
-        match (self, self.sampler((0.0, 0.0))) {
-            (_, Ok(sampler)) => sampler.evaluations(noise),
-            (Self::Consistency { steps }, _) => steps,
-            (Self::Diffusion { .. }, Err(_)) => 0,
+        match self {
+            Self::Consistency { steps } => steps,
+            Self::Diffusion { levels, method, guidance } => {
+                DiffusionSampler { levels, method, guidance, range: (0.0, 0.0) }.evaluations(noise)
+            }
         }
     }
 }
@@ -153,37 +147,29 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Draws pictures; bytes H W C, one picture after another. `weak` is the weaker model of autoguidance and its weights.
-    pub fn draw<B: Fused>(
-        &self,
-        params: &[f32],
-        weak: Option<(&Generator<'_>, &[f32])>,
-        device: &B::Device,
-        wanted: &Request<'_>,
-    ) -> Vec<u8> {
+    /// Draws pictures; bytes H W C, one picture after another. `weak` is the weaker model of autoguidance.
+    pub fn draw<B: Fused>(&self, params: &[f32], weak: Option<&ModelFile>, device: &B::Device, wanted: &Request<'_>) -> Vec<u8> {
         let (channels, len) = (self.config.channels, self.config.image_len());
-        let sampler = wanted.drawing.sampler(self.normalisation.range(channels));
+        let range = self.normalisation.range(channels);
         let mut denoiser = self.denoiser::<B>(params, device);
-        let mut weak = weak.map(|(generator, params)| generator.denoiser::<B>(params, device));
+        let mut weak = weak.map(|file| Generator::from(file).denoiser::<B>(&file.params, device));
         let mut values = vec![0.0; wanted.classes.len() * len];
-        let mut scratch = vec![
-            0.0;
-            if sampler.is_ok() {
-                SCRATCH * len * BATCH.min(wanted.classes.len())
-            } else {
-                0
-            }
-        ];
         let no_class = vec![self.config.classes; BATCH];
+        let mut scratch = Vec::new();
         let chunks = values.chunks_mut(BATCH * len).zip(wanted.classes.chunks(BATCH));
         for (first, (out, classes)) in (wanted.first..).step_by(BATCH).zip(chunks) {
-            let drawn = match &sampler {
-                Err(sampler) => sampler.draw(&mut denoiser, self.noise, wanted.seed, first, classes, out),
-                Ok(sampler) => {
+            let drawn = match wanted.drawing {
+                Drawing::Consistency { steps } => {
+                    let sampler = ConsistencySampler { middle: (steps > 1).then_some(MIDDLE_LEVEL), range };
+                    sampler.draw(&mut denoiser, self.noise, wanted.seed, first, classes, out)
+                }
+                Drawing::Diffusion { levels, method, guidance } => {
+                    let sampler = DiffusionSampler { levels, method, guidance, range };
                     let weaker = match &mut weak {
                         Some(weak) => Weaker::Denoiser(weak),
                         None => Weaker::Classes(&no_class[..classes.len()]),
                     };
+                    scratch.resize(SCRATCH * out.len(), 0.0);
                     sampler.draw(&mut denoiser, weaker, self.noise, wanted.seed, first, classes, out, &mut scratch)
                 }
             };

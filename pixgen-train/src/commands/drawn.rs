@@ -3,7 +3,7 @@
 use crate::cli::{Drawn, SamplerName};
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
-use crate::sampling::{Drawing, Generator};
+use crate::sampling::Drawing;
 use pixgen_core::diffusion::{Churn, Guidance, Method};
 use std::path::Path;
 
@@ -75,9 +75,4 @@ fn weaker(path: &Path, file: &ModelFile) -> Result<ModelFile, Error> {
         format!("--weak {}: it was trained on other pictures, classes or noise", path.display()),
         "give a smaller or earlier model of the same data and preset family",
     ))
-}
-
-/// The weaker model as [`Generator::draw`] takes it.
-pub fn as_weak(weak: &ModelFile) -> (Generator<'_>, &[f32]) {
-    (Generator::from(weak), &weak.params)
 }

@@ -52,8 +52,6 @@ pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, drawn:
     }
     let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
     let wanted = Request { seed, first: 0, classes: &classes, drawing };
-    let weak = weak.map(drawn::as_weak);
-    let weak = weak.as_ref().map(|(generator, params)| (generator, *params));
     let pictures = Generator::from(file).draw::<Backend>(&file.params, weak, &Device::default(), &wanted);
     let labels = |values: &mut dyn Iterator<Item = usize>| values.map(|v| v as u8).collect::<Vec<u8>>();
     let asked = labels(&mut classes.iter().copied());

@@ -34,9 +34,7 @@ pub(super) fn run(args: &Sample) -> Result<(), Error> {
         _ => (asked.len(), (0..asked.len() * count).map(|i| asked[i % asked.len()]).collect()),
     };
     let wanted = Request { seed: args.seed, first: 0, classes: &order, drawing };
-    let weak = weak.as_ref().map(drawn::as_weak);
-    let weak = weak.as_ref().map(|(generator, params)| (generator, *params));
-    let bytes = Generator::from(&file).draw::<Backend>(&file.params, weak, &Device::default(), &wanted);
+    let bytes = Generator::from(&file).draw::<Backend>(&file.params, weak.as_ref(), &Device::default(), &wanted);
     let model = &file.header.model;
     let scale = (112 / model.size).clamp(1, 4);
     let pictures = Picture::squares(&bytes, model.size, model.channels)?;

@@ -18,7 +18,6 @@ use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// The weight of a pair (t, r), both shifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +152,6 @@ pub struct Consistency<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: ConsistencyConfig,
-    sampler: Arc<Sampler<B>>,
     prefetch: Prefetch<ConsistencyBatch<B>>,
     /// W, and its parameters on the device.
     frozen: Option<(FrozenEncoder, B::Flat)>,
@@ -174,7 +172,7 @@ impl<B: Engine> Consistency<B> {
         device: B::Device,
     ) -> Self {
         let set = ParamSet::generator(&config);
-        let sampler = Arc::new(Sampler { config, noise, settings, source, device: device.clone() });
+        let sampler = Sampler { config, noise, settings, source, device: device.clone() };
         let frozen = frozen.filter(|_| settings.auxiliary > 0.0).map(|frozen| {
             let params = B::Flat::upload(&frozen.set, &frozen.params, &device);
             (frozen, params)
@@ -183,11 +181,7 @@ impl<B: Engine> Consistency<B> {
             config,
             noise,
             settings,
-            prefetch: Prefetch::new::<B>({
-                let sampler = Arc::clone(&sampler);
-                move |progress| sampler.sample(progress)
-            }),
-            sampler,
+            prefetch: Prefetch::new::<B>(move |progress| sampler.sample(progress)),
             frozen,
             precision: Precision::F32,
             recompute: false,
@@ -208,7 +202,7 @@ impl<B: Engine> Consistency<B> {
 
     /// The next step's batch (section 5).
     pub fn sample(&self, progress: &Progress) -> ConsistencyBatch<B> {
-        self.sampler.sample(progress)
+        self.prefetch.make(progress)
     }
 
     /// Dropout of these pictures of a step, the same for teacher and student.

@@ -16,7 +16,6 @@ use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Settings of stage 2a.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,7 +72,6 @@ pub struct Diffusion<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: DiffusionConfig,
-    sampler: Arc<Sampler<B>>,
     prefetch: Prefetch<DiffusionBatch<B>>,
     precision: Precision,
     recompute: bool,
@@ -113,16 +111,12 @@ impl<B: Ops> Sampler<B> {
 impl<B: Engine> Diffusion<B> {
     /// Stage 2a on `source` in `f32`.
     pub fn new(config: ModelConfig, noise: NoiseConfig, settings: DiffusionConfig, source: Source, device: B::Device) -> Self {
-        let sampler = Arc::new(Sampler { config, noise, settings, source, device: device.clone() });
+        let sampler = Sampler { config, noise, settings, source, device: device.clone() };
         Self {
             config,
             noise,
             settings,
-            prefetch: Prefetch::new::<B>({
-                let sampler = Arc::clone(&sampler);
-                move |progress| sampler.sample(progress)
-            }),
-            sampler,
+            prefetch: Prefetch::new::<B>(move |progress| sampler.sample(progress)),
             precision: Precision::F32,
             recompute: false,
             device,
@@ -142,7 +136,7 @@ impl<B: Engine> Diffusion<B> {
 
     /// The next step's batch.
     pub fn sample(&self, progress: &Progress) -> DiffusionBatch<B> {
-        self.sampler.sample(progress)
+        self.prefetch.make(progress)
     }
 
     /// The loss and its gradient on a given batch, added to `gradient`.

@@ -96,6 +96,11 @@ impl<T: Send + 'static> Prefetch<T> {
         Self { make, worker }
     }
 
+    /// The batch of the step at `progress`, made now.
+    pub fn make(&self, progress: &Progress) -> T {
+        (self.make)(progress)
+    }
+
     /// The batch of the step at `progress`, made now or ahead. The batch of the step after it is then begun.
     pub fn take(&mut self, progress: &Progress) -> T {
         let Some(worker) = &mut self.worker else {

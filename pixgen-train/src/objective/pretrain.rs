@@ -19,7 +19,6 @@ use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Settings of stage 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,7 +96,6 @@ pub struct Pretrain<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: PretrainConfig,
-    sampler: Arc<Sampler<B>>,
     prefetch: Prefetch<PretrainBatch<B>>,
     precision: Precision,
     recompute: bool,
@@ -121,16 +119,12 @@ impl<B: Engine> Pretrain<B> {
         device: B::Device,
     ) -> Self {
         let set = ParamSet::pretraining(&config, &settings.projector);
-        let sampler = Arc::new(Sampler { config, noise, settings, source, device: device.clone() });
+        let sampler = Sampler { config, noise, settings, source, device: device.clone() };
         Self {
             config,
             noise,
             settings,
-            prefetch: Prefetch::new::<B>({
-                let sampler = Arc::clone(&sampler);
-                move |progress| sampler.sample(progress)
-            }),
-            sampler,
+            prefetch: Prefetch::new::<B>(move |progress| sampler.sample(progress)),
             precision: Precision::F32,
             recompute: false,
             target: B::Flat::upload(&set, params, &device),
@@ -163,7 +157,7 @@ impl<B: Engine> Pretrain<B> {
 
     /// The next step's batch (section 3.2).
     pub fn sample(&self, progress: &Progress) -> PretrainBatch<B> {
-        self.sampler.sample(progress)
+        self.prefetch.make(progress)
     }
 
     fn piece(&self, step: &PretrainBatch<B>, range: &Range<usize>) -> Piece<B> {
