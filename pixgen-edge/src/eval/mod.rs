@@ -12,12 +12,16 @@
 
 mod classifier;
 mod error;
+pub mod features;
 pub mod frechet;
+pub mod kernel;
 mod matmul;
 pub mod nearest;
+pub mod neighbours;
 pub mod network;
 mod quality;
 
-pub use classifier::{Card, Classifier, Features};
+pub use classifier::{Card, Classifier};
 pub use error::EvalError;
+pub use features::Features;
 pub use quality::{ClassQuality, Floors, Quality, measure};
