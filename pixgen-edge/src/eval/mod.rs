@@ -12,6 +12,7 @@
 
 mod classifier;
 mod error;
+pub mod extractor;
 pub mod features;
 pub mod frechet;
 pub mod kernel;
