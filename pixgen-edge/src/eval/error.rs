@@ -78,11 +78,8 @@ pub enum EvalError {
         index: usize,
     },
     /// The eigenvalues of a covariance did not converge.
-    #[error("the eigenvalues of the {what} did not converge")]
-    Eigenvalues {
-        /// Which matrix.
-        what: &'static str,
-    },
+    #[error("the eigenvalues of the covariance did not converge")]
+    Eigenvalues,
     /// A layer that the network does not have.
     #[error("{network} has no layer `{layer}`")]
     Layer {
@@ -133,6 +130,20 @@ pub enum EvalError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file with reference statistics or pictures that cannot be used.
+    #[error("reference {}: {problem}", path.display())]
+    Reference {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A reference of statistics alone, and they are of other features.
+    #[error("the reference has only the statistics of Inception's 2048 features, not of {recipe}")]
+    PublishedFeatures {
+        /// What would be needed.
+        recipe: String,
+    },
     /// The classifier file is not a safetensors file.
     #[error("the classifier is not a readable safetensors file")]
     Container(#[from] safetensors::SafeTensorError),
@@ -172,8 +183,12 @@ impl EvalError {
                     .into(),
             ),
             Self::WeightFile { .. } => Some("the copy may be incomplete, or a PyTorch file: save it as safetensors".into()),
+            Self::PublishedFeatures { .. } => Some("measure with --network inception, or give a reference that has pictures".into()),
+            Self::Reference { .. } => {
+                Some("an .npz as ADM's evaluation has them: mu and sigma of Inception, or arr_0 with pictures as bytes".into())
+            }
             Self::Weight { .. } => Some("the file belongs to another network, or to another port of it".into()),
-            Self::Label { .. } | Self::Eigenvalues { .. } => None,
+            Self::Label { .. } | Self::Eigenvalues => None,
         }
     }
 }

@@ -54,12 +54,6 @@ impl Features {
         Self { n: indices.len(), dim: self.dim, values }
     }
 
-    /// These rows, then those of `other`, which must be as wide.
-    pub(crate) fn concat(&self, other: &Self) -> Self {
-        debug_assert_eq!(self.dim, other.dim);
-        Self { n: self.n + other.n, dim: self.dim, values: [&self.values[..], &other.values].concat() }
-    }
-
     /// Mean and covariance.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub struct Manifolds {
 pub fn manifolds(real: &Features, generated: &Features, k: usize) -> Result<Manifolds, EvalError> {
     check_k(k)?;
     Features::check_pair(real, generated, k + 1)?;
-    Ok(Balls::new(real, k)?.measure(generated)?)
+    Balls::new(real, k)?.measure(generated)
 }
 
 /// A set of real pictures with the radii of their balls, to measure several sets against.
@@ -55,6 +55,16 @@ impl Balls {
         check_k(k)?;
         Features::check_pair(real, real, k + 1)?;
         Ok(Self { real: real.clone(), k, radii: radii(real, k) })
+    }
+
+    /// Real pictures.
+    pub fn len(&self) -> usize {
+        self.real.n
+    }
+
+    /// Never: there are more than k.
+    pub fn is_empty(&self) -> bool {
+        self.real.n == 0
     }
 
     /// Measures `generated` against these balls.

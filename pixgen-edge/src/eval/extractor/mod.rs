@@ -10,6 +10,8 @@ mod efficientnet;
 mod golden;
 mod inception;
 mod resize;
+#[cfg(test)]
+mod scratch;
 mod weights;
 
 use std::fmt;
