@@ -6,6 +6,7 @@ mod data_check;
 mod drawn;
 pub mod eval;
 mod inspect;
+mod probe;
 mod roofline;
 mod sample;
 mod settings;
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         }
         Command::Sample(args) => sample::run(&args).map(|()| 0),
         Command::Eval(args) => eval::run(&args).map(|()| 0),
+        Command::Probe(args) => probe::run(&args).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),
         Command::Data(Data::Check(args)) => data_check::run(&args).map(|()| 0),
         Command::Config(Config::Show(args)) => {
