@@ -217,6 +217,8 @@ impl RunConfig {
             (true, Stage::Pretrain) => (256, 120_000),
             (true, Stage::Diffusion | Stage::Consistency) => (128, 160_000),
             (false, Stage::Pretrain) => (1024, 600_000 * 1024),
+            // 800 epochs of ImageNet, 1600 of its largest model.
+            (false, Stage::Diffusion) if preset.name.starts_with("EPG-G") => (1024, 2_000_000 * 1024),
             (false, Stage::Diffusion) => (1024, 1_000_000 * 1024),
             (false, Stage::Consistency) => (1024, 700_000 * 1024),
         };
