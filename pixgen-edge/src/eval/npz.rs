@@ -203,7 +203,7 @@ mod tests {
         assert!(fails(&[]).contains("neither mu"));
         assert!(fails(&[mu()]).contains("both"));
         assert!(fails(&[mu(), ("sigma", npy("<f8", "(2, 1)", &f64s(&[0.0; 2])))]).contains("no mean and covariance"));
-        assert!(fails(&[("arr_0", npy("|u1", "(2, 2, 2, 3)", &[0; 12]))]).contains("more bytes than there are"));
+        assert!(fails(&[("arr_0", npy("|u1", "(2, 2, 2, 3)", &[0; 12]))]).contains("too early"));
         assert!(fails(&[("arr_0", npy("|u1", "(99999999999, 99999999999, 2, 3)", &[0; 12]))]).contains("more bytes"));
         assert!(fails(&[("arr_0", npy("|u1", "(3, 2, 2)", &[0; 12]))]).contains("1 or 3 expected"));
         assert!(fails(&[("arr_0", npy("<i8", "(1, 1, 1, 1)", &[0; 8]))]).contains("`<i8`"));

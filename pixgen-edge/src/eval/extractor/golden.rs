@@ -15,7 +15,7 @@ fn golden(name: &str, shape: &[usize]) -> Vec<f32> {
 }
 
 /// `weight` of the script.
-pub(super) fn formula() -> Weights<'static> {
+fn formula() -> Weights<'static> {
     Weights::from_fn(|name, shape| {
         let rng = Rng::new(SEED, u64::from(crc32fast::hash(name.as_bytes())));
         let count: usize = shape.iter().product();

@@ -10,8 +10,6 @@ mod efficientnet;
 mod golden;
 mod inception;
 mod resize;
-#[cfg(test)]
-mod scratch;
 mod weights;
 
 use std::fmt;

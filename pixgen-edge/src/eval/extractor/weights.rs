@@ -12,10 +12,14 @@ pub(crate) struct Weights<'a> {
     source: Source<'a>,
 }
 
+/// A tensor by its name and shape.
+#[cfg(test)]
+type Formula<'a> = dyn Fn(&str, &[usize]) -> Vec<f32> + 'a;
+
 enum Source<'a> {
     File(SafeTensors<'a>),
     #[cfg(test)]
-    Formula(Box<dyn Fn(&str, &[usize]) -> Vec<f32> + 'a>),
+    Formula(Box<Formula<'a>>),
 }
 
 impl<'a> Weights<'a> {
