@@ -245,8 +245,8 @@ pub struct Sample {
 #[command(after_help = "Examples:  pixgen-train eval q --count 5000 --json\n           \
      pixgen-train eval run --ema all --guidance 1,1.5,2,3 --grid nearest.png\n           \
      pixgen-train eval run --network inception --weights pt_inception.safetensors --reference VIRTUAL_imagenet64_labeled.npz\n\n\
-    Models of Fashion-MNIST get a short report unless a list or an option below `How features are taken` is given; all others are\n\
-    measured with EfficientNet-Lite0: `pixgen-train data get efficientnet-lite0` fetches it once.")]
+    Models of Fashion-MNIST get a short report unless a list, --grid or something below `How features are taken` is given; all others\n\
+    are measured with EfficientNet-Lite0: `pixgen-train data get efficientnet-lite0` fetches it once.")]
 pub struct Eval {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath)]
@@ -266,9 +266,6 @@ pub struct Eval {
     /// How they are drawn
     #[command(flatten)]
     pub drawn: Drawn,
-    /// Where features come from
-    #[command(flatten)]
-    pub features: FeatureArgs,
     /// Write pictures of the first set, each beside the nearest training picture
     #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
     pub grid: Option<PathBuf>,
@@ -284,6 +281,9 @@ pub struct Eval {
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
+    /// Where features come from
+    #[command(flatten)]
+    pub features: FeatureArgs,
 }
 
 /// What `eval` compares pictures by.

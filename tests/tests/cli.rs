@@ -702,9 +702,11 @@ fn eval_reports() {
         for key in ["frechet", "kernel"] {
             assert!(number("generated", key) > number("real", key), "{key}: {row}");
         }
-        for key in ["precision", "recall", "density", "coverage"] {
-            assert!(number("real", key) > 0.5 && number("generated", key) <= number("real", key), "{key}: {row}");
+        // Precision and density may be high where all pictures are alike; what is missing shows.
+        for key in ["recall", "coverage"] {
+            assert!(number("real", key) > 0.8 && number("generated", key) < 0.5, "{key}: {row}");
         }
+        assert!(number("real", "precision") > 0.8 && number("real", "density") > 0.8, "{row}");
         assert!(number("real", "accuracy") > 0.8 && number("real", "nearest_median") > 0.05, "{row}");
     }
     assert_ne!(rows[0]["generated"], rows[1]["generated"]);
