@@ -186,7 +186,7 @@ impl<'a> Yardstick<'a> {
                 let name = format!("{} Fashion-MNIST test pictures (Frechet), {} training pictures", moments.n(), labelled.n);
                 (name, moments, Some(labelled.clone()))
             }
-            None => (format!("{} training pictures of {}", labelled.n, real.name), labelled.moments()?, Some(labelled.clone())),
+            None => (format!("{} pictures of {}", labelled.n, real.name), labelled.moments()?, Some(labelled.clone())),
         };
         let balls = match &reference {
             Some(features) => {
@@ -371,7 +371,7 @@ mod tests {
         let yardstick = measure(Options::new(200));
         let report = yardstick.report(Subject::pictures("x"), yardstick.sample.clone().unwrap());
         assert_eq!((report.real.as_ref().unwrap().n, report.reference_pictures), (200, Some(450)));
-        assert!(report.reference.contains("450 training pictures of bundled"), "{}", report.reference);
+        assert!(report.reference.contains("450 pictures of bundled"), "{}", report.reference);
         assert!(report.judge.unwrap().contains("vote of the 5 nearest of 450"));
         let floor = report.real.unwrap();
         // A shared picture would be its own nearest: precision near 1 and a vote that is always right.
