@@ -43,4 +43,5 @@ pub mod roofline;
 
 pub mod data;
 pub mod sampling;
+pub mod weights;
 pub use pixgen_edge::{eval, model_file, picture};
