@@ -14,7 +14,8 @@
 //! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
 //!
 //! **Pictures.** [`data`] brings them in, in order and augmented, [`sampling`] draws them. What needs no burn comes from `pixgen-edge`:
-//! [`picture`] writes grids, [`eval`] measures, and [`model_file`] is the file that people exchange.
+//! [`picture`] writes grids, [`eval`] measures, and [`model_file`] is the file that people exchange. [`weights`] brings those of other
+//! programs in, and ours out.
 //!
 //! Everything random is a function of (seed, images seen): the same command resumes a run, bit for bit.
 
