@@ -9,6 +9,8 @@ use crate::picture::PictureError;
 use crate::run::RunError;
 use crate::run::atomic::FileError;
 use crate::settings::SettingsError;
+use crate::weights::import::ImportError;
+use crate::weights::verify::VerifyError;
 use pixgen_edge::terminal::OutputError;
 
 /// Any error of the trainer.
@@ -112,6 +114,12 @@ pub enum Error {
         /// Reason.
         source: std::io::Error,
     },
+    /// Weights of another program.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A model that was compared with another program.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
 }
 
 impl Error {
@@ -139,6 +147,8 @@ impl Error {
             Self::Diverged { .. } => Some("lower --lr or set optimiser.clip; the last checkpoint is whole".into()),
             Self::Argument { hint, .. } => hint.clone(),
             Self::Output(_) => None,
+            Self::Import(error) => error.hint(),
+            Self::Verify(error) => error.hint(),
             Self::Write { .. } => Some("check the path, its permissions and the free space".into()),
         }
     }

@@ -117,6 +117,13 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
             let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
             return Err(crate::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
         }
+        let auxiliary = config.consistency.is_some_and(|settings| settings.auxiliary > 0.0);
+        if auxiliary && file.statistics.is_none() {
+            return Err(Error::Argument {
+                what: format!("the encoder in {} has no projector, which the auxiliary loss needs", path.display()),
+                hint: Some("add --set consistency.auxiliary=0, or import an encoder with its projector".to_owned()),
+            });
+        }
         frozen = file
             .statistics
             .map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });

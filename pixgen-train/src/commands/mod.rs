@@ -5,6 +5,8 @@ mod config_show;
 mod data_check;
 mod drawn;
 pub mod eval;
+mod export;
+mod import;
 mod inspect;
 mod probe;
 mod roofline;
@@ -72,5 +74,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             print_bytes(&script)?;
             Ok(0)
         }
+        Command::Import(args) => import::run(&args).map(|()| 0),
+        Command::Export(args) => export::run(&args).map(|()| 0),
     }
 }
