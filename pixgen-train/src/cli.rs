@@ -1,5 +1,6 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
+use crate::packages::catalogue::Name;
 use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ pub enum Command {
     Inspect(Inspect),
     /// Measure how fast this machine trains, or compute what a GPU could do at best
     Bench(Bench),
-    /// Look at training data
+    /// Get and look at training data
     #[command(subcommand)]
     Data(Data),
     /// Look at settings
@@ -337,8 +338,41 @@ pub struct Roofline {
 /// Verbs of `data`.
 #[derive(Debug, Subcommand)]
 pub enum Data {
+    /// Download a data set from a package registry, check it and unpack it
+    Get(DataGet),
     /// Counts, classes, sizes, a contact sheet, and the first bad file by name
     Check(DataCheck),
+}
+
+/// Arguments of `data get`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train data get noto-emoji && pixgen-train data check data/noto-emoji\n\n\
+    Run again after an interruption, it goes on. On a folder that is there it only checks the files.\n\
+    HTTPS_PROXY and NO_PROXY are respected; SSL_CERT_FILE names certificates in place of the system's."
+)]
+pub struct DataGet {
+    /// What to get
+    #[arg(value_enum)]
+    pub name: Name,
+    /// Folder to make; data/NAME if not given
+    #[arg(long, value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Address that takes the place of the registry's
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub mirror: Option<String>,
+    /// The package as a file; nothing is downloaded
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "mirror")]
+    pub file: Option<PathBuf>,
+    /// Replace the folder if it holds something else that this command made, or was changed
+    #[arg(long)]
+    pub force: bool,
+    /// noto-emoji: also the variants in five skin tones, 3,781 pictures in all
+    #[arg(long)]
+    pub skin_tones: bool,
+    /// fugue: also the icons outside the 20 largest groups, as a class `other`, 3,570 in all
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Arguments of `data check`.

@@ -5,6 +5,7 @@ use crate::data::DataError;
 use crate::device::DeviceProblem;
 use crate::eval::EvalError;
 use crate::model_file::ModelFileError;
+use crate::packages::PackageError;
 use crate::picture::PictureError;
 use crate::run::RunError;
 use crate::run::atomic::FileError;
@@ -24,6 +25,9 @@ pub enum Error {
     /// Data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Packages with data.
+    #[error(transparent)]
+    Package(#[from] PackageError),
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceProblem),
@@ -124,6 +128,7 @@ impl Error {
                 Some(error.hint.clone().unwrap_or_else(default))
             }
             Self::Data(error) => error.hint(),
+            Self::Package(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::File(error) => error.hint(),

@@ -3,6 +3,7 @@
 mod bench;
 mod config_show;
 mod data_check;
+mod data_get;
 mod drawn;
 pub mod eval;
 mod inspect;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Sample(args) => sample::run(&args).map(|()| 0),
         Command::Eval(args) => eval::run(&args).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),
+        Command::Data(Data::Get(args)) => data_get::run(&args, cli.quiet),
         Command::Data(Data::Check(args)) => data_check::run(&args).map(|()| 0),
         Command::Config(Config::Show(args)) => {
             let stage = match args.stage {
