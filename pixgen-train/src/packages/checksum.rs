@@ -24,10 +24,15 @@ pub fn of_reader(reader: &mut impl Read) -> io::Result<String> {
 }
 
 /// Fails unless the file is the package.
+///
+/// # Errors
+/// [`PackageError::NoFile`], [`PackageError::File`], [`PackageError::Checksum`].
 pub fn check(file: &Path, package: &Package) -> Result<(), PackageError> {
-    let found = File::open(file)
-        .and_then(|mut file| of_reader(&mut file))
-        .map_err(FileError::read(file))?;
+    let found = match File::open(file).and_then(|mut file| of_reader(&mut file)) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(PackageError::NoFile { path: file.to_owned() }),
+        Err(error) => return Err(FileError::read(file)(error).into()),
+    };
     if found == package.sha256 {
         return Ok(());
     }

@@ -84,6 +84,9 @@ impl Client {
             kept = 0;
         }
         let before = kept;
+        if kept == package.bytes {
+            return Ok(true);
+        }
         let mut progress = Progress::new(kept, package.bytes, self.quiet);
         if kept > 0 {
             progress.message(&format!("going on at {}", format_bytes(kept)));
@@ -104,7 +107,10 @@ impl Client {
             fruitless = if kept > start { 0 } else { fruitless + 1 };
             let never = kept == before;
             if never || fruitless >= FRUITLESS {
-                let (reason, certificate) = explain(&broken);
+                let (mut reason, certificate) = explain(&broken);
+                if self.agent.config().proxy().is_some_and(|proxy| proxy.is_from_env()) {
+                    reason += " (with the proxy that the environment names)";
+                }
                 return Err(PackageError::Connection { url: url.to_owned(), reason, certificate, kept });
             }
             progress.message(&format!("the connection broke at {}, once more", format_bytes(kept)));
@@ -207,6 +213,7 @@ fn explain(error: &ureq::Error) -> (String, bool) {
     let mut text = match error {
         ureq::Error::HostNotFound => "the name of the server cannot be resolved".to_owned(),
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => "the connection ended early".to_owned(),
+        ureq::Error::Io(error) => error.to_string(),
         error => error.to_string(),
     };
     let mut cause = error.source();

@@ -64,6 +64,12 @@ pub enum PackageError {
         /// Of the bytes.
         found: String,
     },
+    /// A package that is not where it was said to be.
+    #[error("there is no file {}", .path.display())]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// An archive that is not what its checksum promises; only a mistake of ours can be the reason, or a failing disk.
     #[error("cannot unpack {}: {what}", .path.display())]
     Archive {
@@ -140,6 +146,7 @@ impl PackageError {
             Self::Missing { .. } | Self::Status { .. } | Self::Size { .. } => format!("try again later, {ELSEWHERE}"),
             Self::Address { .. } => "write it as https://mirror.example/path".to_owned(),
             Self::Checksum { .. } => format!("the file is damaged, or another version: {ELSEWHERE}"),
+            Self::NoFile { .. } => "check the spelling; relative paths start at the current folder".to_owned(),
             Self::Archive { .. } => "check the disk; if the same command fails again, please report it".to_owned(),
             Self::Foreign { .. } => "choose another --out, or move it away".to_owned(),
             Self::Other { .. } => "choose another --out, or replace it with --force".to_owned(),

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// The file by which a folder is known again. Loaders pass over names that begin with a dot.
 const RECORD: &str = ".pixgen-data.json";
 
+/// The lock file of a folder of unfinished work.
+const LOCK: &str = "lock";
+
 /// Licence and credit, beside the pictures.
 pub const LICENCE: &str = "LICENSE.txt";
 
@@ -97,11 +100,13 @@ pub fn look(out: &Path, wanted: &Record) -> Result<Found, PackageError> {
     Ok(Found::Same)
 }
 
-/// The folder of unfinished work beside the one to make; this process alone works in it. It stays when something goes wrong.
+/// The folder of unfinished work beside the one to make; this process alone works in it. When something goes wrong it stays, unless
+/// nothing worth keeping is in it.
 #[derive(Debug)]
 pub struct Workshop {
     path: PathBuf,
-    lock: File,
+    /// Held, not used.
+    _lock: File,
 }
 
 impl Workshop {
@@ -115,15 +120,15 @@ impl Workshop {
         };
         let path = out.with_file_name(format!(".{}.unfinished", name.to_string_lossy()));
         fs::create_dir_all(&path).map_err(FileError::write(&path))?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         let mut options = OpenOptions::new();
         let lock = options.write(true).create(true).truncate(false).open(&lock_path);
         let lock = lock.map_err(FileError::write(&lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, lock }),
+            Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(PackageError::InUse { path }),
             // A file system without locks; two processes at the same place are left to the user there.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(Self { path, lock }),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(Self { path, _lock: lock }),
             Err(TryLockError::Error(error)) => Err(FileError::write(&lock_path)(error).into()),
         }
     }
@@ -167,9 +172,22 @@ impl Workshop {
             }
             return Err(FileError::write(out)(error).into());
         }
-        drop(self.lock);
-        remove_folder(&self.path)?;
+        let path = self.path.clone();
+        drop(self);
+        remove_folder(&path)?;
         Ok(staging.summary)
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        let worthless = |entry: io::Result<fs::DirEntry>| {
+            entry.is_ok_and(|entry| entry.file_name() == LOCK || entry.metadata().is_ok_and(|file| file.is_file() && file.len() == 0))
+        };
+        if fs::read_dir(&self.path).is_ok_and(|mut entries| entries.all(worthless)) {
+            // A folder that stays does no harm.
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }
 
@@ -303,7 +321,14 @@ mod tests {
         let error = Workshop::open(&out).unwrap_err();
         assert!(matches!(error, PackageError::InUse { .. }), "{error}");
         assert!(error.hint().is_some());
+        std::fs::write(workshop.path().join("x.part"), b"").unwrap();
+        let path = workshop.path().to_owned();
         drop(workshop);
+        assert!(!path.exists(), "nothing worth keeping was in it");
+        let workshop = Workshop::open(&out).unwrap();
+        std::fs::write(path.join("x.part"), b"half").unwrap();
+        drop(workshop);
+        assert!(path.join("x.part").exists());
         Workshop::open(&out).unwrap();
     }
 }
