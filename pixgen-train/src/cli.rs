@@ -1,5 +1,6 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
+use crate::objective::Method;
 use crate::packages::catalogue::Name;
 use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -27,13 +28,15 @@ pub enum Command {
     /// Train on bundled real data, from nothing to pictures, in minutes on a plain CPU
     Quickstart(Quickstart),
     /// Stage 1: pre-train the encoder without labels
-    Pretrain(Train),
+    Pretrain(Pretrain),
     /// Stage 2: train a generator, from a pre-trained encoder or from scratch
     Finetune(Finetune),
     /// Draw pictures with a trained model
     Sample(Sample),
     /// Measure pictures of a trained model (28x28 grey, Fashion-MNIST classes)
     Eval(Eval),
+    /// Measure what the encoder knows of the classes: nearest neighbours and a linear probe at several noise levels
+    Probe(Probe),
     /// Describe a preset, a run or a model file
     Inspect(Inspect),
     /// Measure how fast this machine trains, or compute what a GPU could do at best
@@ -134,6 +137,17 @@ pub struct Settings {
     /// Any setting by its dotted name
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Arguments of `pretrain`.
+#[derive(Debug, Args)]
+pub struct Pretrain {
+    /// How; epg if not given. The method chooses the defaults of other settings: `config show pretrain --set pretrain.method=rrcm`
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// The rest
+    #[command(flatten)]
+    pub train: Train,
 }
 
 /// What stage 2 trains.
@@ -245,6 +259,41 @@ pub struct Eval {
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `probe`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train probe q/pretrain --sigma 0.002,0.5,2")]
+pub struct Probe {
+    /// Model file or run folder, of any stage
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// Noise levels, before the shift for the resolution
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = level, default_value = "0.002,0.25,0.5,1,2,5")]
+    pub sigma: Vec<f64>,
+    /// Pictures with classes; those of the run, or the bundled ones, if not given
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub data: Option<String>,
+    /// Neighbours that vote
+    #[arg(long, value_name = "K", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub neighbours: u32,
+    /// Training pictures with known classes, at most
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub count: u32,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A noise level.
+fn level(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(sigma) if sigma > 0.0 && sigma.is_finite() => Ok(sigma),
+        _ => Err("a positive number needed".to_owned()),
+    }
 }
 
 /// Arguments of `inspect`.

@@ -9,7 +9,7 @@ use crate::data::{DataSpec, Dataset, ImageShape, Part, Source, parse_colour};
 use crate::device::{DeviceChoice, DeviceProblem, Requirements};
 use crate::model::ProjectorConfig;
 use crate::objective::auxiliary::FrozenFeature;
-use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig, Weighting};
+use crate::objective::{ConsistencyConfig, DiffusionConfig, Method, PretrainConfig, TargetDecay, Weighting};
 use crate::precision::Precision;
 use crate::roofline::memory::{self, Setup};
 use crate::training::{EmaConfig, OptimiserConfig, Schedule, Shape};
@@ -97,6 +97,32 @@ pub struct DataConfig {
     pub hold_out: f64,
     /// `measured` (the data's mean, one std so that the overall std is sigma_data), `simple` (2x - 1) or `imagenet`.
     pub normalise: NormaliseMode,
+}
+
+impl DataConfig {
+    /// Defaults of small models and of those of the paper.
+    pub fn defaults(small: bool) -> Self {
+        Self {
+            // The bundled pictures are 28x28; nobody means them for a model of the paper.
+            path: if small { "bundled" } else { "" }.to_owned(),
+            background: "#ffffff".to_owned(),
+            skip_bad: false,
+            hold_out: if small { 0.1 } else { 0.0 },
+            normalise: if small { NormaliseMode::Measured } else { NormaliseMode::Imagenet },
+        }
+    }
+
+    /// What to load for a model.
+    pub fn spec(&self, model: &ModelConfig) -> Result<DataSpec, ConfigProblem> {
+        let background = parse_colour(&self.background).map_err(|e| problem("data.background", e))?;
+        Ok(DataSpec {
+            source: Source::from(self.path.as_str()),
+            shape: ImageShape { height: model.size, width: model.size, channels: model.channels },
+            background,
+            skip_bad: self.skip_bad,
+            part: Part::Train,
+        })
+    }
 }
 
 /// How bytes become network values.
@@ -191,6 +217,8 @@ impl RunConfig {
             (true, Stage::Pretrain) => (256, 120_000),
             (true, Stage::Diffusion | Stage::Consistency) => (128, 160_000),
             (false, Stage::Pretrain) => (1024, 600_000 * 1024),
+            // 800 epochs of ImageNet, 1600 of its largest model.
+            (false, Stage::Diffusion) if preset.name.starts_with("EPG-G") => (1024, 2_000_000 * 1024),
             (false, Stage::Diffusion) => (1024, 1_000_000 * 1024),
             (false, Stage::Consistency) => (1024, 700_000 * 1024),
         };
@@ -198,14 +226,7 @@ impl RunConfig {
             stage,
             preset: preset.name.to_owned(),
             encoder: String::new(),
-            data: DataConfig {
-                // The bundled pictures are 28x28; nobody means them for a model of the paper.
-                path: if small { "bundled" } else { "" }.to_owned(),
-                background: "#ffffff".to_owned(),
-                skip_bad: false,
-                hold_out: if small { 0.1 } else { 0.0 },
-                normalise: if small { NormaliseMode::Measured } else { NormaliseMode::Imagenet },
-            },
+            data: DataConfig::defaults(small),
             train: TrainConfig { seed: 1, images, batch, micro_batch: 0, max_skipped: 10 },
             model: preset.model,
             noise: NoiseConfig::with_shift(f64::from(preset.shift)),
@@ -275,6 +296,7 @@ impl RunConfig {
         let batch = shared.train.batch as f64;
         Self {
             pretrain: Some(PretrainConfig {
+                method: Method::Epg,
                 projector: if small {
                     ProjectorConfig { hidden: 256, out: 64 }
                 } else {
@@ -287,7 +309,8 @@ impl RunConfig {
                 } else {
                     LevelCurriculum::PAPER
                 },
-                target_decay: 0.99,
+                target_decay: TargetDecay::constant(0.99),
+                contrast_symmetric: true,
                 contrast_weight: 1.0,
                 consistency_weight: 1.0,
             }),
@@ -298,6 +321,27 @@ impl RunConfig {
             },
             ..shared
         }
+    }
+
+    /// The same with the defaults of another method of stage 1; unchanged in other stages.
+    pub fn with_method(mut self, method: Method) -> Self {
+        let Some(settings) = self.pretrain.as_mut() else {
+            return self;
+        };
+        settings.method = method;
+        match method {
+            Method::Epg => {}
+            Method::Moco => settings.consistency_weight = 0.0,
+            Method::Rrcm => {
+                settings.temperature = Temperature { low: 0.2, start: 0.2 };
+                settings.levels = LevelCurriculum { start: 20, end: 80 };
+                // A run of minutes would end before a target of 0.9999 had moved.
+                settings.target_decay = TargetDecay { start: 0.99, end: if is_small(&self.model) { 0.999 } else { 0.9999 } };
+                settings.contrast_symmetric = false;
+                self.optimiser.clip = 2.0;
+            }
+        }
+        self
     }
 
     fn consistency_defaults(shared: Self, small: bool) -> Self {
@@ -343,15 +387,7 @@ impl RunConfig {
 
     /// What to load.
     pub fn data_spec(&self) -> Result<DataSpec, ConfigProblem> {
-        let background = parse_colour(&self.data.background).map_err(|e| problem("data.background", e))?;
-        let (size, channels) = (self.model.size, self.model.channels);
-        Ok(DataSpec {
-            source: Source::from(self.data.path.as_str()),
-            shape: ImageShape { height: size, width: size, channels },
-            background,
-            skip_bad: self.data.skip_bad,
-            part: Part::Train,
-        })
+        self.data.spec(&self.model)
     }
 
     /// Bytes to network values.
@@ -464,14 +500,20 @@ impl RunConfig {
             "levels",
             "1 <= start <= end <= 1048576 must hold",
         )?;
-        check((0.0..1.0).contains(&pretrain.target_decay), "target_decay", "must be at least 0 and below 1")?;
+        for (key, decay) in [("start", pretrain.target_decay.start), ("end", pretrain.target_decay.end)] {
+            check((0.0..1.0).contains(&decay), &format!("target_decay.{key}"), "must be at least 0 and below 1")?;
+        }
         for (key, weight) in [
             ("contrast_weight", pretrain.contrast_weight),
             ("consistency_weight", pretrain.consistency_weight),
         ] {
             check(weight.is_finite() && weight >= 0.0, key, "must be 0 or above")?;
         }
-        Ok(())
+        check(
+            pretrain.contrast_weight + pretrain.consistency_weight > 0.0,
+            "contrast_weight",
+            "one of contrast_weight and consistency_weight must be positive",
+        )
     }
 
     fn validate_consistency(&self, consistency: &ConsistencyConfig) -> Result<(), ConfigProblem> {

@@ -13,7 +13,8 @@
 //! **Learning.** [`objective`] holds stages 1, 2a and 2b; [`model`] the parameters, the burn interpreter of core's network and the
 //! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
 //!
-//! **Pictures.** [`packages`] downloads data sets, [`data`] brings pictures in, in order and augmented, [`sampling`] draws them. What needs no burn comes from `pixgen-edge`:
+//! **Pictures.** [`packages`] downloads data sets, [`data`] brings pictures in, in order and augmented, [`sampling`] draws them;
+//! [`mod@probe`] asks the encoder for their classes. What needs no burn comes from `pixgen-edge`:
 //! [`picture`] writes grids, [`eval`] measures, and [`model_file`] is the file that people exchange.
 //!
 //! Everything random is a function of (seed, images seen): the same command resumes a run, bit for bit.
@@ -43,5 +44,6 @@ pub mod roofline;
 
 pub mod data;
 pub mod packages;
+pub mod probe;
 pub mod sampling;
 pub use pixgen_edge::{eval, model_file, picture};

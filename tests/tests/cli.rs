@@ -1,7 +1,7 @@
 //! The program as a user meets it: help, settings and their origins, plans, descriptions, pictures, reports.
 
 use image::GenericImageView;
-use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, contents};
+use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, contents, metrics};
 use pixgen_tests::program::{Done, fails, pixgen, run, succeeds};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -32,6 +32,7 @@ fn help_of_every_verb() {
                 "finetune",
                 "sample",
                 "eval",
+                "probe",
                 "inspect",
                 "data",
                 "config",
@@ -55,6 +56,7 @@ fn help_of_every_verb() {
             ],
         ),
         (&["finetune"], &["--encoder", "--objective", "--out"]),
+        (&["probe"], &["--sigma", "--neighbours", "--data", "--json", "Example:"]),
         (&["sample"], &["--class", "--seed", "--steps", "--out", "Example:"]),
         (&["eval"], &["--count", "--json", "Example:"]),
         (&["inspect"], &["--preset", "--json", "--sites", "Example:"]),
@@ -245,7 +247,7 @@ fn dry_run_writes_nothing() {
         "[train]",
         "batch = 8",
         "pictures     36 for training, 0 kept out",
-        "512 img in steps of 8",
+        "512 img = 64 steps of 8",
         "parameters ",
         "MACs ",
         "memory ",
@@ -259,6 +261,7 @@ fn dry_run_writes_nothing() {
         [
             "attention_macs_per_image",
             "config",
+            "drawing",
             "held_out",
             "images_per_second",
             "macs_per_image",
@@ -266,7 +269,8 @@ fn dry_run_writes_nothing() {
             "parameters",
             "pictures",
             "schema",
-            "seconds"
+            "seconds",
+            "steps"
         ]
     );
     assert_eq!(keys(&json["memory"]), ["activations", "data", "largest_micro_batch", "state", "total"]);
@@ -279,6 +283,79 @@ fn dry_run_writes_nothing() {
     assert!((number(&json["seconds"]) / seconds - 1.0).abs() < 1e-9);
     assert!(contents(&bench.path("")) == before, "--dry-run wrote something");
     assert!(!bench.path("run").exists());
+}
+
+/// The paper's recipes: a global batch of 1024 in pieces, and its way to draw with a diffusion model.
+#[test]
+fn dry_runs_of_paper_recipes() {
+    for (preset, steps, guidance) in [
+        ("EPG-B-16-256", 1_000_000, 2.5),
+        ("EPG-XL-16-256", 1_000_000, 2.5),
+        ("EPG-G-16-256", 2_000_000, 2.5),
+        ("EPG-XXL-32-512", 1_000_000, 3.2),
+    ] {
+        let plan = [
+            "finetune",
+            "--objective",
+            "diffusion",
+            "--preset",
+            preset,
+            "--micro-batch",
+            "64",
+            "--dry-run",
+        ];
+        let text = succeeds(pixgen(plan));
+        for part in [
+            format!("= {steps} steps of 1024, each in 16 pieces of 64 or fewer\n"),
+            format!("75 evaluations = Heun on 32 levels, guidance {guidance} for 0.19 < sigma <= 1.61"),
+        ] {
+            assert!(text.text().contains(&part), "no `{part}` in\n{}", text.text());
+        }
+        let json = succeeds(with(pixgen(plan), &["--json"])).json();
+        assert_eq!((&json["steps"], &json["drawing"]["evaluations"]), (&steps.into(), &75.into()));
+    }
+    let json = succeeds(pixgen(["pretrain", "--preset", "EPG-L-16-256", "--dry-run", "--json"])).json();
+    assert_eq!((&json["steps"], &json["drawing"]), (&600_000.into(), &Value::Null));
+}
+
+/// Stage 1 by each method, and what its encoder knows.
+#[test]
+fn methods_and_probe() {
+    let bench = Bench::new();
+    let held_out = ["--set", "data.hold_out=0.25", "--images", "64"];
+    for (method, terms) in [
+        ("epg", ["consistency", "contrast"].as_slice()),
+        ("moco", &["contrast"]),
+        ("rrcm", &["consistency", "contrast"]),
+    ] {
+        succeeds(with(with(bench.train(Stage::Pretrain, method), &["--method", method]), &held_out));
+        let line = &metrics(&bench.path(method))[0];
+        let found: Vec<&str> = keys(line).into_iter().filter(|key| ["consistency", "contrast"].contains(key)).collect();
+        assert_eq!(found, terms, "{method}");
+        let text = fs::read_to_string(bench.path(method).join("config.toml")).expect("settings");
+        assert!(text.contains(&format!("method = \"{method}\"")), "{text}");
+        // The same method goes on, another does not.
+        succeeds(with(with(bench.train(Stage::Pretrain, method), &["--method", method]), &held_out));
+    }
+    let other = with(with(bench.train(Stage::Pretrain, "moco"), &["--method", "epg"]), &held_out);
+    fails(other, &["pretrain.consistency_weight", "hint: "]);
+
+    let probe = |arguments: &[&str]| with(with(pixgen(["probe"]), &[bench.path("epg")]), arguments);
+    let json = succeeds(probe(&["--sigma", "0.002,1", "--neighbours", "3", "--json"])).json();
+    assert_eq!((&json["known"], &json["asked"], &json["neighbours"]), (&27.into(), &9.into(), &3.into()));
+    let levels = json["levels"].as_array().expect("levels");
+    assert_eq!(levels.len(), 2);
+    for level in levels {
+        assert_eq!(keys(level), ["knn", "linear", "sigma", "untrained_knn", "untrained_linear"]);
+        for key in ["knn", "linear", "untrained_knn", "untrained_linear"] {
+            assert!((0.0..=1.0).contains(&level[key].as_f64().expect("a share")), "{level}");
+        }
+    }
+    let text = succeeds(probe(&["--sigma", "1"]));
+    assert!(text.text().contains("27 pictures with known classes, 9 held-out ones"), "{}", text.text());
+    let refused = run(probe(&["--sigma", "0"]));
+    assert!(refused.code == Some(2) && refused.stderr.contains("a positive number needed"), "{}", refused.stderr);
+    fails(probe(&["--data", "nowhere"]), &["nowhere"]);
 }
 
 /// The paper's models: parameters in M and GMACs without the attention products.

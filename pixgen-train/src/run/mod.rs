@@ -18,7 +18,7 @@ pub use pixgen_edge::terminal::note;
 
 pub use checkpoint::{Checkpoint, Loaded, NamedTensor, Retention};
 pub use error::{Damage, RunError, Warning};
-pub use folder::RunFolder;
+pub use folder::{CONFIG, RunFolder};
 pub use interrupt::Interrupt;
 pub use metrics::Metrics;
 pub use progress::Progress;
