@@ -6,7 +6,7 @@
 //! something cannot go on.
 //!
 //! **Models.** [`model_file`] is `model.safetensors`, the file that people exchange; [`param_set`] lists its tensors, [`projector`]
-//! those that only stage 1 has. [`quantise`] makes the `.pxg` file of a chip from one, [`pxg_file`] reads and
+//! those that only stage 1 has; [`tensor_file`] writes such files tensor by tensor. [`quantise`] makes the `.pxg` file of a chip from one, [`pxg_file`] reads and
 //! writes it.
 //!
 //! **Chips.** [`boards`] is a table of them; [`plan`](mod@plan) says what a model takes there.
@@ -25,6 +25,7 @@ pub mod param_set;
 pub mod projector;
 pub mod pxg_file;
 pub mod quantise;
+pub mod tensor_file;
 
 pub mod boards;
 pub mod plan;

@@ -46,4 +46,5 @@ pub mod data;
 pub mod packages;
 pub mod probe;
 pub mod sampling;
+pub mod weights;
 pub use pixgen_edge::{eval, model_file, picture};
