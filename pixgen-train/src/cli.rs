@@ -37,6 +37,8 @@ pub enum Command {
     Eval(Eval),
     /// Measure what the encoder knows of the classes: nearest neighbours and a linear probe at several noise levels
     Probe(Probe),
+    /// Runs and measurements as one HTML page: curves, pictures, settings, numbers
+    Report(Report),
     /// Describe a preset, a run or a model file
     Inspect(Inspect),
     /// Measure how fast this machine trains, or compute what a GPU could do at best
@@ -296,6 +298,28 @@ fn level(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train report gen --eval numbers.json --out gen.html\n\n\
+    The page needs no server, no network and no other file. With several runs the curves share figures.")]
+pub struct Report {
+    /// Run folders, or folders with run folders in them, such as a quick start
+    #[arg(required = true, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub runs: Vec<PathBuf>,
+    /// What `eval --json` printed: a measurement, a list of them, or one on each line; may be given again
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub eval: Vec<PathBuf>,
+    /// HTML file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "report.html")]
+    pub out: PathBuf,
+    /// Pictures that each run's model draws, to set them beside the nearest training pictures; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub pictures: u32,
+    /// Title of the page
+    #[arg(long)]
+    pub title: Option<String>,
+}
+
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train inspect --preset EPG-L-16-256 --json")]
@@ -404,8 +428,8 @@ pub struct DataGet {
     /// What to get
     #[arg(value_enum)]
     pub name: Name,
-    /// Folder to make; data/NAME if not given
-    #[arg(long, value_hint = ValueHint::DirPath)]
+    /// Folder to make; data/NAME if not given. Of weights the file; if not given, in $PIXGEN_CACHE or ~/.cache/pixgen
+    #[arg(long, value_hint = ValueHint::AnyPath)]
     pub out: Option<PathBuf>,
     /// Address that takes the place of the registry's
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]

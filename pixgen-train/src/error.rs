@@ -7,6 +7,7 @@ use crate::eval::EvalError;
 use crate::model_file::ModelFileError;
 use crate::packages::PackageError;
 use crate::picture::PictureError;
+use crate::report::ReportError;
 use crate::run::RunError;
 use crate::run::atomic::FileError;
 use crate::settings::SettingsError;
@@ -28,6 +29,9 @@ pub enum Error {
     /// Packages with data.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// Report pages.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceProblem),
@@ -129,6 +133,7 @@ impl Error {
             }
             Self::Data(error) => error.hint(),
             Self::Package(error) => error.hint(),
+            Self::Report(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::File(error) => error.hint(),

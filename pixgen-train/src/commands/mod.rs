@@ -8,6 +8,7 @@ mod drawn;
 pub mod eval;
 mod inspect;
 mod probe;
+mod report;
 mod roofline;
 mod sample;
 mod settings;
@@ -53,6 +54,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Sample(args) => sample::run(&args).map(|()| 0),
         Command::Eval(args) => eval::run(&args).map(|()| 0),
         Command::Probe(args) => probe::run(&args).map(|()| 0),
+        Command::Report(args) => report::run(&args, cli.quiet).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),
         Command::Data(Data::Get(args)) => data_get::run(&args, cli.quiet),
         Command::Data(Data::Check(args)) => data_check::run(&args).map(|()| 0),

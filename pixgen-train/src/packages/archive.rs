@@ -1,8 +1,9 @@
-//! Opening packages: `.tgz` and `.crate`, and `.deb`. Nothing is written here, so names inside an archive can do no harm.
+//! Opening packages: `.tgz` and `.crate`, `.deb`, and `.whl`. Nothing is written here, so names inside an archive can do no harm.
 
 use super::error::PackageError;
-use flate2::read::GzDecoder;
+use flate2::read::{DeflateDecoder, GzDecoder};
 use lzma_rust2::XzReader;
+use rawzip::{CompressionMethod, ZipArchive};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -35,6 +36,38 @@ pub fn deb(
     let mut file = BufReader::new(File::open(path).map_err(broken(path))?);
     let length = ar_member(&mut file, "data.tar.xz").map_err(broken(path))?;
     tar(path, XzReader::new(file.take(length), false), wanted, take)
+}
+
+/// The same for a Python wheel, a zip archive.
+///
+/// # Errors
+/// Those of [`tar_gz`].
+pub fn wheel(
+    path: &Path,
+    wanted: impl Fn(&str) -> bool,
+    mut take: impl FnMut(&str, Vec<u8>) -> Result<(), PackageError>,
+) -> Result<(), PackageError> {
+    let bytes = std::fs::read(path).map_err(broken(path))?;
+    let archive = ZipArchive::from_slice(&bytes).map_err(broken(path))?;
+    for record in archive.entries() {
+        let record = record.map_err(broken(path))?;
+        let name = String::from_utf8_lossy(record.file_path().as_bytes()).into_owned();
+        if record.is_dir() || !wanted(&name) {
+            continue;
+        }
+        let entry = archive.get_entry(record.wayfinder()).map_err(broken(path))?;
+        let unpacked: Box<dyn Read> = match record.compression_method() {
+            CompressionMethod::STORE => Box::new(entry.data()),
+            CompressionMethod::DEFLATE => Box::new(DeflateDecoder::new(entry.data())),
+            other => return Err(broken(path)(format!("{name} is packed in a way that is not known here: {other:?}"))),
+        };
+        let mut bytes = Vec::new();
+        // Length and CRC-32 are compared at the end.
+        let mut reader = entry.verifying_reader(unpacked).take(MAX_MEMBER);
+        reader.read_to_end(&mut bytes).map_err(broken(path))?;
+        take(&name, bytes)?;
+    }
+    Ok(())
 }
 
 /// Moves `reader` to the bytes of a member of an `ar` archive and returns their length.
@@ -101,6 +134,7 @@ pub(super) fn broken<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Pac
 pub(super) mod making {
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use rawzip::CompressionMethod;
     use std::fs;
     use std::io::Write;
     use std::path::{Path, PathBuf};
@@ -184,6 +218,34 @@ pub(super) mod making {
         out
     }
 
+    /// A `.whl` of these files: the first deflated, the others stored.
+    pub fn wheel(folder: &Path, files: &[(&str, &[u8])]) -> PathBuf {
+        let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
+        for (number, (name, bytes)) in files.iter().enumerate() {
+            let method = if number == 0 {
+                CompressionMethod::DEFLATE
+            } else {
+                CompressionMethod::STORE
+            };
+            let (mut entry, config) = archive.new_file(name).compression_method(method).start().unwrap();
+            let output = if number == 0 {
+                let mut data = config.wrap(flate2::write::DeflateEncoder::new(&mut entry, Compression::fast()));
+                data.write_all(bytes).unwrap();
+                let (encoder, output) = data.finish().unwrap();
+                encoder.finish().unwrap();
+                output
+            } else {
+                let mut data = config.wrap(&mut entry);
+                data.write_all(bytes).unwrap();
+                data.finish().unwrap().1
+            };
+            entry.finish(output).unwrap();
+        }
+        let path = folder.join("package.whl");
+        fs::write(&path, archive.finish().unwrap()).unwrap();
+        path
+    }
+
     /// A `.deb` of these files.
     pub fn deb(folder: &Path, files: &[(&str, &[u8])]) -> PathBuf {
         let data = xz(&tar(files));
@@ -216,14 +278,19 @@ mod tests {
     fn members_are_picked_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let long = vec![7; 200_000];
-        let files: [(&str, &[u8]); 3] = [("a/one", b"1"), ("b/two", &long), ("a/three", b"")];
+        let files: [(&str, &[u8]); 3] = [("b/two", &long), ("a/one", b"1"), ("a/three", b"")];
         let expected = vec![("a/one".to_owned(), b"1".to_vec()), ("a/three".to_owned(), Vec::new())];
         let wanted = |name: &str| name.starts_with("a/");
         let tgz = making::tgz(folder.path(), &files);
         let deb_file = making::deb(folder.path(), &files);
         assert_eq!(all(|take| tar_gz(&tgz, wanted, take)), expected);
         assert_eq!(all(|take| deb(&deb_file, wanted, take)), expected);
-        assert_eq!(all(|take| deb(&deb_file, |name| name == "b/two", take)), [("b/two".to_owned(), long.clone())]);
+        let whl = making::wheel(folder.path(), &files);
+        assert_eq!(all(|take| wheel(&whl, wanted, take)), expected);
+        let two = |name: &str| name == "b/two";
+        for found in [all(|take| deb(&deb_file, two, take)), all(|take| wheel(&whl, two, take))] {
+            assert_eq!(found, [("b/two".to_owned(), long.clone())]);
+        }
     }
 
     #[test]
@@ -255,6 +322,14 @@ mod tests {
         ] {
             fs::write(&path, bytes).unwrap();
             let error = deb(&path, everything, ignore).unwrap_err();
+            assert!(matches!(error, PackageError::Archive { .. }), "{error}");
+        }
+        let whole = fs::read(making::wheel(folder.path(), &files)).unwrap();
+        let mut damaged = whole.clone();
+        damaged[40] ^= 0x55;
+        for bytes in [&b""[..], b"PK", &whole[..whole.len() / 2], &damaged] {
+            fs::write(&path, bytes).unwrap();
+            let error = wheel(&path, everything, ignore).unwrap_err();
             assert!(matches!(error, PackageError::Archive { .. }), "{error}");
         }
         assert!(tar_gz(&folder.path().join("none"), everything, ignore).is_err());

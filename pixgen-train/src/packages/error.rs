@@ -2,6 +2,7 @@
 
 use crate::run::atomic::FileError;
 use crate::settings::units::format_bytes;
+use crate::weights::pytorch::PytorchError;
 use std::path::PathBuf;
 
 /// Why `data get` stops.
@@ -124,6 +125,12 @@ pub enum PackageError {
         /// The path.
         path: PathBuf,
     },
+    /// Weights that cannot be converted.
+    #[error(transparent)]
+    Weights(#[from] PytorchError),
+    /// Nothing says where downloaded weights are kept.
+    #[error("there is no folder for downloaded weights: neither PIXGEN_CACHE nor HOME is set")]
+    NoCache,
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -154,6 +161,8 @@ impl PackageError {
             Self::Option { option, .. } => format!("leave --{option} out"),
             Self::InUse { .. } => "wait until it has finished".to_owned(),
             Self::NoName { .. } => "end --out with the name of a folder".to_owned(),
+            Self::Weights(error) => return error.hint(),
+            Self::NoCache => "name a file with --out, or a folder with PIXGEN_CACHE".to_owned(),
             Self::File(error) => return error.hint(),
         };
         Some(text)

@@ -2,7 +2,7 @@
 //!
 //! [`catalogue`] lists the packages with their checksums, licences and credits. [`download`] brings one here, going on where a download
 //! was interrupted, [`checksum`] proves that it is the one that was meant, [`archive`] opens it, and a file for each package
-//! ([`fashion_mnist`], [`noto_emoji`], [`fugue`], [`digits`]) takes out what the loaders of `pixgen_edge::data` read. [`place`] puts the
+//! ([`fashion_mnist`], [`noto_emoji`], [`fugue`], [`digits`], [`efficientnet`]) takes out what is read elsewhere. [`place`] puts the
 //! finished folder where it belongs in one step and knows it again. [`error`] says what went wrong and what to try.
 //!
 //! Everything unfinished, also a half-downloaded package, lies in one folder beside the data: `.NAME.unfinished`.
@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod checksum;
 pub mod digits;
 pub mod download;
+pub mod efficientnet;
 pub mod error;
 pub mod fashion_mnist;
 pub mod fugue;
@@ -24,6 +25,7 @@ use crate::settings::units::format_bytes;
 use catalogue::{Name, Package};
 use download::Client;
 pub use error::PackageError;
+use pixgen_edge::cache::{self, EFFICIENTNET_LITE0};
 use place::{Found, Record, Staging, Workshop};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +45,7 @@ pub enum Origin {
 pub struct Request {
     /// Which package.
     pub name: Name,
-    /// Folder to make.
+    /// Folder to make; of weights the file.
     pub out: PathBuf,
     /// Where the package comes from.
     pub origin: Origin,
@@ -55,6 +57,19 @@ pub struct Request {
     pub all: bool,
     /// Nothing on stderr but warnings.
     pub quiet: bool,
+}
+
+impl Request {
+    /// Where a package goes if nothing else is said: weights to the cache, data to `data/NAME`.
+    ///
+    /// # Errors
+    /// [`PackageError::NoCache`].
+    pub fn usual_place(name: Name) -> Result<PathBuf, PackageError> {
+        match name {
+            Name::EfficientNetLite0 => cache::file(EFFICIENTNET_LITE0).ok_or(PackageError::NoCache),
+            name => Ok(Path::new("data").join(name.as_str())),
+        }
+    }
 }
 
 /// How it ended.
@@ -80,7 +95,10 @@ pub fn get(request: &Request, interrupt: &Interrupt) -> Result<End, PackageError
         }
     };
     let record = Record::new(request.name, package, options(request)?);
-    match place::look(&request.out, &record)? {
+    // Data sets become folders, weights become a file.
+    let file = (request.name == Name::EfficientNetLite0).then_some(EFFICIENTNET_LITE0);
+    let look = if file.is_some() { place::look_file } else { place::look };
+    match look(&request.out, &record)? {
         Found::Nothing => {}
         Found::Same if !request.force => {
             say(&format!("{} is there already: {}, checked", request.out.display(), package.contents));
@@ -102,7 +120,10 @@ pub fn get(request: &Request, interrupt: &Interrupt) -> Result<End, PackageError
     let mut staging = workshop.stage(package)?;
     say(&format!("unpacking {}", package.file_name()));
     unpack(request, &archive, &mut staging)?;
-    let summary = workshop.finish(staging, record, &request.out)?;
+    let summary = match file {
+        Some(file) => workshop.finish_file(staging, file, record, &request.out)?,
+        None => workshop.finish(staging, record, &request.out)?,
+    };
     say(&format!("{}: {summary}", request.out.display()));
     say(&format!("licence: {}", package.licence));
     say(&format!("credit: {}", package.credit));
@@ -150,5 +171,6 @@ fn unpack(request: &Request, archive: &Path, staging: &mut Staging) -> Result<()
         Name::NotoEmoji => noto_emoji::unpack(archive, request.skin_tones, staging),
         Name::Fugue => fugue::unpack(archive, request.all, staging),
         Name::Digits => digits::unpack(archive, staging),
+        Name::EfficientNetLite0 => efficientnet::unpack(archive, EFFICIENTNET_LITE0, staging),
     }
 }

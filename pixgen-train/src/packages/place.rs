@@ -41,6 +41,12 @@ impl Record {
         (self.schema, self.name, &self.package_sha256, &self.options) == (other.schema, other.name, &other.package_sha256, &other.options)
     }
 
+    fn write(&self, path: &Path) -> Result<(), FileError> {
+        // A record is plain data, so serialising it cannot fail.
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        write_atomic(path, |file| file.write_all(&text))
+    }
+
     fn description(&self) -> String {
         let options: String = self.options.iter().map(|option| format!(" --{option}")).collect();
         format!("{}{options} from {}", self.name, self.package)
@@ -100,6 +106,39 @@ pub fn look(out: &Path, wanted: &Record) -> Result<Found, PackageError> {
     Ok(Found::Same)
 }
 
+/// The same for a file, whose record lies beside it.
+///
+/// # Errors
+/// [`PackageError::Foreign`] for anything that `data get` did not make, [`PackageError::File`].
+pub fn look_file(out: &Path, wanted: &Record) -> Result<Found, PackageError> {
+    let foreign = || PackageError::Foreign { path: out.to_owned() };
+    let mut file = match File::open(out) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(FileError::read(out)(error).into()),
+    };
+    let text = fs::read(beside(out, RECORD)).map_err(|_| foreign())?;
+    let record: Record = serde_json::from_slice(&text).map_err(|_| foreign())?;
+    if !record.same_origin(wanted) {
+        let (was, is) = (record.description(), wanted.description());
+        return Ok(Found::Other(PackageError::Other { path: out.to_owned(), was, is }));
+    }
+    if checksum::of_reader(&mut file).map_err(FileError::read(out))? != record.files_sha256 {
+        let what = "it has other bytes".to_owned();
+        return Ok(Found::Other(PackageError::Changed { path: out.to_owned(), what }));
+    }
+    Ok(Found::Same)
+}
+
+/// The path of a file that belongs to `out`: `.weights.safetensors.pixgen-data.json`, `weights.safetensors.LICENSE.txt`.
+fn beside(out: &Path, suffix: &str) -> PathBuf {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    match suffix.strip_prefix('.') {
+        Some(rest) => out.with_file_name(format!(".{name}.{rest}")),
+        None => out.with_file_name(format!("{name}.{suffix}")),
+    }
+}
+
 /// The folder of unfinished work beside the one to make; this process alone works in it. When something goes wrong it stays, unless
 /// nothing worth keeping is in it.
 #[derive(Debug)]
@@ -154,11 +193,9 @@ impl Workshop {
     /// # Errors
     /// [`PackageError::File`]; then what was at `out` is there still.
     pub fn finish(self, staging: Staging, mut record: Record, out: &Path) -> Result<String, PackageError> {
-        staging.write_licence()?;
+        staging.write(LICENCE, staging.licence_text().as_bytes())?;
         (record.files, record.files_sha256) = checksum::of_folder(&staging.root)?;
-        // A record is plain data, so serialising it cannot fail.
-        let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
-        write_atomic(&staging.root.join(RECORD), |file| file.write_all(&text))?;
+        record.write(&staging.root.join(RECORD))?;
         let old = self.path.join("old");
         remove_folder(&old)?;
         let replaces = out.exists();
@@ -172,10 +209,30 @@ impl Workshop {
             }
             return Err(FileError::write(out)(error).into());
         }
+        self.clear()?;
+        Ok(staging.summary)
+    }
+
+    /// The same for a package that becomes the file `name`.
+    ///
+    /// # Errors
+    /// [`PackageError::File`].
+    pub fn finish_file(self, staging: Staging, name: &str, mut record: Record, out: &Path) -> Result<String, PackageError> {
+        let made = staging.root.join(name);
+        let sum = File::open(&made).and_then(|mut file| checksum::of_reader(&mut file));
+        (record.files, record.files_sha256) = (1, sum.map_err(FileError::read(&made))?);
+        let licence = staging.licence_text();
+        write_atomic(&beside(out, LICENCE), |file| file.write_all(licence.as_bytes()))?;
+        record.write(&beside(out, RECORD))?;
+        fs::rename(&made, out).map_err(FileError::write(out))?;
+        self.clear()?;
+        Ok(staging.summary)
+    }
+
+    fn clear(self) -> Result<(), FileError> {
         let path = self.path.clone();
         drop(self);
-        remove_folder(&path)?;
-        Ok(staging.summary)
+        remove_folder(&path)
     }
 }
 
@@ -228,13 +285,13 @@ impl Staging {
         &self.root
     }
 
-    fn write_licence(&self) -> Result<(), PackageError> {
+    fn licence_text(&self) -> String {
         let Package { title, licence, credit, .. } = self.package;
         let mut text = format!("From the package {title}.\n\nLicence: {licence}\nCredit: {credit}\n");
         if !self.own_licence.is_empty() {
             text += &format!("\nWhat the package says:\n\n{}\n", self.own_licence.trim());
         }
-        self.write(LICENCE, text.as_bytes())
+        text
     }
 }
 
@@ -295,6 +352,29 @@ mod tests {
         make(&out, b"new");
         assert_eq!(fs::read(out.join("a/1.png")).unwrap(), b"new");
         assert!(!out.join("a/2.png").exists(), "the old folder is replaced, not filled up");
+    }
+
+    #[test]
+    fn a_finished_file_is_known_again_and_changes_are_seen() {
+        let parent = tempfile::tempdir().unwrap();
+        let out = parent.path().join("cache/w.safetensors");
+        assert!(matches!(look_file(&out, &record(&[])), Ok(Found::Nothing)));
+        let workshop = Workshop::open(&out).unwrap();
+        let staging = workshop.stage(Name::Fugue.package()).unwrap();
+        staging.write("x", b"weights").unwrap();
+        workshop.finish_file(staging, "x", record(&[]), &out).unwrap();
+        assert!(matches!(look_file(&out, &record(&[])), Ok(Found::Same)));
+        assert!(matches!(look_file(&out, &record(&["all"])), Ok(Found::Other(PackageError::Other { .. }))));
+        let mut names: Vec<_> = fs::read_dir(out.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [".w.safetensors.pixgen-data.json", "w.safetensors", "w.safetensors.LICENSE.txt"]);
+        fs::write(&out, b"Weights").unwrap();
+        assert!(matches!(look_file(&out, &record(&[])), Ok(Found::Other(PackageError::Changed { .. }))));
+        fs::remove_file(beside(&out, RECORD)).unwrap();
+        assert!(matches!(look_file(&out, &record(&[])), Err(PackageError::Foreign { .. })));
     }
 
     #[test]
