@@ -1,6 +1,7 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
 use crate::objective::Method;
+use crate::packages::catalogue::Name;
 use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -36,11 +37,13 @@ pub enum Command {
     Eval(Eval),
     /// Measure what the encoder knows of the classes: nearest neighbours and a linear probe at several noise levels
     Probe(Probe),
+    /// Runs and measurements as one HTML page: curves, pictures, settings, numbers
+    Report(Report),
     /// Describe a preset, a run or a model file
     Inspect(Inspect),
     /// Measure how fast this machine trains, or compute what a GPU could do at best
     Bench(Bench),
-    /// Look at training data
+    /// Get and look at training data
     #[command(subcommand)]
     Data(Data),
     /// Look at settings
@@ -299,6 +302,28 @@ fn level(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train report gen --eval numbers.json --out gen.html\n\n\
+    The page needs no server, no network and no other file. With several runs the curves share figures.")]
+pub struct Report {
+    /// Run folders, or folders with run folders in them, such as a quick start
+    #[arg(required = true, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub runs: Vec<PathBuf>,
+    /// What `eval --json` printed: a measurement, a list of them, or one on each line; may be given again
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub eval: Vec<PathBuf>,
+    /// HTML file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "report.html")]
+    pub out: PathBuf,
+    /// Pictures that each run's model draws, to set them beside the nearest training pictures; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub pictures: u32,
+    /// Title of the page
+    #[arg(long)]
+    pub title: Option<String>,
+}
+
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train inspect --preset EPG-L-16-256 --json")]
@@ -390,8 +415,41 @@ pub struct Roofline {
 /// Verbs of `data`.
 #[derive(Debug, Subcommand)]
 pub enum Data {
+    /// Download a data set from a package registry, check it and unpack it
+    Get(DataGet),
     /// Counts, classes, sizes, a contact sheet, and the first bad file by name
     Check(DataCheck),
+}
+
+/// Arguments of `data get`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train data get noto-emoji && pixgen-train data check data/noto-emoji\n\n\
+    Run again after an interruption, it goes on. On a folder that is there it only checks the files.\n\
+    HTTPS_PROXY and NO_PROXY are respected; SSL_CERT_FILE names certificates in place of the system's."
+)]
+pub struct DataGet {
+    /// What to get
+    #[arg(value_enum)]
+    pub name: Name,
+    /// Folder to make; data/NAME if not given. Of weights the file; if not given, in $PIXGEN_CACHE or ~/.cache/pixgen
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub out: Option<PathBuf>,
+    /// Address that takes the place of the registry's
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub mirror: Option<String>,
+    /// The package as a file; nothing is downloaded
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "mirror")]
+    pub file: Option<PathBuf>,
+    /// Replace the folder if it holds something else that this command made, or was changed
+    #[arg(long)]
+    pub force: bool,
+    /// noto-emoji: also the variants in five skin tones, 3,781 pictures in all
+    #[arg(long)]
+    pub skin_tones: bool,
+    /// fugue: also the icons outside the 20 largest groups, as a class `other`, 3,570 in all
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Arguments of `data check`.

@@ -5,7 +5,9 @@ use crate::data::DataError;
 use crate::device::DeviceProblem;
 use crate::eval::EvalError;
 use crate::model_file::ModelFileError;
+use crate::packages::PackageError;
 use crate::picture::PictureError;
+use crate::report::ReportError;
 use crate::run::RunError;
 use crate::run::atomic::FileError;
 use crate::settings::SettingsError;
@@ -26,6 +28,12 @@ pub enum Error {
     /// Data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Packages with data.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// Report pages.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceProblem),
@@ -132,6 +140,8 @@ impl Error {
                 Some(error.hint.clone().unwrap_or_else(default))
             }
             Self::Data(error) => error.hint(),
+            Self::Package(error) => error.hint(),
+            Self::Report(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::File(error) => error.hint(),
