@@ -4,6 +4,7 @@ use crate::objective::Method;
 use crate::packages::catalogue::Name;
 use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use pixgen_edge::eval::{Network, Resize};
 use std::path::PathBuf;
 
 /// Train pixel-space image generators and draw with them in one step
@@ -33,7 +34,7 @@ pub enum Command {
     Finetune(Finetune),
     /// Draw pictures with a trained model
     Sample(Sample),
-    /// Measure pictures of a trained model (28x28 grey, Fashion-MNIST classes)
+    /// Measure pictures of a trained model beside real ones
     Eval(Eval),
     /// Measure what the encoder knows of the classes: nearest neighbours and a linear probe at several noise levels
     Probe(Probe),
@@ -174,9 +175,6 @@ pub struct Drawn {
     /// Diffusion: how a step is taken
     #[arg(long, value_enum, default_value = "heun")]
     pub sampler: SamplerName,
-    /// Diffusion: weight of guidance, 1 for none; away from the model without class, or from the model of --weak
-    #[arg(long, value_name = "W", default_value_t = 1.0)]
-    pub guidance: f64,
     /// Diffusion: noise levels between which guidance acts, before the shift for the resolution; 0.19,1.61 if not given
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub interval: Option<(f64, f64)>,
@@ -232,6 +230,9 @@ pub struct Sample {
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Diffusion: weight of guidance, 1 for none; away from the model without class, or from the model of --weak
+    #[arg(long, value_name = "W", default_value_t = 1.0)]
+    pub guidance: f64,
     /// How
     #[command(flatten)]
     pub drawn: Drawn,
@@ -248,23 +249,81 @@ pub struct Sample {
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-train eval q --count 5000 --json")]
+#[command(after_help = "Examples:  pixgen-train eval q --count 5000 --json\n           \
+     pixgen-train eval run --ema all --guidance 1,1.5,2,3 --grid nearest.png\n           \
+     pixgen-train eval run --network inception --weights pt_inception.safetensors --reference VIRTUAL_imagenet64_labeled.npz\n\n\
+    Models of Fashion-MNIST get a short report unless a list or an option below `How features are taken` is given; all others are\n\
+    measured with EfficientNet-Lite0: `pixgen-train data get efficientnet-lite0` fetches it once.")]
 pub struct Eval {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath)]
-    pub model: PathBuf,
-    /// Pictures to draw, the same number of each class
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=9000))]
+    pub model: Option<PathBuf>,
+    /// Pictures to draw, of each class as many as the data have in proportion
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     pub count: u32,
     /// Seed of the noise
     #[arg(long, default_value_t = 1_000_000)]
     pub seed: u64,
+    /// Averages of a run, one or a list, or `all`; the exported one if not given
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    pub ema: Vec<String>,
+    /// Diffusion: weights of guidance, one or a list; 1 for none
+    #[arg(long, value_name = "W,..", value_delimiter = ',', default_values_t = [1.0])]
+    pub guidance: Vec<f64>,
     /// How they are drawn
     #[command(flatten)]
     pub drawn: Drawn,
+    /// Where features come from
+    #[command(flatten)]
+    pub features: FeatureArgs,
+    /// Write pictures of the first set, each beside the nearest training picture
+    #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
+    pub grid: Option<PathBuf>,
+    /// Measure the pictures of a folder instead; with --against and --size
+    #[arg(long, value_hint = ValueHint::DirPath, requires_all = ["against", "size"], conflicts_with_all = ["model", "ema", "data", "grid"])]
+    pub folder: Option<PathBuf>,
+    /// With --folder: the real pictures
+    #[arg(long, value_hint = ValueHint::DirPath, requires = "folder")]
+    pub against: Option<PathBuf>,
+    /// With --folder: side of the pictures; others are cropped and resized to it
+    #[arg(long, value_name = "PIXELS", requires = "folder", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    pub size: Option<u32>,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `eval` compares pictures by.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How features are taken")]
+pub struct FeatureArgs {
+    /// `fashion`, `efficientnet-lite0` or `inception`; only the last gives a FID
+    #[arg(long, value_parser = clap::value_parser!(Network))]
+    pub network: Option<Network>,
+    /// Layer: 40, 112, 1280 or logits of EfficientNet-Lite0 (112); 64, 192, 768, 2048 or logits of Inception (2048)
+    #[arg(long)]
+    pub layer: Option<String>,
+    /// Side of the pictures that EfficientNet-Lite0 sees; 96 if not given
+    #[arg(long, value_name = "PIXELS")]
+    pub input: Option<usize>,
+    /// How pictures come to that side: `pil-bicubic` (as clean-fid; if not given) or `tf-bilinear` (as the FID's own code)
+    #[arg(long, value_name = "FILTER", value_parser = clap::value_parser!(Resize))]
+    pub resize: Option<Resize>,
+    /// Weights in safetensors, with the names of the PyTorch package; those of `data get efficientnet-lite0` if not given
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub weights: Option<PathBuf>,
+    /// Real pictures: `bundled`, an IDX file or folder, a folder of pictures; those of the run if not given
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub data: Option<String>,
+    /// Reference in place of the training pictures: an .npz of ADM with mu and sigma, or with pictures in arr_0
+    #[arg(long, value_name = "NPZ", value_hint = ValueHint::FilePath)]
+    pub reference: Option<PathBuf>,
+    /// The most training pictures in the reference; 10000 if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
+    pub reference_count: Option<u32>,
+    /// Neighbours: of the balls of precision, recall, density and coverage, and of the vote for a class; 5 if not given
+    #[arg(short, long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub k: Option<u32>,
 }
 
 /// Arguments of `probe`.
