@@ -7,12 +7,12 @@ use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::data::bundled::bundled;
-use crate::data::decode::decode_file;
+use crate::data::decode::decode;
 use crate::data::error::BadFile;
 use crate::data::idx::Part;
-use crate::data::spec::kind_of;
-use crate::data::{DataError, Dataset, ImageShape, Kind, Source, folder, idx};
+use crate::data::listing::Listing;
+use crate::data::spec::{Stored, open};
+use crate::data::{DataError, Dataset, ImageShape, Kind, Source};
 
 /// Classes and sizes that [`Report`] prints; all of them are in its JSON.
 const SHOWN: usize = 12;
@@ -78,18 +78,10 @@ struct Facts {
 /// # Errors
 /// Those of loading, except that bad files are listed and only a data set without any usable image is an error.
 pub fn check(source: &Source, part: Part, background: [u8; 3]) -> Result<Report, DataError> {
-    let kind = kind_of(source, part)?;
-    let (class_names, facts) = match (kind, source) {
-        (Kind::Folder, Source::Path(path)) => {
-            let found = folder::list(path)?;
-            let look = |(path, label): &(std::path::PathBuf, u16)| {
-                let image = decode_file(path, background).map_err(|reason| BadFile { path: path.clone(), reason })?;
-                Ok(Facts::new(*label, image.shape, image.mode, &image.pixels))
-            };
-            (found.class_names, found.files.par_iter().map(look).collect())
-        }
-        (_, Source::Path(path)) => facts_of(idx::load(path, part)?),
-        (_, Source::Bundled) => facts_of(bundled()?),
+    let (kind, stored) = open(source, part)?;
+    let (class_names, facts) = match stored {
+        Stored::Files(listing) => facts_of_files(listing, background),
+        Stored::Pixels(dataset) => facts_of(dataset),
     };
     let report = Report::new(source.to_string(), kind, class_names, facts);
     match report.bad.first() {
@@ -101,7 +93,10 @@ pub fn check(source: &Source, part: Part, background: [u8; 3]) -> Result<Report,
 }
 
 /// Sample images, one row per class: the first `per_class` of each class, at most `max` in all. A single class is laid out as a square.
-pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImage {
+///
+/// # Errors
+/// An image that cannot be read.
+pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> Result<RgbImage, DataError> {
     let classes = dataset.class_names.len();
     let per_class = per_class.min(max);
     let columns = match classes {
@@ -132,7 +127,7 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImag
     let (width, height) = (columns * tile_width + GAP, rows * tile_height + GAP);
     let mut sheet = RgbImage::from_pixel(width as u32, height as u32, Rgb([128; 3]));
     for (index, (row, column)) in tiles {
-        let pixels = dataset.image(index);
+        let pixels = dataset.image(index)?;
         for y in 0..shape.height * zoom {
             for x in 0..shape.width * zoom {
                 let at = ((y / zoom) * shape.width + x / zoom) * shape.channels;
@@ -142,13 +137,23 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImag
             }
         }
     }
-    sheet
+    Ok(sheet)
+}
+
+fn facts_of_files(listing: Listing, background: [u8; 3]) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
+    let look = |bytes: &mut Vec<u8>, index: usize| {
+        listing.read(index, bytes)?;
+        let image = decode(bytes, background).map_err(|reason| BadFile { path: listing.path(index), reason })?;
+        Ok(Facts::new(listing.entries[index].label, image.shape, image.mode, &image.pixels))
+    };
+    let facts = (0..listing.len()).into_par_iter().map_init(Vec::new, look).collect();
+    (listing.class_names, facts)
 }
 
 fn facts_of(dataset: Dataset) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
     let facts = (0..dataset.len())
         .into_par_iter()
-        .map(|index| Ok(Facts::new(dataset.labels[index], dataset.shape, "grey", dataset.image(index))))
+        .map(|index| Ok(Facts::new(dataset.labels[index], dataset.shape, "grey", &dataset.image(index)?)))
         .collect();
     (dataset.class_names, facts)
 }
@@ -218,6 +223,8 @@ impl fmt::Display for Report {
             Kind::Bundled => "inside the program",
             Kind::Idx => "IDX files",
             Kind::Folder => "image folder",
+            Kind::Zip => "zip archive",
+            Kind::Tar => "tar shards",
         };
         writeln!(f, "source   {} ({kind})", self.source)?;
         writeln!(f, "images   {} usable, {} bad", self.images, self.bad.len())?;
@@ -326,7 +333,7 @@ mod tests {
         let pixels = labels.iter().flat_map(|&l| vec![l as u8 * 10; shape.len()]).collect();
         let names = ["a", "b", "c"].map(String::from).to_vec();
         let data = Dataset::new(shape, pixels, labels, names, "test".into()).unwrap();
-        let sheet = contact_sheet(&data, 2, 100);
+        let sheet = contact_sheet(&data, 2, 100).unwrap();
         assert_eq!(sheet.dimensions(), (2 * 58 + 2, 3 * 58 + 2));
         assert_eq!(sheet.get_pixel(2, 2).0, [0; 3]);
         assert_eq!(sheet.get_pixel(60, 60).0, [10; 3]);
@@ -334,14 +341,14 @@ mod tests {
         // Class c has one image only.
         assert_eq!(sheet.get_pixel(60, 118).0, [128; 3]);
         // Whole rows up to `max` images.
-        assert_eq!(contact_sheet(&data, 2, 5).dimensions(), (2 * 58 + 2, 2 * 58 + 2));
-        assert_eq!(contact_sheet(&data, 0, 0).dimensions(), (2, 2));
+        assert_eq!(contact_sheet(&data, 2, 5).unwrap().dimensions(), (2 * 58 + 2, 2 * 58 + 2));
+        assert_eq!(contact_sheet(&data, 0, 0).unwrap().dimensions(), (2, 2));
     }
 
     #[test]
     fn one_class_makes_a_square() {
         let shape = ImageShape { height: 56, width: 56, channels: 3 };
         let data = Dataset::new(shape, vec![1; 5 * shape.len()], vec![0; 5], vec!["a".into()], "test".into()).unwrap();
-        assert_eq!(contact_sheet(&data, 5, 9).dimensions(), (3 * 58 + 2, 2 * 58 + 2));
+        assert_eq!(contact_sheet(&data, 5, 9).unwrap().dimensions(), (3 * 58 + 2, 2 * 58 + 2));
     }
 }
