@@ -10,7 +10,7 @@ use pixgen_train::data::normalise::Normalisation;
 use pixgen_train::model::{ParamSet, ProjectorConfig};
 use pixgen_train::objective::auxiliary::FrozenFeature;
 use pixgen_train::objective::consistency::{ConsistencyConfig, Weighting};
-use pixgen_train::objective::pretrain::PretrainConfig;
+use pixgen_train::objective::pretrain::{Method, PretrainConfig, TargetDecay};
 use pixgen_train::objective::{Progress, Source};
 
 /// A small projector.
@@ -42,11 +42,13 @@ pub fn consistency_settings() -> ConsistencyConfig {
 /// Stage 1 with both of its losses.
 pub fn pretrain_settings() -> PretrainConfig {
     PretrainConfig {
+        method: Method::Epg,
         projector: PROJECTOR,
         contrast_temperature: 0.2,
         temperature: Temperature::PAPER,
         levels: LevelCurriculum { start: 20, end: 80 },
-        target_decay: 0.99,
+        target_decay: TargetDecay::constant(0.99),
+        contrast_symmetric: true,
         contrast_weight: 1.0,
         consistency_weight: 1.0,
     }

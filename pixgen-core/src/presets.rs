@@ -40,6 +40,7 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "small-28-grey",  about: "28x28 grey, the quick start",                       model: small(28, 1, 7, tower(4,  64, 4),  tower(4,  64, 4)),  shift: 1.0 },
     Preset { name: "base-28-grey",   about: "28x28 grey, finer patches, hours on a CPU",         model: small(28, 1, 4, tower(6,  96, 6),  tower(6,  96, 6)),  shift: 1.0 },
     Preset { name: "nano-16-rgb",    about: "16x16 RGB for small chips",                         model: small(16, 3, 2, tower(2,  64, 4),  tower(2,  64, 4)),  shift: 0.5 },
+    Preset { name: "nano-32-rgb",    about: "32x32 RGB, coarse patches, minutes on a CPU",        model: small(32, 3, 8, tower(3,  96, 6),  tower(3,  96, 6)),  shift: 1.0 },
     Preset { name: "small-32-rgb",   about: "32x32 RGB for chips with 1 MB flash",               model: small(32, 3, 4, tower(3,  96, 6),  tower(3,  96, 6)),  shift: 0.5 },
     Preset { name: "base-32-rgb",    about: "32x32 RGB, a day on a CPU, minutes on a GPU",       model: small(32, 3, 4, tower(6, 256, 8),  tower(6, 256, 8)),  shift: 0.5 },
     Preset { name: "large-32-rgb",   about: "32x32 RGB, the paper's CIFAR-10 scale",             model: small(32, 3, 4, tower(6, 384, 6),  tower(6, 384, 6)),  shift: 0.5 },
@@ -51,7 +52,11 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "EPG-XL-16-256",  about: "paper, 583 M parameters",  model: imagenet(256, 16, tower(12,  768, 12), tower(12, 1584, 22)), shift: 4.0 },
     Preset { name: "EPG-XXL-16-256", about: "paper, 789 M parameters",  model: imagenet(256, 16, tower(12,  768, 12), tower(12, 1920, 16)), shift: 4.0 },
     Preset { name: "EPG-G-16-256",   about: "paper, 1391 M parameters", model: imagenet(256, 16, tower(12,  768, 12), tower(12, 2688, 21)), shift: 4.0 },
+    Preset { name: "EPG-B-32-512",   about: "the 256 model at 512",     model: imagenet(512, 32, tower(12,  768, 12), tower(12,  768, 12)), shift: 8.0 },
     Preset { name: "EPG-L-32-512",   about: "paper, 545 M parameters",  model: imagenet(512, 32, tower(16, 1024, 16), tower(16, 1024, 16)), shift: 8.0 },
+    Preset { name: "EPG-XL-32-512",  about: "the 256 model at 512",     model: imagenet(512, 32, tower(12,  768, 12), tower(12, 1584, 22)), shift: 8.0 },
+    Preset { name: "EPG-XXL-32-512", about: "the 256 model at 512",     model: imagenet(512, 32, tower(12,  768, 12), tower(12, 1920, 16)), shift: 8.0 },
+    Preset { name: "EPG-G-32-512",   about: "the 256 model at 512",     model: imagenet(512, 32, tower(12,  768, 12), tower(12, 2688, 21)), shift: 8.0 },
 ];
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
+use crate::objective::Method;
 use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ pub enum Command {
     /// Train on bundled real data, from nothing to pictures, in minutes on a plain CPU
     Quickstart(Quickstart),
     /// Stage 1: pre-train the encoder without labels
-    Pretrain(Train),
+    Pretrain(Pretrain),
     /// Stage 2: train a generator, from a pre-trained encoder or from scratch
     Finetune(Finetune),
     /// Draw pictures with a trained model
@@ -133,6 +134,17 @@ pub struct Settings {
     /// Any setting by its dotted name
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Arguments of `pretrain`.
+#[derive(Debug, Args)]
+pub struct Pretrain {
+    /// How; epg if not given. The method chooses the defaults of other settings: `config show pretrain --set pretrain.method=rrcm`
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// The rest
+    #[command(flatten)]
+    pub train: Train,
 }
 
 /// What stage 2 trains.

@@ -9,7 +9,7 @@ use crate::data::{DataSpec, Dataset, ImageShape, Part, Source, parse_colour};
 use crate::device::{DeviceChoice, DeviceProblem, Requirements};
 use crate::model::ProjectorConfig;
 use crate::objective::auxiliary::FrozenFeature;
-use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig, Weighting};
+use crate::objective::{ConsistencyConfig, DiffusionConfig, Method, PretrainConfig, TargetDecay, Weighting};
 use crate::precision::Precision;
 use crate::roofline::memory::{self, Setup};
 use crate::training::{EmaConfig, OptimiserConfig, Schedule, Shape};
@@ -275,6 +275,7 @@ impl RunConfig {
         let batch = shared.train.batch as f64;
         Self {
             pretrain: Some(PretrainConfig {
+                method: Method::Epg,
                 projector: if small {
                     ProjectorConfig { hidden: 256, out: 64 }
                 } else {
@@ -287,7 +288,8 @@ impl RunConfig {
                 } else {
                     LevelCurriculum::PAPER
                 },
-                target_decay: 0.99,
+                target_decay: TargetDecay::constant(0.99),
+                contrast_symmetric: true,
                 contrast_weight: 1.0,
                 consistency_weight: 1.0,
             }),
@@ -298,6 +300,27 @@ impl RunConfig {
             },
             ..shared
         }
+    }
+
+    /// The same with the defaults of another method of stage 1; unchanged in other stages.
+    pub fn with_method(mut self, method: Method) -> Self {
+        let Some(settings) = self.pretrain.as_mut() else {
+            return self;
+        };
+        settings.method = method;
+        match method {
+            Method::Epg => {}
+            Method::Moco => settings.consistency_weight = 0.0,
+            Method::Rrcm => {
+                settings.temperature = Temperature { low: 0.2, start: 0.2 };
+                settings.levels = LevelCurriculum { start: 20, end: 80 };
+                // A run of minutes would end before a target of 0.9999 had moved.
+                settings.target_decay = TargetDecay { start: 0.99, end: if is_small(&self.model) { 0.999 } else { 0.9999 } };
+                settings.contrast_symmetric = false;
+                self.optimiser.clip = 2.0;
+            }
+        }
+        self
     }
 
     fn consistency_defaults(shared: Self, small: bool) -> Self {
@@ -464,14 +487,20 @@ impl RunConfig {
             "levels",
             "1 <= start <= end <= 1048576 must hold",
         )?;
-        check((0.0..1.0).contains(&pretrain.target_decay), "target_decay", "must be at least 0 and below 1")?;
+        for (key, decay) in [("start", pretrain.target_decay.start), ("end", pretrain.target_decay.end)] {
+            check((0.0..1.0).contains(&decay), &format!("target_decay.{key}"), "must be at least 0 and below 1")?;
+        }
         for (key, weight) in [
             ("contrast_weight", pretrain.contrast_weight),
             ("consistency_weight", pretrain.consistency_weight),
         ] {
             check(weight.is_finite() && weight >= 0.0, key, "must be 0 or above")?;
         }
-        Ok(())
+        check(
+            pretrain.contrast_weight + pretrain.consistency_weight > 0.0,
+            "contrast_weight",
+            "one of contrast_weight and consistency_weight must be positive",
+        )
     }
 
     fn validate_consistency(&self, consistency: &ConsistencyConfig) -> Result<(), ConfigProblem> {

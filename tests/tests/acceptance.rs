@@ -14,7 +14,7 @@ use pixgen_train::data::normalise::Normalisation;
 use pixgen_train::model::batch::upload;
 use pixgen_train::model::{Condition as BurnCondition, ParamSet, Weights as BurnWeights, features};
 use pixgen_train::objective::consistency::{Consistency, Weighting};
-use pixgen_train::objective::pretrain::Pretrain;
+use pixgen_train::objective::pretrain::{Method, Pretrain, TargetDecay};
 use pixgen_train::objective::source::Batch;
 use pixgen_train::objective::{Objective, Progress, Source};
 use pixgen_train::sampling::BurnDenoiser;
@@ -270,7 +270,8 @@ fn paper_settings() {
     let preset = preset("EPG-L-16-256").expect("preset");
     let first = RunConfig::defaults(Stage::Pretrain, preset);
     let p = first.pretrain.expect("stage 1");
-    assert_eq!((p.projector.hidden, p.projector.out, p.contrast_temperature, p.target_decay), (4096, 256, 0.2, 0.99));
+    assert_eq!((p.projector.hidden, p.projector.out, p.contrast_temperature), (4096, 256, 0.2));
+    assert_eq!((p.target_decay, p.contrast_symmetric), (TargetDecay::constant(0.99), true));
     assert_eq!((p.contrast_weight, p.consistency_weight), (1.0, 1.0));
     assert_eq!((p.levels.start, p.levels.end, p.temperature.low, p.temperature.start), (20, 1280, 0.1, 0.2));
     assert_eq!((first.train.batch, first.train.images, first.schedule.warmup), (1024, 600_000 * 1024, 10_000 * 1024));
@@ -289,4 +290,47 @@ fn paper_settings() {
     assert_eq!([20_000, 399_999, 400_000, 500_000].map(rate), [1e-4, 1e-4, 0.3 * 1e-4, 0.08 * 1e-4]);
     assert_eq!((second.optimiser.beta2, second.optimiser.decay_position), (0.99, false));
     assert_eq!((second.ema.decays.as_slice(), second.ema.export.as_str()), (&[0.9999][..], "decay-0.9999"));
+}
+
+/// Stage 2a's settings of the paper, the same at every size and resolution (docs/method.md section 4).
+#[test]
+fn paper_settings_of_diffusion() {
+    for (size, patch, shift) in [(256, 16, 4.0), (512, 32, 8.0)] {
+        for name in ["B", "L", "XL", "XXL", "G"] {
+            let name = format!("EPG-{name}-{patch}-{size}");
+            let preset = preset(&name).expect("preset");
+            assert_eq!((preset.model.size, preset.model.patch, preset.model.patches()), (size, patch, 256), "{name}");
+            let config = RunConfig::defaults(Stage::Diffusion, preset);
+            let d = config.diffusion.expect("stage 2a");
+            assert_eq!((d.p_mean, d.p_std, d.power, d.label_drop), (-1.2, 1.6, 6.0 / 7.0, 0.1));
+            assert_eq!((config.train.batch, config.train.images, config.schedule.warmup), (1024, 1_000_000 * 1024, 10_000 * 1024));
+            assert_eq!((config.schedule.peak, config.schedule.shape, config.schedule.final_factor), (1e-4, Shape::Cosine, 0.0));
+            let o = config.optimiser;
+            assert_eq!((o.beta1, o.beta2, o.weight_decay, o.decay_position), (0.9, 0.999, 0.01, false));
+            assert_eq!(config.ema.decays, [0.9999]);
+            assert!(config.augment.flip);
+            assert_eq!((config.data.normalise, config.noise), (NormaliseMode::Imagenet, NoiseConfig::with_shift(shift)));
+        }
+    }
+}
+
+/// The other methods of stage 1 change what they are about and nothing else (docs/method.md section 3.5).
+#[test]
+fn methods_of_stage_1() {
+    let standard = RunConfig::defaults(Stage::Pretrain, preset("EPG-B-16-256").expect("preset"));
+    let settings = |config: &RunConfig| config.pretrain.expect("stage 1");
+    let moco = standard.clone().with_method(Method::Moco);
+    assert_eq!((settings(&moco).method, settings(&moco).consistency_weight), (Method::Moco, 0.0));
+    let rrcm = standard.clone().with_method(Method::Rrcm);
+    let r = settings(&rrcm);
+    assert_eq!((r.temperature.low, r.temperature.start, r.contrast_temperature), (0.2, 0.2, 0.2));
+    assert_eq!((r.levels.start, r.levels.end), (20, 80));
+    assert_eq!((r.target_decay, r.contrast_symmetric), (TargetDecay { start: 0.99, end: 0.9999 }, false));
+    assert_eq!((rrcm.optimiser.clip, rrcm.schedule), (2.0, standard.schedule));
+    for config in [&moco, &rrcm] {
+        assert_eq!(config.validate(), Ok(()));
+    }
+    assert_eq!(standard.clone().with_method(Method::Epg), standard);
+    let second = RunConfig::defaults(Stage::Diffusion, preset("EPG-B-16-256").expect("preset"));
+    assert_eq!(second.clone().with_method(Method::Rrcm), second);
 }

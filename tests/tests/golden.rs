@@ -16,7 +16,7 @@ use pixgen_train::model::{Condition, ParamSet, ProjectorConfig, RunningStatistic
 use pixgen_train::objective::auxiliary::{FrozenEncoder, FrozenFeature, auxiliary_loss};
 use pixgen_train::objective::consistency::{Consistency, ConsistencyBatch, ConsistencyConfig, Weighting};
 use pixgen_train::objective::prefetch::Pictures;
-use pixgen_train::objective::pretrain::{Pretrain, PretrainBatch, PretrainConfig};
+use pixgen_train::objective::pretrain::{Method, Pretrain, PretrainBatch, PretrainConfig, TargetDecay};
 use pixgen_train::objective::{Progress, Source};
 use pixgen_train::ops::{Implementation, set_implementation};
 
@@ -192,11 +192,13 @@ fn burn_forward_and_all_gradients() {
 fn pretrain_settings(golden: &Golden) -> PretrainConfig {
     let projector: ProjectorConfig = serde_json::from_value(golden.config["projector"].clone()).expect("projector");
     PretrainConfig {
+        method: Method::Epg,
         projector,
         contrast_temperature: golden.number("tau_con"),
         temperature: Temperature::PAPER,
         levels: LevelCurriculum::PAPER,
-        target_decay: 0.99,
+        target_decay: TargetDecay::constant(0.99),
+        contrast_symmetric: true,
         contrast_weight: 1.0,
         consistency_weight: 1.0,
     }

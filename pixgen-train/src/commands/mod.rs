@@ -16,7 +16,7 @@ use crate::config::Stage;
 use crate::error::Error;
 use crate::run::interrupt::EXIT_INTERRUPTED;
 use crate::session::End;
-use clap::CommandFactory;
+use clap::{CommandFactory, ValueEnum};
 
 pub use pixgen_edge::terminal::{print_bytes, print_json, print_line};
 pub use settings::{flag_layers, resolve};
@@ -35,13 +35,18 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
     let code = |end| if end == End::Interrupted { EXIT_INTERRUPTED } else { 0 };
     match cli.command {
         Command::Quickstart(args) => crate::quickstart::run(&args, cli.quiet).map(code),
-        Command::Pretrain(args) => train::run(Stage::Pretrain, &args, None, cli.quiet).map(code),
+        Command::Pretrain(args) => {
+            let method = args.method.and_then(|method| method.to_possible_value());
+            let own = method.as_ref().map(|method| ("--method", "pretrain.method", method.get_name()));
+            train::run(Stage::Pretrain, &args.train, own, cli.quiet).map(code)
+        }
         Command::Finetune(args) => {
             let stage = match args.objective {
                 Objective::Consistency => Stage::Consistency,
                 Objective::Diffusion => Stage::Diffusion,
             };
-            train::run(stage, &args.train, args.encoder.as_deref(), cli.quiet).map(code)
+            let own = args.encoder.as_deref().map(|encoder| ("--encoder", "encoder", encoder));
+            train::run(stage, &args.train, own, cli.quiet).map(code)
         }
         Command::Sample(args) => sample::run(&args).map(|()| 0),
         Command::Eval(args) => eval::run(&args).map(|()| 0),

@@ -3,6 +3,7 @@
 use crate::cli::Settings;
 use crate::config::{RunConfig, Stage};
 use crate::error::Error;
+use crate::objective::Method;
 use crate::settings::{self, Layer, Origin, Resolved, env, file};
 use pixgen_core::presets::{PRESETS, Preset, preset};
 use toml::Table;
@@ -19,8 +20,11 @@ pub fn find_preset(name: &str) -> Result<&'static Preset, Error> {
     })
 }
 
-/// Lays flags over environment over file over preset, and reads the result.
-pub fn resolve(stage: Stage, args: &Settings, encoder: Option<&str>) -> Result<(RunConfig, Resolved), Error> {
+/// A flag that only one stage has: its name, the setting and the value.
+pub type StageFlag<'a> = (&'static str, &'static str, &'a str);
+
+/// Lays flags over environment over file over the defaults of preset and method, and reads the result.
+pub fn resolve(stage: Stage, args: &Settings, own: Option<StageFlag<'_>>) -> Result<(RunConfig, Resolved), Error> {
     let file = args.config.as_deref().map(file::layer).transpose()?;
     let from_file = file
         .as_ref()
@@ -34,13 +38,23 @@ pub fn resolve(stage: Stage, args: &Settings, encoder: Option<&str>) -> Result<(
         .or(from_file)
         .unwrap_or_else(|| DEFAULT_PRESET.to_owned());
     let preset = find_preset(&name)?;
-    let defaults = RunConfig::defaults(stage, preset).to_table();
-    let mut layers = vec![Layer { origin: Origin::Preset(preset.name.to_owned()), table: defaults.clone() }];
-    layers.extend(file);
-    layers.extend(env::layers(&defaults, std::env::vars_os(), &[])?);
-    layers.extend(flag_layers(&defaults, args, encoder)?);
-    let resolved = settings::resolve(&defaults, &layers)?;
-    let config: RunConfig = resolved.read()?;
+    let standard = RunConfig::defaults(stage, preset);
+    let defaults = standard.to_table();
+    let mut over: Vec<Layer> = file.into_iter().collect();
+    over.extend(env::layers(&defaults, std::env::vars_os(), &[])?);
+    over.extend(flag_layers(&defaults, args, own)?);
+    let lay = |table: Table| {
+        let mut layers = vec![Layer { origin: Origin::Preset(preset.name.to_owned()), table }];
+        layers.extend(over.iter().cloned());
+        settings::resolve(&defaults, &layers)
+    };
+    let mut resolved = lay(defaults.clone())?;
+    let mut config: RunConfig = resolved.read()?;
+    // A method of stage 1 has defaults of its own, and what was laid over them stays there.
+    if let Some(method) = config.pretrain.map(|settings| settings.method).filter(|&method| method != Method::Epg) {
+        resolved = lay(standard.with_method(method).to_table())?;
+        config = resolved.read()?;
+    }
     if config.stage != stage {
         return Err(Error::Argument {
             what: format!("stage: the settings are for {:?}, the command is for {stage:?}", config.stage),
@@ -51,7 +65,7 @@ pub fn resolve(stage: Stage, args: &Settings, encoder: Option<&str>) -> Result<(
 }
 
 /// A layer for each flag that was given.
-pub fn flag_layers(defaults: &Table, args: &Settings, encoder: Option<&str>) -> Result<Vec<Layer>, Error> {
+pub fn flag_layers(defaults: &Table, args: &Settings, own: Option<StageFlag<'_>>) -> Result<Vec<Layer>, Error> {
     let precision = args.precision.map(|precision| precision.to_string());
     let named = [
         ("--preset", "preset", args.preset.as_deref()),
@@ -65,13 +79,11 @@ pub fn flag_layers(defaults: &Table, args: &Settings, encoder: Option<&str>) -> 
         ("--precision", "compute.precision", precision.as_deref()),
         ("--recompute", "compute.recompute", args.recompute.then_some("true")),
         ("--skip-bad", "data.skip_bad", args.skip_bad.then_some("true")),
-        ("--encoder", "encoder", encoder),
     ];
+    let given = named.into_iter().filter_map(|(flag, key, text)| Some((flag, key, text?)));
     let mut layers = Vec::new();
-    for (flag, key, text) in named {
-        if let Some(text) = text {
-            layers.push(settings::assign(defaults, key, text, Origin::Flag(flag.to_owned()))?);
-        }
+    for (flag, key, text) in given.chain(own) {
+        layers.push(settings::assign(defaults, key, text, Origin::Flag(flag.to_owned()))?);
     }
     for assignment in &args.set {
         let (key, text) = assignment.split_once('=').ok_or_else(|| Error::Argument {

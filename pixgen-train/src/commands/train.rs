@@ -1,5 +1,6 @@
 //! `pretrain` and `finetune`.
 
+use super::settings::StageFlag;
 use crate::cli::Train;
 use crate::config::Stage;
 use crate::device::{Cpu, OnDevice};
@@ -12,8 +13,8 @@ use crate::training::Engine;
 use std::path::Path;
 use std::time::Instant;
 
-pub(super) fn run(stage: Stage, args: &Train, encoder: Option<&str>, quiet: bool) -> Result<End, Error> {
-    let (config, _) = super::resolve(stage, &args.settings, encoder)?;
+pub(super) fn run(stage: Stage, args: &Train, own: Option<StageFlag<'_>>, quiet: bool) -> Result<End, Error> {
+    let (config, _) = super::resolve(stage, &args.settings, own)?;
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
     let no_data = args.dry_run && config.data.path.is_empty();
     let prepared = if no_data {

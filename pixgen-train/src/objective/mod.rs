@@ -11,7 +11,7 @@ pub mod source;
 pub use auxiliary::FrozenEncoder;
 pub use consistency::{Consistency, ConsistencyConfig, Weighting};
 pub use diffusion::{Diffusion, DiffusionConfig};
-pub use pretrain::{Pretrain, PretrainConfig};
+pub use pretrain::{Method, Pretrain, PretrainConfig, TargetDecay};
 pub use source::Source;
 
 use crate::model::ParamSet;

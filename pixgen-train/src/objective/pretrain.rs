@@ -1,4 +1,7 @@
 //! Stage 1: contrastive and representation-consistency losses (docs/method.md section 3).
+//!
+//! The [`Method`]s of the paper's comparison differ in nothing but settings: which terms there are, their temperatures, and how the
+//! target network follows.
 
 use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
@@ -20,10 +23,55 @@ use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
+/// A way to pre-train; it chooses the defaults of the other settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Both terms, the paper's temperatures, a target of constant decay (section 3.1).
+    Epg,
+    /// The ancestor's: both terms, contrast in one direction, temperature 0.2, a target that slows down (section 3.5).
+    Rrcm,
+    /// MoCo v3's contrastive term alone, on pictures that carry the lowest noise level.
+    Moco,
+}
+
+/// EMA decay of the target network over a run (section 3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetDecay {
+    /// Per step, at the start.
+    pub start: f64,
+    /// Per step, at the end; the same as `start` for a constant decay.
+    pub end: f64,
+}
+
+impl TargetDecay {
+    /// A constant.
+    pub const fn constant(decay: f64) -> Self {
+        Self { start: decay, end: decay }
+    }
+
+    /// The decay at progress k of K: start + c (end - start) with c = 2 sigmoid(A e) - 1, e the way that
+    /// sqrt(start^2 + k/K (end^2 - start^2)) has gone from `start` to `end`, A = 10.
+    pub fn at(&self, k: u64, total: u64) -> f64 {
+        const STEEPNESS: f64 = 10.0;
+        let Self { start, end } = *self;
+        if start == end {
+            return start;
+        }
+        let done = (k as f64 / total.max(1) as f64).min(1.0);
+        let along = ((start * start + done * (end * end - start * start)).sqrt() - start) / (end - start);
+        let c = 2.0 / (1.0 + (-STEEPNESS * along).exp()) - 1.0;
+        start + c * (end - start)
+    }
+}
+
 /// Settings of stage 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
+    /// Where the defaults of the others come from.
+    pub method: Method,
     /// Widths of the projector.
     pub projector: ProjectorConfig,
     /// Temperature of L_con.
@@ -32,13 +80,36 @@ pub struct PretrainConfig {
     pub temperature: Temperature,
     /// Growth of the number of noise levels.
     pub levels: LevelCurriculum,
-    /// EMA decay of the target network of L_con, per step.
-    pub target_decay: f64,
-    /// Weight of L_con.
+    /// EMA decay of the target network of L_con.
+    pub target_decay: TargetDecay,
+    /// L_con in both directions, from y1 to y2 and from y2 to y1; else the first alone.
+    pub contrast_symmetric: bool,
+    /// Weight of L_con; 0 leaves it out.
     pub contrast_weight: f64,
-    /// Weight of L_rc; 0 leaves plain MoCo v3 on slightly noisy pictures.
+    /// Weight of L_rc; 0 leaves it out.
     pub consistency_weight: f64,
 }
+
+impl PretrainConfig {
+    /// The views that L_con compares with the other: the first, or both, or none.
+    fn contrasted(&self) -> &'static [usize] {
+        match (self.contrast_weight > 0.0, self.contrast_symmetric) {
+            (false, _) => &[],
+            (true, false) => &[0],
+            (true, true) => &[0, 1],
+        }
+    }
+
+    /// The inputs with gradient: contrasted views, and x0 + t_n eps for L_rc.
+    fn branches(&self) -> Vec<usize> {
+        let consistency = (self.consistency_weight > 0.0).then_some(NOISIER);
+        self.contrasted().iter().copied().chain(consistency).collect()
+    }
+}
+
+/// Numbers of L_rc's inputs: x0 + t_n eps and, as its target, x0 + t_{n-1} eps.
+const NOISIER: usize = 2;
+const CLEANER: usize = 3;
 
 /// What a step trains on, in patch layout. Its inputs are y1 + t_0 eps, y2 + t_0 eps, x0 + t_n eps and x0 + t_{n-1} eps.
 #[derive(Clone, Debug)]
@@ -104,8 +175,8 @@ pub struct Pretrain<B: Engine> {
     /// th-, the EMA of the parameters.
     target: B::Flat,
     running: RunningStatistics,
-    /// Statistics of both views of the step that is not yet accepted.
-    pending: [Vec<NormStatistics<B>>; 2],
+    /// Statistics of the contrasted views of the step that is not yet accepted, and the decay of th- after it.
+    pending: (Vec<Vec<NormStatistics<B>>>, f64),
 }
 
 impl<B: Engine> Pretrain<B> {
@@ -131,7 +202,7 @@ impl<B: Engine> Pretrain<B> {
             device,
             set,
             running: RunningStatistics::new(&settings.projector),
-            pending: [Vec::new(), Vec::new()],
+            pending: (Vec::new(), settings.target_decay.start),
         }
     }
 
@@ -179,12 +250,13 @@ impl<B: Engine> Pretrain<B> {
         features(&self.config, weights, &image, &condition)
     }
 
-    /// The three branches with gradient of a piece.
-    fn branches<'a>(&'a self, online: &'a Weights<'a, B>, piece: &Piece<B>, levels: &[f64; 4]) -> [Pass<'a, B, 2>; 3] {
-        [0, 1, 2].map(|number| {
+    /// The branches with gradient of a piece.
+    fn branches<'a>(&'a self, online: &'a Weights<'a, B>, piece: &Piece<B>, levels: &[f64; 4]) -> Vec<Pass<'a, B, 2>> {
+        let branch = |number| {
             let (image, condition) = self.input(piece, levels, number);
             Pass::features(self.recompute, &self.config, online, image, condition, Wanted::Weights)
-        })
+        };
+        self.settings.branches().into_iter().map(branch).collect()
     }
 
     /// The loss and its gradient on given inputs, added to `gradient`.
@@ -199,39 +271,61 @@ impl<B: Engine> Pretrain<B> {
         let online = Weights::<B>::of(&self.set, params, self.precision, &device);
         let target = Weights::<B>::of(&self.set, &self.target, self.precision, &device);
 
-        // Three branches with gradient; targets of th- on both views and of the online network on the less noisy picture.
+        // Branches with gradient; targets of th- on the other view of each contrasted one, and of the online network on the less noisy picture.
         let this = &*self;
+        let contrasted = self.settings.contrasted();
+        let mut targets_of: Vec<(&Weights<'_, B>, usize)> = contrasted.iter().map(|view| (&target, 1 - view)).collect();
+        targets_of.extend((self.settings.consistency_weight > 0.0).then_some((&online, CLEANER)));
         let done = pieces::map::<B, _, _>(ranges.clone(), |range| {
             let piece = this.piece(step, &range);
             let passes = this.branches(&online, &piece, &step.levels);
-            let branches = passes.each_ref().map(Pass::output);
-            let targets = [(&target, 0), (&target, 1), (&online, 3)];
-            let targets = targets.map(|(weights, number)| this.features_of(weights, &piece, &step.levels, number));
+            let branches: Vec<_> = passes.iter().map(Pass::output).collect();
+            let target = |&(weights, number)| this.features_of(weights, &piece, &step.levels, number);
+            let targets: Vec<_> = targets_of.iter().map(target).collect();
             (keep.then_some(passes), branches, targets)
         });
         let mut passes = Vec::with_capacity(done.len());
-        let (mut branches, mut targets) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+        let (mut branches, mut targets) = (vec![Vec::new(); targets_of.len()], vec![Vec::new(); targets_of.len()]);
         for (kept, piece, piece_targets) in done {
             passes.push(kept);
             branches.iter_mut().zip(piece).for_each(|(whole, piece)| whole.push(piece));
             targets.iter_mut().zip(piece_targets).for_each(|(whole, piece)| whole.push(piece));
         }
 
-        let [target1, target2, below] = targets.map(|pieces| Tensor::cat(pieces, 0));
-        let keys = [target1, target2].map(|z| Projector::new(&target).forward(z, NormMode::Batch).0);
-        let branches = branches.map(|pieces| Tensor::<Autodiff<B>, 2>::from_inner(Tensor::cat(pieces, 0)).require_grad());
+        // The losses and their gradients with respect to features and projector, on the whole batch.
+        let targets = targets.into_iter().map(|pieces| Tensor::<B, 2>::cat(pieces, 0));
+        let branches: Vec<_> = branches
+            .into_iter()
+            .map(|pieces| Tensor::<Autodiff<B>, 2>::from_inner(Tensor::cat(pieces, 0)).require_grad())
+            .collect();
         let tracked = online.tracked::<Autodiff<B>>();
-        let projector = Projector::new(&tracked);
-        let (p1, statistics1) = projector.forward(branches[0].clone(), NormMode::Batch);
-        let (p2, statistics2) = projector.forward(branches[1].clone(), NormMode::Batch);
-        let tau = self.settings.contrast_temperature;
-        let key = |view: usize| Tensor::from_inner(keys[view].clone());
-        let con = nt_xent(p1, key(1), 0, tau) + nt_xent(p2, key(0), 0, tau);
-        let rc = nt_xent(branches[2].clone(), Tensor::from_inner(below), 0, step.temperature);
-        let values = Tensor::cat(vec![con.clone().inner(), rc.clone().inner()], 0);
-        let total = con.mul_scalar(self.settings.contrast_weight) + rc.mul_scalar(self.settings.consistency_weight);
-        let mut gradients = total.backward();
-        let upstream = branches.map(|z| z.grad_remove(&mut gradients));
+        let (queries, keys) = (Projector::new(&tracked), Projector::new(&target));
+        let (tau, mut statistics) = (self.settings.contrast_temperature, Vec::new());
+        let (mut con, mut rc): (Option<Tensor<Autodiff<B>, 1>>, _) = (None, None);
+        for (number, (branch, target)) in branches.iter().zip(targets).enumerate() {
+            if number >= contrasted.len() {
+                rc = Some(nt_xent(branch.clone(), Tensor::from_inner(target), 0, step.temperature));
+                continue;
+            }
+            let key = Tensor::from_inner(keys.forward(target, NormMode::Batch).0);
+            let (query, of_view) = queries.forward(branch.clone(), NormMode::Batch);
+            statistics.push(of_view.into_iter().map(NormStatistics::inner).collect());
+            let term = nt_xent(query, key, 0, tau);
+            con = Some(con.map_or(term.clone(), |first| first + term));
+        }
+        let weighted = [
+            ("contrast", con, self.settings.contrast_weight),
+            ("consistency", rc, self.settings.consistency_weight),
+        ];
+        let weighted: Vec<_> = weighted
+            .into_iter()
+            .filter_map(|(name, term, weight)| Some((name, term?, weight)))
+            .collect();
+        let values = Tensor::cat(weighted.iter().map(|(_, term, _)| term.clone().inner()).collect(), 0);
+        let terms: Vec<(&str, f64)> = weighted.iter().map(|&(name, _, weight)| (name, weight)).collect();
+        let total = weighted.into_iter().map(|(_, term, weight)| term.mul_scalar(weight)).reduce(|a, b| a + b);
+        let mut gradients = total.expect("a validated stage 1 has a term").backward();
+        let upstream: Vec<_> = branches.into_iter().map(|z| z.grad_remove(&mut gradients)).collect();
         tracked.add_gradients(&mut gradients, gradient);
 
         pieces::accumulate::<B, _, _>(
@@ -249,13 +343,14 @@ impl<B: Engine> Pretrain<B> {
                 }
             },
         );
-        self.pending = [statistics1, statistics2].map(|view| view.into_iter().map(NormStatistics::inner).collect());
+        self.pending.0 = statistics;
         // Read last, when all work is on its way.
-        let values = to_vec(values.into_data());
-        let value = |at: usize| values.get(at).copied().map_or(f64::NAN, f64::from);
-        let (con, rc) = (value(0), value(1));
-        let loss = self.settings.contrast_weight * con + self.settings.consistency_weight * rc;
-        vec![("loss", loss), ("contrast", con), ("consistency", rc)]
+        let values = to_vec(values.into_data()).into_iter().map(f64::from);
+        let loss = terms.iter().zip(values.clone()).map(|((_, weight), value)| weight * value).sum();
+        [("loss", loss)]
+            .into_iter()
+            .chain(terms.iter().map(|&(name, _)| name).zip(values))
+            .collect()
     }
 }
 
@@ -266,16 +361,17 @@ impl<B: Engine> Objective<B> for Pretrain<B> {
 
     fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms {
         let step = self.prefetch.take(progress);
+        self.pending.1 = self.settings.target_decay.at(progress.images, progress.total);
         self.gradient_on(params, &step, progress.micro_batch, gradient)
     }
 
     fn accept(&mut self, params: &B::Flat) {
-        for view in &mut self.pending {
-            if let Ok(norms) = <[_; 2]>::try_from(std::mem::take(view)) {
+        for view in std::mem::take(&mut self.pending.0) {
+            if let Ok(norms) = <[_; 2]>::try_from(view) {
                 self.running.update(&norms.map(NormStatistics::read));
             }
         }
-        self.target.approach(params, 1.0 - self.settings.target_decay as f32);
+        self.target.approach(params, 1.0 - self.pending.1 as f32);
     }
 
     fn state(&self) -> NamedValues {
@@ -292,5 +388,22 @@ impl<B: Engine> Objective<B> for Pretrain<B> {
             *place = take(name, place.len())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_slows_down() {
+        let decay = TargetDecay { start: 0.99, end: 0.9999 };
+        assert_eq!(decay.at(0, 100), 0.99);
+        // 2 sigmoid(10) - 1 of the way.
+        assert!((decay.at(100, 100) - (0.99 + 0.0099 * 0.999_909_204_262_595)).abs() < 1e-12);
+        let half = decay.at(50, 100);
+        assert!(half > 0.9997 && half < decay.at(100, 100), "{half}");
+        assert_eq!(decay.at(200, 100), decay.at(100, 100));
+        assert_eq!(TargetDecay::constant(0.996).at(7, 10), 0.996);
     }
 }
