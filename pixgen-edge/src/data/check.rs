@@ -93,29 +93,30 @@ pub fn check(source: &Source, part: Part, background: [u8; 3]) -> Result<Report,
 }
 
 /// Sample images, one row per class: the first `per_class` of each class, at most `max` in all. A single class is laid out as a square.
-///
-/// # Errors
-/// An image that cannot be read.
-pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> Result<RgbImage, DataError> {
+/// Images that cannot be read are passed over.
+pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImage {
     let classes = dataset.class_names.len();
     let per_class = per_class.min(max);
     let columns = match classes {
         1 => (per_class.isqrt()..).find(|c| c * c >= per_class).unwrap_or(1),
         _ => per_class,
     };
-    // Row and column of each tile.
+    // Pixels, row and column of each tile.
     let mut shown = vec![0; classes];
     let mut tiles = Vec::new();
     for index in 0..dataset.len() {
         let class = usize::from(dataset.labels[index]);
         let within_max = (class + 1) * per_class <= max;
-        if shown[class] < per_class && within_max {
+        if shown[class] < per_class
+            && within_max
+            && let Ok(pixels) = dataset.image(index)
+        {
             let place = if classes == 1 {
                 (shown[class] / columns, shown[class] % columns)
             } else {
                 (class, shown[class])
             };
-            tiles.push((index, place));
+            tiles.push((pixels, place));
             shown[class] += 1;
         }
     }
@@ -126,8 +127,7 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> Result<
     let (tile_height, tile_width) = (shape.height * zoom + GAP, shape.width * zoom + GAP);
     let (width, height) = (columns * tile_width + GAP, rows * tile_height + GAP);
     let mut sheet = RgbImage::from_pixel(width as u32, height as u32, Rgb([128; 3]));
-    for (index, (row, column)) in tiles {
-        let pixels = dataset.image(index)?;
+    for (pixels, (row, column)) in tiles {
         for y in 0..shape.height * zoom {
             for x in 0..shape.width * zoom {
                 let at = ((y / zoom) * shape.width + x / zoom) * shape.channels;
@@ -137,7 +137,7 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> Result<
             }
         }
     }
-    Ok(sheet)
+    sheet
 }
 
 fn facts_of_files(listing: Listing, background: [u8; 3]) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
@@ -333,7 +333,7 @@ mod tests {
         let pixels = labels.iter().flat_map(|&l| vec![l as u8 * 10; shape.len()]).collect();
         let names = ["a", "b", "c"].map(String::from).to_vec();
         let data = Dataset::new(shape, pixels, labels, names, "test".into()).unwrap();
-        let sheet = contact_sheet(&data, 2, 100).unwrap();
+        let sheet = contact_sheet(&data, 2, 100);
         assert_eq!(sheet.dimensions(), (2 * 58 + 2, 3 * 58 + 2));
         assert_eq!(sheet.get_pixel(2, 2).0, [0; 3]);
         assert_eq!(sheet.get_pixel(60, 60).0, [10; 3]);
@@ -341,14 +341,14 @@ mod tests {
         // Class c has one image only.
         assert_eq!(sheet.get_pixel(60, 118).0, [128; 3]);
         // Whole rows up to `max` images.
-        assert_eq!(contact_sheet(&data, 2, 5).unwrap().dimensions(), (2 * 58 + 2, 2 * 58 + 2));
-        assert_eq!(contact_sheet(&data, 0, 0).unwrap().dimensions(), (2, 2));
+        assert_eq!(contact_sheet(&data, 2, 5).dimensions(), (2 * 58 + 2, 2 * 58 + 2));
+        assert_eq!(contact_sheet(&data, 0, 0).dimensions(), (2, 2));
     }
 
     #[test]
     fn one_class_makes_a_square() {
         let shape = ImageShape { height: 56, width: 56, channels: 3 };
         let data = Dataset::new(shape, vec![1; 5 * shape.len()], vec![0; 5], vec!["a".into()], "test".into()).unwrap();
-        assert_eq!(contact_sheet(&data, 5, 9).unwrap().dimensions(), (3 * 58 + 2, 2 * 58 + 2));
+        assert_eq!(contact_sheet(&data, 5, 9).dimensions(), (3 * 58 + 2, 2 * 58 + 2));
     }
 }

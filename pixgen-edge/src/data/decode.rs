@@ -58,6 +58,16 @@ pub fn decode(bytes: &[u8], background: [u8; 3]) -> Result<Decoded, BadReason> {
     Ok(Decoded { shape: ImageShape { height, width, channels }, pixels, mode })
 }
 
+/// What the libraries alone make of a file, with their own settings and no check: the yardstick of [`decode`]. Number of bytes of pixels;
+/// `None` if they refuse it.
+pub fn decode_plainly(bytes: &[u8]) -> Option<usize> {
+    let pixels = match image::guess_format(bytes).ok()? {
+        ImageFormat::Jpeg => JpegDecoder::new(ZCursor::new(bytes)).decode().ok()?,
+        format => image::load_from_memory_with_format(bytes, format).ok()?.into_bytes(),
+    };
+    Some(pixels.len())
+}
+
 /// As files have no transparency, grey stays grey and every other colour space becomes RGB.
 fn decode_jpeg(bytes: &[u8]) -> Result<Decoded, DecodeErrors> {
     let side = MAX_FILE_SIDE as usize;

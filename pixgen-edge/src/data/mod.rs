@@ -28,9 +28,9 @@ pub mod zip;
 
 pub use bundled::{BUNDLED_NAME, bundled, bundled_split};
 pub use dataset::{Dataset, ImageShape, MAX_SIDE, SPLIT_SEED};
-pub use decode::{Decoded, decode};
+pub use decode::{Decoded, decode, decode_plainly};
 pub use error::{BadFile, BadReason, DataError};
 pub use idx::{FASHION_MNIST_CLASSES, Part};
 pub use listing::Listing;
 pub use resize::{fit, luma};
-pub use spec::{DataSpec, Kind, Loaded, Memory, Source, WHITE, load, parse_colour};
+pub use spec::{DataSpec, Kind, Loaded, Memory, Source, WHITE, list, load, parse_colour};

@@ -126,6 +126,17 @@ pub fn load(spec: &DataSpec) -> Result<Loaded, DataError> {
     Ok(Loaded { dataset, skipped: Vec::new() })
 }
 
+/// The image files of a source, before anything is decoded.
+///
+/// # Errors
+/// A source without image files: the bundled set, and IDX files.
+pub fn list(source: &Source) -> Result<Listing, DataError> {
+    match open(source, Part::Train)?.1 {
+        Stored::Files(listing) => Ok(listing),
+        Stored::Pixels(_) => Err(DataError::NotAFolder { path: source.to_string().into() }),
+    }
+}
+
 /// A source before its images are decoded.
 pub(crate) enum Stored {
     /// Image files, alone or in archives.

@@ -2,7 +2,9 @@
 
 mod bench;
 mod config_show;
+mod data_bench;
 mod data_check;
+mod data_prepare;
 mod drawn;
 pub mod eval;
 mod inspect;
@@ -52,6 +54,8 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Eval(args) => eval::run(&args).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),
         Command::Data(Data::Check(args)) => data_check::run(&args).map(|()| 0),
+        Command::Data(Data::Prepare(args)) => data_prepare::run(&args, cli.quiet).map(|()| 0),
+        Command::Data(Data::Bench(args)) => data_bench::run(&args).map(|()| 0),
         Command::Config(Config::Show(args)) => {
             let stage = match args.stage {
                 StageName::Pretrain => Stage::Pretrain,
