@@ -1,9 +1,9 @@
 //! The classes of what an archive holds: labels by number, or the folders inside it.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rawzip::FileReader;
 use serde::Deserialize;
 
 use crate::data::DataError;
@@ -42,7 +42,7 @@ pub(crate) enum By {
 }
 
 /// Gives every image its class and sorts them: by folder, then by name; with numbers by name.
-pub(crate) fn classify(root: &Path, archives: Vec<File>, mut found: Vec<Found>, by: By) -> Result<Listing, DataError> {
+pub(crate) fn classify(root: &Path, archives: Vec<FileReader>, mut found: Vec<Found>, by: By) -> Result<Listing, DataError> {
     if found.is_empty() {
         return Err(DataError::NoImage { path: root.to_path_buf() });
     }

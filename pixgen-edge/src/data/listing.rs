@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use flate2::bufread::DeflateDecoder;
+use rawzip::{FileReader, ReaderAt};
 
 use crate::data::DataError;
 use crate::data::error::{BadFile, BadReason};
@@ -27,7 +28,7 @@ pub struct Listing {
     /// The folder, the archive, or the folder of the shards.
     pub(crate) root: PathBuf,
     /// Archives that entries lie in; none for a folder.
-    pub(crate) archives: Vec<File>,
+    pub(crate) archives: Vec<FileReader>,
     pub(crate) entries: Vec<Entry>,
     /// Names of the classes.
     pub(crate) class_names: Vec<String>,
@@ -141,7 +142,7 @@ impl Listing {
             return Err(BadReason::Read(format!("the archive says {size} bytes, more than any image")));
         }
         bytes.resize(size as usize, 0);
-        read_exact_at(&self.archives[archive as usize], bytes, at).map_err(refused)
+        self.archives[archive as usize].read_exact_at(bytes, at).map_err(refused)
     }
 
     fn unzip(&self, header: u64, packed: u64, size: u64, method: Method, bytes: &mut Vec<u8>) -> Result<(), BadReason> {
@@ -152,7 +153,7 @@ impl Listing {
             return refuse("no entry begins where the archive's directory says".into());
         }
         let length = |at: usize| u64::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
-        let start = header + fixed as u64 + length(26) + length(28);
+        let start = header.saturating_add(fixed as u64 + length(26) + length(28));
         match method {
             Method::Stored if packed != size => refuse(format!("the archive says {size} bytes, stored as {packed}")),
             Method::Stored => self.read_at(0, start, size, bytes),
@@ -213,27 +214,6 @@ fn refused(error: io::Error) -> BadReason {
         io::ErrorKind::UnexpectedEof => BadReason::Truncated,
         _ => BadReason::Read(error.to_string()),
     }
-}
-
-/// Reads at a position without moving the file's own, so that threads share the file.
-#[cfg(unix)]
-pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
-}
-
-/// Reads at a position. The file's own moves, but nobody uses it.
-#[cfg(windows)]
-pub(crate) fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, bytes, at)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                bytes = &mut bytes[read..];
-                at += read as u64;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Whether a name says "image".

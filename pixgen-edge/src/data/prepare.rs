@@ -12,10 +12,10 @@ use std::{iter, process};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
+use rawzip::ZipArchiveWriter;
+use rawzip::time::UtcDateTime;
 use rayon::prelude::*;
 use serde_json::json;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, DateTime, ZipWriter};
 
 use crate::atomic::FileError;
 use crate::data::error::BadFile;
@@ -189,17 +189,10 @@ impl Format {
 
 fn write_zip(dataset: &Dataset, options: &Options, temporary: &Path, progress: &mut dyn FnMut(usize)) -> Result<Written, PrepareError> {
     let failed = |error: io::Error| PrepareError::from(FileError::write(&options.out)(error));
-    let stored = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .last_modified_time(DateTime::default())
-        .unix_permissions(0o644);
-    let mut archive = ZipWriter::new(BufWriter::with_capacity(1 << 20, File::create(temporary).map_err(failed)?));
-    let add = |name: &str, bytes: &[u8], archive: &mut ZipWriter<BufWriter<File>>| {
-        archive
-            .start_file(name, stored)
-            .map_err(io::Error::from)
-            .and_then(|()| archive.write_all(bytes))
-            .map_err(failed)
+    let file = BufWriter::with_capacity(1 << 20, File::create(temporary).map_err(failed)?);
+    let mut archive = ZipArchiveWriter::new(file);
+    let add = |name: &str, bytes: &[u8], archive: &mut ZipArchiveWriter<BufWriter<File>>| {
+        add(archive, name, bytes).map_err(|error| failed(io::Error::other(error)))
     };
     let mut labels = Vec::with_capacity(dataset.len());
     let (images, skipped) = encode_all(dataset, options, progress, |number, label, bytes| {
@@ -212,11 +205,26 @@ fn write_zip(dataset: &Dataset, options: &Options, temporary: &Path, progress: &
     let labels = (dataset.class_names.len() > 1).then_some(labels);
     let text = json!({ "labels": labels, "classes": dataset.class_names }).to_string();
     add(LABEL_FILE, text.as_bytes(), &mut archive)?;
-    let file = archive.finish().map_err(io::Error::from).map_err(failed)?;
+    let file = archive.finish().map_err(|error| failed(io::Error::other(error)))?;
     let file = file.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
     Ok(Written { images, files: 1, bytes, skipped })
+}
+
+/// Stores an entry, dated to the first second that the format knows.
+fn add(archive: &mut ZipArchiveWriter<BufWriter<File>>, name: &str, bytes: &[u8]) -> Result<(), rawzip::Error> {
+    const FIRST: i64 = 315_532_800; // 1980-01-01
+    let file = archive
+        .new_file(name)
+        .last_modified(UtcDateTime::from_unix(FIRST))
+        .unix_permissions(0o644);
+    let (mut entry, config) = file.start()?;
+    let mut writer = config.wrap(&mut entry);
+    writer.write_all(bytes)?;
+    let (_, output) = writer.finish()?;
+    entry.finish(output)?;
+    Ok(())
 }
 
 fn write_shards(dataset: &Dataset, options: &Options, temporary: &Path, progress: &mut dyn FnMut(usize)) -> Result<Written, PrepareError> {

@@ -5,13 +5,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use zip::CompressionMethod;
-use zip::read::Config;
-use zip::result::ZipError;
-use zip::unstable::read::ZipIterable;
+use rawzip::{CompressionMethod, ErrorKind, FileReader, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipArchive};
 
 use crate::data::classes::{By, Found, Labels, classify};
 use crate::data::listing::{Listing, Method, Place, has_image_name, inside};
@@ -26,57 +22,66 @@ pub(crate) const LABEL_FILE: &str = "dataset.json";
 /// A file that is no whole zip archive, names that lead out of it or come twice, images without a label where others have one, labels
 /// of no image, and classes without an image.
 pub fn list(path: &Path) -> Result<Listing, DataError> {
-    let file = File::open(path).map_err(DataError::read(path))?;
-    let (images, label_file) = directory(path, BufReader::new(&file))?;
+    let open = || File::open(path).map_err(DataError::read(path));
+    let (images, label_file) = directory(path, open()?)?;
+    let archive = || Ok::<_, DataError>(vec![FileReader::from(open()?)]);
     let Some(label_file) = label_file else {
-        return classify(path, vec![file], images, By::Folder);
+        return classify(path, archive()?, images, By::Folder);
     };
     let inner = label_file.name.clone();
-    let labels = read_labels(path, file.try_clone().map_err(DataError::read(path))?, label_file)?;
+    let labels = read_labels(path, archive()?, label_file)?;
     let Some(numbers) = labels.labels else {
         let name = labels.classes.and_then(|classes| classes.into_iter().next());
-        return classify(path, vec![file], images, By::None { name });
+        return classify(path, archive()?, images, By::None { name });
     };
     let images = with_labels(path, &inner, images, numbers)?;
-    classify(path, vec![file], images, By::Number { names: labels.classes, whence: "in dataset.json" })
+    classify(path, archive()?, images, By::Number { names: labels.classes, whence: "in dataset.json" })
 }
 
 /// The images of the archive, and its outermost `dataset.json`.
-fn directory(path: &Path, reader: BufReader<&File>) -> Result<(Vec<Found>, Option<Found>), DataError> {
-    let damaged = |error: ZipError| match error {
-        ZipError::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => DataError::read(path)(source),
-        error => DataError::archive(path, &format!("the zip archive cannot be read: {error}"), "download or copy the file again"),
+fn directory(path: &Path, file: File) -> Result<(Vec<Found>, Option<Found>), DataError> {
+    const AGAIN: &str = "download or copy the file again";
+    let damaged = |error: rawzip::Error| match error.into_kind() {
+        ErrorKind::IO(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => DataError::read(path)(source),
+        kind => DataError::archive(path, &format!("the zip archive cannot be read: {kind}"), AGAIN),
     };
-    let mut archive = ZipIterable::try_new(reader, Config::default()).map_err(damaged)?;
-    let (mut images, mut label_files) = (Vec::new(), Vec::new());
-    for entry in archive.files().map_err(damaged)? {
-        let entry = entry.map_err(damaged)?;
-        let name = entry.name().map_err(damaged)?;
-        let Some(inner) = inside(&name).map_err(|what| DataError::archive(&path.join(&*name), &what, "make the archive again"))? else {
+    // So long a buffer holds any record.
+    let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
+    let archive = ZipArchive::from_file(file, &mut buffer).map_err(damaged)?;
+    let (mut images, mut label_files, mut count) = (Vec::new(), Vec::new(), 0);
+    let mut entries = archive.entries(&mut buffer);
+    while let Some(entry) = entries.next_entry().map_err(damaged)? {
+        count += 1;
+        let name = String::from_utf8_lossy(entry.file_path().as_bytes()).into_owned();
+        let Some(inner) = inside(&name).map_err(|what| DataError::archive(&path.join(&name), &what, "make the archive again"))? else {
             continue;
         };
         let is_labels = inner.file_name().is_some_and(|name| name == LABEL_FILE);
         if entry.is_dir() || !(is_labels || has_image_name(&inner)) {
             continue;
         }
-        if entry.is_symlink() {
+        if entry.mode().is_symlink() {
             return Err(DataError::archive(&path.join(inner), "the entry is a link", "pack the files themselves"));
         }
-        let method = match entry.compression() {
-            _ if entry.encrypted() => Method::Encrypted,
+        let method = match entry.compression_method() {
+            _ if entry.flags().is_encrypted() => Method::Encrypted,
             CompressionMethod::STORE => Method::Stored,
             CompressionMethod::DEFLATE => Method::Deflated,
-            other => Method::Other(number(other)),
+            other => Method::Other(other.as_u16()),
         };
         let place = Place::Zip {
-            header: entry.header_start(),
-            packed: entry.compressed_size(),
-            size: entry.size(),
+            header: entry.local_header_offset(),
+            packed: entry.compressed_size_hint(),
+            size: entry.uncompressed_size_hint(),
             crc: entry.crc32(),
             method,
         };
         let found = Found { name: inner, label: None, place };
         if is_labels { label_files.push(found) } else { images.push(found) }
+    }
+    if count != archive.entries_hint() {
+        let what = format!("the directory of the zip archive has {count} entries instead of {}", archive.entries_hint());
+        return Err(DataError::archive(path, &what, AGAIN));
     }
     let depth = |found: &Found| found.name.components().count();
     let outermost = label_files.iter().map(depth).min();
@@ -88,17 +93,9 @@ fn directory(path: &Path, reader: BufReader<&File>) -> Result<(Vec<Found>, Optio
     }
 }
 
-#[allow(deprecated, reason = "the only variant of methods that are not compiled in")]
-fn number(method: CompressionMethod) -> u16 {
-    match method {
-        CompressionMethod::Unsupported(number) => number,
-        _ => u16::MAX,
-    }
-}
-
-fn read_labels(path: &Path, archive: File, found: Found) -> Result<Labels, DataError> {
+fn read_labels(path: &Path, archive: Vec<FileReader>, found: Found) -> Result<Labels, DataError> {
     let inner = path.join(&found.name);
-    let alone = classify(path, vec![archive], vec![found], By::None { name: None })?;
+    let alone = classify(path, archive, vec![found], By::None { name: None })?;
     let mut bytes = Vec::new();
     alone.read(0, &mut bytes).map_err(|BadFile { path, reason }| {
         DataError::archive(&path, &format!("the labels cannot be read: {reason}"), "make the archive again")
