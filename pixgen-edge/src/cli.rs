@@ -54,7 +54,7 @@ pub enum Command {
 /// How to quantise.
 #[derive(Debug, Args)]
 pub struct Quantisation {
-    /// What lies under the noise of the calibration: `noise` alone, `bundled`, an IDX file or folder, or a folder of pictures. One-step
+    /// What lies under the noise of the calibration: `noise` alone, `bundled`, or pictures: a folder, a zip archive, tar shards, IDX files. One-step
     /// models see nothing but noise, so `noise` is all they need
     #[arg(long, value_name = "DATA", default_value = "noise", value_hint = ValueHint::AnyPath)]
     pub calibrate: String,

@@ -111,7 +111,8 @@ pub struct Settings {
     /// TOML file with settings
     #[arg(long, value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// `bundled`, an IDX file or folder, or a folder of pictures (a folder for each class)
+    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards (a folder of them or
+    /// `train-{000..146}.tar`), or an IDX file or folder
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub data: Option<String>,
     /// Images of the run, for example 250k or 1.5M
@@ -129,7 +130,8 @@ pub struct Settings {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<String>,
-    /// Leave bad files out of the data instead of stopping
+    /// Leave bad files out of the data instead of stopping; where pictures are decoded when their turn comes, the next good file of the
+    /// class takes the place
     #[arg(long)]
     pub skip_bad: bool,
     /// `cpu`, `cuda`, `vulkan`, or one of several devices, for example `cuda:1`
@@ -478,6 +480,10 @@ pub enum Data {
     Get(DataGet),
     /// Counts, classes, sizes, a contact sheet, and the first bad file by name
     Check(DataCheck),
+    /// Write the pictures at the training size into a zip archive or tar shards
+    Prepare(DataPrepare),
+    /// Measure how fast pictures are read and decoded, beside the decoder alone and what training needs
+    Bench(DataBench),
 }
 
 /// Arguments of `data get`.
@@ -514,7 +520,7 @@ pub struct DataGet {
 /// Arguments of `data check`.
 #[derive(Debug, Args)]
 pub struct DataCheck {
-    /// `bundled`, an IDX file or folder, or a folder of pictures
+    /// `bundled`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,
     /// Where to write the contact sheet, some pictures of every class
@@ -526,6 +532,77 @@ pub struct DataCheck {
     /// Colour behind transparent pictures
     #[arg(long, default_value = "#ffffff")]
     pub background: String,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `data prepare`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:  pixgen-train data prepare photos --size 256 --out photos-256.zip\n           \
+     pixgen-train data prepare imagenet.tar --size 256 --format jpeg --out shards\n\n\
+    Pictures are halved with a box filter while they are twice as large, scaled with a bicubic one, and cropped to the middle square, as\n\
+    ADM's were. A .zip has the layout of EDM's tools (stored pictures, dataset.json), a folder gets tar shards as WebDataset reads them.\n\
+    The same pictures give the same bytes."
+)]
+pub struct DataPrepare {
+    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards, or an IDX file or folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// Height and width of the written pictures
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub size: u16,
+    /// A .zip file, or a folder for tar shards; it must not be there yet
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub out: PathBuf,
+    /// How pictures are stored
+    #[arg(long, value_enum, default_value = "png")]
+    pub format: FormatName,
+    /// Quality of JPEG
+    #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
+    /// Write grey pictures instead of colour
+    #[arg(long)]
+    pub grey: bool,
+    /// Pictures of a tar shard
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub shard_images: u32,
+    /// Colour behind transparent pictures
+    #[arg(long, default_value = "#ffffff")]
+    pub background: String,
+    /// Leave bad files out instead of stopping
+    #[arg(long)]
+    pub skip_bad: bool,
+}
+
+/// How `data prepare` stores pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    /// Without loss
+    Png,
+    /// Smaller and faster to read
+    Jpeg,
+}
+
+/// Arguments of `data bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train data bench photos-256.zip --threads 8\n\n\
+    All kinds of reading take turns in every round; medians over the rounds are shown. The need of training is that of the roofline:\n\
+    see `pixgen-train bench --roofline h100`.")]
+pub struct DataBench {
+    /// A folder of pictures, a zip archive or tar shards
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// The model that the pictures are for; `inspect --presets` lists them
+    #[arg(long, default_value = "EPG-L-16-256")]
+    pub preset: String,
+    /// Pictures of a round, in the order of training
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub pictures: u32,
+    /// Rounds
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,

@@ -67,7 +67,7 @@ pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, drawn:
     let asked = labels(&mut classes.iter().copied());
     let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));
     let classifier = Classifier::fashion()?;
-    let quality = measure(&classifier, &pictures, &asked, &training.pixels, (&held_out.pixels, &real))?;
+    let quality = measure(&classifier, &pictures, &asked, &training.pixels()?, (&held_out.pixels()?, &real))?;
     let steps = drawing.evaluations(&file.header.noise);
     Ok(Measured { ema: file.header.ema.clone(), images_seen: file.header.images, seed, steps, quality })
 }
