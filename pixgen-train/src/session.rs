@@ -161,8 +161,8 @@ pub fn pictures_of(model: &Path, data: Option<&str>, header: &Header) -> Result<
     Ok((training, held_out))
 }
 
-/// Training and held-out pictures, and the number of bad files left out.
-fn load(settings: &DataConfig, model: &ModelConfig) -> Result<(Dataset, Dataset, usize), Error> {
+/// Training and held-out pictures at the shape of a model, and the number of bad files left out.
+pub fn load(settings: &DataConfig, model: &ModelConfig) -> Result<(Dataset, Dataset, usize), Error> {
     let loaded = data::load(&settings.spec(model)?)?;
     let kept_out = (loaded.dataset.len() as f64 * settings.hold_out) as usize;
     let (training, held_out) = loaded.dataset.split(kept_out, SPLIT_SEED)?;

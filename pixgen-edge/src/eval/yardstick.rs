@@ -300,14 +300,23 @@ mod tests {
     use super::*;
     use crate::data::{Dataset, bundled_split};
     use crate::eval::frechet::Moments;
+    use std::borrow::Cow;
+
+    /// The bundled pictures are in memory.
+    fn pixels(data: &Dataset) -> &[u8] {
+        let Cow::Borrowed(pixels) = data.pixels().unwrap() else {
+            panic!("they are")
+        };
+        pixels
+    }
 
     fn real<'a>(training: &'a Dataset, held_out: &'a Dataset) -> Real<'a> {
         Real {
             name: "bundled",
             shape: training.shape,
-            training: &training.pixels,
+            training: pixels(training),
             labels: &training.labels,
-            held_out: &held_out.pixels,
+            held_out: pixels(held_out),
             held_out_labels: &held_out.labels,
             class_names: &training.class_names,
         }
@@ -316,10 +325,9 @@ mod tests {
     /// Both parts of the bundled pictures, the first so many of each.
     fn parts(training: usize, held_out: usize) -> (Dataset, Dataset) {
         let (a, b) = bundled_split().unwrap();
-        let cut = |data: Dataset, n: usize| Dataset {
-            pixels: data.pixels[..n * data.shape.len()].to_vec(),
-            labels: data.labels[..n].to_vec(),
-            ..data
+        let cut = |data: Dataset, n: usize| {
+            let (pixels, labels) = (pixels(&data)[..n * data.shape.len()].to_vec(), data.labels[..n].to_vec());
+            Dataset::new(data.shape, pixels, labels, data.class_names, data.source).unwrap()
         };
         (cut(a, training), cut(b, held_out))
     }
@@ -331,7 +339,7 @@ mod tests {
         let yardstick = Yardstick::new(Extractor::fashion().unwrap(), data, Options::new(300), None).unwrap();
         let length = data.shape.len();
         let fresh = yardstick
-            .measure(&held_out.pixels[300 * length..], Some(&held_out.labels[300..]))
+            .measure(&pixels(&held_out)[300 * length..], Some(&held_out.labels[300..]))
             .unwrap();
         let report = yardstick.report(Subject::pictures("held out"), fresh.numbers.clone());
         let (found, floor) = (fresh.numbers, report.real.clone().unwrap());
@@ -349,7 +357,7 @@ mod tests {
             "{blank:?}"
         );
         assert_eq!((blank.manifolds.unwrap().recall, blank.accuracy), (0.0, None));
-        let copies = yardstick.measure(&training.pixels[..300 * length], None).unwrap().numbers;
+        let copies = yardstick.measure(&pixels(&training)[..300 * length], None).unwrap().numbers;
         assert_eq!((copies.nearest_median, copies.nearest_p05), (Some(0.0), Some(0.0)));
     }
 
@@ -383,9 +391,9 @@ mod tests {
         let (training, held_out) = parts(200, 100);
         let data = real(&training, &held_out);
         let make = |npz| Yardstick::new(Extractor::fashion().unwrap(), data, Options::new(100), Some(("file.npz", npz)));
-        let pictures = Some((data.shape, training.pixels.clone()));
+        let pictures = Some((data.shape, pixels(&training).to_vec()));
         let yardstick = make(Npz { moments: None, pictures }).unwrap();
-        let report = yardstick.report(Subject::pictures("x"), yardstick.measure(&held_out.pixels, None).unwrap().numbers);
+        let report = yardstick.report(Subject::pictures("x"), yardstick.measure(pixels(&held_out), None).unwrap().numbers);
         assert_eq!((&report.reference[..], report.reference_pictures), ("file.npz", Some(200)));
         // Statistics of Inception say nothing about other features.
         let moments = Some(Moments::published(&[0.0; 64], &[0.0; 64 * 64]).unwrap());
@@ -400,14 +408,14 @@ mod tests {
         let make = |real, options| Yardstick::new(Extractor::fashion().unwrap(), real, options, None);
         let error = make(Real { labels: &training.labels[1..], ..data }, Options::new(20)).err().unwrap();
         assert!(matches!(error, EvalError::LabelCount { what: "training images", .. }), "{error}");
-        let error = make(Real { held_out: &held_out.pixels[1..], ..data }, Options::new(20)).err().unwrap();
+        let error = make(Real { held_out: &pixels(&held_out)[1..], ..data }, Options::new(20)).err().unwrap();
         assert!(matches!(error, EvalError::PartialImage { what: "held-out images", .. }), "{error}");
         let error = make(Real { training: &[], labels: &[], ..data }, Options::new(20)).err().unwrap();
         assert!(matches!(error, EvalError::TooFew { .. }), "{error}");
         let error = make(data, Options { neighbours: 100, ..Options::new(20) }).err().unwrap();
         assert!(matches!(error, EvalError::TooFew { .. }), "{error}");
         let yardstick = make(data, Options::new(20)).unwrap();
-        assert!(matches!(yardstick.measure(&held_out.pixels, Some(&[0; 3])), Err(EvalError::LabelCount { .. })));
-        assert!(matches!(yardstick.measure(&held_out.pixels[..784], None), Err(EvalError::TooFew { .. })));
+        assert!(matches!(yardstick.measure(pixels(&held_out), Some(&[0; 3])), Err(EvalError::LabelCount { .. })));
+        assert!(matches!(yardstick.measure(&pixels(&held_out)[..784], None), Err(EvalError::TooFew { .. })));
     }
 }
