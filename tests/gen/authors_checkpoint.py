@@ -54,6 +54,7 @@ NETS = {
     "EPG-XXL-16-256": Net(256, 16, 12, 768, 12, 1920, 16, dtype=torch.float16),
     "EPG-G-16-256": Net(256, 16, 12, 768, 12, 2688, 21, dtype=torch.float16),
     "RCM-B-16-256": Net(256, 16, 12, 768, 12, projector=(4096, 256)),
+    "RCM-B-32-512": Net(512, 32, 12, 768, 12, projector=(4096, 256)),
     "RCM-L-16-256": Net(256, 16, 16, 1024, 16, projector=(4096, 256)),
     "RCM-L-16-256-bare": Net(256, 16, 16, 1024, 16, dtype=torch.float16),
 }

@@ -169,6 +169,31 @@ fn every_difference_is_listed() {
 }
 
 #[test]
+fn safetensors_whose_header_lies() {
+    let with = |header: &str, len: Option<u64>| {
+        let bytes = [&len.unwrap_or(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 16]].concat();
+        let file = tempfile::Builder::new().suffix(".safetensors").tempfile().expect("file");
+        fs::write(file.path(), bytes).expect("file");
+        Source::open(file.path()).expect_err("refused").to_string()
+    };
+    let tensor = |dtype: &str, shape: &str, end: &str| format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,{end}]}}}}"#);
+    for (header, want) in [
+        (tensor("F32", "[8]", "32"), "tensor a reaches beyond it"),
+        (tensor("F32", "[2]", "16"), "tensor a reaches beyond it"),
+        (tensor("F32", "[4611686018427387904, 16]", "16"), "tensor a reaches beyond it"),
+        (tensor("F32", "[2]", "18446744073709551615"), "tensor a reaches beyond it"),
+        (tensor("F8_E4M3", "[16]", "16"), "F8_E4M3"),
+        ("{".to_owned(), "EOF"),
+    ] {
+        let error = with(&header, None);
+        assert!(error.contains("not a whole safetensors file") && error.contains(want), "{want}: {error}");
+    }
+    for len in [1000, u64::MAX] {
+        assert!(with("{}", Some(len)).contains("shorter than its header"));
+    }
+}
+
+#[test]
 fn through_the_program() {
     let folder = tempfile::tempdir().expect("folder");
     let path = |name: &str| folder.path().join(name).to_str().expect("path").to_owned();
@@ -181,9 +206,12 @@ fn through_the_program() {
     fails(import(&["--ema"]), &["what it was trained as", "--objective diffusion"]);
     fails(import(&["--preset", "EPG-XL"]), &["there is no preset `EPG-XL`"]);
 
-    let model = ModelFile { params: vec![0.5; 0], ..small() };
-    let params = model.set.initialise(3);
-    let model = ModelFile { params, ..model };
+    let whole = fs::read(golden("tiny.pth")).expect("file");
+    fs::write(path("half.pth"), &whole[..whole.len() / 2]).expect("file");
+    fails(pixgen(["import", &path("half.pth"), "--out", &path("m.safetensors")]), &["half.pth is damaged", "hint: "]);
+    assert!(!Path::new(&path("m.safetensors")).exists());
+
+    let model = small();
     fs::write(path("small.safetensors"), model.to_bytes().expect("bytes")).expect("file");
     fs::write(path("eval.json"), r#"{"fd": 12.5, "floors": {"real_accuracy": 0.5}}"#).expect("file");
     let export = |rest: &[&str]| pixgen([&["export", &path("small.safetensors")], rest].concat());
@@ -212,7 +240,7 @@ fn through_the_program() {
     fails(export(&["--card", "--eval", &path("small.safetensors"), "--out", &path("hub2")]), &["small.safetensors"]);
 }
 
-/// A one-step model of the smallest grey preset but one, without weights.
+/// A one-step model before training.
 fn small() -> ModelFile {
     let model = pixgen_core::presets::preset("small-28-grey").expect("preset").model;
     let header = pixgen_edge::model_file::Header {
@@ -229,5 +257,6 @@ fn small() -> ModelFile {
         data: "none".into(),
         class_names: (0..10).map(|class| class.to_string()).collect(),
     };
-    ModelFile { set: header.params(), header, params: Vec::new(), statistics: None }
+    let set = header.params();
+    ModelFile { params: set.initialise(3), header, set, statistics: None }
 }
