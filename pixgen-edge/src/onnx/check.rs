@@ -88,6 +88,9 @@ mod tests {
     use super::super::graph::Graph;
     use super::*;
 
+    /// Where it shows, and what is done.
+    type Fault = (&'static str, fn(&mut GraphProto));
+
     fn model() -> ModelProto {
         let mut graph = Graph::new(None);
         let x = graph.input("x", Element::Float, &[2], "");
@@ -100,7 +103,7 @@ mod tests {
 
     #[test]
     fn each_fault_is_named() {
-        let faults: [(&str, fn(&mut GraphProto)); 7] = [
+        let faults: [Fault; 7] = [
             ("z", |graph| graph.node.swap(0, 1)),
             ("w", |graph| graph.node[0].input[1] = "x".into()),
             ("y", |graph| graph.node[0].input[1] = "nothing".into()),

@@ -15,6 +15,8 @@ use std::collections::HashMap;
 pub const OPSET: i64 = 17;
 /// Version of the file format that came with it.
 const IR_VERSION: i64 = 8;
+/// Constants that a file holds: 2 GiB less room for nodes and names.
+const MOST_BYTES: u64 = (1 << 31) - (1 << 24);
 /// Name of the first dimension of all activations, where it is not fixed.
 const BATCH: &str = "N";
 
@@ -37,7 +39,7 @@ pub struct Value {
 
 impl Value {
     /// The length of a fixed dimension, counted from the last; 0 for others.
-    fn from_end(&self, back: usize) -> usize {
+    fn length(&self, back: usize) -> usize {
         match self.dims.len().checked_sub(back + 1).and_then(|at| self.dims.get(at)) {
             Some(Dim::Fixed(len)) => *len,
             _ => 0,
@@ -46,12 +48,12 @@ impl Value {
 
     /// Length of the last dimension.
     pub fn width(&self) -> usize {
-        self.from_end(0)
+        self.length(0)
     }
 
     /// Length of the last dimension but one.
     pub fn rows(&self) -> usize {
-        self.from_end(1)
+        self.length(1)
     }
 }
 
@@ -117,8 +119,10 @@ impl Graph {
         if dims.iter().product::<usize>() != values.len() {
             self.fail(name, format!("{} values for {dims:?}", values.len()));
         }
-        let raw_data = bytemuck::cast_slice(values).to_vec();
-        self.bytes += raw_data.len() as u64;
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        self.bytes += bytes.len() as u64;
+        // What does not fit is not kept either: it is only counted.
+        let raw_data = if self.bytes < MOST_BYTES { bytes.to_vec() } else { Vec::new() };
         self.graph.initializer.push(TensorProto {
             dims: dims.iter().map(|&d| d as i64).collect(),
             data_type: T::ELEMENT as i32,
@@ -380,8 +384,7 @@ impl Graph {
         if let Some((at, what)) = self.fault {
             return Err(OnnxError::Graph { at, what });
         }
-        // Names and shapes are small beside the constants.
-        if self.bytes + (1 << 24) > i32::MAX as u64 {
+        if self.bytes >= MOST_BYTES {
             return Err(OnnxError::TooLarge { bytes: self.bytes });
         }
         self.graph.name = "pixgen".to_owned();
@@ -501,6 +504,18 @@ mod tests {
                 other => panic!("{number}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn two_gigabytes_are_too_many() {
+        let mut graph = Graph::new(None);
+        let x = graph.input("x", Element::Float, &[2], "");
+        graph.bytes = MOST_BYTES - 8;
+        let w = graph.constant("w", &[2], &[1.0f32, 2.0]);
+        assert!(graph.graph.initializer[0].raw_data.is_empty());
+        let y = graph.binary("Mul", "y", &x, &w);
+        graph.output(&y, "");
+        assert!(matches!(graph.finish("", vec![]), Err(OnnxError::TooLarge { bytes: MOST_BYTES })));
     }
 
     /// Files that are none are errors, whatever they hold.

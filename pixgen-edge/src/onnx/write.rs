@@ -76,14 +76,18 @@ fn form(form: Form) -> (String, String) {
     ("pixgen.form".to_owned(), name.unwrap_or_default())
 }
 
-/// Each field of a header as an entry: texts as they are, lists of names by line, the rest as JSON.
+/// Each field of a header as an entry: texts as they are, the rest as JSON; nothing for a field without a value.
 fn entries(header: &impl Serialize) -> Vec<(String, String)> {
-    let text = |value: Json| match value {
-        Json::String(text) => text,
-        other => other.to_string(),
+    let entry = |(key, value): (String, Json)| {
+        let text = match value {
+            Json::Null => return None,
+            Json::String(text) => text,
+            other => other.to_string(),
+        };
+        Some((format!("pixgen.{key}"), text))
     };
     match serde_json::to_value(header) {
-        Ok(Json::Object(fields)) => fields.into_iter().map(|(key, value)| (format!("pixgen.{key}"), text(value))).collect(),
+        Ok(Json::Object(fields)) => fields.into_iter().filter_map(entry).collect(),
         _ => Vec::new(), // headers are plain data with names
     }
 }
