@@ -116,3 +116,52 @@ impl Source {
         eps
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::prepare::{Format, Options, prepare};
+    use crate::data::{DataSpec, ImageShape, Memory, Part, WHITE, load};
+    use pixgen_core::config::Tower;
+
+    const MODEL: ModelConfig = ModelConfig {
+        size: 8,
+        channels: 1,
+        patch: 4,
+        classes: 3,
+        encoder: Tower { depth: 1, width: 16, heads: 2 },
+        decoder: Tower { depth: 1, width: 24, heads: 2 },
+    };
+
+    /// From an archive, the same pictures in the same order as from memory, wherever a run begins.
+    #[test]
+    fn pictures_do_not_depend_on_where_they_are() {
+        let shape = ImageShape { height: 8, width: 8, channels: 1 };
+        let pixels = (0..30 * 64).map(|i| (i * 37 % 251) as u8).collect();
+        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let kept = Dataset::new(shape, pixels, (0..30).map(|i| i % 3).collect(), names, "test".to_owned()).expect("a data set");
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("data.zip");
+        let options = Options { out: out.clone(), format: Format::Png, shard_images: 1, skip_bad: false };
+        prepare(&kept, &options, &mut |_| ()).expect("an archive");
+        let spec = DataSpec {
+            source: crate::data::Source::Path(out),
+            shape,
+            background: WHITE,
+            skip_bad: false,
+            memory: Memory::Never,
+            part: Part::Train,
+        };
+        let streamed = load(&spec).expect("a data set").dataset;
+        let source = |dataset| Source { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::moco_v3() };
+        let (kept, streamed) = (source(kept), source(streamed));
+        let batch = |source: &Source, start, count| source.batch(&MODEL, 5, start, count).expect("pictures");
+        let whole = batch(&kept, 0, 80);
+        assert_eq!(batch(&streamed, 0, 80), whole);
+        // On from the middle of the second epoch.
+        let rest = batch(&streamed, 37, 43);
+        assert_eq!((rest.x0.as_slice(), rest.classes.as_slice()), (&whole.x0[37 * 64..], &whole.classes[37..]));
+        let views = |source: &Source| source.views(&MODEL, 5, 11, 40).expect("pictures");
+        assert_eq!(views(&streamed), views(&kept));
+    }
+}
