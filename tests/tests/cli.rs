@@ -85,6 +85,11 @@ fn help_of_every_verb() {
                 "Examples:",
             ],
         ),
+        (
+            &["data", "get"],
+            &["noto-emoji", "fashion-mnist", "--mirror", "--file", "--force", "--out", "HTTPS_PROXY", "Example:"],
+        ),
+        (&["report"], &["--eval", "--out", "--pictures", "Example:"]),
         (&["data", "check"], &["--sheet", "--background", "--json"]),
         (&["config", "show"], &["--preset", "--config"]),
         (&["completions"], &["bash", "zsh", "fish"]),
