@@ -6,8 +6,8 @@
 //! something cannot go on.
 //!
 //! **Models.** [`model_file`] is `model.safetensors`, the file that people exchange; [`param_set`] lists its tensors, [`projector`]
-//! those that only stage 1 has; [`tensor_file`] writes such files tensor by tensor. [`quantise`] makes the `.pxg` file of a chip from one, [`pxg_file`] reads and
-//! writes it.
+//! those that only stage 1 has; [`tensor_file`] writes such files tensor by tensor. [`quantise`] makes the `.pxg` file of a chip from
+//! one, [`pxg_file`] reads and writes it.
 //!
 //! **Chips.** [`boards`] is a table of them; [`plan`](mod@plan) says what a model takes there.
 //!
