@@ -1,8 +1,10 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
 use crate::objective::Method;
+use crate::packages::catalogue::Name;
 use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use pixgen_edge::eval::{Network, Resize};
 use std::path::PathBuf;
 
 /// Train pixel-space image generators and draw with them in one step
@@ -32,13 +34,17 @@ pub enum Command {
     Finetune(Finetune),
     /// Draw pictures with a trained model
     Sample(Sample),
-    /// Measure pictures of a trained model (28x28 grey, Fashion-MNIST classes)
+    /// Measure pictures of a trained model beside real ones
     Eval(Eval),
+    /// Measure what the encoder knows of the classes: nearest neighbours and a linear probe at several noise levels
+    Probe(Probe),
+    /// Runs and measurements as one HTML page: curves, pictures, settings, numbers
+    Report(Report),
     /// Describe a preset, a run or a model file
     Inspect(Inspect),
     /// Measure how fast this machine trains, or compute what a GPU could do at best
     Bench(Bench),
-    /// Look at training data
+    /// Get and look at training data
     #[command(subcommand)]
     Data(Data),
     /// Look at settings
@@ -49,6 +55,10 @@ pub enum Command {
         /// Shell
         shell: clap_complete::Shell,
     },
+    /// Make a model file of weights from the authors' PyTorch code
+    Import(Import),
+    /// Write a model for other programs, with a model card if asked to
+    Export(Export),
 }
 
 /// Arguments of `quickstart`.
@@ -167,9 +177,6 @@ pub struct Drawn {
     /// Diffusion: how a step is taken
     #[arg(long, value_enum, default_value = "heun")]
     pub sampler: SamplerName,
-    /// Diffusion: weight of guidance, 1 for none; away from the model without class, or from the model of --weak
-    #[arg(long, value_name = "W", default_value_t = 1.0)]
-    pub guidance: f64,
     /// Diffusion: noise levels between which guidance acts, before the shift for the resolution; 0.19,1.61 if not given
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub interval: Option<(f64, f64)>,
@@ -225,6 +232,9 @@ pub struct Sample {
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Diffusion: weight of guidance, 1 for none; away from the model without class, or from the model of --weak
+    #[arg(long, value_name = "W", default_value_t = 1.0)]
+    pub guidance: f64,
     /// How
     #[command(flatten)]
     pub drawn: Drawn,
@@ -241,23 +251,138 @@ pub struct Sample {
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-train eval q --count 5000 --json")]
+#[command(after_help = "Examples:  pixgen-train eval q --count 5000 --json\n           \
+     pixgen-train eval run --ema all --guidance 1,1.5,2,3 --grid nearest.png\n           \
+     pixgen-train eval run --network inception --weights pt_inception.safetensors --reference VIRTUAL_imagenet64_labeled.npz\n\n\
+    Models of Fashion-MNIST get a short report unless a list or an option below `How features are taken` is given; all others are\n\
+    measured with EfficientNet-Lite0: `pixgen-train data get efficientnet-lite0` fetches it once.")]
 pub struct Eval {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath)]
-    pub model: PathBuf,
-    /// Pictures to draw, the same number of each class
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=9000))]
+    pub model: Option<PathBuf>,
+    /// Pictures to draw, of each class as many as the data have in proportion
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     pub count: u32,
     /// Seed of the noise
     #[arg(long, default_value_t = 1_000_000)]
     pub seed: u64,
+    /// Averages of a run, one or a list, or `all`; the exported one if not given
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    pub ema: Vec<String>,
+    /// Diffusion: weights of guidance, one or a list; 1 for none
+    #[arg(long, value_name = "W,..", value_delimiter = ',', default_values_t = [1.0])]
+    pub guidance: Vec<f64>,
     /// How they are drawn
     #[command(flatten)]
     pub drawn: Drawn,
+    /// Where features come from
+    #[command(flatten)]
+    pub features: FeatureArgs,
+    /// Write pictures of the first set, each beside the nearest training picture
+    #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
+    pub grid: Option<PathBuf>,
+    /// Measure the pictures of a folder instead; with --against and --size
+    #[arg(long, value_hint = ValueHint::DirPath, requires_all = ["against", "size"], conflicts_with_all = ["model", "ema", "data", "grid"])]
+    pub folder: Option<PathBuf>,
+    /// With --folder: the real pictures
+    #[arg(long, value_hint = ValueHint::DirPath, requires = "folder")]
+    pub against: Option<PathBuf>,
+    /// With --folder: side of the pictures; others are cropped and resized to it
+    #[arg(long, value_name = "PIXELS", requires = "folder", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    pub size: Option<u32>,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `eval` compares pictures by.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How features are taken")]
+pub struct FeatureArgs {
+    /// `fashion`, `efficientnet-lite0` or `inception`; only the last gives a FID
+    #[arg(long, value_parser = clap::value_parser!(Network))]
+    pub network: Option<Network>,
+    /// Layer: 40, 112, 1280 or logits of EfficientNet-Lite0 (112); 64, 192, 768, 2048 or logits of Inception (2048)
+    #[arg(long)]
+    pub layer: Option<String>,
+    /// Side of the pictures that EfficientNet-Lite0 sees; 96 if not given
+    #[arg(long, value_name = "PIXELS")]
+    pub input: Option<usize>,
+    /// How pictures come to that side: `pil-bicubic` (as clean-fid; if not given) or `tf-bilinear` (as the FID's own code)
+    #[arg(long, value_name = "FILTER", value_parser = clap::value_parser!(Resize))]
+    pub resize: Option<Resize>,
+    /// Weights in safetensors, with the names of the PyTorch package; those of `data get efficientnet-lite0` if not given
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub weights: Option<PathBuf>,
+    /// Real pictures: `bundled`, an IDX file or folder, a folder of pictures; those of the run if not given
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub data: Option<String>,
+    /// Reference in place of the training pictures: an .npz of ADM with mu and sigma, or with pictures in arr_0
+    #[arg(long, value_name = "NPZ", value_hint = ValueHint::FilePath)]
+    pub reference: Option<PathBuf>,
+    /// The most training pictures in the reference; 10000 if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
+    pub reference_count: Option<u32>,
+    /// Neighbours: of the balls of precision, recall, density and coverage, and of the vote for a class; 5 if not given
+    #[arg(short, long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub k: Option<u32>,
+}
+
+/// Arguments of `probe`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train probe q/pretrain --sigma 0.002,0.5,2")]
+pub struct Probe {
+    /// Model file or run folder, of any stage
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// Noise levels, before the shift for the resolution
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = level, default_value = "0.002,0.25,0.5,1,2,5")]
+    pub sigma: Vec<f64>,
+    /// Pictures with classes; those of the run, or the bundled ones, if not given
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub data: Option<String>,
+    /// Neighbours that vote
+    #[arg(long, value_name = "K", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub neighbours: u32,
+    /// Training pictures with known classes, at most
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub count: u32,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A noise level.
+fn level(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(sigma) if sigma > 0.0 && sigma.is_finite() => Ok(sigma),
+        _ => Err("a positive number needed".to_owned()),
+    }
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train report gen --eval numbers.json --out gen.html\n\n\
+    The page needs no server, no network and no other file. With several runs the curves share figures.")]
+pub struct Report {
+    /// Run folders, or folders with run folders in them, such as a quick start
+    #[arg(required = true, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub runs: Vec<PathBuf>,
+    /// What `eval --json` printed: a measurement, a list of them, or one on each line; may be given again
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub eval: Vec<PathBuf>,
+    /// HTML file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "report.html")]
+    pub out: PathBuf,
+    /// Pictures that each run's model draws, to set them beside the nearest training pictures; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub pictures: u32,
+    /// Title of the page
+    #[arg(long)]
+    pub title: Option<String>,
 }
 
 /// Arguments of `inspect`.
@@ -351,12 +476,45 @@ pub struct Roofline {
 /// Verbs of `data`.
 #[derive(Debug, Subcommand)]
 pub enum Data {
+    /// Download a data set from a package registry, check it and unpack it
+    Get(DataGet),
     /// Counts, classes, sizes, a contact sheet, and the first bad file by name
     Check(DataCheck),
     /// Write the pictures at the training size into a zip archive or tar shards
     Prepare(DataPrepare),
     /// Measure how fast pictures are read and decoded, beside the decoder alone and what training needs
     Bench(DataBench),
+}
+
+/// Arguments of `data get`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train data get noto-emoji && pixgen-train data check data/noto-emoji\n\n\
+    Run again after an interruption, it goes on. On a folder that is there it only checks the files.\n\
+    HTTPS_PROXY and NO_PROXY are respected; SSL_CERT_FILE names certificates in place of the system's."
+)]
+pub struct DataGet {
+    /// What to get
+    #[arg(value_enum)]
+    pub name: Name,
+    /// Folder to make; data/NAME if not given. Of weights the file; if not given, in $PIXGEN_CACHE or ~/.cache/pixgen
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub out: Option<PathBuf>,
+    /// Address that takes the place of the registry's
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub mirror: Option<String>,
+    /// The package as a file; nothing is downloaded
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "mirror")]
+    pub file: Option<PathBuf>,
+    /// Replace the folder if it holds something else that this command made, or was changed
+    #[arg(long)]
+    pub force: bool,
+    /// noto-emoji: also the variants in five skin tones, 3,781 pictures in all
+    #[arg(long)]
+    pub skin_tones: bool,
+    /// fugue: also the icons outside the 20 largest groups, as a class `other`, 3,570 in all
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Arguments of `data check`.
@@ -477,4 +635,82 @@ pub enum StageName {
     Finetune,
     /// Stage 2a
     Diffusion,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train import EPG-XL16-imagenet256.pth --objective diffusion --out model.safetensors\n\n\
+    Nothing in the file is executed. docs/weights.md lists the names that are read."
+)]
+pub struct Import {
+    /// PyTorch file (.pth, .pt, .ckpt) or safetensors file with the authors' names
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub checkpoint: PathBuf,
+    /// The model; found by its shapes if not given
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// What a model with a decoder was trained as; the weights do not tell
+    #[arg(long, value_enum)]
+    pub objective: Option<Objective>,
+    /// Of several sets of weights in the file, the moving average
+    #[arg(long, conflicts_with = "key")]
+    pub ema: bool,
+    /// Of several sets of weights in the file, the one under this key, for example `model` or `state.ema`
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Images seen in training, for the record
+    #[arg(long)]
+    pub images: Option<String>,
+    /// File with the names of the classes, one a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub class_names: Option<PathBuf>,
+    /// Run the model on the inputs of a safetensors file and compare with the outputs in it
+    #[arg(long, value_name = "VECTORS", value_hint = ValueHint::FilePath)]
+    pub verify: Option<PathBuf>,
+    /// Model file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.safetensors")]
+    pub out: PathBuf,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How `export` writes the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Pixgen's own names, with all that is needed to use them
+    Safetensors,
+    /// The authors' names and layouts, for their `load_state_dict`
+    PytorchSafetensors,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train export run1 --card --license mit --eval eval.json --out my-model\n\n\
+    Models for chips are made by `pixgen-edge export`."
+)]
+pub struct Export {
+    /// Model file or run folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// Names and layouts
+    #[arg(long, value_enum, default_value = "safetensors")]
+    pub to: ExportFormat,
+    /// File; with --card a folder
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub out: PathBuf,
+    /// Write a folder with the weights and a model card, README.md
+    #[arg(long)]
+    pub card: bool,
+    /// With --card: name of the model; that of the folder if not given
+    #[arg(long, requires = "card")]
+    pub name: Option<String>,
+    /// With --card: identifier of the weights' licence, for example mit or cc-by-nc-4.0
+    #[arg(long, default_value = "unknown")]
+    pub license: String,
+    /// With --card: what `eval --json` printed
+    #[arg(long, value_name = "JSON", requires = "card", value_hint = ValueHint::FilePath)]
+    pub eval: Option<PathBuf>,
 }

@@ -103,6 +103,34 @@ pub struct DataConfig {
     pub normalise: NormaliseMode,
 }
 
+impl DataConfig {
+    /// Defaults of small models and of those of the paper.
+    pub fn defaults(small: bool) -> Self {
+        Self {
+            // The bundled pictures are 28x28; nobody means them for a model of the paper.
+            path: if small { "bundled" } else { "" }.to_owned(),
+            background: "#ffffff".to_owned(),
+            skip_bad: false,
+            memory: Memory::Auto,
+            hold_out: if small { 0.1 } else { 0.0 },
+            normalise: if small { NormaliseMode::Measured } else { NormaliseMode::Imagenet },
+        }
+    }
+
+    /// What to load for a model.
+    pub fn spec(&self, model: &ModelConfig) -> Result<DataSpec, ConfigProblem> {
+        let background = parse_colour(&self.background).map_err(|e| problem("data.background", e))?;
+        Ok(DataSpec {
+            source: Source::from(self.path.as_str()),
+            shape: ImageShape { height: model.size, width: model.size, channels: model.channels },
+            background,
+            skip_bad: self.skip_bad,
+            memory: self.memory,
+            part: Part::Train,
+        })
+    }
+}
+
 /// How bytes become network values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -195,6 +223,8 @@ impl RunConfig {
             (true, Stage::Pretrain) => (256, 120_000),
             (true, Stage::Diffusion | Stage::Consistency) => (128, 160_000),
             (false, Stage::Pretrain) => (1024, 600_000 * 1024),
+            // 800 epochs of ImageNet, 1600 of its largest model.
+            (false, Stage::Diffusion) if preset.name.starts_with("EPG-G") => (1024, 2_000_000 * 1024),
             (false, Stage::Diffusion) => (1024, 1_000_000 * 1024),
             (false, Stage::Consistency) => (1024, 700_000 * 1024),
         };
@@ -202,15 +232,7 @@ impl RunConfig {
             stage,
             preset: preset.name.to_owned(),
             encoder: String::new(),
-            data: DataConfig {
-                // The bundled pictures are 28x28; nobody means them for a model of the paper.
-                path: if small { "bundled" } else { "" }.to_owned(),
-                background: "#ffffff".to_owned(),
-                skip_bad: false,
-                memory: Memory::Auto,
-                hold_out: if small { 0.1 } else { 0.0 },
-                normalise: if small { NormaliseMode::Measured } else { NormaliseMode::Imagenet },
-            },
+            data: DataConfig::defaults(small),
             train: TrainConfig { seed: 1, images, batch, micro_batch: 0, max_skipped: 10 },
             model: preset.model,
             noise: NoiseConfig::with_shift(f64::from(preset.shift)),
@@ -371,16 +393,7 @@ impl RunConfig {
 
     /// What to load.
     pub fn data_spec(&self) -> Result<DataSpec, ConfigProblem> {
-        let background = parse_colour(&self.data.background).map_err(|e| problem("data.background", e))?;
-        let (size, channels) = (self.model.size, self.model.channels);
-        Ok(DataSpec {
-            source: Source::from(self.data.path.as_str()),
-            shape: ImageShape { height: size, width: size, channels },
-            background,
-            skip_bad: self.data.skip_bad,
-            memory: self.data.memory,
-            part: Part::Train,
-        })
+        self.data.spec(&self.model)
     }
 
     /// Bytes to network values.

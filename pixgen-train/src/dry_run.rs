@@ -6,6 +6,7 @@ use crate::roofline::memory::{self, Setup};
 use crate::session::{Prepared, parameter_list};
 use crate::settings::units::{format_bytes, format_duration, format_images};
 use crate::training::{Engine, Flat, State, step};
+use pixgen_core::diffusion::{DiffusionSampler, Guidance};
 use pixgen_core::plan::plan as count;
 use serde::Serialize;
 use std::fmt;
@@ -31,6 +32,37 @@ pub struct Memory {
     pub largest_micro_batch: u64,
 }
 
+/// How the paper draws with a diffusion model (docs/method.md section 4); levels before the shift.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Drawn {
+    /// Points of the grid.
+    pub levels: usize,
+    /// Weight of guidance.
+    pub guidance: f64,
+    /// Guidance acts above this level.
+    pub low: f64,
+    /// And up to this one.
+    pub high: f64,
+    /// Network evaluations for each picture.
+    pub evaluations: u32,
+}
+
+impl Drawn {
+    /// Of a stage 2a at a resolution whose weight of guidance the paper gives.
+    fn of(config: &RunConfig) -> Option<Self> {
+        let weight = match config.model.size {
+            256 => 2.5,
+            512 => 3.2,
+            _ => return None,
+        };
+        let guidance = Guidance::paper(weight);
+        let sampler = DiffusionSampler::paper(Some(guidance), (0.0, 0.0));
+        let Guidance { weight, low, high } = guidance;
+        let evaluations = sampler.evaluations(&config.noise);
+        (config.stage == Stage::Diffusion).then_some(Self { levels: sampler.levels, guidance: weight, low, high, evaluations })
+    }
+}
+
 /// The plan of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
@@ -38,6 +70,10 @@ pub struct Plan {
     pub schema: u32,
     /// The resolved settings.
     pub config: RunConfig,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Stage 2a: how the paper draws with such a model.
+    pub drawing: Option<Drawn>,
     /// Trained values.
     pub parameters: usize,
     /// Multiply-accumulates of one forward pass of one picture, without the attention products.
@@ -87,6 +123,8 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
     Ok(Plan {
         schema: 1,
         config: config.clone(),
+        steps: config.train.images.div_ceil(config.train.batch as u64),
+        drawing: Drawn::of(config),
         parameters,
         macs_per_image: macs,
         attention_macs_per_image: attention,
@@ -151,7 +189,22 @@ impl fmt::Display for Plan {
         writeln!(f, "{}", toml::to_string(config).unwrap_or_default().trim_end())?;
         writeln!(f)?;
         writeln!(f, "pictures     {} for training, {} kept out", self.pictures, self.held_out)?;
-        writeln!(f, "run          {} in steps of {}", format_images(config.train.images), config.train.batch)?;
+        let (batch, micro) = (config.train.batch, config.micro_batch());
+        write!(f, "run          {} = {} steps of {batch}", format_images(config.train.images), self.steps)?;
+        if micro < batch {
+            write!(f, ", each in {} pieces of {micro} or fewer", batch.div_ceil(micro))?;
+        }
+        if self.pictures > 0 {
+            write!(f, ", {:.1} epochs", config.train.images as f64 / self.pictures as f64)?;
+        }
+        writeln!(f)?;
+        if let Some(drawing) = &self.drawing {
+            let Drawn { levels, guidance, low, high, evaluations } = drawing;
+            writeln!(
+                f,
+                "drawing      as the paper: {evaluations} evaluations = Heun on {levels} levels, guidance {guidance} for {low} < sigma <= {high}"
+            )?;
+        }
         writeln!(f, "parameters   {:.3} M", self.parameters as f64 / 1e6)?;
         writeln!(
             f,

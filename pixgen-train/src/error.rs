@@ -6,10 +6,14 @@ use crate::data::prepare::PrepareError;
 use crate::device::DeviceProblem;
 use crate::eval::EvalError;
 use crate::model_file::ModelFileError;
+use crate::packages::PackageError;
 use crate::picture::PictureError;
+use crate::report::ReportError;
 use crate::run::RunError;
 use crate::run::atomic::FileError;
 use crate::settings::SettingsError;
+use crate::weights::import::ImportError;
+use crate::weights::verify::VerifyError;
 use pixgen_edge::terminal::OutputError;
 
 /// Any error of the trainer.
@@ -25,6 +29,12 @@ pub enum Error {
     /// Data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Packages with data.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// Report pages.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceProblem),
@@ -124,6 +134,12 @@ pub enum Error {
         /// Reason.
         source: std::io::Error,
     },
+    /// Weights of another program.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A model that was compared with another program.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
 }
 
 impl Error {
@@ -136,6 +152,8 @@ impl Error {
                 Some(error.hint.clone().unwrap_or_else(default))
             }
             Self::Data(error) => error.hint(),
+            Self::Package(error) => error.hint(),
+            Self::Report(error) => error.hint(),
             Self::Prepare(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::Run(error) => error.hint(),
@@ -155,6 +173,8 @@ impl Error {
             ),
             Self::Argument { hint, .. } => hint.clone(),
             Self::Output(_) => None,
+            Self::Import(error) => error.hint(),
+            Self::Verify(error) => error.hint(),
             Self::Write { .. } => Some("check the path, its permissions and the free space".into()),
         }
     }

@@ -1,6 +1,6 @@
 //! A training run from settings to model file: load, resume, loop, save.
 
-use crate::config::{RunConfig, Stage};
+use crate::config::{DataConfig, RunConfig, Stage};
 use crate::data::normalise::Normalisation;
 use crate::data::{self, DataError, Dataset, SPLIT_SEED};
 use crate::error::Error;
@@ -12,6 +12,7 @@ use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, R
 use crate::sampling::{Drawing, Generator, Request};
 use crate::settings::units::format_images;
 use crate::training::{Engine, Flat, Outcome, State, step};
+use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::presets::preset;
 use pixgen_core::rng::Rng;
@@ -105,9 +106,7 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
             hint: Some("add --data FOLDER with a folder of pictures for each class, or --dry-run for the plan".to_owned()),
         });
     }
-    let loaded = data::load(&config.data_spec()?)?;
-    let kept_out = (loaded.dataset.len() as f64 * config.data.hold_out) as usize;
-    let (training, held_out) = loaded.dataset.split(kept_out, SPLIT_SEED)?;
+    let (training, held_out, skipped_files) = load(&config.data, &config.model)?;
     config.model.classes = training.class_names.len();
     config.validate()?;
     let set = parameter_list(&config);
@@ -122,12 +121,52 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
             let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
             return Err(crate::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
         }
+        let auxiliary = config.consistency.is_some_and(|settings| settings.auxiliary > 0.0);
+        if auxiliary && file.statistics.is_none() {
+            return Err(Error::Argument {
+                what: format!("the encoder in {} has no projector, which the auxiliary loss needs", path.display()),
+                hint: Some("add --set consistency.auxiliary=0, or import an encoder with its projector".to_owned()),
+            });
+        }
         frozen = file
             .statistics
             .map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });
     }
-    let (skipped_files, normalisation) = (loaded.skipped.len(), config.normalisation(&training)?);
+    let normalisation = config.normalisation(&training)?;
     Ok(Prepared { config, training, held_out, skipped_files, normalisation, params, frozen })
+}
+
+/// Training and held-out pictures that a model is looked at with: those of `data`, of the run that `model` is the folder of, or the
+/// bundled ones, split as the run split them.
+pub fn pictures_of(model: &Path, data: Option<&str>, header: &Header) -> Result<(Dataset, Dataset), Error> {
+    let mut settings = DataConfig::defaults(true);
+    let file = model.join(run::CONFIG);
+    if file.exists() {
+        let text = std::fs::read_to_string(&file).map_err(run::RunError::read(&file))?;
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| Error::Argument {
+            what: format!("{}: {}", file.display(), e.message()),
+            hint: Some("give the model file itself, and --data".to_owned()),
+        })?;
+        let get = |key: &str| table.get("data")?.get(key);
+        let text = |key: &str, default: String| get(key).and_then(|value| value.as_str()).map_or(default, str::to_owned);
+        settings.path = text("path", settings.path);
+        settings.background = text("background", settings.background);
+        settings.skip_bad = get("skip_bad").and_then(toml::Value::as_bool).unwrap_or(settings.skip_bad);
+        settings.hold_out = get("hold_out").and_then(toml::Value::as_float).unwrap_or(settings.hold_out);
+    }
+    if let Some(path) = data {
+        path.clone_into(&mut settings.path);
+    }
+    let (training, held_out, _) = load(&settings, &header.model)?;
+    Ok((training, held_out))
+}
+
+/// Training and held-out pictures at the shape of a model, and the number of bad files left out.
+pub fn load(settings: &DataConfig, model: &ModelConfig) -> Result<(Dataset, Dataset, usize), Error> {
+    let loaded = data::load(&settings.spec(model)?)?;
+    let kept_out = (loaded.dataset.len() as f64 * settings.hold_out) as usize;
+    let (training, held_out) = loaded.dataset.split(kept_out, SPLIT_SEED)?;
+    Ok((training, held_out, loaded.skipped.len()))
 }
 
 /// How the network's output becomes a picture: in stage 2a it is one.

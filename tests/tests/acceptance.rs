@@ -303,7 +303,8 @@ fn paper_settings_of_diffusion() {
             let config = RunConfig::defaults(Stage::Diffusion, preset);
             let d = config.diffusion.expect("stage 2a");
             assert_eq!((d.p_mean, d.p_std, d.power, d.label_drop), (-1.2, 1.6, 6.0 / 7.0, 0.1));
-            assert_eq!((config.train.batch, config.train.images, config.schedule.warmup), (1024, 1_000_000 * 1024, 10_000 * 1024));
+            let steps = if name.starts_with("EPG-G") { 2_000_000 } else { 1_000_000 };
+            assert_eq!((config.train.batch, config.train.images, config.schedule.warmup), (1024, steps * 1024, 10_000 * 1024));
             assert_eq!((config.schedule.peak, config.schedule.shape, config.schedule.final_factor), (1e-4, Shape::Cosine, 0.0));
             let o = config.optimiser;
             assert_eq!((o.beta1, o.beta2, o.weight_decay, o.decay_position), (0.9, 0.999, 0.01, false));

@@ -1,7 +1,7 @@
 //! The program as a user meets it: help, settings and their origins, plans, descriptions, pictures, reports.
 
 use image::GenericImageView;
-use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, contents, flip_bit, names};
+use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, contents, flip_bit, metrics, names};
 use pixgen_tests::program::{Done, fails, pixgen, run, succeeds};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -32,6 +32,7 @@ fn help_of_every_verb() {
                 "finetune",
                 "sample",
                 "eval",
+                "probe",
                 "inspect",
                 "data",
                 "config",
@@ -55,8 +56,21 @@ fn help_of_every_verb() {
             ],
         ),
         (&["finetune"], &["--encoder", "--objective", "--out"]),
+        (&["probe"], &["--sigma", "--neighbours", "--data", "--json", "Example:"]),
         (&["sample"], &["--class", "--seed", "--steps", "--out", "Example:"]),
-        (&["eval"], &["--count", "--json", "Example:"]),
+        (
+            &["eval"],
+            &[
+                "--count",
+                "--ema",
+                "--guidance",
+                "--network",
+                "--reference",
+                "--grid",
+                "--json",
+                "Examples:",
+            ],
+        ),
         (&["inspect"], &["--preset", "--json", "--sites", "Example:"]),
         (
             &["bench"],
@@ -71,6 +85,20 @@ fn help_of_every_verb() {
                 "Examples:",
             ],
         ),
+        (
+            &["data", "get"],
+            &[
+                "noto-emoji",
+                "fashion-mnist",
+                "--mirror",
+                "--file",
+                "--force",
+                "--out",
+                "HTTPS_PROXY",
+                "Example:",
+            ],
+        ),
+        (&["report"], &["--eval", "--out", "--pictures", "Example:"]),
         (&["data", "check"], &["--sheet", "--background", "--json"]),
         (&["config", "show"], &["--preset", "--config"]),
         (&["completions"], &["bash", "zsh", "fish"]),
@@ -245,7 +273,7 @@ fn dry_run_writes_nothing() {
         "[train]",
         "batch = 8",
         "pictures     36 for training, 0 kept out",
-        "512 img in steps of 8",
+        "512 img = 64 steps of 8",
         "parameters ",
         "MACs ",
         "memory ",
@@ -259,6 +287,7 @@ fn dry_run_writes_nothing() {
         [
             "attention_macs_per_image",
             "config",
+            "drawing",
             "held_out",
             "images_per_second",
             "macs_per_image",
@@ -266,7 +295,8 @@ fn dry_run_writes_nothing() {
             "parameters",
             "pictures",
             "schema",
-            "seconds"
+            "seconds",
+            "steps"
         ]
     );
     assert_eq!(keys(&json["memory"]), ["activations", "data", "largest_micro_batch", "state", "total"]);
@@ -279,6 +309,79 @@ fn dry_run_writes_nothing() {
     assert!((number(&json["seconds"]) / seconds - 1.0).abs() < 1e-9);
     assert!(contents(&bench.path("")) == before, "--dry-run wrote something");
     assert!(!bench.path("run").exists());
+}
+
+/// The paper's recipes: a global batch of 1024 in pieces, and its way to draw with a diffusion model.
+#[test]
+fn dry_runs_of_paper_recipes() {
+    for (preset, steps, guidance) in [
+        ("EPG-B-16-256", 1_000_000, 2.5),
+        ("EPG-XL-16-256", 1_000_000, 2.5),
+        ("EPG-G-16-256", 2_000_000, 2.5),
+        ("EPG-XXL-32-512", 1_000_000, 3.2),
+    ] {
+        let plan = [
+            "finetune",
+            "--objective",
+            "diffusion",
+            "--preset",
+            preset,
+            "--micro-batch",
+            "64",
+            "--dry-run",
+        ];
+        let text = succeeds(pixgen(plan));
+        for part in [
+            format!("= {steps} steps of 1024, each in 16 pieces of 64 or fewer\n"),
+            format!("75 evaluations = Heun on 32 levels, guidance {guidance} for 0.19 < sigma <= 1.61"),
+        ] {
+            assert!(text.text().contains(&part), "no `{part}` in\n{}", text.text());
+        }
+        let json = succeeds(with(pixgen(plan), &["--json"])).json();
+        assert_eq!((&json["steps"], &json["drawing"]["evaluations"]), (&steps.into(), &75.into()));
+    }
+    let json = succeeds(pixgen(["pretrain", "--preset", "EPG-L-16-256", "--dry-run", "--json"])).json();
+    assert_eq!((&json["steps"], &json["drawing"]), (&600_000.into(), &Value::Null));
+}
+
+/// Stage 1 by each method, and what its encoder knows.
+#[test]
+fn methods_and_probe() {
+    let bench = Bench::new();
+    let held_out = ["--set", "data.hold_out=0.25", "--images", "64"];
+    for (method, terms) in [
+        ("epg", ["consistency", "contrast"].as_slice()),
+        ("moco", &["contrast"]),
+        ("rrcm", &["consistency", "contrast"]),
+    ] {
+        succeeds(with(with(bench.train(Stage::Pretrain, method), &["--method", method]), &held_out));
+        let line = &metrics(&bench.path(method))[0];
+        let found: Vec<&str> = keys(line).into_iter().filter(|key| ["consistency", "contrast"].contains(key)).collect();
+        assert_eq!(found, terms, "{method}");
+        let text = fs::read_to_string(bench.path(method).join("config.toml")).expect("settings");
+        assert!(text.contains(&format!("method = \"{method}\"")), "{text}");
+        // The same method goes on, another does not.
+        succeeds(with(with(bench.train(Stage::Pretrain, method), &["--method", method]), &held_out));
+    }
+    let other = with(with(bench.train(Stage::Pretrain, "moco"), &["--method", "epg"]), &held_out);
+    fails(other, &["pretrain.consistency_weight", "hint: "]);
+
+    let probe = |arguments: &[&str]| with(with(pixgen(["probe"]), &[bench.path("epg")]), arguments);
+    let json = succeeds(probe(&["--sigma", "0.002,1", "--neighbours", "3", "--json"])).json();
+    assert_eq!((&json["known"], &json["asked"], &json["neighbours"]), (&27.into(), &9.into(), &3.into()));
+    let levels = json["levels"].as_array().expect("levels");
+    assert_eq!(levels.len(), 2);
+    for level in levels {
+        assert_eq!(keys(level), ["knn", "linear", "sigma", "untrained_knn", "untrained_linear"]);
+        for key in ["knn", "linear", "untrained_knn", "untrained_linear"] {
+            assert!((0.0..=1.0).contains(&level[key].as_f64().expect("a share")), "{level}");
+        }
+    }
+    let text = succeeds(probe(&["--sigma", "1"]));
+    assert!(text.text().contains("27 pictures with known classes, 9 held-out ones"), "{}", text.text());
+    let refused = run(probe(&["--sigma", "0"]));
+    assert!(refused.code == Some(2) && refused.stderr.contains("a positive number needed"), "{}", refused.stderr);
+    fails(probe(&["--data", "nowhere"]), &["nowhere"]);
 }
 
 /// The paper's models: parameters in M and GMACs without the attention products.
@@ -669,9 +772,61 @@ fn eval_reports() {
     let text = succeeds(with(pixgen(["eval", "--count", "40"]), &[&out]));
     assert!(text.text().contains("256 images seen") && text.text().contains("seed 1000000"), "{}", text.text());
 
-    // A model that the classifier cannot judge.
+    // A list, a grid or a network: a row for each set, against training pictures.
+    let nearest = bench.path("nearest.png");
+    let arguments = [
+        "eval",
+        "--count",
+        "40",
+        "--ema",
+        "all",
+        "--k",
+        "3",
+        "--reference-count",
+        "300",
+        "--json",
+        "--grid",
+    ];
+    let json = succeeds(with(with(pixgen(arguments), &[&nearest]), &[&out])).json();
+    let rows = json["rows"].as_array().expect("rows");
+    let averages: Vec<&str> = rows.iter().filter_map(|row| row["ema"].as_str()).collect();
+    assert_eq!(averages, ["raw", "share-0.02", "decay-0.99"]);
+    for row in rows {
+        assert_eq!((&row["network"], &row["layer"], &row["resize"]), (&"fashion".into(), &"64".into(), &"none".into()), "{row}");
+        assert_eq!((&row["evaluations"], &row["neighbours"], &row["reference_pictures"]), (&1.into(), &3.into(), &300.into()));
+        let number = |set: &str, key: &str| row[set][key].as_f64().unwrap_or_else(|| panic!("{set}.{key} of {row}"));
+        assert_eq!((number("generated", "n"), number("real", "n")), (40.0, 40.0));
+        for key in ["frechet", "kernel"] {
+            assert!(number("generated", key) > number("real", key), "{key}: {row}");
+        }
+        for key in ["precision", "recall", "density", "coverage"] {
+            assert!(number("real", key) > 0.5 && number("generated", key) <= number("real", key), "{key}: {row}");
+        }
+        assert!(number("real", "accuracy") > 0.8 && number("real", "nearest_median") > 0.05, "{row}");
+    }
+    assert_ne!(rows[0]["generated"], rows[1]["generated"]);
+    let grid = image::open(&nearest).expect("grid");
+    // Eight pairs in a row, four times as large, two pixels apart.
+    assert_eq!(grid.dimensions(), (16 * (4 * 28 + 2) - 2, 4 * (4 * 28 + 2) - 2));
+    let table = succeeds(with(pixgen(["eval", "--count", "40", "--network", "fashion"]), &[&out]));
+    assert!(table.text().contains("FD-fmnist") && table.text().contains("real pictures, n = 40"), "{}", table.text());
+    fails(with(pixgen(["eval", "--ema", "share-7"]), &[&out]), &["share-7", "raw, share-0.02, decay-0.99"]);
+    fails(with(pixgen(["eval", "--ema", "raw"]), &[out.join("model.safetensors")]), &["no run folder", "share-0.02"]);
+    fails(with(pixgen(["eval", "--network", "inception"]), &[&out]), &["--weights", "safetensors"]);
+    fails(with(pixgen(["eval", "--network", "inception", "--layer", "40"]), &[&out]), &["no layer `40`", "768"]);
+    let not = [out.join("config.toml"), out.clone()];
+    fails(with(pixgen(["eval", "--reference"]), &not), &["config.toml", "mu and sigma"]);
+    fails(with(pixgen(["eval", "--network", "efficientnet-lite0", "--weights"]), &not), &["config.toml", "safetensors"]);
+
+    // A model that the classifier cannot judge needs weights that are fetched.
     succeeds(with(bench.train(Stage::Scratch, "tiny"), &["--images", "64"]));
-    fails(with(pixgen(["eval"]), &[bench.path("tiny")]), &["8"]);
+    let mut command = with(pixgen(["eval", "--count", "20"]), &[bench.path("tiny")]);
+    command.env("PIXGEN_CACHE", bench.path("empty"));
+    fails(command, &["efficientnet-lite0.safetensors", "pixgen-train data get efficientnet-lite0"]);
+
+    // Two folders; the network does not matter for what is refused.
+    fails(pixgen(["eval"]), &["nothing to measure", "--folder"]);
+    fails(pixgen(["eval", "--folder", "nowhere", "--against", "nowhere", "--size", "32"]), &["nowhere"]);
 }
 
 /// A reader that goes away (`| head -1`) is no error and no news.

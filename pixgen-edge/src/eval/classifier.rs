@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::eval::error::EvalError;
+use crate::eval::features::Features;
 use crate::eval::frechet::Moments;
 use crate::eval::network::{Activations, CLASSES, FEATURES, LAYERS, Network, PIXELS, SIDE, normalise};
 
@@ -26,27 +27,6 @@ pub struct Classifier {
     network: Network,
     reference: Moments,
     card: Card,
-}
-
-/// Penultimate features of n images.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Features {
-    /// Images.
-    pub n: usize,
-    /// Features of an image.
-    pub dim: usize,
-    /// n x dim, row-major.
-    pub values: Vec<f32>,
-}
-
-impl Features {
-    /// Mean and covariance.
-    ///
-    /// # Errors
-    /// Less than two images, or a value that is not finite.
-    pub fn moments(&self) -> Result<Moments, EvalError> {
-        Moments::from_rows(&self.values, self.dim)
-    }
 }
 
 impl Classifier {

@@ -11,7 +11,8 @@ use super::lock::{LOCK_NAME, RunLock};
 /// First line of the `config.toml` of a run, by which a folder is known as ours.
 const MARK: &str = "# pixgen run folder 1";
 
-const CONFIG: &str = "config.toml";
+/// The resolved settings in a run folder.
+pub const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const MODEL: &str = "model.safetensors";
 const SAMPLES: &str = "samples";
