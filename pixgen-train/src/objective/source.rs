@@ -74,11 +74,16 @@ impl Source {
     pub fn batch(&self, config: &ModelConfig, seed: u64, start: u64, count: usize) -> Result<Batch, DataError> {
         let (len, shape) = (config.image_len(), self.dataset.shape);
         let mut x0 = vec![0.0; count * len];
+        let table = self.normalisation.table();
         self.each(seed, start, len, [&mut x0], |image, draws, _, [out]| {
-            let mut plain = vec![0.0; len];
-            augment::plain(&self.augment, shape, image, draws, &mut plain);
-            self.normalisation.normalise_unit(shape.channels, &mut plain);
-            patchify(config, &plain, out);
+            // Bytes are moved, which are a quarter of the floats.
+            let mut patches = vec![0; len];
+            patchify(config, &augment::flipped(&self.augment, shape, image, draws), &mut patches);
+            for (out, pixel) in out.chunks_exact_mut(shape.channels).zip(patches.chunks_exact(shape.channels)) {
+                for ((out, &byte), values) in out.iter_mut().zip(pixel).zip(&table) {
+                    *out = values[usize::from(byte)];
+                }
+            }
         })?;
         let classes = (0..count as u64)
             .map(|i| usize::from(self.dataset.labels[self.index(seed, start + i)]))
@@ -132,6 +137,26 @@ mod tests {
         encoder: Tower { depth: 1, width: 16, heads: 2 },
         decoder: Tower { depth: 1, width: 24, heads: 2 },
     };
+
+    /// The table and the bytes in patches give the normalised floats in patches, to the bit.
+    #[test]
+    fn bytes_in_patches_are_the_plain_picture() {
+        let shape = ImageShape { height: 8, width: 8, channels: 3 };
+        let model = ModelConfig { channels: 3, ..MODEL };
+        let pixels = (0..20 * 192).map(|i| (i * 37 % 251) as u8).collect();
+        let dataset = Dataset::new(shape, pixels, vec![0; 20], vec!["a".to_owned()], "test".to_owned()).expect("a data set");
+        let source = Source { dataset, normalisation: Normalisation::imagenet(), augment: AugmentProfile::moco_v3() };
+        let batch = source.batch(&model, 3, 0, 40).expect("pictures");
+        for (position, found) in (0..).zip(batch.x0.chunks_exact(192)) {
+            let mut plain = vec![0.0; 192];
+            let image = source.dataset.image(source.index(3, position)).expect("a picture");
+            augment::plain(&source.augment, shape, &image, &mut augment::draws_at(3, position), &mut plain);
+            source.normalisation.normalise_unit(3, &mut plain);
+            let mut wanted = vec![0.0; 192];
+            patchify(&model, &plain, &mut wanted);
+            assert_eq!(found, wanted, "position {position}");
+        }
+    }
 
     /// From an archive, the same pictures in the same order as from memory, wherever a run begins.
     #[test]
