@@ -6,14 +6,14 @@
 //! something cannot go on.
 //!
 //! **Models.** [`model_file`] is `model.safetensors`, the file that people exchange; [`param_set`] lists its tensors, [`projector`]
-//! those that only stage 1 has. [`quantise`] makes the `.pxg` file of a chip from one, [`pxg_file`] reads and
-//! writes it.
+//! those that only stage 1 has; [`tensor_file`] writes such files tensor by tensor. [`quantise`] makes the `.pxg` file of a chip from
+//! one, [`pxg_file`] reads and writes it. [`onnx`] writes either as a graph for other runtimes.
 //!
 //! **Chips.** [`boards`] is a table of them; [`plan`](mod@plan) says what a model takes there.
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes grids, [`eval`] measures them.
 //!
-//! **Under all of it.** [`atomic`] writes files whole or not at all, [`matmul`] multiplies, [`terminal`] prints, [`units`] writes
+//! **Under all of it.** [`atomic`] writes files whole or not at all, [`cache`] says where downloads lie, [`matmul`] multiplies, [`terminal`] prints, [`units`] writes
 //! numbers for people.
 
 pub mod cli;
@@ -21,10 +21,12 @@ pub mod commands;
 pub mod error;
 
 pub mod model_file;
+pub mod onnx;
 pub mod param_set;
 pub mod projector;
 pub mod pxg_file;
 pub mod quantise;
+pub mod tensor_file;
 
 pub mod boards;
 pub mod plan;
@@ -34,6 +36,7 @@ pub mod eval;
 pub mod picture;
 
 pub mod atomic;
+pub mod cache;
 pub mod matmul;
 pub mod terminal;
 pub mod units;

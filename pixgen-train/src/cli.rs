@@ -1,6 +1,7 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
 use crate::objective::Method;
+use crate::packages::catalogue::Name;
 use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use pixgen_edge::eval::{Network, Resize};
@@ -37,11 +38,13 @@ pub enum Command {
     Eval(Eval),
     /// Measure what the encoder knows of the classes: nearest neighbours and a linear probe at several noise levels
     Probe(Probe),
+    /// Runs and measurements as one HTML page: curves, pictures, settings, numbers
+    Report(Report),
     /// Describe a preset, a run or a model file
     Inspect(Inspect),
     /// Measure how fast this machine trains, or compute what a GPU could do at best
     Bench(Bench),
-    /// Look at training data
+    /// Get and look at training data
     #[command(subcommand)]
     Data(Data),
     /// Look at settings
@@ -52,6 +55,10 @@ pub enum Command {
         /// Shell
         shell: clap_complete::Shell,
     },
+    /// Make a model file of weights from the authors' PyTorch code
+    Import(Import),
+    /// Write a model for other programs, with a model card if asked to
+    Export(Export),
 }
 
 /// Arguments of `quickstart`.
@@ -104,7 +111,8 @@ pub struct Settings {
     /// TOML file with settings
     #[arg(long, value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// `bundled`, an IDX file or folder, or a folder of pictures (a folder for each class)
+    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards (a folder of them or
+    /// `train-{000..146}.tar`), or an IDX file or folder
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub data: Option<String>,
     /// Images of the run, for example 250k or 1.5M
@@ -122,7 +130,8 @@ pub struct Settings {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<String>,
-    /// Leave bad files out of the data instead of stopping
+    /// Leave bad files out of the data instead of stopping; where pictures are decoded when their turn comes, the next good file of the
+    /// class takes the place
     #[arg(long)]
     pub skip_bad: bool,
     /// `cpu`, `cuda`, `vulkan`, or one of several devices, for example `cuda:1`
@@ -354,6 +363,28 @@ fn level(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train report gen --eval numbers.json --out gen.html\n\n\
+    The page needs no server, no network and no other file. With several runs the curves share figures.")]
+pub struct Report {
+    /// Run folders, or folders with run folders in them, such as a quick start
+    #[arg(required = true, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub runs: Vec<PathBuf>,
+    /// What `eval --json` printed: a measurement, a list of them, or one on each line; may be given again
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub eval: Vec<PathBuf>,
+    /// HTML file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "report.html")]
+    pub out: PathBuf,
+    /// Pictures that each run's model draws, to set them beside the nearest training pictures; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub pictures: u32,
+    /// Title of the page
+    #[arg(long)]
+    pub title: Option<String>,
+}
+
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train inspect --preset EPG-L-16-256 --json")]
@@ -445,14 +476,51 @@ pub struct Roofline {
 /// Verbs of `data`.
 #[derive(Debug, Subcommand)]
 pub enum Data {
+    /// Download a data set from a package registry, check it and unpack it
+    Get(DataGet),
     /// Counts, classes, sizes, a contact sheet, and the first bad file by name
     Check(DataCheck),
+    /// Write the pictures at the training size into a zip archive or tar shards
+    Prepare(DataPrepare),
+    /// Measure how fast pictures are read and decoded, beside the decoder alone and what training needs
+    Bench(DataBench),
+}
+
+/// Arguments of `data get`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train data get noto-emoji && pixgen-train data check data/noto-emoji\n\n\
+    Run again after an interruption, it goes on. On a folder that is there it only checks the files.\n\
+    HTTPS_PROXY and NO_PROXY are respected; SSL_CERT_FILE names certificates in place of the system's."
+)]
+pub struct DataGet {
+    /// What to get
+    #[arg(value_enum)]
+    pub name: Name,
+    /// Folder to make; data/NAME if not given. Of weights the file; if not given, in $PIXGEN_CACHE or ~/.cache/pixgen
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub out: Option<PathBuf>,
+    /// Address that takes the place of the registry's
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub mirror: Option<String>,
+    /// The package as a file; nothing is downloaded
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "mirror")]
+    pub file: Option<PathBuf>,
+    /// Replace the folder if it holds something else that this command made, or was changed
+    #[arg(long)]
+    pub force: bool,
+    /// noto-emoji: also the variants in five skin tones, 3,781 pictures in all
+    #[arg(long)]
+    pub skin_tones: bool,
+    /// fugue: also the icons outside the 20 largest groups, as a class `other`, 3,570 in all
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Arguments of `data check`.
 #[derive(Debug, Args)]
 pub struct DataCheck {
-    /// `bundled`, an IDX file or folder, or a folder of pictures
+    /// `bundled`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,
     /// Where to write the contact sheet, some pictures of every class
@@ -464,6 +532,77 @@ pub struct DataCheck {
     /// Colour behind transparent pictures
     #[arg(long, default_value = "#ffffff")]
     pub background: String,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `data prepare`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:  pixgen-train data prepare photos --size 256 --out photos-256.zip\n           \
+     pixgen-train data prepare imagenet.tar --size 256 --format jpeg --out shards\n\n\
+    Pictures are halved with a box filter while they are twice as large, scaled with a bicubic one, and cropped to the middle square, as\n\
+    ADM's were. A .zip has the layout of EDM's tools (stored pictures, dataset.json), a folder gets tar shards as WebDataset reads them.\n\
+    The same pictures give the same bytes."
+)]
+pub struct DataPrepare {
+    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards, or an IDX file or folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// Height and width of the written pictures
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub size: u16,
+    /// A .zip file, or a folder for tar shards; it must not be there yet
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub out: PathBuf,
+    /// How pictures are stored
+    #[arg(long, value_enum, default_value = "png")]
+    pub format: FormatName,
+    /// Quality of JPEG
+    #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
+    /// Write grey pictures instead of colour
+    #[arg(long)]
+    pub grey: bool,
+    /// Pictures of a tar shard
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub shard_images: u32,
+    /// Colour behind transparent pictures
+    #[arg(long, default_value = "#ffffff")]
+    pub background: String,
+    /// Leave bad files out instead of stopping
+    #[arg(long)]
+    pub skip_bad: bool,
+}
+
+/// How `data prepare` stores pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    /// Without loss
+    Png,
+    /// Smaller and faster to read
+    Jpeg,
+}
+
+/// Arguments of `data bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train data bench photos-256.zip --threads 8\n\n\
+    All kinds of reading take turns in every round; medians over the rounds are shown. The need of training is that of the roofline:\n\
+    see `pixgen-train bench --roofline h100`.")]
+pub struct DataBench {
+    /// A folder of pictures, a zip archive or tar shards
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// The model that the pictures are for; `inspect --presets` lists them
+    #[arg(long, default_value = "EPG-L-16-256")]
+    pub preset: String,
+    /// Pictures of a round, in the order of training
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub pictures: u32,
+    /// Rounds
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -496,4 +635,82 @@ pub enum StageName {
     Finetune,
     /// Stage 2a
     Diffusion,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train import EPG-XL16-imagenet256.pth --objective diffusion --out model.safetensors\n\n\
+    Nothing in the file is executed. docs/weights.md lists the names that are read."
+)]
+pub struct Import {
+    /// PyTorch file (.pth, .pt, .ckpt) or safetensors file with the authors' names
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub checkpoint: PathBuf,
+    /// The model; found by its shapes if not given
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// What a model with a decoder was trained as; the weights do not tell
+    #[arg(long, value_enum)]
+    pub objective: Option<Objective>,
+    /// Of several sets of weights in the file, the moving average
+    #[arg(long, conflicts_with = "key")]
+    pub ema: bool,
+    /// Of several sets of weights in the file, the one under this key, for example `model` or `state.ema`
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Images seen in training, for the record
+    #[arg(long)]
+    pub images: Option<String>,
+    /// File with the names of the classes, one a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub class_names: Option<PathBuf>,
+    /// Run the model on the inputs of a safetensors file and compare with the outputs in it
+    #[arg(long, value_name = "VECTORS", value_hint = ValueHint::FilePath)]
+    pub verify: Option<PathBuf>,
+    /// Model file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.safetensors")]
+    pub out: PathBuf,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How `export` writes the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Pixgen's own names, with all that is needed to use them
+    Safetensors,
+    /// The authors' names and layouts, for their `load_state_dict`
+    PytorchSafetensors,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train export run1 --card --license mit --eval eval.json --out my-model\n\n\
+    Models for chips are made by `pixgen-edge export`."
+)]
+pub struct Export {
+    /// Model file or run folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// Names and layouts
+    #[arg(long, value_enum, default_value = "safetensors")]
+    pub to: ExportFormat,
+    /// File; with --card a folder
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub out: PathBuf,
+    /// Write a folder with the weights and a model card, README.md
+    #[arg(long)]
+    pub card: bool,
+    /// With --card: name of the model; that of the folder if not given
+    #[arg(long, requires = "card")]
+    pub name: Option<String>,
+    /// With --card: identifier of the weights' licence, for example mit or cc-by-nc-4.0
+    #[arg(long, default_value = "unknown")]
+    pub license: String,
+    /// With --card: what `eval --json` printed
+    #[arg(long, value_name = "JSON", requires = "card", value_hint = ValueHint::FilePath)]
+    pub eval: Option<PathBuf>,
 }

@@ -4,11 +4,13 @@
 //! An `.npz` is a zip archive of `.npy` arrays: magic, version, a header that says type, order and shape, then the values. Only what such
 //! references hold is read: little-endian f32 and f64, and u8, in C order.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use zip::ZipArchive;
+use flate2::read::DeflateDecoder;
+use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ZipArchive};
 
 use crate::data::ImageShape;
 use crate::eval::error::EvalError;
@@ -36,15 +38,26 @@ enum Values {
 pub fn read(path: &Path) -> Result<Npz, EvalError> {
     let fail = |problem: String| EvalError::Reference { path: path.to_owned(), problem };
     let file = File::open(path).map_err(|error| fail(error.to_string()))?;
-    let mut archive = ZipArchive::new(file).map_err(|error| fail(error.to_string()))?;
-    let mut array = |name: &str| -> Result<Option<(Vec<usize>, Values)>, EvalError> {
-        let entry = match archive.by_name(&format!("{name}.npy")) {
-            Ok(entry) => entry,
-            Err(zip::result::ZipError::FileNotFound) => return Ok(None),
-            Err(error) => return Err(fail(format!("{name}: {error}"))),
+    let zip = |error: rawzip::Error| fail(format!("as a zip archive: {error}"));
+    let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
+    let archive = ZipArchive::from_file(file, &mut buffer).map_err(zip)?;
+    let mut found = HashMap::new();
+    let mut walk = archive.entries(&mut buffer);
+    while let Some(record) = walk.next_entry().map_err(zip)? {
+        let entry = (record.wayfinder(), record.compression_method(), record.uncompressed_size_hint());
+        found.insert(record.file_path().as_bytes().to_vec(), entry);
+    }
+    let array = |name: &str| -> Result<Option<(Vec<usize>, Values)>, EvalError> {
+        let Some(&(place, method, size)) = found.get(format!("{name}.npy").as_bytes()) else {
+            return Ok(None);
         };
-        let size = entry.size();
-        parse(entry, size).map(Some).map_err(|problem| fail(format!("{name}: {problem}")))
+        let entry = archive.get_entry(place).map_err(zip)?;
+        let unpacked: Box<dyn Read> = match method {
+            CompressionMethod::STORE => Box::new(entry.reader()),
+            CompressionMethod::DEFLATE => Box::new(DeflateDecoder::new(entry.reader())),
+            other => return Err(fail(format!("{name} is packed in a way that is not known here: {other:?}"))),
+        };
+        parse(unpacked, size).map(Some).map_err(|problem| fail(format!("{name}: {problem}")))
     };
     let moments = match (array("mu")?, array("sigma")?) {
         (Some((mean_shape, Values::Numbers(mean))), Some((shape, Values::Numbers(covariance)))) => {
@@ -133,9 +146,11 @@ fn parse(mut entry: impl Read, size: u64) -> Result<(Vec<usize>, Values), String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flate2::Compression;
+    use flate2::write::DeflateEncoder;
+    use rawzip::ZipArchiveWriter;
     use std::io::Write;
     use std::path::PathBuf;
-    use zip::write::{SimpleFileOptions, ZipWriter};
 
     /// An `.npy` array of version 1.
     fn npy(kind: &str, shape: &str, values: &[u8]) -> Vec<u8> {
@@ -152,19 +167,30 @@ mod tests {
 
     fn file(folder: &tempfile::TempDir, arrays: &[(&str, Vec<u8>)]) -> PathBuf {
         let path = folder.path().join("reference.npz");
-        let mut zip = ZipWriter::new(File::create(&path).unwrap());
+        let mut archive = ZipArchiveWriter::new(File::create(&path).unwrap());
         for (name, bytes) in arrays {
             // numpy.savez stores, numpy.savez_compressed deflates.
-            let method = if *name == "sigma" {
-                zip::CompressionMethod::Deflated
+            let packed = *name == "sigma";
+            let method = if packed {
+                CompressionMethod::DEFLATE
             } else {
-                zip::CompressionMethod::Stored
+                CompressionMethod::STORE
             };
-            zip.start_file(format!("{name}.npy"), SimpleFileOptions::default().compression_method(method))
-                .unwrap();
-            zip.write_all(bytes).unwrap();
+            let (mut entry, config) = archive.new_file(format!("{name}.npy")).compression_method(method).start().unwrap();
+            let output = if packed {
+                let mut data = config.wrap(DeflateEncoder::new(&mut entry, Compression::fast()));
+                data.write_all(bytes).unwrap();
+                let (encoder, output) = data.finish().unwrap();
+                encoder.finish().unwrap();
+                output
+            } else {
+                let mut data = config.wrap(&mut entry);
+                data.write_all(bytes).unwrap();
+                data.finish().unwrap().1
+            };
+            entry.finish(output).unwrap();
         }
-        zip.finish().unwrap();
+        archive.finish().unwrap();
         path
     }
 

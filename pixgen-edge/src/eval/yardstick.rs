@@ -324,7 +324,10 @@ mod tests {
     /// Both parts of the bundled pictures, the first so many of each.
     fn parts(training: usize, held_out: usize) -> (Part, Part) {
         let (a, b) = bundled_split().unwrap();
-        let cut = |data: Dataset, n: usize| Part { pixels: data.pixels[..n * SHAPE.len()].to_vec(), labels: data.labels[..n].to_vec() };
+        let cut = |data: Dataset, n: usize| Part {
+            pixels: data.pixels().unwrap()[..n * SHAPE.len()].to_vec(),
+            labels: data.labels[..n].to_vec(),
+        };
         (cut(a, training), cut(b, held_out))
     }
 

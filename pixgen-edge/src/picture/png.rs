@@ -50,7 +50,11 @@ pub fn read(path: &Path) -> Result<(Picture, Option<String>), PictureError> {
     Ok((picture, find_note(&bytes)))
 }
 
-fn encode(picture: &Picture, note: Option<&str>) -> Result<Vec<u8>, PictureError> {
+/// The bytes of a PNG file, with an optional note (ASCII).
+///
+/// # Errors
+/// [`PictureError::Encode`].
+pub fn encode(picture: &Picture, note: Option<&str>) -> Result<Vec<u8>, PictureError> {
     let encode = |reason: String| PictureError::Encode { reason };
     let side = |side: usize| u32::try_from(side).map_err(|error| encode(error.to_string()));
     let colour = match picture.channels() {

@@ -4,7 +4,7 @@ use super::{Backend, Device, drawn};
 use crate::cache;
 use crate::cli::{Eval, FeatureArgs};
 use crate::config::DataConfig;
-use crate::data::{self, Dataset, FASHION_MNIST_CLASSES, ImageShape, bundled_split};
+use crate::data::{self, DataError, Dataset, FASHION_MNIST_CLASSES, ImageShape, bundled_split};
 use crate::error::Error;
 use crate::eval::yardstick::Options;
 use crate::eval::{Classifier, Extractor, Measurement, Network, Quality, Real, Recipe, Subject, Table, Yardstick, measure, npz};
@@ -67,7 +67,7 @@ pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, drawn:
     let asked = labels(&mut classes.iter().copied());
     let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));
     let classifier = Classifier::fashion()?;
-    let quality = measure(&classifier, &pictures, &asked, &training.pixels, (&held_out.pixels, &real))?;
+    let quality = measure(&classifier, &pictures, &asked, &training.pixels()?, (&held_out.pixels()?, &real))?;
     let steps = drawing.evaluations(&file.header.noise);
     Ok(Measured { ema: file.header.ema.clone(), images_seen: file.header.images, seed, steps, quality })
 }
@@ -170,9 +170,15 @@ fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result
     };
     let extractor = extractor(&args.features, usual)?;
     let count = args.count as usize;
+    let (known, fresh) = (training.pixels()?, held_out.pixels()?);
     let real = Real {
         name: args.features.data.as_deref().unwrap_or(&training.source),
-        ..real(&training, &held_out)
+        shape: training.shape,
+        training: &known,
+        labels: &training.labels,
+        held_out: &fresh,
+        held_out_labels: &held_out.labels,
+        class_names: &training.class_names,
     };
     let options = options(&args.features, count);
     note(&format!("features of real pictures by {}", extractor.recipe()));
@@ -189,18 +195,6 @@ fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result
         ));
     }
     Ok(sets)
-}
-
-fn real<'a>(training: &'a Dataset, held_out: &'a Dataset) -> Real<'a> {
-    Real {
-        name: &training.source,
-        shape: training.shape,
-        training: &training.pixels,
-        labels: &training.labels,
-        held_out: &held_out.pixels,
-        held_out_labels: &held_out.labels,
-        class_names: &training.class_names,
-    }
 }
 
 fn options(args: &FeatureArgs, count: usize) -> Options {
@@ -251,11 +245,12 @@ fn pairs(set: &Evaluated, training: &Dataset, out: &Path) -> Result<(), Error> {
     let ImageShape { width, height, channels } = training.shape;
     let columns = training.class_names.len().clamp(4, 8);
     let bytes = set.pictures.chunks_exact(training.shape.len()).zip(&nearest.indices);
-    let pictures: Vec<Picture> = bytes
-        .take(4 * columns)
-        .flat_map(|(picture, &index)| [picture.to_vec(), training.image(index).to_vec()])
-        .map(|bytes| Picture::new(width, height, channels, bytes))
-        .collect::<Result<_, _>>()?;
+    let mut pictures = Vec::new();
+    for (picture, &index) in bytes.take(4 * columns) {
+        pictures.push(Picture::new(width, height, channels, picture.to_vec())?);
+        let nearest = training.image(index).map_err(DataError::from)?;
+        pictures.push(Picture::new(width, height, channels, nearest.into_owned())?);
+    }
     Ok(Grid { columns: 2 * columns, scale: (112 / height).clamp(1, 4) }.save(out, &pictures)?)
 }
 
@@ -268,10 +263,11 @@ fn folders(args: &Eval, folder: &Path, against: &Path) -> Result<(), Error> {
     };
     let (pictures, real) = (load(folder)?, load(against)?);
     let extractor = extractor(&args.features, Network::EfficientNetLite0)?;
+    let known = real.pixels()?;
     let everything = Real {
         name: &real.source,
         shape: real.shape,
-        training: &real.pixels,
+        training: &known,
         labels: &real.labels,
         held_out: &[],
         held_out_labels: &[],
@@ -283,6 +279,6 @@ fn folders(args: &Eval, folder: &Path, against: &Path) -> Result<(), Error> {
         ..options(&args.features, pictures.len())
     };
     let yardstick = Yardstick::new(extractor, everything, options, reference(&args.features)?)?;
-    let measured = yardstick.measure(&pictures.pixels, None)?;
+    let measured = yardstick.measure(&pictures.pixels()?, None)?;
     print(args, &[yardstick.report(Subject::pictures(&folder.display().to_string()), measured.numbers)])
 }

