@@ -172,7 +172,7 @@ fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result
     let count = args.count as usize;
     let (known, fresh) = (training.pixels()?, held_out.pixels()?);
     let real = Real {
-        name: args.features.data.as_deref().unwrap_or(&training.source),
+        name: &training.source,
         shape: training.shape,
         training: &known,
         labels: &training.labels,
@@ -182,7 +182,7 @@ fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result
     };
     let options = options(&args.features, count);
     note(&format!("features of real pictures by {}", extractor.recipe()));
-    let yardstick = Yardstick::new(extractor, real(&training, &held_out), options, reference(&args.features)?)?;
+    let yardstick = Yardstick::new(extractor, real, options, reference(&args.features)?)?;
     let asked = proportional(&training.class_counts(), count);
     let source = path.display().to_string();
     let sets = evaluation::evaluate::<Backend>(&yardstick, (&source, models), ways, &asked, args.seed, &Device::default())?;
