@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt core bare-metal clippy doc train kernels cross cuda firmware boards doctest bench fuzz)
+steps=(fmt core bare-metal clippy doc train kernels cross cuda onnx firmware boards doctest bench fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
 
@@ -69,6 +69,12 @@ step_cross() {
   done
   cargo build --release --locked "${gpu[@]}" --bins
   cargo test --release --locked "${gpu[@]}" "${tests[@]}"
+}
+
+# Graphs of `pixgen-edge onnx` in onnxruntime, against the pictures that pixgen-edge draws.
+step_onnx() {
+  cargo build --release --locked "${gpu[@]}" --bins --example random_models
+  tests/gen/onnx_check.sh "$venv/bin/python"
 }
 
 # Firmware on the emulated machines of firmware-examples/qemu, and a C program on the host and on one of them.
@@ -152,10 +158,20 @@ need_vulkan() {
   install_packages mesa-vulkan-drivers libvulkan1
 }
 
+# onnx and onnxruntime from PyPI, in a folder of their own.
+need_onnx() {
+  local packages=(numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0)
+  "$venv/bin/python" -c 'import onnx, onnxruntime' 2>/dev/null && return
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3 python3-venv
+  { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "${packages[@]}"; } >"$logs/install.log" 2>&1 ||
+    { tail -n 20 "$logs/install.log" >&2; cannot "could not install from PyPI: ${packages[*]}"; }
+}
+
 need() { # STEP
   case $1 in
     train | kernels | cross) need_vulkan ;;
     cuda) command -v python3 >/dev/null || install_packages python3 ;;
+    onnx) need_onnx ;;
     fmt) need_component fmt rustfmt rustfmt-web ;;
     clippy) need_component clippy clippy rust-web-clippy ;;
     bare-metal) need_bare_metal thumbv6m-none-eabi thumbv7em-none-eabihf riscv32imc-unknown-none-elf ;;
@@ -181,10 +197,11 @@ count() { # passed|failed
     awk -v what="$1;" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == what) sum += $(i - 1) } END { print sum + 0 }'
 }
 
-# The largest of the errors that a step's tests print for each backend, operation and type.
+# The largest of the errors that a step's tests print for each backend, operation and type, or for each form of a graph.
 errors() { # STEP
   awk -F ' [|] ' '/max relative error [|]/ { key = sprintf("%-7s %-32s %s", $2, $3, $4); if ($5 + 0 >= worst[key]) worst[key] = $5 + 0 }
     END { for (key in worst) printf "  %-50s %.1e\n", key, worst[key] }' "$logs/$1.log" | sort
+  sed -n 's/^worst of .*/  &/p' "$logs/$1.log"
 }
 
 finish() {
@@ -228,6 +245,7 @@ fi
 export CARGO_TARGET_DIR
 logs=$CARGO_TARGET_DIR/run-sh
 mkdir -p "$logs"
+venv=$CARGO_TARGET_DIR/venv-onnx
 
 done_steps=()
 need_rust

@@ -71,6 +71,6 @@ pub fn random_weights(set: &ParamSet, seed: u64) -> Vec<f32> {
 /// The bundled pictures with every augmentation of small images.
 pub fn source() -> Source {
     let dataset = bundled().expect("bundled data");
-    let normalisation = Normalisation::measured(&dataset, 0.5);
+    let normalisation = Normalisation::measured(&dataset, 0.5).expect("pictures");
     Source { dataset, normalisation, augment: AugmentProfile::small_image() }
 }

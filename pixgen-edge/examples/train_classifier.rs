@@ -54,12 +54,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let start = Instant::now();
-    let network = train_network(&train);
+    let pixels = train.pixels()?;
+    let network = train_network(&train, &pixels);
     println!("trained in {:.0} s", start.elapsed().as_secs_f64());
 
-    let classifier = Classifier::new(network, &test.pixels)?;
+    let classifier = Classifier::new(network, &test.pixels()?)?;
     let start = Instant::now();
-    let predicted = classifier.predict(&test.pixels)?;
+    let predicted = classifier.predict(&test.pixels()?)?;
     println!("{} test images classified in {:.2} s", predicted.len(), start.elapsed().as_secs_f64());
     let right = predicted.iter().zip(&test.labels).filter(|(p, l)| u16::from(**p) == **l).count();
     let accuracy = right as f64 / test.len() as f64;
@@ -77,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     for n in [1_000, 5_000] {
         let order = shuffled(train.len(), Draws::new(Rng::new(SEED, REAL_SAMPLE), 0));
-        let real: Vec<u8> = order.iter().take(n).flat_map(|&index| image(&train, index)).copied().collect();
+        let real: Vec<u8> = order.iter().take(n).flat_map(|&index| image(&pixels, index)).copied().collect();
         let rng = Rng::new(SEED, NOISE);
         let noise: Vec<u8> = (0..(n * PIXELS) as u64).map(|index| (rng.u32(index) >> 24) as u8).collect();
         let (real, noise) = (fd(&classifier, &real)?, fd(&classifier, &noise)?);
@@ -91,12 +92,12 @@ fn fd(classifier: &Classifier, images: &[u8]) -> Result<f64, EvalError> {
     frechet::distance(&classifier.features(images)?.moments()?, classifier.reference())
 }
 
-fn image(data: &Dataset, index: usize) -> &[u8] {
-    &data.pixels[index * PIXELS..][..PIXELS]
+fn image(pixels: &[u8], index: usize) -> &[u8] {
+    &pixels[index * PIXELS..][..PIXELS]
 }
 
 /// Adam with decoupled weight decay under a one-cycle rate: linear warm-up, then a cosine to 0.
-fn train_network(data: &Dataset) -> Network {
+fn train_network(data: &Dataset, images: &[u8]) -> Network {
     let mut network = initial_network();
     let (mut first, mut second) = (Network::zeros(), Network::zeros());
     let steps_per_epoch = data.len() / BATCH;
@@ -115,7 +116,7 @@ fn train_network(data: &Dataset) -> Network {
                 let mut pixels = Vec::with_capacity(BLOCK * PIXELS);
                 for (i, &index) in chosen.iter().enumerate() {
                     let draws = Draws::new(Rng::new(SEED, AUGMENT), 4 * (seen + i as u64));
-                    augmented(image(data, index), draws, &mut pixels);
+                    augmented(image(images, index), draws, &mut pixels);
                 }
                 network.forward(&pixels, &mut kept);
                 let mut d_logits = kept.logits.clone();

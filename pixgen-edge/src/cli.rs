@@ -1,5 +1,6 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
+use crate::onnx::Form;
 use crate::pxg_file::Format;
 use crate::quantise::Method;
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -22,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Quantise a trained model to int8 and write the file that a chip reads
     Export(Export),
+    /// Write a trained model as an ONNX graph, for other runtimes and tool chains
+    Onnx(Onnx),
     /// Say where int8 loses quality: every site, picture pairs, distances
     Report(Report),
     /// Draw pictures as a chip does, byte for byte
@@ -54,7 +57,7 @@ pub enum Command {
 /// How to quantise.
 #[derive(Debug, Args)]
 pub struct Quantisation {
-    /// What lies under the noise of the calibration: `noise` alone, `bundled`, an IDX file or folder, or a folder of pictures. One-step
+    /// What lies under the noise of the calibration: `noise` alone, `bundled`, or pictures: a folder, a zip archive, tar shards, IDX files. One-step
     /// models see nothing but noise, so `noise` is all they need
     #[arg(long, value_name = "DATA", default_value = "noise", value_hint = ValueHint::AnyPath)]
     pub calibrate: String,
@@ -116,6 +119,38 @@ pub struct Export {
     /// Self-test pictures whose hashes go into the file
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub tests: u16,
+    /// How to quantise
+    #[command(flatten)]
+    pub quantisation: Quantisation,
+}
+
+/// Arguments of `onnx`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:  pixgen-edge onnx q/model.safetensors -o float.onnx\n           pixgen-edge onnx model.pxg -o integer.onnx"
+)]
+pub struct Onnx {
+    /// .pxg file, or model file or run folder of a trained generator
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// File to write
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.onnx")]
+    pub out: PathBuf,
+    /// Form of the graph: `integer` of a .pxg file, otherwise `float` when nothing is said
+    #[arg(long, value_enum)]
+    pub form: Option<Form>,
+    /// Pictures that the graph takes at once, for tool chains that need to know; any number by default
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub batch: Option<u32>,
+    /// safetensors file for inputs of the graph and the outputs that this program gives for them
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub vectors: Option<PathBuf>,
+    /// Pictures in it; classes take turns
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// Seed of their noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     /// How to quantise
     #[command(flatten)]
     pub quantisation: Quantisation,

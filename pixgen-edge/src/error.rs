@@ -4,6 +4,7 @@ use crate::atomic::FileError;
 use crate::data::DataError;
 use crate::eval::EvalError;
 use crate::model_file::ModelFileError;
+use crate::onnx::OnnxError;
 use crate::picture::PictureError;
 use crate::pxg_file::PxgFileError;
 use crate::quantise::QuantiseError;
@@ -32,6 +33,9 @@ pub enum Error {
     /// Export.
     #[error(transparent)]
     Quantise(#[from] QuantiseError),
+    /// ONNX graphs.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     /// A picture could not be drawn.
     #[error(transparent)]
     Draw(#[from] DrawError),
@@ -64,6 +68,7 @@ impl Error {
             Self::Eval(error) => error.hint(),
             Self::Pxg(error) => error.hint(),
             Self::Quantise(error) => error.hint(),
+            Self::Onnx(error) => error.hint(),
             Self::Draw(_) => None,
             Self::SelfTest(SelfTestError::Missing) => Some("export the model without `--tests 0`".into()),
             Self::SelfTest(_) => Some("file and program do not fit together; export the model again".into()),

@@ -6,8 +6,8 @@
 //! something cannot go on.
 //!
 //! **Models.** [`model_file`] is `model.safetensors`, the file that people exchange; [`param_set`] lists its tensors, [`projector`]
-//! those that only stage 1 has; [`tensor_file`] writes such files tensor by tensor. [`quantise`] makes the `.pxg` file of a chip from one, [`pxg_file`] reads and
-//! writes it.
+//! those that only stage 1 has; [`tensor_file`] writes such files tensor by tensor. [`quantise`] makes the `.pxg` file of a chip from
+//! one, [`pxg_file`] reads and writes it. [`onnx`] writes either as a graph for other runtimes.
 //!
 //! **Chips.** [`boards`] is a table of them; [`plan`](mod@plan) says what a model takes there.
 //!
@@ -21,6 +21,7 @@ pub mod commands;
 pub mod error;
 
 pub mod model_file;
+pub mod onnx;
 pub mod param_set;
 pub mod projector;
 pub mod pxg_file;

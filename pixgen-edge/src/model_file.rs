@@ -4,6 +4,7 @@
 use crate::data::normalise::Normalisation;
 use crate::param_set::ParamSet;
 use crate::projector::{ProjectorConfig, RunningStatistics};
+use crate::tensor_file::{self, Shaped, WriteError};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use safetensors::tensor::TensorView;
@@ -24,7 +25,7 @@ const OPENING: &str = "{\"crc32\":\"";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
-    /// Encoder and projector of stage 1.
+    /// Encoder and projector of stage 1; one that comes from elsewhere may lack the projector.
     Encoder,
     /// Encoder and decoder of stage 2b: pictures in one or two steps.
     Generator,
@@ -170,6 +171,64 @@ impl ModelFileError {
     }
 }
 
+impl Header {
+    /// The parameter list of the file.
+    pub fn params(&self) -> ParamSet {
+        match (self.content, &self.projector) {
+            (Content::Generator | Content::Denoiser, _) => ParamSet::generator(&self.model),
+            (Content::Encoder, Some(projector)) => ParamSet::pretraining(&self.model, projector),
+            (Content::Encoder, None) => ParamSet::encoder(&self.model),
+        }
+    }
+
+    /// All tensors of the file: the parameters, then the running statistics of the projector's norms.
+    pub fn tensors(&self) -> Vec<Shaped> {
+        let params = self.params();
+        let params = params
+            .entries()
+            .iter()
+            .map(|entry| Shaped { name: entry.name.clone(), shape: entry.dims.clone() });
+        let statistics = self.projector.filter(|_| self.content == Content::Encoder);
+        let statistics = statistics.as_ref().map(RunningStatistics::new);
+        let named = statistics.iter().flat_map(RunningStatistics::named);
+        params
+            .chain(named.map(|(name, values)| Shaped { name, shape: vec![values.len()] }))
+            .collect()
+    }
+
+    /// The metadata entry of a file: the header's JSON with the checksum before it.
+    fn metadata(&self, checksum: impl FnOnce(&str) -> String) -> HashMap<String, String> {
+        let header = serde_json::to_string(self).unwrap_or_default(); // plain data: serialising it cannot fail
+        let rest = header.strip_prefix('{').unwrap_or_default();
+        HashMap::from([(KEY.to_owned(), format!("{OPENING}{}\",{rest}", checksum(rest)))])
+    }
+}
+
+/// Writes a model file of which memory holds one tensor at a time. `values` gives those of a tensor by its position in
+/// [`Header::tensors`], twice: once for the checksum, which stands before them.
+///
+/// # Errors
+/// The error of `values`, or that of the file system.
+pub fn write_streamed<E, V: AsRef<[f32]>>(
+    path: &Path,
+    header: &Header,
+    mut values: impl FnMut(usize) -> Result<V, E>,
+) -> Result<(), WriteError<E>> {
+    let tensors = header.tensors();
+    let mut checked = crc32fast::Hasher::new();
+    for at in 0..tensors.len() {
+        let values = values(at).map_err(WriteError::Values)?;
+        checked.update(bytemuck::cast_slice(values.as_ref()));
+    }
+    let metadata = header.metadata(|rest| {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(rest.as_bytes());
+        hasher.combine(&checked);
+        format!("{:08x}", hasher.finalize())
+    });
+    tensor_file::write(path, metadata, &tensors, values)
+}
+
 impl ModelFile {
     /// The file's bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
@@ -183,10 +242,7 @@ impl ModelFile {
             let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?;
             views.push((name.clone(), view));
         }
-        let header = serde_json::to_string(&self.header).unwrap_or_default(); // plain data: serialising it cannot fail
-        let rest = header.strip_prefix('{').unwrap_or_default();
-        let header = format!("{OPENING}{}\",{rest}", self.checksum(rest));
-        safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), header)])))
+        safetensors::serialize(views, Some(self.header.metadata(|rest| self.checksum(rest))))
     }
 
     /// CRC-32 of the header's JSON behind the checksum and of all values in the order of the list, as eight hexadecimal digits.
@@ -226,13 +282,7 @@ impl ModelFile {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_whole)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(not_whole)?;
         let (header, text) = Self::header(metadata.metadata(), path)?;
-        let set = match (header.content, &header.projector) {
-            (Content::Generator | Content::Denoiser, _) => ParamSet::generator(&header.model),
-            (Content::Encoder, Some(projector)) => ParamSet::pretraining(&header.model, projector),
-            (Content::Encoder, None) => {
-                return Err(ModelFileError::Header { path: path.to_owned(), reason: "an encoder without projector widths".into() });
-            }
-        };
+        let set = header.params();
         let mut left: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
         let mut take = |name: &str, dims: &[usize], out: &mut [f32]| {
             let fail = |reason: String| ModelFileError::Tensor { path: path.to_owned(), tensor: name.to_owned(), reason };
@@ -345,6 +395,36 @@ mod tests {
             assert_eq!(back.header, file.header);
             assert_eq!(back.params, file.params);
             assert_eq!(back.statistics, file.statistics);
+        }
+    }
+
+    #[test]
+    fn streamed_equals_whole() {
+        let folder = tempfile::tempdir().expect("folder");
+        for (content, projected) in [(Content::Generator, false), (Content::Encoder, true), (Content::Encoder, false)] {
+            let mut file = file(content);
+            if !projected {
+                (file.header.projector, file.statistics) = (None, None);
+                file.set = file.header.params();
+                file.params.truncate(file.set.len());
+            }
+            let path = folder.path().join("m.safetensors");
+            let of_list = |at: usize| match file.set.entries().get(at) {
+                Some(entry) => file.params[entry.range.clone()].to_vec(),
+                None => {
+                    let statistics = file.statistics.iter().flat_map(RunningStatistics::named);
+                    statistics
+                        .map(|(_, values)| values.to_vec())
+                        .nth(at - file.set.entries().len())
+                        .expect("statistics")
+                }
+            };
+            write_streamed(&path, &file.header, |at| Ok::<_, ()>(of_list(at))).expect("writes");
+            let back = ModelFile::load(&path).expect("reads, checksum and all");
+            assert_eq!(
+                (back.header, back.params, back.statistics),
+                (file.header.clone(), file.params.clone(), file.statistics.clone())
+            );
         }
     }
 

@@ -46,10 +46,16 @@ impl ParamSet {
         set
     }
 
-    /// Encoder and projector: stage 1. The encoder's entries equal the first of [`generator`](Self::generator).
-    pub fn pretraining(config: &ModelConfig, projector: &ProjectorConfig) -> Self {
+    /// The encoder alone: stage 1 of another program that kept no projector.
+    pub fn encoder(config: &ModelConfig) -> Self {
         let mut set = Self::default();
         config.encoder_params().for_each(|param| set.push_param(&param));
+        set
+    }
+
+    /// Encoder and projector: stage 1. The encoder's entries equal the first of [`generator`](Self::generator).
+    pub fn pretraining(config: &ModelConfig, projector: &ProjectorConfig) -> Self {
+        let mut set = Self::encoder(config);
         for (i, tensor) in projector.params(config.encoder.width).into_iter().enumerate() {
             let number = stream(Purpose::Projector, i as u64);
             set.push(tensor.name.to_owned(), None, tensor.dims, tensor.role, tensor.init, number);

@@ -4,6 +4,7 @@ use crate::objective::Method;
 use crate::packages::catalogue::Name;
 use crate::precision::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use pixgen_edge::eval::{Network, Resize};
 use std::path::PathBuf;
 
 /// Train pixel-space image generators and draw with them in one step
@@ -33,7 +34,7 @@ pub enum Command {
     Finetune(Finetune),
     /// Draw pictures with a trained model
     Sample(Sample),
-    /// Measure pictures of a trained model (28x28 grey, Fashion-MNIST classes)
+    /// Measure pictures of a trained model beside real ones
     Eval(Eval),
     /// Measure what the encoder knows of the classes: nearest neighbours and a linear probe at several noise levels
     Probe(Probe),
@@ -54,6 +55,10 @@ pub enum Command {
         /// Shell
         shell: clap_complete::Shell,
     },
+    /// Make a model file of weights from the authors' PyTorch code
+    Import(Import),
+    /// Write a model for other programs, with a model card if asked to
+    Export(Export),
 }
 
 /// Arguments of `quickstart`.
@@ -106,7 +111,8 @@ pub struct Settings {
     /// TOML file with settings
     #[arg(long, value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// `bundled`, an IDX file or folder, or a folder of pictures (a folder for each class)
+    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards (a folder of them or
+    /// `train-{000..146}.tar`), or an IDX file or folder
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub data: Option<String>,
     /// Images of the run, for example 250k or 1.5M
@@ -124,7 +130,8 @@ pub struct Settings {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<String>,
-    /// Leave bad files out of the data instead of stopping
+    /// Leave bad files out of the data instead of stopping; where pictures are decoded when their turn comes, the next good file of the
+    /// class takes the place
     #[arg(long)]
     pub skip_bad: bool,
     /// `cpu`, `cuda`, `vulkan`, or one of several devices, for example `cuda:1`
@@ -170,9 +177,6 @@ pub struct Drawn {
     /// Diffusion: how a step is taken
     #[arg(long, value_enum, default_value = "heun")]
     pub sampler: SamplerName,
-    /// Diffusion: weight of guidance, 1 for none; away from the model without class, or from the model of --weak
-    #[arg(long, value_name = "W", default_value_t = 1.0)]
-    pub guidance: f64,
     /// Diffusion: noise levels between which guidance acts, before the shift for the resolution; 0.19,1.61 if not given
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub interval: Option<(f64, f64)>,
@@ -228,6 +232,9 @@ pub struct Sample {
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Diffusion: weight of guidance, 1 for none; away from the model without class, or from the model of --weak
+    #[arg(long, value_name = "W", default_value_t = 1.0)]
+    pub guidance: f64,
     /// How
     #[command(flatten)]
     pub drawn: Drawn,
@@ -244,23 +251,81 @@ pub struct Sample {
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-train eval q --count 5000 --json")]
+#[command(after_help = "Examples:  pixgen-train eval q --count 5000 --json\n           \
+     pixgen-train eval run --ema all --guidance 1,1.5,2,3 --grid nearest.png\n           \
+     pixgen-train eval run --network inception --weights pt_inception.safetensors --reference VIRTUAL_imagenet64_labeled.npz\n\n\
+    Models of Fashion-MNIST get a short report unless a list or an option below `How features are taken` is given; all others are\n\
+    measured with EfficientNet-Lite0: `pixgen-train data get efficientnet-lite0` fetches it once.")]
 pub struct Eval {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath)]
-    pub model: PathBuf,
-    /// Pictures to draw, the same number of each class
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=9000))]
+    pub model: Option<PathBuf>,
+    /// Pictures to draw, of each class as many as the data have in proportion
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     pub count: u32,
     /// Seed of the noise
     #[arg(long, default_value_t = 1_000_000)]
     pub seed: u64,
+    /// Averages of a run, one or a list, or `all`; the exported one if not given
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    pub ema: Vec<String>,
+    /// Diffusion: weights of guidance, one or a list; 1 for none
+    #[arg(long, value_name = "W,..", value_delimiter = ',', default_values_t = [1.0])]
+    pub guidance: Vec<f64>,
     /// How they are drawn
     #[command(flatten)]
     pub drawn: Drawn,
+    /// Where features come from
+    #[command(flatten)]
+    pub features: FeatureArgs,
+    /// Write pictures of the first set, each beside the nearest training picture
+    #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
+    pub grid: Option<PathBuf>,
+    /// Measure the pictures of a folder instead; with --against and --size
+    #[arg(long, value_hint = ValueHint::DirPath, requires_all = ["against", "size"], conflicts_with_all = ["model", "ema", "data", "grid"])]
+    pub folder: Option<PathBuf>,
+    /// With --folder: the real pictures
+    #[arg(long, value_hint = ValueHint::DirPath, requires = "folder")]
+    pub against: Option<PathBuf>,
+    /// With --folder: side of the pictures; others are cropped and resized to it
+    #[arg(long, value_name = "PIXELS", requires = "folder", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    pub size: Option<u32>,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `eval` compares pictures by.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How features are taken")]
+pub struct FeatureArgs {
+    /// `fashion`, `efficientnet-lite0` or `inception`; only the last gives a FID
+    #[arg(long, value_parser = clap::value_parser!(Network))]
+    pub network: Option<Network>,
+    /// Layer: 40, 112, 1280 or logits of EfficientNet-Lite0 (112); 64, 192, 768, 2048 or logits of Inception (2048)
+    #[arg(long)]
+    pub layer: Option<String>,
+    /// Side of the pictures that EfficientNet-Lite0 sees; 96 if not given
+    #[arg(long, value_name = "PIXELS")]
+    pub input: Option<usize>,
+    /// How pictures come to that side: `pil-bicubic` (as clean-fid; if not given) or `tf-bilinear` (as the FID's own code)
+    #[arg(long, value_name = "FILTER", value_parser = clap::value_parser!(Resize))]
+    pub resize: Option<Resize>,
+    /// Weights in safetensors, with the names of the PyTorch package; those of `data get efficientnet-lite0` if not given
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub weights: Option<PathBuf>,
+    /// Real pictures: `bundled`, an IDX file or folder, a folder of pictures; those of the run if not given
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub data: Option<String>,
+    /// Reference in place of the training pictures: an .npz of ADM with mu and sigma, or with pictures in arr_0
+    #[arg(long, value_name = "NPZ", value_hint = ValueHint::FilePath)]
+    pub reference: Option<PathBuf>,
+    /// The most training pictures in the reference; 10000 if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
+    pub reference_count: Option<u32>,
+    /// Neighbours: of the balls of precision, recall, density and coverage, and of the vote for a class; 5 if not given
+    #[arg(short, long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub k: Option<u32>,
 }
 
 /// Arguments of `probe`.
@@ -415,6 +480,10 @@ pub enum Data {
     Get(DataGet),
     /// Counts, classes, sizes, a contact sheet, and the first bad file by name
     Check(DataCheck),
+    /// Write the pictures at the training size into a zip archive or tar shards
+    Prepare(DataPrepare),
+    /// Measure how fast pictures are read and decoded, beside the decoder alone and what training needs
+    Bench(DataBench),
 }
 
 /// Arguments of `data get`.
@@ -451,7 +520,7 @@ pub struct DataGet {
 /// Arguments of `data check`.
 #[derive(Debug, Args)]
 pub struct DataCheck {
-    /// `bundled`, an IDX file or folder, or a folder of pictures
+    /// `bundled`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,
     /// Where to write the contact sheet, some pictures of every class
@@ -463,6 +532,77 @@ pub struct DataCheck {
     /// Colour behind transparent pictures
     #[arg(long, default_value = "#ffffff")]
     pub background: String,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `data prepare`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:  pixgen-train data prepare photos --size 256 --out photos-256.zip\n           \
+     pixgen-train data prepare imagenet.tar --size 256 --format jpeg --out shards\n\n\
+    Pictures are halved with a box filter while they are twice as large, scaled with a bicubic one, and cropped to the middle square, as\n\
+    ADM's were. A .zip has the layout of EDM's tools (stored pictures, dataset.json), a folder gets tar shards as WebDataset reads them.\n\
+    The same pictures give the same bytes."
+)]
+pub struct DataPrepare {
+    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards, or an IDX file or folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// Height and width of the written pictures
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub size: u16,
+    /// A .zip file, or a folder for tar shards; it must not be there yet
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub out: PathBuf,
+    /// How pictures are stored
+    #[arg(long, value_enum, default_value = "png")]
+    pub format: FormatName,
+    /// Quality of JPEG
+    #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
+    /// Write grey pictures instead of colour
+    #[arg(long)]
+    pub grey: bool,
+    /// Pictures of a tar shard
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub shard_images: u32,
+    /// Colour behind transparent pictures
+    #[arg(long, default_value = "#ffffff")]
+    pub background: String,
+    /// Leave bad files out instead of stopping
+    #[arg(long)]
+    pub skip_bad: bool,
+}
+
+/// How `data prepare` stores pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    /// Without loss
+    Png,
+    /// Smaller and faster to read
+    Jpeg,
+}
+
+/// Arguments of `data bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train data bench photos-256.zip --threads 8\n\n\
+    All kinds of reading take turns in every round; medians over the rounds are shown. The need of training is that of the roofline:\n\
+    see `pixgen-train bench --roofline h100`.")]
+pub struct DataBench {
+    /// A folder of pictures, a zip archive or tar shards
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// The model that the pictures are for; `inspect --presets` lists them
+    #[arg(long, default_value = "EPG-L-16-256")]
+    pub preset: String,
+    /// Pictures of a round, in the order of training
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub pictures: u32,
+    /// Rounds
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -495,4 +635,82 @@ pub enum StageName {
     Finetune,
     /// Stage 2a
     Diffusion,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train import EPG-XL16-imagenet256.pth --objective diffusion --out model.safetensors\n\n\
+    Nothing in the file is executed. docs/weights.md lists the names that are read."
+)]
+pub struct Import {
+    /// PyTorch file (.pth, .pt, .ckpt) or safetensors file with the authors' names
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub checkpoint: PathBuf,
+    /// The model; found by its shapes if not given
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// What a model with a decoder was trained as; the weights do not tell
+    #[arg(long, value_enum)]
+    pub objective: Option<Objective>,
+    /// Of several sets of weights in the file, the moving average
+    #[arg(long, conflicts_with = "key")]
+    pub ema: bool,
+    /// Of several sets of weights in the file, the one under this key, for example `model` or `state.ema`
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Images seen in training, for the record
+    #[arg(long)]
+    pub images: Option<String>,
+    /// File with the names of the classes, one a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub class_names: Option<PathBuf>,
+    /// Run the model on the inputs of a safetensors file and compare with the outputs in it
+    #[arg(long, value_name = "VECTORS", value_hint = ValueHint::FilePath)]
+    pub verify: Option<PathBuf>,
+    /// Model file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.safetensors")]
+    pub out: PathBuf,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How `export` writes the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Pixgen's own names, with all that is needed to use them
+    Safetensors,
+    /// The authors' names and layouts, for their `load_state_dict`
+    PytorchSafetensors,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train export run1 --card --license mit --eval eval.json --out my-model\n\n\
+    Models for chips are made by `pixgen-edge export`."
+)]
+pub struct Export {
+    /// Model file or run folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// Names and layouts
+    #[arg(long, value_enum, default_value = "safetensors")]
+    pub to: ExportFormat,
+    /// File; with --card a folder
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub out: PathBuf,
+    /// Write a folder with the weights and a model card, README.md
+    #[arg(long)]
+    pub card: bool,
+    /// With --card: name of the model; that of the folder if not given
+    #[arg(long, requires = "card")]
+    pub name: Option<String>,
+    /// With --card: identifier of the weights' licence, for example mit or cc-by-nc-4.0
+    #[arg(long, default_value = "unknown")]
+    pub license: String,
+    /// With --card: what `eval --json` printed
+    #[arg(long, value_name = "JSON", requires = "card", value_hint = ValueHint::FilePath)]
+    pub eval: Option<PathBuf>,
 }

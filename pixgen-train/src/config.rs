@@ -5,7 +5,7 @@
 
 use crate::data::augment::AugmentProfile;
 use crate::data::normalise::Normalisation;
-use crate::data::{DataSpec, Dataset, ImageShape, Part, Source, parse_colour};
+use crate::data::{DataError, DataSpec, Dataset, ImageShape, Memory, Part, Source, parse_colour};
 use crate::device::{DeviceChoice, DeviceProblem, Requirements};
 use crate::model::ProjectorConfig;
 use crate::objective::auxiliary::FrozenFeature;
@@ -87,12 +87,16 @@ pub struct ComputeConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `bundled`, an IDX file or folder, or a folder of pictures; must be given for the paper's models.
+    /// `bundled`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder; must be given for the paper's models.
     pub path: String,
     /// Colour behind transparent pictures.
     pub background: String,
-    /// Leave bad files out instead of stopping.
+    /// Go on without bad files instead of stopping. In memory they are left out; otherwise the next good file of the class takes the place
+    /// of each.
     pub skip_bad: bool,
+    /// Keep the pixels of a folder or archive in memory: `always`, `never` (a picture is decoded when its turn comes), or `auto`, up to
+    /// 4 GiB. The run is the same, bit for bit.
+    pub memory: Memory,
     /// Share of the pictures kept out of training, balanced over classes, for measurements.
     pub hold_out: f64,
     /// `measured` (the data's mean, one std so that the overall std is sigma_data), `simple` (2x - 1) or `imagenet`.
@@ -107,6 +111,7 @@ impl DataConfig {
             path: if small { "bundled" } else { "" }.to_owned(),
             background: "#ffffff".to_owned(),
             skip_bad: false,
+            memory: Memory::Auto,
             hold_out: if small { 0.1 } else { 0.0 },
             normalise: if small { NormaliseMode::Measured } else { NormaliseMode::Imagenet },
         }
@@ -120,6 +125,7 @@ impl DataConfig {
             shape: ImageShape { height: model.size, width: model.size, channels: model.channels },
             background,
             skip_bad: self.skip_bad,
+            memory: self.memory,
             part: Part::Train,
         })
     }
@@ -391,11 +397,14 @@ impl RunConfig {
     }
 
     /// Bytes to network values.
-    pub fn normalisation(&self, training: &Dataset) -> Normalisation {
+    ///
+    /// # Errors
+    /// A picture that is to be measured and cannot be read.
+    pub fn normalisation(&self, training: &Dataset) -> Result<Normalisation, DataError> {
         match self.data.normalise {
             NormaliseMode::Measured => Normalisation::measured(training, self.noise.sigma_data as f32),
-            NormaliseMode::Simple => Normalisation::simple(),
-            NormaliseMode::Imagenet => Normalisation::imagenet(),
+            NormaliseMode::Simple => Ok(Normalisation::simple()),
+            NormaliseMode::Imagenet => Ok(Normalisation::imagenet()),
         }
     }
 

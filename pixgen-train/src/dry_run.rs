@@ -24,7 +24,7 @@ pub struct Memory {
     pub state: u64,
     /// Activations kept for the backward pass of what goes through the network at once, and their gradients in flight.
     pub activations: u64,
-    /// Pictures in memory.
+    /// Pictures in memory; 0 if they are decoded when their turn comes.
     pub data: u64,
     /// The sum.
     pub total: u64,
@@ -95,7 +95,7 @@ pub struct Plan {
 /// Plans a run and, where there is a device, times a few steps of it, without writing anything.
 ///
 /// # Errors
-/// Settings with a device that has no such name.
+/// Settings with a device that has no such name, and a picture that cannot be read.
 pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Result<Plan, Error> {
     let config = &prepared.config;
     let setup = Setup::of(config)?;
@@ -106,7 +106,7 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
         Stage::Pretrain => encoder_share(config),
         Stage::Diffusion | Stage::Consistency => (totals.macs, totals.attention_macs),
     };
-    let data = prepared.training.pixels.len() as u64;
+    let data = prepared.training.bytes_in_memory() as u64;
     let estimate = memory::estimate(config, setup, false);
     let (state, activations) = (estimate.state(), estimate.activations + estimate.in_flight);
     let memory = Memory {
@@ -116,7 +116,10 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
         total: state + activations + data,
         largest_micro_batch: estimate.images_in(available_memory().unwrap_or(0).saturating_sub(data)),
     };
-    let images_per_second = device.and_then(|device| time_steps::<B>(prepared, (macs + attention) as u64, device));
+    let images_per_second = match device {
+        Some(device) => time_steps::<B>(prepared, (macs + attention) as u64, device)?,
+        None => None,
+    };
     Ok(Plan {
         schema: 1,
         config: config.clone(),
@@ -146,12 +149,12 @@ pub(crate) fn encoder_share(config: &RunConfig) -> (usize, usize) {
 }
 
 /// Images per second of training, or `None` without data or if even two pictures a step would take too long.
-fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> Option<f64> {
+fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> Result<Option<f64>, Error> {
     // Forward and backward cost three passes, and both objectives run about as many forward passes again.
     let affordable = TIMED_MACS / (TIMED_STEPS as u64 + 1) / (6 * macs).max(1);
     let batch = prepared.config.train.batch.min(usize::try_from(affordable).unwrap_or(usize::MAX));
     if batch < 2 || prepared.params.is_empty() {
-        return None;
+        return Ok(None);
     }
     let mut objective = prepared.objective::<B>(device);
     let set = objective.params();
@@ -165,12 +168,12 @@ fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> 
         progress.batch = batch;
         progress.micro_batch = progress.micro_batch.min(batch);
         let started = Instant::now();
-        step(&mut *objective, &mut state, &progress, &prepared.config.optimiser, &prepared.config.schedule, &mut gradient);
+        step(&mut *objective, &mut state, &progress, &prepared.config.optimiser, &prepared.config.schedule, &mut gradient)?;
         seconds.push(started.elapsed().as_secs_f64());
     }
-    let timed = seconds.get(1..)?;
-    let fastest = timed.iter().copied().fold(f64::INFINITY, f64::min);
-    Some(batch as f64 / fastest)
+    // The first is not counted.
+    let fastest = seconds.iter().skip(1).copied().fold(f64::INFINITY, f64::min);
+    Ok(Some(batch as f64 / fastest))
 }
 
 /// Free memory of this machine, where the system says.

@@ -2,6 +2,7 @@
 
 use crate::config::ConfigProblem;
 use crate::data::DataError;
+use crate::data::prepare::PrepareError;
 use crate::device::DeviceProblem;
 use crate::eval::EvalError;
 use crate::model_file::ModelFileError;
@@ -11,6 +12,8 @@ use crate::report::ReportError;
 use crate::run::RunError;
 use crate::run::atomic::FileError;
 use crate::settings::SettingsError;
+use crate::weights::import::ImportError;
+use crate::weights::verify::VerifyError;
 use pixgen_edge::terminal::OutputError;
 
 /// Any error of the trainer.
@@ -101,6 +104,14 @@ pub enum Error {
         /// Images seen.
         images: u64,
     },
+    /// A picture that was read in its turn cannot be used.
+    #[error("{error}; stopped at {images} images, and saved")]
+    BadFileOnTheWay {
+        /// Images seen.
+        images: u64,
+        /// The file and what is wrong with it.
+        error: DataError,
+    },
     /// An argument that no setting holds.
     #[error("{what}")]
     Argument {
@@ -109,6 +120,9 @@ pub enum Error {
         /// What to try.
         hint: Option<String>,
     },
+    /// Writing a data set.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// Writing to standard output failed.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -120,6 +134,12 @@ pub enum Error {
         /// Reason.
         source: std::io::Error,
     },
+    /// Weights of another program.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A model that was compared with another program.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
 }
 
 impl Error {
@@ -134,6 +154,7 @@ impl Error {
             Self::Data(error) => error.hint(),
             Self::Package(error) => error.hint(),
             Self::Report(error) => error.hint(),
+            Self::Prepare(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::File(error) => error.hint(),
@@ -147,8 +168,13 @@ impl Error {
             Self::OtherData { .. } => Some("bring the data back, or start a new run with another --out".into()),
             Self::OtherCheckpoint { .. } => Some("start a new run with another --out".into()),
             Self::Diverged { .. } => Some("lower --lr or set optimiser.clip; the last checkpoint is whole".into()),
+            Self::BadFileOnTheWay { .. } => Some(
+                "repair the file and run the same command again, or add --skip-bad: the next picture of its class takes its place".into(),
+            ),
             Self::Argument { hint, .. } => hint.clone(),
             Self::Output(_) => None,
+            Self::Import(error) => error.hint(),
+            Self::Verify(error) => error.hint(),
             Self::Write { .. } => Some("check the path, its permissions and the free space".into()),
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! From what users touch to what they do not:
 //!
-//! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb, [`quickstart`] strings them together, [`report`] lays runs out as a page,
-//! [`dry_run`] tells what a run would need, [`mod@bench`] how fast this machine goes and [`roofline`] what a GPU could do at best. [`error`] is
+//! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb, [`quickstart`] strings them together,
+//! [`report`] lays runs out as a page, [`dry_run`] tells what a run would need, [`mod@bench`] how fast this machine goes, [`evaluation`]
+//! how good pictures are, and [`roofline`] what a GPU could do at best. [`error`] is
 //! what a user reads when something cannot go on.
 //!
 //! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`session`] is a
@@ -13,9 +14,9 @@
 //! **Learning.** [`objective`] holds stages 1, 2a and 2b; [`model`] the parameters, the burn interpreter of core's network and the
 //! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
 //!
-//! **Pictures.** [`packages`] downloads data sets, [`data`] brings pictures in, in order and augmented, [`sampling`] draws them;
-//! [`mod@probe`] asks the encoder for their classes. What needs no burn comes from `pixgen-edge`:
-//! [`picture`] writes grids, [`eval`] measures, and [`model_file`] is the file that people exchange.
+//! **Pictures.** [`packages`] downloads data sets into [`cache`], [`data`] brings pictures in, in order and augmented, [`sampling`] draws
+//! them; [`mod@probe`] asks the encoder for their classes. What needs no burn comes from `pixgen-edge`: [`picture`] writes grids, [`eval`]
+//! measures, and [`model_file`] is the file that people exchange. [`weights`] brings those of other programs in, and ours out.
 //!
 //! Everything random is a function of (seed, images seen): the same command resumes a run, bit for bit.
 
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod commands;
 pub mod dry_run;
 pub mod error;
+pub mod evaluation;
 pub mod quickstart;
 pub mod report;
 
@@ -43,6 +45,7 @@ pub mod precision;
 
 pub mod roofline;
 
+pub mod cache;
 pub mod data;
 pub mod packages;
 pub mod probe;

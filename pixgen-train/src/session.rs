@@ -1,7 +1,8 @@
 //! A training run from settings to model file: load, resume, loop, save.
 
 use crate::config::{DataConfig, RunConfig, Stage};
-use crate::data::{self, Dataset, SPLIT_SEED};
+use crate::data::normalise::Normalisation;
+use crate::data::{self, DataError, Dataset, SPLIT_SEED};
 use crate::error::Error;
 use crate::model::ParamSet;
 use crate::model_file::{Content, FORMAT, Header, ModelFile};
@@ -54,6 +55,8 @@ pub struct Prepared {
     pub held_out: Dataset,
     /// Bad files left out of the data.
     pub skipped_files: usize,
+    /// Bytes to network values.
+    pub normalisation: Normalisation,
     /// Parameters before the first step.
     pub params: Vec<f32>,
     frozen: Option<FrozenEncoder>,
@@ -65,8 +68,8 @@ pub fn prepare_without_data(config: RunConfig) -> Result<Prepared, Error> {
     let shape = config.data_spec()?.shape;
     let classes = (0..config.model.classes).map(|class| class.to_string()).collect();
     let training = Dataset::new(shape, vec![0; shape.len()], vec![0], classes, "none".to_owned())?;
-    let (held_out, params) = (training.clone(), Vec::new());
-    Ok(Prepared { config, training, held_out, skipped_files: 0, params, frozen: None })
+    let (held_out, params, normalisation) = (training.clone(), Vec::new(), config.normalisation(&training)?);
+    Ok(Prepared { config, training, held_out, skipped_files: 0, normalisation, params, frozen: None })
 }
 
 /// As [`prepare`] on `pictures` random pictures and classes in memory, for measuring speed.
@@ -90,7 +93,8 @@ pub fn prepare_random(mut config: RunConfig, pictures: usize) -> Result<Prepared
     let pixels = words.flat_map(u32::to_le_bytes).take(pictures * shape.len()).collect();
     let training = Dataset::new(shape, pixels, labels, names, "random".to_owned())?;
     let (held_out, params) = (training.clone(), parameter_list(&config).initialise(config.train.seed));
-    Ok(Prepared { config, training, held_out, skipped_files: 0, params, frozen })
+    let normalisation = config.normalisation(&training)?;
+    Ok(Prepared { config, training, held_out, skipped_files: 0, normalisation, params, frozen })
 }
 
 /// Loads the data and the encoder; nothing is written.
@@ -117,11 +121,19 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
             let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
             return Err(crate::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
         }
+        let auxiliary = config.consistency.is_some_and(|settings| settings.auxiliary > 0.0);
+        if auxiliary && file.statistics.is_none() {
+            return Err(Error::Argument {
+                what: format!("the encoder in {} has no projector, which the auxiliary loss needs", path.display()),
+                hint: Some("add --set consistency.auxiliary=0, or import an encoder with its projector".to_owned()),
+            });
+        }
         frozen = file
             .statistics
             .map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });
     }
-    Ok(Prepared { config, training, held_out, skipped_files, params, frozen })
+    let normalisation = config.normalisation(&training)?;
+    Ok(Prepared { config, training, held_out, skipped_files, normalisation, params, frozen })
 }
 
 /// Training and held-out pictures that a model is looked at with: those of `data`, of the run that `model` is the folder of, or the
@@ -149,8 +161,8 @@ pub fn pictures_of(model: &Path, data: Option<&str>, header: &Header) -> Result<
     Ok((training, held_out))
 }
 
-/// Training and held-out pictures, and the number of bad files left out.
-fn load(settings: &DataConfig, model: &ModelConfig) -> Result<(Dataset, Dataset, usize), Error> {
+/// Training and held-out pictures at the shape of a model, and the number of bad files left out.
+pub fn load(settings: &DataConfig, model: &ModelConfig) -> Result<(Dataset, Dataset, usize), Error> {
     let loaded = data::load(&settings.spec(model)?)?;
     let kept_out = (loaded.dataset.len() as f64 * settings.hold_out) as usize;
     let (training, held_out) = loaded.dataset.split(kept_out, SPLIT_SEED)?;
@@ -178,7 +190,7 @@ impl Prepared {
     pub fn objective<B: Engine>(&self, device: &B::Device) -> Box<dyn Objective<B>> {
         let config = &self.config;
         let source = Source {
-            normalisation: config.normalisation(&self.training),
+            normalisation: self.normalisation,
             dataset: self.training.clone(),
             augment: config.augment.clone(),
         };
@@ -237,7 +249,7 @@ impl Prepared {
             model: config.model,
             noise: config.noise,
             parametrisation: parametrisation(config),
-            normalisation: config.normalisation(&self.training),
+            normalisation: self.normalisation,
             projector,
             ema: config.ema.export.clone(),
             images,
@@ -332,7 +344,8 @@ fn count(images: u64) -> String {
 
 /// Settings that may change between the parts of a run.
 fn may_change(key: &str) -> bool {
-    key.starts_with("output.") || key.starts_with("compute.") || key == "train.micro_batch" || key == "train.max_skipped"
+    const OTHERS: [&str; 4] = ["train.micro_batch", "train.max_skipped", "data.memory", "data.skip_bad"];
+    key.starts_with("output.") || key.starts_with("compute.") || OTHERS.contains(&key)
 }
 
 /// A run goes on with the settings it was started with, or not at all.
@@ -413,6 +426,8 @@ impl<B: Engine> Session<'_, B> {
             self.window.started.get_or_insert_with(Instant::now);
             let progress = self.prepared.progress(before);
             let outcome = step(&mut *self.objective, &mut self.state, &progress, &config.optimiser, &config.schedule, &mut gradient);
+            self.tell_bad_files();
+            let outcome = outcome.or_else(|error| self.stop_at_bad_file(error, before))?;
             self.account(outcome)?;
             let now = self.state.images;
             let crossed = |every: u64| now / every > before / every;
@@ -441,6 +456,26 @@ impl<B: Engine> Session<'_, B> {
             self.export()?;
         }
         Ok(end)
+    }
+
+    /// Says which files others took the place of.
+    fn tell_bad_files(&mut self) {
+        for bad in self.prepared.training.newly_bad() {
+            self.progress
+                .warn(&format!("left out {bad}; the next picture of its class takes its place"));
+        }
+    }
+
+    /// Saves what was trained before the step that cannot be taken.
+    fn stop_at_bad_file(&mut self, error: DataError, images: u64) -> Result<Outcome, Error> {
+        if self.window.images > 0 {
+            self.write_metrics()?;
+        }
+        if images > 0 {
+            self.save()?;
+        }
+        self.progress.finish();
+        Err(Error::BadFileOnTheWay { images, error })
     }
 
     /// Adds a step to the window; stops after too many skipped ones.
@@ -500,12 +535,11 @@ impl<B: Engine> Session<'_, B> {
                 ("2step", Drawing::Consistency { steps: 2 }),
             ],
         };
-        let normalisation = config.normalisation(&self.prepared.training);
         let generator = Generator {
             config: &config.model,
             noise: &config.noise,
             parametrisation: parametrisation(config),
-            normalisation: &normalisation,
+            normalisation: &self.prepared.normalisation,
             set: self.objective.params(),
         };
         let columns = config.model.classes.min(10);

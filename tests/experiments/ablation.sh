@@ -22,7 +22,7 @@ unset PIXGEN_TRAIN # the trainer reads PIXGEN_* as settings
 # Sets `flags` to the model and data of a set, and `measure` to how its pictures are measured.
 choose() { # SET
   case $1 in
-    fashion) flags=(--preset small-28-grey --data bundled) measure=(--count 2000) ;;
+    fashion) flags=(--preset small-28-grey --data bundled) measure=(--network fashion --count 2000) ;;
     emoji) flags=(--preset nano-32-rgb --data "$emoji") measure=(--count 1710) ;;
   esac
 }
@@ -56,4 +56,4 @@ for seed in $seeds; do
     done
   done
 done | xargs -P 2 -L 1 bash -ec 'finetune "$@"' _
-python3 "$(dirname "$0")/table.py" "$out"
+python3 "$(dirname "$0")/ablation.py" "$out"

@@ -24,5 +24,6 @@ def frechet(a, b):
     return mean @ mean + np.trace(cov_a + cov_b - 2 * sqrtm(cov_a @ cov_b).real)
 
 
-for n1, n2, dim in [(50, 80, 4), (300, 200, 16), (1000, 500, 64)]:
-    print(f"        ({n1}, {n2}, {dim}, {float(frechet(features(1, n1, dim), features(2, n2, dim)))}),")
+if __name__ == "__main__":
+    for n1, n2, dim in [(50, 80, 4), (300, 200, 16), (1000, 500, 64)]:
+        print(f"        ({n1}, {n2}, {dim}, {float(frechet(features(1, n1, dim), features(2, n2, dim)))}),")

@@ -26,7 +26,7 @@ fn quick_start() -> &'static Preset {
 
 fn source() -> Source {
     let dataset = bundled().expect("bundled data");
-    let normalisation = Normalisation::measured(&dataset, 0.5);
+    let normalisation = Normalisation::measured(&dataset, 0.5).expect("pictures");
     Source {
         dataset,
         normalisation,
@@ -97,7 +97,7 @@ fn stage_1_terms_at_random_weights() {
         let params = set.initialise(seed);
         let mut objective = Pretrain::<Flex>::new(config.model, config.noise, settings, source(), &params, Default::default());
         let progress = Progress { seed, images: 0, total: 120_000, batch, micro_batch: batch };
-        let step = objective.sample(&progress);
+        let step = objective.sample(&progress).expect("pictures");
         let terms = objective.gradient_on(&params, &step, batch, &mut vec![0.0; set.len()]);
         let [total, con, rc] = terms[..] else { panic!("{terms:?}") };
         let ln_b = (batch as f64).ln();
@@ -125,7 +125,7 @@ fn pretrained(steps: u64) -> (RunConfig, Vec<f32>, Vec<f32>) {
     for _ in 0..steps {
         let (total, batch) = (config.train.images, config.train.batch);
         let progress = Progress { seed: 1, images: state.images, total, batch, micro_batch: batch };
-        step(&mut objective, &mut state, &progress, &config.optimiser, &config.schedule, &mut gradient);
+        step(&mut objective, &mut state, &progress, &config.optimiser, &config.schedule, &mut gradient).expect("pictures");
     }
     assert_eq!(state.skipped, 0);
     (config, fresh, state.params)
@@ -135,7 +135,7 @@ fn pretrained(steps: u64) -> (RunConfig, Vec<f32>, Vec<f32>) {
 fn noisy_features(config: &RunConfig, params: &[f32], first: u64, count: usize, t: f64) -> (Vec<f32>, Vec<usize>) {
     let (model, source, device) = (&config.model, source(), Default::default());
     let set = ParamSet::pretraining(model, &config.pretrain.expect("stage 1").projector);
-    let Batch { x0, classes } = source.batch(model, 77, first, count);
+    let Batch { x0, classes } = source.batch(model, 77, first, count).expect("pictures");
     let eps = Source::noise(model, 77, first, count);
     let c_in = config.noise.c_in(t) as f32;
     let x = x0.iter().zip(eps).map(|(x, e)| c_in * (x + t as f32 * e)).collect();
@@ -193,7 +193,7 @@ fn zero_decoder_leaves_the_energy_of_the_data() {
     let params = set.initialise(1);
     let objective = Consistency::<Flex>::new(config, noise, settings, source(), None, Default::default());
     let progress = Progress { seed: 1, images: 0, total: 1000, batch: count, micro_batch: count };
-    let batch = objective.sample(&progress);
+    let batch = objective.sample(&progress).expect("pictures");
     let mut gradient = vec![0.0; set.len()];
     let loss = objective.gradient_on(&params, &batch, &progress, &mut gradient)[0].1;
 

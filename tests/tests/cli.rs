@@ -58,7 +58,19 @@ fn help_of_every_verb() {
         (&["finetune"], &["--encoder", "--objective", "--out"]),
         (&["probe"], &["--sigma", "--neighbours", "--data", "--json", "Example:"]),
         (&["sample"], &["--class", "--seed", "--steps", "--out", "Example:"]),
-        (&["eval"], &["--count", "--json", "Example:"]),
+        (
+            &["eval"],
+            &[
+                "--count",
+                "--ema",
+                "--guidance",
+                "--network",
+                "--reference",
+                "--grid",
+                "--json",
+                "Examples:",
+            ],
+        ),
         (&["inspect"], &["--preset", "--json", "--sites", "Example:"]),
         (
             &["bench"],
@@ -669,9 +681,61 @@ fn eval_reports() {
     let text = succeeds(with(pixgen(["eval", "--count", "40"]), &[&out]));
     assert!(text.text().contains("256 images seen") && text.text().contains("seed 1000000"), "{}", text.text());
 
-    // A model that the classifier cannot judge.
+    // A list, a grid or a network: a row for each set, against training pictures.
+    let nearest = bench.path("nearest.png");
+    let arguments = [
+        "eval",
+        "--count",
+        "40",
+        "--ema",
+        "all",
+        "--k",
+        "3",
+        "--reference-count",
+        "300",
+        "--json",
+        "--grid",
+    ];
+    let json = succeeds(with(with(pixgen(arguments), &[&nearest]), &[&out])).json();
+    let rows = json["rows"].as_array().expect("rows");
+    let averages: Vec<&str> = rows.iter().filter_map(|row| row["ema"].as_str()).collect();
+    assert_eq!(averages, ["raw", "share-0.02", "decay-0.99"]);
+    for row in rows {
+        assert_eq!((&row["network"], &row["layer"], &row["resize"]), (&"fashion".into(), &"64".into(), &"none".into()), "{row}");
+        assert_eq!((&row["evaluations"], &row["neighbours"], &row["reference_pictures"]), (&1.into(), &3.into(), &300.into()));
+        let number = |set: &str, key: &str| row[set][key].as_f64().unwrap_or_else(|| panic!("{set}.{key} of {row}"));
+        assert_eq!((number("generated", "n"), number("real", "n")), (40.0, 40.0));
+        for key in ["frechet", "kernel"] {
+            assert!(number("generated", key) > number("real", key), "{key}: {row}");
+        }
+        for key in ["precision", "recall", "density", "coverage"] {
+            assert!(number("real", key) > 0.5 && number("generated", key) <= number("real", key), "{key}: {row}");
+        }
+        assert!(number("real", "accuracy") > 0.8 && number("real", "nearest_median") > 0.05, "{row}");
+    }
+    assert_ne!(rows[0]["generated"], rows[1]["generated"]);
+    let grid = image::open(&nearest).expect("grid");
+    // Eight pairs in a row, four times as large, two pixels apart.
+    assert_eq!(grid.dimensions(), (16 * (4 * 28 + 2) - 2, 4 * (4 * 28 + 2) - 2));
+    let table = succeeds(with(pixgen(["eval", "--count", "40", "--network", "fashion"]), &[&out]));
+    assert!(table.text().contains("FD-fmnist") && table.text().contains("real pictures, n = 40"), "{}", table.text());
+    fails(with(pixgen(["eval", "--ema", "share-7"]), &[&out]), &["share-7", "raw, share-0.02, decay-0.99"]);
+    fails(with(pixgen(["eval", "--ema", "raw"]), &[out.join("model.safetensors")]), &["no run folder", "share-0.02"]);
+    fails(with(pixgen(["eval", "--network", "inception"]), &[&out]), &["--weights", "safetensors"]);
+    fails(with(pixgen(["eval", "--network", "inception", "--layer", "40"]), &[&out]), &["no layer `40`", "768"]);
+    let not = [out.join("config.toml"), out.clone()];
+    fails(with(pixgen(["eval", "--reference"]), &not), &["config.toml", "mu and sigma"]);
+    fails(with(pixgen(["eval", "--network", "efficientnet-lite0", "--weights"]), &not), &["config.toml", "safetensors"]);
+
+    // A model that the classifier cannot judge needs weights that are fetched.
     succeeds(with(bench.train(Stage::Scratch, "tiny"), &["--images", "64"]));
-    fails(with(pixgen(["eval"]), &[bench.path("tiny")]), &["8"]);
+    let mut command = with(pixgen(["eval", "--count", "20"]), &[bench.path("tiny")]);
+    command.env("PIXGEN_CACHE", bench.path("empty"));
+    fails(command, &["efficientnet-lite0.safetensors", "pixgen-train data get efficientnet-lite0"]);
+
+    // Two folders; the network does not matter for what is refused.
+    fails(pixgen(["eval"]), &["nothing to measure", "--folder"]);
+    fails(pixgen(["eval", "--folder", "nowhere", "--against", "nowhere", "--size", "32"]), &["nowhere"]);
 }
 
 /// A reader that goes away (`| head -1`) is no error and no news.

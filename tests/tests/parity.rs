@@ -179,7 +179,7 @@ fn consistency_in_micro_batches() {
     let objective = Consistency::<Flex>::new(config, noise, settings, source(), Some(frozen), Default::default());
     let set = ParamSet::generator(&config);
     let params = random_weights(&set, 6);
-    let batch = objective.sample(&progress(32));
+    let batch = objective.sample(&progress(32)).expect("pictures");
     let taught = batch.r_at_floor.iter().filter(|&&floor| !floor).count();
     assert!((4..=28).contains(&taught), "{taught} of 32 pictures have a teacher: both kinds are needed");
     let gradient = |micro: usize| {
@@ -220,7 +220,7 @@ fn pretraining_in_micro_batches() {
     let params = random_weights(&set, 7);
     let mut objective = Pretrain::<Flex>::new(config, NoiseConfig::with_shift(1.0), settings, source(), &params, Default::default());
     objective.set_target(&random_weights(&set, 8));
-    let batch = objective.sample(&progress(32));
+    let batch = objective.sample(&progress(32)).expect("pictures");
     let gradient = |micro: usize| {
         let mut gradient = vec![0.0; set.len()];
         let terms = objective.gradient_on(&params, &batch, micro, &mut gradient);

@@ -79,10 +79,13 @@ fn refused(bytes: &[u8]) -> PytorchError {
     error
 }
 
-/// A file of the old format around a pickle, with one storage "k" of `numbers` floats.
+/// A file of the old format around a pickle, with one storage "k" of `numbers` floats, or none.
 fn old(pickle: &[u8], numbers: u64, stored: usize) -> Vec<u8> {
     let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.".to_vec();
     file.extend_from_slice(pickle);
+    if numbers == 0 {
+        return [&file[..], b"\x80\x02]."].concat();
+    }
     file.extend_from_slice(b"\x80\x02]X\x01\0\0\0ka.");
     file.extend_from_slice(&numbers.to_le_bytes());
     file.extend(std::iter::repeat_n(0, 4 * stored));

@@ -62,7 +62,7 @@ fn pretrain(config: ModelConfig, progress: &Progress, recompute: bool) -> (Answe
     let objective = Pretrain::<Flex>::new(config, noise, pretrain_settings(), source(), &params, Default::default());
     let mut objective = objective.with_recompute(recompute);
     objective.set_target(&random_weights(&set, 8));
-    let batch = objective.sample(progress);
+    let batch = objective.sample(progress).expect("pictures");
     let mut gradient = vec![0.0; set.len()];
     let (terms, peak) = peak_of(|| objective.gradient_on(&params, &batch, progress.micro_batch, &mut gradient));
     ((terms, gradient), peak)
@@ -75,7 +75,7 @@ fn consistency(config: ModelConfig, settings: ConsistencyConfig, progress: &Prog
     let noise = NoiseConfig::with_shift(1.0);
     let objective = Consistency::<Flex>::new(config, noise, settings, source(), Some(frozen), Default::default());
     let objective = objective.with_recompute(recompute);
-    let batch = objective.sample(progress);
+    let batch = objective.sample(progress).expect("pictures");
     let mut gradient = vec![0.0; set.len()];
     let (terms, peak) = peak_of(|| objective.gradient_on(&params, &batch, progress, &mut gradient));
     ((terms, gradient), peak)

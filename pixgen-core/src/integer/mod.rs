@@ -14,6 +14,7 @@ pub mod norm;
 pub mod plan;
 mod workspace;
 
+pub use exp_table::EXP;
 pub use input::Input;
 pub use workspace::workspace_len;
 

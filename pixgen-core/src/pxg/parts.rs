@@ -70,7 +70,8 @@ impl<'a> Model<'a> {
         self.slice::<i32>(range)?.first_chunk::<N>().copied()
     }
 
-    pub(crate) fn linear(&self, site: Site, step: usize) -> Result<Linear<'a>, DrawError> {
+    /// A linear layer; `step` chooses the scales of the head.
+    pub fn linear(&self, site: Site, step: usize) -> Result<Linear<'a>, DrawError> {
         let read = |part: LinearPart| {
             Some(Linear {
                 left: self.words::<4>(part.words)?[0] as u32 & 31,
@@ -82,7 +83,8 @@ impl<'a> Model<'a> {
         self.layout.linear(site, step).and_then(read).ok_or(DrawError::Sequence(site))
     }
 
-    pub(crate) fn norm(&self, site: Site) -> Result<Norm<'a>, DrawError> {
+    /// A norm.
+    pub fn norm(&self, site: Site) -> Result<Norm<'a>, DrawError> {
         let read = |part: NormPart| {
             let [shift, epsilon, gate_shift, _] = self.words(part.words)?.map(|word: i32| word as u32);
             let (gain, offset) = (self.slice(part.gain)?, self.slice(part.offset)?);
@@ -91,7 +93,8 @@ impl<'a> Model<'a> {
         self.layout.norm(site).and_then(read).ok_or(DrawError::Sequence(site))
     }
 
-    pub(crate) fn modulation(&self, step: usize, class: usize, site: Site) -> Result<Modulation<'a>, DrawError> {
+    /// What a class and a step make of a modulated norm; `site` names the norm or the sum behind it.
+    pub fn modulation(&self, step: usize, class: usize, site: Site) -> Result<Modulation<'a>, DrawError> {
         let branch = usize::from(site.layer == Layer::Norm2 || site.layer == Layer::Add2);
         let part = self.layout.modulation(step, class, site.block, branch);
         let read = || {
@@ -105,29 +108,34 @@ impl<'a> Model<'a> {
     }
 
     /// Three words of a site that has nothing else.
-    pub(crate) fn site_words(&self, site: Site) -> Result<[i32; 3], DrawError> {
+    pub fn site_words(&self, site: Site) -> Result<[i32; 3], DrawError> {
         let words = self.layout.words(site).and_then(|range| self.words(range));
         words.ok_or(DrawError::Sequence(site))
     }
 
-    pub(crate) fn table(&self, site: Site) -> Result<&'a [i8; TABLE_LEN], DrawError> {
+    /// GELU of the inputs 0 .. 1023 of a block.
+    pub fn table(&self, site: Site) -> Result<&'a [i8; TABLE_LEN], DrawError> {
         let table = self.slice(self.layout.table(site)).and_then(|values| values.first_chunk());
         table.ok_or(DrawError::Sequence(site))
     }
 
-    pub(crate) fn position(&self) -> &'a [i16] {
+    /// The position table, `[tokens, encoder width]`.
+    pub fn position(&self) -> &'a [i16] {
         self.slice(self.layout.position()).unwrap_or_default()
     }
 
-    pub(crate) fn class_token(&self, class: usize) -> &'a [i16] {
+    /// The token of a class, its embedding included; empty when there is no such class.
+    pub fn class_token(&self, class: usize) -> &'a [i16] {
         self.slice(self.layout.class(class)).unwrap_or_default()
     }
 
-    pub(crate) fn time_token(&self, step: usize) -> &'a [i16] {
+    /// The time token of a step; empty when there is no such step.
+    pub fn time_token(&self, step: usize) -> &'a [i16] {
         self.slice(self.layout.time(step)).unwrap_or_default()
     }
 
-    pub(crate) fn step(&self, step: usize) -> Option<Step> {
+    /// The record of a step; `None` when there is no such step.
+    pub fn step(&self, step: usize) -> Option<Step> {
         let [noise, p0, p1, p2, c0, c1, c2, n0, n1, n2, picture_out, _] = self.words::<STEP_WORDS>(self.layout.step(step))?;
         Some(Step { noise, picture: [p0, p1, p2], constant: [c0, c1, c2], noise_out: [n0, n1, n2], picture_out })
     }

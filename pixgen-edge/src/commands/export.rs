@@ -2,7 +2,7 @@
 
 use super::classes;
 use crate::cli::{Export, Quantisation};
-use crate::data::{self, DataSpec, Dataset, ImageShape, Part, Source, WHITE};
+use crate::data::{self, DataSpec, Dataset, ImageShape, Memory, Part, Source, WHITE};
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::pxg_file::write;
@@ -19,7 +19,16 @@ pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<D
         "noise" => None,
         source => {
             let shape = ImageShape { width: model.size, height: model.size, channels: model.channels };
-            let spec = DataSpec { source: Source::from(source), shape, background: WHITE, skip_bad: false, part: Part::Train };
+            let source = Source::from(source);
+            // A few pictures of the set are read.
+            let spec = DataSpec {
+                source,
+                shape,
+                background: WHITE,
+                skip_bad: false,
+                memory: Memory::Never,
+                part: Part::Train,
+            };
             Some(data::load(&spec)?.dataset)
         }
     };

@@ -3,6 +3,7 @@
 mod classes;
 mod export;
 mod info;
+mod onnx;
 mod plan;
 mod report;
 mod sample;
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     }
     match cli.command {
         Command::Export(args) => export::run(&args),
+        Command::Onnx(args) => onnx::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Selftest { model } => selftest::run(&model),

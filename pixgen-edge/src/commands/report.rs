@@ -89,7 +89,7 @@ fn quality(file: &ModelFile, pictures: &[u8], classes: &[usize]) -> Result<Optio
     let labels = |values: &mut dyn Iterator<Item = usize>| values.map(|v| v as u8).collect::<Vec<u8>>();
     let asked = labels(&mut classes.iter().copied());
     let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));
-    Ok(Some(measure(&Classifier::fashion()?, pictures, &asked, &training.pixels, (&held_out.pixels, &real))?))
+    Ok(Some(measure(&Classifier::fashion()?, pictures, &asked, &training.pixels()?, (&held_out.pixels()?, &real))?))
 }
 
 fn text(pictures: &Pictures) -> String {

@@ -7,12 +7,12 @@ use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::data::bundled::bundled;
-use crate::data::decode::decode_file;
+use crate::data::decode::decode;
 use crate::data::error::BadFile;
 use crate::data::idx::Part;
-use crate::data::spec::kind_of;
-use crate::data::{DataError, Dataset, ImageShape, Kind, Source, folder, idx};
+use crate::data::listing::Listing;
+use crate::data::spec::{Stored, open};
+use crate::data::{DataError, Dataset, ImageShape, Kind, Source};
 
 /// Classes and sizes that [`Report`] prints; all of them are in its JSON.
 const SHOWN: usize = 12;
@@ -78,18 +78,10 @@ struct Facts {
 /// # Errors
 /// Those of loading, except that bad files are listed and only a data set without any usable image is an error.
 pub fn check(source: &Source, part: Part, background: [u8; 3]) -> Result<Report, DataError> {
-    let kind = kind_of(source, part)?;
-    let (class_names, facts) = match (kind, source) {
-        (Kind::Folder, Source::Path(path)) => {
-            let found = folder::list(path)?;
-            let look = |(path, label): &(std::path::PathBuf, u16)| {
-                let image = decode_file(path, background).map_err(|reason| BadFile { path: path.clone(), reason })?;
-                Ok(Facts::new(*label, image.shape, image.mode, &image.pixels))
-            };
-            (found.class_names, found.files.par_iter().map(look).collect())
-        }
-        (_, Source::Path(path)) => facts_of(idx::load(path, part)?),
-        (_, Source::Bundled) => facts_of(bundled()?),
+    let (kind, stored) = open(source, part)?;
+    let (class_names, facts) = match stored {
+        Stored::Files(listing) => facts_of_files(listing, background),
+        Stored::Pixels(dataset) => facts_of(dataset),
     };
     let report = Report::new(source.to_string(), kind, class_names, facts);
     match report.bad.first() {
@@ -101,6 +93,7 @@ pub fn check(source: &Source, part: Part, background: [u8; 3]) -> Result<Report,
 }
 
 /// Sample images, one row per class: the first `per_class` of each class, at most `max` in all. A single class is laid out as a square.
+/// Images that cannot be read are passed over.
 pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImage {
     let classes = dataset.class_names.len();
     let per_class = per_class.min(max);
@@ -108,19 +101,22 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImag
         1 => (per_class.isqrt()..).find(|c| c * c >= per_class).unwrap_or(1),
         _ => per_class,
     };
-    // Row and column of each tile.
+    // Pixels, row and column of each tile.
     let mut shown = vec![0; classes];
     let mut tiles = Vec::new();
     for index in 0..dataset.len() {
         let class = usize::from(dataset.labels[index]);
         let within_max = (class + 1) * per_class <= max;
-        if shown[class] < per_class && within_max {
+        if shown[class] < per_class
+            && within_max
+            && let Ok(pixels) = dataset.image(index)
+        {
             let place = if classes == 1 {
                 (shown[class] / columns, shown[class] % columns)
             } else {
                 (class, shown[class])
             };
-            tiles.push((index, place));
+            tiles.push((pixels, place));
             shown[class] += 1;
         }
     }
@@ -131,8 +127,7 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImag
     let (tile_height, tile_width) = (shape.height * zoom + GAP, shape.width * zoom + GAP);
     let (width, height) = (columns * tile_width + GAP, rows * tile_height + GAP);
     let mut sheet = RgbImage::from_pixel(width as u32, height as u32, Rgb([128; 3]));
-    for (index, (row, column)) in tiles {
-        let pixels = dataset.image(index);
+    for (pixels, (row, column)) in tiles {
         for y in 0..shape.height * zoom {
             for x in 0..shape.width * zoom {
                 let at = ((y / zoom) * shape.width + x / zoom) * shape.channels;
@@ -145,10 +140,20 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImag
     sheet
 }
 
+fn facts_of_files(listing: Listing, background: [u8; 3]) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
+    let look = |bytes: &mut Vec<u8>, index: usize| {
+        listing.read(index, bytes)?;
+        let image = decode(bytes, background).map_err(|reason| BadFile { path: listing.path(index), reason })?;
+        Ok(Facts::new(listing.entries[index].label, image.shape, image.mode, &image.pixels))
+    };
+    let facts = (0..listing.len()).into_par_iter().map_init(Vec::new, look).collect();
+    (listing.class_names, facts)
+}
+
 fn facts_of(dataset: Dataset) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
     let facts = (0..dataset.len())
         .into_par_iter()
-        .map(|index| Ok(Facts::new(dataset.labels[index], dataset.shape, "grey", dataset.image(index))))
+        .map(|index| Ok(Facts::new(dataset.labels[index], dataset.shape, "grey", &dataset.image(index)?)))
         .collect();
     (dataset.class_names, facts)
 }
@@ -218,6 +223,8 @@ impl fmt::Display for Report {
             Kind::Bundled => "inside the program",
             Kind::Idx => "IDX files",
             Kind::Folder => "image folder",
+            Kind::Zip => "zip archive",
+            Kind::Tar => "tar shards",
         };
         writeln!(f, "source   {} ({kind})", self.source)?;
         writeln!(f, "images   {} usable, {} bad", self.images, self.bad.len())?;

@@ -1,12 +1,15 @@
-//! Images and labels held in memory.
+//! Images and labels at the training resolution.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::data::DataError;
+use crate::data::error::BadFile;
+use crate::data::pictures::Pictures;
+use crate::data::{DataError, resize};
 
 /// The longest side that is accepted.
 pub const MAX_SIDE: usize = 4096;
@@ -53,28 +56,43 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// Labelled images at the training resolution.
+/// Labelled images at the training resolution: pixels in memory, or files that are decoded when their turn comes.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// Size of every image.
     pub shape: ImageShape,
-    /// One image after another, each H W C.
-    pub pixels: Vec<u8>,
     /// The class of each image, below `class_names.len()`.
     pub labels: Vec<u16>,
     /// Names of the classes, at least one.
     pub class_names: Vec<String>,
     /// Where the images come from, for people.
     pub source: String,
+    pictures: Pictures,
+    /// What is known of the content of each image without decoding it; of pixels that never were files, nothing.
+    marks: Option<Vec<u32>>,
 }
 
 impl Dataset {
-    /// Puts a data set together and refuses parts that do not fit.
+    /// Puts a data set of pixels, one image after another, each H W C, together and refuses parts that do not fit.
     pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>, source: String) -> Result<Self, DataError> {
+        Self::from_parts(shape, Pictures::Memory(pixels), labels, class_names, source, None)
+    }
+
+    /// The same of pictures that may be files, with what is known of each.
+    pub(crate) fn from_parts(
+        shape: ImageShape,
+        pictures: Pictures,
+        labels: Vec<u16>,
+        class_names: Vec<String>,
+        source: String,
+        marks: Option<Vec<u32>>,
+    ) -> Result<Self, DataError> {
         shape.check()?;
         let fault = if labels.is_empty() {
             Some("there is no image".to_string())
-        } else if labels.len().checked_mul(shape.len()) != Some(pixels.len()) {
+        } else if let Pictures::Memory(pixels) = &pictures
+            && labels.len().checked_mul(shape.len()) != Some(pixels.len())
+        {
             Some(format!("{} bytes of pixels for {} images of {shape}", pixels.len(), labels.len()))
         } else {
             let beyond = |&label: &u16| usize::from(label) >= class_names.len();
@@ -85,7 +103,7 @@ impl Dataset {
         };
         match fault {
             Some(what) => Err(DataError::Inconsistent { name: source, what }),
-            None => Ok(Self { shape, pixels, labels, class_names, source }),
+            None => Ok(Self { shape, labels, class_names, source, pictures, marks }),
         }
     }
 
@@ -99,13 +117,63 @@ impl Dataset {
         self.labels.is_empty()
     }
 
-    /// Image `index` as H W C bytes.
+    /// Image `index` as H W C bytes, decoded now if it is not in memory.
+    ///
+    /// # Errors
+    /// A file that cannot be read or decoded. If bad files are skipped, the next good file of the class takes its place, counted on
+    /// from `index` and beginning again after the last: the same one every time. Then it is an error only if the class has none.
     ///
     /// # Panics
     /// If `index` is not below `len()`.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let size = self.shape.len();
-        &self.pixels[index * size..(index + 1) * size]
+    pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>, BadFile> {
+        self.pictures.image(index, self.shape.len())
+    }
+
+    /// All images, one after another.
+    ///
+    /// # Errors
+    /// Those of [`image`](Self::image).
+    pub fn pixels(&self) -> Result<Cow<'_, [u8]>, DataError> {
+        if let Pictures::Memory(pixels) = &self.pictures {
+            return Ok(Cow::Borrowed(pixels));
+        }
+        let mut pixels = Vec::with_capacity(self.len() * self.shape.len());
+        for index in 0..self.len() {
+            pixels.extend_from_slice(&self.image(index)?);
+        }
+        Ok(Cow::Owned(pixels))
+    }
+
+    /// Bytes of pixels in memory; 0 if images are decoded when their turn comes.
+    pub fn bytes_in_memory(&self) -> usize {
+        match &self.pictures {
+            Pictures::Memory(pixels) => pixels.len(),
+            Pictures::Stream(_) => 0,
+        }
+    }
+
+    /// Bad files whose place others took since the last call. Parts of a split share them.
+    pub fn newly_bad(&self) -> Vec<BadFile> {
+        self.pictures.newly_bad()
+    }
+
+    /// The images in another shape.
+    ///
+    /// # Errors
+    /// Those of [`pixels`](Self::pixels).
+    pub(crate) fn fitted(self, shape: ImageShape) -> Result<Self, DataError> {
+        use rayon::prelude::*;
+
+        if self.shape == shape {
+            return Ok(self);
+        }
+        let mut pixels = vec![0; self.len() * shape.len()];
+        let fit = |(index, out): (usize, &mut [u8])| {
+            out.copy_from_slice(&resize::fit(self.image(index)?.into_owned(), self.shape, shape));
+            Ok::<(), BadFile>(())
+        };
+        pixels.par_chunks_exact_mut(shape.len()).enumerate().try_for_each(fit)?;
+        Ok(Self { shape, pictures: Pictures::Memory(pixels), ..self })
     }
 
     /// Images of each class, in class order.
@@ -117,8 +185,11 @@ impl Dataset {
         counts
     }
 
-    /// Sixteen hexadecimal digits that change when the shape, a pixel or a label changes: CRC-32 of shape and labels, then of pixels.
-    /// It recognises data; it does not protect against forgery.
+    /// Sixteen hexadecimal digits: CRC-32 of shape and labels, then of the content. They recognise data and do not protect against
+    /// forgery.
+    ///
+    /// The content of files is their names under the root, their sizes, and in a zip archive the check sums that it has: the same
+    /// whether or not the pictures are in memory, and known without decoding one. Of other data it is the pixels.
     pub fn fingerprint(&self) -> String {
         let mut head = crc32fast::Hasher::new();
         for size in [self.shape.height, self.shape.width, self.shape.channels, self.len()] {
@@ -127,7 +198,12 @@ impl Dataset {
         for label in &self.labels {
             head.update(&label.to_le_bytes());
         }
-        format!("{:08x}{:08x}", head.finalize(), crc32fast::hash(&self.pixels))
+        let mut content = crc32fast::Hasher::new();
+        match (&self.marks, &self.pictures) {
+            (None, Pictures::Memory(pixels)) => content.update(pixels),
+            (marks, _) => marks.iter().flatten().for_each(|mark| content.update(&mark.to_le_bytes())),
+        }
+        format!("{:08x}{:08x}", head.finalize(), content.finalize())
     }
 
     /// Splits into (training, held out) with exactly `held_out` images in the second part.
@@ -191,16 +267,14 @@ impl Dataset {
     /// The images whose index `keep` accepts.
     fn select(&self, keep: impl Fn(usize) -> bool, part: &str) -> Self {
         let indices: Vec<usize> = (0..self.len()).filter(|&index| keep(index)).collect();
-        let mut pixels = Vec::with_capacity(indices.len() * self.shape.len());
-        for &index in &indices {
-            pixels.extend_from_slice(self.image(index));
-        }
+        let marks = self.marks.as_ref().map(|marks| indices.iter().map(|&index| marks[index]).collect());
         Self {
             shape: self.shape,
-            pixels,
             labels: indices.iter().map(|&index| self.labels[index]).collect(),
             class_names: self.class_names.clone(),
             source: format!("{}, {part}", self.source),
+            pictures: self.pictures.select(&indices, self.shape.len()),
+            marks,
         }
     }
 }
@@ -229,14 +303,13 @@ mod tests {
         let (train, held) = all.split(31, 7).unwrap();
         assert_eq!((train.len(), held.len()), (269, 31));
         assert_eq!(held.class_counts(), [11, 10, 10]);
-        let mut both: Vec<&[u8]> = (0..train.len()).map(|i| train.image(i)).collect();
-        both.extend((0..held.len()).map(|i| held.image(i)));
+        let images = |data: &Dataset| -> Vec<Vec<u8>> { (0..data.len()).map(|i| data.image(i).unwrap().into_owned()).collect() };
+        let mut both = [images(&train), images(&held)].concat();
         both.sort_by_key(|p| (p[1], p[0]));
-        let expected: Vec<&[u8]> = (0..all.len()).map(|i| all.image(i)).collect();
-        assert_eq!(both, expected);
+        assert_eq!(both, images(&all));
 
-        assert_eq!(all.split(31, 7).unwrap().1.pixels, held.pixels);
-        assert_ne!(all.split(31, 8).unwrap().1.pixels, held.pixels);
+        assert_eq!(images(&all.split(31, 7).unwrap().1), images(&held));
+        assert_ne!(images(&all.split(31, 8).unwrap().1), images(&held));
     }
 
     #[test]
@@ -260,9 +333,9 @@ mod tests {
     fn fingerprint_sees_every_part() {
         let base = numbered(&[3, 3]);
         let mut variants = vec![base.fingerprint()];
-        let mut pixel = base.clone();
-        pixel.pixels[5] ^= 1;
-        variants.push(pixel.fingerprint());
+        let mut pixels = base.pixels().unwrap().into_owned();
+        pixels[5] ^= 1;
+        variants.push(Dataset { pictures: Pictures::Memory(pixels), ..base.clone() }.fingerprint());
         let mut label = base.clone();
         label.labels[0] = 1;
         variants.push(label.fingerprint());

@@ -17,8 +17,8 @@ pub enum DataError {
         /// The answer of the operating system, or of the gzip decoder.
         source: std::io::Error,
     },
-    /// A single file was given where a folder of images or an IDX file is needed.
-    #[error("{} is a file, but neither a folder of images nor an IDX image file", path.display())]
+    /// A file that is none of those that hold images.
+    #[error("{} is neither a folder of images, nor a zip or tar archive, nor an IDX image file", path.display())]
     NotAFolder {
         /// The file.
         path: PathBuf,
@@ -133,6 +133,19 @@ pub enum DataError {
         /// The candidates' names.
         found: Vec<String>,
     },
+    /// An archive cannot be used as it is.
+    #[error("{}: {what}", path.display())]
+    Archive {
+        /// The archive, or the entry in it.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// What to try.
+        hint: &'static str,
+    },
+    /// A picture that is read while training cannot be used.
+    #[error("{0}")]
+    Picture(BadFile),
     /// A training size without pixels, beyond the limit, or with a number of channels other than 1 and 3.
     #[error("images of {height} x {width} pixels with {channels} channels are not supported")]
     Shape {
@@ -192,6 +205,11 @@ impl DataError {
         move |source| Self::Read { path, source }
     }
 
+    /// Says what is wrong with an archive, or with the entry at `path` in it, and what to try.
+    pub(crate) fn archive(path: &Path, what: &str, hint: &'static str) -> Self {
+        Self::Archive { path: path.to_path_buf(), what: what.to_owned(), hint }
+    }
+
     /// The next thing to try, for the `hint:` line of the command line.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
@@ -200,7 +218,9 @@ impl DataError {
             }
             Self::Read { .. } => "check the permissions of the file, or copy it again".into(),
             Self::IdxSize { .. } => "the header is damaged or not one of IDX images; download or copy the file again".into(),
-            Self::NotAFolder { .. } => "give the folder that holds the images, or one folder per class inside it".into(),
+            Self::NotAFolder { .. } => {
+                "give a folder of images, with a folder for each class in it, a .zip, .tar shards, or an IDX file".into()
+            }
             Self::NoImage { .. } => "images must be PNG or JPEG files, one folder per class or all in one folder".into(),
             Self::EmptyClass { .. } => "remove the folder or add images to it".into(),
             Self::LooseImage { .. } => "move it into a class folder".into(),
@@ -216,6 +236,8 @@ impl DataError {
                 "name files train-images-idx3-ubyte.gz or t10k-images-idx3-ubyte.gz".into()
             }
             Self::IdxChoice { .. } => "give the path of one image file".into(),
+            Self::Archive { hint, .. } => (*hint).into(),
+            Self::Picture(_) => "repair the file, or go on with the next one of its class in its place: --skip-bad".into(),
             Self::Shape { .. } => "use 1 or 3 channels and sides from 1 to 4096 pixels".into(),
             Self::Inconsistent { .. } => "take images and labels of the same data set, and at least one image".into(),
             Self::HeldOut { most, .. } => format!("hold out {most} at most, with a smaller share: --set data.hold_out=0"),
@@ -234,6 +256,12 @@ pub struct BadFile {
     pub path: PathBuf,
     /// What is wrong with it.
     pub reason: BadReason,
+}
+
+impl From<BadFile> for DataError {
+    fn from(file: BadFile) -> Self {
+        Self::Picture(file)
+    }
 }
 
 impl fmt::Display for BadFile {
@@ -257,7 +285,9 @@ pub enum BadReason {
     Truncated,
     /// The decoder refused the content.
     Decode(String),
-    /// The operating system refused to read the file.
+    /// The content is not that of the check sum in its archive.
+    Checksum,
+    /// The operating system refused to read the file, or its archive does not hold what it says.
     Read(String),
 }
 
@@ -269,6 +299,7 @@ impl fmt::Display for BadReason {
             Self::OtherFormat(name) => write!(f, "{name} is not read, convert it to PNG"),
             Self::Truncated => f.write_str("the image is cut short"),
             Self::Decode(text) => write!(f, "cannot be decoded: {text}"),
+            Self::Checksum => f.write_str("the content does not have the check sum that the archive says"),
             Self::Read(text) => write!(f, "cannot be read: {text}"),
         }
     }

@@ -6,45 +6,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
+use crate::data::DataError;
+use crate::data::listing::{Entry, Listing, MAX_CLASSES, Place, has_image_name, name_of};
 
-use crate::data::decode::decode_file;
-use crate::data::error::BadFile;
-use crate::data::{DataError, Dataset, ImageShape, Loaded, resize};
-
-/// Extensions that say "image". Content other than PNG or JPEG is then reported as a bad file, not passed over.
-const IMAGE_EXTENSIONS: [&str; 11] = ["png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "avif", "heic", "jxl"];
 /// Folders may be nested this deep inside a class.
 const MAX_DEPTH: usize = 16;
-/// Labels are 16-bit.
-const MAX_CLASSES: usize = 1 << 16;
-
-/// The image files of a folder before anything is decoded.
-#[derive(Debug)]
-pub struct ImageFiles {
-    /// Class names: the folders' names.
-    pub class_names: Vec<String>,
-    /// Path and class of each file, in order.
-    pub files: Vec<(PathBuf, u16)>,
-    /// Folder of each class.
-    class_folders: Vec<PathBuf>,
-}
-
-impl ImageFiles {
-    /// Fails for the first class to which no image of `counts` (images by class) is left.
-    pub(crate) fn refuse_empty_class(&self, counts: &[usize]) -> Result<(), DataError> {
-        match counts.iter().position(|&count| count == 0) {
-            Some(class) => Err(DataError::EmptyClass { path: self.class_folders[class].clone() }),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Finds the images under `root`: folders in it are classes; without folders, `root` is the only class.
 ///
 /// # Errors
 /// If `root` is a file or cannot be read, has no image, has an empty class folder, or has images beside class folders.
-pub fn list(root: &Path) -> Result<ImageFiles, DataError> {
+pub fn list(root: &Path) -> Result<Listing, DataError> {
     if !fs::metadata(root).map_err(DataError::read(root))?.is_dir() {
         return Err(DataError::NotAFolder { path: root.to_path_buf() });
     }
@@ -58,73 +30,39 @@ pub fn list(root: &Path) -> Result<ImageFiles, DataError> {
         return Err(DataError::LooseImage { path });
     }
 
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     let mut empty = None;
     for (class, folder) in class_folders.iter().enumerate() {
-        let before = files.len();
-        collect(folder, class as u16, 0, &mut files)?;
-        if files.len() == before && empty.is_none() {
+        let before = found.len();
+        collect(folder, class as u16, 0, &mut found)?;
+        if found.len() == before && empty.is_none() {
             empty = Some(folder.clone());
         }
     }
-    if files.is_empty() {
+    if found.is_empty() {
         return Err(DataError::NoImage { path: root.to_path_buf() });
     }
     if let Some(path) = empty {
         return Err(DataError::EmptyClass { path });
     }
-    Ok(ImageFiles {
+    let entry = |(path, size, label): (PathBuf, u64, u16)| {
+        // Every path begins with the root that it was found under.
+        let name = path.strip_prefix(root).map_or_else(|_| path.clone(), Path::to_path_buf);
+        Entry { name, label, place: Place::File { size } }
+    };
+    Ok(Listing {
+        root: root.to_path_buf(),
+        archives: Vec::new(),
+        entries: found.into_iter().map(entry).collect(),
         class_names: class_folders.iter().map(|folder| name_of(folder)).collect(),
-        files,
-        class_folders,
+        class_places: class_folders,
     })
 }
 
-/// Loads the images under `root` at `shape`; transparent parts show `background`.
-///
-/// # Errors
-/// Those of [`list`]. Bad files are an error that names the first one, or, with `skip_bad`, are left out and returned.
-pub fn load(root: &Path, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<Loaded, DataError> {
-    shape.check()?;
-    let found = list(root)?;
-    let size = shape.len();
-    let mut pixels = vec![0; found.files.len() * size];
-    let bad: Vec<Option<BadFile>> = pixels
-        .par_chunks_exact_mut(size)
-        .zip(&found.files)
-        .map(|(out, (path, _))| match decode_file(path, background) {
-            Ok(image) => {
-                out.copy_from_slice(&resize::fit(&image.pixels, image.shape, shape));
-                None
-            }
-            Err(reason) => Some(BadFile { path: path.clone(), reason }),
-        })
-        .collect();
-
-    let total = found.files.len();
-    let count = bad.iter().flatten().count();
-    if !skip_bad && let Some(first) = bad.iter().flatten().next() {
-        return Err(DataError::BadFiles { first: first.clone(), count, total });
-    }
-
-    // Close the gaps of the bad files.
-    let mut labels = Vec::with_capacity(total - count);
-    for (index, (_, label)) in found.files.iter().enumerate() {
-        if bad[index].is_none() {
-            pixels.copy_within(index * size..(index + 1) * size, labels.len() * size);
-            labels.push(*label);
-        }
-    }
-    pixels.truncate(labels.len() * size);
-    let mut counts = vec![0; found.class_names.len()];
-    for &label in &labels {
-        counts[usize::from(label)] += 1;
-    }
-    found.refuse_empty_class(&counts)?;
-    Ok(Loaded {
-        dataset: Dataset::new(shape, pixels, labels, found.class_names, root.display().to_string())?,
-        skipped: bad.into_iter().flatten().collect(),
-    })
+/// Whether a folder holds folders or images.
+pub(crate) fn has_images(folder: &Path) -> Result<bool, DataError> {
+    let (folders, images) = entries(folder)?;
+    Ok(!(folders.is_empty() && images.is_empty()))
 }
 
 /// Sub-folders and image files of a folder, each sorted.
@@ -147,30 +85,21 @@ fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
     Ok((folders, images))
 }
 
-/// Adds the images of a class: first those of the folder, then those of its sub-folders.
-fn collect(folder: &Path, class: u16, depth: usize, files: &mut Vec<(PathBuf, u16)>) -> Result<(), DataError> {
+/// Adds path, size and label of the images of a class: first those of the folder, then those of its sub-folders.
+fn collect(folder: &Path, class: u16, depth: usize, found: &mut Vec<(PathBuf, u64, u16)>) -> Result<(), DataError> {
     if depth > MAX_DEPTH {
         return Err(DataError::TooDeep { path: folder.to_path_buf(), limit: MAX_DEPTH });
     }
     let (folders, images) = entries(folder)?;
-    files.extend(images.into_iter().map(|path| (path, class)));
+    for path in images {
+        // A link that leads nowhere is a bad file, which reading it will say.
+        let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        found.push((path, size, class));
+    }
     for sub in folders {
-        collect(&sub, class, depth + 1, files)?;
+        collect(&sub, class, depth + 1, found)?;
     }
     Ok(())
-}
-
-fn has_image_name(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| IMAGE_EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
-}
-
-/// The last part of a path. `.` and `..` have none, so those are resolved.
-fn name_of(path: &Path) -> String {
-    let named = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
-    named(path)
-        .or_else(|| named(&fs::canonicalize(path).ok()?))
-        .unwrap_or_else(|| "images".into())
 }
 
 #[cfg(test)]
@@ -180,9 +109,15 @@ mod tests {
 
     use super::*;
     use crate::data::error::BadReason;
+    use crate::data::pictures::decode_all;
+    use crate::data::{ImageShape, Loaded};
 
     const WHITE: [u8; 3] = [255; 3];
     const SHAPE: ImageShape = ImageShape { height: 2, width: 2, channels: 1 };
+
+    fn load(root: &Path, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<Loaded, DataError> {
+        decode_all(&list(root)?, shape, background, skip_bad)
+    }
 
     struct Tree(TempDir);
 
@@ -224,7 +159,7 @@ mod tests {
         let data = loaded.dataset;
         assert_eq!(data.class_names, ["a", "b"]);
         assert_eq!(data.labels, [0, 0, 1, 1]);
-        let firsts: Vec<u8> = (0..4).map(|i| data.image(i)[0]).collect();
+        let firsts: Vec<u8> = (0..4).map(|i| data.image(i).unwrap()[0]).collect();
         assert_eq!(firsts, [1, 2, 3, 4]);
         assert!(loaded.skipped.is_empty());
     }
@@ -247,8 +182,8 @@ mod tests {
             .unwrap();
         let colour = ImageShape { channels: 3, ..SHAPE };
         let data = load(tree.path(), colour, [0, 0, 255], false).unwrap().dataset;
-        let firsts: Vec<&[u8]> = (0..3).map(|i| &data.image(i)[..3]).collect();
-        assert_eq!(firsts, [&[50, 50, 50][..], &[255, 0, 0], &[0, 0, 255]]);
+        let firsts: Vec<Vec<u8>> = (0..3).map(|i| data.image(i).unwrap()[..3].to_vec()).collect();
+        assert_eq!(firsts, [[50, 50, 50], [255, 0, 0], [0, 0, 255]]);
     }
 
     fn tree_with_bad_files() -> Tree {
@@ -274,7 +209,7 @@ mod tests {
     fn bad_files_are_skipped_on_request() {
         let tree = tree_with_bad_files();
         let loaded = load(tree.path(), SHAPE, WHITE, true).unwrap();
-        let firsts: Vec<u8> = (0..3).map(|i| loaded.dataset.image(i)[0]).collect();
+        let firsts: Vec<u8> = (0..3).map(|i| loaded.dataset.image(i).unwrap()[0]).collect();
         assert_eq!(firsts, [1, 4, 5]);
         assert_eq!(loaded.dataset.labels, [0, 0, 1]);
         let reasons: Vec<_> = loaded.skipped.iter().map(|bad| bad.reason.clone()).collect();

@@ -410,7 +410,7 @@ mod tests {
         assert!(is_idx_folder(at).unwrap());
         let train = load(at, Part::Train).unwrap();
         assert_eq!((train.labels.as_slice(), train.class_names.len()), (&[4, 0][..], 5));
-        assert_eq!(train.image(1), &PIXELS[6..]);
+        assert_eq!(*train.image(1).unwrap(), PIXELS[6..]);
 
         let error = load(at, Part::Test).unwrap_err();
         assert!(matches!(error, DataError::IdxNoLabels { .. }), "{error}");

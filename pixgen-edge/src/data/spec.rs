@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::data::bundled::{BUNDLED_NAME, bundled};
 use crate::data::error::BadFile;
 use crate::data::idx::Part;
-use crate::data::{DataError, Dataset, ImageShape, folder, idx, resize};
+use crate::data::listing::Listing;
+use crate::data::pictures::{decode_all, stream};
+use crate::data::{DataError, Dataset, ImageShape, folder, idx, tar, zip};
 
 /// Background of transparent images unless another is asked for.
 pub const WHITE: [u8; 3] = [255; 3];
@@ -19,7 +21,7 @@ pub const WHITE: [u8; 3] = [255; 3];
 pub enum Source {
     /// The data set inside the binary.
     Bundled,
-    /// A folder of images, or an IDX file or folder.
+    /// A folder of images, a zip archive, tar shards, or an IDX file or folder.
     Path(PathBuf),
 }
 
@@ -63,10 +65,39 @@ pub struct DataSpec {
     pub shape: ImageShape,
     /// Colour behind transparent images.
     pub background: [u8; 3],
-    /// Leave unusable files out instead of stopping.
+    /// Go on without unusable files instead of stopping: those that are decoded at once are left out; of the others, which are only
+    /// found when their turn comes, the next good file of the class takes the place.
     pub skip_bad: bool,
+    /// Whether the pixels are to be in memory.
+    pub memory: Memory,
     /// Which part of a data set that is published in two.
     pub part: Part,
+}
+
+/// Whether the pictures of a folder or archive are all decoded at once and kept, or each when its turn comes. Others are always kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Memory {
+    /// Kept if their pixels take up to [`Memory::AUTO`] bytes.
+    #[default]
+    Auto,
+    /// Kept.
+    Always,
+    /// Decoded again whenever their turn comes.
+    Never,
+}
+
+impl Memory {
+    /// 4 GiB.
+    pub const AUTO: u64 = 1 << 32;
+
+    fn keeps(self, images: usize, shape: ImageShape) -> bool {
+        match self {
+            Self::Auto => (images as u64).saturating_mul(shape.len() as u64) <= Self::AUTO,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 /// A data set, and the files left out of it.
@@ -84,14 +115,47 @@ pub struct Loaded {
 /// See [`DataError`]. Only IDX data have a test part.
 pub fn load(spec: &DataSpec) -> Result<Loaded, DataError> {
     spec.shape.check()?;
-    let dataset = match (kind_of(&spec.source, spec.part)?, &spec.source) {
-        (Kind::Folder, Source::Path(path)) => {
-            return folder::load(path, spec.shape, spec.background, spec.skip_bad);
+    let (_, stored) = open(&spec.source, spec.part)?;
+    let dataset = match stored {
+        Stored::Files(listing) if spec.memory.keeps(listing.len(), spec.shape) => {
+            return decode_all(&listing, spec.shape, spec.background, spec.skip_bad);
         }
-        (_, Source::Path(path)) => idx::load(path, spec.part)?,
-        (_, Source::Bundled) => bundled()?,
+        Stored::Files(listing) => stream(listing, spec.shape, spec.background, spec.skip_bad)?,
+        Stored::Pixels(dataset) => dataset.fitted(spec.shape)?,
     };
-    Ok(Loaded { dataset: fit_all(dataset, spec.shape), skipped: Vec::new() })
+    Ok(Loaded { dataset, skipped: Vec::new() })
+}
+
+/// The image files of a source, before anything is decoded.
+///
+/// # Errors
+/// A source without image files: the bundled set, and IDX files.
+pub fn list(source: &Source) -> Result<Listing, DataError> {
+    match open(source, Part::Train)?.1 {
+        Stored::Files(listing) => Ok(listing),
+        Stored::Pixels(_) => Err(DataError::NotAFolder { path: source.to_string().into() }),
+    }
+}
+
+/// A source before its images are decoded.
+pub(crate) enum Stored {
+    /// Image files, alone or in archives.
+    Files(Listing),
+    /// Pixels at their own size.
+    Pixels(Dataset),
+}
+
+/// Opens a source; nothing is decoded.
+pub(crate) fn open(source: &Source, part: Part) -> Result<(Kind, Stored), DataError> {
+    let kind = kind_of(source, part)?;
+    let stored = match (kind, source) {
+        (_, Source::Bundled) => Stored::Pixels(bundled()?),
+        (Kind::Folder, Source::Path(path)) => Stored::Files(folder::list(path)?),
+        (Kind::Zip, Source::Path(path)) => Stored::Files(zip::list(path)?),
+        (Kind::Tar, Source::Path(path)) => Stored::Files(tar::list(&tar::shards(path)?)?),
+        (Kind::Idx | Kind::Bundled, Source::Path(path)) => Stored::Pixels(idx::load(path, part)?),
+    };
+    Ok((kind, stored))
 }
 
 /// `#rrggbb` as bytes.
@@ -116,6 +180,10 @@ pub enum Kind {
     Idx,
     /// A folder of image files.
     Folder,
+    /// A zip archive.
+    Zip,
+    /// Tar shards.
+    Tar,
 }
 
 /// Recognises the kind of a source, and refuses a test part where there is none.
@@ -131,28 +199,33 @@ pub(crate) fn kind_of(source: &Source, part: Part) -> Result<Kind, DataError> {
 }
 
 fn kind_of_path(path: &Path) -> Result<Kind, DataError> {
+    let shards = tar::shards(path)?;
+    let among_images = path.is_dir() && folder::has_images(path)?;
+    if !shards.is_empty() && !among_images {
+        return Ok(Kind::Tar);
+    }
     if std::fs::metadata(path).map_err(DataError::read(path))?.is_dir() {
         let idx = idx::is_idx_folder(path)?;
         return Ok(if idx { Kind::Idx } else { Kind::Folder });
     }
+    let name = path.to_string_lossy().to_lowercase();
+    if [".tgz", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2"]
+        .iter()
+        .any(|end| name.ends_with(end))
+    {
+        return Err(DataError::archive(
+            path,
+            "a packed tar archive cannot be read at a position",
+            "unpack it to a plain .tar once",
+        ));
+    }
     if idx::is_idx_file(path) {
         return Ok(Kind::Idx);
     }
-    Err(DataError::NotAFolder { path: path.to_path_buf() })
-}
-
-/// Brings every image to `shape`.
-fn fit_all(dataset: Dataset, shape: ImageShape) -> Dataset {
-    use rayon::prelude::*;
-
-    if dataset.shape == shape {
-        return dataset;
+    match name.ends_with(".zip") {
+        true => Ok(Kind::Zip),
+        false => Err(DataError::NotAFolder { path: path.to_path_buf() }),
     }
-    let mut pixels = vec![0; dataset.len() * shape.len()];
-    pixels.par_chunks_exact_mut(shape.len()).enumerate().for_each(|(index, out)| {
-        out.copy_from_slice(&resize::fit(dataset.image(index), dataset.shape, shape));
-    });
-    Dataset { shape, pixels, ..dataset }
 }
 
 #[cfg(test)]
@@ -167,6 +240,7 @@ mod tests {
             shape: ImageShape { height, width: height, channels },
             background: WHITE,
             skip_bad: false,
+            memory: Memory::Auto,
             part: Part::Train,
         }
     }
@@ -177,8 +251,8 @@ mod tests {
         let large = load(&spec(BUNDLED_NAME, 32, 3)).unwrap().dataset;
         assert_eq!(large.shape.to_string(), "32x32x3");
         assert_eq!((large.len(), &large.labels), (native.len(), &native.labels));
-        assert!(large.pixels.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]));
-        let mean = |d: &Dataset| d.pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / d.pixels.len() as f64;
+        assert!(large.pixels().unwrap().chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]));
+        let mean = |d: &Dataset| d.pixels().unwrap().iter().map(|&p| f64::from(p)).sum::<f64>() / d.bytes_in_memory() as f64;
         assert!((mean(&native) - mean(&large)).abs() < 1.0);
         assert_ne!(native.fingerprint(), large.fingerprint());
     }
@@ -190,10 +264,24 @@ mod tests {
         fs::create_dir(at("idx")).unwrap();
         fs::write(at("idx/train-images-idx3-ubyte"), b"no").unwrap();
         fs::write(at("picture.png"), b"no").unwrap();
+        fs::write(at("a.ZIP"), b"no").unwrap();
+        fs::write(at("a.tar.gz"), b"no").unwrap();
+        fs::create_dir(at("shards")).unwrap();
+        fs::write(at("shards/01.tar"), b"no").unwrap();
+        fs::write(at("shards/02.tar"), b"no").unwrap();
         let kind = |path: PathBuf, part| kind_of(&Source::Path(path), part);
         assert_eq!(kind(at("idx"), Part::Test).unwrap(), Kind::Idx);
         assert_eq!(kind(at("idx/train-images-idx3-ubyte"), Part::Train).unwrap(), Kind::Idx);
         assert_eq!(kind(at(""), Part::Train).unwrap(), Kind::Folder);
+        assert_eq!(kind(at("a.ZIP"), Part::Train).unwrap(), Kind::Zip);
+        for shards in ["shards", "shards/01.tar", "shards/{01..02}.tar"] {
+            assert_eq!(kind(at(shards), Part::Train).unwrap(), Kind::Tar, "{shards}");
+        }
+        let error = kind(at("shards/{01..03}.tar"), Part::Train).unwrap_err();
+        assert!(error.to_string().contains("03.tar"), "{error}");
+        assert!(kind(at("shards/{3..1}.tar"), Part::Train).is_err());
+        let error = kind(at("a.tar.gz"), Part::Train).unwrap_err();
+        assert!(error.to_string().contains("packed tar"), "{error}");
         assert!(matches!(kind(at(""), Part::Test), Err(DataError::NoTestPart { .. })));
         assert!(matches!(kind(at("picture.png"), Part::Train), Err(DataError::NotAFolder { .. })));
         let error = kind(at("missing"), Part::Train).unwrap_err();

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::eval::error::EvalError;
+use crate::eval::features::Features;
 use crate::eval::frechet::Moments;
 use crate::eval::network::{Activations, CLASSES, FEATURES, LAYERS, Network, PIXELS, SIDE, normalise};
 
@@ -26,27 +27,6 @@ pub struct Classifier {
     network: Network,
     reference: Moments,
     card: Card,
-}
-
-/// Penultimate features of n images.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Features {
-    /// Images.
-    pub n: usize,
-    /// Features of an image.
-    pub dim: usize,
-    /// n x dim, row-major.
-    pub values: Vec<f32>,
-}
-
-impl Features {
-    /// Mean and covariance.
-    ///
-    /// # Errors
-    /// Less than two images, or a value that is not finite.
-    pub fn moments(&self) -> Result<Moments, EvalError> {
-        Moments::from_rows(&self.values, self.dim)
-    }
 }
 
 impl Classifier {
@@ -255,10 +235,10 @@ mod tests {
     #[test]
     fn sees_real_images_and_not_turned_ones_or_noise() {
         let data = bundled().unwrap();
-        let real = accuracy(&data.pixels, &data.labels);
+        let pixels = data.pixels().unwrap();
+        let real = accuracy(&pixels, &data.labels);
         assert!(real > 0.9, "{real}");
-        let turned: Vec<u8> = data
-            .pixels
+        let turned: Vec<u8> = pixels
             .chunks_exact(PIXELS)
             .flat_map(|image| (0..PIXELS).map(|i| image[(i % SIDE) * SIDE + i / SIDE]))
             .collect();
@@ -274,7 +254,7 @@ mod tests {
     fn an_image_gets_the_same_answer_in_any_batch() {
         let data = bundled().unwrap();
         let classifier = classifier();
-        let some = &data.pixels[..(BLOCK * 2 + 3) * PIXELS];
+        let some = &data.pixels().unwrap()[..(BLOCK * 2 + 3) * PIXELS];
         let together = classifier.logits(some).unwrap();
         let features = classifier.features(some).unwrap();
         assert_eq!((features.n, features.dim, features.values.len()), (19, 64, 19 * 64));
@@ -297,7 +277,7 @@ mod tests {
             let moments = classifier.features(images).unwrap().moments().unwrap();
             crate::eval::frechet::distance(&moments, classifier.reference()).unwrap()
         };
-        let real = fd(&data.pixels);
+        let real = fd(&data.pixels().unwrap());
         let noise = fd(&noise);
         assert!(noise > 100.0 * real, "real {real}, noise {noise}");
     }

@@ -7,6 +7,9 @@ use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use crate::eval::error::EvalError;
 
+/// Rows that enter a covariance at once.
+const BLOCK: usize = 1024;
+
 /// The sample mean and covariance of n feature vectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
@@ -31,24 +34,20 @@ impl Moments {
         let n = values.len() / dim;
         check_count(n)?;
         check_finite("features", values.iter().copied().map(f64::from))?;
-        let rows = || {
-            values
-                .chunks_exact(dim)
-                .map(|row| DVector::from_iterator(dim, row.iter().copied().map(f64::from)))
-        };
         let mut mean = DVector::zeros(dim);
-        for row in rows() {
-            mean += row;
+        for row in values.chunks_exact(dim) {
+            mean.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
         }
         mean /= n as f64;
         let mut covariance = DMatrix::zeros(dim, dim);
-        for row in rows() {
-            let centred = row - &mean;
-            covariance.syger(1.0, &centred, &centred, 1.0);
+        for rows in values.chunks(BLOCK * dim) {
+            // The rows of the table are columns here, where columns are contiguous.
+            let centred = rows.iter().enumerate().map(|(index, &value)| f64::from(value) - mean[index % dim]);
+            let centred = DMatrix::from_iterator(dim, rows.len() / dim, centred);
+            covariance.gemm(1.0, &centred, &centred.transpose(), 1.0);
         }
         covariance /= (n - 1) as f64;
-        // syger writes the lower triangle only.
-        covariance.fill_upper_triangle_with_lower_triangle();
+        symmetrise(&mut covariance);
         Ok(Self { n, mean, covariance })
     }
 
@@ -58,6 +57,14 @@ impl Moments {
     /// n below two, lengths that do not fit, a value that is not finite.
     pub fn from_parts(n: usize, mean: &[f64], covariance: &[f64]) -> Result<Self, EvalError> {
         check_count(n)?;
+        Ok(Self { n, ..Self::published(mean, covariance)? })
+    }
+
+    /// As [`from_parts`](Self::from_parts) for a file that does not tell of how many pictures: n is 0.
+    ///
+    /// # Errors
+    /// Lengths that do not fit, a value that is not finite.
+    pub fn published(mean: &[f64], covariance: &[f64]) -> Result<Self, EvalError> {
         let dim = mean.len();
         if covariance.len() != dim * dim {
             return Err(EvalError::Dimension { what: "length of the covariance", expected: dim * dim, found: covariance.len() });
@@ -65,13 +72,13 @@ impl Moments {
         check_finite("mean", mean.iter().copied())?;
         check_finite("covariance", covariance.iter().copied())?;
         Ok(Self {
-            n,
+            n: 0,
             mean: DVector::from_row_slice(mean),
             covariance: DMatrix::from_row_slice(dim, dim, covariance),
         })
     }
 
-    /// How many feature vectors were seen.
+    /// How many feature vectors were seen; 0 if that is not known.
     pub fn n(&self) -> usize {
         self.n
     }
@@ -106,6 +113,49 @@ fn check_finite(what: &'static str, mut values: impl Iterator<Item = f64>) -> Re
     }
 }
 
+/// A Gaussian that others are measured against: the root of its covariance is taken once.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    moments: Moments,
+    root: DMatrix<f64>,
+}
+
+impl Origin {
+    /// Takes the root of the covariance.
+    ///
+    /// # Errors
+    /// Eigenvalues that do not converge.
+    pub fn new(moments: Moments) -> Result<Self, EvalError> {
+        const SWEEPS: usize = 10_000;
+        let eigen = SymmetricEigen::try_new(moments.covariance.clone(), f64::EPSILON, SWEEPS).ok_or(EvalError::Eigenvalues)?;
+        let scaled = &eigen.eigenvectors * DMatrix::from_diagonal(&eigen.eigenvalues.map(root));
+        let root = scaled * eigen.eigenvectors.transpose();
+        Ok(Self { moments, root })
+    }
+
+    /// The mean and covariance.
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// As [`distance`].
+    ///
+    /// # Errors
+    /// Moments of different width, or so large that the result is not finite.
+    pub fn distance(&self, other: &Moments) -> Result<f64, EvalError> {
+        let this = &self.moments;
+        if this.dim() != other.dim() {
+            return Err(EvalError::Dimension { what: "width of the second moments", expected: this.dim(), found: other.dim() });
+        }
+        let mut product = &self.root * &other.covariance * &self.root;
+        symmetrise(&mut product);
+        check_finite("product of the covariances", product.iter().copied())?;
+        let cross = product.symmetric_eigenvalues().map(root).sum();
+        let means = (&this.mean - &other.mean).norm_squared();
+        Ok((means + this.covariance.trace() + other.covariance.trace() - 2.0 * cross).max(0.0))
+    }
+}
+
 /// The Frechet distance between two Gaussians; at least 0.
 ///
 /// It grows as samples get fewer even between two halves of one set: compare only distances of the same n, and print the distance
@@ -114,28 +164,23 @@ fn check_finite(what: &'static str, mut values: impl Iterator<Item = f64>) -> Re
 /// # Errors
 /// Moments of different width, or eigenvalues that do not converge.
 pub fn distance(a: &Moments, b: &Moments) -> Result<f64, EvalError> {
-    if a.dim() != b.dim() {
-        return Err(EvalError::Dimension { what: "width of the second moments", expected: a.dim(), found: b.dim() });
+    Origin::new(a.clone())?.distance(b)
+}
+
+/// Rounding breaks the symmetry in the last bits.
+fn symmetrise(matrix: &mut DMatrix<f64>) {
+    for column in 0..matrix.ncols() {
+        for row in 0..column {
+            let mean = 0.5 * (matrix[(row, column)] + matrix[(column, row)]);
+            matrix[(row, column)] = mean;
+            matrix[(column, row)] = mean;
+        }
     }
-    let eigen = eigen(a.covariance.clone(), "first covariance")?;
-    let scaled = &eigen.eigenvectors * DMatrix::from_diagonal(&eigen.eigenvalues.map(root));
-    let root_a = &scaled * eigen.eigenvectors.transpose();
-    let product = &root_a * &b.covariance * &root_a;
-    // Rounding breaks the symmetry in the last bits.
-    let product = (&product + product.transpose()) * 0.5;
-    let cross = self::eigen(product, "product of the covariances")?.eigenvalues.map(root).sum();
-    let means = (&a.mean - &b.mean).norm_squared();
-    Ok((means + a.covariance.trace() + b.covariance.trace() - 2.0 * cross).max(0.0))
 }
 
 /// The root of an eigenvalue that is 0 or more but for rounding.
 fn root(eigenvalue: f64) -> f64 {
     eigenvalue.max(0.0).sqrt()
-}
-
-fn eigen(matrix: DMatrix<f64>, what: &'static str) -> Result<SymmetricEigen<f64, nalgebra::Dyn>, EvalError> {
-    const SWEEPS: usize = 10_000;
-    SymmetricEigen::try_new(matrix, f64::EPSILON, SWEEPS).ok_or(EvalError::Eigenvalues { what })
 }
 
 #[cfg(test)]

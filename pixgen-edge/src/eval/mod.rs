@@ -1,23 +1,37 @@
-//! How good are generated images? Measured for 28x28 grey Fashion-MNIST with a small classifier that this project trained.
+//! How good are generated pictures? Distances between features of real and generated ones, each beside what real pictures get.
 //!
-//! No package registry carries the Inception network of the Frechet inception distance, so nothing here is called "FID". Three
-//! numbers are reported instead, each beside the value that real images get ([`Quality`]):
+//! **Features.** [`extractor`] runs the networks: the project's own [`network`] of 28x28 grey Fashion-MNIST with its [`Classifier`],
+//! EfficientNet-Lite0, and the Inception of the FID. [`features`] is a table of what they give.
 //!
-//! * accuracy: how often the committed [`Classifier`] sees the class that was asked for,
-//! * "FD-fmnist": the [`frechet`] distance between Gaussians of the classifier's 64 penultimate features,
-//! * the distance to the [`nearest`] training image, because small sets are memorised and a Frechet distance rewards that.
+//! **Numbers.** On features: the [`frechet`] distance, the unbiased [`kernel`] distance, and precision, recall, density, coverage and
+//! votes among [`neighbours`]. On pixels: the distance to the [`nearest`] training picture, because small sets are memorised and a
+//! Frechet distance rewards that. Only what the Inception network gives is called FID or KID.
 //!
-//! The classifier is a [`network`] of two convolutions and two affine maps on one matrix product; `examples/train_classifier.rs`
-//! trains it and writes `data/fashion-classifier/`.
+//! **Reports.** A [`yardstick`] holds real pictures (or a reference file, [`npz`]) and measures generated ones against them; a
+//! [`measurement`] says what its numbers depend on. [`Quality`] is the shorter report of Fashion-MNIST models: quick start and
+//! `pixgen-edge report`.
+//!
+//! `examples/train_classifier.rs` trains the classifier and writes `data/fashion-classifier/`.
 
 mod classifier;
 mod error;
+pub mod extractor;
+pub mod features;
 pub mod frechet;
+pub mod kernel;
 mod matmul;
+pub mod measurement;
 pub mod nearest;
+pub mod neighbours;
 pub mod network;
+pub mod npz;
 mod quality;
+pub mod yardstick;
 
-pub use classifier::{Card, Classifier, Features};
+pub use classifier::{Card, Classifier};
 pub use error::EvalError;
+pub use extractor::{Extractor, Network, Recipe, Resize};
+pub use features::Features;
+pub use measurement::{Measurement, Subject, Table};
 pub use quality::{ClassQuality, Floors, Quality, measure};
+pub use yardstick::{Measured, Numbers, Real, Yardstick};

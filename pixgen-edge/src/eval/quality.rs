@@ -191,7 +191,7 @@ mod tests {
     fn bundled_bytes() -> (Vec<u8>, Vec<u8>) {
         let data = bundled().unwrap();
         let labels = data.labels.iter().map(|&label| label as u8).collect();
-        (data.pixels, labels)
+        (data.pixels().unwrap().into_owned(), labels)
     }
 
     #[test]

@@ -27,6 +27,20 @@ const GELU_FLOOR: f64 = -5.0;
 /// What the integers of each site mean: real = step (code - zero), by channel.
 pub type Meanings = BTreeMap<Site, Code>;
 
+/// A linear layer in real numbers: its result is step (sum over i of weight\[i\] (code\[i\] - zero\[i\])) + bias, by output.
+#[derive(Clone, Debug)]
+pub struct RealLinear {
+    /// Codes of its inputs.
+    pub input: Code,
+    /// Scale of each output's sum.
+    pub step: Vec<f64>,
+    /// Added to each output, the correction of rounded weights included.
+    pub bias: Vec<f64>,
+}
+
+/// The linear layers of a file.
+pub type RealLinears = BTreeMap<Site, RealLinear>;
+
 /// A body and what its integers mean.
 #[derive(Clone, Debug)]
 pub struct Body {
@@ -34,6 +48,8 @@ pub struct Body {
     pub bytes: Vec<u8>,
     /// Of each site that [`Observe`](super::observe::Observe) shows.
     pub meanings: Meanings,
+    /// Of each site with a matrix.
+    pub linears: RealLinears,
 }
 
 /// Where sums go: real = step (code) + origin, by output.
@@ -88,7 +104,8 @@ impl<'a> Builder<'a> {
         let layout = Layout::new(&config, levels.len());
         let bytes = layout.body_len(0);
         let len = usize::try_from(bytes).ok().filter(|_| bytes < u64::from(u32::MAX) - (1 << 20));
-        let body = Body { bytes: vec![0; len.ok_or(QuantiseError::TooLarge { bytes })?], meanings: Meanings::new() };
+        let bytes = vec![0; len.ok_or(QuantiseError::TooLarge { bytes })?];
+        let body = Body { bytes, meanings: Meanings::new(), linears: RealLinears::new() };
         let weights = Weights::new(&file.header.model, &file.params)?;
         Ok(Self { file, config, classes, levels, options, calibration, factors, weights, layout, body })
     }
@@ -222,6 +239,8 @@ impl<'a> Builder<'a> {
             self.put(site, part.bias, &biases)?;
             self.put(site, part.multiplier, &multipliers)?;
         }
+        let (step, bias) = rows.iter().map(|&(step, bias, ..)| (step, bias)).unzip();
+        self.body.linears.insert(site, RealLinear { input: input.clone(), step, bias });
         self.put(site, part.weights, &codes)
     }
 

@@ -3,7 +3,7 @@
 use super::QuantiseError;
 use super::observe::Observe;
 use super::range::Stats;
-use crate::data::Dataset;
+use crate::data::{DataError, Dataset};
 use crate::model_file::ModelFile;
 use pixgen_core::network;
 use pixgen_core::params::{Layer, Site};
@@ -40,7 +40,7 @@ impl Calibration {
     /// Runs the pictures, in parallel. The values of a site in `divisors` are divided channel by channel before they are counted.
     ///
     /// # Errors
-    /// The float network does not run.
+    /// The float network does not run, or a picture cannot be read.
     pub fn run(file: &ModelFile, inputs: &Inputs<'_>, divisors: &HashMap<Site, Vec<f32>>) -> Result<Self, QuantiseError> {
         let threads = rayon::current_num_threads().max(1);
         let shares: Vec<Self> = (0..threads)
@@ -82,8 +82,9 @@ impl Calibration {
         let weights = Weights::new(config, &file.params)?;
         let mut workspace = vec![0.0; config.workspace_len()];
         let mut clean = vec![0.0; config.image_len()];
-        if let Some(image) = inputs.data.filter(|d| !d.is_empty()).map(|d| d.image(picture % d.len())) {
-            file.header.normalisation.normalise(config.channels, image, &mut clean);
+        if let Some(data) = inputs.data.filter(|data| !data.is_empty()) {
+            let image = data.image(picture % data.len()).map_err(DataError::from)?;
+            file.header.normalisation.normalise(config.channels, &image, &mut clean);
         }
         for (step, &t) in inputs.levels.iter().enumerate() {
             let purpose = if step == 0 { Purpose::Latent } else { Purpose::Renoise };

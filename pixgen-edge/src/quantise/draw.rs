@@ -3,7 +3,6 @@
 use super::QuantiseError;
 use super::export::{Aligned, levels};
 use crate::model_file::ModelFile;
-use pixgen_core::noise::NoiseConfig;
 use pixgen_core::pxg::{Model, Request};
 use pixgen_core::reference::{Condition, Reference, Weights};
 use pixgen_core::sampler::{ConsistencySampler, Denoiser};
@@ -43,17 +42,24 @@ impl Denoiser for Float<'_> {
 /// # Errors
 /// A class that the model does not have.
 pub fn draw_float(file: &ModelFile, wanted: &Wanted<'_>, steps: usize) -> Result<Vec<u8>, QuantiseError> {
+    let values = draw_values(file, wanted, steps)?;
+    let mut bytes = vec![0; values.len()];
+    file.header.normalisation.to_u8(file.header.model.channels, &values, &mut bytes);
+    Ok(bytes)
+}
+
+/// The same as values of the normalised data, before they become bytes.
+///
+/// # Errors
+/// A class that the model does not have.
+pub fn draw_values(file: &ModelFile, wanted: &Wanted<'_>, steps: usize) -> Result<Vec<f32>, QuantiseError> {
     let (model, noise) = (&file.header.model, &file.header.noise);
-    let (len, normalisation) = (model.image_len(), &file.header.normalisation);
     let middle = levels(file, steps).get(1).map(|t| t / noise.shift);
-    let sampler = ConsistencySampler { middle, range: normalisation.range(model.channels) };
-    draw_each(wanted, len, |number, class, out| {
-        let mut float = Float { file, workspace: vec![0.0; model.workspace_len()], scratch: vec![0.0; len] };
-        let noise: &NoiseConfig = noise;
-        let mut values = vec![0.0; len];
-        sampler.draw(&mut float, noise, wanted.seed, number, &[class], &mut values)?;
-        normalisation.to_u8(model.channels, &values, out);
-        Ok(())
+    let sampler = ConsistencySampler { middle, range: file.header.normalisation.range(model.channels) };
+    draw_each(wanted, model.image_len(), |number, class, out| {
+        let scratch = vec![0.0; out.len()];
+        let mut float = Float { file, workspace: vec![0.0; model.workspace_len()], scratch };
+        sampler.draw(&mut float, noise, wanted.seed, number, &[class], out)
     })
 }
 
@@ -72,13 +78,13 @@ pub fn draw_integer(model: &Model<'_>, wanted: &Wanted<'_>) -> Result<Vec<u8>, Q
     })
 }
 
-fn draw_each(
+fn draw_each<T: Copy + Default + Send>(
     wanted: &Wanted<'_>,
     len: usize,
-    draw: impl Fn(u64, usize, &mut [u8]) -> Result<(), QuantiseError> + Sync,
-) -> Result<Vec<u8>, QuantiseError> {
-    let mut bytes = vec![0; wanted.classes.len() * len];
-    let pictures = bytes.par_chunks_exact_mut(len).zip(wanted.classes).enumerate();
+    draw: impl Fn(u64, usize, &mut [T]) -> Result<(), QuantiseError> + Sync,
+) -> Result<Vec<T>, QuantiseError> {
+    let mut values = vec![T::default(); wanted.classes.len() * len];
+    let pictures = values.par_chunks_exact_mut(len).zip(wanted.classes).enumerate();
     pictures.try_for_each(|(i, (out, &class))| draw(wanted.first + i as u64, class, out))?;
-    Ok(bytes)
+    Ok(values)
 }

@@ -1,5 +1,6 @@
 //! Why a model cannot be exported.
 
+use crate::data::DataError;
 use pixgen_core::config::ConfigError;
 use pixgen_core::pxg::{DrawError, PxgError};
 use pixgen_core::reference::ReferenceError;
@@ -23,6 +24,9 @@ pub enum QuantiseError {
         /// What is wrong.
         what: String,
     },
+    /// A picture to calibrate with cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A site's numbers leave the range of 32-bit sums.
     #[error("{site}: a sum of this layer can leave 32 bits")]
     Overflow {
@@ -50,6 +54,7 @@ impl QuantiseError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Data(error) => error.hint(),
             Self::Config(_) => Some("train with widths that are multiples of 4; every preset's are".into()),
             Self::TooLarge { .. } => Some("export fewer classes with --classes".into()),
             Self::Overflow { .. } => Some("the weights of this layer are far larger than trained weights are; check the model".into()),

@@ -1,7 +1,7 @@
 //! A whole `.pxg` file: calibrate, build, wrap, test.
 
 use super::QuantiseError;
-use super::build::{Builder, Meanings};
+use super::build::{Builder, Meanings, RealLinears};
 use super::calibration::{Calibration, Inputs};
 use super::range::Method;
 use crate::data::Dataset;
@@ -85,6 +85,8 @@ pub struct Exported {
     pub bytes: Vec<u8>,
     /// What the integers of each site mean, for reports.
     pub meanings: Meanings,
+    /// The linear layers in real numbers, for exporters to other formats.
+    pub linears: RealLinears,
     /// Hash of each self-test picture: class, seed, hash.
     pub tests: Vec<(usize, u64, u64)>,
 }
@@ -137,7 +139,7 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &Options) -> Re
         }
     }
     let bytes = encode(&header, &bytes)?.bytes().to_vec();
-    Ok(Exported { bytes, meanings: body.meanings, tests })
+    Ok(Exported { bytes, meanings: body.meanings, linears: body.linears, tests })
 }
 
 /// What the file says of itself.

@@ -1,9 +1,10 @@
 //! How fast training goes on this machine: whole optimiser steps, the fused operations one by one, and the matrix product that bounds
 //! both.
 //!
-//! Everything runs on random pictures in memory, so that nothing but computing is measured. [`step`] is the only file that knows how a
-//! step is taken.
+//! Steps run on random pictures in memory, so that nothing but computing is measured; [`data`] measures how fast pictures come from
+//! files. [`step`] is the only file that knows how a step is taken.
 
+pub mod data;
 pub mod operations;
 pub mod peak;
 pub mod report;

@@ -48,7 +48,7 @@ impl<B: Engine> Stepper<B> {
     /// Takes a step, half-way through the run, where the teacher has its average share of work.
     ///
     /// # Errors
-    /// A gradient that is not finite: the time of a skipped step says nothing.
+    /// A picture that cannot be read, and a gradient that is not finite: the time of a skipped step says nothing.
     pub fn step(&mut self) -> Result<Timed, Error> {
         let config = &self.prepared.config;
         let progress = self.prepared.progress(config.train.images / 2 + self.state.images);
@@ -62,7 +62,7 @@ impl<B: Engine> Stepper<B> {
             None => 0,
         };
         let started = Instant::now();
-        let outcome = step(&mut *self.objective, &mut self.state, &progress, &config.optimiser, &config.schedule, &mut self.gradient);
+        let outcome = step(&mut *self.objective, &mut self.state, &progress, &config.optimiser, &config.schedule, &mut self.gradient)?;
         // A GPU may still be at the update. If it has failed, so has the read of the loss before.
         let _ = B::sync(&self.device);
         let seconds = started.elapsed().as_secs_f64();

@@ -1,7 +1,7 @@
 //! `data check`: what is in a data set, and what is wrong with it.
 
 use crate::cli::DataCheck;
-use crate::data::{self, DataSpec, Dataset, ImageShape, Part, Source, check, parse_colour};
+use crate::data::{self, DataSpec, Dataset, ImageShape, Memory, Part, Source, check, parse_colour};
 use crate::error::Error;
 
 /// Pictures of each class on the sheet, and of all classes.
@@ -33,11 +33,11 @@ pub(super) fn run(args: &DataCheck) -> Result<(), Error> {
     }
 }
 
-/// The good pictures at a common size: the most frequent one, at most 64 pixels.
+/// The pictures at a common size: the most frequent one, at most 64 pixels.
 fn pictures(source: Source, report: &check::Report, background: [u8; 3]) -> Result<Dataset, Error> {
     let side = report.sizes.first().map_or(64, |size| size.height.min(size.width)).clamp(1, 64);
     let channels = if report.mean.len() == 1 { 1 } else { 3 };
     let shape = ImageShape { height: side, width: side, channels };
-    let spec = DataSpec { source, shape, background, skip_bad: true, part: Part::Train };
+    let spec = DataSpec { source, shape, background, skip_bad: false, memory: Memory::Never, part: Part::Train };
     Ok(data::load(&spec)?.dataset)
 }

@@ -23,8 +23,8 @@ fn wrong(what: impl Into<String>, hint: &str) -> Error {
     Error::Argument { what: what.into(), hint: Some(hint.to_owned()) }
 }
 
-/// How `file` is asked to draw, and the weaker model if there is one.
-pub fn choose(args: &Drawn, file: &ModelFile) -> Result<(Drawing, Option<ModelFile>), Error> {
+/// How `file` is asked to draw with a weight of guidance, and the weaker model if there is one.
+pub fn choose(args: &Drawn, weight: f64, file: &ModelFile) -> Result<(Drawing, Option<ModelFile>), Error> {
     if file.header.content != Content::Denoiser {
         let steps = args.steps.unwrap_or(1);
         if steps > 2 {
@@ -33,7 +33,7 @@ pub fn choose(args: &Drawn, file: &ModelFile) -> Result<(Drawing, Option<ModelFi
                 "leave it out, or train with --objective diffusion",
             ));
         }
-        if args.guidance != 1.0 || args.weak.is_some() || args.sampler != SamplerName::Heun {
+        if weight != 1.0 || args.weak.is_some() || args.sampler != SamplerName::Heun {
             return Err(wrong(
                 "--guidance, --weak and --sampler: this is a one-step generator",
                 "they are for diffusion models: `finetune --objective diffusion`",
@@ -41,16 +41,16 @@ pub fn choose(args: &Drawn, file: &ModelFile) -> Result<(Drawing, Option<ModelFi
         }
         return Ok((Drawing::Consistency { steps }, None));
     }
-    if !args.guidance.is_finite() {
-        return Err(wrong(format!("--guidance {}: not a weight", args.guidance), "1 is no guidance, 2 to 3 is usual"));
+    if !weight.is_finite() {
+        return Err(wrong(format!("--guidance {weight}: not a weight"), "1 is no guidance, 2 to 3 is usual"));
     }
     let method = match args.sampler {
         SamplerName::Euler => Method::Euler,
         SamplerName::Heun => Method::Heun,
         SamplerName::Stochastic => Method::Stochastic(Churn::IMAGENET_64),
     };
-    let guidance = (args.guidance != 1.0).then(|| {
-        let paper = Guidance::paper(args.guidance);
+    let guidance = (weight != 1.0).then(|| {
+        let paper = Guidance::paper(weight);
         args.interval.map_or(paper, |(low, high)| Guidance { low, high, ..paper })
     });
     let weak = args.weak.as_deref().map(|path| weaker(path, file)).transpose()?;

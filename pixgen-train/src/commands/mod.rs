@@ -2,10 +2,14 @@
 
 mod bench;
 mod config_show;
+mod data_bench;
 mod data_check;
 mod data_get;
+mod data_prepare;
 mod drawn;
 pub mod eval;
+mod export;
+mod import;
 mod inspect;
 mod probe;
 mod report;
@@ -58,6 +62,8 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),
         Command::Data(Data::Get(args)) => data_get::run(&args, cli.quiet),
         Command::Data(Data::Check(args)) => data_check::run(&args).map(|()| 0),
+        Command::Data(Data::Prepare(args)) => data_prepare::run(&args, cli.quiet).map(|()| 0),
+        Command::Data(Data::Bench(args)) => data_bench::run(&args).map(|()| 0),
         Command::Config(Config::Show(args)) => {
             let stage = match args.stage {
                 StageName::Pretrain => Stage::Pretrain,
@@ -76,5 +82,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             print_bytes(&script)?;
             Ok(0)
         }
+        Command::Import(args) => import::run(&args).map(|()| 0),
+        Command::Export(args) => export::run(&args).map(|()| 0),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Backend, Device, print_bytes, print_json};
 use crate::cli::Probe;
-use crate::data::Dataset;
+use crate::data::{DataError, Dataset};
 use crate::error::Error;
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
@@ -73,17 +73,19 @@ pub(super) fn run(args: &Probe) -> Result<(), Error> {
     let classes = training.class_names.len();
     let mut levels = Vec::new();
     for &sigma in &args.sigma {
-        let [[knn, linear], [untrained_knn, untrained_linear]] = encoders.map(|params| {
+        let mut found = [[0.0; 2]; 2];
+        for (params, found) in encoders.into_iter().zip(&mut found) {
             let see = |pictures: &Dataset, count: usize, first: usize| {
                 let noise = Noise { sigma, seed: args.seed, first: first as u64 };
                 see(&file.header, &file.set, params, pictures, count, &noise)
             };
-            let (known, asked) = (see(&training, known, 0), see(&held_out, held_out.len(), known));
-            [
+            let (known, asked) = (see(&training, known, 0)?, see(&held_out, held_out.len(), known)?);
+            *found = [
                 nearest_neighbours(&known, &asked, classes, args.neighbours as usize),
                 linear(&known, &asked, classes),
-            ]
-        });
+            ];
+        }
+        let [[knn, linear], [untrained_knn, untrained_linear]] = found;
         levels.push(Level { sigma, knn, linear, untrained_knn, untrained_linear });
     }
     let probed = Probed {
@@ -114,7 +116,7 @@ struct Noise {
 }
 
 /// LN(CLS) of x0 + t eps for `count` of the pictures, evenly spread, without class.
-fn see(header: &Header, set: &ParamSet, params: &Vec<f32>, pictures: &Dataset, count: usize, noise: &Noise) -> Labelled {
+fn see(header: &Header, set: &ParamSet, params: &Vec<f32>, pictures: &Dataset, count: usize, noise: &Noise) -> Result<Labelled, DataError> {
     let (config, len) = (&header.model, header.model.image_len());
     let (device, channels) = (Device::default(), config.channels);
     let weights = Weights::<Backend>::of(set, params, Precision::F32, &device);
@@ -127,8 +129,11 @@ fn see(header: &Header, set: &ParamSet, params: &Vec<f32>, pictures: &Dataset, c
         let mut patches = vec![0.0; batch.len() * len];
         let (mut picture, mut eps) = (vec![0.0; len], vec![0.0; len]);
         for (&number, patches) in batch.iter().zip(patches.chunks_exact_mut(len)) {
-            let unit = pictures.image(number).iter().map(|&byte| f32::from(byte) / 255.0);
-            picture.iter_mut().zip(unit).for_each(|(value, unit)| *value = unit);
+            let bytes = pictures.image(number)?;
+            picture
+                .iter_mut()
+                .zip(&*bytes)
+                .for_each(|(value, &byte)| *value = f32::from(byte) / 255.0);
             header.normalisation.normalise_unit(channels, &mut picture);
             Rng::new(noise.seed, stream(Purpose::Test, noise.first + number as u64)).fill_gaussian(0, &mut eps);
             picture
@@ -142,11 +147,8 @@ fn see(header: &Header, set: &ParamSet, params: &Vec<f32>, pictures: &Dataset, c
         let condition = Condition::new(&vec![t; batch.len()], classes.as_deref(), config.encoder.width, &device);
         values.extend(to_vec(features(config, &weights, &image, &condition).into_data()));
     }
-    Labelled {
-        values,
-        dim: config.encoder.width,
-        labels: numbers.iter().map(|&number| pictures.labels[number]).collect(),
-    }
+    let labels = numbers.iter().map(|&number| pictures.labels[number]).collect();
+    Ok(Labelled { values, dim: config.encoder.width, labels })
 }
 
 impl fmt::Display for Probed {

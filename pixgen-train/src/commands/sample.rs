@@ -25,7 +25,7 @@ fn classes(header: &Header, text: &str) -> Result<Vec<usize>, Error> {
 
 pub(super) fn run(args: &Sample) -> Result<(), Error> {
     let file = drawn::load(&args.model)?;
-    let (drawing, weak) = drawn::choose(&args.drawn, &file)?;
+    let (drawing, weak) = drawn::choose(&args.drawn, args.guidance, &file)?;
     let asked = classes(&file.header, &args.class)?;
     let count = args.count as usize;
     // A column for each class; a single class fills rows of up to ten.

@@ -15,6 +15,16 @@ enum Value<B: Backend> {
     Matrix(Tensor<B, 2>),
 }
 
+impl<B: Backend> Value<B> {
+    fn new(entry: &Entry, values: Vec<f32>, device: &B::Device) -> Self {
+        let data = TensorData::new(values, entry.dims.clone());
+        match entry.dims.len() {
+            1 => Self::Vector(Tensor::from_data(data, device)),
+            _ => Self::Matrix(Tensor::from_data(data, device)),
+        }
+    }
+}
+
 /// The tensors of a [`ParamSet`] on a device.
 #[derive(Clone, Debug)]
 pub struct Weights<'a, B: Backend> {
@@ -66,15 +76,19 @@ impl<'a, B: Backend> Weights<'a, B> {
         let values = set
             .entries()
             .par_iter()
-            .map(|entry| {
-                let data = TensorData::new(flat[entry.range.clone()].to_vec(), entry.dims.clone());
-                Some(match entry.dims.len() {
-                    1 => Value::Vector(Tensor::from_data(data, device)),
-                    _ => Value::Matrix(Tensor::from_data(data, device)),
-                })
-            })
+            .map(|entry| Some(Value::new(entry, flat[entry.range.clone()].to_vec(), device)))
             .collect();
         Self { set, values, precision: Precision::F32 }
+    }
+
+    /// As [`frozen`](Self::frozen), with the values of each tensor from `read`: they are in memory once.
+    ///
+    /// # Errors
+    /// The first of `read`.
+    pub fn frozen_from<E>(set: &'a ParamSet, read: impl Fn(&Entry) -> Result<Vec<f32>, E>, device: &B::Device) -> Result<Self, E> {
+        let value = |entry| Ok(Some(Value::new(entry, read(entry)?, device)));
+        let values = set.entries().iter().map(value).collect::<Result<_, E>>()?;
+        Ok(Self { set, values, precision: Precision::F32 })
     }
 
     /// The tensors of a list on its device, as constants: in bf16, if `precision` says so, all but biases, norms and the position table.

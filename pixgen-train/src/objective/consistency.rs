@@ -5,6 +5,7 @@ use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
 use super::source::{Batch, Source};
 use super::{Objective, Progress, Terms};
+use crate::data::DataError;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Pass, Wanted, Weights, forward};
 use crate::ops::{Dropout, LossFactors, Ops, blend, consistency_loss};
@@ -134,15 +135,15 @@ struct Sampler<B: Ops> {
 }
 
 impl<B: Ops> Sampler<B> {
-    fn sample(&self, progress: &Progress) -> ConsistencyBatch<B> {
+    fn sample(&self, progress: &Progress) -> Result<ConsistencyBatch<B>, DataError> {
         let Progress { seed, images, batch, .. } = *progress;
-        let Batch { x0, classes } = self.source.batch(&self.config, seed, images, batch);
+        let Batch { x0, classes } = self.source.batch(&self.config, seed, images, batch)?;
         let eps = Source::noise(&self.config, seed, images, batch);
         let pairs = self.settings.pairs(&self.noise, progress);
         let (t, r) = pairs.iter().map(|pair| (pair.t, pair.r)).unzip();
         let r_at_floor = pairs.iter().map(|pair| pair.r_at_floor).collect();
         let [x0, eps] = [x0, eps].map(|values| Pictures::new(&self.config, values, &self.device));
-        ConsistencyBatch { x0, eps, classes, t, r, r_at_floor }
+        Ok(ConsistencyBatch { x0, eps, classes, t, r, r_at_floor })
     }
 }
 
@@ -152,7 +153,7 @@ pub struct Consistency<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: ConsistencyConfig,
-    prefetch: Prefetch<ConsistencyBatch<B>>,
+    prefetch: Prefetch<Result<ConsistencyBatch<B>, DataError>>,
     /// W, and its parameters on the device.
     frozen: Option<(FrozenEncoder, B::Flat)>,
     precision: Precision,
@@ -201,7 +202,10 @@ impl<B: Engine> Consistency<B> {
     }
 
     /// The next step's batch (section 5).
-    pub fn sample(&self, progress: &Progress) -> ConsistencyBatch<B> {
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    pub fn sample(&self, progress: &Progress) -> Result<ConsistencyBatch<B>, DataError> {
         self.prefetch.make(progress)
     }
 
@@ -370,8 +374,8 @@ impl<B: Engine> Objective<B> for Consistency<B> {
         &self.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms {
-        let batch = self.prefetch.take(progress);
-        self.gradient_on(params, &batch, progress, gradient)
+    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
+        let batch = self.prefetch.take(progress)?;
+        Ok(self.gradient_on(params, &batch, progress, gradient))
     }
 }

@@ -4,6 +4,7 @@ use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
 use super::source::{Batch, Source};
 use super::{Objective, Progress, Terms};
+use crate::data::DataError;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Pass, Weights};
 use crate::ops::{Ops, blend};
@@ -72,7 +73,7 @@ pub struct Diffusion<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: DiffusionConfig,
-    prefetch: Prefetch<DiffusionBatch<B>>,
+    prefetch: Prefetch<Result<DiffusionBatch<B>, DataError>>,
     precision: Precision,
     recompute: bool,
     device: B::Device,
@@ -90,9 +91,9 @@ struct Sampler<B: Ops> {
 }
 
 impl<B: Ops> Sampler<B> {
-    fn sample(&self, progress: &Progress) -> DiffusionBatch<B> {
+    fn sample(&self, progress: &Progress) -> Result<DiffusionBatch<B>, DataError> {
         let Progress { seed, images, batch, .. } = *progress;
-        let Batch { x0, mut classes } = self.source.batch(&self.config, seed, images, batch);
+        let Batch { x0, mut classes } = self.source.batch(&self.config, seed, images, batch)?;
         for (class, picture) in classes.iter_mut().zip(images..) {
             if self.settings.drops_label(seed, picture) {
                 *class = self.config.classes;
@@ -104,7 +105,7 @@ impl<B: Ops> Sampler<B> {
             .take(batch)
             .map(|picture| self.settings.level(&self.noise, seed, picture))
             .collect();
-        DiffusionBatch { x0, eps, classes, sigma }
+        Ok(DiffusionBatch { x0, eps, classes, sigma })
     }
 }
 
@@ -135,7 +136,10 @@ impl<B: Engine> Diffusion<B> {
     }
 
     /// The next step's batch.
-    pub fn sample(&self, progress: &Progress) -> DiffusionBatch<B> {
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    pub fn sample(&self, progress: &Progress) -> Result<DiffusionBatch<B>, DataError> {
         self.prefetch.make(progress)
     }
 
@@ -176,9 +180,9 @@ impl<B: Engine> Objective<B> for Diffusion<B> {
         &self.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms {
-        let batch = self.prefetch.take(progress);
-        self.gradient_on(params, &batch, progress, gradient)
+    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
+        let batch = self.prefetch.take(progress)?;
+        Ok(self.gradient_on(params, &batch, progress, gradient))
     }
 }
 
@@ -228,7 +232,7 @@ mod tests {
     fn labels_are_dropped_at_the_given_rate() {
         let dropped = (0..20_000).filter(|&i| DiffusionConfig::PAPER.drops_label(1, i)).count();
         assert!((1_900..2_100).contains(&dropped), "{dropped}");
-        let batch = objective().sample(&progress(400, 400));
+        let batch = objective().sample(&progress(400, 400)).expect("pictures");
         let none = batch.classes.iter().filter(|&&class| class == MODEL.classes).count();
         assert!((20..70).contains(&none) && batch.classes.iter().all(|&class| class <= MODEL.classes), "{none}");
     }
@@ -245,7 +249,7 @@ mod tests {
             .iter_mut()
             .enumerate()
             .for_each(|(i, value)| *value += 0.02 * rng.gaussian(i as u64));
-        let batch = objective.sample(&progress(5, 5));
+        let batch = objective.sample(&progress(5, 5)).expect("pictures");
         let run = |objective: &Diffusion<Flex>, params: &Vec<f32>, micro: usize| {
             let mut gradient = vec![0.0; set.len()];
             let terms = objective.gradient_on(params, &batch, &progress(5, micro), &mut gradient);

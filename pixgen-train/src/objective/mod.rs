@@ -14,6 +14,7 @@ pub use diffusion::{Diffusion, DiffusionConfig};
 pub use pretrain::{Method, Pretrain, PretrainConfig, TargetDecay};
 pub use source::Source;
 
+use crate::data::DataError;
 use crate::model::ParamSet;
 use crate::training::Engine;
 
@@ -46,7 +47,10 @@ pub trait Objective<B: Engine> {
     /// Adds the gradient of the loss on the next batch to `gradient`; both buffers are laid out as [`params`](Self::params).
     ///
     /// The first term returned is the loss itself.
-    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms;
+    ///
+    /// # Errors
+    /// A picture that cannot be read; then nothing was added.
+    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Result<Terms, DataError>;
 
     /// Called when the step was taken, with the new parameters; not called for a skipped step.
     fn accept(&mut self, _params: &B::Flat) {}

@@ -7,6 +7,7 @@ use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
 use super::source::Source;
 use super::{NamedValues, Objective, Progress, Terms};
+use crate::data::DataError;
 use crate::model::weights::to_vec;
 use crate::model::{
     Condition, NormMode, NormStatistics, ParamSet, Pass, Projector, ProjectorConfig, RunningStatistics, Wanted, Weights, features,
@@ -136,7 +137,7 @@ struct Sampler<B: Ops> {
 
 impl<B: Ops> Sampler<B> {
     /// One index i ~ Uniform{0..N-2} for the whole batch (section 3.2).
-    fn sample(&self, progress: &Progress) -> PretrainBatch<B> {
+    fn sample(&self, progress: &Progress) -> Result<PretrainBatch<B>, DataError> {
         let Progress { seed, images, total, batch, .. } = *progress;
         let levels = self.settings.levels.levels(images, total).max(2);
         let mut draws = Draws::new(Rng::new(seed, stream(Purpose::NoiseLevel, images)), 0);
@@ -145,12 +146,12 @@ impl<B: Ops> Sampler<B> {
         let shifted = |sigma: f64| self.noise.shift * sigma;
         let (t0, t_n, t_below) = (self.noise.t_min(), shifted(sigma), shifted(self.noise.grid(levels, i + 1)));
         let pictures = |values| Pictures::new(&self.config, values, &self.device);
-        PretrainBatch {
-            pictures: self.source.views(&self.config, seed, images, batch).map(pictures),
+        Ok(PretrainBatch {
+            pictures: self.source.views(&self.config, seed, images, batch)?.map(pictures),
             eps: pictures(Source::noise(&self.config, seed, images, batch)),
             levels: [t0, t0, t_n, t_below],
             temperature: self.settings.temperature.at(&self.noise, sigma, images, total),
-        }
+        })
     }
 }
 
@@ -167,7 +168,7 @@ pub struct Pretrain<B: Engine> {
     config: ModelConfig,
     noise: NoiseConfig,
     settings: PretrainConfig,
-    prefetch: Prefetch<PretrainBatch<B>>,
+    prefetch: Prefetch<Result<PretrainBatch<B>, DataError>>,
     precision: Precision,
     recompute: bool,
     device: B::Device,
@@ -227,7 +228,10 @@ impl<B: Engine> Pretrain<B> {
     }
 
     /// The next step's batch (section 3.2).
-    pub fn sample(&self, progress: &Progress) -> PretrainBatch<B> {
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    pub fn sample(&self, progress: &Progress) -> Result<PretrainBatch<B>, DataError> {
         self.prefetch.make(progress)
     }
 
@@ -359,10 +363,10 @@ impl<B: Engine> Objective<B> for Pretrain<B> {
         &self.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Terms {
-        let step = self.prefetch.take(progress);
+    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
+        let step = self.prefetch.take(progress)?;
         self.pending.1 = self.settings.target_decay.at(progress.images, progress.total);
-        self.gradient_on(params, &step, progress.micro_batch, gradient)
+        Ok(self.gradient_on(params, &step, progress.micro_batch, gradient))
     }
 
     fn accept(&mut self, params: &B::Flat) {

@@ -1,9 +1,9 @@
 //! Training pictures, normalised and in patch layout, as a function of images seen.
 
-use crate::data::Dataset;
 use crate::data::augment::{self, AugmentProfile, Scratch};
 use crate::data::normalise::Normalisation;
 use crate::data::order::index_at;
+use crate::data::{DataError, Dataset};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::patch::patchify;
 use pixgen_core::rng::{Draws, Rng};
@@ -36,7 +36,8 @@ impl Source {
         index_at(seed, self.dataset.len(), position)
     }
 
-    /// Calls `fill` for each picture of a step in parallel, with its part of each output.
+    /// Calls `fill` for each picture of a step in parallel, with its part of each output. Pictures that are not in memory are decoded
+    /// there, by all threads.
     fn each<const N: usize>(
         &self,
         seed: u64,
@@ -44,7 +45,7 @@ impl Source {
         len: usize,
         outputs: [&mut [f32]; N],
         fill: impl Fn(&[u8], &mut Draws, &mut Scratch, [&mut [f32]; N]) + Sync,
-    ) {
+    ) -> Result<(), DataError> {
         let count = outputs[0].len() / len;
         let mut pictures: Vec<Vec<&mut [f32]>> = (0..count).map(|_| Vec::with_capacity(N)).collect();
         for output in outputs {
@@ -55,17 +56,22 @@ impl Source {
         pictures
             .into_par_iter()
             .enumerate()
-            .for_each_init(Scratch::default, |scratch, (i, pieces)| {
+            .try_for_each_init(Scratch::default, |scratch, (i, pieces)| {
                 let position = start + i as u64;
                 let mut draws = augment::draws_at(seed, position);
                 if let Ok(pieces) = pieces.try_into() {
-                    fill(self.dataset.image(self.index(seed, position)), &mut draws, scratch, pieces);
+                    let image = self.dataset.image(self.index(seed, position))?;
+                    fill(&image, &mut draws, scratch, pieces);
                 }
-            });
+                Ok(())
+            })
     }
 
     /// The pictures at positions `start..start + count`.
-    pub fn batch(&self, config: &ModelConfig, seed: u64, start: u64, count: usize) -> Batch {
+    ///
+    /// # Errors
+    /// A picture that cannot be read ([`Dataset::image`]).
+    pub fn batch(&self, config: &ModelConfig, seed: u64, start: u64, count: usize) -> Result<Batch, DataError> {
         let (len, shape) = (config.image_len(), self.dataset.shape);
         let mut x0 = vec![0.0; count * len];
         self.each(seed, start, len, [&mut x0], |image, draws, _, [out]| {
@@ -73,15 +79,18 @@ impl Source {
             augment::plain(&self.augment, shape, image, draws, &mut plain);
             self.normalisation.normalise_unit(shape.channels, &mut plain);
             patchify(config, &plain, out);
-        });
+        })?;
         let classes = (0..count as u64)
             .map(|i| usize::from(self.dataset.labels[self.index(seed, start + i)]))
             .collect();
-        Batch { x0, classes }
+        Ok(Batch { x0, classes })
     }
 
     /// Two augmented views and the plain picture of positions `start..start + count`: y1, y2, x0.
-    pub fn views(&self, config: &ModelConfig, seed: u64, start: u64, count: usize) -> [Vec<f32>; 3] {
+    ///
+    /// # Errors
+    /// Those of [`batch`](Self::batch).
+    pub fn views(&self, config: &ModelConfig, seed: u64, start: u64, count: usize) -> Result<[Vec<f32>; 3], DataError> {
         let (len, shape) = (config.image_len(), self.dataset.shape);
         let [mut y1, mut y2, mut x0] = [0; 3].map(|_| vec![0.0; count * len]);
         self.each(seed, start, len, [&mut y1, &mut y2, &mut x0], |image, draws, scratch, outputs| {
@@ -93,8 +102,8 @@ impl Source {
                 self.normalisation.normalise_unit(shape.channels, rows);
                 patchify(config, rows, out);
             }
-        });
-        [y1, y2, x0]
+        })?;
+        Ok([y1, y2, x0])
     }
 
     /// eps for positions `start..`, one picture after another, in patch layout.

@@ -91,7 +91,8 @@ mod tests {
         let data = pixgen_edge::data::idx::load(staging.root(), Part::Train).unwrap();
         assert_eq!(data.labels, [9, 0, 4]);
         assert_eq!(data.class_names.len(), 10);
-        assert_eq!([0, 64, 128].map(|i| data.pixels[i]), [0, 128, 255]);
+        let pixels = data.pixels().unwrap();
+        assert_eq!([0, 64, 128].map(|i| pixels[i]), [0, 128, 255]);
         let source = Source::from(staging.root().to_str().unwrap());
         assert!(crate::data::check::check(&source, Part::Train, [255; 3]).unwrap().bad.is_empty());
     }

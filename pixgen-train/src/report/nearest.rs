@@ -2,12 +2,12 @@
 
 use crate::commands::{Backend, Device};
 use crate::config::RunConfig;
-use crate::data::{self, SPLIT_SEED};
 use crate::error::Error;
 use crate::eval::nearest::nearest;
 use crate::model_file::{Content, ModelFile};
 use crate::picture::Picture;
 use crate::sampling::{Drawing, Generator, Request};
+use crate::session;
 use pixgen_core::diffusion::Method;
 
 /// Seed of the noise, not one of those that runs sample with.
@@ -51,9 +51,7 @@ pub fn pairs(config: &RunConfig, file: &ModelFile, count: usize) -> Result<Optio
         Content::Generator => Drawing::Consistency { steps: 1 },
         Content::Denoiser => Drawing::Diffusion { levels: 18, method: Method::Heun, guidance: None },
     };
-    let loaded = data::load(&config.data_spec()?)?;
-    let kept_out = (loaded.dataset.len() as f64 * config.data.hold_out) as usize;
-    let (training, held_out) = loaded.dataset.split(kept_out, SPLIT_SEED)?;
+    let (training, held_out, _) = session::load(&config.data, &config.model)?;
     let model = &file.header.model;
     if training.fingerprint() != file.header.data {
         return Err(Error::Argument { what: format!("{} has other pictures now", config.data.path), hint: None });
@@ -62,10 +60,10 @@ pub fn pairs(config: &RunConfig, file: &ModelFile, count: usize) -> Result<Optio
     let wanted = Request { seed: SEED, first: 0, classes: &classes, drawing };
     let bytes = Generator::from(file).draw::<Backend>(&file.params, None, &Device::default(), &wanted);
     let len = model.image_len();
-    let found = nearest(&bytes, &training.pixels, len)?;
-    let real = &held_out.pixels[..held_out.len().min(REAL) * len];
-    let real_median = nearest(real, &training.pixels, len)?.median();
-    let originals: Vec<u8> = found.indices.iter().flat_map(|&index| training.image(index)).copied().collect();
+    let (known, fresh) = (training.pixels()?, held_out.pixels()?);
+    let found = nearest(&bytes, &known, len)?;
+    let real_median = nearest(&fresh[..held_out.len().min(REAL) * len], &known, len)?.median();
+    let originals: Vec<u8> = found.indices.iter().flat_map(|&index| &known[index * len..][..len]).copied().collect();
     let pictures = Picture::squares(&bytes, model.size, model.channels)?.into_iter();
     let nearest = Picture::squares(&originals, model.size, model.channels)?;
     let pairs = pictures.zip(nearest).zip(&found.distances).zip(&classes);
@@ -77,6 +75,6 @@ pub fn pairs(config: &RunConfig, file: &ModelFile, count: usize) -> Result<Optio
         pairs: pairs.collect(),
         how: format!("seed {SEED}, {} evaluations each, average {}", drawing.evaluations(&file.header.noise), file.header.ema),
         median: found.median(),
-        real: real_median.map(|median| (median, real.len() / len)),
+        real: real_median.map(|median| (median, held_out.len().min(REAL))),
     }))
 }

@@ -58,12 +58,12 @@ impl Progress {
         Self { stage: stage.to_owned(), total, speed: Speed::new(done, Instant::now()), output }
     }
 
-    /// Tells that `images` have been seen in all and what the loss is now.
-    pub fn update(&mut self, images: u64, loss: f64) {
-        self.update_at(Instant::now(), images, loss);
+    /// Tells that `images` have been seen in all and what the loss is now, if there is one.
+    pub fn update(&mut self, images: u64, loss: impl Into<Option<f64>>) {
+        self.update_at(Instant::now(), images, loss.into());
     }
 
-    fn update_at(&mut self, now: Instant, images: u64, loss: f64) {
+    fn update_at(&mut self, now: Instant, images: u64, loss: Option<f64>) {
         self.speed.update(now, images);
         let status = self.status(images, loss);
         match &mut self.output {
@@ -114,7 +114,7 @@ impl Progress {
     }
 
     /// `1.25 Mimg of 8 Mimg (15%), 812 img/s, ETA 3 h 10 min, loss 0.1234`.
-    fn status(&self, images: u64, loss: f64) -> String {
+    fn status(&self, images: u64, loss: Option<f64>) -> String {
         let percent = 100.0 * images as f64 / self.total.max(1) as f64;
         let mut status = format!("{} of {} ({percent:.0}%)", format_images(images), format_images(self.total));
         if let Some(rate) = self.speed.rate {
@@ -124,7 +124,7 @@ impl Progress {
                 status += &format!(", ETA {}", format_duration(left));
             }
         }
-        status + &format!(", loss {loss:.4}")
+        status + &loss.map_or_else(String::new, |loss| format!(", loss {loss:.4}"))
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
         let (mut progress, shared) = progress(1_000, 10_000);
         let start = progress.speed.first_at;
         for second in 1..=90 {
-            progress.update_at(start + Duration::from_secs(second), 1_000 + second * 100, 0.5);
+            progress.update_at(start + Duration::from_secs(second), 1_000 + second * 100, Some(0.5));
         }
         progress.finish();
         let text = shared.text();
@@ -257,7 +257,7 @@ mod tests {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         let mut progress = Progress::with_output("tune", 0, 100, Output::Bar(bar.clone()));
         let start = progress.speed.first_at;
-        progress.update_at(start + Duration::from_secs(1), 50, 0.25);
+        progress.update_at(start + Duration::from_secs(1), 50, Some(0.25));
         assert_eq!((bar.prefix().as_str(), bar.position()), ("tune", 50));
         assert_eq!(bar.message(), "50 img of 100 img (50%), 50 img/s, ETA 1 s, loss 0.2500");
         progress.finish();

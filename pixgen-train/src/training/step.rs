@@ -4,6 +4,7 @@ use super::flat::{Engine, Flat, Update};
 use super::optimiser::{OptimiserConfig, first_non_finite};
 use super::schedule::Schedule;
 use super::state::State;
+use crate::data::DataError;
 use crate::objective::{Objective, Progress, Terms};
 
 /// What a step did.
@@ -26,6 +27,9 @@ pub enum Outcome {
 }
 
 /// Sees the next `progress.batch` images and updates the state. `gradient` is scratch space as long as the parameters.
+///
+/// # Errors
+/// A picture that cannot be read; the state is as it was.
 pub fn step<B: Engine>(
     objective: &mut dyn Objective<B>,
     state: &mut State<B::Flat>,
@@ -33,9 +37,9 @@ pub fn step<B: Engine>(
     optimiser: &OptimiserConfig,
     schedule: &Schedule,
     gradient: &mut B::Flat,
-) -> Outcome {
+) -> Result<Outcome, DataError> {
     gradient.clear();
-    let terms = objective.gradient(&state.params, progress, gradient);
+    let terms = objective.gradient(&state.params, progress, gradient)?;
     let batch = progress.batch as u64;
     state.images += batch;
     let gradient_norm = gradient.norm(objective.params());
@@ -46,7 +50,7 @@ pub fn step<B: Engine>(
         // A tensor's name says more than "loss". A norm may overflow although no value does.
         let tensor = first_non_finite(objective.params(), &gradient.host());
         let other = if bad_loss { "loss" } else { "the gradient's norm" };
-        return Outcome::Skipped { tensor: tensor.unwrap_or(other).to_owned() };
+        return Ok(Outcome::Skipped { tensor: tensor.unwrap_or(other).to_owned() });
     }
     state.skipped_in_row = 0;
     let scale = if optimiser.clip > 0.0 && gradient_norm > optimiser.clip {
@@ -72,5 +76,5 @@ pub fn step<B: Engine>(
     let mut averages: Vec<&mut B::Flat> = state.emas.iter_mut().map(|ema| &mut ema.values).collect();
     B::Flat::update(&mut state.params, &mut state.moments, &mut averages, gradient, &update);
     objective.accept(&state.params);
-    Outcome::Taken { terms, gradient_norm, rate }
+    Ok(Outcome::Taken { terms, gradient_norm, rate })
 }

@@ -4,16 +4,15 @@
 //! Values lie in one table and name each other by position, as they do in Python: containers may share parts or hold themselves, so
 //! whoever walks the table bounds depth and visits.
 
-use super::scalar::Scalar;
-use std::collections::HashMap;
-use std::io::{self, BufRead, Read};
+mod input;
 
-/// Bytes of a pickle. That of the largest published model takes 0.2 MB.
-const MAX_BYTES: u64 = 64 << 20;
+use super::scalar::Scalar;
+use input::Input;
+use std::collections::HashMap;
+use std::io::BufRead;
+
 /// Values put on the stack while reading a pickle.
 const MAX_PUSHES: usize = 4 << 20;
-/// Bytes of a string.
-const MAX_STRING: u64 = 1 << 20;
 /// Dimensions of a tensor.
 const MAX_RANK: usize = 16;
 
@@ -111,7 +110,7 @@ type Result<T> = std::result::Result<T, PickleError>;
 /// Reads one pickle up to its end.
 pub(super) fn read(input: &mut impl BufRead) -> Result<Pickle> {
     let mut machine = Machine {
-        input: Input { inner: input, offset: 0 },
+        input: Input::new(input),
         values: Vec::new(),
         storages: Vec::new(),
         stack: Vec::new(),
@@ -144,68 +143,6 @@ fn known(module: &str, name: &str) -> Option<Global> {
         | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct") => Global::Inert,
         _ => return None,
     })
-}
-
-/// The pickle's bytes, counted.
-struct Input<'a, R> {
-    inner: &'a mut R,
-    offset: u64,
-}
-
-impl<R: BufRead> Input<'_, R> {
-    fn fail<T>(&self, what: impl Into<String>) -> Result<T> {
-        Err(PickleError::Bad(self.offset, what.into()))
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut bytes = [0; N];
-        let read = self.inner.read_exact(&mut bytes);
-        self.count(read, N as u64)?;
-        Ok(bytes)
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn bytes(&mut self, len: u64) -> Result<Vec<u8>> {
-        if len > MAX_STRING {
-            return self.fail(format!("a string of {len} bytes"));
-        }
-        let mut bytes = vec![0; len as usize];
-        let read = self.inner.read_exact(&mut bytes);
-        self.count(read, len)?;
-        Ok(bytes)
-    }
-
-    fn text(&mut self, len: u64) -> Result<String> {
-        let bytes = self.bytes(len)?;
-        String::from_utf8(bytes).or_else(|_| self.fail("a string that is not UTF-8"))
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut bytes = Vec::new();
-        let read = self.inner.by_ref().take(MAX_STRING).read_until(b'\n', &mut bytes);
-        self.count(read.map(|_| ()), bytes.len() as u64)?;
-        if bytes.pop() != Some(b'\n') {
-            return self.fail("a line without end");
-        }
-        String::from_utf8(bytes).or_else(|_| self.fail("a name that is not UTF-8"))
-    }
-
-    fn count(&mut self, read: io::Result<()>, len: u64) -> Result<()> {
-        if let Err(error) = read {
-            return match error.kind() {
-                io::ErrorKind::UnexpectedEof => self.fail("it ends too early"),
-                _ => self.fail(error.to_string()),
-            };
-        }
-        self.offset += len;
-        if self.offset > MAX_BYTES {
-            return self.fail("more than 64 MiB without the numbers");
-        }
-        Ok(())
-    }
 }
 
 /// Python's pickle machine: a stack, marks in it, a memo.

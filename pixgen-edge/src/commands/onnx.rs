@@ -1,0 +1,101 @@
+//! `onnx`: a graph for other runtimes and tool chains.
+
+use super::export::options;
+use crate::atomic::write_atomic;
+use crate::cli::Onnx;
+use crate::error::Error;
+use crate::model_file::{Content, ModelFile};
+use crate::onnx::proto::ModelProto;
+use crate::onnx::vectors::Vectors;
+use crate::onnx::{Form, OnnxError, float_graph, integer_graph, qdq_graph};
+use crate::pxg_file::PxgFile;
+use crate::quantise::draw::Wanted;
+use crate::quantise::export::{Aligned, Options, export};
+use crate::terminal::note;
+use crate::units::format_bytes;
+use pixgen_core::pxg::{MAGIC, Model};
+use prost::Message;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+pub(super) fn run(args: &Onnx) -> Result<(), Error> {
+    let batch = args.batch.map(|batch| batch as usize);
+    let (model, vectors) = if is_pxg(&args.model) {
+        of_pxg(args, batch)?
+    } else {
+        of_weights(args, batch)?
+    };
+    let bytes = model.encode_to_vec();
+    write_atomic(&args.out, |out| out.write_all(&bytes))?;
+    let nodes = model.graph.as_ref().map_or(0, |graph| graph.node.len());
+    note(&format!("{}: {}, {nodes} nodes", args.out.display(), format_bytes(bytes.len() as u64)));
+    if let (Some(path), Some(vectors)) = (&args.vectors, vectors) {
+        let bytes = vectors
+            .to_bytes()
+            .map_err(|e| Error::Argument { what: format!("{}: {e}", path.display()), hint: None })?;
+        write_atomic(path, |out| out.write_all(&bytes))?;
+        note(&format!("{}: {} picture(s) with their noise", path.display(), args.count));
+    }
+    Ok(())
+}
+
+/// By its first bytes; what cannot be read is left to the reader of model files to tell.
+fn is_pxg(path: &Path) -> bool {
+    let mut begin = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut begin));
+    path.extension().is_some_and(|extension| extension == "pxg") || (read.is_ok() && begin == MAGIC)
+}
+
+type Made = (ModelProto, Option<Vectors>);
+
+/// Numbers of classes that take turns.
+fn turns(args: &Onnx, classes: usize) -> Vec<usize> {
+    (0..args.count as usize).map(|i| i % classes.max(1)).collect()
+}
+
+fn of_pxg(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
+    if args.form.is_some_and(|form| form != Form::Integer) || args.quantisation.classes != "all" {
+        return Err(Error::Argument {
+            what: format!("{}: a .pxg file holds the integers of its classes and nothing else", args.model.display()),
+            hint: Some("for other forms or classes give the model.safetensors that it was exported from".into()),
+        });
+    }
+    let file = PxgFile::load(&args.model)?;
+    let model = file.model()?;
+    Ok((integer_graph(&model, batch)?, integer_vectors(args, &model)?))
+}
+
+fn integer_vectors(args: &Onnx, model: &Model<'_>) -> Result<Option<Vectors>, Error> {
+    let classes = turns(args, model.config().classes);
+    let wanted = Wanted { seed: args.seed, first: 0, classes: &classes };
+    Ok(args.vectors.as_ref().map(|_| Vectors::integer(model, &wanted)).transpose()?)
+}
+
+fn of_weights(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
+    let file = ModelFile::load_content(&args.model, Content::Generator)?;
+    let (data, options) = options(&args.quantisation, &file)?;
+    if options.steps != 1 {
+        return Err(OnnxError::Steps { steps: options.steps }.into());
+    }
+    let form = args.form.unwrap_or(Form::Float);
+    if form == Form::Float {
+        let classes = turns(args, options.classes.len());
+        let wanted = Wanted { seed: args.seed, first: 0, classes: &classes };
+        let vectors = args
+            .vectors
+            .as_ref()
+            .map(|_| Vectors::float(&file, &options.classes, &wanted))
+            .transpose()?;
+        return Ok((float_graph(&file, &options.classes, batch)?, vectors));
+    }
+    let exported = export(&file, data.as_ref(), &Options { tests: 0, ..options.clone() })?;
+    let bytes = Aligned::copy(&exported.bytes);
+    let model = Model::read(bytes.bytes()).map_err(OnnxError::from)?;
+    let graph = if form == Form::Qdq {
+        qdq_graph(&file, &exported, &options.classes, batch)?
+    } else {
+        integer_graph(&model, batch)?
+    };
+    Ok((graph, integer_vectors(args, &model)?))
+}

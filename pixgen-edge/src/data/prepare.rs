@@ -1,0 +1,366 @@
+//! A data set at the training size in one file or a few: what `data prepare` writes.
+//!
+//! A zip archive has the layout of EDM's and StyleGAN's tools: stored pictures `00000/img00000000.png` and a `dataset.json` with their
+//! labels; a folder gets tar shards in that of WebDataset. Both are a function of the pictures and the options alone: order, names and
+//! dates are fixed.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::{iter, process};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
+use rawzip::ZipArchiveWriter;
+use rawzip::time::UtcDateTime;
+use rayon::prelude::*;
+use serde_json::json;
+
+use crate::atomic::FileError;
+use crate::data::error::BadFile;
+use crate::data::zip::LABEL_FILE;
+use crate::data::{DataError, Dataset};
+
+/// How pictures are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Without loss.
+    Png,
+    /// With a quality from 1 to 100.
+    Jpeg {
+        /// See above.
+        quality: u8,
+    },
+}
+
+/// What to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A `.zip`, or a folder for tar shards. It must not be there yet.
+    pub out: PathBuf,
+    /// How pictures are stored.
+    pub format: Format,
+    /// Pictures of a shard, at least 1.
+    pub shard_images: usize,
+    /// Leave bad files out.
+    pub skip_bad: bool,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Pictures.
+    pub images: usize,
+    /// Archives.
+    pub files: usize,
+    /// Bytes of all archives.
+    pub bytes: u64,
+    /// Bad files that were left out, in order.
+    pub skipped: Vec<BadFile>,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// The pictures.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The files.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is something.
+    #[error("{} is already there", path.display())]
+    Exists {
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+impl PrepareError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Data(error) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::Exists { .. } => Some("give another --out, or remove it first".into()),
+        }
+    }
+}
+
+/// Encodes the pictures of `dataset`, whose shape is that of the written ones, and calls `progress` with the number done after every few.
+///
+/// Whole or not at all: everything is written under a temporary name in the same folder and renamed in the end.
+///
+/// # Errors
+/// A bad file, named, unless they are skipped; a class without a good file; an `out` that is there or cannot be written.
+pub fn prepare(dataset: &Dataset, options: &Options, progress: &mut dyn FnMut(usize)) -> Result<Written, PrepareError> {
+    let out = &options.out;
+    if out.exists() {
+        return Err(PrepareError::Exists { path: out.clone() });
+    }
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = out.with_file_name(format!(".{name}.{}.tmp", process::id()));
+    let written = match is_zip(out) {
+        true => write_zip(dataset, options, &temporary, progress),
+        false => write_shards(dataset, options, &temporary, progress),
+    };
+    let renamed = written.and_then(|written| {
+        fs::rename(&temporary, out).map_err(FileError::write(out))?;
+        Ok(written)
+    });
+    if renamed.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+        let _ = fs::remove_dir_all(&temporary);
+    }
+    renamed
+}
+
+fn is_zip(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"))
+}
+
+/// Encoded pictures in order, with the number of each among the good ones, and the class.
+fn encode_all(
+    dataset: &Dataset,
+    options: &Options,
+    progress: &mut dyn FnMut(usize),
+    mut write: impl FnMut(usize, u16, &[u8]) -> Result<(), PrepareError>,
+) -> Result<(usize, Vec<BadFile>), PrepareError> {
+    let (mut images, mut skipped, mut counts) = (0, Vec::new(), vec![0usize; dataset.class_names.len()]);
+    let together = 32 * rayon::current_num_threads().max(1);
+    for start in (0..dataset.len()).step_by(together) {
+        let range = start..(start + together).min(dataset.len());
+        let encode = |index| dataset.image(index).map(|pixels| encode(&pixels, dataset, options.format));
+        let encoded: Vec<Result<Result<Vec<u8>, DataError>, BadFile>> = range.clone().into_par_iter().map(encode).collect();
+        for (index, encoded) in range.clone().zip(encoded) {
+            match encoded {
+                Ok(bytes) => {
+                    write(images, dataset.labels[index], &bytes?)?;
+                    counts[usize::from(dataset.labels[index])] += 1;
+                    images += 1;
+                }
+                Err(bad) if options.skip_bad => skipped.push(bad),
+                Err(bad) => return Err(DataError::from(bad).into()),
+            }
+        }
+        progress(range.end);
+    }
+    match (counts.iter().position(|&count| count == 0), skipped.first()) {
+        (Some(class), Some(bad)) => {
+            let what = format!("no image of class `{}` is left without the bad files", dataset.class_names[class]);
+            Err(DataError::archive(&bad.path, &what, "repair the files, or remove the class").into())
+        }
+        _ => Ok((images, skipped)),
+    }
+}
+
+fn encode(pixels: &[u8], dataset: &Dataset, format: Format) -> Result<Vec<u8>, DataError> {
+    let shape = dataset.shape;
+    let (width, height) = (shape.width as u32, shape.height as u32);
+    let colour = if shape.channels == 1 {
+        ExtendedColorType::L8
+    } else {
+        ExtendedColorType::Rgb8
+    };
+    let mut bytes = Vec::new();
+    let encoded = match format {
+        Format::Png => {
+            let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive);
+            encoder.write_image(pixels, width, height, colour)
+        }
+        Format::Jpeg { quality } => JpegEncoder::new_with_quality(&mut bytes, quality).write_image(pixels, width, height, colour),
+    };
+    // Into memory, of a size that the data set has checked.
+    encoded.map_err(|error| DataError::Inconsistent { name: dataset.source.clone(), what: error.to_string() })?;
+    Ok(bytes)
+}
+
+impl Format {
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg { .. } => "jpg",
+        }
+    }
+}
+
+fn write_zip(dataset: &Dataset, options: &Options, temporary: &Path, progress: &mut dyn FnMut(usize)) -> Result<Written, PrepareError> {
+    let failed = |error: io::Error| PrepareError::from(FileError::write(&options.out)(error));
+    let file = BufWriter::with_capacity(1 << 20, File::create(temporary).map_err(failed)?);
+    let mut archive = ZipArchiveWriter::new(file);
+    let add = |name: &str, bytes: &[u8], archive: &mut ZipArchiveWriter<BufWriter<File>>| {
+        add(archive, name, bytes).map_err(|error| failed(io::Error::other(error)))
+    };
+    let mut labels = Vec::with_capacity(dataset.len());
+    let (images, skipped) = encode_all(dataset, options, progress, |number, label, bytes| {
+        let name = format!("{:05}/img{number:08}.{}", number / 1000, options.format.extension());
+        add(&name, bytes, &mut archive)?;
+        labels.push((name, label));
+        Ok(())
+    })?;
+    // Data of one class have none, as the other tools write it.
+    let labels = (dataset.class_names.len() > 1).then_some(labels);
+    let text = json!({ "labels": labels, "classes": dataset.class_names }).to_string();
+    add(LABEL_FILE, text.as_bytes(), &mut archive)?;
+    let file = archive.finish().map_err(|error| failed(io::Error::other(error)))?;
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    Ok(Written { images, files: 1, bytes, skipped })
+}
+
+/// Stores an entry, dated to the first second that the format knows.
+fn add(archive: &mut ZipArchiveWriter<BufWriter<File>>, name: &str, bytes: &[u8]) -> Result<(), rawzip::Error> {
+    const FIRST: i64 = 315_532_800; // 1980-01-01
+    let file = archive
+        .new_file(name)
+        .last_modified(UtcDateTime::from_unix(FIRST))
+        .unix_permissions(0o644);
+    let (mut entry, config) = file.start()?;
+    let mut writer = config.wrap(&mut entry);
+    writer.write_all(bytes)?;
+    let (_, output) = writer.finish()?;
+    entry.finish(output)?;
+    Ok(())
+}
+
+fn write_shards(dataset: &Dataset, options: &Options, temporary: &Path, progress: &mut dyn FnMut(usize)) -> Result<Written, PrepareError> {
+    let failed = |error: io::Error| PrepareError::from(FileError::write(&options.out)(error));
+    fs::create_dir_all(temporary).map_err(failed)?;
+    let labelled = dataset.class_names.len() > 1;
+    let mut shard: Option<tar::Builder<BufWriter<File>>> = None;
+    let (mut files, mut bytes_written) = (0, 0);
+    let (images, skipped) = encode_all(dataset, options, progress, |number, label, bytes| {
+        if number.is_multiple_of(options.shard_images) {
+            bytes_written += shard.take().map_or(Ok(0), close).map_err(failed)?;
+            let file = File::create(temporary.join(format!("{files:06}.tar"))).map_err(failed)?;
+            shard = Some(tar::Builder::new(BufWriter::with_capacity(1 << 20, file)));
+            files += 1;
+        }
+        let picture = (options.format.extension(), bytes);
+        let class = label.to_string();
+        let class = labelled.then_some(("cls", class.as_bytes()));
+        for (extension, bytes) in iter::once(picture).chain(class) {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            header.set_mtime(0);
+            if let Some(shard) = &mut shard {
+                let name = format!("{number:08}.{extension}");
+                shard.append_data(&mut header, name, Cursor::new(bytes)).map_err(failed)?;
+            }
+        }
+        Ok(())
+    })?;
+    bytes_written += shard.take().map_or(Ok(0), close).map_err(failed)?;
+    let names = json!({ "classes": dataset.class_names }).to_string();
+    fs::write(temporary.join(LABEL_FILE), names).map_err(failed)?;
+    Ok(Written { images, files, bytes: bytes_written, skipped })
+}
+
+/// Ends a shard; returns its bytes.
+fn close(shard: tar::Builder<BufWriter<File>>) -> io::Result<u64> {
+    let file = shard.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    Ok(file.metadata()?.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::data::{DataSpec, ImageShape, Memory, Part, Source, WHITE, load};
+
+    fn pictures() -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (class, number) in [("a", 0), ("a", 1), ("a", 2), ("b", 3), ("b", 4)] {
+            fs::create_dir_all(folder.path().join(class)).unwrap();
+            let picture = RgbImage::from_fn(20 + number, 31, |x, y| Rgb([(x * 9) as u8, (y * 7) as u8, 40 * number as u8]));
+            picture.save(folder.path().join(format!("{class}/{number}.png"))).unwrap();
+        }
+        folder
+    }
+
+    fn loaded(path: &Path) -> Dataset {
+        let shape = ImageShape { height: 8, width: 8, channels: 3 };
+        let source = Source::Path(path.into());
+        let spec = DataSpec {
+            source,
+            shape,
+            background: WHITE,
+            skip_bad: false,
+            memory: Memory::Never,
+            part: Part::Train,
+        };
+        load(&spec).unwrap().dataset
+    }
+
+    fn options(out: PathBuf) -> Options {
+        Options { out, format: Format::Png, shard_images: 2, skip_bad: false }
+    }
+
+    #[test]
+    fn archives_hold_the_same_pictures_and_the_same_bytes_every_time() {
+        let (folder, out) = (pictures(), tempfile::tempdir().unwrap());
+        let at = |name: &str| out.path().join(name);
+        let original = loaded(folder.path());
+        let mut seen = Vec::new();
+        let written = prepare(&original, &options(at("1.zip")), &mut |done| seen.push(done)).unwrap();
+        assert_eq!((written.images, written.files, written.bytes), (5, 1, fs::metadata(at("1.zip")).unwrap().len()));
+        assert_eq!(seen.last(), Some(&5));
+        let written = prepare(&original, &options(at("shards")), &mut |_| ()).unwrap();
+        assert_eq!((written.images, written.files), (5, 3));
+        assert!(at("shards/000002.tar").is_file());
+        for name in ["1.zip", "shards"] {
+            let again = loaded(&at(name));
+            assert_eq!(again.pixels().unwrap(), original.pixels().unwrap(), "{name}");
+            assert_eq!((&again.labels, &again.class_names), (&original.labels, &original.class_names), "{name}");
+        }
+        prepare(&original, &options(at("2.zip")), &mut |_| ()).unwrap();
+        assert_eq!(fs::read(at("1.zip")).unwrap(), fs::read(at("2.zip")).unwrap());
+        // Nothing half-written is left, and nothing is written over.
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 3);
+        let error = prepare(&original, &options(at("1.zip")), &mut |_| ()).unwrap_err();
+        assert!(matches!(&error, PrepareError::Exists { .. }), "{error}");
+        let error = prepare(&original, &options(at("none/1.zip")), &mut |_| ()).unwrap_err();
+        assert!(error.to_string().contains("none/1.zip"), "{error}");
+    }
+
+    #[test]
+    fn jpeg_is_close() {
+        let (folder, out) = (pictures(), tempfile::tempdir().unwrap());
+        let (original, path) = (loaded(folder.path()), out.path().join("1.zip"));
+        let options = Options { format: Format::Jpeg { quality: 100 }, ..options(path.clone()) };
+        prepare(&original, &options, &mut |_| ()).unwrap();
+        let again = loaded(&path);
+        let (a, b) = (original.pixels().unwrap(), again.pixels().unwrap());
+        let mean = a.iter().zip(&*b).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.len() as f64;
+        assert!(mean > 0.0 && mean < 6.0, "{mean}");
+    }
+
+    #[test]
+    fn bad_files_are_named_or_left_out() {
+        let (folder, out) = (pictures(), tempfile::tempdir().unwrap());
+        fs::write(folder.path().join("a/1.png"), b"text").unwrap();
+        let at = |name: &str| out.path().join(name);
+        let data = loaded(folder.path());
+        for name in ["1.zip", "shards"] {
+            let error = prepare(&data, &options(at(name)), &mut |_| ()).unwrap_err();
+            assert!(error.to_string().contains("a/1.png: the content is neither"), "{error}");
+            assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+        }
+        let written = prepare(&data, &Options { skip_bad: true, ..options(at("1.zip")) }, &mut |_| ()).unwrap();
+        assert_eq!((written.images, written.skipped.len()), (4, 1));
+        assert_eq!(loaded(&at("1.zip")).labels, [0, 0, 1, 1]);
+        for number in [3, 4] {
+            fs::write(folder.path().join(format!("b/{number}.png")), b"text").unwrap();
+        }
+        let error = prepare(&loaded(folder.path()), &Options { skip_bad: true, ..options(at("2.zip")) }, &mut |_| ()).unwrap_err();
+        assert!(error.to_string().contains("class `b`"), "{error}");
+    }
+}

@@ -1,0 +1,448 @@
+//! Images in a zip archive: the layout of StyleGAN and EDM, whose `dataset.json` holds the labels, or a folder for each class.
+//!
+//! The archive's directory is read once; images are then read from any thread at their positions ([`Listing::read`]). Entries may be
+//! stored or deflated, and the archive larger than 4 GiB.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rawzip::{CompressionMethod, ErrorKind, FileReader, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipArchive};
+
+use crate::data::classes::{By, Found, Labels, classify};
+use crate::data::listing::{Listing, Method, Place, has_image_name, inside};
+use crate::data::{BadFile, DataError};
+
+/// Name of the file with the labels.
+pub(crate) const LABEL_FILE: &str = "dataset.json";
+
+/// Lists the images of the archive at `path`.
+///
+/// # Errors
+/// A file that is no whole zip archive, names that lead out of it or come twice, images without a label where others have one, labels
+/// of no image, and classes without an image.
+pub fn list(path: &Path) -> Result<Listing, DataError> {
+    let open = || File::open(path).map_err(DataError::read(path));
+    let (images, label_file) = directory(path, open()?)?;
+    let archive = || Ok::<_, DataError>(vec![FileReader::from(open()?)]);
+    let Some(label_file) = label_file else {
+        return classify(path, archive()?, images, By::Folder);
+    };
+    let inner = label_file.name.clone();
+    let labels = read_labels(path, archive()?, label_file)?;
+    let Some(numbers) = labels.labels else {
+        let name = labels.classes.and_then(|classes| classes.into_iter().next());
+        return classify(path, archive()?, images, By::None { name });
+    };
+    let images = with_labels(path, &inner, images, numbers)?;
+    classify(path, archive()?, images, By::Number { names: labels.classes, whence: "in dataset.json" })
+}
+
+/// The images of the archive, and its outermost `dataset.json`.
+fn directory(path: &Path, file: File) -> Result<(Vec<Found>, Option<Found>), DataError> {
+    const AGAIN: &str = "download or copy the file again";
+    let damaged = |error: rawzip::Error| match error.into_kind() {
+        ErrorKind::IO(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => DataError::read(path)(source),
+        kind => DataError::archive(path, &format!("the zip archive cannot be read: {kind}"), AGAIN),
+    };
+    // So long a buffer holds any record.
+    let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
+    let archive = ZipArchive::from_file(file, &mut buffer).map_err(damaged)?;
+    let (mut images, mut label_files, mut count) = (Vec::new(), Vec::new(), 0);
+    let mut entries = archive.entries(&mut buffer);
+    while let Some(entry) = entries.next_entry().map_err(damaged)? {
+        count += 1;
+        let name = String::from_utf8_lossy(entry.file_path().as_bytes()).into_owned();
+        let Some(inner) = inside(&name).map_err(|what| DataError::archive(&path.join(&name), &what, "make the archive again"))? else {
+            continue;
+        };
+        let is_labels = inner.file_name().is_some_and(|name| name == LABEL_FILE);
+        if entry.is_dir() || !(is_labels || has_image_name(&inner)) {
+            continue;
+        }
+        if entry.mode().is_symlink() {
+            return Err(DataError::archive(&path.join(inner), "the entry is a link", "pack the files themselves"));
+        }
+        let method = match entry.compression_method() {
+            _ if entry.flags().is_encrypted() => Method::Encrypted,
+            CompressionMethod::STORE => Method::Stored,
+            CompressionMethod::DEFLATE => Method::Deflated,
+            other => Method::Other(other.as_u16()),
+        };
+        let place = Place::Zip {
+            header: entry.local_header_offset(),
+            packed: entry.compressed_size_hint(),
+            size: entry.uncompressed_size_hint(),
+            crc: entry.crc32(),
+            method,
+        };
+        let found = Found { name: inner, label: None, place };
+        if is_labels { label_files.push(found) } else { images.push(found) }
+    }
+    if count != archive.entries_hint() {
+        let what = format!("the directory of the zip archive has {count} entries instead of {}", archive.entries_hint());
+        return Err(DataError::archive(path, &what, AGAIN));
+    }
+    let depth = |found: &Found| found.name.components().count();
+    let outermost = label_files.iter().map(depth).min();
+    let mut outermost = label_files.into_iter().filter(|found| Some(depth(found)) == outermost);
+    let label_file = outermost.next();
+    match outermost.next() {
+        Some(second) => Err(DataError::archive(&path.join(second.name), "the archive holds two label files", "keep one of them")),
+        None => Ok((images, label_file)),
+    }
+}
+
+fn read_labels(path: &Path, archive: Vec<FileReader>, found: Found) -> Result<Labels, DataError> {
+    let inner = path.join(&found.name);
+    let alone = classify(path, archive, vec![found], By::None { name: None })?;
+    let mut bytes = Vec::new();
+    alone.read(0, &mut bytes).map_err(|BadFile { path, reason }| {
+        DataError::archive(&path, &format!("the labels cannot be read: {reason}"), "make the archive again")
+    })?;
+    parse_labels(&inner, &bytes)
+}
+
+/// Reads `dataset.json`; `path` is for messages.
+pub(crate) fn parse_labels(path: &Path, bytes: &[u8]) -> Result<Labels, DataError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let hint = "write {\"labels\": [[\"00000/img.png\", 3], ..]} with whole numbers, or {\"labels\": null} for data without classes";
+        DataError::archive(path, &format!("not a list of labels: {error}"), hint)
+    })
+}
+
+/// Gives the images the labels that the label file `inner` of the archive has for them; names in it are relative to its folder.
+fn with_labels(path: &Path, inner: &Path, mut images: Vec<Found>, numbers: Vec<(String, u32)>) -> Result<Vec<Found>, DataError> {
+    let refuse = |name: &str, what: &str| {
+        Err(DataError::archive(&path.join(inner), &format!("`{name}` {what}"), "make the archive and its labels again"))
+    };
+    let folder = inner.parent().unwrap_or(Path::new(""));
+    let mut by_name: HashMap<PathBuf, u32> = HashMap::with_capacity(numbers.len());
+    for (name, label) in numbers {
+        let Ok(Some(below)) = inside(&name) else {
+            return refuse(&name, "is no name of an image in the archive");
+        };
+        if by_name.insert(folder.join(below), label).is_some() {
+            return refuse(&name, "is labelled twice");
+        }
+    }
+    for image in &mut images {
+        image.label = by_name.remove(&image.name);
+    }
+    match by_name.keys().min() {
+        Some(name) => refuse(&name.to_string_lossy(), "has a label but is not in the archive"),
+        None => Ok(images),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::DeflateEncoder;
+    use image::{GrayImage, ImageFormat, Luma};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::data::BadReason;
+    use crate::data::pictures::{decode_all, stream};
+    use crate::data::{ImageShape, WHITE};
+
+    const SHAPE: ImageShape = ImageShape { height: 2, width: 2, channels: 1 };
+
+    /// A PNG of one grey value.
+    pub(crate) fn grey(value: u8) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        GrayImage::from_pixel(2, 2, Luma([value])).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    pub(crate) fn deflate(data: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// An entry as its headers tell it, true or not.
+    #[derive(Clone)]
+    struct Told {
+        name: String,
+        held: Vec<u8>,
+        method: u16,
+        flags: u16,
+        size: u32,
+        crc: u32,
+        header: Option<u32>,
+    }
+
+    fn stored(name: &str, data: &[u8]) -> Told {
+        let (size, crc) = (data.len() as u32, crc32fast::hash(data));
+        Told { name: name.into(), held: data.to_vec(), method: 0, flags: 0, size, crc, header: None }
+    }
+
+    fn deflated(name: &str, data: &[u8]) -> Told {
+        Told { held: deflate(data), method: 8, ..stored(name, data) }
+    }
+
+    /// The format by hand, so that it can lie.
+    fn archive(entries: &[Told]) -> Vec<u8> {
+        let (mut out, mut directory) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let header = entry.header.unwrap_or(out.len() as u32);
+            let mut both = Vec::new();
+            for word in [20, entry.flags, entry.method, 0, 0x21] {
+                both.extend(word.to_le_bytes());
+            }
+            for word in [entry.crc, entry.held.len() as u32, entry.size] {
+                both.extend(word.to_le_bytes());
+            }
+            both.extend((entry.name.len() as u16).to_le_bytes());
+            both.extend([0, 0]);
+            directory.extend(b"PK\x01\x02\x14\x00");
+            directory.extend(&both);
+            directory.extend([0; 10]);
+            directory.extend(header.to_le_bytes());
+            directory.extend(entry.name.as_bytes());
+            out.extend(b"PK\x03\x04");
+            out.extend(&both);
+            out.extend(entry.name.as_bytes());
+            out.extend(&entry.held);
+        }
+        let start = out.len() as u32;
+        out.extend(&directory);
+        out.extend(b"PK\x05\x06\0\0\0\0");
+        out.extend([entries.len() as u16; 2].iter().flat_map(|n| n.to_le_bytes()));
+        out.extend((directory.len() as u32).to_le_bytes());
+        out.extend(start.to_le_bytes());
+        out.extend([0, 0]);
+        out
+    }
+
+    fn written(entries: &[Told]) -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.zip");
+        fs::write(&path, archive(entries)).unwrap();
+        (folder, path)
+    }
+
+    fn listed(entries: &[Told]) -> Result<Listing, DataError> {
+        list(&written(entries).1)
+    }
+
+    fn refused(entries: &[Told]) -> String {
+        let (folder, path) = written(entries);
+        let error = list(&path).map(|_| ()).unwrap_err();
+        assert!(error.hint().is_some(), "{error}");
+        error.to_string().replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    #[test]
+    fn folders_are_classes_below_what_all_names_share() {
+        let (_folder, path) = written(&[
+            stored("all/b/2.png", &grey(4)),
+            deflated("all/b/1.png", &grey(3)),
+            stored("all/a/deep/x.png", &grey(1)),
+            stored("all/readme.txt", b"no image"),
+            stored("all/a/.hidden.png", b"no"),
+            stored("__MACOSX/all/a/._x.png", b"no"),
+            stored("all\\a\\z.png", &grey(2)),
+        ]);
+        let listing = list(&path).unwrap();
+        assert_eq!(listing.class_names(), ["a", "b"]);
+        let data = decode_all(&listing, SHAPE, WHITE, false).unwrap().dataset;
+        let firsts: Vec<u8> = (0..4).map(|i| data.image(i).unwrap()[0]).collect();
+        assert_eq!((firsts.as_slice(), data.labels.as_slice()), (&[1, 2, 3, 4][..], &[0, 0, 1, 1][..]));
+        assert_eq!(listing.path(2), path.join("all/b/1.png"));
+
+        let one = listed(&[stored("cats/1.png", &grey(1)), stored("cats/2.png", &grey(1))]).unwrap();
+        assert_eq!(one.class_names(), ["cats"]);
+        let flat = listed(&[stored("1.png", &grey(1))]).unwrap();
+        assert_eq!(flat.class_names(), ["data"]);
+        let loose = refused(&[stored("a/1.png", &grey(1)), stored("b/1.png", &grey(1)), stored("2.png", &grey(1))]);
+        assert!(loose.contains("data.zip/2.png lies beside class folders"), "{loose}");
+    }
+
+    #[test]
+    fn labels_come_from_dataset_json() {
+        let labels = br#"{"labels": [["00000/b.png", 1], ["00000/a.png", 0], ["00001\\c.png", 1]], "classes": ["cat", "dog"]}"#;
+        let images = [
+            stored("00000/a.png", &grey(1)),
+            stored("00000/b.png", &grey(2)),
+            stored("00001/c.png", &grey(3)),
+        ];
+        let with = |json: &[u8]| [&images[..], &[deflated("dataset.json", json)]].concat();
+        let listing = listed(&with(labels)).unwrap();
+        assert_eq!((listing.labels().as_slice(), listing.class_names()), (&[0, 1, 1][..], &["cat".to_string(), "dog".into()][..]));
+        let listing = listed(&with(br#"{"labels": null}"#)).unwrap();
+        assert_eq!((listing.labels().as_slice(), listing.class_names().len()), (&[0, 0, 0][..], 1));
+        // In a folder that was packed as a whole.
+        let below: Vec<Told> = with(labels)
+            .into_iter()
+            .map(|told| Told { name: format!("top/{}", told.name), ..told })
+            .collect();
+        assert_eq!(listed(&below).unwrap().labels(), [0, 1, 1]);
+
+        let one = r#"["00000/a.png", 0], ["00000/b.png", 1]"#;
+        for (json, parts) in [
+            (format!(r#"{{"labels": [{one}]}}"#), ["data.zip/00001/c.png", "no label in dataset.json"]),
+            (format!(r#"{{"labels": [{one}, ["00001/c.png", 3]]}}"#), ["labels go up to 3", "no image has label 2"]),
+            (format!(r#"{{"labels": [{one}, ["00001/c.png", 70000]]}}"#), ["00001/c.png", "label 70000 is beyond 65535"]),
+            (format!(r#"{{"labels": [{one}, ["00001/c.png", -1]]}}"#), ["dataset.json", "line 1 column"]),
+            (format!(r#"{{"labels": [{one}, ["00001/c.png", 1],]}}"#), ["dataset.json", "trailing comma at line 1"]),
+            (format!(r#"{{"labels": [{one}, {one}]}}"#), ["dataset.json", "`00000/a.png` is labelled twice"]),
+            (format!(r#"{{"labels": [{one}, ["00001/c.png", 1], ["x.png", 1]]}}"#), ["`x.png`", "not in the archive"]),
+            (format!(r#"{{"labels": [{one}, ["../c.png", 1]]}}"#), ["`../c.png`", "no name of an image"]),
+            (format!(r#"{{"labels": [{one}, ["00001/c.png", 1]], "classes": ["a"]}}"#), ["names 1 classes", "0 to 1"]),
+        ] {
+            let error = refused(&with(json.as_bytes()));
+            assert!(parts.iter().all(|part| error.contains(part)), "{json}: {error}");
+        }
+        let two = refused(
+            &[
+                with(labels),
+                vec![stored("00000/dataset.json", b"{}"), stored("dataset.json", b"{}")],
+            ]
+            .concat(),
+        );
+        assert!(two.contains("two label files"), "{two}");
+    }
+
+    #[test]
+    fn hostile_archives_are_errors_that_name_the_entry() {
+        let good = stored("a/1.png", &grey(1));
+        for (entries, parts) in [
+            (vec![], ["data.zip", "no PNG or JPEG"]),
+            (vec![good.clone(), good.clone()], ["data.zip/a/1.png", "two entries"]),
+            (vec![good.clone(), stored("a/../../x.png", b"x")], ["a/../../x.png", "out of the archive"]),
+            (vec![good.clone(), stored("..\\x.png", b"x")], ["x.png", "out of the archive"]),
+            (vec![good.clone(), stored("/etc/x.png", b"x")], ["x.png", "out of the archive"]),
+        ] {
+            let error = refused(&entries);
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        }
+        // Cut anywhere, an archive is refused: its directory is at the end.
+        let (folder, path) = written(&[good.clone(), stored("b/1.png", &grey(2))]);
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let error = list(&path).map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains("data.zip") && error.hint().is_some(), "cut at {cut}: {error}");
+        }
+        // Without its first bytes, which is how an archive behind a program looks, every entry moves; damaged ones are found when read.
+        for flip in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[flip] ^= 0x10;
+            fs::write(&path, &bytes).unwrap();
+            if let Ok(listing) = list(&path) {
+                let mut bytes = Vec::new();
+                (0..listing.len()).for_each(|index| drop(listing.read(index, &mut bytes)));
+            }
+        }
+        drop(folder);
+    }
+
+    #[test]
+    fn entries_that_are_not_what_the_archive_says_are_bad_files() {
+        let png = grey(1);
+        let bomb = deflate(&vec![0; 50_000_000]);
+        let entries = [
+            Told { crc: 1, ..stored("a/0.png", &png) },
+            Told { size: 1 << 30, ..deflated("a/1.png", &png) },
+            Told { size: 10, held: bomb.clone(), ..deflated("a/2.png", &png) },
+            Told { size: u32::MAX - 1, held: bomb, ..deflated("a/3.png", &png) },
+            Told { size: 10_000, ..deflated("a/4.png", &png) },
+            Told { method: 14, ..stored("a/5.png", &png) },
+            Told { flags: 1, ..stored("a/6.png", &png) },
+            Told { header: Some(3), ..stored("a/7.png", &png) },
+            Told { header: Some(1 << 30), ..stored("a/8.png", &png) },
+            Told { size: 7, ..stored("a/9.png", &png) },
+            Told { held: vec![0xFF; 40], ..deflated("a/91.png", &png) },
+        ];
+        let (_folder, path) = written(&entries);
+        let listing = list(&path).unwrap();
+        let parts = [
+            "check sum",
+            "1073741824 bytes, more than any image",
+            "10 bytes, it unpacks to more",
+            "more than any image",
+            "it unpacks to 75",
+            "method 14",
+            "encrypted",
+            "no entry begins where",
+            "cut short",
+            "7 bytes, stored as",
+            "damaged",
+        ];
+        let mut bytes = Vec::new();
+        for (index, part) in parts.into_iter().enumerate() {
+            let bad = listing.read(index, &mut bytes).unwrap_err();
+            let text = bad.to_string();
+            let unpacked = png.len().to_string();
+            let part = part.replace("75", &unpacked);
+            assert!(bad.path == path.join(&entries[index].name) && text.contains(&part), "{part}: {text}");
+            assert!(bytes.capacity() < 1_000_000, "{part}: {} bytes were reserved", bytes.capacity());
+        }
+        let error = decode_all(&listing, SHAPE, WHITE, false).unwrap_err();
+        assert!(error.to_string().contains("11 of 11 image files cannot be used, the first is"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_file_gives_its_place_to_the_next_of_its_class() {
+        let bad = |name: &str| Told { crc: 1, ..stored(name, &grey(9)) };
+        let entries = [
+            stored("a/0.png", &grey(10)),
+            bad("a/1.png"),
+            bad("a/2.png"),
+            stored("b/0.png", &grey(20)),
+            bad("b/1.png"),
+        ];
+        let (_folder, path) = written(&entries);
+        let data = |skip| stream(list(&path).unwrap(), SHAPE, WHITE, skip).unwrap();
+        let error = data(false).image(1).unwrap_err();
+        assert_eq!((error.path, error.reason), (path.join("a/1.png"), BadReason::Checksum));
+        let data = data(true);
+        let seen: Vec<u8> = (0..5).map(|i| data.image(i).unwrap()[0]).collect();
+        assert_eq!((seen.as_slice(), data.labels.as_slice()), (&[10, 10, 10, 20, 20][..], &[0, 0, 0, 1, 1][..]));
+        let told: Vec<PathBuf> = data.newly_bad().into_iter().map(|bad| bad.path).collect();
+        assert_eq!(told, ["a/1.png", "a/2.png", "b/1.png"].map(|name| path.join(name)));
+        drop(data.image(1));
+        assert!(data.newly_bad().is_empty(), "a bad file is told once");
+        // Nothing of the class is left.
+        let (_folder, path) = written(&[bad("a/0.png"), bad("a/1.png"), stored("b/0.png", &grey(1))]);
+        let data = stream(list(&path).unwrap(), SHAPE, WHITE, true).unwrap();
+        assert_eq!(data.image(1).unwrap_err().path, path.join("a/1.png"));
+    }
+
+    #[test]
+    fn pixels_and_fingerprint_do_not_depend_on_memory() {
+        let entries: Vec<Told> = (0..12)
+            .map(|i| deflated(&format!("{}/{i:02}.png", ["a", "b"][i % 2]), &grey(i as u8)))
+            .collect();
+        let (_folder, path) = written(&entries);
+        let kept = decode_all(&list(&path).unwrap(), SHAPE, WHITE, false).unwrap().dataset;
+        let streamed = stream(list(&path).unwrap(), SHAPE, WHITE, true).unwrap();
+        assert_eq!(kept.fingerprint(), streamed.fingerprint());
+        assert_eq!((kept.bytes_in_memory(), streamed.bytes_in_memory()), (48, 0));
+        assert_eq!(kept.pixels().unwrap(), streamed.pixels().unwrap());
+        let parts = |data: &crate::data::Dataset| {
+            let (a, b) = data.split(4, 3).unwrap();
+            [a, b].map(|part| (part.fingerprint(), part.pixels().unwrap().into_owned(), part.labels))
+        };
+        assert_eq!(parts(&kept), parts(&streamed));
+        // A content, a name, a label.
+        let other = |change: &dyn Fn(&mut Told)| {
+            let mut entries = entries.clone();
+            change(&mut entries[3]);
+            stream(listed(&entries).unwrap(), SHAPE, WHITE, true).unwrap().fingerprint()
+        };
+        let changed = [
+            other(&|told| *told = deflated(&told.name, &grey(77))),
+            other(&|told| told.name = "b/3.png".into()),
+            other(&|told| told.name = "a/03.png".into()),
+        ];
+        let unique: std::collections::HashSet<_> = changed.iter().chain([&kept.fingerprint()]).cloned().collect();
+        assert_eq!(unique.len(), 4);
+    }
+}

@@ -1,0 +1,291 @@
+//! Features of pictures by a trained network: the project's own classifier, EfficientNet-Lite0, or the Inception network of the FID.
+//!
+//! [`resize`] brings byte images to the size that a network sees; [`convolution`] is what both published networks are made of,
+//! [`efficientnet`] and [`inception`] how they are put together, and [`weights`] reads their files. A [`Recipe`] names what was done,
+//! so that no number stands alone; an [`Extractor`] does it.
+
+mod convolution;
+mod efficientnet;
+#[cfg(test)]
+mod golden;
+mod inception;
+mod resize;
+mod weights;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::data::ImageShape;
+use crate::eval::classifier::Classifier;
+use crate::eval::error::EvalError;
+use crate::eval::features::Features;
+use crate::eval::network::{FEATURES, SIDE};
+use convolution::Maps;
+use weights::Weights;
+
+pub use resize::Resize;
+
+/// The smallest and largest side that EfficientNet-Lite0 is given: it halves five times.
+const INPUTS: std::ops::RangeInclusive<usize> = 32..=1024;
+
+/// A network whose features can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The project's classifier of Fashion-MNIST; its weights are in the program. 28x28 grey pictures only.
+    Fashion,
+    /// EfficientNet-Lite0, trained on ImageNet.
+    #[serde(rename = "efficientnet-lite0")]
+    EfficientNetLite0,
+    /// The Inception-v3 of the FID.
+    Inception,
+}
+
+/// Where features are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer {
+    /// For people: the width, or `logits`.
+    pub name: &'static str,
+    /// Features of a picture.
+    pub width: usize,
+    tap: Tap,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Tap {
+    Fashion,
+    EfficientNet(efficientnet::Tap),
+    Inception(inception::Tap),
+}
+
+impl Network {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fashion, Self::EfficientNetLite0, Self::Inception];
+
+    /// Its layers, from the input to the output.
+    pub fn layers(self) -> &'static [Layer] {
+        const fn layer(name: &'static str, width: usize, tap: Tap) -> Layer {
+            Layer { name, width, tap }
+        }
+        match self {
+            Self::Fashion => const { &[layer("64", FEATURES, Tap::Fashion)] },
+            Self::EfficientNetLite0 => {
+                use efficientnet::Tap as Place;
+                const {
+                    &[
+                        layer("40", 40, Tap::EfficientNet(Place::Block40)),
+                        layer("112", 112, Tap::EfficientNet(Place::Block112)),
+                        layer("1280", 1280, Tap::EfficientNet(Place::Head1280)),
+                        layer("logits", 1000, Tap::EfficientNet(Place::Logits)),
+                    ]
+                }
+            }
+            Self::Inception => {
+                use inception::Tap as Place;
+                const {
+                    &[
+                        layer("64", 64, Tap::Inception(Place::Pool64)),
+                        layer("192", 192, Tap::Inception(Place::Pool192)),
+                        layer("768", 768, Tap::Inception(Place::Mixed768)),
+                        layer("2048", 2048, Tap::Inception(Place::Pool2048)),
+                        layer("logits", 1008, Tap::Inception(Place::Logits)),
+                    ]
+                }
+            }
+        }
+    }
+
+    /// The layer unless another is asked for: wide ones have a large Frechet distance between few pictures of one kind.
+    fn usual_layer(self) -> &'static str {
+        match self {
+            Self::Fashion => "64",
+            Self::EfficientNetLite0 => "112",
+            Self::Inception => "2048",
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fashion => "fashion",
+            Self::EfficientNetLite0 => "efficientnet-lite0",
+            Self::Inception => "inception",
+        })
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = Self::ALL.map(|network| network.to_string());
+        let found = Self::ALL.into_iter().zip(&names).find(|(_, name)| *name == text);
+        found
+            .map(|(network, _)| network)
+            .ok_or_else(|| format!("one of {} needed", names.join(", ")))
+    }
+}
+
+/// Everything about features but the weights.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Recipe {
+    /// Network.
+    pub network: Network,
+    /// Layer.
+    #[serde(serialize_with = "layer_name")]
+    pub layer: Layer,
+    /// Side of the images that the network sees, pixels.
+    pub input: usize,
+    /// How they come to it.
+    pub resize: Resize,
+}
+
+fn layer_name<S: serde::Serializer>(layer: &Layer, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(layer.name)
+}
+
+impl Recipe {
+    /// The layer, input size and filter asked for, or the usual ones: 112 channels at 96 pixels for EfficientNet-Lite0, 2048 at 299 for
+    /// Inception, both by PIL's bicubic filter.
+    ///
+    /// # Errors
+    /// A layer that the network does not have, a size that it cannot see.
+    pub fn new(network: Network, layer: Option<&str>, input: Option<usize>, resize: Option<Resize>) -> Result<Self, EvalError> {
+        let wanted = layer.unwrap_or(network.usual_layer());
+        let Some(&layer) = network.layers().iter().find(|layer| layer.name == wanted) else {
+            let known = network.layers().iter().map(|layer| layer.name).collect::<Vec<_>>().join(", ");
+            return Err(EvalError::Layer { network, layer: wanted.to_owned(), known });
+        };
+        let (fits, usual) = match network {
+            Network::Fashion => (SIDE..=SIDE, SIDE),
+            Network::EfficientNetLite0 => (INPUTS, 96),
+            Network::Inception => (inception::SIDE..=inception::SIDE, inception::SIDE),
+        };
+        let input = input.unwrap_or(usual);
+        if !fits.contains(&input) {
+            return Err(EvalError::Input { network, input, low: *fits.start(), high: *fits.end() });
+        }
+        let resize = match network {
+            Network::Fashion => Resize::None,
+            _ => resize.unwrap_or(Resize::PilBicubic),
+        };
+        Ok(Self { network, layer, input, resize })
+    }
+
+    /// `FID` and `KID` for what has that name, and nothing else; `FD-` and `KD-` with network and layer for the rest.
+    pub fn distance_names(&self) -> (String, String) {
+        match (self.network, self.layer.name) {
+            (Network::Inception, "2048") => ("FID".to_owned(), "KID".to_owned()),
+            (Network::Fashion, _) => ("FD-fmnist".to_owned(), "KD-fmnist".to_owned()),
+            (network, layer) => (format!("FD-{network}-{layer}"), format!("KD-{network}-{layer}")),
+        }
+    }
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, layer {}, input {}, resize {}", self.network, self.layer.name, self.input, self.resize)
+    }
+}
+
+/// A network with its weights, and a recipe.
+pub struct Extractor {
+    recipe: Recipe,
+    network: Loaded,
+}
+
+enum Loaded {
+    Fashion(Box<Classifier>),
+    EfficientNet(Box<efficientnet::EfficientNet>),
+    Inception(Box<inception::Inception>),
+}
+
+impl Extractor {
+    /// The classifier of Fashion-MNIST that is in the program.
+    ///
+    /// # Errors
+    /// Only if its file was damaged before the build.
+    pub fn fashion() -> Result<Self, EvalError> {
+        let recipe = Recipe::new(Network::Fashion, None, None, None)?;
+        Ok(Self { recipe, network: Loaded::Fashion(Box::new(Classifier::fashion()?)) })
+    }
+
+    /// Reads a weight file: safetensors in f32 with the names of the original PyTorch package. `fashion` needs none.
+    ///
+    /// # Errors
+    /// [`EvalError::WeightsMissing`], [`EvalError::WeightFile`], [`EvalError::Weight`].
+    pub fn load(recipe: Recipe, weights: &Path) -> Result<Self, EvalError> {
+        if recipe.network == Network::Fashion {
+            return Self::fashion();
+        }
+        let bytes = std::fs::read(weights).map_err(|source| EvalError::WeightsMissing {
+            network: recipe.network,
+            path: weights.to_owned(),
+            source,
+        })?;
+        Self::new(recipe, &Weights::new(&bytes, weights)?)
+    }
+
+    fn new(recipe: Recipe, weights: &Weights<'_>) -> Result<Self, EvalError> {
+        let network = match recipe.network {
+            Network::Fashion => Loaded::Fashion(Box::new(Classifier::fashion()?)),
+            Network::EfficientNetLite0 => Loaded::EfficientNet(Box::new(efficientnet::EfficientNet::load(weights)?)),
+            Network::Inception => Loaded::Inception(Box::new(inception::Inception::load(weights)?)),
+        };
+        Ok(Self { recipe, network })
+    }
+
+    /// What it does.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The classifier of Fashion-MNIST, if it is that.
+    pub fn classifier(&self) -> Option<&Classifier> {
+        match &self.network {
+            Loaded::Fashion(classifier) => Some(classifier),
+            _ => None,
+        }
+    }
+
+    /// Features of images of one `shape`, one after another, H W C bytes. Uses all rayon threads; an image's features do not depend on
+    /// the others.
+    ///
+    /// # Errors
+    /// [`EvalError::PartialImage`]; [`EvalError::ImageShape`] for `fashion`; [`EvalError::NonFinite`] if the weights overflow.
+    pub fn features(&self, images: &[u8], shape: ImageShape) -> Result<Features, EvalError> {
+        let length = shape.len();
+        if length == 0 || !images.len().is_multiple_of(length) {
+            return Err(EvalError::PartialImage { what: "images", bytes: images.len(), pixels: length });
+        }
+        if let Loaded::Fashion(classifier) = &self.network {
+            Classifier::check_shape(shape.channels, shape.height, shape.width)?;
+            return classifier.features(images);
+        }
+        let Recipe { layer, input, resize: how, .. } = self.recipe;
+        // A few images fill a matrix product; Inception's are large enough alone.
+        let (block, offset, scale) = match self.network {
+            Loaded::Inception(_) => (1, 128.0, 1.0 / 128.0),
+            _ => (4, 127.0, 1.0 / 128.0),
+        };
+        let run = |images: &[u8]| {
+            let values: Vec<f32> = images
+                .chunks_exact(length)
+                .flat_map(|image| resize::resize(image, shape, input, how))
+                .map(|value| (value - offset) * scale)
+                .collect();
+            let maps = Maps { n: images.len() / length, height: input, width: input, channels: 3, values };
+            match (&self.network, layer.tap) {
+                (Loaded::EfficientNet(network), Tap::EfficientNet(tap)) => network.features(&maps, tap),
+                (Loaded::Inception(network), Tap::Inception(tap)) => network.features(&maps, tap),
+                _ => unreachable!("a recipe has a layer of its network"),
+            }
+        };
+        Features::new(images.par_chunks(block * length).map(run).flatten_iter().collect(), layer.width)
+    }
+}

@@ -1,0 +1,62 @@
+//! Why a model cannot be written as an ONNX graph.
+
+use crate::quantise::QuantiseError;
+use pixgen_core::pxg::{DrawError, PxgError};
+use pixgen_core::reference::ReferenceError;
+
+/// Why a model cannot be written as an ONNX graph.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// The graph is of one step.
+    #[error("the model draws in {steps} steps, an ONNX graph holds one")]
+    Steps {
+        /// Steps asked for.
+        steps: usize,
+    },
+    /// A protobuf message ends at 2 GiB.
+    #[error("the graph takes {bytes} bytes, an ONNX file holds less than 2 GiB")]
+    TooLarge {
+        /// Bytes of the constants.
+        bytes: u64,
+    },
+    /// Numbers of a `.pxg` file with which a chip's sums would leave 32 bits.
+    #[error("{site}: sums of this layer can leave 32 bits, so that a graph would not wrap as a chip does")]
+    Wraps {
+        /// Name of the site.
+        site: String,
+    },
+    /// Quantisation failed.
+    #[error(transparent)]
+    Quantise(#[from] QuantiseError),
+    /// Weights of another model.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A part of the file is not there.
+    #[error("the .pxg file: {0}")]
+    Part(#[from] DrawError),
+    /// The quantised model does not read back.
+    #[error("the quantised model does not read back: {0}")]
+    Pxg(#[from] PxgError),
+    /// The graph is not one: a fault of this program.
+    #[error("the graph is wrong at `{at}`: {what}")]
+    Graph {
+        /// Name of a node or a value.
+        at: String,
+        /// What is wrong there.
+        what: String,
+    },
+}
+
+impl OnnxError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Steps { .. } => Some("export with --steps 1".into()),
+            Self::TooLarge { .. } => Some("choose fewer classes with --classes; each has tables of its own".into()),
+            Self::Wraps { .. } => Some("no exporter writes such a file; export the model again".into()),
+            Self::Quantise(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

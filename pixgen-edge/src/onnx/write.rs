@@ -1,0 +1,105 @@
+//! From a model to the graph: the form, and what the model file says of itself.
+
+use super::error::OnnxError;
+use super::float::{Float, Int8};
+use super::integer::Integer;
+use super::proto::ModelProto;
+use crate::model_file::ModelFile;
+use crate::quantise::export::{Aligned, Exported, model_name};
+use clap::ValueEnum;
+use pixgen_core::network;
+use pixgen_core::pxg::Model;
+use serde::Serialize;
+use serde_json::Value as Json;
+
+/// Forms of the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// Real numbers, f32
+    Float,
+    /// int8 products between QuantizeLinear and DequantizeLinear, the rest in f32: what tool chains of accelerators read
+    Qdq,
+    /// The arithmetic of a chip in whole numbers: the same bytes as from a .pxg file
+    Integer,
+}
+
+/// The float network for these rows of the class embedding, and for `batch` pictures at once or any number.
+///
+/// # Errors
+/// Too large, or weights of another model.
+pub fn float_graph(file: &ModelFile, classes: &[usize], batch: Option<usize>) -> Result<ModelProto, OnnxError> {
+    let about = "One-step image generator, float";
+    real(file, classes, batch, None)?.finish(about, of_file(Form::Float, file, classes))
+}
+
+/// The float network with int8 products, as `exported` from `file` for these `classes` in one step.
+///
+/// # Errors
+/// As of [`float_graph`]; more than one step.
+pub fn qdq_graph(file: &ModelFile, exported: &Exported, classes: &[usize], batch: Option<usize>) -> Result<ModelProto, OnnxError> {
+    let bytes = Aligned::copy(&exported.bytes);
+    let model = Model::read(bytes.bytes())?;
+    if model.steps() != 1 {
+        return Err(OnnxError::Steps { steps: model.steps() });
+    }
+    let int8 = Int8 { model: &model, linears: &exported.linears, meanings: &exported.meanings };
+    let about = "One-step image generator, int8 products, QDQ";
+    real(file, classes, batch, Some(int8))?.finish(about, of_file(Form::Qdq, file, classes))
+}
+
+fn real(file: &ModelFile, classes: &[usize], batch: Option<usize>, int8: Option<Int8<'_>>) -> Result<super::graph::Graph, OnnxError> {
+    let (mut float, noise, class) = Float::new(file, classes, batch, int8)?;
+    network::forward(&mut float, &file.header.model, &noise, &class)?;
+    Ok(float.into_graph())
+}
+
+/// The integer network.
+///
+/// # Errors
+/// Too large, more than one step, or scales that no exporter writes.
+pub fn integer_graph(model: &Model<'_>, batch: Option<usize>) -> Result<ModelProto, OnnxError> {
+    let (mut integer, noise, class) = Integer::new(model, batch)?;
+    network::forward(&mut integer, model.config(), &noise, &class)?;
+    let mut metadata = vec![form(Form::Integer)];
+    metadata.extend(
+        entries(model.header())
+            .into_iter()
+            .filter(|(key, _)| key != "pixgen.tests" && key != "pixgen.steps"),
+    );
+    integer.into_graph().finish("One-step image generator, integers", metadata)
+}
+
+fn form(form: Form) -> (String, String) {
+    // A name without data: serialising it cannot fail.
+    let name = serde_json::to_value(form).ok().and_then(|name| name.as_str().map(str::to_owned));
+    ("pixgen.form".to_owned(), name.unwrap_or_default())
+}
+
+/// Each field of a header as an entry: texts as they are, the rest as JSON; nothing for a field without a value.
+fn entries(header: &impl Serialize) -> Vec<(String, String)> {
+    let entry = |(key, value): (String, Json)| {
+        let text = match value {
+            Json::Null => return None,
+            Json::String(text) => text,
+            other => other.to_string(),
+        };
+        Some((format!("pixgen.{key}"), text))
+    };
+    match serde_json::to_value(header) {
+        Ok(Json::Object(fields)) => fields.into_iter().filter_map(entry).collect(),
+        _ => Vec::new(), // headers are plain data with names
+    }
+}
+
+fn of_file(of: Form, file: &ModelFile, classes: &[usize]) -> Vec<(String, String)> {
+    let names: Vec<&str> = classes
+        .iter()
+        .map(|&class| file.header.class_names.get(class).map_or("", String::as_str))
+        .collect();
+    let mut metadata = vec![form(of), ("pixgen.name".to_owned(), model_name(file))];
+    metadata.extend(entries(&file.header).into_iter().filter(|(key, _)| key != "pixgen.class_names"));
+    metadata.push(("pixgen.class_names".to_owned(), names.join("\n")));
+    metadata.push(("pixgen.source".to_owned(), crc32fast::hash(bytemuck::cast_slice(&file.params)).to_string()));
+    metadata
+}

@@ -1,0 +1,268 @@
+//! How fast pictures come from their files: reading and decoding as training does it, beside the decoder alone on the same bytes.
+//!
+//! Everything takes turns in every round, in one order and then in the other, so that a machine that others use too slows all of it alike.
+
+use super::median;
+use crate::config::{RunConfig, Stage};
+use crate::data::order::index_at;
+use crate::data::{self, BadFile, DataError, DataSpec, Dataset, ImageShape, Memory, Part, WHITE, decode_plainly};
+use crate::error::Error;
+use crate::objective::Source;
+use crate::precision::Precision;
+use crate::roofline::{self, Request};
+use pixgen_core::presets::Preset;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::fmt;
+use std::time::Instant;
+
+/// Seed of the order.
+const SEED: u64 = 1;
+/// Pictures that become a batch together.
+const BATCH: usize = 256;
+/// The machine whose need is shown: GPUs, and seconds that a launch adds.
+const NEED: (&str, usize, f64) = ("h100", 8, 4e-6);
+
+/// A kind of work on pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// The decoder library alone, on files in memory.
+    Decoder,
+    /// From files to pixels at the model's size.
+    Read,
+    /// From files to a batch of stage 2: also the flip, normalisation and patches.
+    Batch,
+    /// The same from pixels in memory.
+    BatchFromMemory,
+    /// From files to a batch of stage 1: two views and the picture.
+    Views,
+    /// The same from pixels in memory.
+    ViewsFromMemory,
+}
+
+impl Work {
+    const ALL: [Self; 6] = [
+        Self::Decoder,
+        Self::Read,
+        Self::Batch,
+        Self::BatchFromMemory,
+        Self::Views,
+        Self::ViewsFromMemory,
+    ];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Decoder => "decoder alone, files in memory",
+            Self::Read => "reading and decoding",
+            Self::Batch => "batches of stage 2",
+            Self::BatchFromMemory => "  of pixels in memory",
+            Self::Views => "batches of stage 1",
+            Self::ViewsFromMemory => "  of pixels in memory",
+        }
+    }
+}
+
+/// The speed of a kind of work.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// What.
+    pub work: Work,
+    /// Median over the rounds.
+    pub images_per_second: f64,
+    /// Median over the rounds of the speed over the decoder's in the same round.
+    pub of_decoder: f64,
+}
+
+/// What training needs at most.
+#[derive(Clone, Debug, Serialize)]
+pub struct Need {
+    /// Stage.
+    pub stage: roofline::Stage,
+    /// Pictures a second on all GPUs.
+    pub images_per_second: f64,
+    /// Threads like those of this measurement.
+    pub threads: f64,
+}
+
+/// What `data bench` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of these keys.
+    pub schema: u32,
+    /// The data.
+    pub source: String,
+    /// Pictures in them.
+    pub pictures: usize,
+    /// Pictures of a round.
+    pub measured: usize,
+    /// Rounds.
+    pub rounds: usize,
+    /// Bytes of a file on average.
+    pub bytes: f64,
+    /// The model.
+    pub preset: String,
+    /// Its pictures.
+    pub shape: String,
+    /// Threads.
+    pub threads: usize,
+    /// Speeds.
+    pub rows: Vec<Row>,
+    /// GPUs of the need.
+    pub gpus: usize,
+    /// Their kind.
+    pub device: &'static str,
+    /// Need by stage.
+    pub needs: Vec<Need>,
+}
+
+/// Measures `rounds` rounds on the first `pictures` positions of a run.
+///
+/// # Errors
+/// Data without image files, and a bad file among those that are read.
+pub fn measure(source: &data::Source, preset: &'static Preset, pictures: usize, rounds: usize) -> Result<Report, Error> {
+    let config = RunConfig::defaults(Stage::Consistency, preset);
+    let stage1 = RunConfig::defaults(Stage::Pretrain, preset);
+    let model = config.model;
+    let shape = ImageShape { height: model.size, width: model.size, channels: model.channels };
+    let listing = data::list(source)?;
+    let spec = DataSpec {
+        source: source.clone(),
+        shape,
+        background: WHITE,
+        skip_bad: false,
+        memory: Memory::Never,
+        part: Part::Train,
+    };
+    let streamed = data::load(&spec)?.dataset;
+    let pictures = pictures.min(streamed.len());
+    // What is measured is a data set of its own, so that its pixels are in the memory for comparison.
+    let indices: Vec<usize> = (0..pictures as u64).map(|position| index_at(SEED, streamed.len(), position)).collect();
+    let read = |&index: &usize| {
+        let mut bytes = Vec::new();
+        listing.read(index, &mut bytes).map(|()| bytes)
+    };
+    let files = indices
+        .par_iter()
+        .map(read)
+        .collect::<Result<Vec<_>, BadFile>>()
+        .map_err(DataError::from)?;
+    let kept: Vec<u8> = indices
+        .par_iter()
+        .map(|&index| streamed.image(index).map(|pixels| pixels.into_owned()))
+        .collect::<Result<Vec<_>, BadFile>>()
+        .map_err(DataError::from)?
+        .concat();
+    let labels = indices.iter().map(|&index| streamed.labels[index]).collect();
+    let kept = Dataset::new(shape, kept, labels, streamed.class_names.clone(), streamed.source.clone())?;
+    let source = |dataset: &Dataset, config: &RunConfig| -> Result<Source, DataError> {
+        let (normalisation, augment) = (config.normalisation(&kept)?, config.augment.clone());
+        Ok(Source { dataset: dataset.clone(), normalisation, augment })
+    };
+    let sources = [source(&streamed, &config)?, source(&kept, &config)?];
+    let views = [source(&streamed, &stage1)?, source(&kept, &stage1)?];
+    let batches = |make: &dyn Fn(u64, usize) -> Result<(), DataError>| {
+        (0..pictures)
+            .step_by(BATCH)
+            .try_for_each(|start| make(start as u64, BATCH.min(pictures - start)))
+    };
+    let run = |work: Work| -> Result<f64, DataError> {
+        let started = Instant::now();
+        match work {
+            Work::Decoder => drop(files.par_iter().map(|bytes| decode_plainly(bytes)).collect::<Vec<_>>()),
+            Work::Read => indices.par_iter().try_for_each(|&index| streamed.image(index).map(drop))?,
+            Work::Batch | Work::BatchFromMemory => {
+                let source = &sources[usize::from(work == Work::BatchFromMemory)];
+                batches(&|start, count| source.batch(&model, SEED, start, count).map(drop))?;
+            }
+            Work::Views | Work::ViewsFromMemory => {
+                let source = &views[usize::from(work == Work::ViewsFromMemory)];
+                batches(&|start, count| source.views(&model, SEED, start, count).map(drop))?;
+            }
+        }
+        Ok(pictures as f64 / started.elapsed().as_secs_f64())
+    };
+
+    let mut speeds = vec![Vec::with_capacity(rounds); Work::ALL.len()];
+    for round in 0..=rounds {
+        let mut order: Vec<usize> = (0..Work::ALL.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for at in order {
+            let speed = run(Work::ALL[at])?;
+            // The first round warms up.
+            if round > 0 {
+                speeds[at].push(speed);
+            }
+        }
+    }
+    let row = |(work, of): (&Work, &Vec<f64>)| Row {
+        work: *work,
+        images_per_second: median(of.clone()),
+        of_decoder: median(of.iter().zip(&speeds[0]).map(|(speed, decoder)| speed / decoder).collect()),
+    };
+    let rows: Vec<Row> = Work::ALL.iter().zip(&speeds).map(row).collect();
+    let threads = rayon::current_num_threads();
+    let per_thread = |work: Work| rows.iter().find(|row| row.work == work).map_or(f64::NAN, |row| row.images_per_second) / threads as f64;
+    let (device, gpus, launch) = NEED;
+    let needs = roofline::device::device(device).map_or_else(Vec::new, |device| {
+        let roofline = roofline::Report::new(&Request {
+            preset,
+            device,
+            precision: Precision::Bf16,
+            batch: None,
+            micro_batch: None,
+            recompute: false,
+            launch,
+            efficiency: 1.0,
+            gpus,
+        });
+        let need = |stage: &roofline::report::StageReport| {
+            let work = if stage.stage == roofline::Stage::Pretrain {
+                Work::Views
+            } else {
+                Work::Batch
+            };
+            let images_per_second = stage.images_per_second * gpus as f64;
+            Need { stage: stage.stage, images_per_second, threads: images_per_second / per_thread(work) }
+        };
+        roofline.stages.iter().map(need).collect()
+    });
+    Ok(Report {
+        schema: 1,
+        source: streamed.source.clone(),
+        pictures: streamed.len(),
+        measured: pictures,
+        rounds,
+        bytes: files.iter().map(|bytes| bytes.len() as f64).sum::<f64>() / files.len().max(1) as f64,
+        preset: preset.name.to_owned(),
+        shape: shape.to_string(),
+        threads,
+        rows,
+        gpus,
+        device,
+        needs,
+    })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "source    {}: {} pictures, {:.1} kB a file", self.source, self.pictures, self.bytes / 1e3)?;
+        writeln!(
+            f,
+            "measured  {} pictures for {} ({}) on {} thread(s), median of {} rounds",
+            self.measured, self.preset, self.shape, self.threads, self.rounds
+        )?;
+        writeln!(f, "\n{:<32} {:>9} {:>16}", "", "images/s", "of the decoder")?;
+        for row in &self.rows {
+            writeln!(f, "{:<32} {:>9.0} {:>14.1} %", row.work.label(), row.images_per_second, 100.0 * row.of_decoder)?;
+        }
+        writeln!(f, "\n{} x {} in bf16 at published peaks (bench --roofline {1}) would need", self.gpus, self.device)?;
+        for need in &self.needs {
+            let stage = need.stage.label();
+            writeln!(f, "{stage:<32} {:>9.0}   from {:.0} threads like these", need.images_per_second, need.threads.ceil())?;
+        }
+        Ok(())
+    }
+}

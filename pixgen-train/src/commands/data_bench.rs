@@ -1,0 +1,17 @@
+//! `data bench`: the speed of reading pictures.
+
+use super::settings::find_preset;
+use super::{print_bytes, print_json};
+use crate::bench::data::measure;
+use crate::cli::DataBench;
+use crate::data::Source;
+use crate::error::Error;
+
+pub(super) fn run(args: &DataBench) -> Result<(), Error> {
+    let preset = find_preset(&args.preset)?;
+    let report = measure(&Source::from(args.path.as_str()), preset, args.pictures as usize, args.rounds as usize)?;
+    if args.json {
+        return Ok(print_json(&report)?);
+    }
+    Ok(print_bytes(report.to_string().as_bytes())?)
+}

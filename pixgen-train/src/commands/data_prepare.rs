@@ -1,0 +1,44 @@
+//! `data prepare`: the pictures at the training size in one file or a few.
+
+use crate::cli::{DataPrepare, FormatName};
+use crate::data::prepare::{Format, Options, Written, prepare};
+use crate::data::{self, DataSpec, ImageShape, Memory, Part, Source, parse_colour};
+use crate::error::Error;
+use crate::run::{Progress, note};
+use crate::settings::units::format_bytes;
+
+pub(super) fn run(args: &DataPrepare, quiet: bool) -> Result<(), Error> {
+    let side = usize::from(args.size);
+    let spec = DataSpec {
+        source: Source::from(args.path.as_str()),
+        shape: ImageShape { height: side, width: side, channels: if args.grey { 1 } else { 3 } },
+        background: parse_colour(&args.background)?,
+        // A bad file is named or left out, but nothing takes its place.
+        skip_bad: false,
+        memory: Memory::Never,
+        part: Part::Train,
+    };
+    let dataset = data::load(&spec)?.dataset;
+    let options = Options {
+        out: args.out.clone(),
+        format: match args.format {
+            FormatName::Png => Format::Png,
+            FormatName::Jpeg => Format::Jpeg { quality: args.quality },
+        },
+        shard_images: args.shard_images as usize,
+        skip_bad: args.skip_bad,
+    };
+    let mut progress = Progress::new("prepare", 0, dataset.len() as u64, quiet);
+    let Written { images, files, bytes, skipped } = prepare(&dataset, &options, &mut |done| progress.update(done as u64, None))?;
+    progress.finish();
+    for bad in &skipped {
+        note(&format!("warning: left out {bad}"));
+    }
+    note(&format!(
+        "{}: {images} pictures of {} classes, {} in {files} file(s)",
+        args.out.display(),
+        dataset.class_names.len(),
+        format_bytes(bytes)
+    ));
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! `export`: a model for other programs and for hubs.
+
+use super::print_line;
+use crate::cli::{Export, ExportFormat};
+use crate::error::Error;
+use crate::model_file::ModelFile;
+use crate::run::atomic::{FileError, write_atomic};
+use crate::run::note;
+use crate::session::save_model;
+use crate::weights::card::{Card, Extra};
+use crate::weights::export::export;
+use std::fs;
+use std::path::Path;
+
+/// Names of the files in a folder with a card.
+const WEIGHTS: &str = "model.safetensors";
+const CARD: &str = "README.md";
+
+pub(super) fn run(args: &Export) -> Result<(), Error> {
+    let well_formed = |c: char| c.is_ascii_alphanumeric() || ['-', '.', '_', '+'].contains(&c);
+    if args.license.is_empty() || !args.license.chars().all(well_formed) {
+        return Err(Error::Argument {
+            what: format!("`{}` is no identifier of a licence", args.license),
+            hint: Some("for example mit, apache-2.0, cc-by-nc-4.0, other".to_owned()),
+        });
+    }
+    let evaluation = args.eval.as_deref().map(evaluation).transpose()?;
+    let file = ModelFile::load(&args.model)?;
+    if !args.card {
+        return write(&file, args.to, &args.out);
+    }
+    fs::create_dir_all(&args.out).map_err(FileError::write(&args.out))?;
+    let title = args
+        .out
+        .canonicalize()
+        .ok()
+        .and_then(|out| Some(out.file_name()?.to_string_lossy().into_owned()));
+    let extra = Extra {
+        name: args.name.as_deref().or(title.as_deref()).unwrap_or("model"),
+        license: &args.license,
+        evaluation: evaluation.as_ref(),
+        authors_names: args.to == ExportFormat::PytorchSafetensors,
+    };
+    let card = Card { header: &file.header, extra }.to_string();
+    write(&file, args.to, &args.out.join(WEIGHTS))?;
+    let path = args.out.join(CARD);
+    write_atomic(&path, |out| out.write_all(card.as_bytes()))?;
+    note(&format!("model card: {}", path.display()));
+    Ok(())
+}
+
+fn write(file: &ModelFile, format: ExportFormat, out: &Path) -> Result<(), Error> {
+    match format {
+        ExportFormat::Safetensors => save_model(file, out)?,
+        ExportFormat::PytorchSafetensors => export(file, out)?,
+    }
+    Ok(print_line(&out.display().to_string())?)
+}
+
+fn evaluation(path: &Path) -> Result<serde_json::Value, Error> {
+    let text = fs::read_to_string(path).map_err(FileError::read(path))?;
+    let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    value.filter(serde_json::Value::is_object).ok_or_else(|| Error::Argument {
+        what: format!("{} is no JSON object", path.display()),
+        hint: Some("give what `pixgen-train eval --json` printed".to_owned()),
+    })
+}

@@ -1,0 +1,67 @@
+//! `import`: weights of the authors' PyTorch code as a model file.
+
+use super::settings::find_preset;
+use super::{print_json, print_line};
+use crate::cli::{Import, Objective};
+use crate::error::Error;
+use crate::model_file::Content;
+use crate::run::atomic::FileError;
+use crate::run::note;
+use crate::settings::units::parse_images;
+use crate::weights::import::{Imported, Known, Set, import};
+use crate::weights::verify::{Agreement, verify};
+use serde::Serialize;
+use std::fs;
+
+/// What was done.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    /// Version of these keys.
+    schema: u32,
+    preset: &'a str,
+    content: Content,
+    tensors: usize,
+    values: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    verified: Vec<Agreement>,
+}
+
+pub(super) fn run(args: &Import) -> Result<(), Error> {
+    let class_names = match &args.class_names {
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(FileError::read(path))?;
+            Some(text.lines().map(|line| line.trim().to_owned()).collect())
+        }
+        None => None,
+    };
+    let known = Known {
+        preset: args.preset.as_deref().map(find_preset).transpose()?,
+        objective: args.objective.map(|objective| match objective {
+            Objective::Consistency => Content::Generator,
+            Objective::Diffusion => Content::Denoiser,
+        }),
+        set: match &args.key {
+            Some(key) => Set::Key(key.clone()),
+            None if args.ema => Set::Ema,
+            None => Set::Only,
+        },
+        images: args.images.as_deref().map(parse_images).transpose()?.unwrap_or(0),
+        class_names,
+    };
+    let Imported { header, preset, tensors, values } = import(&args.checkpoint, &known, &args.out)?;
+    let verified = match &args.verify {
+        Some(vectors) => verify(&args.out, &header, vectors)?,
+        None => Vec::new(),
+    };
+    if args.json {
+        return Ok(print_json(&Report { schema: 1, preset, content: header.content, tensors, values, verified })?);
+    }
+    note(&format!("{preset}: {tensors} tensors, {:.3} M values, none missing and none left over", values as f64 / 1e6));
+    for Agreement { name, scale, difference } in &verified {
+        note(&format!(
+            "{name}: at most {difference:.1e} of its scale ({scale:.3}) from {}",
+            args.verify.as_deref().unwrap_or(&args.out).display()
+        ));
+    }
+    Ok(print_line(&args.out.display().to_string())?)
+}

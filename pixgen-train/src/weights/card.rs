@@ -1,0 +1,196 @@
+//! The model card: a README.md as model hubs show it, beside the weights it describes.
+
+use crate::model_file::{Content, Header};
+use crate::settings::units::format_images;
+use pixgen_core::config::{ModelConfig, Tower};
+use pixgen_core::noise::Parametrisation;
+use pixgen_core::plan::plan;
+use pixgen_core::presets::PRESETS;
+use std::fmt::{self, Display, Formatter, Write};
+
+/// What the model file does not know.
+#[derive(Clone, Debug)]
+pub struct Extra<'a> {
+    /// Name of the model, the title.
+    pub name: &'a str,
+    /// Identifier of the weights' licence, for example `mit` or `cc-by-nc-4.0`.
+    pub license: &'a str,
+    /// What `pixgen-train eval --json` printed.
+    pub evaluation: Option<&'a serde_json::Value>,
+    /// Whether the tensors have the authors' names.
+    pub authors_names: bool,
+}
+
+/// A card in Markdown with a YAML front matter.
+#[derive(Debug)]
+pub struct Card<'a> {
+    /// Metadata of the model file.
+    pub header: &'a Header,
+    /// The rest.
+    pub extra: Extra<'a>,
+}
+
+impl Display for Card<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (header, extra) = (self.header, &self.extra);
+        let (kind, tag, pipeline) = match header.content {
+            Content::Encoder => (
+                "An encoder pre-trained by representation consistency (stage 1)",
+                "representation-learning",
+                "image-feature-extraction",
+            ),
+            Content::Generator => {
+                ("A one-step image generator (stage 2b, consistency)", "consistency-model", "unconditional-image-generation")
+            }
+            Content::Denoiser => ("A diffusion model of images (stage 2a)", "diffusion", "unconditional-image-generation"),
+        };
+        writeln!(
+            f,
+            "---\nlicense: {}\nlibrary_name: pixgen\npipeline_tag: {pipeline}\ntags:\n  - pixgen\n  - epg\n  - pixel-space\n  - {tag}\n---\n",
+            extra.license
+        )?;
+        let model = &header.model;
+        writeln!(f, "# {}\n", extra.name)?;
+        writeln!(
+            f,
+            "{kind} that works on the pixels of {0}x{0} {1} pictures, without a VAE. Architecture: EPG (arXiv 2510.12586).\n",
+            model.size,
+            if model.channels == 1 { "grey" } else { "RGB" }
+        )?;
+        self.table(f)?;
+        self.usage(f)?;
+        if let Some(evaluation) = extra.evaluation {
+            self.evaluation(f, evaluation)?;
+        }
+        writeln!(f, "## Configuration\n\n```json")?;
+        writeln!(f, "{}", serde_json::to_string_pretty(header).map_err(|_| fmt::Error)?)?;
+        writeln!(f, "```")
+    }
+}
+
+impl Card<'_> {
+    fn table(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let header = self.header;
+        let model = &header.model;
+        let parameters: usize = header.params().len();
+        let same = |other: &ModelConfig| ModelConfig { classes: model.classes, ..*other } == *model;
+        let preset = PRESETS.iter().find(|preset| same(&preset.model)).map_or("none", |preset| preset.name);
+        let tower = |t: Tower| format!("{} blocks of {} channels, {} heads", t.depth, t.width, t.heads);
+        writeln!(f, "| | |\n|---|---|\n| Preset | {preset} |")?;
+        writeln!(f, "| Parameters | {:.3} M |", parameters as f64 / 1e6)?;
+        writeln!(f, "| Encoder | {} |", tower(model.encoder))?;
+        if header.content != Content::Encoder {
+            let parametrisation = match header.parametrisation {
+                Parametrisation::Edm => "f = c_skip x + c_out F",
+                Parametrisation::PlainX => "f = F",
+            };
+            writeln!(f, "| Decoder | {} |", tower(model.decoder))?;
+            writeln!(f, "| Multiplications | {:.3} G a picture, one evaluation |", plan(model).macs as f64 / 1e9)?;
+            writeln!(f, "| Parametrisation | {parametrisation} |")?;
+            writeln!(f, "| Classes | {} |", model.classes)?;
+        }
+        writeln!(f, "| Patches | {0}x{0} pixels, {1} tokens |", model.patch, model.tokens())?;
+        writeln!(f, "| Resolution shift | {} |", header.noise.shift)?;
+        writeln!(f, "| Weights | {} |", cell(&header.ema))?;
+        let images = if header.images == 0 {
+            "unknown".to_owned()
+        } else {
+            format_images(header.images)
+        };
+        writeln!(f, "| Images seen | {images} |")?;
+        writeln!(f, "| Training data (fingerprint) | {} |\n", cell(&header.data))
+    }
+
+    fn usage(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.extra.authors_names {
+            let objective = match self.header.content {
+                Content::Encoder => "",
+                Content::Generator => " --objective consistency",
+                Content::Denoiser => " --objective diffusion",
+            };
+            writeln!(f, "The tensors have the names and layouts of the authors' PyTorch code. For Pixgen:\n")?;
+            writeln!(f, "```sh\npixgen-train import model.safetensors{objective} --out pixgen.safetensors\n```\n")?;
+            return Ok(());
+        }
+        let command = match self.header.content {
+            Content::Encoder => "pixgen-train finetune --encoder model.safetensors --preset PRESET --data PICTURES --out run",
+            Content::Generator => "pixgen-train sample model.safetensors --class all --seed 7 --out grid.png",
+            Content::Denoiser => {
+                "pixgen-train sample model.safetensors --class all --sampler heun --steps 32 --guidance 2.5 --out grid.png"
+            }
+        };
+        let title = if self.header.content == Content::Encoder {
+            "Fine-tuning"
+        } else {
+            "Sampling"
+        };
+        writeln!(f, "## {title}\n\n```sh\n{command}\n```\n")
+    }
+
+    /// Every number at the top of the report, and those one level below it.
+    fn evaluation(&self, f: &mut Formatter<'_>, evaluation: &serde_json::Value) -> fmt::Result {
+        let mut rows = String::new();
+        for (name, value) in evaluation.as_object().into_iter().flatten() {
+            match value {
+                serde_json::Value::Number(number) => writeln!(rows, "| {} | {number} |", cell(name))?,
+                serde_json::Value::Object(inner) => {
+                    for (inner, number) in inner.iter().filter(|(_, value)| value.is_number()) {
+                        writeln!(rows, "| {} | {number} |", cell(inner))?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        writeln!(f, "## Evaluation\n\nAs printed by `pixgen-train eval --json`.\n\n| | |\n|---|---|\n{rows}")
+    }
+}
+
+/// Text that cannot break a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::normalise::Normalisation;
+    use crate::model_file::FORMAT;
+    use pixgen_core::noise::NoiseConfig;
+    use pixgen_core::presets::preset;
+
+    #[test]
+    fn a_card_says_what_it_is() {
+        let header = Header {
+            format: FORMAT,
+            content: Content::Generator,
+            model: preset("small-28-grey").expect("preset").model,
+            noise: NoiseConfig::with_shift(1.0),
+            parametrisation: Parametrisation::Edm,
+            normalisation: Normalisation::simple(),
+            projector: None,
+            ema: "decay-0.99".into(),
+            images: 250_000,
+            seed: 1,
+            data: "a|b".into(),
+            class_names: vec![],
+        };
+        let evaluation = serde_json::json!({ "fd": 12.5, "ema": "raw", "floors": { "real_fd": 0.25 } });
+        let extra = Extra { name: "shirts", license: "mit", evaluation: Some(&evaluation), authors_names: false };
+        let card = Card { header: &header, extra }.to_string();
+        for part in [
+            "---\nlicense: mit\nlibrary_name: pixgen\n",
+            "# shirts\n",
+            "| Preset | small-28-grey |",
+            "| Parameters | 0.", // of 4 x 64
+            "250 kimg",
+            "a\\|b",
+            "| fd | 12.5 |",
+            "| real_fd | 0.25 |",
+            "pixgen-train sample model.safetensors",
+            "\"shift\": 1.0",
+        ] {
+            assert!(card.contains(part), "{part}: {card}");
+        }
+        assert_eq!(card.matches("---\n").count(), 2 + 2, "front matter and tables");
+    }
+}

@@ -1,0 +1,32 @@
+//! A model file with the authors' names and layouts, as safetensors.
+
+use super::authors::table;
+use crate::model_file::ModelFile;
+use crate::run::atomic::FileError;
+use pixgen_edge::tensor_file::{self, Shaped, WriteError};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::path::Path;
+
+/// Writes the tensors of `file` as the authors' `load_state_dict` takes them.
+pub fn export(file: &ModelFile, out: &Path) -> Result<(), FileError> {
+    let rows = table(&file.header);
+    let list: Vec<Shaped> = rows
+        .iter()
+        .map(|row| Shaped { name: row.theirs.clone(), shape: row.shape.clone() })
+        .collect();
+    let statistics: HashMap<String, &[f32]> = file.statistics.iter().flat_map(|statistics| statistics.named()).collect();
+    let values = |at: usize| -> Result<Vec<f32>, Infallible> {
+        let row = &rows[at];
+        let values = match file.set.position_of(&row.name) {
+            Some(at) => &file.params[file.set.entries()[at].range.clone()],
+            None => statistics.get(&row.name).copied().unwrap_or_default(),
+        };
+        Ok(row.export(values.to_vec()))
+    };
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    tensor_file::write(out, metadata, &list, values).map_err(|error| match error {
+        WriteError::Values(never) => match never {},
+        WriteError::File(error) => error,
+    })
+}

@@ -1,0 +1,334 @@
+//! The authors' weights as a model file: names matched, shapes checked, layouts turned; one tensor in memory at a time.
+
+use super::authors::{ANCHOR, CLASSES, COUNTER, DECODER, PROJECTOR_FIRST, PROJECTOR_LAST, Row, table};
+use super::source::{Source, SourceError};
+use crate::data::normalise::Normalisation;
+use crate::model_file::{Content, FORMAT, Header, write_streamed};
+use crate::run::atomic::FileError;
+use pixgen_core::config::ModelConfig;
+use pixgen_core::noise::{NoiseConfig, Parametrisation};
+use pixgen_core::presets::{PRESETS, Preset};
+use pixgen_edge::projector::ProjectorConfig;
+use pixgen_edge::tensor_file::WriteError;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Tensors that a message lists.
+const LISTED: usize = 10;
+
+/// What the caller knows about the weights.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The preset; found by the shapes if not given.
+    pub preset: Option<&'static Preset>,
+    /// What the decoder was trained as; `None` for an encoder.
+    pub objective: Option<Content>,
+    /// Which set of weights of the file.
+    pub set: Set,
+    /// Images seen in training.
+    pub images: u64,
+    /// Names of the classes; numbers if not given.
+    pub class_names: Option<Vec<String>>,
+}
+
+/// One of several sets of weights in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Set {
+    /// The only one.
+    #[default]
+    Only,
+    /// The moving average.
+    Ema,
+    /// The one under this key.
+    Key(String),
+}
+
+/// Why the weights of a file cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The file.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// There are no weights of this architecture in it.
+    #[error("{} holds {tensors} tensors, but no `{ANCHOR}`: it is no EPG or RCM model of the authors", path.display())]
+    Foreign {
+        /// File.
+        path: PathBuf,
+        /// Tensors in it.
+        tensors: usize,
+    },
+    /// Several sets of weights, or not the one asked for.
+    #[error("{}: {what}; it holds {}", path.display(), sets.join(", "))]
+    Sets {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// What is there.
+        sets: Vec<String>,
+    },
+    /// Weights of no preset.
+    #[error("{}: its shapes are those of no preset", path.display())]
+    Unknown {
+        /// File.
+        path: PathBuf,
+    },
+    /// A decoder, and nobody said what it was trained as.
+    #[error("{} has a decoder, and its weights do not tell what it was trained as", path.display())]
+    Objective {
+        /// File.
+        path: PathBuf,
+    },
+    /// An encoder, and somebody said what its decoder was trained as.
+    #[error("{} is an encoder of stage 1: it has no decoder", path.display())]
+    NoDecoder {
+        /// File.
+        path: PathBuf,
+    },
+    /// Tensors that do not fit the preset.
+    #[error("{} does not fit {preset}: {count} tensors differ\n{list}", path.display())]
+    Mismatch {
+        /// File.
+        path: PathBuf,
+        /// Preset.
+        preset: &'static str,
+        /// How many.
+        count: usize,
+        /// The first of them, a line each.
+        list: String,
+        /// A preset that fits.
+        fits: Option<&'static str>,
+    },
+    /// A number that is none.
+    #[error("{}: tensor {tensor}: value {at} is {value}", path.display())]
+    Value {
+        /// File.
+        path: PathBuf,
+        /// The authors' name.
+        tensor: String,
+        /// Position.
+        at: usize,
+        /// What stands there.
+        value: f32,
+    },
+    /// Names of other classes.
+    #[error("{names} class names given, the model has {classes} classes")]
+    ClassNames {
+        /// Names.
+        names: usize,
+        /// Classes.
+        classes: usize,
+    },
+    /// The model file cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl ImportError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Source(error) => return error.hint(),
+            Self::Foreign { .. } => "docs/weights.md lists the names that are read".into(),
+            Self::Sets { .. } => "choose one with --key NAME".into(),
+            Self::Unknown { .. } => "give --preset NAME to see which tensors differ from it".into(),
+            Self::Objective { .. } => {
+                "add --objective diffusion, or --objective consistency for a one-step model (EPG-L/16 at 256 pixels)".into()
+            }
+            Self::NoDecoder { .. } => "leave --objective out".into(),
+            Self::Mismatch { fits: Some(name), .. } => format!("its shapes are those of {name}"),
+            Self::Mismatch { .. } => "docs/weights.md lists the names that are read".into(),
+            Self::Value { .. } => "the training that wrote it had failed, or the file is damaged".into(),
+            Self::ClassNames { .. } => "one name a line, in the order of the class numbers".into(),
+            Self::File(error) => return error.hint(),
+        })
+    }
+}
+
+/// What was imported.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// Header of the model file.
+    pub header: Header,
+    /// The preset.
+    pub preset: &'static str,
+    /// Tensors.
+    pub tensors: usize,
+    /// Numbers in them.
+    pub values: usize,
+}
+
+/// Writes the weights of a PyTorch or safetensors file with the authors' names as the model file `out`.
+///
+/// # Errors
+/// [`ImportError`]; a model file is written whole or not at all.
+pub fn import(path: &Path, known: &Known, out: &Path) -> Result<Imported, ImportError> {
+    let source = Source::open(path)?;
+    let prefix = choose(&source, path, &known.set)?;
+    let mut found: HashMap<&str, usize> = HashMap::new();
+    for (at, tensor) in source.tensors().iter().enumerate() {
+        if let Some(name) = tensor.name.strip_prefix(prefix.as_str()).filter(|name| !name.ends_with(COUNTER)) {
+            found.insert(name, at);
+        }
+    }
+    let shape = |name: &str| found.get(name).map(|&at| &source.tensors()[at].shape[..]);
+    let (preset, header) = header(path, known, &prefix, &found, shape)?;
+    let rows = table(&header);
+    let problems = differences(&rows, &found, shape);
+    if !problems.is_empty() {
+        return Err(mismatch(path, preset, problems, fitting(&header, &found, shape)));
+    }
+    let places: Vec<usize> = rows.iter().filter_map(|row| found.get(row.theirs.as_str()).copied()).collect();
+    let values = |at: usize| -> Result<Vec<f32>, ImportError> {
+        let values = source.read(places[at])?;
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(bad) => {
+                let tensor = rows[at].theirs.clone();
+                Err(ImportError::Value { path: path.to_owned(), tensor, at: bad, value: values[bad] })
+            }
+            None => Ok(rows[at].import(values)),
+        }
+    };
+    write_streamed(out, &header, values).map_err(|error| match error {
+        WriteError::Values(error) => error,
+        WriteError::File(error) => error.into(),
+    })?;
+    let values = rows.iter().map(|row| row.shape.iter().product::<usize>()).sum();
+    Ok(Imported { header, preset: preset.name, tensors: rows.len(), values })
+}
+
+/// The prefix of the wanted set of weights: everything before the name of its patch embedding, `ema.` or `model.module.`.
+fn choose(source: &Source, path: &Path, set: &Set) -> Result<String, ImportError> {
+    let prefix = |name: &str| name.strip_suffix(ANCHOR).filter(|p| p.is_empty() || p.ends_with('.')).map(str::to_owned);
+    let sets: Vec<String> = source.tensors().iter().filter_map(|tensor| prefix(&tensor.name)).collect();
+    if sets.is_empty() {
+        return Err(ImportError::Foreign { path: path.to_owned(), tensors: source.tensors().len() });
+    }
+    let is_ema = |prefix: &str| prefix.split(['.', '_']).any(|part| part.eq_ignore_ascii_case("ema"));
+    let wanted = |prefix: &&String| match set {
+        Set::Only => true,
+        Set::Ema => is_ema(prefix),
+        Set::Key(key) => prefix.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with('.')),
+    };
+    let candidates: Vec<&String> = sets.iter().filter(wanted).collect();
+    let what = match (&candidates[..], set) {
+        ([one], _) => return Ok((*one).clone()),
+        ([], Set::Ema) => "none of its weights are named an average".to_owned(),
+        ([], Set::Key(key)) => format!("there are no weights under `{key}`"),
+        _ => "it holds several sets of weights".to_owned(),
+    };
+    let shown = |prefix: &String| match prefix.trim_end_matches('.') {
+        "" => "one set at the top".to_owned(),
+        key => format!("`{key}`"),
+    };
+    Err(ImportError::Sets { path: path.to_owned(), what, sets: sets.iter().map(shown).collect() })
+}
+
+/// The preset and the header of the model file.
+fn header<'a>(
+    path: &Path,
+    known: &Known,
+    prefix: &str,
+    found: &HashMap<&str, usize>,
+    shape: impl Fn(&str) -> Option<&'a [usize]> + Copy,
+) -> Result<(&'static Preset, Header), ImportError> {
+    let decoder = found.keys().any(|name| name.starts_with(DECODER));
+    let content = match (decoder, known.objective) {
+        (true, Some(content)) => content,
+        (true, None) => return Err(ImportError::Objective { path: path.to_owned() }),
+        (false, Some(_)) => return Err(ImportError::NoDecoder { path: path.to_owned() }),
+        (false, None) => Content::Encoder,
+    };
+    let projector = shape(PROJECTOR_FIRST)
+        .zip(shape(PROJECTOR_LAST))
+        .and_then(|(first, last)| Some(ProjectorConfig { hidden: *first.first()?, out: *last.first()? }));
+    let of_preset = |preset: &Preset| {
+        let mut model = preset.model;
+        if let Some(&[rows, _]) = shape(CLASSES)
+            && rows > 1
+        {
+            model.classes = rows - 1;
+        }
+        let ema = match prefix.trim_end_matches('.') {
+            "" => path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+            key => key.to_owned(),
+        };
+        Header {
+            format: FORMAT,
+            content,
+            model,
+            noise: NoiseConfig::with_shift(f64::from(preset.shift)),
+            parametrisation: if content == Content::Denoiser {
+                Parametrisation::PlainX
+            } else {
+                Parametrisation::Edm
+            },
+            normalisation: Normalisation::imagenet(),
+            projector: projector.filter(|_| content == Content::Encoder),
+            ema,
+            images: known.images,
+            seed: 0,
+            data: "unknown".to_owned(),
+            class_names: (0..model.classes).map(|class| class.to_string()).collect(),
+        }
+    };
+    let preset = match known.preset {
+        Some(preset) => preset,
+        None => {
+            let fits = |preset: &&Preset| differences(&table(&of_preset(preset)), found, shape).is_empty();
+            PRESETS.iter().find(fits).ok_or_else(|| ImportError::Unknown { path: path.to_owned() })?
+        }
+    };
+    let mut header = of_preset(preset);
+    if let Some(names) = &known.class_names {
+        if names.len() != header.model.classes {
+            return Err(ImportError::ClassNames { names: names.len(), classes: header.model.classes });
+        }
+        header.class_names.clone_from(names);
+    }
+    Ok((preset, header))
+}
+
+/// Every tensor that is missing, of another shape or left over, a line each.
+fn differences<'a>(rows: &[Row], found: &HashMap<&str, usize>, shape: impl Fn(&str) -> Option<&'a [usize]>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for row in rows {
+        match shape(&row.theirs) {
+            None => problems.push(format!("{} is missing, {:?} expected", row.theirs, row.shape)),
+            Some(found) if found != row.shape => problems.push(format!("{} is {found:?}, {:?} expected", row.theirs, row.shape)),
+            Some(_) => {}
+        }
+    }
+    let wanted: HashSet<&str> = rows.iter().map(|row| row.theirs.as_str()).collect();
+    let mut left: Vec<&str> = found.keys().copied().filter(|name| !wanted.contains(name)).collect();
+    left.sort_unstable();
+    problems.extend(
+        left.into_iter()
+            .map(|name| format!("{name} is left over, {:?}", shape(name).unwrap_or_default())),
+    );
+    problems
+}
+
+/// The first preset whose shapes are those of the file.
+fn fitting<'a>(header: &Header, found: &HashMap<&str, usize>, shape: impl Fn(&str) -> Option<&'a [usize]> + Copy) -> Option<&'static str> {
+    let fits = |preset: &&Preset| {
+        let model = ModelConfig { classes: header.model.classes, ..preset.model };
+        differences(&table(&Header { model, ..header.clone() }), found, shape).is_empty()
+    };
+    PRESETS.iter().find(fits).map(|preset| preset.name)
+}
+
+fn mismatch(path: &Path, preset: &'static Preset, problems: Vec<String>, fits: Option<&'static str>) -> ImportError {
+    let count = problems.len();
+    let mut list = String::new();
+    for problem in problems.iter().take(LISTED) {
+        let _ = writeln!(list, "  {problem}"); // a String takes everything
+    }
+    if count > LISTED {
+        let _ = write!(list, "  and {} more", count - LISTED);
+    }
+    let list = list.trim_end().to_owned();
+    ImportError::Mismatch { path: path.to_owned(), preset: preset.name, count, list, fits }
+}

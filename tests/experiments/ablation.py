@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Mean and spread over seeds of the runs of ablation.sh, as Markdown tables.   Usage: ablation.py OUT"""
+import sys
+from pathlib import Path
+
+from runs import rows, show
+
+out = Path(sys.argv[1])
+METHODS = {"none": "none", "moco": "MoCo v3", "rrcm": "rRCM", "epg": "EPG"}
+OBJECTIVES = {"diffusion": "diffusion", "consistency": "consistency, one step"}
+# Title, key, digits, factor.
+COLUMNS = [
+    ("Frechet distance", "frechet", 2, 1),
+    ("kernel distance x 1000", "kernel", 2, 1000),
+    ("precision", "precision", 3, 1),
+    ("recall", "recall", 3, 1),
+    ("coverage", "coverage", 3, 1),
+    ("class seen, %", "accuracy", 1, 100),
+    ("nearest, median", "nearest_median", 4, 1),
+]
+
+for set_name in ("fashion", "emoji"):
+    found = {}
+    for objective in OBJECTIVES:
+        for method in METHODS:
+            files = sorted(out.glob(f"{set_name}-{method}-{objective}-*.json"))
+            if files:
+                found[objective, method] = [rows(file)[0] for file in files]
+    if not found:
+        continue
+    first = next(iter(found.values()))[0]
+    print(f"\n**{set_name}**: {first['frechet_name']}, n = {first['generated']['n']}, reference {first['reference']}\n")
+    print("| stage 2 | stage 1 | evaluations | seeds | " + " | ".join(title for title, *_ in COLUMNS) + " |")
+    print("|" + "---|" * (4 + len(COLUMNS)))
+    for (objective, method), runs in found.items():
+        cells = [show([run["generated"][key] for run in runs], digits, scale) for _, key, digits, scale in COLUMNS]
+        print(f"| {OBJECTIVES[objective]} | {METHODS[method]} | {runs[0]['evaluations']} | {len(runs)} | " + " | ".join(cells) + " |")
+    if first["real"]:
+        cells = [f"{scale * first['real'][key]:.{digits}f}" for _, key, digits, scale in COLUMNS]
+        print(f"| real pictures, n = {first['real']['n']} | | | | " + " | ".join(cells) + " |")

@@ -1,0 +1,130 @@
+"""Runs graphs of `pixgen-edge onnx` in onnxruntime and compares them with the pictures that pixgen-edge drew itself.
+
+    python3 -m venv venv && venv/bin/pip install numpy onnx onnxruntime
+    venv/bin/python tests/gen/onnx_check.py [--time] GRAPH.onnx ...
+
+Beside each graph lies what `--vectors GRAPH.safetensors` wrote. Structure, types and shapes are checked by onnx itself. What must hold:
+
+    float    values within 1e-4; 99.9 % of the bytes within one grey level
+    qdq      a root mean square difference of at most two grey levels from the integers: rounding, softmax, GELU and norms are not a chip's
+    integer  every byte
+"""
+
+import argparse
+import json
+import pathlib
+import struct
+import sys
+import time
+
+import numpy
+import onnx
+import onnxruntime
+
+TYPES = {"F32": numpy.float32, "I64": numpy.int64, "U8": numpy.uint8}
+
+
+def read_safetensors(path):
+    """Tensors by name."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    tensors = {}
+    for name, about in json.loads(data[8 : 8 + length]).items():
+        if name != "__metadata__":
+            begin, end = (8 + length + at for at in about["data_offsets"])
+            tensors[name] = numpy.frombuffer(data[begin:end], TYPES[about["dtype"]]).reshape(about["shape"])
+    return tensors
+
+
+def open_session(path, threads=0):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def run(session, vectors, batch):
+    """Outputs by name, computed `batch` pictures at a time."""
+    names = [output.name for output in session.get_outputs()]
+    parts = []
+    for first in range(0, len(vectors["class"]), batch):
+        part = slice(first, first + batch)
+        parts.append(session.run(names, {name: vectors[name][part] for name in ("noise", "class")}))
+    return {name: numpy.concatenate(values) for name, values in zip(names, zip(*parts))}
+
+
+def milliseconds(session, vectors):
+    """Processor time of a picture: the median of some runs."""
+    feed = {name: vectors[name][:1] for name in ("noise", "class")}
+    times = []
+    for _ in range(200):
+        start = time.process_time()
+        session.run(None, feed)
+        times.append(time.process_time() - start)
+    return 1000 * sorted(times)[len(times) // 2]
+
+
+def check(path, timed):
+    """Form, whether all is well, and the numbers of one graph."""
+    model = onnx.load(path)
+    # Also infers all types and shapes, and compares them with those in the file.
+    onnx.checker.check_model(model, full_check=True)
+    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    form = {entry.key: entry.value for entry in model.metadata_props}["pixgen.form"]
+    fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    vectors = read_safetensors(path.with_suffix(".safetensors"))
+    out = run(open_session(path), vectors, fixed or 32)
+
+    def levels(a, b):
+        return numpy.abs(a["pixels"].astype(int) - b["pixels"].astype(int))
+
+    difference = levels(out, vectors)
+    numbers = {
+        "equal": (difference == 0).mean(),
+        "near": (difference <= 1).mean(),
+        "rms": numpy.sqrt((difference.astype(float) ** 2).mean()),
+        "most": difference.max(),
+        "error": numpy.abs(out["picture"] - vectors["picture"]).max() if "picture" in vectors else 0.0,
+    }
+    good = {
+        "float": "picture" in vectors and numbers["error"] <= 1e-4 and numbers["near"] >= 0.999,
+        "qdq": numbers["rms"] <= 2,
+        "integer": numbers["equal"] == 1,
+    }[form]
+    if not fixed:
+        # A picture does not depend on those beside it.
+        alone = run(open_session(path), {name: values[:3] for name, values in vectors.items()}, 1)
+        first = {name: values[:3] for name, values in out.items()}
+        good = good and levels(alone, first).max() <= (form != "integer")
+    about = f"{len(model.graph.node)} nodes, {len(difference)} pictures"
+    if timed:
+        about += f", {milliseconds(open_session(path, 1), vectors):.2f} ms a picture on one thread"
+    return form, good, numbers, about
+
+
+def text(numbers):
+    words = f"{100 * numbers['equal']:8.4f}% of bytes equal, {100 * numbers['near']:8.4f}% within 1 level, at most {numbers['most']}, "
+    words += f"rms {numbers['rms']:.3f}"
+    return words + (f", values within {numbers['error']:.1e}" if numbers["error"] else "")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("graphs", nargs="+", type=pathlib.Path)
+    parser.add_argument("--time", action="store_true", help="also time a picture on one thread")
+    args = parser.parse_args()
+    failed, worst = 0, {}
+    for path in args.graphs:
+        form, good, numbers, about = check(path, args.time)
+        failed += not good
+        print(f"{path.name}: {form}, {about}: {text(numbers)}{'' if good else '  FAILED'}")
+        of_form = worst.setdefault(form, [])
+        of_form.append(numbers)
+    for form, all_numbers in worst.items():
+        least = {key: min(n[key] for n in all_numbers) for key in ("equal", "near")}
+        most = {key: max(n[key] for n in all_numbers) for key in ("rms", "most", "error")}
+        print(f"worst of {len(all_numbers):2} | {form:7} | {text(least | most)}")
+    print(f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}: {len(args.graphs) - failed} of {len(args.graphs)} graphs agree")
+    sys.exit(failed > 0)
+
+
+main()
