@@ -87,7 +87,16 @@ fn help_of_every_verb() {
         ),
         (
             &["data", "get"],
-            &["noto-emoji", "fashion-mnist", "--mirror", "--file", "--force", "--out", "HTTPS_PROXY", "Example:"],
+            &[
+                "noto-emoji",
+                "fashion-mnist",
+                "--mirror",
+                "--file",
+                "--force",
+                "--out",
+                "HTTPS_PROXY",
+                "Example:",
+            ],
         ),
         (&["report"], &["--eval", "--out", "--pictures", "Example:"]),
         (&["data", "check"], &["--sheet", "--background", "--json"]),

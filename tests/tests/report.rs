@@ -36,16 +36,32 @@ fn runs_become_pages() {
     let count = |text: &str, part: &str| text.matches(part).count();
     // Two grids, the strip, and four pairs.
     assert_eq!(count(&text, "src=\"data:image/png;base64,"), 2 + 1 + 2 * 4);
-    for part in ["2b, one step", "after 512 img", "learning rate", "gradient norm", "Median 0.", "train.batch", "nearest training picture"] {
+    for part in [
+        "2b, one step",
+        "after 512 img",
+        "learning rate",
+        "gradient norm",
+        "Median 0.",
+        "train.batch",
+        "nearest training picture",
+    ] {
         assert!(text.contains(part), "no {part}");
     }
 
     // A folder of runs is all of them; measurements become a table and curves.
     let eval = bench.path("eval.json");
-    fs::write(&eval, "{\"guidance\": 1, \"fd\": 3.5, \"ema\": \"<b>\"}\n{\"guidance\": 2, \"fd\": 2.5, \"ema\": \"<b>\"}\n").expect("numbers");
+    fs::write(&eval, "{\"guidance\": 1, \"fd\": 3.5, \"ema\": \"<b>\"}\n{\"guidance\": 2, \"fd\": 2.5, \"ema\": \"<b>\"}\n")
+        .expect("numbers");
     succeeds(report(&[&bench.path("."), &"--eval", &eval, &"--title", &"A & B", &"--pictures", &"0"], &out));
     let text = page(&out);
-    for part in ["<title>A &amp; B</title>", "fd over guidance", "ema &lt;b&gt;", "2a, diffusion", "That differ", "diffusion"] {
+    for part in [
+        "<title>A &amp; B</title>",
+        "fd over guidance",
+        "ema &lt;b&gt;",
+        "2a, diffusion",
+        "That differ",
+        "diffusion",
+    ] {
         assert!(text.contains(part), "no {part}");
     }
 
@@ -71,7 +87,10 @@ fn what_is_no_run_is_refused() {
     fs::write(folder.path().join("notes.txt"), "x").expect("file");
     fails(report(&[&folder.path()], &out), &["notes.txt", "no configuration of a run"]);
     fails(report(&[&folder.path().join("none")], &out), &["there is no run folder"]);
-    fails(report(&[&folder.path(), &"--eval", &folder.path().join("notes.txt")], &out), &["notes.txt holds no measurements"]);
+    fails(
+        report(&[&folder.path(), &"--eval", &folder.path().join("notes.txt")], &out),
+        &["notes.txt holds no measurements"],
+    );
     assert!(!out.exists());
     assert_eq!(run(pixgen(["report"])).code, Some(2), "a run is needed");
 }
@@ -99,11 +118,12 @@ fn data_get_refuses_what_it_must() {
     fs::create_dir_all(folder.path().join("mine/own")).expect("folder");
     fails(get(&["digits", "--force", "--out", "mine"]), &["mine exists and was not made by"]);
     fails(get(&["digits", "--out", ".."]), &["does not name a new folder"]);
-    // Without a cache there is no place for weights.
+    // Weights go to the cache: what lies there and is not ours stays.
+    let cache = folder.path().join("cache");
+    fs::create_dir(&cache).expect("folder");
+    fs::write(cache.join("efficientnet-lite0.safetensors"), "mine").expect("file");
     let mut weights = get(&["efficientnet-lite0"]);
-    for variable in ["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"] {
-        weights.env_remove(variable);
-    }
-    fails(weights, &["PIXGEN_CACHE"]);
+    weights.env("PIXGEN_CACHE", &cache);
+    fails(weights, &["efficientnet-lite0.safetensors exists and was not made by"]);
     assert_eq!(run(get(&["imagenet"])).code, Some(2));
 }
