@@ -108,6 +108,13 @@ impl Bench {
         command
     }
 
+    /// Packs the data: into a zip archive, or for any other name into shards of seven pictures.
+    pub fn pack(&self, name: &str) {
+        let mut command = pixgen(["data", "prepare", "--size", "8", "--grey", "--shard-images", "7", "--out"]);
+        command.arg(self.path(name)).arg(self.path("data"));
+        crate::program::succeeds(command);
+    }
+
     /// Trains the encoder that [`Stage::Finetune`] starts from.
     pub fn with_encoder(self) -> Self {
         let mut command = self.train(Stage::Pretrain, "encoder");

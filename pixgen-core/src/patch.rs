@@ -2,26 +2,30 @@
 
 use crate::config::ModelConfig;
 
-/// Where value `i` of the patch layout lies in the row layout.
-fn row_index(config: &ModelConfig, i: usize) -> usize {
-    let (p, c) = (config.patch, config.channels);
-    let across = config.size / p;
-    let (token, inside) = (i / config.patch_len(), i % config.patch_len());
-    let (y, x) = ((token / across) * p + inside / (p * c), (token % across) * p + inside / c % p);
-    (y * config.size + x) * c + inside % c
+/// Values that are neighbours in both layouts lie in runs of p*C, a row of a patch: where each begins in rows and in patches.
+fn runs(config: &ModelConfig) -> impl Iterator<Item = (usize, usize)> {
+    let (size, p, c) = (config.size, config.patch, config.channels);
+    let across = size / p;
+    (0..across * across * p).map(move |i| {
+        let (token, y) = (i / p, i % p);
+        let (top, left) = (token / across * p + y, token % across * p);
+        ((top * size + left) * c, i * p * c)
+    })
 }
 
 /// Rows to patches, `[N_p, p*p*C]`. Both slices hold [`ModelConfig::image_len`] values.
 pub fn patchify<T: Copy>(config: &ModelConfig, rows: &[T], patches: &mut [T]) {
-    for (i, value) in patches.iter_mut().enumerate() {
-        *value = rows[row_index(config, i)];
+    let len = config.patch * config.channels;
+    for (row, patch) in runs(config) {
+        patches[patch..patch + len].copy_from_slice(&rows[row..row + len]);
     }
 }
 
 /// Patches to rows; undoes [`patchify`].
 pub fn unpatchify<T: Copy>(config: &ModelConfig, patches: &[T], rows: &mut [T]) {
-    for (i, value) in patches.iter().enumerate() {
-        rows[row_index(config, i)] = *value;
+    let len = config.patch * config.channels;
+    for (row, patch) in runs(config) {
+        rows[row..row + len].copy_from_slice(&patches[patch..patch + len]);
     }
 }
 

@@ -101,14 +101,8 @@ mod tests {
             let view = tensors.tensor(&tensor.name).unwrap();
             assert_eq!((view.shape(), view.data()), (&tensor.shape[..], bytemuck::cast_slice(values)));
         }
-        // The values begin at a multiple of 8, and the library writes the same file.
-        let views = list().map(|tensor| (tensor.name.clone(), tensors.tensor(&tensor.name).unwrap()));
-        assert_eq!(
-            safetensors::serialize(views, Some(HashMap::from([("key".to_owned(), "value".to_owned())])))
-                .unwrap()
-                .len(),
-            bytes.len()
-        );
+        let header = bytes.first_chunk().map(|&length| u64::from_le_bytes(length));
+        assert_eq!(header.map(|length| length % ALIGNMENT as u64), Some(0));
     }
 
     #[test]

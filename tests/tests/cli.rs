@@ -1,7 +1,7 @@
 //! The program as a user meets it: help, settings and their origins, plans, descriptions, pictures, reports.
 
 use image::GenericImageView;
-use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, contents, metrics};
+use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, contents, flip_bit, metrics, names};
 use pixgen_tests::program::{Done, fails, pixgen, run, succeeds};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -644,6 +644,88 @@ fn data_check_writes_a_contact_sheet() {
     command.current_dir(bench.path("here"));
     succeeds(command);
     assert!(fs::read(bench.path("here/contact-sheet.png")).expect("sheet").starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn data_check_of_archives() {
+    let bench = Bench::new();
+    for (name, kind) in [("data.zip", "zip"), ("shards", "tar")] {
+        bench.pack(name);
+        let json = succeeds(check(bench.path(name), &["--no-sheet", "--json"])).json();
+        assert_eq!((&json["kind"], &json["images"]), (&kind.into(), &36.into()), "{json}");
+        let classes: Vec<&str> = json["classes"]
+            .as_array()
+            .expect("classes")
+            .iter()
+            .filter_map(|class| class["name"].as_str())
+            .collect();
+        assert_eq!(classes, CLASSES);
+        assert_eq!((&json["sizes"][0]["height"], &json["colour_modes"]["grey"]), (&8.into(), &36.into()));
+        let sheet = bench.path("sheet.png");
+        succeeds(with(check(bench.path(name), &["--sheet"]), &[&sheet]));
+        assert!(image::open(&sheet).expect("a PNG").height() > 3 * 8);
+    }
+    assert_eq!(names(&bench.path("shards")).len(), 7, "six shards of 36 pictures, and the names of the classes");
+    succeeds(check(bench.path("shards/{000000..000005}.tar"), &["--no-sheet"]));
+    fails(check(bench.path("shards/{000000..000006}.tar"), &["--no-sheet"]), &["000006.tar"]);
+
+    // A flipped bit in a picture, and archives that end early.
+    let zip = fs::read(bench.path("data.zip")).expect("archive");
+    let place = zip.windows(4).position(|bytes| bytes == b"IDAT").expect("a picture") + 8;
+    flip_bit(&bench.path("data.zip"), place);
+    fails(check(bench.path("data.zip"), &["--no-sheet"]), &["1 bad file", "data.zip/00000/img00000000.png", "check sum"]);
+    fs::write(bench.path("short.zip"), &zip[..zip.len() / 2]).expect("file");
+    fails(check(bench.path("short.zip"), &["--no-sheet"]), &["short.zip", "zip archive cannot be read"]);
+    let tar = fs::read(bench.path("shards/000000.tar")).expect("archive");
+    fs::write(bench.path("short.tar"), &tar[..600]).expect("file");
+    fails(check(bench.path("short.tar"), &["--no-sheet"]), &["short.tar/00000000.png", "cut short"]);
+}
+
+#[test]
+fn data_prepare_repeats_itself_and_overwrites_nothing() {
+    let bench = Bench::new();
+    let prepare = |out: &str, options: &[&str]| {
+        let command = with(pixgen(["data", "prepare", "--size", "4", "--out"]), &[bench.path(out), bench.path("data")]);
+        with(command, options)
+    };
+    let done = succeeds(prepare("a.zip", &[]));
+    assert!(done.stderr.contains("36 pictures of 3 classes"), "{}", done.stderr);
+    succeeds(prepare("b.zip", &["--threads", "1"]));
+    assert!(fs::read(bench.path("a.zip")).expect("archive") == fs::read(bench.path("b.zip")).expect("archive"));
+    succeeds(prepare("jpeg", &["--format", "jpeg", "--quality", "80"]));
+    succeeds(check(bench.path("jpeg"), &["--no-sheet"]));
+    fails(prepare("a.zip", &[]), &["a.zip is already there"]);
+    fails(prepare("none/a.zip", &[]), &["cannot write", "none/a.zip"]);
+    fs::write(bench.path("data/rows/03.png"), b"text").expect("file");
+    fails(prepare("c.zip", &[]), &["rows/03.png", "neither PNG nor JPEG"]);
+    assert!(!names(&bench.path(".")).iter().any(|name| name.contains("c.zip")), "something half-written is left");
+    let done = succeeds(prepare("c.zip", &["--skip-bad"]));
+    assert!(done.stderr.contains("left out") && done.stderr.contains("35 pictures"), "{}", done.stderr);
+}
+
+#[test]
+fn data_bench_reports() {
+    let bench = Bench::new();
+    bench.pack("data.zip");
+    let arguments = [
+        "data",
+        "bench",
+        "--preset",
+        "nano-28-grey",
+        "--pictures",
+        "36",
+        "--rounds",
+        "1",
+        "--json",
+    ];
+    let json = succeeds(with(pixgen(arguments), &[bench.path("data.zip")])).json();
+    let rows = json["rows"].as_array().expect("rows");
+    assert_eq!((rows.len(), &rows[0]["work"], &rows[0]["of_decoder"]), (6, &"decoder".into(), &1.0.into()));
+    assert!(rows.iter().all(|row| row["images_per_second"].as_f64().expect("a number") > 0.0), "{json}");
+    assert_eq!((&json["measured"], json["needs"].as_array().map(Vec::len)), (&36.into(), Some(3)));
+    let text = succeeds(with(pixgen(&arguments[..8]), &[bench.path("data")]));
+    assert!(text.text().contains("reading and decoding") && text.text().contains("8 x h100"), "{}", text.text());
+    fails(with(pixgen(arguments), &["bundled"]), &["bundled"]);
 }
 
 // --- Reports ------------------------------------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
-use pixgen_tests::fixtures::{Bench, Stage, checkpoints, contents, metrics};
+use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, checkpoints, contents, metrics};
 use pixgen_tests::program::{Done, fails, finish, interrupt, start, succeeds, wait_until};
+use pixgen_train::data::order::index_at;
 use pixgen_train::model_file::ModelFile;
 use std::fs;
 use std::path::Path;
@@ -160,6 +161,70 @@ fn interrupted() {
         let done = succeeds(with(bench.train(stage, "broken"), &long));
         assert!(first_line(&done).starts_with("resuming at "), "{}", done.stderr);
         assert_same_end(&broken, &bench.path("straight"));
+    }
+}
+
+/// Pictures in a zip archive and in tar shards, decoded when their turn comes: stops in the middle of an epoch of 36 pictures change nothing,
+/// and the run is that of the same pictures in memory, where it may go on, too.
+#[test]
+fn pictures_in_archives() {
+    for stage in [Stage::Pretrain, Stage::Scratch] {
+        let bench = Bench::new();
+        for archive in ["data.zip", "shards"] {
+            bench.pack(archive);
+            let on = |memory: &str, out: &str| {
+                let memory = format!("data.memory={memory}");
+                let data = bench.path(archive).display().to_string();
+                with(bench.train(stage, out.to_owned() + archive), &["--data", &data, "--set", &memory])
+            };
+            succeeds(on("never", "straight"));
+            for (at, memory) in [("40", "never"), ("312", "always")] {
+                let done = succeeds(with(on(memory, "broken"), &["--stop-at", at]));
+                assert!(done.stderr.contains("the same command without --stop-at goes on"), "{}", done.stderr);
+            }
+            let done = succeeds(on("never", "broken"));
+            assert!(first_line(&done).starts_with("resuming at 312 images"), "{}", done.stderr);
+            succeeds(on("always", "kept"));
+            let [straight, broken, kept] = ["straight", "broken", "kept"].map(|run| bench.path(&(run.to_owned() + archive)));
+            assert_same_end(&broken, &straight);
+            assert_same_end(&kept, &straight);
+            assert_eq!(metrics(&kept), metrics(&straight));
+        }
+    }
+}
+
+/// A file that is found to be bad in its turn stops the run, which is saved; repaired, it goes on as if nothing had been. Or the next picture
+/// of the class takes its place, always the same one.
+#[test]
+fn a_bad_file_on_the_way() {
+    for (stage, bench) in benches() {
+        let streamed = ["--set", "data.memory=never", "--set", "data.normalise=simple"];
+        let train = |out: &str| with(bench.train(stage, out), &streamed);
+        succeeds(train("straight"));
+        // The picture at position 20 of the first epoch, in the third step.
+        let (classes, per_class) = (CLASSES.len(), PER_CLASS as usize);
+        let index = index_at(1, classes * per_class, 20);
+        let name = format!("{}/{:02}.png", CLASSES[index / per_class], index % per_class);
+        let path = bench.path(&format!("data/{name}"));
+        let good = bytes(&path);
+        // The size stays, as the fingerprint of a folder is made of names and sizes.
+        fs::write(&path, vec![7; good.len()]).expect("file");
+        for _ in 0..2 {
+            fails(train("broken"), &[&name, "neither PNG nor JPEG", "stopped at 16 images, and saved", "--skip-bad"]);
+            assert_eq!(checkpoints(&bench.path("broken")).len(), 1);
+        }
+        let replaced = succeeds(with(train("replaced"), &["--skip-bad"]));
+        let told = replaced.stderr.matches("takes its place").count();
+        assert!(told == 1 && replaced.stderr.contains(&name), "{}", replaced.stderr);
+        succeeds(with(train("broken too"), &["--skip-bad", "--stop-at", "64"]));
+        succeeds(with(train("broken too"), &["--skip-bad"]));
+        assert_same_end(&bench.path("broken too"), &bench.path("replaced"));
+
+        fs::write(&path, &good).expect("file");
+        let done = succeeds(train("broken"));
+        assert!(first_line(&done).starts_with("resuming at 16 images"), "{}", done.stderr);
+        assert_same_end(&bench.path("broken"), &bench.path("straight"));
+        assert!(bytes(&bench.path("replaced/model.safetensors")) != bytes(&bench.path("straight/model.safetensors")));
     }
 }
 

@@ -98,6 +98,12 @@ impl Normalisation {
         }
     }
 
+    /// What each byte of each channel becomes, as by [`normalise_unit`](Self::normalise_unit).
+    pub fn table(&self) -> [[f32; 256]; 3] {
+        let (scale, offset) = self.affine(1.0);
+        std::array::from_fn(|c| std::array::from_fn(|byte| byte as f32 * (1.0 / 255.0) * scale[c] + offset[c]))
+    }
+
     /// Normalises H W C values on the 0..1 scale in place.
     pub fn normalise_unit(&self, channels: usize, image: &mut [f32]) {
         let (scale, offset) = self.affine(1.0);

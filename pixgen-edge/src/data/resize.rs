@@ -2,9 +2,9 @@
 //! while both sides are at least twice the target's, then bicubic to the size that just covers the target, then the centre of it.
 //!
 //! The filters are those of Pillow, in whose 8-bit arithmetic ADM's pictures are made: weights are rounded to 22 bits, rows come before
-//! columns, and each pass rounds to bytes. So the results are Pillow's, byte for byte, as long as it takes rows first: up to version 12
-//! always, from 13 on not for upright pictures, which then differ by a grey level (tests/gen/center_crop.py). Of the bicubic pass only
-//! the pixels of the centre are computed, which keeps time and memory bounded for extreme aspects.
+//! columns, and each pass rounds to bytes. So the results are those of Pillow 11, byte for byte; Pillow 13 takes columns first for upright
+//! pictures, which differ by a grey level (tests/gen/center_crop.py). Of the bicubic pass only the pixels of the centre are computed, which
+//! keeps time and memory bounded for extreme aspects.
 
 use std::borrow::Cow;
 use std::ops::Range;

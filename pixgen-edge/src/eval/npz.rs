@@ -176,7 +176,7 @@ mod tests {
             } else {
                 CompressionMethod::STORE
             };
-            let (mut entry, config) = archive.new_file(&format!("{name}.npy")).compression_method(method).start().unwrap();
+            let (mut entry, config) = archive.new_file(format!("{name}.npy")).compression_method(method).start().unwrap();
             let output = if packed {
                 let mut data = config.wrap(DeflateEncoder::new(&mut entry, Compression::fast()));
                 data.write_all(bytes).unwrap();

@@ -300,46 +300,49 @@ mod tests {
     use super::*;
     use crate::data::{Dataset, bundled_split};
     use crate::eval::frechet::Moments;
-    use std::borrow::Cow;
 
-    /// The bundled pictures are in memory.
-    fn pixels(data: &Dataset) -> &[u8] {
-        let Cow::Borrowed(pixels) = data.pixels().unwrap() else {
-            panic!("they are")
-        };
-        pixels
+    const SHAPE: ImageShape = ImageShape { height: 28, width: 28, channels: 1 };
+
+    /// Some pictures with their classes.
+    struct Part {
+        pixels: Vec<u8>,
+        labels: Vec<u16>,
     }
 
-    fn real<'a>(training: &'a Dataset, held_out: &'a Dataset) -> Real<'a> {
+    fn real<'a>(training: &'a Part, held_out: &'a Part, class_names: &'a [String]) -> Real<'a> {
         Real {
             name: "bundled",
-            shape: training.shape,
-            training: pixels(training),
+            shape: SHAPE,
+            training: &training.pixels,
             labels: &training.labels,
-            held_out: pixels(held_out),
+            held_out: &held_out.pixels,
             held_out_labels: &held_out.labels,
-            class_names: &training.class_names,
+            class_names,
         }
     }
 
     /// Both parts of the bundled pictures, the first so many of each.
-    fn parts(training: usize, held_out: usize) -> (Dataset, Dataset) {
+    fn parts(training: usize, held_out: usize) -> (Part, Part) {
         let (a, b) = bundled_split().unwrap();
-        let cut = |data: Dataset, n: usize| {
-            let (pixels, labels) = (pixels(&data)[..n * data.shape.len()].to_vec(), data.labels[..n].to_vec());
-            Dataset::new(data.shape, pixels, labels, data.class_names, data.source).unwrap()
+        let cut = |data: Dataset, n: usize| Part {
+            pixels: data.pixels().unwrap()[..n * SHAPE.len()].to_vec(),
+            labels: data.labels[..n].to_vec(),
         };
         (cut(a, training), cut(b, held_out))
     }
 
+    fn fashion_names() -> Vec<String> {
+        FASHION_MNIST_CLASSES.map(String::from).to_vec()
+    }
+
     #[test]
     fn real_pictures_are_near_the_sample_and_blank_ones_are_not() {
-        let (training, held_out) = parts(2000, 600);
-        let data = real(&training, &held_out);
+        let ((training, held_out), names) = (parts(2000, 600), fashion_names());
+        let data = real(&training, &held_out, &names);
         let yardstick = Yardstick::new(Extractor::fashion().unwrap(), data, Options::new(300), None).unwrap();
         let length = data.shape.len();
         let fresh = yardstick
-            .measure(&pixels(&held_out)[300 * length..], Some(&held_out.labels[300..]))
+            .measure(&held_out.pixels[300 * length..], Some(&held_out.labels[300..]))
             .unwrap();
         let report = yardstick.report(Subject::pictures("held out"), fresh.numbers.clone());
         let (found, floor) = (fresh.numbers, report.real.clone().unwrap());
@@ -357,17 +360,16 @@ mod tests {
             "{blank:?}"
         );
         assert_eq!((blank.manifolds.unwrap().recall, blank.accuracy), (0.0, None));
-        let copies = yardstick.measure(&pixels(&training)[..300 * length], None).unwrap().numbers;
+        let copies = yardstick.measure(&training.pixels[..300 * length], None).unwrap().numbers;
         assert_eq!((copies.nearest_median, copies.nearest_p05), (Some(0.0), Some(0.0)));
     }
 
     #[test]
     fn the_sample_is_filled_up_from_training_and_shares_nothing_with_the_reference() {
         let (training, held_out) = parts(600, 50);
-        let data = real(&training, &held_out);
-        // Another name for a class, so that neighbours vote and training pictures are the reference.
+        // Other names for the classes, so that neighbours vote and training pictures are the reference.
         let names: Vec<String> = (0..10).map(|class| class.to_string()).collect();
-        let data = Real { class_names: &names, ..data };
+        let data = real(&training, &held_out, &names);
         let measure = |options| Yardstick::new(Extractor::fashion().unwrap(), data, options, None).unwrap();
         let yardstick = measure(Options::new(200));
         let report = yardstick.report(Subject::pictures("x"), yardstick.sample.clone().unwrap());
@@ -388,12 +390,12 @@ mod tests {
 
     #[test]
     fn published_references_take_the_place_of_training_pictures() {
-        let (training, held_out) = parts(200, 100);
-        let data = real(&training, &held_out);
+        let ((training, held_out), names) = (parts(200, 100), fashion_names());
+        let data = real(&training, &held_out, &names);
         let make = |npz| Yardstick::new(Extractor::fashion().unwrap(), data, Options::new(100), Some(("file.npz", npz)));
-        let pictures = Some((data.shape, pixels(&training).to_vec()));
+        let pictures = Some((data.shape, training.pixels.clone()));
         let yardstick = make(Npz { moments: None, pictures }).unwrap();
-        let report = yardstick.report(Subject::pictures("x"), yardstick.measure(pixels(&held_out), None).unwrap().numbers);
+        let report = yardstick.report(Subject::pictures("x"), yardstick.measure(&held_out.pixels, None).unwrap().numbers);
         assert_eq!((&report.reference[..], report.reference_pictures), ("file.npz", Some(200)));
         // Statistics of Inception say nothing about other features.
         let moments = Some(Moments::published(&[0.0; 64], &[0.0; 64 * 64]).unwrap());
@@ -403,19 +405,19 @@ mod tests {
 
     #[test]
     fn bad_sets_are_errors() {
-        let (training, held_out) = parts(100, 20);
-        let data = real(&training, &held_out);
+        let ((training, held_out), names) = (parts(100, 20), fashion_names());
+        let data = real(&training, &held_out, &names);
         let make = |real, options| Yardstick::new(Extractor::fashion().unwrap(), real, options, None);
         let error = make(Real { labels: &training.labels[1..], ..data }, Options::new(20)).err().unwrap();
         assert!(matches!(error, EvalError::LabelCount { what: "training images", .. }), "{error}");
-        let error = make(Real { held_out: &pixels(&held_out)[1..], ..data }, Options::new(20)).err().unwrap();
+        let error = make(Real { held_out: &held_out.pixels[1..], ..data }, Options::new(20)).err().unwrap();
         assert!(matches!(error, EvalError::PartialImage { what: "held-out images", .. }), "{error}");
         let error = make(Real { training: &[], labels: &[], ..data }, Options::new(20)).err().unwrap();
         assert!(matches!(error, EvalError::TooFew { .. }), "{error}");
         let error = make(data, Options { neighbours: 100, ..Options::new(20) }).err().unwrap();
         assert!(matches!(error, EvalError::TooFew { .. }), "{error}");
         let yardstick = make(data, Options::new(20)).unwrap();
-        assert!(matches!(yardstick.measure(pixels(&held_out), Some(&[0; 3])), Err(EvalError::LabelCount { .. })));
-        assert!(matches!(yardstick.measure(&pixels(&held_out)[..784], None), Err(EvalError::TooFew { .. })));
+        assert!(matches!(yardstick.measure(&held_out.pixels, Some(&[0; 3])), Err(EvalError::LabelCount { .. })));
+        assert!(matches!(yardstick.measure(&held_out.pixels[..784], None), Err(EvalError::TooFew { .. })));
     }
 }

@@ -1,11 +1,12 @@
 //! The one-step model as an ONNX graph, for other runtimes and the tool chains of accelerators (docs/onnx.md).
 //!
-//! Two interpreters of the network of `pixgen_core` put out nodes instead of numbers; an activation is the name of a value of the graph, and
-//! sites name the nodes. [`float`](mod@float) writes the float network, and the same with int8 products between QuantizeLinear and DequantizeLinear; [`integer`]
-//! writes the arithmetic of a chip, bit for bit. [`write`](mod@write) is where a caller begins: it chooses one and adds what the model file says of itself.
+//! Two interpreters of the network of `pixgen_core` put out nodes instead of numbers; an activation is the name of a value of the graph,
+//! and sites name the nodes. [`float`](mod@float) writes the float network, and the same with int8 products between QuantizeLinear and
+//! DequantizeLinear; [`integer`] writes the arithmetic of a chip, bit for bit. [`write`](mod@write) is where a caller begins: it chooses
+//! one and adds what the model file says of itself.
 //!
-//! [`graph`] holds nodes, shapes and constants while they are made, [`check`](mod@check) looks the finished graph over, [`proto`] is the file's
-//! encoding. [`vectors`] writes inputs with the outputs that a graph must give for them.
+//! [`graph`] holds nodes, shapes and constants while they are made, [`check`](mod@check) looks the finished graph over, [`proto`] is the
+//! file's encoding. [`vectors`] writes inputs with the outputs that a graph must give for them.
 
 pub mod check;
 pub mod float;

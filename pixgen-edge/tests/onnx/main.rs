@@ -190,7 +190,7 @@ fn inputs_and_outputs_have_names_types_and_shapes() {
 /// Files of two steps, and numbers that no exporter writes, are errors or graphs, and nothing else.
 #[test]
 fn forged_files_do_not_panic() {
-    let file = models().nth(4).expect("a model");
+    let file = models().nth(9).expect("a model");
     let two = Aligned::copy(&exported(&file, 2).bytes);
     let model = Model::read(two.bytes()).expect("reads");
     assert!(matches!(integer_graph(&model, None), Err(OnnxError::Steps { steps: 2 })));
@@ -199,7 +199,7 @@ fn forged_files_do_not_panic() {
     let good = exported(&file, 1).bytes;
     let start = u32::from_le_bytes([good[12], good[13], good[14], good[15]]) as usize;
     let (mut graphs, mut refused, mut unread) = (0, 0, 0);
-    for at in (start..good.len() - 4).step_by(4) {
+    for at in (start..good.len() - 4).step_by(8) {
         for word in [i32::MIN, -1, 31, i32::MAX] {
             let mut forged = good.clone();
             forged[at..at + 4].copy_from_slice(&word.to_le_bytes());
@@ -215,11 +215,8 @@ fn forged_files_do_not_panic() {
                 Err(_) => unread += 1,
             }
         }
-        if at > start + 6000 {
-            break;
-        }
     }
-    assert!(graphs > 1000 && refused > 10 && unread > 10, "{graphs} {refused} {unread}");
+    assert!(graphs > 500 && refused > 10 && unread > 10, "{graphs} {refused} {unread}");
 }
 
 fn onnx(arguments: &[&str]) -> Output {

@@ -10,6 +10,7 @@ mod crop;
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 use crate::data::{DataError, ImageShape};
 
@@ -159,22 +160,21 @@ pub fn views(
 /// If a slice does not have the length of `shape`.
 pub fn plain(profile: &AugmentProfile, shape: ImageShape, image: &[u8], rng: &mut Draws, out: &mut [f32]) {
     assert_eq!((image.len(), out.len()), (shape.len(), shape.len()), "image and output");
-    let mirror = draw_flip(profile, rng);
-    let row = shape.width * shape.channels;
-    for (out, image) in out.chunks_exact_mut(row).zip(image.chunks_exact(row)) {
-        let pixels = image.chunks_exact(shape.channels);
-        let write = |(out, pixel): (&mut [f32], &[u8])| {
-            for (out, &value) in out.iter_mut().zip(pixel) {
-                *out = f32::from(value) * (1.0 / 255.0);
-            }
-        };
-        let out = out.chunks_exact_mut(shape.channels);
-        if mirror {
-            out.zip(pixels.rev()).for_each(write);
-        } else {
-            out.zip(pixels).for_each(write);
-        }
+    for (out, &value) in out.iter_mut().zip(&*flipped(profile, shape, image, rng)) {
+        *out = f32::from(value) * (1.0 / 255.0);
     }
+}
+
+/// The whole image, mirrored or not, as bytes.
+pub fn flipped<'a>(profile: &AugmentProfile, shape: ImageShape, image: &'a [u8], rng: &mut Draws) -> Cow<'a, [u8]> {
+    if !draw_flip(profile, rng) {
+        return Cow::Borrowed(image);
+    }
+    let mut mirrored = Vec::with_capacity(image.len());
+    for row in image.chunks_exact(shape.width * shape.channels) {
+        row.chunks_exact(shape.channels).rev().for_each(|pixel| mirrored.extend_from_slice(pixel));
+    }
+    Cow::Owned(mirrored)
 }
 
 fn draw_flip(profile: &AugmentProfile, rng: &mut Draws) -> bool {

@@ -74,11 +74,16 @@ impl Source {
     pub fn batch(&self, config: &ModelConfig, seed: u64, start: u64, count: usize) -> Result<Batch, DataError> {
         let (len, shape) = (config.image_len(), self.dataset.shape);
         let mut x0 = vec![0.0; count * len];
+        let table = self.normalisation.table();
         self.each(seed, start, len, [&mut x0], |image, draws, _, [out]| {
-            let mut plain = vec![0.0; len];
-            augment::plain(&self.augment, shape, image, draws, &mut plain);
-            self.normalisation.normalise_unit(shape.channels, &mut plain);
-            patchify(config, &plain, out);
+            // Bytes are moved, which are a quarter of the floats.
+            let mut patches = vec![0; len];
+            patchify(config, &augment::flipped(&self.augment, shape, image, draws), &mut patches);
+            for (out, pixel) in out.chunks_exact_mut(shape.channels).zip(patches.chunks_exact(shape.channels)) {
+                for ((out, &byte), values) in out.iter_mut().zip(pixel).zip(&table) {
+                    *out = values[usize::from(byte)];
+                }
+            }
         })?;
         let classes = (0..count as u64)
             .map(|i| usize::from(self.dataset.labels[self.index(seed, start + i)]))
@@ -114,5 +119,74 @@ impl Source {
             Rng::new(seed, stream(Purpose::TrainingNoise, start + i as u64)).fill_gaussian(0, out);
         });
         eps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::prepare::{Format, Options, prepare};
+    use crate::data::{DataSpec, ImageShape, Memory, Part, WHITE, load};
+    use pixgen_core::config::Tower;
+
+    const MODEL: ModelConfig = ModelConfig {
+        size: 8,
+        channels: 1,
+        patch: 4,
+        classes: 3,
+        encoder: Tower { depth: 1, width: 16, heads: 2 },
+        decoder: Tower { depth: 1, width: 24, heads: 2 },
+    };
+
+    /// The table and the bytes in patches give the normalised floats in patches, to the bit.
+    #[test]
+    fn bytes_in_patches_are_the_plain_picture() {
+        let shape = ImageShape { height: 8, width: 8, channels: 3 };
+        let model = ModelConfig { channels: 3, ..MODEL };
+        let pixels = (0..20 * 192).map(|i| (i * 37 % 251) as u8).collect();
+        let dataset = Dataset::new(shape, pixels, vec![0; 20], vec!["a".to_owned()], "test".to_owned()).expect("a data set");
+        let source = Source { dataset, normalisation: Normalisation::imagenet(), augment: AugmentProfile::moco_v3() };
+        let batch = source.batch(&model, 3, 0, 40).expect("pictures");
+        for (position, found) in (0..).zip(batch.x0.chunks_exact(192)) {
+            let mut plain = vec![0.0; 192];
+            let image = source.dataset.image(source.index(3, position)).expect("a picture");
+            augment::plain(&source.augment, shape, &image, &mut augment::draws_at(3, position), &mut plain);
+            source.normalisation.normalise_unit(3, &mut plain);
+            let mut wanted = vec![0.0; 192];
+            patchify(&model, &plain, &mut wanted);
+            assert_eq!(found, wanted, "position {position}");
+        }
+    }
+
+    /// From an archive, the same pictures in the same order as from memory, wherever a run begins.
+    #[test]
+    fn pictures_do_not_depend_on_where_they_are() {
+        let shape = ImageShape { height: 8, width: 8, channels: 1 };
+        let pixels = (0..30 * 64).map(|i| (i * 37 % 251) as u8).collect();
+        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let kept = Dataset::new(shape, pixels, (0..30).map(|i| i % 3).collect(), names, "test".to_owned()).expect("a data set");
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("data.zip");
+        let options = Options { out: out.clone(), format: Format::Png, shard_images: 1, skip_bad: false };
+        prepare(&kept, &options, &mut |_| ()).expect("an archive");
+        let spec = DataSpec {
+            source: crate::data::Source::Path(out),
+            shape,
+            background: WHITE,
+            skip_bad: false,
+            memory: Memory::Never,
+            part: Part::Train,
+        };
+        let streamed = load(&spec).expect("a data set").dataset;
+        let source = |dataset| Source { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::moco_v3() };
+        let (kept, streamed) = (source(kept), source(streamed));
+        let batch = |source: &Source, start, count| source.batch(&MODEL, 5, start, count).expect("pictures");
+        let whole = batch(&kept, 0, 80);
+        assert_eq!(batch(&streamed, 0, 80), whole);
+        // On from the middle of the second epoch.
+        let rest = batch(&streamed, 37, 43);
+        assert_eq!((rest.x0.as_slice(), rest.classes.as_slice()), (&whole.x0[37 * 64..], &whole.classes[37..]));
+        let views = |source: &Source| source.views(&MODEL, 5, 11, 40).expect("pictures");
+        assert_eq!(views(&streamed), views(&kept));
     }
 }

@@ -218,7 +218,7 @@ impl Scale {
         let inside = |tick: &f64| (0.0..=1.0).contains(&self.share(*tick));
         if self.log {
             let (first, last) = (self.low.log10().floor() as i32, self.high.log10().ceil() as i32);
-            let factors: &[f64] = if last - first <= 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+            let factors: &[f64] = if last - first <= 3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
             let step = ((last - first) as usize / 6).max(1);
             let decades = (first..=last).step_by(step);
             return decades

@@ -310,7 +310,7 @@ mod tests {
         )
         .unwrap();
         let common = common(&rows);
-        assert_eq!(common, [("images".to_owned(), "50".to_owned()), ("floors.fd".to_owned(), "1.5".to_owned())]);
+        assert_eq!(common, [("floors.fd".to_owned(), "1.5".to_owned()), ("images".to_owned(), "50".to_owned())]);
         let (head, lines) = table(&rows, &common);
         let mut sorted = head.clone();
         sorted.sort();

@@ -138,8 +138,9 @@ fn old(mut reader: BufReader<&File>, path: &Path) -> Result<Container, PytorchEr
     let mut next = || pickle::read(&mut reader).map_err(|e| PytorchError::pickle(path, e));
     let (_magic, _version, system) = (next()?, next()?, next()?);
     if let Value::Dict(pairs) = &system.values[system.root] {
-        let is_big = |&(key, value): &(usize, usize)| matches!((&system.values[key], &system.values[value]), (Value::Str(key), Value::Int(0)) if key == "little_endian");
-        if pairs.iter().any(is_big) {
+        let is_false = |value: usize| matches!(system.values[value], Value::Int(0));
+        let little = |key: usize| matches!(&system.values[key], Value::Str(name) if name == "little_endian");
+        if pairs.iter().any(|&(key, value)| little(key) && is_false(value)) {
             return Err(big_endian(path));
         }
     }

@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// Tensors that a message lists.
 const LISTED: usize = 10;
 
+/// Classes that a model file can hold.
+const MAX_CLASSES: usize = 65_534;
+
 /// What the caller knows about the weights.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -247,7 +250,7 @@ fn header<'a>(
     let of_preset = |preset: &Preset| {
         let mut model = preset.model;
         if let Some(&[rows, _]) = shape(CLASSES)
-            && rows > 1
+            && (2..=MAX_CLASSES + 1).contains(&rows)
         {
             model.classes = rows - 1;
         }

@@ -95,13 +95,16 @@ pub fn verify(model: &Path, header: &Header, vectors: &Path) -> Result<Vec<Agree
 
     let weights_file = Source::open(model)?;
     let set = header.params();
-    let place = |name: &str| weights_file.tensors().iter().position(|tensor| tensor.name == name);
-    let values = |name: &str| match place(name) {
-        Some(at) => weights_file.read(at),
-        None => Ok(Vec::new()), // the file was just written or read whole
+    let values = |name: &str, dims: &[usize]| {
+        let at = weights_file
+            .tensors()
+            .iter()
+            .position(|tensor| tensor.name == name && tensor.shape == dims);
+        let missing = || SourceError::Safetensors { path: model.to_owned(), what: format!("tensor {name} {dims:?} is missing") };
+        weights_file.read(at.ok_or_else(missing)?)
     };
     let device = Device::default();
-    let weights = Weights::<Backend>::frozen_from(&set, |entry| values(&entry.name), &device)?;
+    let weights = Weights::<Backend>::frozen_from(&set, |entry| values(&entry.name, &entry.dims), &device)?;
     let mut patches = vec![0.0; input.len()];
     for (picture, out) in input.chunks_exact(config.image_len()).zip(patches.chunks_exact_mut(config.image_len())) {
         patchify(config, &channels_last(picture, config.channels), out);
@@ -130,7 +133,7 @@ pub fn verify(model: &Path, header: &Header, vectors: &Path) -> Result<Vec<Agree
         if let (Some(projector), Some((_, want))) = (&header.projector, tensor("projected")?) {
             let mut statistics = RunningStatistics::new(projector);
             for (name, place) in statistics.named_mut() {
-                *place = values(&name)?;
+                *place = values(&name, &[projector.hidden])?;
             }
             let projected = Projector::new(&weights).forward(z, NormMode::Running(&statistics)).0;
             compare("projected", &to_vec(projected.into_data()), &want)?;
