@@ -182,7 +182,7 @@ fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result
     };
     let options = options(&args.features, count);
     note(&format!("features of real pictures by {}", extractor.recipe()));
-    let yardstick = Yardstick::new(extractor, real(&training, &held_out), options, reference(&args.features)?)?;
+    let yardstick = Yardstick::new(extractor, real, options, reference(&args.features)?)?;
     let asked = proportional(&training.class_counts(), count);
     let source = path.display().to_string();
     let sets = evaluation::evaluate::<Backend>(&yardstick, (&source, models), ways, &asked, args.seed, &Device::default())?;
