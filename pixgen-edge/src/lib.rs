@@ -13,7 +13,7 @@
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes grids, [`eval`] measures them.
 //!
-//! **Under all of it.** [`atomic`] writes files whole or not at all, [`cache`] says where downloads lie, [`matmul`] multiplies, [`terminal`] prints, [`units`] writes
+//! **Under all of it.** [`atomic`] writes files whole or not at all, [`matmul`] multiplies, [`terminal`] prints, [`units`] writes
 //! numbers for people.
 
 pub mod cli;
@@ -36,7 +36,6 @@ pub mod eval;
 pub mod picture;
 
 pub mod atomic;
-pub mod cache;
 pub mod matmul;
 pub mod terminal;
 pub mod units;

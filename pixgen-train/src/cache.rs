@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Names the folder itself.
-const OVERRIDE: &str = "PIXGEN_CACHE";
+pub const OVERRIDE: &str = "PIXGEN_CACHE";
 
 /// `$PIXGEN_CACHE`, or `pixgen` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`).
 pub fn folder() -> PathBuf {

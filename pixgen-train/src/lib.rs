@@ -14,8 +14,8 @@
 //! **Learning.** [`objective`] holds stages 1, 2a and 2b; [`model`] the parameters, the burn interpreter of core's network and the
 //! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
 //!
-//! **Pictures.** [`packages`] downloads data sets into [`cache`], [`data`] brings pictures in, in order and augmented, [`sampling`] draws
-//! them; [`mod@probe`] asks the encoder for their classes. What needs no burn comes from `pixgen-edge`: [`picture`] writes grids, [`eval`]
+//! **Pictures.** [`packages`] downloads data sets, and weights into [`cache`]; [`data`] brings pictures in, in order and augmented, [`sampling`]
+//! draws them; [`mod@probe`] asks the encoder for their classes. What needs no burn comes from `pixgen-edge`: [`picture`] writes grids, [`eval`]
 //! measures, and [`model_file`] is the file that people exchange. [`weights`] brings those of other programs in, and ours out.
 //!
 //! Everything random is a function of (seed, images seen): the same command resumes a run, bit for bit.

@@ -118,11 +118,12 @@ fn data_get_refuses_what_it_must() {
     fs::create_dir_all(folder.path().join("mine/own")).expect("folder");
     fails(get(&["digits", "--force", "--out", "mine"]), &["mine exists and was not made by"]);
     fails(get(&["digits", "--out", ".."]), &["does not name a new folder"]);
-    // Without a cache there is no place for weights.
+    // Weights go to the cache: what lies there and is not ours stays.
+    let cache = folder.path().join("cache");
+    fs::create_dir(&cache).expect("folder");
+    fs::write(cache.join("efficientnet-lite0.safetensors"), "mine").expect("file");
     let mut weights = get(&["efficientnet-lite0"]);
-    for variable in ["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"] {
-        weights.env_remove(variable);
-    }
-    fails(weights, &["PIXGEN_CACHE"]);
+    weights.env("PIXGEN_CACHE", &cache);
+    fails(weights, &["efficientnet-lite0.safetensors exists and was not made by"]);
     assert_eq!(run(get(&["imagenet"])).code, Some(2));
 }

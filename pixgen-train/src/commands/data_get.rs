@@ -7,7 +7,7 @@ use crate::run::interrupt::{EXIT_INTERRUPTED, install};
 
 /// Prints the path of the folder; the exit code is 0 when it is there.
 pub(super) fn run(args: &DataGet, quiet: bool) -> Result<i32, Error> {
-    let out = args.out.clone().map_or_else(|| Request::usual_place(args.name), Ok)?;
+    let out = args.out.clone().unwrap_or_else(|| Request::usual_place(args.name));
     let origin = match (&args.file, &args.mirror) {
         (Some(path), _) => Origin::File(path.clone()),
         (None, Some(url)) => Origin::Mirror(url.clone()),

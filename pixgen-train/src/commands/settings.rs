@@ -41,7 +41,7 @@ pub fn resolve(stage: Stage, args: &Settings, own: Option<StageFlag<'_>>) -> Res
     let standard = RunConfig::defaults(stage, preset);
     let defaults = standard.to_table();
     let mut over: Vec<Layer> = file.into_iter().collect();
-    over.extend(env::layers(&defaults, std::env::vars_os(), &[pixgen_edge::cache::VARIABLE])?);
+    over.extend(env::layers(&defaults, std::env::vars_os(), &[crate::cache::OVERRIDE])?);
     over.extend(flag_layers(&defaults, args, own)?);
     let lay = |table: Table| {
         let mut layers = vec![Layer { origin: Origin::Preset(preset.name.to_owned()), table }];

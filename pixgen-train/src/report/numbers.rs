@@ -12,10 +12,11 @@ use std::path::Path;
 /// What people vary; a figure has one of these along its axis.
 const VARIED: [&str; 5] = ["guidance", "ema", "evaluations", "steps", "images_seen"];
 /// Numbers that say how something was measured. With [`VARIED`] and all texts they keep what cannot be compared on different lines.
-const COUNTS: [&str; 8] = [
+const COUNTS: [&str; 9] = [
     "seed",
     "images",
     "count",
+    "input",
     "n",
     "generated.n",
     "reference_pictures",
@@ -46,7 +47,7 @@ impl Row {
     }
 }
 
-/// Reads a file with a measurement, a list of them, or one on each line.
+/// Reads a file with a measurement, a list of them (alone or as `rows`), or one on each line.
 ///
 /// # Errors
 /// [`ReportError::Json`], [`ReportError::File`].
@@ -55,7 +56,15 @@ pub fn read(path: &Path) -> Result<Vec<Row>, ReportError> {
     let wrong = |what: String| ReportError::Json { path: path.to_owned(), what };
     let mut objects = Vec::new();
     for value in serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>() {
-        match value.map_err(|error| wrong(error.to_string()))? {
+        let value = match value.map_err(|error| wrong(error.to_string()))? {
+            // What `eval --json` prints: a version, and the measurements.
+            Value::Object(mut object) => match object.remove("rows") {
+                Some(Value::Array(rows)) => Value::Array(rows),
+                _ => Value::Object(object),
+            },
+            other => other,
+        };
+        match value {
             Value::Object(object) => objects.push(object),
             Value::Array(values) => {
                 for value in values {
@@ -197,16 +206,20 @@ pub fn curves(rows: &[Row]) -> Vec<Figure> {
             let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
             for (row, name) in &shown {
                 let Some(x) = x(row, name) else { continue };
-                let others = others(rows, row, key);
                 if let Some(y) = row.number(&result) {
-                    lines.entry(others.clone()).or_default().push((x, y));
+                    lines.entry(others(rows, row, |tag| tag != key)).or_default().push((x, y));
                 }
                 let real = REAL
                     .iter()
                     .find_map(|(real, generated)| row.number(&format!("{real}{}", result.strip_prefix(generated)?)));
                 if let Some(y) = real {
+                    // Real pictures do not depend on how others are drawn.
+                    let others = others(rows, row, |tag| !VARIED.contains(&tag) && tag != "source" && tag != "seed");
                     let name = format!("real pictures{}{others}", if others.is_empty() { "" } else { ", " });
-                    lines.entry(name).or_default().push((x, y));
+                    let line = lines.entry(name).or_default();
+                    if !line.contains(&(x, y)) {
+                        line.push((x, y));
+                    }
                 }
             }
             lines.retain(|_, points| points.len() > 1);
@@ -241,11 +254,11 @@ fn is_tag(rows: &[Row], key: &str) -> bool {
 }
 
 /// What else was varied, as the name of a line.
-fn others(rows: &[Row], row: &Row, key: &str) -> String {
+fn others(rows: &[Row], row: &Row, wanted: impl Fn(&str) -> bool) -> String {
     let varies = |other: &String| rows.windows(2).any(|pair| pair[0].get(other) != pair[1].get(other));
     let tags = keys(rows)
         .into_iter()
-        .filter(|other| other != key && is_tag(rows, other) && varies(other));
+        .filter(|other| wanted(other) && is_tag(rows, other) && varies(other));
     let parts: Vec<String> = tags.filter_map(|tag| Some(format!("{tag} {}", cell(row.get(&tag)?)))).collect();
     parts.join(", ")
 }
@@ -275,7 +288,11 @@ mod tests {
     #[test]
     fn an_object_a_list_and_lines() {
         assert_eq!(rows(r#"{"fd": 2.5}"#).unwrap()[0].source, "eval.json");
-        for text in [r#"[{"fd": 1}, {"fd": 2}]"#, "{\"fd\": 1}\n{\"fd\": 2}\n"] {
+        for text in [
+            r#"[{"fd": 1}, {"fd": 2}]"#,
+            "{\"fd\": 1}\n{\"fd\": 2}\n",
+            r#"{"schema": 1, "rows": [{"fd": 1}, {"fd": 2}]}"#,
+        ] {
             let rows = rows(text).unwrap();
             assert_eq!(rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>(), ["eval.json:1", "eval.json:2"]);
         }

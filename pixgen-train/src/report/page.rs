@@ -1,11 +1,10 @@
 //! The page from top to bottom.
 
-use super::chart::{self, Axis, Series};
+use super::chart::{self, Axis, Series, Vertical};
 use super::html::Html;
 use super::nearest::Pairs;
 use super::numbers::{self, Row};
 use super::source::Source;
-use crate::config::Stage;
 use crate::picture::{Picture, png};
 use crate::settings::units::{format_duration, format_images, format_rate};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -90,15 +89,18 @@ fn overview(html: &mut Html, parts: &[Part]) {
             Some(wanted) if log.images < wanted => format!("{} of {}", format_images(log.images), format_images(wanted)),
             _ => format_images(log.images),
         };
-        let stage = config.as_ref().map(|config| match config.stage {
-            Stage::Pretrain => "1, encoder",
-            Stage::Diffusion => "2a, diffusion",
-            Stage::Consistency => "2b, one step",
-        });
+        // Also of a run of another version, whose settings as a whole are not understood.
+        let stage = match part.source.setting("stage") {
+            Some("pretrain") => Some("1, encoder"),
+            Some("diffusion") => Some("2a, diffusion"),
+            Some("consistency") => Some("2b, one step"),
+            other => other,
+        };
+        let setting = |name: &str| or_none(part.source.setting(name).map(str::to_owned));
         vec![
             name.clone(),
             or_none(stage.map(str::to_owned)),
-            or_none(config.as_ref().map(|config| config.preset.clone())),
+            setting("preset"),
             or_none(model.as_ref().map(|model| format!("{:.2} M", model.params.len() as f64 / 1e6))),
             images,
             or_none(log.last("loss").map(|loss| format!("{loss:.4}"))),
@@ -110,7 +112,7 @@ fn overview(html: &mut Html, parts: &[Part]) {
                     .map(format_duration),
             ),
             or_none(header.map(|header| header.ema.clone())),
-            or_none(config.as_ref().map(|config| config.data.path.clone())),
+            setting("data.path"),
         ]
     };
     html.table(&head, &parts.iter().map(row).collect::<Vec<_>>());
@@ -135,22 +137,22 @@ fn curves(html: &mut Html, parts: &[Part]) {
                 let same_as_loss = |field: &str| field != "loss" && log.get("loss").is_some_and(|loss| same(loss, &log[field]));
                 let lines = fields.into_iter().filter(|field| !same_as_loss(field));
                 let lines: Vec<Series> = lines.map(|field| Series { name: field.to_owned(), points: log[field].clone() }).collect();
-                chart::draw(html, "loss", &Axis::Images, &lines);
+                chart::draw(html, "loss", &Axis::Images, Vertical::Free, &lines);
             }
             _ => {
                 let lines = |field: &str| series(parts, field);
                 if has("loss") {
-                    chart::draw(html, "loss", &Axis::Images, &lines("loss"));
+                    chart::draw(html, "loss", &Axis::Images, Vertical::Free, &lines("loss"));
                 }
-                terms().for_each(|term| chart::draw(html, term, &Axis::Images, &lines(term)));
+                terms().for_each(|term| chart::draw(html, term, &Axis::Images, Vertical::Free, &lines(term)));
             }
         }
-        for (field, title) in [
-            ("gradient_norm", "gradient norm"),
-            ("rate", "learning rate"),
-            ("images_per_second", "images per second"),
+        for (field, title, vertical) in [
+            ("gradient_norm", "gradient norm", Vertical::Free),
+            ("rate", "learning rate", Vertical::Linear),
+            ("images_per_second", "images per second", Vertical::Linear),
         ] {
-            chart::draw(html, title, &Axis::Images, &series(parts, field));
+            chart::draw(html, title, &Axis::Images, vertical, &series(parts, field));
         }
     });
 }
@@ -180,7 +182,9 @@ fn measurements(html: &mut Html, rows: &[Row]) {
     let figures = numbers::curves(rows);
     if !figures.is_empty() {
         html.node("div", &[("class", "charts")], |html| {
-            figures.iter().for_each(|(title, axis, series)| chart::draw(html, title, axis, series));
+            figures
+                .iter()
+                .for_each(|(title, axis, series)| chart::draw(html, title, axis, Vertical::Free, series));
         });
     }
     for row in rows {

@@ -101,6 +101,11 @@ impl Source {
         };
         Ok(Self { name: path.display().to_string(), settings, config, log, grids, model, remarks })
     }
+
+    /// A setting by its dotted name.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// The newest grid of each kind, then the strip.
