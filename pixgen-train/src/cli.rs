@@ -500,7 +500,7 @@ pub struct DataGet {
     /// Folder to make; data/NAME if not given. Of weights the file; if not given, in $PIXGEN_CACHE or ~/.cache/pixgen
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub out: Option<PathBuf>,
-    /// Address that takes the place of the registry's
+    /// Download over HTTP from a mirror of the registry at this address, instead of asking the registry's own client
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub mirror: Option<String>,
     /// The package as a file; nothing is downloaded

@@ -172,7 +172,7 @@ fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result
     let count = args.count as usize;
     let (known, fresh) = (training.pixels()?, held_out.pixels()?);
     let real = Real {
-        name: args.features.data.as_deref().unwrap_or(&training.source),
+        name: &training.source,
         shape: training.shape,
         training: &known,
         labels: &training.labels,

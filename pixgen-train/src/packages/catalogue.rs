@@ -59,16 +59,20 @@ pub enum Registry {
     Debian,
     /// npm.
     Npm,
-    /// PyPI's files.
+    /// PyPI.
     PyPi,
-    /// crates.io's files.
+    /// crates.io.
     Crates,
 }
 
 impl Registry {
-    /// The address that a mirror replaces, without a slash at its end.
-    pub const fn base(self) -> &'static str {
+    /// For people.
+    pub const fn name(self) -> &'static str {
         match self {
+            Self::Debian => "Debian",
+            Self::Npm => "npm",
+            Self::PyPi => "PyPI",
+            Self::Crates => "crates.io",
         }
     }
 }
@@ -80,7 +84,7 @@ pub struct Package {
     pub title: &'static str,
     /// Who serves it.
     pub registry: Registry,
-    /// Where, below [`Registry::base`].
+    /// Where, below the address of a mirror.
     pub path: &'static str,
     /// Its length.
     pub bytes: u64,
@@ -173,7 +177,8 @@ mod tests {
             assert!(!package.path.starts_with('/') && package.file_name().len() > 8, "{name}");
             let version = package.title.rsplit(' ').next().unwrap();
             assert!(package.file_name().contains(version), "{name}: {version} in {}", package.file_name());
-            assert!(!package.registry.base().ends_with('/'));
+            let title_is_name_and_version = package.title.split(' ').count() == 2;
+            assert!(title_is_name_and_version, "{name}");
         }
     }
 }

@@ -21,6 +21,14 @@ pub enum PackageError {
         /// Bytes that are kept for the next try.
         kept: u64,
     },
+    /// The registry's client is missing or fails.
+    #[error("`{command}` failed: {reason}")]
+    Client {
+        /// What was run.
+        command: String,
+        /// What it says, or the system.
+        reason: String,
+    },
     /// The server answers, but has no such file.
     #[error("{url} does not exist (HTTP {status})")]
     Missing {
@@ -147,6 +155,7 @@ impl PackageError {
                 format!("{} are kept, the same command goes on from there; or {ELSEWHERE}", format_bytes(*kept))
             }
             Self::Connection { .. } => format!("check the connection and HTTPS_PROXY, {ELSEWHERE}"),
+            Self::Client { .. } => format!("install or set up the client, {ELSEWHERE}"),
             Self::Missing { .. } | Self::Status { .. } | Self::Size { .. } => format!("try again later, {ELSEWHERE}"),
             Self::Address { .. } => "write it as https://mirror.example/path".to_owned(),
             Self::Checksum { .. } => format!("the file is damaged, or another version: {ELSEWHERE}"),

