@@ -101,14 +101,7 @@ mod tests {
             let view = tensors.tensor(&tensor.name).unwrap();
             assert_eq!((view.shape(), view.data()), (&tensor.shape[..], bytemuck::cast_slice(values)));
         }
-        // The values begin at a multiple of 8, and the library writes the same file.
-        let views = list().map(|tensor| (tensor.name.clone(), tensors.tensor(&tensor.name).unwrap()));
-        assert_eq!(
-            safetensors::serialize(views, Some(HashMap::from([("key".to_owned(), "value".to_owned())])))
-                .unwrap()
-                .len(),
-            bytes.len()
-        );
+        assert_eq!((bytes.len() - 5 * size_of::<f32>()) % ALIGNMENT, 0, "where the values begin");
     }
 
     #[test]
