@@ -113,7 +113,10 @@ fn data_get_refuses_what_it_must() {
     fails(get(&["digits", "--file", "none"]), &["no file none"]);
     fails(get(&["digits", "--skin-tones"]), &["--skin-tones is for noto-emoji"]);
     fails(get(&["digits", "--mirror", "nowhere"]), &["nowhere/crates/smartcore"]);
-    fails(get(&["digits"]), &["proxy that the environment names"]);
+    fails(get(&["digits", "--mirror", "http://mirror.example"]), &["proxy that the environment names"]);
+    let mut without_cargo = get(&["digits"]);
+    without_cargo.env("PATH", "");
+    fails(without_cargo, &["`cargo fetch --quiet` failed: it is not installed", "--mirror"]);
     assert!(!folder.path().join("data/digits").exists() && !folder.path().join("data/.digits.unfinished").exists());
     fs::create_dir_all(folder.path().join("mine/own")).expect("folder");
     fails(get(&["digits", "--force", "--out", "mine"]), &["mine exists and was not made by"]);

@@ -144,14 +144,12 @@ fn bring(request: &Request, package: &Package, workshop: &Workshop, interrupt: &
         Origin::Registry => {
             say(package.registry.name());
             let folder = workshop.client_folder()?;
-            return match client::fetch(package, &folder) {
-                Err(_) if interrupt.requested() => Ok(None),
-                fetched => {
-                    let file = fetched?;
-                    checksum::check(&file, package)?;
-                    Ok(Some(file))
-                }
-            };
+            let fetched = client::fetch(package, &folder).and_then(|file| checksum::check(&file, package).map(|()| file));
+            if fetched.is_err() {
+                // Nothing in it is of use for the next call.
+                let _ = std::fs::remove_dir_all(&folder);
+            }
+            return if interrupt.requested() { Ok(None) } else { fetched.map(Some) };
         }
         Origin::Mirror(base) => base.trim_end_matches('/'),
     };
