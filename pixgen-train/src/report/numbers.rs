@@ -180,7 +180,7 @@ pub fn table(rows: &[Row], common: &[(String, String)]) -> (Vec<String>, Vec<Vec
 /// A figure: its title, its axis, its lines.
 pub type Figure = (String, Axis, Vec<Series>);
 
-/// A curve of every result over every key of [`VARIED`] that has more than one value; a line for each choice of the others, and one for
+/// A curve of every result over every key of `VARIED` that has more than one value; a line for each choice of the others, and one for
 /// real pictures where they were measured.
 pub fn curves(rows: &[Row]) -> Vec<Figure> {
     let mut figures = Vec::new();

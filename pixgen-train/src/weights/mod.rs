@@ -4,8 +4,8 @@
 //! names and layouts in [`authors`], which comes from the parameter list. [`verify`](mod@verify) compares a model with what another
 //! program computes, [`card`] describes it for a hub.
 //!
-//! [`source`] is a file of named tensors, safetensors or PyTorch's. [`pytorch`] reads the latter: [`container`] finds the pickle and the
-//! storages in either format, [`pickle`] reads the one without running any of it, [`scalar`] the numbers of the others.
+//! [`source`] is a file of named tensors, safetensors or PyTorch's. [`pytorch`] reads the latter: `container` finds the pickle and the
+//! storages in either format, `pickle` reads the one without running any of it, `scalar` the numbers of the others.
 
 pub mod authors;
 pub mod card;

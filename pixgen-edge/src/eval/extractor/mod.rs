@@ -1,7 +1,7 @@
 //! Features of pictures by a trained network: the project's own classifier, EfficientNet-Lite0, or the Inception network of the FID.
 //!
-//! [`resize`] brings byte images to the size that a network sees; [`convolution`] is what both published networks are made of,
-//! [`efficientnet`] and [`inception`] how they are put together, and [`weights`] reads their files. A [`Recipe`] names what was done,
+//! `resize` brings byte images to the size that a network sees; `convolution` is what both published networks are made of,
+//! `efficientnet` and `inception` how they are put together, and `weights` reads their files. A [`Recipe`] names what was done,
 //! so that no number stands alone; an [`Extractor`] does it.
 
 mod convolution;
