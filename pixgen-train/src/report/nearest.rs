@@ -8,7 +8,6 @@ use crate::model_file::{Content, ModelFile};
 use crate::picture::Picture;
 use crate::sampling::{Drawing, Generator, Request};
 use crate::session;
-use pixgen_core::diffusion::Method;
 
 /// Seed of the noise, not one of those that runs sample with.
 const SEED: u64 = 4_000_000;
@@ -49,7 +48,7 @@ pub fn pairs(config: &RunConfig, file: &ModelFile, count: usize) -> Result<Optio
     let drawing = match file.header.content {
         Content::Encoder => return Ok(None),
         Content::Generator => Drawing::Consistency { steps: 1 },
-        Content::Denoiser => Drawing::Diffusion { levels: 18, method: Method::Heun, guidance: None },
+        Content::Denoiser => Drawing::PREVIEW,
     };
     let (training, held_out, _) = session::load(&config.data, &config.model)?;
     let model = &file.header.model;
