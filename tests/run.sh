@@ -20,7 +20,11 @@ gpu=(--workspace --features pixgen-train/cuda,pixgen-train/vulkan)
 step_fmt() {
   cargo fmt --all --check
   local package
-  for package in firmware-examples/*/Cargo.toml tests/tools/*/Cargo.toml; do cargo fmt --manifest-path "$package" --check; done
+  for package in firmware-examples/*/Cargo.toml tests/tools/*/Cargo.toml tests/fuzz/Cargo.toml; do
+    cargo fmt --manifest-path "$package" --check
+    # A lockfile beside the workspace's that misses a dependency fails its step half an hour later; it fails here in a second.
+    cargo update --quiet --workspace --locked --manifest-path "$package"
+  done
 }
 
 step_core() { cargo test --release --locked -p pixgen-core --lib; }
