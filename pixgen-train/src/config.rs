@@ -2,21 +2,24 @@
 //!
 //! [`RunConfig::defaults`] gives a stage's defaults for a preset; files, environment and flags are laid over it
 //! ([`crate::settings`]), and [`RunConfig::validate`] looks at the result as a whole.
+//! Each of the two has a file.
+
+mod defaults;
+mod validate;
 
 use crate::data::augment::AugmentProfile;
 use crate::data::normalise::Normalisation;
 use crate::data::{DataError, DataSpec, Dataset, ImageShape, Memory, Part, Source, parse_colour};
 use crate::device::{DeviceChoice, DeviceProblem, Requirements};
-use crate::model::ProjectorConfig;
-use crate::objective::auxiliary::FrozenFeature;
-use crate::objective::{ConsistencyConfig, DiffusionConfig, Method, PretrainConfig, TargetDecay, Weighting};
+use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig};
 use crate::precision::Precision;
 use crate::roofline::memory::{self, Setup};
-use crate::training::{EmaConfig, OptimiserConfig, Schedule, Shape};
+use crate::training::{EmaConfig, OptimiserConfig, Schedule};
 use pixgen_core::config::ModelConfig;
-use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
-use pixgen_core::presets::Preset;
+use pixgen_core::noise::NoiseConfig;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use defaults::is_small;
 
 /// What a run trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,19 +107,6 @@ pub struct DataConfig {
 }
 
 impl DataConfig {
-    /// Defaults of small models and of those of the paper.
-    pub fn defaults(small: bool) -> Self {
-        Self {
-            // The bundled pictures are 28x28; nobody means them for a model of the paper.
-            path: if small { "bundled" } else { "" }.to_owned(),
-            background: "#ffffff".to_owned(),
-            skip_bad: false,
-            memory: Memory::Auto,
-            hold_out: if small { 0.1 } else { 0.0 },
-            normalise: if small { NormaliseMode::Measured } else { NormaliseMode::Imagenet },
-        }
-    }
-
     /// What to load for a model.
     pub fn spec(&self, model: &ModelConfig) -> Result<DataSpec, ConfigProblem> {
         let background = parse_colour(&self.background).map_err(|e| problem("data.background", e))?;
@@ -210,179 +200,7 @@ pub struct ConfigProblem {
     pub hint: Option<String>,
 }
 
-/// Small models follow the recipe of docs/method.md section 7, those of the paper sections 3.4 and 5.
-pub(crate) fn is_small(model: &ModelConfig) -> bool {
-    model.size <= 64
-}
-
 impl RunConfig {
-    /// A stage's defaults for a preset.
-    pub fn defaults(stage: Stage, preset: &Preset) -> Self {
-        let small = is_small(&preset.model);
-        let (batch, images) = match (small, stage) {
-            (true, Stage::Pretrain) => (256, 120_000),
-            (true, Stage::Diffusion | Stage::Consistency) => (128, 160_000),
-            (false, Stage::Pretrain) => (1024, 600_000 * 1024),
-            // 800 epochs of ImageNet, 1600 of its largest model.
-            (false, Stage::Diffusion) if preset.name.starts_with("EPG-G") => (1024, 2_000_000 * 1024),
-            (false, Stage::Diffusion) => (1024, 1_000_000 * 1024),
-            (false, Stage::Consistency) => (1024, 700_000 * 1024),
-        };
-        let shared = Self {
-            stage,
-            preset: preset.name.to_owned(),
-            encoder: String::new(),
-            data: DataConfig::defaults(small),
-            train: TrainConfig { seed: 1, images, batch, micro_batch: 0, max_skipped: 10 },
-            model: preset.model,
-            noise: NoiseConfig::with_shift(f64::from(preset.shift)),
-            pretrain: None,
-            diffusion: None,
-            consistency: None,
-            schedule: Schedule { peak: 0.0, warmup: 0, shape: Shape::Cosine, final_factor: 0.0 },
-            optimiser: OptimiserConfig {
-                beta1: 0.9,
-                beta2: 0.95,
-                epsilon: 1e-8,
-                weight_decay: 0.03,
-                decay_position: true,
-                decay_vectors: true,
-                clip: 0.0,
-            },
-            ema: EmaSettings { shares: vec![0.02], decays: vec![0.99], export: "raw".to_owned() },
-            augment: if small {
-                AugmentProfile { flip: false, ..AugmentProfile::small_image() }
-            } else {
-                AugmentProfile::moco_v3()
-            },
-            compute: ComputeConfig { device: "cpu".to_owned(), precision: Precision::F32, recompute: false },
-            output: OutputConfig {
-                log_every: if small { 5_000 } else { 102_400 },
-                sample_every: if small { 40_000 } else { 5_120_000 },
-                checkpoint_every: if small { 40_000 } else { 5_120_000 },
-                keep: 2,
-                sample_seed: 0,
-                sample_rows: 8,
-            },
-        };
-        match stage {
-            Stage::Pretrain => Self::pretrain_defaults(shared, small),
-            Stage::Diffusion => Self::diffusion_defaults(shared, small),
-            Stage::Consistency => Self::consistency_defaults(shared, small),
-        }
-    }
-
-    fn diffusion_defaults(shared: Self, small: bool) -> Self {
-        Self {
-            diffusion: Some(DiffusionConfig::PAPER),
-            schedule: Schedule {
-                peak: if small { 2e-3 } else { 1e-4 },
-                warmup: if small { 12_800 } else { 10_000 * 1024 },
-                ..shared.schedule
-            },
-            optimiser: OptimiserConfig {
-                beta2: if small { 0.99 } else { 0.999 },
-                weight_decay: 0.01,
-                decay_position: false,
-                // The paper clips at 0.5 with weights 900 times ours, so that it scales nearly every gradient; Adam does that anyway.
-                clip: 1.0,
-                ..shared.optimiser
-            },
-            ema: if small {
-                EmaSettings { export: "share-0.02".to_owned(), ..shared.ema }
-            } else {
-                EmaSettings { shares: vec![0.02], decays: vec![0.9999], export: "decay-0.9999".to_owned() }
-            },
-            augment: AugmentProfile { flip: shared.augment.flip || !small, ..shared.augment.clone() },
-            ..shared
-        }
-    }
-
-    fn pretrain_defaults(shared: Self, small: bool) -> Self {
-        let batch = shared.train.batch as f64;
-        Self {
-            pretrain: Some(PretrainConfig {
-                method: Method::Epg,
-                projector: if small {
-                    ProjectorConfig { hidden: 256, out: 64 }
-                } else {
-                    ProjectorConfig { hidden: 4096, out: 256 }
-                },
-                contrast_temperature: 0.2,
-                temperature: Temperature::PAPER,
-                levels: if small {
-                    LevelCurriculum { start: 20, end: 80 }
-                } else {
-                    LevelCurriculum::PAPER
-                },
-                target_decay: TargetDecay::constant(0.99),
-                contrast_symmetric: true,
-                contrast_weight: 1.0,
-                consistency_weight: 1.0,
-            }),
-            schedule: Schedule {
-                peak: if small { 1e-3 } else { 1.5e-4 * batch / 256.0 },
-                warmup: if small { 5_000 } else { 10_000 * 1024 },
-                ..shared.schedule
-            },
-            ..shared
-        }
-    }
-
-    /// The same with the defaults of another method of stage 1; unchanged in other stages.
-    pub fn with_method(mut self, method: Method) -> Self {
-        let Some(settings) = self.pretrain.as_mut() else {
-            return self;
-        };
-        settings.method = method;
-        match method {
-            Method::Epg => {}
-            Method::Moco => settings.consistency_weight = 0.0,
-            Method::Rrcm => {
-                settings.temperature = Temperature { low: 0.2, start: 0.2 };
-                settings.levels = LevelCurriculum { start: 20, end: 80 };
-                // A run of minutes would end before a target of 0.9999 had moved.
-                settings.target_decay = TargetDecay { start: 0.99, end: if is_small(&self.model) { 0.999 } else { 0.9999 } };
-                settings.contrast_symmetric = false;
-                self.optimiser.clip = 2.0;
-            }
-        }
-        self
-    }
-
-    fn consistency_defaults(shared: Self, small: bool) -> Self {
-        Self {
-            consistency: Some(ConsistencyConfig {
-                // Measured better for small pictures and short runs (docs/experiments.md).
-                parametrisation: if small { Parametrisation::PlainX } else { Parametrisation::Edm },
-                weighting: if small { Weighting::Smooth } else { Weighting::InverseGap },
-                anchor: if small { 0.3 } else { 0.0 },
-                p_mean: -0.4,
-                p_std: 1.6,
-                pair: PairMap::PAPER,
-                stages: if small { 3 } else { 7 },
-                huber: if small { 0.03 } else { 0.06 },
-                dropout: if small { 0.0 } else { 0.5 },
-                auxiliary: if small { 0.0 } else { 1.0 },
-                auxiliary_temperature: 0.1,
-                auxiliary_feature: FrozenFeature::Projected,
-            }),
-            schedule: Schedule {
-                peak: if small { 3e-3 } else { 1e-4 },
-                warmup: if small { 12_800 } else { 10_000 * 1024 },
-                shape: if small { Shape::Cosine } else { Shape::Staged },
-                final_factor: 0.02,
-            },
-            optimiser: OptimiserConfig { beta2: 0.99, decay_position: false, ..shared.optimiser },
-            ema: if small {
-                EmaSettings { export: "share-0.02".to_owned(), ..shared.ema }
-            } else {
-                EmaSettings { shares: vec![0.02], decays: vec![0.9999], export: "decay-0.9999".to_owned() }
-            },
-            ..shared
-        }
-    }
-
     /// The settings as the table that `config.toml` holds.
     ///
     /// It goes through the text: converted directly, an f32 such as 0.1 would become the f64 0.10000000149011612.
@@ -429,158 +247,6 @@ impl RunConfig {
             micro => micro.min(self.train.batch),
         }
     }
-
-    /// Says what makes the whole unusable.
-    pub fn validate(&self) -> Result<(), ConfigProblem> {
-        self.model.validate().map_err(|e| problem(&format!("model.{}", e.field), e.reason))?;
-        self.noise.validate().map_err(|e| problem(&format!("noise.{}", e.field), e.reason))?;
-        self.augment.check().map_err(|e| problem("augment", e))?;
-        let check = |ok: bool, key: &str, reason: &str| if ok { Ok(()) } else { Err(problem(key, reason)) };
-        check((0.0..=0.5).contains(&self.data.hold_out), "data.hold_out", "must be a share from 0 to 0.5")?;
-        check(self.train.batch >= 2, "train.batch", "must be at least 2")?;
-        check(self.train.batch <= 1 << 20, "train.batch", "must be at most 1048576")?;
-        check(self.train.images > 0, "train.images", "must be positive")?;
-        check(self.train.max_skipped > 0, "train.max_skipped", "must be positive")?;
-        for (key, value) in [
-            ("output.log_every", self.output.log_every),
-            ("output.sample_every", self.output.sample_every),
-            ("output.checkpoint_every", self.output.checkpoint_every),
-            ("output.keep", self.output.keep as u64),
-            ("output.sample_rows", self.output.sample_rows as u64),
-        ] {
-            check(value > 0, key, "must be positive")?;
-        }
-        let finite = |v: f64, low: f64| v.is_finite() && v >= low;
-        check(finite(self.schedule.peak, 0.0), "schedule.peak", "must be a finite number, 0 or above")?;
-        check((0.0..=1.0).contains(&self.schedule.final_factor), "schedule.final_factor", "must lie between 0 and 1")?;
-        let optimiser = &self.optimiser;
-        for (key, beta) in [("optimiser.beta1", optimiser.beta1), ("optimiser.beta2", optimiser.beta2)] {
-            check((0.0..1.0).contains(&beta), key, "must be at least 0 and below 1")?;
-        }
-        check(finite(optimiser.epsilon, 1e-30), "optimiser.epsilon", "must be positive")?;
-        check(finite(optimiser.weight_decay, 0.0), "optimiser.weight_decay", "must be 0 or above")?;
-        check(finite(optimiser.clip, 0.0), "optimiser.clip", "must be 0 (off) or above")?;
-        for ema in self.ema.configs() {
-            let (key, value) = match ema {
-                EmaConfig::Share { share } => ("ema.shares", share),
-                EmaConfig::Decay { decay } => ("ema.decays", decay),
-            };
-            check(value > 0.0 && value < 1.0, key, "must lie between 0 and 1")?;
-        }
-        let names: Vec<String> = self.ema.configs().iter().map(EmaConfig::to_string).collect();
-        if self.ema.export != "raw" && !names.contains(&self.ema.export) {
-            let hint = Some(format!("use `raw` or one of: {}", names.join(", ")));
-            return Err(ConfigProblem { hint, ..problem("ema.export", format!("there is no average `{}`", self.ema.export)) });
-        }
-        match (self.stage, &self.pretrain, &self.diffusion, &self.consistency) {
-            (Stage::Pretrain, Some(pretrain), ..) => self.validate_pretrain(pretrain),
-            (Stage::Diffusion, _, Some(diffusion), _) => validate_diffusion(diffusion),
-            (Stage::Consistency, .., Some(consistency)) => self.validate_consistency(consistency),
-            _ => Err(problem("stage", "the section of this stage is missing")),
-        }
-    }
-
-    fn validate_pretrain(&self, pretrain: &PretrainConfig) -> Result<(), ConfigProblem> {
-        let check = |ok: bool, key: &str, reason: &str| {
-            if ok {
-                Ok(())
-            } else {
-                Err(problem(&format!("pretrain.{key}"), reason))
-            }
-        };
-        let width = |w: usize| (1..=1 << 16).contains(&w);
-        check(
-            width(pretrain.projector.hidden) && width(pretrain.projector.out),
-            "projector",
-            "widths must lie between 1 and 65536",
-        )?;
-        let positive = |v: f64| v.is_finite() && v > 0.0;
-        check(positive(pretrain.contrast_temperature), "contrast_temperature", "must be positive")?;
-        check(positive(pretrain.temperature.low), "temperature.low", "must be positive")?;
-        check(
-            pretrain.temperature.start >= pretrain.temperature.low,
-            "temperature.start",
-            "must be at least temperature.low",
-        )?;
-        check(pretrain.temperature.start.is_finite(), "temperature.start", "must be finite")?;
-        let levels = pretrain.levels;
-        check(
-            levels.start >= 1 && levels.end >= levels.start && levels.end <= 1 << 20,
-            "levels",
-            "1 <= start <= end <= 1048576 must hold",
-        )?;
-        for (key, decay) in [("start", pretrain.target_decay.start), ("end", pretrain.target_decay.end)] {
-            check((0.0..1.0).contains(&decay), &format!("target_decay.{key}"), "must be at least 0 and below 1")?;
-        }
-        for (key, weight) in [
-            ("contrast_weight", pretrain.contrast_weight),
-            ("consistency_weight", pretrain.consistency_weight),
-        ] {
-            check(weight.is_finite() && weight >= 0.0, key, "must be 0 or above")?;
-        }
-        check(
-            pretrain.contrast_weight + pretrain.consistency_weight > 0.0,
-            "contrast_weight",
-            "one of contrast_weight and consistency_weight must be positive",
-        )
-    }
-
-    fn validate_consistency(&self, consistency: &ConsistencyConfig) -> Result<(), ConfigProblem> {
-        let check = |ok: bool, key: &str, reason: &str| {
-            if ok {
-                Ok(())
-            } else {
-                Err(problem(&format!("consistency.{key}"), reason))
-            }
-        };
-        check((0.0..1.0).contains(&consistency.dropout), "dropout", "must be at least 0 and below 1")?;
-        check(consistency.anchor.is_finite() && consistency.anchor >= 0.0, "anchor", "must be 0 (off) or above")?;
-        if consistency.parametrisation == Parametrisation::PlainX && consistency.anchor == 0.0 {
-            return Err(ConfigProblem {
-                hint: Some("set consistency.anchor = 0.3".to_owned()),
-                ..problem("consistency.anchor", "plain-x has no boundary condition and needs an anchor above 0")
-            });
-        }
-        check(
-            consistency.p_mean.is_finite() && consistency.p_std.is_finite() && consistency.p_std >= 0.0,
-            "p_std",
-            "p_mean and p_std must be finite, p_std 0 or above",
-        )?;
-        check((1..=64).contains(&consistency.stages), "stages", "must lie between 1 and 64")?;
-        check(consistency.pair.q > 1.0 && consistency.pair.q.is_finite(), "pair.q", "must be above 1")?;
-        check(consistency.pair.k.is_finite() && consistency.pair.b.is_finite(), "pair", "k and b must be finite")?;
-        check(consistency.huber.is_finite() && consistency.huber > 0.0, "huber", "must be positive")?;
-        check(consistency.auxiliary.is_finite() && consistency.auxiliary >= 0.0, "auxiliary", "must be 0 (off) or above")?;
-        check(
-            consistency.auxiliary_temperature.is_finite() && consistency.auxiliary_temperature > 0.0,
-            "auxiliary_temperature",
-            "must be positive",
-        )?;
-        if consistency.auxiliary > 0.0 && self.encoder.is_empty() {
-            return Err(ConfigProblem {
-                hint: Some("give --encoder RUN, or switch the term off with --set consistency.auxiliary=0".to_owned()),
-                ..problem("consistency.auxiliary", "the auxiliary loss needs the encoder of stage 1")
-            });
-        }
-        Ok(())
-    }
-}
-
-fn validate_diffusion(diffusion: &DiffusionConfig) -> Result<(), ConfigProblem> {
-    let check = |ok: bool, key: &str, reason: &str| {
-        if ok {
-            Ok(())
-        } else {
-            Err(problem(&format!("diffusion.{key}"), reason))
-        }
-    };
-    check(
-        diffusion.p_mean.is_finite() && diffusion.p_std.is_finite() && diffusion.p_std >= 0.0,
-        "p_std",
-        "p_mean and p_std must be finite, p_std 0 or above",
-    )?;
-    check(diffusion.power.is_finite() && diffusion.power.abs() <= 4.0, "power", "must lie between -4 and 4")?;
-    check((0.0..=1.0).contains(&diffusion.label_drop), "label_drop", "must be a share from 0 to 1")
 }
 
 fn problem(key: &str, reason: impl ToString) -> ConfigProblem {

@@ -2,8 +2,8 @@
 
 use crate::config::{RunConfig, Stage};
 use crate::error::Error;
+use crate::prepared::{Prepared, parameter_list};
 use crate::roofline::memory::{self, Setup};
-use crate::session::{Prepared, parameter_list};
 use crate::settings::units::{format_bytes, format_duration, format_images};
 use crate::training::{Engine, Flat, State, step};
 use pixgen_core::diffusion::{DiffusionSampler, Guidance};

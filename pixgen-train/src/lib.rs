@@ -7,8 +7,8 @@
 //! how good pictures are, and [`roofline`] what a GPU could do at best. [`error`] is
 //! what a user reads when something cannot go on.
 //!
-//! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`session`] is a
-//! run from settings to model file; [`device`] says where it may compute; [`run`] holds what surrounds the loop (folder, checkpoints,
+//! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`prepared`] makes
+//! of them what the first step needs, [`session`] trains; [`device`] says where it may compute; [`run`] holds what surrounds the loop (folder, checkpoints,
 //! metrics, progress, Ctrl-C) and [`training`] what is inside it (schedule, optimiser, averages, one step).
 //!
 //! **Learning.** [`objective`] holds stages 1, 2a and 2b; [`model`] the parameters, the burn interpreter of core's network and the
@@ -33,6 +33,7 @@ pub mod report;
 
 pub mod config;
 pub mod device;
+pub mod prepared;
 pub mod run;
 pub mod session;
 pub mod settings;

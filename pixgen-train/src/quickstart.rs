@@ -7,6 +7,7 @@ use crate::dry_run;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::picture::{Grid, Picture};
+use crate::prepared::{self, Prepared};
 use crate::run::{atomic, interrupt, note};
 use crate::sampling::{Drawing, Generator, Request};
 use crate::session::{self, End, Options};
@@ -64,13 +65,13 @@ pub fn run(args: &Quickstart, quiet: bool) -> Result<End, Error> {
 
     let options = |title: &str| Options { stop_at: None, quiet, title: title.to_owned(), interrupt: interrupt.clone() };
     note("stage 1 of 2: pre-training the encoder without labels");
-    let end = session::train::<Backend>(&session::prepare(first)?, &encoder_run, &options("1/2 pretrain"), &device)?;
+    let end = session::train::<Backend>(&prepared::prepare(first)?, &encoder_run, &options("1/2 pretrain"), &device)?;
     if end != End::Finished {
         return Ok(end);
     }
     note("stage 2 of 2: consistency training of the one-step generator");
     let second = RunConfig { encoder: encoder_run.display().to_string(), ..second };
-    let prepared = session::prepare(second)?;
+    let prepared = prepared::prepare(second)?;
     let end = session::train::<Backend>(&prepared, &generator_run, &options("2/2 finetune"), &device)?;
     if end != End::Finished {
         return Ok(end);
@@ -124,7 +125,7 @@ fn images_of(run: &Path) -> Option<u64> {
 fn fit_to_time(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool) -> Result<(), Error> {
     let mut seconds = 0.0;
     for config in configs.iter() {
-        let plan = dry_run::plan::<Backend>(&session::prepare(config.clone())?, Some(&Device::default()))?;
+        let plan = dry_run::plan::<Backend>(&prepared::prepare(config.clone())?, Some(&Device::default()))?;
         seconds += plan.seconds.unwrap_or(0.0);
     }
     let share = 60.0 * minutes / seconds.max(1e-9);
@@ -146,7 +147,7 @@ fn fit_to_time(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool) -> Resul
 }
 
 /// The final grid, the model file beside it, and the numbers.
-fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Duration) -> Result<(), Error> {
+fn report(args: &Quickstart, run: &Path, prepared: &Prepared, took: Duration) -> Result<(), Error> {
     let file = ModelFile::load_content(run, Content::Generator)?;
     let model = &file.header.model;
     let classes: Vec<usize> = (0..10 * model.classes).map(|i| i % model.classes).collect();
@@ -165,7 +166,7 @@ fn report(args: &Quickstart, run: &Path, prepared: &session::Prepared, took: Dur
     if let Ok(strip) = strip {
         atomic::write_atomic(&samples.join("strip.png"), |out| out.write_all(&strip))?;
     }
-    session::save_model(&file, &args.out.join("model.safetensors"))?;
+    prepared::save_model(&file, &args.out.join("model.safetensors"))?;
     let chip = for_chips(args, &file, &classes, &one_step, &samples)?;
 
     let drawn = eval::Drawn {

@@ -1,21 +1,15 @@
-//! A training run from settings to model file: load, resume, loop, save.
+//! A training run from its first step to its last: resume, loop, sample, save.
 
-use crate::config::{DataConfig, RunConfig, Stage};
-use crate::data::normalise::Normalisation;
-use crate::data::{self, DataError, Dataset, SPLIT_SEED};
+use crate::config::{RunConfig, Stage};
+use crate::data::DataError;
 use crate::error::Error;
-use crate::model::ParamSet;
-use crate::model_file::{Content, FORMAT, Header, ModelFile};
-use crate::objective::{Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, Progress, Source};
+use crate::objective::Objective;
 use crate::picture::{Grid, Picture, strip};
-use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, atomic, checkpoint, note};
+use crate::prepared::{Prepared, parametrisation, save_model};
+use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, checkpoint, note};
 use crate::sampling::{Drawing, Generator, Request};
 use crate::settings::units::format_images;
 use crate::training::{Engine, Flat, Outcome, State, step};
-use pixgen_core::config::ModelConfig;
-use pixgen_core::noise::Parametrisation;
-use pixgen_core::presets::preset;
-use pixgen_core::rng::Rng;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -43,222 +37,6 @@ pub enum End {
     Stopped,
     /// Ctrl-C; the same command goes on.
     Interrupted,
-}
-
-/// Data, objective and start values of a run.
-pub struct Prepared {
-    /// The configuration with what the data decided.
-    pub config: RunConfig,
-    /// Training pictures.
-    pub training: Dataset,
-    /// Pictures kept out of training.
-    pub held_out: Dataset,
-    /// Bad files left out of the data.
-    pub skipped_files: usize,
-    /// Bytes to network values.
-    pub normalisation: Normalisation,
-    /// Parameters before the first step.
-    pub params: Vec<f32>,
-    frozen: Option<FrozenEncoder>,
-}
-
-/// As [`prepare`] for a plan that nobody will train: one blank picture stands for data that are not there yet.
-pub fn prepare_without_data(config: RunConfig) -> Result<Prepared, Error> {
-    config.validate()?;
-    let shape = config.data_spec()?.shape;
-    let classes = (0..config.model.classes).map(|class| class.to_string()).collect();
-    let training = Dataset::new(shape, vec![0; shape.len()], vec![0], classes, "none".to_owned())?;
-    let (held_out, params, normalisation) = (training.clone(), Vec::new(), config.normalisation(&training)?);
-    Ok(Prepared { config, training, held_out, skipped_files: 0, normalisation, params, frozen: None })
-}
-
-/// As [`prepare`] on `pictures` random pictures and classes in memory, for measuring speed.
-///
-/// Where the auxiliary loss is on, its encoder is that of stage 1 before training.
-pub fn prepare_random(mut config: RunConfig, pictures: usize) -> Result<Prepared, Error> {
-    let stage1 = preset(&config.preset).and_then(|preset| RunConfig::defaults(Stage::Pretrain, preset).pretrain);
-    let auxiliary = config.consistency.is_some_and(|settings| settings.auxiliary > 0.0);
-    let frozen = stage1
-        .filter(|_| auxiliary)
-        .map(|stage1| FrozenEncoder::fresh(&config.model, &stage1.projector, config.train.seed));
-    if frozen.is_some() && config.encoder.is_empty() {
-        config.encoder = "before training".to_owned();
-    }
-    config.validate()?;
-    let shape = config.data_spec()?.shape;
-    let names = (0..config.model.classes).map(|class| class.to_string()).collect();
-    let labels = (0..pictures).map(|i| (i % config.model.classes.max(1)) as u16).collect();
-    let rng = Rng::new(config.train.seed, 0);
-    let words = (0..).flat_map(|block| rng.words(block));
-    let pixels = words.flat_map(u32::to_le_bytes).take(pictures * shape.len()).collect();
-    let training = Dataset::new(shape, pixels, labels, names, "random".to_owned())?;
-    let (held_out, params) = (training.clone(), parameter_list(&config).initialise(config.train.seed));
-    let normalisation = config.normalisation(&training)?;
-    Ok(Prepared { config, training, held_out, skipped_files: 0, normalisation, params, frozen })
-}
-
-/// Loads the data and the encoder; nothing is written.
-pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
-    config.validate()?;
-    if config.data.path.is_empty() {
-        return Err(Error::Argument {
-            what: format!("data.path: no data given for {}", config.preset),
-            hint: Some("add --data FOLDER with a folder of pictures for each class, or --dry-run for the plan".to_owned()),
-        });
-    }
-    let (training, held_out, skipped_files) = load(&config.data, &config.model)?;
-    config.model.classes = training.class_names.len();
-    config.validate()?;
-    let set = parameter_list(&config);
-    let mut params = set.initialise(config.train.seed);
-    let mut frozen = None;
-    if config.stage != Stage::Pretrain && !config.encoder.is_empty() {
-        let path = Path::new(&config.encoder);
-        let file = ModelFile::load_content(path, Content::Encoder)?;
-        let taken_over = set.copy_shared(&mut params, &file.set, &file.params);
-        let wanted = config.model.encoder_params().count();
-        if taken_over != wanted {
-            let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
-            return Err(crate::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
-        }
-        let auxiliary = config.consistency.is_some_and(|settings| settings.auxiliary > 0.0);
-        if auxiliary && file.statistics.is_none() {
-            return Err(Error::Argument {
-                what: format!("the encoder in {} has no projector, which the auxiliary loss needs", path.display()),
-                hint: Some("add --set consistency.auxiliary=0, or import an encoder with its projector".to_owned()),
-            });
-        }
-        frozen = file
-            .statistics
-            .map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });
-    }
-    let normalisation = config.normalisation(&training)?;
-    Ok(Prepared { config, training, held_out, skipped_files, normalisation, params, frozen })
-}
-
-/// Training and held-out pictures that a model is looked at with: those of `data`, of the run that `model` is the folder of, or the
-/// bundled ones, split as the run split them.
-pub fn pictures_of(model: &Path, data: Option<&str>, header: &Header) -> Result<(Dataset, Dataset), Error> {
-    let mut settings = DataConfig::defaults(true);
-    let file = model.join(run::CONFIG);
-    if file.exists() {
-        let text = std::fs::read_to_string(&file).map_err(run::RunError::read(&file))?;
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| Error::Argument {
-            what: format!("{}: {}", file.display(), e.message()),
-            hint: Some("give the model file itself, and --data".to_owned()),
-        })?;
-        let get = |key: &str| table.get("data")?.get(key);
-        let text = |key: &str, default: String| get(key).and_then(|value| value.as_str()).map_or(default, str::to_owned);
-        settings.path = text("path", settings.path);
-        settings.background = text("background", settings.background);
-        settings.skip_bad = get("skip_bad").and_then(toml::Value::as_bool).unwrap_or(settings.skip_bad);
-        settings.hold_out = get("hold_out").and_then(toml::Value::as_float).unwrap_or(settings.hold_out);
-    }
-    if let Some(path) = data {
-        path.clone_into(&mut settings.path);
-    }
-    let (training, held_out, _) = load(&settings, &header.model)?;
-    Ok((training, held_out))
-}
-
-/// Training and held-out pictures at the shape of a model, and the number of bad files left out.
-pub fn load(settings: &DataConfig, model: &ModelConfig) -> Result<(Dataset, Dataset, usize), Error> {
-    let loaded = data::load(&settings.spec(model)?)?;
-    let kept_out = (loaded.dataset.len() as f64 * settings.hold_out) as usize;
-    let (training, held_out) = loaded.dataset.split(kept_out, SPLIT_SEED)?;
-    Ok((training, held_out, loaded.skipped.len()))
-}
-
-/// How the network's output becomes a picture: in stage 2a it is one.
-fn parametrisation(config: &RunConfig) -> Parametrisation {
-    match (config.stage, &config.consistency) {
-        (Stage::Diffusion, _) => Parametrisation::PlainX,
-        (_, consistency) => consistency.map_or(Parametrisation::Edm, |settings| settings.parametrisation),
-    }
-}
-
-/// The parameters that a stage trains.
-pub fn parameter_list(config: &RunConfig) -> ParamSet {
-    match (config.stage, &config.pretrain) {
-        (Stage::Pretrain, Some(pretrain)) => ParamSet::pretraining(&config.model, &pretrain.projector),
-        _ => ParamSet::generator(&config.model),
-    }
-}
-
-impl Prepared {
-    /// The objective on a device.
-    pub fn objective<B: Engine>(&self, device: &B::Device) -> Box<dyn Objective<B>> {
-        let config = &self.config;
-        let source = Source {
-            normalisation: self.normalisation,
-            dataset: self.training.clone(),
-            augment: config.augment.clone(),
-        };
-        let (model, noise, device) = (config.model, config.noise, device.clone());
-        let (precision, recompute) = (config.compute.precision, config.compute.recompute);
-        match (config.pretrain, config.diffusion, config.consistency) {
-            (Some(settings), ..) => {
-                let objective = Pretrain::<B>::new(model, noise, settings, source, &self.params, device);
-                Box::new(objective.with_precision(precision).with_recompute(recompute))
-            }
-            (_, Some(settings), _) => {
-                let objective = Diffusion::<B>::new(model, noise, settings, source, device);
-                Box::new(objective.with_precision(precision).with_recompute(recompute))
-            }
-            (.., Some(settings)) => {
-                let objective = Consistency::<B>::new(model, noise, settings, source, self.frozen.clone(), device);
-                Box::new(objective.with_precision(precision).with_recompute(recompute))
-            }
-            (None, None, None) => unreachable!("a validated configuration has the section of its stage"),
-        }
-    }
-
-    /// Where the next step stands.
-    pub fn progress(&self, images: u64) -> Progress {
-        let train = &self.config.train;
-        Progress {
-            seed: train.seed,
-            images,
-            total: train.images,
-            batch: train.batch,
-            micro_batch: self.config.micro_batch(),
-        }
-    }
-
-    /// The model file of some parameters.
-    fn model_file(&self, set: &ParamSet, params: &[f32], images: u64, objective_state: NamedValues) -> ModelFile {
-        let config = &self.config;
-        let projector = config.pretrain.map(|p| p.projector);
-        let statistics = projector.map(|projector| {
-            let kept: HashMap<String, Vec<f32>> = objective_state.into_iter().collect();
-            let mut statistics = crate::model::RunningStatistics::new(&projector);
-            for (name, place) in statistics.named_mut() {
-                if let Some(values) = kept.get(&name) {
-                    place.clone_from(values);
-                }
-            }
-            statistics
-        });
-        let header = Header {
-            format: FORMAT,
-            content: match config.stage {
-                Stage::Pretrain => Content::Encoder,
-                Stage::Diffusion => Content::Denoiser,
-                Stage::Consistency => Content::Generator,
-            },
-            model: config.model,
-            noise: config.noise,
-            parametrisation: parametrisation(config),
-            normalisation: self.normalisation,
-            projector,
-            ema: config.ema.export.clone(),
-            images,
-            seed: config.train.seed,
-            data: self.training.fingerprint(),
-            class_names: self.training.class_names.clone(),
-        };
-        ModelFile { header, set: set.clone(), params: params.to_vec(), statistics }
-    }
 }
 
 /// A run in its folder.
@@ -591,13 +369,4 @@ impl<B: Engine> Session<'_, B> {
             .model_file(self.objective.params(), &self.exported(), self.state.images, self.objective.state());
         save_model(&file, &self.folder.model())
     }
-}
-
-/// Writes a model file, whole or not at all.
-pub fn save_model(file: &ModelFile, path: &Path) -> Result<(), Error> {
-    let bytes = file
-        .to_bytes()
-        .map_err(|e| Error::Argument { what: format!("cannot lay out the model file: {e}"), hint: None })?;
-    atomic::write_atomic(path, |out| out.write_all(&bytes))?;
-    Ok(())
 }

@@ -4,7 +4,7 @@ use crate::config::{RunConfig, Stage};
 use crate::dry_run::encoder_share;
 use crate::error::Error;
 use crate::objective::Objective;
-use crate::session::{self, Prepared};
+use crate::prepared::{self, Prepared};
 use crate::training::{Engine, Flat, Outcome, State, step};
 use pixgen_core::plan::plan;
 use std::time::Instant;
@@ -38,7 +38,7 @@ impl<B: Engine> Stepper<B> {
     /// # Errors
     /// Settings that no run could have.
     pub fn new(config: RunConfig, device: &B::Device) -> Result<Self, Error> {
-        let prepared = session::prepare_random(config, PICTURES)?;
+        let prepared = prepared::prepare_random(config, PICTURES)?;
         let objective = prepared.objective::<B>(device);
         let state = State::new::<B>(objective.params(), &prepared.params, &prepared.config.ema.configs(), device);
         let gradient = B::Flat::zeros(objective.params(), device);

@@ -11,10 +11,10 @@ use crate::eval::{Classifier, Extractor, Measurement, Network, Quality, Real, Re
 use crate::evaluation::{self, Evaluated, Way, proportional};
 use crate::model_file::{Header, ModelFile};
 use crate::picture::{Grid, Picture};
+use crate::prepared;
 use crate::run::averages::averages;
 use crate::run::note;
 use crate::sampling::{Drawing, Generator, Request};
-use crate::session;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::PRESETS;
 use serde::Serialize;
@@ -153,7 +153,7 @@ fn fashion(args: &Eval, file: &ModelFile, way: &Way) -> Result<(), Error> {
 /// Every model drawn in every way, against one yardstick.
 fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result<Vec<Evaluated>, Error> {
     let header = &models[0].header;
-    let (training, held_out) = session::pictures_of(path, args.features.data.as_deref(), header)?;
+    let (training, held_out) = prepared::pictures_of(path, args.features.data.as_deref(), header)?;
     if training.class_names.len() != header.model.classes {
         return Err(Error::Argument {
             what: format!("{} has {} classes, the model {}", training.source, training.class_names.len(), header.model.classes),

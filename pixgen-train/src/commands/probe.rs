@@ -9,9 +9,9 @@ use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Weights, features};
 use crate::model_file::{Content, Header, ModelFile};
 use crate::precision::Precision;
+use crate::prepared;
 use crate::probe::{Labelled, linear, nearest_neighbours};
 use crate::run::note;
-use crate::session;
 use pixgen_core::patch::patchify;
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
@@ -57,7 +57,7 @@ struct Level {
 
 pub(super) fn run(args: &Probe) -> Result<(), Error> {
     let file = ModelFile::load(&args.model)?;
-    let (training, held_out) = session::pictures_of(&args.model, args.data.as_deref(), &file.header)?;
+    let (training, held_out) = prepared::pictures_of(&args.model, args.data.as_deref(), &file.header)?;
     if held_out.is_empty() || training.len() < 2 {
         return Err(Error::Argument {
             what: "no pictures are kept out of training to ask about".to_owned(),

@@ -6,8 +6,9 @@ use crate::config::Stage;
 use crate::device::{Cpu, OnDevice};
 use crate::dry_run::{self, Plan};
 use crate::error::Error;
+use crate::prepared::{self, Prepared};
 use crate::run::{interrupt, note};
-use crate::session::{self, End, Options, Prepared};
+use crate::session::{self, End, Options};
 use crate::settings::units::parse_images;
 use crate::training::Engine;
 use std::path::Path;
@@ -18,9 +19,9 @@ pub(super) fn run(stage: Stage, args: &Train, own: Option<StageFlag<'_>>, quiet:
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
     let no_data = args.dry_run && config.data.path.is_empty();
     let prepared = if no_data {
-        session::prepare_without_data(config)?
+        prepared::prepare_without_data(config)?
     } else {
-        session::prepare(config)?
+        prepared::prepare(config)?
     };
     let (device, requirements) = (prepared.config.device()?, prepared.config.requirements()?);
     if args.dry_run {

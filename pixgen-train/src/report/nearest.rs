@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::eval::nearest::nearest;
 use crate::model_file::{Content, ModelFile};
 use crate::picture::Picture;
+use crate::prepared;
 use crate::sampling::{Drawing, Generator, Request};
-use crate::session;
 
 /// Seed of the noise, not one of those that runs sample with.
 const SEED: u64 = 4_000_000;
@@ -50,7 +50,7 @@ pub fn pairs(config: &RunConfig, file: &ModelFile, count: usize) -> Result<Optio
         Content::Generator => Drawing::Consistency { steps: 1 },
         Content::Denoiser => Drawing::PREVIEW,
     };
-    let (training, held_out, _) = session::load(&config.data, &config.model)?;
+    let (training, held_out, _) = prepared::load(&config.data, &config.model)?;
     let model = &file.header.model;
     if training.fingerprint() != file.header.data {
         return Err(Error::Argument { what: format!("{} has other pictures now", config.data.path), hint: None });

@@ -1,0 +1,140 @@
+//! `data`: what brings training pictures here and looks at them.
+
+use crate::packages::catalogue::Name;
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// Verbs of `data`.
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// Download a data set from a package registry, check it and unpack it
+    Get(DataGet),
+    /// Counts, classes, sizes, a contact sheet, and the first bad file by name
+    Check(DataCheck),
+    /// Write the pictures at the training size into a zip archive or tar shards
+    Prepare(DataPrepare),
+    /// Measure how fast pictures are read and decoded, beside the decoder alone and what training needs
+    Bench(DataBench),
+}
+
+/// Arguments of `data get`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train data get noto-emoji && pixgen-train data check data/noto-emoji\n\n\
+    Run again after an interruption, it goes on. On a folder that is there it only checks the files.\n\
+    HTTPS_PROXY and NO_PROXY are respected; SSL_CERT_FILE names certificates in place of the system's."
+)]
+pub struct DataGet {
+    /// What to get
+    #[arg(value_enum)]
+    pub name: Name,
+    /// Folder to make; data/NAME if not given. Of weights the file; if not given, in $PIXGEN_CACHE or ~/.cache/pixgen
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub out: Option<PathBuf>,
+    /// Download over HTTP from a mirror of the registry at this address, instead of asking the registry's own client
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub mirror: Option<String>,
+    /// The package as a file; nothing is downloaded
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "mirror")]
+    pub file: Option<PathBuf>,
+    /// Replace the folder if it holds something else that this command made, or was changed
+    #[arg(long)]
+    pub force: bool,
+    /// noto-emoji: also the variants in five skin tones, 3,781 pictures in all
+    #[arg(long)]
+    pub skin_tones: bool,
+    /// fugue: also the icons outside the 20 largest groups, as a class `other`, 3,570 in all
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Arguments of `data check`.
+#[derive(Debug, Args)]
+pub struct DataCheck {
+    /// `bundled`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// Where to write the contact sheet, some pictures of every class
+    #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath, default_value = "contact-sheet.png")]
+    pub sheet: PathBuf,
+    /// Write no contact sheet
+    #[arg(long, conflicts_with = "sheet")]
+    pub no_sheet: bool,
+    /// Colour behind transparent pictures
+    #[arg(long, default_value = "#ffffff")]
+    pub background: String,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `data prepare`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:  pixgen-train data prepare photos --size 256 --out photos-256.zip\n           \
+     pixgen-train data prepare imagenet.tar --size 256 --format jpeg --out shards\n\n\
+    Pictures are halved with a box filter while they are twice as large, scaled with a bicubic one, and cropped to the middle square, as\n\
+    ADM's were. A .zip has the layout of EDM's tools (stored pictures, dataset.json), a folder gets tar shards as WebDataset reads them.\n\
+    The same pictures give the same bytes."
+)]
+pub struct DataPrepare {
+    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards, or an IDX file or folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// Height and width of the written pictures
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub size: u16,
+    /// A .zip file, or a folder for tar shards; it must not be there yet
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub out: PathBuf,
+    /// How pictures are stored
+    #[arg(long, value_enum, default_value = "png")]
+    pub format: FormatName,
+    /// Quality of JPEG
+    #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
+    /// Write grey pictures instead of colour
+    #[arg(long)]
+    pub grey: bool,
+    /// Pictures of a tar shard
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub shard_images: u32,
+    /// Colour behind transparent pictures
+    #[arg(long, default_value = "#ffffff")]
+    pub background: String,
+    /// Leave bad files out instead of stopping
+    #[arg(long)]
+    pub skip_bad: bool,
+}
+
+/// How `data prepare` stores pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    /// Without loss
+    Png,
+    /// Smaller and faster to read
+    Jpeg,
+}
+
+/// Arguments of `data bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train data bench photos-256.zip --threads 8\n\n\
+    All kinds of reading take turns in every round; medians over the rounds are shown. The need of training is that of the roofline:\n\
+    see `pixgen-train bench --roofline h100`.")]
+pub struct DataBench {
+    /// A folder of pictures, a zip archive or tar shards
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: String,
+    /// The model that the pictures are for; `inspect --presets` lists them
+    #[arg(long, default_value = "EPG-L-16-256")]
+    pub preset: String,
+    /// Pictures of a round, in the order of training
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub pictures: u32,
+    /// Rounds
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,104 @@
+//! `inspect`, `import`, `export`: model files.
+
+use super::Objective;
+use clap::{Args, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train inspect --preset EPG-L-16-256 --json")]
+pub struct Inspect {
+    /// Model file or run folder
+    #[arg(value_hint = ValueHint::AnyPath, conflicts_with_all = ["preset", "presets"])]
+    pub path: Option<PathBuf>,
+    /// A preset instead
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// The table of presets
+    #[arg(long, conflicts_with = "preset")]
+    pub presets: bool,
+    /// Cost of every call of the network
+    #[arg(long)]
+    pub sites: bool,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train import EPG-XL16-imagenet256.pth --objective diffusion --out model.safetensors\n\n\
+    Nothing in the file is executed. docs/weights.md lists the names that are read."
+)]
+pub struct Import {
+    /// PyTorch file (.pth, .pt, .ckpt) or safetensors file with the authors' names
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub checkpoint: PathBuf,
+    /// The model; found by its shapes if not given
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// What a model with a decoder was trained as; the weights do not tell
+    #[arg(long, value_enum)]
+    pub objective: Option<Objective>,
+    /// Of several sets of weights in the file, the moving average
+    #[arg(long, conflicts_with = "key")]
+    pub ema: bool,
+    /// Of several sets of weights in the file, the one under this key, for example `model` or `state.ema`
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Images seen in training, for the record
+    #[arg(long)]
+    pub images: Option<String>,
+    /// File with the names of the classes, one a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub class_names: Option<PathBuf>,
+    /// Run the model on the inputs of a safetensors file and compare with the outputs in it
+    #[arg(long, value_name = "VECTORS", value_hint = ValueHint::FilePath)]
+    pub verify: Option<PathBuf>,
+    /// Model file
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.safetensors")]
+    pub out: PathBuf,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How `export` writes the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Pixgen's own names, with all that is needed to use them
+    Safetensors,
+    /// The authors' names and layouts, for their `load_state_dict`
+    PytorchSafetensors,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train export run1 --card --license mit --eval eval.json --out my-model\n\n\
+    Models for chips are made by `pixgen-edge export`."
+)]
+pub struct Export {
+    /// Model file or run folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// Names and layouts
+    #[arg(long, value_enum, default_value = "safetensors")]
+    pub to: ExportFormat,
+    /// File; with --card a folder
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub out: PathBuf,
+    /// Write a folder with the weights and a model card, README.md
+    #[arg(long)]
+    pub card: bool,
+    /// With --card: name of the model; that of the folder if not given
+    #[arg(long, requires = "card")]
+    pub name: Option<String>,
+    /// With --card: identifier of the weights' licence, for example mit or cc-by-nc-4.0
+    #[arg(long, default_value = "unknown")]
+    pub license: String,
+    /// With --card: what `eval --json` printed
+    #[arg(long, value_name = "JSON", requires = "card", value_hint = ValueHint::FilePath)]
+    pub eval: Option<PathBuf>,
+}

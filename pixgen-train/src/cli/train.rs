@@ -1,0 +1,156 @@
+//! `quickstart`, `pretrain`, `finetune`, `config`: what trains, and the settings of it.
+
+use crate::objective::Method;
+use crate::precision::Precision;
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// Arguments of `quickstart`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train quickstart --out q --minutes 5")]
+pub struct Quickstart {
+    /// Folder for both runs, the grid and the report
+    #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
+    pub out: PathBuf,
+    /// Time for training: fewer minutes, fewer images
+    #[arg(long, default_value_t = crate::quickstart::DEFAULT_MINUTES, value_name = "N")]
+    pub minutes: f64,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Print the report as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of a training stage.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train pretrain --preset small-28-grey --data bundled --out run1\n\n\
+    To resume, run the same command again. Ctrl-C saves first.\n\
+    Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show` lists them.")]
+pub struct Train {
+    /// Run folder
+    #[arg(long, value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Settings
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print what would be done: sizes, memory, time after a few timed steps
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: as JSON on stdout
+    #[arg(long, requires = "dry_run")]
+    pub json: bool,
+    /// Save and stop when this many images were seen; the same command without it goes on
+    #[arg(long, value_name = "IMAGES")]
+    pub stop_at: Option<String>,
+}
+
+/// Where settings come from on the command line.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Model and its defaults; `inspect --presets` lists them
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// TOML file with settings
+    #[arg(long, value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards (a folder of them or
+    /// `train-{000..146}.tar`), or an IDX file or folder
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub data: Option<String>,
+    /// Images of the run, for example 250k or 1.5M
+    #[arg(long)]
+    pub images: Option<String>,
+    /// Images of an optimiser step
+    #[arg(long)]
+    pub batch: Option<String>,
+    /// Images that go through the network at once
+    #[arg(long)]
+    pub micro_batch: Option<String>,
+    /// Peak learning rate
+    #[arg(long)]
+    pub lr: Option<String>,
+    /// Seed of everything random
+    #[arg(long)]
+    pub seed: Option<String>,
+    /// Leave bad files out of the data instead of stopping; where pictures are decoded when their turn comes, the next good file of the
+    /// class takes the place
+    #[arg(long)]
+    pub skip_bad: bool,
+    /// `cpu`, `cuda`, `vulkan`, or one of several devices, for example `cuda:1`
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Precision of matrices and activations; f32 if not given
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Keep only the inputs of the network's blocks for the backward pass and compute the rest again: less memory, more work
+    #[arg(long)]
+    pub recompute: bool,
+    /// Any setting by its dotted name
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `pretrain`.
+#[derive(Debug, Args)]
+pub struct Pretrain {
+    /// How; epg if not given. The method chooses the defaults of other settings: `config show pretrain --set pretrain.method=rrcm`
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// The rest
+    #[command(flatten)]
+    pub train: Train,
+}
+
+/// What stage 2 trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Objective {
+    /// A one-step generator (stage 2b)
+    Consistency,
+    /// A diffusion model, which takes tens of steps (stage 2a)
+    Diffusion,
+}
+
+/// Arguments of `finetune`.
+#[derive(Debug, Args)]
+pub struct Finetune {
+    /// What to train
+    #[arg(long, value_enum, default_value = "consistency")]
+    pub objective: Objective,
+    /// Run folder or model file of the pre-trained encoder; without it training starts from scratch
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub encoder: Option<String>,
+    /// The rest
+    #[command(flatten)]
+    pub train: Train,
+}
+
+/// Verbs of `config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Every setting of a stage with its value, and where the value comes from
+    Show(ConfigShow),
+}
+
+/// Arguments of `config show`.
+#[derive(Debug, Args)]
+pub struct ConfigShow {
+    /// Stage
+    #[arg(value_enum)]
+    pub stage: StageName,
+    /// Settings
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// The stages by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StageName {
+    /// Stage 1
+    Pretrain,
+    /// Stage 2b
+    Finetune,
+    /// Stage 2a
+    Diffusion,
+}

@@ -1,0 +1,153 @@
+//! What makes a configuration unusable as a whole, with the key at fault.
+
+use super::{ConfigProblem, RunConfig, Stage, problem};
+use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig};
+use crate::training::EmaConfig;
+use pixgen_core::noise::Parametrisation;
+
+impl RunConfig {
+    /// Says what makes the whole unusable.
+    pub fn validate(&self) -> Result<(), ConfigProblem> {
+        self.model.validate().map_err(|e| problem(&format!("model.{}", e.field), e.reason))?;
+        self.noise.validate().map_err(|e| problem(&format!("noise.{}", e.field), e.reason))?;
+        self.augment.check().map_err(|e| problem("augment", e))?;
+        let check = |ok: bool, key: &str, reason: &str| if ok { Ok(()) } else { Err(problem(key, reason)) };
+        check((0.0..=0.5).contains(&self.data.hold_out), "data.hold_out", "must be a share from 0 to 0.5")?;
+        check(self.train.batch >= 2, "train.batch", "must be at least 2")?;
+        check(self.train.batch <= 1 << 20, "train.batch", "must be at most 1048576")?;
+        check(self.train.images > 0, "train.images", "must be positive")?;
+        check(self.train.max_skipped > 0, "train.max_skipped", "must be positive")?;
+        for (key, value) in [
+            ("output.log_every", self.output.log_every),
+            ("output.sample_every", self.output.sample_every),
+            ("output.checkpoint_every", self.output.checkpoint_every),
+            ("output.keep", self.output.keep as u64),
+            ("output.sample_rows", self.output.sample_rows as u64),
+        ] {
+            check(value > 0, key, "must be positive")?;
+        }
+        let finite = |v: f64, low: f64| v.is_finite() && v >= low;
+        check(finite(self.schedule.peak, 0.0), "schedule.peak", "must be a finite number, 0 or above")?;
+        check((0.0..=1.0).contains(&self.schedule.final_factor), "schedule.final_factor", "must lie between 0 and 1")?;
+        let optimiser = &self.optimiser;
+        for (key, beta) in [("optimiser.beta1", optimiser.beta1), ("optimiser.beta2", optimiser.beta2)] {
+            check((0.0..1.0).contains(&beta), key, "must be at least 0 and below 1")?;
+        }
+        check(finite(optimiser.epsilon, 1e-30), "optimiser.epsilon", "must be positive")?;
+        check(finite(optimiser.weight_decay, 0.0), "optimiser.weight_decay", "must be 0 or above")?;
+        check(finite(optimiser.clip, 0.0), "optimiser.clip", "must be 0 (off) or above")?;
+        for ema in self.ema.configs() {
+            let (key, value) = match ema {
+                EmaConfig::Share { share } => ("ema.shares", share),
+                EmaConfig::Decay { decay } => ("ema.decays", decay),
+            };
+            check(value > 0.0 && value < 1.0, key, "must lie between 0 and 1")?;
+        }
+        let names: Vec<String> = self.ema.configs().iter().map(EmaConfig::to_string).collect();
+        if self.ema.export != "raw" && !names.contains(&self.ema.export) {
+            let hint = Some(format!("use `raw` or one of: {}", names.join(", ")));
+            return Err(ConfigProblem { hint, ..problem("ema.export", format!("there is no average `{}`", self.ema.export)) });
+        }
+        match (self.stage, &self.pretrain, &self.diffusion, &self.consistency) {
+            (Stage::Pretrain, Some(pretrain), ..) => self.validate_pretrain(pretrain),
+            (Stage::Diffusion, _, Some(diffusion), _) => validate_diffusion(diffusion),
+            (Stage::Consistency, .., Some(consistency)) => self.validate_consistency(consistency),
+            _ => Err(problem("stage", "the section of this stage is missing")),
+        }
+    }
+
+    fn validate_pretrain(&self, pretrain: &PretrainConfig) -> Result<(), ConfigProblem> {
+        let check = check_in("pretrain");
+        let width = |w: usize| (1..=1 << 16).contains(&w);
+        check(
+            width(pretrain.projector.hidden) && width(pretrain.projector.out),
+            "projector",
+            "widths must lie between 1 and 65536",
+        )?;
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        check(positive(pretrain.contrast_temperature), "contrast_temperature", "must be positive")?;
+        check(positive(pretrain.temperature.low), "temperature.low", "must be positive")?;
+        check(
+            pretrain.temperature.start >= pretrain.temperature.low,
+            "temperature.start",
+            "must be at least temperature.low",
+        )?;
+        check(pretrain.temperature.start.is_finite(), "temperature.start", "must be finite")?;
+        let levels = pretrain.levels;
+        check(
+            levels.start >= 1 && levels.end >= levels.start && levels.end <= 1 << 20,
+            "levels",
+            "1 <= start <= end <= 1048576 must hold",
+        )?;
+        for (key, decay) in [("start", pretrain.target_decay.start), ("end", pretrain.target_decay.end)] {
+            check((0.0..1.0).contains(&decay), &format!("target_decay.{key}"), "must be at least 0 and below 1")?;
+        }
+        for (key, weight) in [
+            ("contrast_weight", pretrain.contrast_weight),
+            ("consistency_weight", pretrain.consistency_weight),
+        ] {
+            check(weight.is_finite() && weight >= 0.0, key, "must be 0 or above")?;
+        }
+        check(
+            pretrain.contrast_weight + pretrain.consistency_weight > 0.0,
+            "contrast_weight",
+            "one of contrast_weight and consistency_weight must be positive",
+        )
+    }
+
+    fn validate_consistency(&self, consistency: &ConsistencyConfig) -> Result<(), ConfigProblem> {
+        let check = check_in("consistency");
+        check((0.0..1.0).contains(&consistency.dropout), "dropout", "must be at least 0 and below 1")?;
+        check(consistency.anchor.is_finite() && consistency.anchor >= 0.0, "anchor", "must be 0 (off) or above")?;
+        if consistency.parametrisation == Parametrisation::PlainX && consistency.anchor == 0.0 {
+            return Err(ConfigProblem {
+                hint: Some("set consistency.anchor = 0.3".to_owned()),
+                ..problem("consistency.anchor", "plain-x has no boundary condition and needs an anchor above 0")
+            });
+        }
+        check(
+            consistency.p_mean.is_finite() && consistency.p_std.is_finite() && consistency.p_std >= 0.0,
+            "p_std",
+            "p_mean and p_std must be finite, p_std 0 or above",
+        )?;
+        check((1..=64).contains(&consistency.stages), "stages", "must lie between 1 and 64")?;
+        check(consistency.pair.q > 1.0 && consistency.pair.q.is_finite(), "pair.q", "must be above 1")?;
+        check(consistency.pair.k.is_finite() && consistency.pair.b.is_finite(), "pair", "k and b must be finite")?;
+        check(consistency.huber.is_finite() && consistency.huber > 0.0, "huber", "must be positive")?;
+        check(consistency.auxiliary.is_finite() && consistency.auxiliary >= 0.0, "auxiliary", "must be 0 (off) or above")?;
+        check(
+            consistency.auxiliary_temperature.is_finite() && consistency.auxiliary_temperature > 0.0,
+            "auxiliary_temperature",
+            "must be positive",
+        )?;
+        if consistency.auxiliary > 0.0 && self.encoder.is_empty() {
+            return Err(ConfigProblem {
+                hint: Some("give --encoder RUN, or switch the term off with --set consistency.auxiliary=0".to_owned()),
+                ..problem("consistency.auxiliary", "the auxiliary loss needs the encoder of stage 1")
+            });
+        }
+        Ok(())
+    }
+}
+
+fn validate_diffusion(diffusion: &DiffusionConfig) -> Result<(), ConfigProblem> {
+    let check = check_in("diffusion");
+    check(
+        diffusion.p_mean.is_finite() && diffusion.p_std.is_finite() && diffusion.p_std >= 0.0,
+        "p_std",
+        "p_mean and p_std must be finite, p_std 0 or above",
+    )?;
+    check(diffusion.power.is_finite() && diffusion.power.abs() <= 4.0, "power", "must lie between -4 and 4")?;
+    check((0.0..=1.0).contains(&diffusion.label_drop), "label_drop", "must be a share from 0 to 1")
+}
+
+/// Names a key of `section` unless all is well.
+fn check_in(section: &str) -> impl Fn(bool, &str, &str) -> Result<(), ConfigProblem> {
+    move |ok, key, reason| {
+        if ok {
+            Ok(())
+        } else {
+            Err(problem(&format!("{section}.{key}"), reason))
+        }
+    }
+}
