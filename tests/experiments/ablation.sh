@@ -11,7 +11,7 @@
 set -euo pipefail
 out=${1:?usage: ablation.sh OUT [SET [METHOD [OBJECTIVE]]]}
 sets=${2:-fashion emoji} methods=${3:-none moco rrcm epg} objectives=${4:-diffusion consistency}
-seeds=${SEEDS:-1 2 3} emoji=${EMOJI:-data/noto-emoji} stage1=${STAGE1:-120k} stage2=${STAGE2:-160k}
+seeds=${SEEDS:-1 2 3} emoji=${EMOJI:-data/noto-emoji} stage1=${STAGE1:-120k} stage2=${STAGE2:-120k}
 bin=${PIXGEN_TRAIN:-target/release/pixgen-train}
 [ -x "$bin" ] || { echo "ablation.sh: no $bin; hint: cargo build --release -p pixgen-train, or set PIXGEN_TRAIN" >&2; exit 1; }
 [[ $sets != *emoji* || -d $emoji ]] || { echo "ablation.sh: no $emoji; hint: $bin data get noto-emoji" >&2; exit 1; }

@@ -24,7 +24,7 @@ export -f measure
 for set in $sets; do
   for seed in $seeds; do
     echo "$set $seed 10 --steps 10 --sampler euler"
-    echo "$set $seed 75 --guidance 1,1.25,1.5,2,2.5,3,4"
+    echo "$set $seed 75 --guidance 1,1.5,2,3,4"
   done
 done | xargs -P 2 -L 1 bash -ec 'measure "$@"' _
 for set in $sets; do python3 "$(dirname "$0")/guidance.py" "$out" "$set"; done
