@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # The ablation of pre-training: {none, moco, rrcm, epg} x {diffusion, consistency} x seeds on Fashion-MNIST (28x28, bundled) and on Noto
-# emoji (32x32), the same images of stage 2 for all. Two one-thread processes at a time. Every run can be interrupted and resumed, and
+# emoji (32x32), the same images of stage 2 for all. Two one-thread processes at a time (JOBS). Every run can be interrupted and resumed, and
 # what is done is not done again.
 #
 #   tests/experiments/ablation.sh OUT                             the whole table, both sets, seeds 1 2 3
 #   tests/experiments/ablation.sh OUT emoji rrcm diffusion        one row
 #   SEEDS="1" tests/experiments/ablation.sh OUT fashion           one seed of a set
 #
-# EMOJI is the folder that `pixgen-train data get noto-emoji` made (default: data/noto-emoji); STAGE1 and STAGE2 are images of a run.
+# EMOJI is the folder that `pixgen-train data get noto-emoji` made (default: data/noto-emoji); STAGE1 and STAGE2 are images of a run, JOBS
+# the processes at a time.
 set -euo pipefail
 out=${1:?usage: ablation.sh OUT [SET [METHOD [OBJECTIVE]]]}
 sets=${2:-fashion emoji} methods=${3:-none moco rrcm epg} objectives=${4:-diffusion consistency}
-seeds=${SEEDS:-1 2 3} emoji=${EMOJI:-data/noto-emoji} stage1=${STAGE1:-120k} stage2=${STAGE2:-120k}
+seeds=${SEEDS:-1 2 3} jobs=${JOBS:-2} emoji=${EMOJI:-data/noto-emoji} stage1=${STAGE1:-120k} stage2=${STAGE2:-120k}
 bin=${PIXGEN_TRAIN:-target/release/pixgen-train}
 [ -x "$bin" ] || { echo "ablation.sh: no $bin; hint: cargo build --release -p pixgen-train, or set PIXGEN_TRAIN" >&2; exit 1; }
 [[ $sets != *emoji* || -d $emoji ]] || { echo "ablation.sh: no $emoji; hint: $bin data get noto-emoji" >&2; exit 1; }
@@ -48,12 +49,12 @@ for seed in $seeds; do
   for set in $sets; do
     for method in $methods; do [ "$method" = none ] || echo "$set $method $seed"; done
   done
-done | xargs -r -P 2 -L 1 bash -ec 'pretrain "$@"' _
+done | xargs -r -P "$jobs" -L 1 bash -ec 'pretrain "$@"' _
 for seed in $seeds; do
   for set in $sets; do
     for method in $methods; do
       for objective in $objectives; do echo "$set $method $objective $seed"; done
     done
   done
-done | xargs -P 2 -L 1 bash -ec 'finetune "$@"' _
+done | xargs -P "$jobs" -L 1 bash -ec 'finetune "$@"' _
 python3 "$(dirname "$0")/ablation.py" "$out"

@@ -91,9 +91,9 @@ impl RunConfig {
 
     fn diffusion_defaults(shared: Self, small: bool) -> Self {
         Self {
-            diffusion: Some(DiffusionConfig::PAPER),
+            diffusion: Some(if small { DiffusionConfig::SMALL } else { DiffusionConfig::PAPER }),
             schedule: Schedule {
-                peak: if small { 2e-3 } else { 1e-4 },
+                peak: if small { 3e-3 } else { 1e-4 },
                 warmup: if small { 12_800 } else { 10_000 * 1024 },
                 ..shared.schedule
             },

@@ -35,6 +35,9 @@ pub struct DiffusionConfig {
 impl DiffusionConfig {
     /// The paper's (sections 4 and 6.7).
     pub const PAPER: Self = Self { p_mean: -1.2, p_std: 1.6, power: 6.0 / 7.0, label_drop: 0.1 };
+    /// For small pictures (section 7.2): the levels of stage 2b, all alike. The paper's weights let low noise decide, where a small network is
+    /// busy learning the identity.
+    pub const SMALL: Self = Self { p_mean: -0.4, p_std: 1.6, power: 0.0, label_drop: 0.1 };
 
     /// The weight of the unshifted level sigma, 1 on average: sigma^-p / E[sigma^-p] (section 6.7).
     pub fn weight(&self, sigma: f64) -> f64 {
