@@ -11,7 +11,7 @@ OBJECTIVES = {"diffusion": "diffusion", "consistency": "consistency, one step"}
 # Title, key, digits, factor.
 COLUMNS = [
     ("Frechet distance", "frechet", 2, 1),
-    ("kernel distance x 1000", "kernel", 2, 1000),
+    ("kernel distance", "kernel", 2, 1),
     ("precision", "precision", 3, 1),
     ("recall", "recall", 3, 1),
     ("coverage", "coverage", 3, 1),

@@ -15,8 +15,8 @@ measure() { # SET SEED NAME OPTION...
   local run=$out/$1-epg-diffusion-$2 file=$out/guidance-$1-$2-$3.json flags
   [ -e "$file" ] && return
   case $1 in
-    fashion) flags=(--network fashion --count 2000) ;;
-    emoji) flags=(--count 1710) ;;
+    fashion) flags=(--network fashion --count 1000) ;;
+    emoji) flags=(--count 1000) ;;
   esac
   "$bin" eval "$run" "${flags[@]}" "${@:4}" --threads 1 --json >"$file.part" && mv "$file.part" "$file"
 }
