@@ -14,6 +14,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::presets::preset;
 use pixgen_core::rng::Rng;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -127,12 +128,15 @@ pub fn pictures_of(model: &Path, data: Option<&str>, header: &Header) -> Result<
 
 /// The `[data]` of a run's settings; what it does not say is as for a small model.
 fn data_settings(file: &Path) -> Result<DataConfig, SettingsError> {
-    let section = |data: toml::Table| toml::Table::from_iter([("data".to_owned(), toml::Value::Table(data))]);
+    #[derive(Serialize, Deserialize)]
+    struct Section {
+        data: DataConfig,
+    }
     // Plain data: laying it out as a table cannot fail.
-    let defaults = section(toml::Table::try_from(DataConfig::defaults(true)).unwrap_or_default());
+    let defaults = toml::Table::try_from(Section { data: DataConfig::defaults(true) }).unwrap_or_default();
     let mut layer = settings::file::layer(file)?;
     layer.table.retain(|key, _| key == "data");
-    settings::resolve(&defaults, &[layer])?.read_section("data")
+    Ok(settings::resolve(&defaults, &[layer])?.read::<Section>()?.data)
 }
 
 /// Training and held-out pictures at the shape of a model, and the number of bad files left out.

@@ -1,24 +1,22 @@
 #!/usr/bin/env bash
 # The ablation of pre-training: {none, moco, rrcm, epg} x {diffusion, consistency} x seeds on Fashion-MNIST (28x28, bundled) and on Noto
-# emoji (32x32), the same images of stage 2 for all. Two one-thread processes at a time (JOBS). Every run can be interrupted and resumed, and
-# what is done is not done again.
+# emoji (32x32), the same images of stage 2 for all, one-thread processes side by side. Every run can be interrupted and resumed, and what is
+# done is not done again.
 #
 #   tests/experiments/ablation.sh OUT                             the whole table, both sets, seeds 1 2 3
 #   tests/experiments/ablation.sh OUT emoji rrcm diffusion        one row
 #   SEEDS="1" tests/experiments/ablation.sh OUT fashion           one seed of a set
 #
 # EMOJI is the folder that `pixgen-train data get noto-emoji` made (default: data/noto-emoji); STAGE1 and STAGE2 are images of a run, JOBS
-# the processes at a time.
+# the processes at a time (default 2).
 set -euo pipefail
 out=${1:?usage: ablation.sh OUT [SET [METHOD [OBJECTIVE]]]}
 sets=${2:-fashion emoji} methods=${3:-none moco rrcm epg} objectives=${4:-diffusion consistency}
-seeds=${SEEDS:-1 2 3} jobs=${JOBS:-2} emoji=${EMOJI:-data/noto-emoji} stage1=${STAGE1:-120k} stage2=${STAGE2:-120k}
-bin=${PIXGEN_TRAIN:-target/release/pixgen-train}
-[ -x "$bin" ] || { echo "ablation.sh: no $bin; hint: cargo build --release -p pixgen-train, or set PIXGEN_TRAIN" >&2; exit 1; }
+seeds=${SEEDS:-1 2 3} emoji=${EMOJI:-data/noto-emoji} stage1=${STAGE1:-120k} stage2=${STAGE2:-120k}
+source "$(dirname "$0")/program.sh"
 [[ $sets != *emoji* || -d $emoji ]] || { echo "ablation.sh: no $emoji; hint: $bin data get noto-emoji" >&2; exit 1; }
 mkdir -p "$out"
-export bin out emoji stage1 stage2
-unset PIXGEN_TRAIN # the trainer reads PIXGEN_* as settings
+export out emoji stage1 stage2
 
 # Sets `flags` to the model and data of a set, and `measure` to how its pictures are measured.
 choose() { # SET

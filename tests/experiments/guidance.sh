@@ -6,19 +6,14 @@
 set -euo pipefail
 out=${1:?usage: guidance.sh OUT [SET]}
 sets=${2:-fashion emoji} seeds=${SEEDS:-1 2 3}
-bin=${PIXGEN_TRAIN:-target/release/pixgen-train}
-[ -x "$bin" ] || { echo "guidance.sh: no $bin; hint: cargo build --release -p pixgen-train, or set PIXGEN_TRAIN" >&2; exit 1; }
-export bin out
-unset PIXGEN_TRAIN # the trainer reads PIXGEN_* as settings
+source "$(dirname "$0")/program.sh"
+export out
 
 measure() { # SET SEED NAME OPTION...
-  local run=$out/$1-epg-diffusion-$2 file=$out/guidance-$1-$2-$3.json flags
+  local run=$out/$1-epg-diffusion-$2 file=$out/guidance-$1-$2-$3.json network=()
   [ -e "$file" ] && return
-  case $1 in
-    fashion) flags=(--network fashion --count 1000) ;;
-    emoji) flags=(--count 1000) ;;
-  esac
-  "$bin" eval "$run" "${flags[@]}" "${@:4}" --threads 1 --json >"$file.part" && mv "$file.part" "$file"
+  [ "$1" != fashion ] || network=(--network fashion)
+  "$bin" eval "$run" "${network[@]}" --count 1000 "${@:4}" --threads 1 --json >"$file.part" && mv "$file.part" "$file"
 }
 export -f measure
 for set in $sets; do
@@ -26,5 +21,5 @@ for set in $sets; do
     echo "$set $seed 10 --steps 10 --sampler euler"
     echo "$set $seed 75 --guidance 1,1.5,2,3,4"
   done
-done | xargs -P 2 -L 1 bash -ec 'measure "$@"' _
+done | xargs -P "$jobs" -L 1 bash -ec 'measure "$@"' _
 for set in $sets; do python3 "$(dirname "$0")/guidance.py" "$out" "$set"; done

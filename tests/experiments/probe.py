@@ -5,8 +5,9 @@ import statistics
 import sys
 from pathlib import Path
 
+from runs import METHODS
+
 out, set_name = Path(sys.argv[1]), sys.argv[2]
-METHODS = {"moco": "MoCo v3", "rrcm": "rRCM", "epg": "EPG"}
 found = {method: [json.loads(file.read_text()) for file in sorted(out.glob(f"{set_name}-{method}-*.probe.json"))] for method in METHODS}
 found = {method: probes for method, probes in found.items() if probes}
 if not found:

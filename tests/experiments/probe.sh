@@ -5,10 +5,8 @@
 set -euo pipefail
 out=${1:?usage: probe.sh OUT [SET]}
 sets=${2:-fashion emoji} seeds=${SEEDS:-1 2 3}
-bin=${PIXGEN_TRAIN:-target/release/pixgen-train}
-[ -x "$bin" ] || { echo "probe.sh: no $bin; hint: cargo build --release -p pixgen-train, or set PIXGEN_TRAIN" >&2; exit 1; }
-export bin out
-unset PIXGEN_TRAIN # the trainer reads PIXGEN_* as settings
+source "$(dirname "$0")/program.sh"
+export out
 
 probe() { # RUN
   local file=$out/$1.probe.json
@@ -19,5 +17,5 @@ for set in $sets; do
   for method in moco rrcm epg; do
     for seed in $seeds; do echo "$set-$method-$seed"; done
   done
-done | xargs -P 2 -L 1 bash -ec 'probe "$@"' _
+done | xargs -P "$jobs" -L 1 bash -ec 'probe "$@"' _
 for set in $sets; do python3 "$(dirname "$0")/probe.py" "$out" "$set"; done

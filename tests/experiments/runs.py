@@ -2,6 +2,8 @@
 import json
 import statistics
 
+METHODS = {"none": "none", "moco": "MoCo v3", "rrcm": "rRCM", "epg": "EPG"}
+
 
 def rows(path):
     """The measurements of a file, one for each way of drawing."""

@@ -8,11 +8,9 @@ out=${1:?usage: stage1.sh OUT [BUDGET ...]}
 shift
 budgets=("$@")
 [ $# -gt 0 ] || budgets=(160k 480k)
-bin=${PIXGEN_TRAIN:-target/release/pixgen-train}
-[ -x "$bin" ] || { echo "stage1.sh: no $bin; hint: cargo build --release -p pixgen-train, or set PIXGEN_TRAIN" >&2; exit 1; }
+source "$(dirname "$0")/program.sh"
 mkdir -p "$out"
-export bin out
-unset PIXGEN_TRAIN # the trainer reads PIXGEN_* as settings
+export out
 
 pretrain() { # seed
   "$bin" pretrain --out "$out/pretrain-$1" --seed "$1" --threads 1 -q >"$out/pretrain-$1.log" 2>&1
@@ -26,8 +24,8 @@ finetune() { # kind budget seed
 }
 export -f pretrain finetune
 
-printf '%s\n' 1 2 3 | xargs -P 2 -I{} bash -ec 'pretrain {}'
+printf '%s\n' 1 2 3 | xargs -P "$jobs" -I{} bash -ec 'pretrain {}'
 for budget in "${budgets[@]}"; do
   for seed in 1 2 3; do printf '%s\n' "scratch $budget $seed" "pretrained $budget $seed"; done
-done | xargs -P 2 -L 1 bash -ec 'finetune "$@"' _
+done | xargs -P "$jobs" -L 1 bash -ec 'finetune "$@"' _
 python3 "$(dirname "$0")/table.py" "$out" "${budgets[@]}"

@@ -1,18 +1,12 @@
 #!/usr/bin/env python3
 """Mean and spread over seeds of the runs of stage1.sh, as a Markdown table.   Usage: table.py OUT BUDGET ..."""
 import json
-import statistics
 import sys
 from pathlib import Path
 
+from runs import show
+
 out, budgets = Path(sys.argv[1]), sys.argv[2:]
-
-
-def show(values, digits, scale=1):
-    values = [scale * v for v in values]
-    mean, spread = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
-
 
 print("| stage-2 images | stage 1 | seeds | accuracy, % | FD-fmnist (n = 5000) | nearest training picture, median |")
 print("|---|---|---|---|---|---|")

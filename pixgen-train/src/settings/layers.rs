@@ -106,15 +106,10 @@ impl Resolved {
     /// # Errors
     /// [`SettingsError::Unfit`] with what the configuration's own checks say.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
-        typed(Value::Table(self.table.clone()))
-    }
-
-    /// Reads the values of one section.
-    ///
-    /// # Errors
-    /// As [`Resolved::read`].
-    pub fn read_section<T: DeserializeOwned>(&self, section: &str) -> Result<T, SettingsError> {
-        typed(get(&self.table, section).cloned().unwrap_or_else(|| Value::Table(Table::new())))
+        self.table
+            .clone()
+            .try_into()
+            .map_err(|error: toml::de::Error| SettingsError::Unfit { message: error.to_string().trim_end().to_owned() })
     }
 
     /// One line per setting, `key = value  # origin`, which is itself TOML.
@@ -127,12 +122,6 @@ impl Resolved {
         let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);
         lines.iter().map(|(line, origin)| format!("{line:<width$}  # {origin}\n")).collect()
     }
-}
-
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, SettingsError> {
-    value
-        .try_into()
-        .map_err(|error: toml::de::Error| SettingsError::Unfit { message: error.to_string().trim_end().to_owned() })
 }
 
 /// One layer on its way into the result.
