@@ -45,7 +45,11 @@ impl Layout {
         let hardware = &client.properties().hardware;
         let plane = hardware.plane_size_max;
         let limit = (hardware.max_units_per_cube / plane).max(1);
-        let planes = |held: usize| vectors.div_ceil(plane as usize * held) as u32;
+        // Not three planes: ptxas allots the backward pass 56 registers there, and spills two of them.
+        let planes = |held: usize| match vectors.div_ceil(plane as usize * held) as u32 {
+            3 => 4,
+            planes => planes,
+        };
         // The fullest rows; of equals the fewest planes.
         let idle = |&held: &usize| (planes(held) * plane) as usize * held - vectors;
         let held = (1..=held.max(1)).rev().min_by_key(idle).unwrap_or(1);
@@ -350,7 +354,7 @@ fn backward<E: Store, N: Size>(
 }
 
 /// Numbers of a row in a unit's registers, forward.
-const HELD_FORWARD: usize = 24;
+const HELD_FORWARD: usize = 16;
 
 /// Numbers of a row in a unit's registers, backward, where each has five companions.
 const HELD_BACKWARD: usize = 8;

@@ -4,8 +4,7 @@
 # since blocks repeat: depth decides about launches and not about kernels.
 #
 #   tests/cuda/steps.sh               tables beside the build
-#   tests/cuda/steps.sh --wide        stage 2b of EPG-XL, XXL and G as well, with heads of 72, 120 and 128; known to fail: the backward pass
-#                                     of layer norm spills 8 bytes at the width of their encoder, 768
+#   tests/cuda/steps.sh --wide        stage 2b of EPG-XL, XXL and G as well, with heads of 72, 120 and 128
 #
 # Needs `pixgen-train` built in release with the feature cuda. The exit status is that of the first table that fails (compile.sh).
 set -euo pipefail
