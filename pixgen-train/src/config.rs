@@ -19,8 +19,6 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use defaults::is_small;
-
 /// What a run trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,6 +29,20 @@ pub enum Stage {
     Diffusion,
     /// Stage 2b: a one-step generator.
     Consistency,
+}
+
+impl Stage {
+    /// All of them in order.
+    pub const ALL: [Self; 3] = [Self::Pretrain, Self::Diffusion, Self::Consistency];
+
+    /// Name in tables.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Pretrain => "stage 1",
+            Self::Diffusion => "stage 2a",
+            Self::Consistency => "stage 2b",
+        }
+    }
 }
 
 /// All settings of a run.
@@ -236,7 +248,7 @@ impl RunConfig {
     /// # Errors
     /// A device that has no such name.
     pub fn requirements(&self) -> Result<Requirements, DeviceProblem> {
-        let memory = memory::estimate(self, Setup::of(self)?, false).total();
+        let memory = memory::estimate(self, Setup::of(self)?).total();
         Ok(Requirements { memory: Some(memory), bf16: self.compute.precision == Precision::Bf16 })
     }
 

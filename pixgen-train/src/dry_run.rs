@@ -107,7 +107,7 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
         Stage::Diffusion | Stage::Consistency => (totals.macs, totals.attention_macs),
     };
     let data = prepared.training.bytes_in_memory() as u64;
-    let estimate = memory::estimate(config, setup, false);
+    let estimate = memory::estimate(config, setup);
     let (state, activations) = (estimate.state(), estimate.activations + estimate.in_flight);
     let memory = Memory {
         state,

@@ -6,7 +6,7 @@ use crate::data::{self, Dataset, SPLIT_SEED};
 use crate::error::Error;
 use crate::model::ParamSet;
 use crate::model_file::{Content, FORMAT, Header, ModelFile};
-use crate::objective::{Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, Progress, Source};
+use crate::objective::{Compute, Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, Progress, Source};
 use crate::run::{self, atomic};
 use crate::settings::{self, SettingsError};
 use crate::training::Engine;
@@ -173,19 +173,19 @@ impl Prepared {
             augment: config.augment.clone(),
         };
         let (model, noise, device) = (config.model, config.noise, device.clone());
-        let (precision, recompute) = (config.compute.precision, config.compute.recompute);
+        let compute = Compute { precision: config.compute.precision, recompute: config.compute.recompute };
         match (config.pretrain, config.diffusion, config.consistency) {
             (Some(settings), ..) => {
                 let objective = Pretrain::<B>::new(model, noise, settings, source, &self.params, device);
-                Box::new(objective.with_precision(precision).with_recompute(recompute))
+                Box::new(objective.with_compute(compute))
             }
             (_, Some(settings), _) => {
                 let objective = Diffusion::<B>::new(model, noise, settings, source, device);
-                Box::new(objective.with_precision(precision).with_recompute(recompute))
+                Box::new(objective.with_compute(compute))
             }
             (.., Some(settings)) => {
                 let objective = Consistency::<B>::new(model, noise, settings, source, self.frozen.clone(), device);
-                Box::new(objective.with_precision(precision).with_recompute(recompute))
+                Box::new(objective.with_compute(compute))
             }
             (None, None, None) => unreachable!("a validated configuration has the section of its stage"),
         }

@@ -10,7 +10,7 @@ use pixgen_train::model::ParamSet;
 use pixgen_train::objective::auxiliary::{FrozenEncoder, FrozenFeature};
 use pixgen_train::objective::consistency::{Consistency, ConsistencyConfig};
 use pixgen_train::objective::pretrain::Pretrain;
-use pixgen_train::objective::{Progress, Terms};
+use pixgen_train::objective::{Compute, Progress, Terms};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -60,7 +60,7 @@ fn pretrain(config: ModelConfig, progress: &Progress, recompute: bool) -> (Answe
     let params = random_weights(&set, 7);
     let noise = NoiseConfig::with_shift(1.0);
     let objective = Pretrain::<Flex>::new(config, noise, pretrain_settings(), source(), &params, Default::default());
-    let mut objective = objective.with_recompute(recompute);
+    let mut objective = objective.with_compute(Compute { recompute, ..Compute::default() });
     objective.set_target(&random_weights(&set, 8));
     let batch = objective.sample(progress).expect("pictures");
     let mut gradient = vec![0.0; set.len()];
@@ -74,7 +74,7 @@ fn consistency(config: ModelConfig, settings: ConsistencyConfig, progress: &Prog
     let frozen = FrozenEncoder::fresh(&config, &PROJECTOR, 4);
     let noise = NoiseConfig::with_shift(1.0);
     let objective = Consistency::<Flex>::new(config, noise, settings, source(), Some(frozen), Default::default());
-    let objective = objective.with_recompute(recompute);
+    let objective = objective.with_compute(Compute { recompute, ..Compute::default() });
     let batch = objective.sample(progress).expect("pictures");
     let mut gradient = vec![0.0; set.len()];
     let (terms, peak) = peak_of(|| objective.gradient_on(&params, &batch, progress, &mut gradient));

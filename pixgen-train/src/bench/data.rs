@@ -78,7 +78,7 @@ pub struct Row {
 #[derive(Clone, Debug, Serialize)]
 pub struct Need {
     /// Stage.
-    pub stage: roofline::Stage,
+    pub stage: Stage,
     /// Pictures a second on all GPUs.
     pub images_per_second: f64,
     /// Threads like those of this measurement.
@@ -219,11 +219,7 @@ pub fn measure(source: &data::Source, preset: &'static Preset, pictures: usize, 
             gpus,
         });
         let need = |stage: &roofline::report::StageReport| {
-            let work = if stage.stage == roofline::Stage::Pretrain {
-                Work::Views
-            } else {
-                Work::Batch
-            };
+            let work = if stage.stage == Stage::Pretrain { Work::Views } else { Work::Batch };
             let images_per_second = stage.images_per_second * gpus as f64;
             Need { stage: stage.stage, images_per_second, threads: images_per_second / per_thread(work) }
         };

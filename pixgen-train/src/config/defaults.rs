@@ -13,7 +13,7 @@ use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation,
 use pixgen_core::presets::Preset;
 
 /// Small models follow the recipe of docs/method.md section 7, those of the paper sections 3.4 and 5.
-pub(crate) fn is_small(model: &ModelConfig) -> bool {
+fn is_small(model: &ModelConfig) -> bool {
     model.size <= 64
 }
 

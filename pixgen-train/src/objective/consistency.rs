@@ -4,12 +4,11 @@ use super::auxiliary::{FrozenEncoder, FrozenFeature, auxiliary_loss};
 use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
 use super::source::{Batch, Source};
-use super::{Objective, Progress, Terms};
+use super::{Compute, Objective, Progress, Terms};
 use crate::data::DataError;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Pass, Wanted, Weights, forward};
 use crate::ops::{Dropout, LossFactors, Ops, blend, consistency_loss};
-use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn::backend::Autodiff;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -156,14 +155,13 @@ pub struct Consistency<B: Engine> {
     prefetch: Prefetch<Result<ConsistencyBatch<B>, DataError>>,
     /// W, and its parameters on the device.
     frozen: Option<(FrozenEncoder, B::Flat)>,
-    precision: Precision,
-    recompute: bool,
+    compute: Compute,
     device: B::Device,
     set: ParamSet,
 }
 
 impl<B: Engine> Consistency<B> {
-    /// Stage 2b on `source` in `f32`; `frozen` is W and must be given for a positive auxiliary weight.
+    /// Stage 2b on `source`, in `f32` and without recomputation; `frozen` is W and must be given for a positive auxiliary weight.
     pub fn new(
         config: ModelConfig,
         noise: NoiseConfig,
@@ -184,21 +182,15 @@ impl<B: Engine> Consistency<B> {
             settings,
             prefetch: Prefetch::new::<B>(move |progress| sampler.sample(progress)),
             frozen,
-            precision: Precision::F32,
-            recompute: false,
+            compute: Compute::default(),
             device,
             set,
         }
     }
 
-    /// The same in another precision.
-    pub fn with_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
-    }
-
-    /// The same with blocks computed again for the backward pass, or not: less memory, more time, the same gradient.
-    pub fn with_recompute(self, recompute: bool) -> Self {
-        Self { recompute, ..self }
+    /// The same computed in another way.
+    pub fn with_compute(self, compute: Compute) -> Self {
+        Self { compute, ..self }
     }
 
     /// The next step's batch (section 5).
@@ -268,9 +260,9 @@ impl<B: Engine> Consistency<B> {
 
     /// The loss and its gradient on a given batch, added to `gradient`.
     pub fn gradient_on(&self, params: &B::Flat, batch: &ConsistencyBatch<B>, progress: &Progress, gradient: &mut B::Flat) -> Terms {
-        let weights = Weights::<B>::of(&self.set, params, self.precision, &self.device);
+        let weights = Weights::<B>::of(&self.set, params, self.compute.precision, &self.device);
         let frozen = self.frozen.as_ref().map(|(encoder, params)| {
-            let weights = Weights::of(&encoder.set, params, self.precision, &self.device);
+            let weights = Weights::of(&encoder.set, params, self.compute.precision, &self.device);
             let feature = self.settings.auxiliary_feature;
             let keys = encoder.targets(&self.config, &self.noise, &weights, feature, &batch.x0, progress.micro_batch, &self.device);
             Frozen { encoder, weights, keys }
@@ -309,7 +301,7 @@ impl<B: Engine> Consistency<B> {
         let (t, r) = (&batch.t[range.clone()], &batch.r[range.clone()]);
         let dropout = self.dropout(progress, &range.clone().collect::<Vec<_>>());
         let (image, condition) = self.input(x0.clone(), eps.clone(), t, &batch.classes[range.clone()]);
-        let pass = Pass::forward(self.recompute, &self.config, weights, image, condition, dropout);
+        let pass = Pass::forward(self.compute.recompute, &self.config, weights, image, condition, dropout);
         let f = pass.output();
 
         // The gradient of the loss with respect to F is known at once.
@@ -348,7 +340,7 @@ impl<B: Engine> Consistency<B> {
         let pictures = blend(Tensor::from_inner(x), f.clone(), factors.skip, factors.out);
         let image = FrozenEncoder::scaled(&self.noise, pictures);
         let condition = FrozenEncoder::condition(&self.config, &self.noise, image.dims()[0], &self.device);
-        let pass = Pass::features(self.recompute, &self.config, weights, image.clone().inner(), condition, Wanted::Image);
+        let pass = Pass::features(self.compute.recompute, &self.config, weights, image.clone().inner(), condition, Wanted::Image);
         let z = Tensor::<Autodiff<B>, 2>::from_inner(pass.output()).require_grad();
         let seen = encoder.seen(&weights.constant(), z.clone(), self.settings.auxiliary_feature);
         let keys = Tensor::from_inner(keys.clone());

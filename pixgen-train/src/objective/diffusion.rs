@@ -3,12 +3,11 @@
 use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
 use super::source::{Batch, Source};
-use super::{Objective, Progress, Terms};
+use super::{Compute, Objective, Progress, Terms};
 use crate::data::DataError;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Pass, Weights};
 use crate::ops::{Ops, blend};
-use crate::precision::Precision;
 use crate::training::Engine;
 use burn::tensor::Tensor;
 use pixgen_core::config::ModelConfig;
@@ -77,8 +76,7 @@ pub struct Diffusion<B: Engine> {
     noise: NoiseConfig,
     settings: DiffusionConfig,
     prefetch: Prefetch<Result<DiffusionBatch<B>, DataError>>,
-    precision: Precision,
-    recompute: bool,
+    compute: Compute,
     device: B::Device,
     set: ParamSet,
 }
@@ -113,7 +111,7 @@ impl<B: Ops> Sampler<B> {
 }
 
 impl<B: Engine> Diffusion<B> {
-    /// Stage 2a on `source` in `f32`.
+    /// Stage 2a on `source`, in `f32` and without recomputation.
     pub fn new(config: ModelConfig, noise: NoiseConfig, settings: DiffusionConfig, source: Source, device: B::Device) -> Self {
         let sampler = Sampler { config, noise, settings, source, device: device.clone() };
         Self {
@@ -121,21 +119,15 @@ impl<B: Engine> Diffusion<B> {
             noise,
             settings,
             prefetch: Prefetch::new::<B>(move |progress| sampler.sample(progress)),
-            precision: Precision::F32,
-            recompute: false,
+            compute: Compute::default(),
             device,
             set: ParamSet::generator(&config),
         }
     }
 
-    /// The same in another precision.
-    pub fn with_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
-    }
-
-    /// The same with blocks computed again for the backward pass, or not: less memory, more time, the same gradient.
-    pub fn with_recompute(self, recompute: bool) -> Self {
-        Self { recompute, ..self }
+    /// The same computed in another way.
+    pub fn with_compute(self, compute: Compute) -> Self {
+        Self { compute, ..self }
     }
 
     /// The next step's batch.
@@ -148,7 +140,7 @@ impl<B: Engine> Diffusion<B> {
 
     /// The loss and its gradient on a given batch, added to `gradient`.
     pub fn gradient_on(&self, params: &B::Flat, batch: &DiffusionBatch<B>, progress: &Progress, gradient: &mut B::Flat) -> Terms {
-        let weights = Weights::<B>::of(&self.set, params, self.precision, &self.device);
+        let weights = Weights::<B>::of(&self.set, params, self.compute.precision, &self.device);
         let ranges = pieces::ranges::<B>(batch.sigma.len(), progress.micro_batch, self.config.tokens());
         let parts = pieces::accumulate::<B, _, _>(ranges, &self.set, &self.device, gradient, |range, gradient| {
             self.piece(&weights, batch, range, gradient)
@@ -166,7 +158,7 @@ impl<B: Engine> Diffusion<B> {
         let c_in = |&t: &f64| self.noise.c_in(t);
         let image = blend(x0.clone(), eps, t.iter().map(c_in), t.iter().map(|t| t * c_in(t)));
         let condition = Condition::new(&t, Some(&batch.classes[range]), self.config.encoder.width, &self.device);
-        let pass = Pass::forward(self.recompute, &self.config, weights, image, condition, None);
+        let pass = Pass::forward(self.compute.recompute, &self.config, weights, image, condition, None);
         let f = pass.output();
         // The loss of a picture is w |f - x0|^2 / pixels, and its slope with respect to f twice that over f - x0.
         let share = 2.0 / (batch.sigma.len() * self.config.image_len()) as f64;
@@ -195,6 +187,7 @@ mod tests {
     use crate::data::augment::AugmentProfile;
     use crate::data::normalise::Normalisation;
     use crate::data::{Dataset, ImageShape};
+    use crate::precision::Precision;
     use burn_flex::Flex;
     use pixgen_core::config::Tower;
 
@@ -289,7 +282,7 @@ mod tests {
                 gradient[at]
             );
         }
-        let recomputed = self::objective().with_recompute(true);
+        let recomputed = self::objective().with_compute(Compute { recompute: true, ..Compute::default() });
         for (other, name) in [(run(&objective, &params, 2), "micro"), (run(&recomputed, &params, 5), "recomputed")] {
             assert!((other.0 - loss).abs() < 1e-5 * loss, "{name}");
             let far = gradient.iter().zip(&other.1).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));

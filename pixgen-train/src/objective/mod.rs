@@ -16,6 +16,7 @@ pub use source::Source;
 
 use crate::data::DataError;
 use crate::model::ParamSet;
+use crate::precision::Precision;
 use crate::training::Engine;
 
 /// Where a run stands; everything random in a step is a function of this and the seed.
@@ -31,6 +32,15 @@ pub struct Progress {
     pub batch: usize,
     /// Images that go through the network at once; a smaller number than `batch` takes less memory and gives the same gradient.
     pub micro_batch: usize,
+}
+
+/// How an objective computes its gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compute {
+    /// Of matrices and activations.
+    pub precision: Precision,
+    /// Blocks are computed again for the backward pass: less memory, more time, the same gradient.
+    pub recompute: bool,
 }
 
 /// Named terms of a loss, each a mean over the batch.

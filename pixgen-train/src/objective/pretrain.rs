@@ -6,14 +6,13 @@
 use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
 use super::source::Source;
-use super::{NamedValues, Objective, Progress, Terms};
+use super::{Compute, NamedValues, Objective, Progress, Terms};
 use crate::data::DataError;
 use crate::model::weights::to_vec;
 use crate::model::{
     Condition, NormMode, NormStatistics, ParamSet, Pass, Projector, ProjectorConfig, RunningStatistics, Wanted, Weights, features,
 };
 use crate::ops::{Ops, blend, nt_xent};
-use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
@@ -169,8 +168,7 @@ pub struct Pretrain<B: Engine> {
     noise: NoiseConfig,
     settings: PretrainConfig,
     prefetch: Prefetch<Result<PretrainBatch<B>, DataError>>,
-    precision: Precision,
-    recompute: bool,
+    compute: Compute,
     device: B::Device,
     set: ParamSet,
     /// th-, the EMA of the parameters.
@@ -181,7 +179,7 @@ pub struct Pretrain<B: Engine> {
 }
 
 impl<B: Engine> Pretrain<B> {
-    /// Stage 1 on `source` in `f32`, whose target network starts as a copy of `params`.
+    /// Stage 1 on `source`, in `f32` and without recomputation, whose target network starts as a copy of `params`.
     pub fn new(
         config: ModelConfig,
         noise: NoiseConfig,
@@ -197,8 +195,7 @@ impl<B: Engine> Pretrain<B> {
             noise,
             settings,
             prefetch: Prefetch::new::<B>(move |progress| sampler.sample(progress)),
-            precision: Precision::F32,
-            recompute: false,
+            compute: Compute::default(),
             target: B::Flat::upload(&set, params, &device),
             device,
             set,
@@ -207,14 +204,9 @@ impl<B: Engine> Pretrain<B> {
         }
     }
 
-    /// The same in another precision.
-    pub fn with_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
-    }
-
-    /// The same with blocks computed again for the backward pass, or not: less memory, more time, the same gradient.
-    pub fn with_recompute(self, recompute: bool) -> Self {
-        Self { recompute, ..self }
+    /// The same computed in another way.
+    pub fn with_compute(self, compute: Compute) -> Self {
+        Self { compute, ..self }
     }
 
     /// Running statistics of the projector's norms.
@@ -258,7 +250,7 @@ impl<B: Engine> Pretrain<B> {
     fn branches<'a>(&'a self, online: &'a Weights<'a, B>, piece: &Piece<B>, levels: &[f64; 4]) -> Vec<Pass<'a, B, 2>> {
         let branch = |number| {
             let (image, condition) = self.input(piece, levels, number);
-            Pass::features(self.recompute, &self.config, online, image, condition, Wanted::Weights)
+            Pass::features(self.compute.recompute, &self.config, online, image, condition, Wanted::Weights)
         };
         self.settings.branches().into_iter().map(branch).collect()
     }
@@ -272,8 +264,8 @@ impl<B: Engine> Pretrain<B> {
         let device = self.device.clone();
         let batch = step.eps.count();
         let (keep, ranges) = (micro >= batch, pieces::ranges::<B>(batch, micro, self.config.tokens()));
-        let online = Weights::<B>::of(&self.set, params, self.precision, &device);
-        let target = Weights::<B>::of(&self.set, &self.target, self.precision, &device);
+        let online = Weights::<B>::of(&self.set, params, self.compute.precision, &device);
+        let target = Weights::<B>::of(&self.set, &self.target, self.compute.precision, &device);
 
         // Branches with gradient; targets of th- on the other view of each contrasted one, and of the online network on the less noisy picture.
         let this = &*self;

@@ -105,11 +105,11 @@ impl Estimate {
 }
 
 /// Memory of a step of `config` with its batch and micro-batch. Code, contexts and workspaces of libraries, and the allocator's gaps are
-/// not in it. `diffusion` leaves out what stage 2a does not have: dropout and the auxiliary loss.
-pub fn estimate(config: &RunConfig, setup: Setup, diffusion: bool) -> Estimate {
+/// not in it.
+pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
     let projector = projector_of(config);
     let pretraining = ParamSet::pretraining(&config.model, &projector);
-    let auxiliary = config.consistency.filter(|settings| !diffusion && settings.auxiliary > 0.0);
+    let auxiliary = config.consistency.filter(|settings| settings.auxiliary > 0.0);
     let (element, recompute) = (setup.precision.bytes() as u64, setup.recompute);
     let encoder = || trace::features(&config.model);
     let head = || trace::projector(config.model.encoder.width, &projector);
@@ -264,9 +264,9 @@ mod tests {
     #[test]
     fn checkpointing_keeps_less_and_more_precision_more() {
         for preset in PRESETS {
-            for stage in [Stage::Pretrain, Stage::Consistency] {
+            for stage in Stage::ALL {
                 let config = RunConfig::defaults(stage, preset);
-                let of = |setup| estimate(&config, setup, false);
+                let of = |setup| estimate(&config, setup);
                 let (full, less) = (of(GPU), of(Setup { recompute: true, ..GPU }));
                 assert!(less.activations < full.activations, "{} {stage:?}", preset.name);
                 assert_eq!(less.state(), full.state());
@@ -295,15 +295,16 @@ mod tests {
         let count = preset.model.parameter_count() as u64;
         let frozen = ParamSet::pretraining(&config.model, &projector_of(&config)).len() as u64;
         // Weights, moments, two averages and gradients in f32; gradients and weights in bf16; the frozen encoder in both.
-        assert_eq!(estimate(&config, GPU, false).state(), count * (4 + 8 + 8 + 4 + 2 + 2) + 6 * frozen);
-        assert_eq!(estimate(&config, GPU, true).state(), count * (4 + 8 + 8 + 4 + 2 + 2));
+        assert_eq!(estimate(&config, GPU).state(), count * (4 + 8 + 8 + 4 + 2 + 2) + 6 * frozen);
+        let diffusion = RunConfig::defaults(Stage::Diffusion, preset);
+        assert_eq!(estimate(&diffusion, GPU).state(), count * (4 + 8 + 8 + 4 + 2 + 2));
         // On the CPU each of 16 pieces and both threads have a gradient; the tensors are copies.
         let cpu = Setup {
             place: Place::Cpu { piece: Some(64 * preset.model.tokens()), threads: 2 },
             precision: Precision::F32,
             recompute: false,
         };
-        let estimate = estimate(&config, cpu, false);
+        let estimate = estimate(&config, cpu);
         assert_eq!(estimate.state(), 4 * count * (1 + 2 + 2 + (1 + 16 + 2) + 1) + 8 * frozen);
         assert_eq!(estimate.activations + estimate.in_flight, 128 * estimate.per_image);
     }

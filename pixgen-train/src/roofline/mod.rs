@@ -19,4 +19,3 @@ pub mod trace;
 
 pub use device::Device;
 pub use report::{Report, Request};
-pub use step::Stage;

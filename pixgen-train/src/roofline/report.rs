@@ -3,8 +3,8 @@
 use super::cost::{Kernel, Kind};
 use super::device::Device;
 use super::memory::{self, Estimate, Place, Setup};
-use super::step::{self, Plan, Stage, mean_teacher_share};
-use crate::config::RunConfig;
+use super::step::{self, Plan, mean_teacher_share};
+use crate::config::{RunConfig, Stage};
 use crate::precision::Precision;
 use crate::settings::units::format_bytes;
 use pixgen_core::presets::Preset;
@@ -168,9 +168,9 @@ pub struct StageReport {
     /// Memory.
     pub memory: Memory,
     /// Images of the whole recipe.
-    pub recipe_images: Option<u64>,
+    pub recipe_images: u64,
     /// Hours of the whole recipe on all GPUs.
-    pub recipe_hours: Option<f64>,
+    pub recipe_hours: f64,
 }
 
 /// Device and assumptions.
@@ -245,11 +245,10 @@ impl Report {
 }
 
 fn stage_report(request: &Request, stage: Stage) -> StageReport {
-    let config = stage.config(request.preset);
+    let config = RunConfig::defaults(stage, request.preset);
     let batch = request.batch.unwrap_or(config.train.batch / request.gpus).max(1);
     let micro_batch = request.micro_batch.map_or(batch, |micro| micro.clamp(1, batch));
     let plan = Plan {
-        stage,
         config,
         precision: request.precision,
         batch,
@@ -269,13 +268,12 @@ fn stage_report(request: &Request, stage: Stage) -> StageReport {
         Precision::F32 => request.device.vector,
     };
     let images_per_second = batch as f64 / seconds;
-    let recipe_images = stage.images(&plan.config);
-    let settings = plan.config.consistency.filter(|_| stage == Stage::Consistency);
+    let recipe_images = plan.config.train.images;
     StageReport {
         stage,
         batch,
         micro_batch,
-        teacher_share: settings.map(|settings| mean_teacher_share(&settings, &plan.config.noise)),
+        teacher_share: plan.config.consistency.map(|settings| mean_teacher_share(&settings, &plan.config.noise)),
         gflop: sum(|row| row.gflop),
         useful_gflop: useful / 1e9,
         least_mb: sum(|row| row.least_mb),
@@ -287,7 +285,7 @@ fn stage_report(request: &Request, stage: Stage) -> StageReport {
         mfu: useful / seconds / peak,
         memory: memory(&plan, request.device),
         recipe_images,
-        recipe_hours: recipe_images.map(|images| images as f64 / (images_per_second * request.gpus as f64) / 3600.0),
+        recipe_hours: recipe_images as f64 / (images_per_second * request.gpus as f64) / 3600.0,
     }
 }
 
@@ -296,7 +294,7 @@ fn memory(plan: &Plan, device: &Device) -> Memory {
     (config.train.batch, config.train.micro_batch) = (plan.batch, plan.micro_batch);
     let estimate = |recompute| {
         let setup = Setup { place: Place::Gpu, precision: plan.precision, recompute };
-        memory::estimate(&config, setup, plan.stage == Stage::Diffusion)
+        memory::estimate(&config, setup)
     };
     let (kept, recomputed) = (estimate(false), estimate(true));
     let chosen = if plan.recompute { recomputed } else { kept };
@@ -345,6 +343,11 @@ fn rows(kernels: &[Kernel], request: &Request) -> Vec<Row> {
     rows
 }
 
+/// Hours, where somebody says them.
+fn known(hours: Option<f64>) -> String {
+    hours.map_or("-".to_owned(), |hours| format!("{hours:.0}"))
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let a = &self.assumptions;
@@ -372,27 +375,20 @@ impl fmt::Display for Report {
         writeln!(f, "{:<9} {:>9} {:>10} {:>7} {:>9}  paper, 8 x H200", "stage", "Mimg", "img/s", "MFU %", "hours")?;
         for (i, stage) in self.stages.iter().enumerate() {
             let paper = self.paper_hours.and_then(|hours| hours.get(i).copied());
-            let optional = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
             writeln!(
                 f,
-                "{:<9} {:>9} {:>10.0} {:>7.1} {:>9}  {}",
+                "{:<9} {:>9.1} {:>10.0} {:>7.1} {:>9.1}  {}",
                 stage.stage.label(),
-                optional(stage.recipe_images.map(|images| images as f64 / 1e6), 1),
+                stage.recipe_images as f64 / 1e6,
                 stage.images_per_second * a.gpus as f64,
                 100.0 * stage.mfu,
-                optional(stage.recipe_hours, 1),
-                optional(paper, 0),
+                stage.recipe_hours,
+                known(paper),
             )?;
         }
-        for (name, parts) in [("1 + 2a", [0, 1]), ("1 + 2b", [0, 2])] {
-            let hours = parts.map(|i| self.stages.get(i).and_then(|stage| stage.recipe_hours));
-            if let [Some(first), Some(second)] = hours {
-                let paper = self
-                    .paper_hours
-                    .filter(|_| parts == [0, 1])
-                    .map_or("-".to_owned(), |[a, b]| format!("{:.0}", a + b));
-                writeln!(f, "{name:<9} {:>9} {:>10} {:>7} {:>9.1}  {paper}", "", "", "", first + second)?;
-            }
+        for (name, parts, paper) in [("1 + 2a", [0, 1], self.paper_hours.map(|[a, b]| a + b)), ("1 + 2b", [0, 2], None)] {
+            let hours: f64 = parts.iter().map(|&i| self.stages[i].recipe_hours).sum();
+            writeln!(f, "{name:<9} {:>9} {:>10} {:>7} {hours:>9.1}  {}", "", "", "", known(paper))?;
         }
         Ok(())
     }
@@ -519,11 +515,8 @@ mod tests {
                 assert!(stage.rows.windows(2).all(|pair| pair[0].milliseconds >= pair[1].milliseconds));
                 assert!(stage.memory.total_recomputed < stage.memory.total_kept);
                 let rate = stage.images_per_second * 8.0 * 3600.0;
-                let images = stage.recipe_hours.map(|hours| hours * rate);
-                let want = stage.recipe_images.map(|images| images as f64);
-                assert!(images.zip(want).is_none_or(|(is, want)| (is / want - 1.0).abs() < 1e-9));
+                assert!((stage.recipe_hours * rate / stage.recipe_images as f64 - 1.0).abs() < 1e-9);
             }
-            assert_eq!(report.stages[1].recipe_images.is_some(), name.starts_with("EPG"));
             assert_eq!(report.paper_hours.is_some(), name == "EPG-XL-16-256");
         }
     }

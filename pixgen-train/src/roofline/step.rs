@@ -2,7 +2,7 @@
 
 use super::cost::{self, F32, Kernel, Kind, Run, Wanted};
 use super::trace::{self, Trace};
-use crate::config::{self, RunConfig};
+use crate::config::{RunConfig, Stage};
 use crate::model::{ParamSet, ProjectorConfig};
 use crate::objective::ConsistencyConfig;
 use crate::objective::auxiliary::FrozenFeature;
@@ -10,10 +10,7 @@ use crate::precision::Precision;
 use pixgen_core::noise::NoiseConfig;
 use pixgen_core::params::Role;
 use pixgen_core::presets::Preset;
-use serde::Serialize;
 
-/// Images that the paper's diffusion models are trained on (docs/method.md section 4).
-const DIFFUSION_IMAGES: u64 = 1_000_000 * 1024;
 /// FLOP of AdamW for a parameter, and of one average.
 const ADAMW: f64 = 15.0;
 const AVERAGE: f64 = 3.0;
@@ -21,56 +18,10 @@ const AVERAGE: f64 = 3.0;
 const LEVELS: u32 = 20_000;
 const DEVIATIONS: f64 = 8.0;
 
-/// The stages of the method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Stage 1.
-    Pretrain,
-    /// Stage 2a: the step of stage 2b without teacher, dropout and auxiliary loss.
-    Diffusion,
-    /// Stage 2b.
-    Consistency,
-}
-
-impl Stage {
-    /// All of them in order.
-    pub const ALL: [Self; 3] = [Self::Pretrain, Self::Diffusion, Self::Consistency];
-
-    /// Name in tables.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Pretrain => "stage 1",
-            Self::Diffusion => "stage 2a",
-            Self::Consistency => "stage 2b",
-        }
-    }
-
-    /// The settings of the stage for a preset; stage 2a takes batch and averages from stage 2b.
-    pub fn config(self, preset: &Preset) -> RunConfig {
-        let stage = if self == Self::Pretrain {
-            config::Stage::Pretrain
-        } else {
-            config::Stage::Consistency
-        };
-        RunConfig::defaults(stage, preset)
-    }
-
-    /// Images of the full recipe; `None` where the method has none (stage 2a of small models).
-    pub fn images(self, config: &RunConfig) -> Option<u64> {
-        match self {
-            Self::Diffusion => (!config::is_small(&config.model)).then_some(DIFFUSION_IMAGES),
-            Self::Pretrain | Self::Consistency => Some(config.train.images),
-        }
-    }
-}
-
 /// A step to look at.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Stage.
-    pub stage: Stage,
-    /// Its settings.
+    /// Settings of the stage.
     pub config: RunConfig,
     /// Storage of activations and matrices.
     pub precision: Precision,
@@ -87,11 +38,7 @@ pub struct Plan {
 /// The projector that belongs to a model by its preset: settings of stage 2b do not hold it.
 pub fn projector_of(config: &RunConfig) -> ProjectorConfig {
     let preset = Preset { name: "", about: "", model: config.model, shift: config.noise.shift as f32 };
-    let defaults = || {
-        RunConfig::defaults(config::Stage::Pretrain, &preset)
-            .pretrain
-            .map(|pretrain| pretrain.projector)
-    };
+    let defaults = || RunConfig::defaults(Stage::Pretrain, &preset).pretrain.map(|pretrain| pretrain.projector);
     let own = config.pretrain.as_ref().map(|pretrain| pretrain.projector);
     own.or_else(defaults).unwrap_or(ProjectorConfig { hidden: 0, out: 0 })
 }
@@ -122,7 +69,7 @@ pub fn mean_teacher_share(settings: &ConsistencyConfig, noise: &NoiseConfig) -> 
 /// The kernels of a step.
 pub fn kernels(plan: &Plan) -> Vec<Kernel> {
     let mut step = Builder { plan, element: plan.precision.bytes() as f64, kernels: Vec::new() };
-    match (plan.stage, &plan.config.consistency) {
+    match (plan.config.stage, &plan.config.consistency) {
         (Stage::Consistency, Some(settings)) => step.consistency(settings),
         (Stage::Pretrain, _) => step.pretrain(),
         (Stage::Diffusion | Stage::Consistency, _) => step.diffusion(),
@@ -348,10 +295,8 @@ mod tests {
     use pixgen_core::presets::preset;
 
     fn plan(stage: Stage, name: &str) -> Plan {
-        let config = stage.config(preset(name).expect("preset"));
         Plan {
-            stage,
-            config,
+            config: RunConfig::defaults(stage, preset(name).expect("preset")),
             precision: Precision::Bf16,
             batch: 8,
             micro_batch: 8,
@@ -367,7 +312,7 @@ mod tests {
     /// docs/method.md section 6.11: a quarter at a = 1, 56 % at a = 2, almost all from a = 3 on.
     #[test]
     fn teacher_shares_of_the_paper() {
-        let config = Stage::Consistency.config(preset("EPG-L-16-256").expect("preset"));
+        let config = RunConfig::defaults(Stage::Consistency, preset("EPG-L-16-256").expect("preset"));
         let settings = config.consistency.expect("stage 2b");
         let shares: Vec<f64> = (1..=7).map(|a| teacher_share(&settings, &config.noise, a)).collect();
         assert!((shares[0] - 0.25).abs() < 0.01 && (shares[1] - 0.56).abs() < 0.01, "{shares:?}");
