@@ -212,7 +212,7 @@ pub struct Report {
     /// Device and assumptions.
     pub assumptions: Assumptions,
     /// Stages 1, 2a and 2b.
-    pub stages: Vec<StageReport>,
+    pub stages: [StageReport; 3],
     /// Hours of pre-training and of stage 2a that the paper gives, on 8 H200.
     pub paper_hours: Option<[f64; 2]>,
 }
@@ -238,7 +238,7 @@ impl Report {
                 matmul_efficiency: request.efficiency,
                 gpus: request.gpus,
             },
-            stages: Stage::ALL.iter().map(|&stage| stage_report(request, stage)).collect(),
+            stages: Stage::ALL.map(|stage| stage_report(request, stage)),
             paper_hours: (request.preset.name == PAPER.0).then_some(PAPER.1),
         }
     }
