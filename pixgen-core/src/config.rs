@@ -1,4 +1,4 @@
-//! What a model is: image, patches, classes and the two towers (docs/method.md section 2).
+//! What a model is: image, patches, classes and the two towers (docs/reference/method.md section 2).
 
 use core::fmt;
 use serde::{Deserialize, Serialize};

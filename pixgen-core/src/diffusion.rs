@@ -1,4 +1,4 @@
-//! Sampling of diffusion models: the probability-flow ODE from the highest level to 0, with guidance (docs/method.md section 4).
+//! Sampling of diffusion models: the probability-flow ODE from the highest level to 0, with guidance (docs/reference/method.md section 4).
 //!
 //! At level t the slope of the ODE is (x - D(x, t))/t, with D the denoiser. [`DiffusionSampler`] follows it along the grid of section 1
 //! and takes a last Euler step to 0. Nothing is allocated: the caller lends [`SCRATCH`] pictures of memory for each one drawn.

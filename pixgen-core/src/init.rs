@@ -1,4 +1,4 @@
-//! Initial values of parameters, drawn from the one generator (docs/method.md section 2).
+//! Initial values of parameters, drawn from the one generator (docs/reference/method.md section 2).
 
 use crate::params::{Init, Param};
 use crate::rng::{Draws, Rng};

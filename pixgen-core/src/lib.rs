@@ -16,7 +16,7 @@
 //! **On a chip.** [`pxg`] reads a model file in place, checks it and draws with it; [`integer`] is the interpreter behind it, and
 //! [`kernels`] holds its matrix products, one implementation for each kind of core. [`pixels`] is how a picture leaves, band by band.
 //!
-//! Every formula cites a section of the project's `docs/method.md`.
+//! Every formula cites a section of the project's `docs/reference/method.md`.
 
 #![no_std]
 #![deny(unsafe_code)]

@@ -1,4 +1,4 @@
-//! The EPG network, written once over the op set (docs/method.md section 2).
+//! The EPG network, written once over the op set (docs/reference/method.md section 2).
 //!
 //! [`forward`] and [`features`] are made of the segments at the end of this file. Training with recomputation takes the same segments one
 //! at a time.

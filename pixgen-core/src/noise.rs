@@ -1,4 +1,4 @@
-//! Noise levels: grid, resolution shift, preconditioning, time embedding, curricula (docs/method.md sections 1, 3.2, 3.3, 5).
+//! Noise levels: grid, resolution shift, preconditioning, time embedding, curricula (docs/reference/method.md sections 1, 3.2, 3.3, 5).
 //!
 //! The process is x_t = x_0 + t eps, so t is the standard deviation of the noise. Levels are defined unshifted; the network and
 //! the noise use the shifted level s t. A schedule is evaluated once per step or image, so everything here is in f64.

@@ -19,7 +19,7 @@ pub enum Branch {
     Mlp = 1,
 }
 
-/// A modulation vector holds six chunks: shift, scale and gate of attention, then of the MLP (docs/method.md section 2.3).
+/// A modulation vector holds six chunks: shift, scale and gate of attention, then of the MLP (docs/reference/method.md section 2.3).
 impl Branch {
     /// Index of the shift chunk.
     pub const fn shift(self) -> usize {

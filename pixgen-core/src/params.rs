@@ -1,6 +1,6 @@
 //! The one list of parameters: trainer, file names, exporter and importer all read it.
 //!
-//! Names, shapes and initialisers follow docs/method.md sections 0 and 2. A linear weight is `[out, in]`, as in PyTorch.
+//! Names, shapes and initialisers follow docs/reference/method.md sections 0 and 2. A linear weight is `[out, in]`, as in PyTorch.
 
 use crate::config::{MLP_RATIO, ModelConfig};
 use core::fmt::Write;
@@ -165,7 +165,7 @@ pub enum Role {
     Embedding,
 }
 
-/// How a parameter starts (docs/method.md sections 2.1, 2.3, 2.4).
+/// How a parameter starts (docs/reference/method.md sections 2.1, 2.3, 2.4).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// All the same value.

@@ -235,7 +235,7 @@ mod tests {
     use crate::presets::{PRESETS, preset};
     use crate::rng::{Draws, Rng};
 
-    /// GMACs without the attention products, in units of 0.1 G (docs/method.md section 2.5), and the products' share.
+    /// GMACs without the attention products, in units of 0.1 G (docs/reference/method.md section 2.5), and the products' share.
     #[test]
     fn paper_mac_counts() {
         for (name, want) in [

@@ -1,4 +1,4 @@
-//! The table of models: small ones for chips and plain CPUs, and the paper's (docs/method.md section 2.5).
+//! The table of models: small ones for chips and plain CPUs, and the paper's (docs/reference/method.md section 2.5).
 
 use crate::config::{ModelConfig, Tower};
 
@@ -63,7 +63,7 @@ pub const PRESETS: &[Preset] = &[
 mod tests {
     use super::*;
 
-    /// The parameter counts that the paper and its code give (docs/method.md section 2.5), in units of 0.1 M.
+    /// The parameter counts that the paper and its code give (docs/reference/method.md section 2.5), in units of 0.1 M.
     #[test]
     fn paper_parameter_counts() {
         for (name, want) in [

@@ -143,7 +143,7 @@ impl<'a> Reference<'a> {
         Ok(())
     }
 
-    /// f(x, t) = c_skip x + c_out F(c_in x, t) in place (docs/method.md section 5); `scratch` is as long as the picture.
+    /// f(x, t) = c_skip x + c_out F(c_in x, t) in place (docs/reference/method.md section 5); `scratch` is as long as the picture.
     pub fn denoise(
         &mut self,
         noise: &NoiseConfig,

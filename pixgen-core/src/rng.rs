@@ -1,4 +1,4 @@
-//! One random generator for host, GPU and chip (docs/numerics.md section 1).
+//! One random generator for host, GPU and chip (docs/reference/numerics.md section 1).
 //!
 //! Bits come from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a pure function of
 //! (seed, stream, counter), so nothing has to be saved to repeat or resume a sequence, and any index can be drawn first.

@@ -1,11 +1,11 @@
-//! One-step and two-step consistency sampling (docs/method.md section 5).
+//! One-step and two-step consistency sampling (docs/reference/method.md section 5).
 
 use crate::noise::NoiseConfig;
 use crate::rng::Rng;
 use crate::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 
-/// Second, unshifted noise level of two-step sampling (ECT's for small images; docs/method.md section 5).
+/// Second, unshifted noise level of two-step sampling (ECT's for small images; docs/reference/method.md section 5).
 pub const MIDDLE_LEVEL: f64 = 0.821;
 
 /// Something that computes f(x, t) on a batch.

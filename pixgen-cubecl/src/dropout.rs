@@ -1,7 +1,7 @@
 //! Inverted dropout whose mask is a pure function of seed, stream and place, so nothing is kept for the backward pass, which is the
 //! same call on the gradient.
 //!
-//! The random words are those of pixgen-core's generator, Philox4x32-10 (docs/numerics.md section 1): a block of four words for
+//! The random words are those of pixgen-core's generator, Philox4x32-10 (docs/reference/numerics.md section 1): a block of four words for
 //! four elements, counted from the start of each picture, so the mask is the same bits as the host's. A unit makes the blocks of the
 //! vector it loads; ten rounds of two wide products for four elements stay below what the memory takes.
 

@@ -1,4 +1,4 @@
-//! Operations on whole images: blending two, and the consistency loss (docs/method.md sections 4 and 5).
+//! Operations on whole images: blending two, and the consistency loss (docs/reference/method.md sections 4 and 5).
 //!
 //! A blend is one pass. The loss takes two, as its slope needs the sum over the image: the first reads f, x and the target, writes the
 //! difference and sums its squares; the second scales the difference in place, 24 bytes an element together. An image is cut into

@@ -1,4 +1,4 @@
-//! AdaLN: layer norm with modulation, and the gated residual (docs/method.md section 2.3).
+//! AdaLN: layer norm with modulation, and the gated residual (docs/reference/method.md section 2.3).
 //!
 //! A modulation `m` is `[B, 6 D]`, six chunks of width D for each image. The norm's kernels are in [`crate::rows`]. The gated residual
 //! moves `3 B T D` elements; its backward moves as many in one pass that writes dy and sums dgate ([`crate::columns`]).

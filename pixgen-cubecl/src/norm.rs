@@ -1,4 +1,4 @@
-//! Layer norm over the last axis (docs/method.md section 2.1). The kernels and what they move are in [`crate::rows`].
+//! Layer norm over the last axis (docs/reference/method.md section 2.1). The kernels and what they move are in [`crate::rows`].
 
 use burn_backend::DType;
 use burn_cubecl::CubeRuntime;

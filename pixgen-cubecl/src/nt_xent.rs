@@ -1,4 +1,4 @@
-//! NT-Xent, the contrastive loss of stage 1 (docs/method.md section 3.1), forward and backward.
+//! NT-Xent, the contrastive loss of stage 1 (docs/reference/method.md section 3.1), forward and backward.
 //!
 //! Queries and keys are normalised where they are used: `s_ij = q_i k_j / (|q_i| |k_j| tau)` is a product of tiles whose result is scaled
 //! by reciprocal lengths, computed once. The forward makes 64 x 64 scores a cube and keeps of them the maximum and the sum of exponentials

@@ -203,7 +203,7 @@ fn view<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize,
 }
 
 /// One AdamW update of `params` with moments `m` and `v`, then every average the share next to it of the way to the new parameters, all
-/// in place and in one pass over up to four averages (docs/method.md section 3.4). `decay` holds the weight decay of each [`CHUNK`]
+/// in place and in one pass over up to four averages (docs/reference/method.md section 3.4). `decay` holds the weight decay of each [`CHUNK`]
 /// elements; the other buffers are equally long.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
 //! Layer norm of rows, with or without AdaLN modulation, forward and backward: the kernels of [`crate::norm`] and [`crate::modulate`]
-//! (docs/method.md sections 2.1 and 2.3).
+//! (docs/reference/method.md sections 2.1 and 2.3).
 //!
 //! A group of whole planes holds a row in registers, so memory is read once: the forward moves `2 D` elements a row. Mean and centred
 //! variance are summed from the registers, in the order of the definition, by plane reductions; groups of several planes add theirs
@@ -93,7 +93,7 @@ pub struct Chunks {
     pub scale: usize,
 }
 
-/// Chunks of a modulation vector (docs/method.md section 2.3).
+/// Chunks of a modulation vector (docs/reference/method.md section 2.3).
 pub const CHUNKS: usize = 6;
 
 /// Sum over the units of a group, in every one of them.

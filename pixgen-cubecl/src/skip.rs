@@ -1,4 +1,4 @@
-//! `[x, s]` before the product of a long skip (docs/method.md section 2.3), and its backward. Each moves its elements once in and once out,
+//! `[x, s]` before the product of a long skip (docs/reference/method.md section 2.3), and its backward. Each moves its elements once in and once out,
 //! in vectors that divide both parts.
 
 use burn_cubecl::CubeRuntime;

@@ -1,4 +1,4 @@
-//! The input of a tower: `[prefix; patches] + position` (docs/method.md section 2.1), `2 B T D` elements moved in one pass.
+//! The input of a tower: `[prefix; patches] + position` (docs/reference/method.md section 2.1), `2 B T D` elements moved in one pass.
 
 use burn_backend::DType;
 use burn_cubecl::CubeRuntime;

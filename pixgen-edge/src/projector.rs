@@ -1,4 +1,4 @@
-//! The projector of stage 1 as files hold it: its parameter list and the running statistics of its norms (docs/method.md section 2.2).
+//! The projector of stage 1 as files hold it: its parameter list and the running statistics of its norms (docs/reference/method.md section 2.2).
 
 use pixgen_core::params::{Init, Role};
 use serde::{Deserialize, Serialize};

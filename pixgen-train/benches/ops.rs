@@ -160,7 +160,7 @@ fn operations(s: Sizes) {
     });
 }
 
-/// A network of the shape of EPG's encoder and decoder (docs/method.md section 2), with random weights.
+/// A network of the shape of EPG's encoder and decoder (docs/reference/method.md section 2), with random weights.
 struct Network<B: Ops> {
     sizes: Sizes,
     matrices: Vec<Tensor<B, 2>>,

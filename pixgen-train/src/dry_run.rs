@@ -32,7 +32,7 @@ pub struct Memory {
     pub largest_micro_batch: u64,
 }
 
-/// How the paper draws with a diffusion model (docs/method.md section 4); levels before the shift.
+/// How the paper draws with a diffusion model (docs/reference/method.md section 4); levels before the shift.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Drawn {
     /// Points of the grid.

@@ -1,6 +1,6 @@
 //! How much of the class the encoder's feature shows, at one noise level: nearest neighbours and a linear probe.
 //!
-//! Both see frozen features LN(CLS) (docs/method.md section 2.2) of training and of held-out pictures. They are the usual ones of
+//! Both see frozen features LN(CLS) (docs/reference/method.md section 2.2) of training and of held-out pictures. They are the usual ones of
 //! self-supervised learning: weighted neighbours by cosine (Wu et al., "Unsupervised feature learning via non-parametric instance
 //! discrimination", CVPR 2018) and a softmax regression on standardised features.
 

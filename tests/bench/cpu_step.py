@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training steps of pixgen-train against the same steps in PyTorch, in one run: the table of docs/performance.md.
+"""Training steps of pixgen-train against the same steps in PyTorch, in one run: the table of docs/results/performance.md.
 
     cargo build --release -p pixgen-train
     python3 -m venv venv && venv/bin/pip install torch

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training steps of pixgen-train on a GPU against the same network in PyTorch with torch.compile: the table of docs/performance.md.
+"""Training steps of pixgen-train on a GPU against the same network in PyTorch with torch.compile: the table of docs/results/performance.md.
 
     cargo build --release -p pixgen-train --features cuda
     tests/bench/gpu_step.py --python venv/bin/python

@@ -1,4 +1,4 @@
-"""One training step of EPG in PyTorch: the comparison for `pixgen-train bench`. Written from docs/method.md, shares no code with Rust.
+"""One training step of EPG in PyTorch: the comparison for `pixgen-train bench`. Written from docs/reference/method.md, shares no code with Rust.
 
     python torch_step.py --preset base-32-rgb --stage finetune --batch 32 --mode eager --threads 2
     python torch_step.py --preset EPG-L-16-256 --stage pretrain --batch 64 --mode compile-bf16 --device cuda

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Does stage 1 pay? Runs the table of docs/experiments.md: with and without pre-training at the same stage-2 images,
+# Does stage 1 pay? Runs the table of docs/results/experiments.md: with and without pre-training at the same stage-2 images,
 # two budgets, three seeds; two one-thread processes at a time. Every run can be interrupted and resumed.
 #
 #   tests/experiments/stage1.sh OUT [BUDGET ...]        default budgets: 160k 480k

@@ -1,8 +1,8 @@
-"""The EPG network and objectives in float64, written from docs/method.md and from nothing else.
+"""The EPG network and objectives in float64, written from docs/reference/method.md and from nothing else.
 
 Parameters are a dict from name to Node; images are [batch, height, width, channels]; noise levels t are shifted unless said
 otherwise. `config` has the fields of the Rust ModelConfig under "model" and of NoiseConfig under "noise". Section numbers are
-those of docs/method.md.
+those of docs/reference/method.md.
 """
 
 import math

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Imports checkpoints with the authors' names at the paper's sizes and compares the network with PyTorch's answers (docs/weights.md).
+# Imports checkpoints with the authors' names at the paper's sizes and compares the network with PyTorch's answers (docs/reference/weights.md).
 #
 #   tests/import/authors.sh PYTHON PIXGEN_TRAIN FOLDER [NAME...]
 #

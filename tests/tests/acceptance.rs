@@ -238,7 +238,7 @@ fn zero_decoder_is_the_skip() {
     }
 }
 
-/// The recipe that is known to reach recognisable clothes from a few 100k images (docs/method.md section 7).
+/// The recipe that is known to reach recognisable clothes from a few 100k images (docs/reference/method.md section 7).
 #[test]
 fn quick_start_recipe() {
     let preset = quick_start();
@@ -265,7 +265,7 @@ fn quick_start_recipe() {
     assert_eq!((first.optimiser.beta1, first.optimiser.beta2), (0.9, 0.95));
 }
 
-/// The paper's own settings for its own models (docs/method.md sections 3.4 and 5).
+/// The paper's own settings for its own models (docs/reference/method.md sections 3.4 and 5).
 #[test]
 fn paper_settings() {
     let preset = preset("EPG-L-16-256").expect("preset");
@@ -293,7 +293,7 @@ fn paper_settings() {
     assert_eq!((second.ema.decays.as_slice(), second.ema.export.as_str()), (&[0.9999][..], "decay-0.9999"));
 }
 
-/// Stage 2a's settings of the paper, the same at every size and resolution (docs/method.md section 4).
+/// Stage 2a's settings of the paper, the same at every size and resolution (docs/reference/method.md section 4).
 #[test]
 fn paper_settings_of_diffusion() {
     for (size, patch, shift) in [(256, 16, 4.0), (512, 32, 8.0)] {
@@ -316,7 +316,7 @@ fn paper_settings_of_diffusion() {
     }
 }
 
-/// The other methods of stage 1 change what they are about and nothing else (docs/method.md section 3.5).
+/// The other methods of stage 1 change what they are about and nothing else (docs/reference/method.md section 3.5).
 #[test]
 fn methods_of_stage_1() {
     let standard = RunConfig::defaults(Stage::Pretrain, preset("EPG-B-16-256").expect("preset"));

@@ -1,12 +1,12 @@
-//! `bench --roofline` as a user meets it, and docs/performance.md, whose tables must be what the commands above them print.
+//! `bench --roofline` as a user meets it, and docs/results/performance.md, whose tables must be what the commands above them print.
 
 use pixgen_tests::program::{fails, pixgen, succeeds};
 use std::path::Path;
 
-/// Fenced blocks of docs/performance.md that begin with a roofline command: the command and what follows it.
+/// Fenced blocks of docs/results/performance.md that begin with a roofline command: the command and what follows it.
 fn blocks() -> Vec<(String, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance.md");
-    let text = std::fs::read_to_string(path).expect("docs/performance.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/performance.md");
+    let text = std::fs::read_to_string(path).expect("docs/results/performance.md");
     let fenced = text.split("\n```").skip(1).step_by(2);
     let bodies = fenced.filter_map(|block| block.split_once('\n').map(|(_, body)| body));
     let commands = bodies.filter_map(|body| body.strip_prefix("$ pixgen-train ")?.split_once('\n'));
@@ -22,7 +22,7 @@ fn the_documentation_shows_what_the_program_prints() {
     }
     for (command, shown) in blocks {
         let done = succeeds(pixgen(command.split_whitespace()));
-        assert_eq!(done.text().trim_end(), shown.trim_end(), "docs/performance.md: {command}");
+        assert_eq!(done.text().trim_end(), shown.trim_end(), "docs/results/performance.md: {command}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Attention of one head, some rows of the map at a time (docs/numerics.md section 4.5).
+//! Attention of one head, some rows of the map at a time (docs/reference/numerics.md section 4.5).
 
 use super::exp_table::EXP;
 use super::workspace::{MOST_MAP_ROWS, map_rows};

@@ -1,4 +1,4 @@
-//! The integer interpreter: what a chip runs (docs/numerics.md section 4).
+//! The integer interpreter: what a chip runs (docs/reference/numerics.md section 4).
 //!
 //! int8 weights with a scale for each output, int8 activations with a scale for each site, i32 sums, a residual stream of i16, and one
 //! rounding rule, [`multiply_high`](crate::kernels::multiply_high). There is no float here, so every machine computes the same bytes.

@@ -1,4 +1,4 @@
-//! Layer norm in 32-bit integers (docs/numerics.md section 4.4).
+//! Layer norm in 32-bit integers (docs/reference/numerics.md section 4.4).
 
 use crate::kernels::Saturate;
 

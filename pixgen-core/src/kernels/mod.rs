@@ -1,4 +1,4 @@
-//! int8 matrix products of the integer interpreter, one implementation per kind of core (docs/numerics.md section 4.3).
+//! int8 matrix products of the integer interpreter, one implementation per kind of core (docs/reference/numerics.md section 4.3).
 //!
 //! All implementations give the same bits: sums are exact in i32, and what happens to a sum is fixed by its [`Sink`]. The
 //! implementation is chosen when the crate is built (build.rs): [`Native`], whose name is [`NAME`]. [`portable`] is safe Rust and always

@@ -1,4 +1,4 @@
-//! Where everything lies in the body of a `.pxg` file: a function of the architecture and the number of steps (docs/format-pxg.md).
+//! Where everything lies in the body of a `.pxg` file: a function of the architecture and the number of steps (docs/reference/format-pxg.md).
 //!
 //! There are no offsets in the file to be forged. The reader computes the layout from the checked header and compares its length with
 //! the body's; the exporter writes to the same places. All offsets are in bytes from the start of the body, multiples of 16.
@@ -182,7 +182,7 @@ impl Layout {
         self.tests + tests as u64 * TEST_LEN as u64
     }
 
-    /// The record of a step: 12 i32, see docs/format-pxg.md.
+    /// The record of a step: 12 i32, see docs/reference/format-pxg.md.
     pub const fn step(&self, step: usize) -> Range<usize> {
         range(step as u64 * align(4 * STEP_WORDS as u64), 4 * STEP_WORDS)
     }

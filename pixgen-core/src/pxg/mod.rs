@@ -1,4 +1,4 @@
-//! The `.pxg` model file, read in place from flash (docs/format-pxg.md), and what is done with it: draw, test.
+//! The `.pxg` model file, read in place from flash (docs/reference/format-pxg.md), and what is done with it: draw, test.
 //!
 //! ```text
 //! prefix 24 bytes | header, postcard | zeros to 16 | body: parts in the places of `layout` | self-test vectors

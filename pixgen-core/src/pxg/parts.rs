@@ -46,7 +46,7 @@ pub struct Modulation<'a> {
     pub gate: &'a [i16],
 }
 
-/// The record of a step (docs/format-pxg.md).
+/// The record of a step (docs/reference/format-pxg.md).
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// Input: scale of the noise, times 2^16.

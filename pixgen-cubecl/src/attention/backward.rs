@@ -1,4 +1,4 @@
-//! Gradients of queries, keys and values, each recomputing the probabilities from the log-sum-exp (docs/method.md section 2.2).
+//! Gradients of queries, keys and values, each recomputing the probabilities from the log-sum-exp (docs/reference/method.md section 2.2).
 //!
 //! With `p = exp(s - lse)` and `delta_i = sum_w dy_iw out_iw`: `dv = p^T dy`, `ds = p (dy v^T - delta)`, `dq = ds k / sqrt(w)` and
 //! `dk = ds^T q / sqrt(w)`. The queries' kernel runs first and leaves `delta` for the other. Each result is summed by one cube in a fixed

@@ -1,4 +1,4 @@
-//! `softmax(q k^T / sqrt(w)) v` of one head and one block of queries per cube (docs/method.md section 2.2).
+//! `softmax(q k^T / sqrt(w)) v` of one head and one block of queries per cube (docs/reference/method.md section 2.2).
 
 use burn_backend::DType;
 use burn_cubecl::CubeRuntime;

@@ -1,4 +1,4 @@
-//! Attention without the `T x T` map in memory, forward and backward (docs/method.md section 2.2).
+//! Attention without the `T x T` map in memory, forward and backward (docs/reference/method.md section 2.2).
 //!
 //! # How
 //!

@@ -1,5 +1,5 @@
 //! Matrix products of the linear layers: `y = x W`, and its backward `dX = dY W^T` and `dW = X^T dY`, with a kernel that is fixed for each
-//! type and layout (docs/method.md section 2).
+//! type and layout (docs/reference/method.md section 2).
 //!
 //! burn tunes products on the device: it compiles and times a few dozen kernels for each shape, some of which spill registers, and none
 //! of which is known before the run. Here the tiles are chosen beforehand, so every kernel of a training step can be compiled, looked at

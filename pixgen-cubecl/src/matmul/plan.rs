@@ -1,6 +1,6 @@
 //! The tiles of a product: fixed for each kind of kernel, so that what is compiled does not depend on a measurement.
 //!
-//! They were chosen by measuring cubek's kernels on an H100 (`benches/matmul_tiles.rs`; docs/performance.md has the numbers).
+//! They were chosen by measuring cubek's kernels on an H100 (`benches/matmul_tiles.rs`; docs/results/performance.md has the numbers).
 //!
 //! **Matrix units with the tensor memory accelerator**, in steps of 64 along k. Long sums: a cube computes 256 x 128 of the result; 8
 //! planes hold 64 x 64 of it each, in 128 registers a unit, and one more plane does nothing but ask for the operands of the step after

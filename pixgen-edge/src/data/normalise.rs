@@ -1,4 +1,4 @@
-//! Bytes to network numbers and back: x = (byte / 255 - mean) / std (docs/method.md section 1).
+//! Bytes to network numbers and back: x = (byte / 255 - mean) / std (docs/reference/method.md section 1).
 //!
 //! The noise process assumes data with a standard deviation of sigma_data = 0.5 about a mean of 0.
 

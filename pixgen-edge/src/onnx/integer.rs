@@ -1,4 +1,4 @@
-//! The integer network as a graph: the integers of a `.pxg` file and the arithmetic of `docs/numerics.md` section 4, bit for bit.
+//! The integer network as a graph: the integers of a `.pxg` file and the arithmetic of `docs/reference/numerics.md` section 4, bit for bit.
 //!
 //! Matrix products are MatMulInteger. What happens to their sums is whole numbers of 64 bits, wide enough that nothing wraps, so that
 //! the operators' meaning is the same everywhere: a right shift is a division of a number that is not negative.
@@ -135,7 +135,7 @@ impl<'a> Integer<'a> {
         Ok(self.stored(&name, &scaled, kind))
     }
 
-    /// A norm (docs/numerics.md section 4.4) of rows of int16; gain and offset are int64.
+    /// A norm (docs/reference/numerics.md section 4.4) of rows of int16; gain and offset are int64.
     fn norm(&mut self, site: Site, x: &Value, gain: &Value, offset: &Value) -> Result<Value, OnnxError> {
         let name = site.name();
         let at = |part: &str| format!("{name}/{part}");

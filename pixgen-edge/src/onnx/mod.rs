@@ -1,4 +1,4 @@
-//! The one-step model as an ONNX graph, for other runtimes and the tool chains of accelerators (docs/onnx.md).
+//! The one-step model as an ONNX graph, for other runtimes and the tool chains of accelerators (docs/reference/onnx.md).
 //!
 //! Two interpreters of the network of `pixgen_core` put out nodes instead of numbers; an activation is the name of a value of the graph,
 //! and sites name the nodes. [`float`](mod@float) writes the float network, and the same with int8 products between QuantizeLinear and

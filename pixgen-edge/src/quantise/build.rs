@@ -1,4 +1,4 @@
-//! The body of the file: weights folded, scaled, rounded and put in their places (docs/quantization.md section 3).
+//! The body of the file: weights folded, scaled, rounded and put in their places (docs/reference/quantisation.md section 3).
 
 use super::calibration::Calibration;
 use super::code::{Code, left_shift, multiplier, right_shift, to_i16, to_i32, wide_step};
@@ -15,7 +15,7 @@ use pixgen_core::reference::Weights;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range as Bytes;
 
-/// Steps of the table of exp for each unit of its argument (docs/numerics.md section 4.5).
+/// Steps of the table of exp for each unit of its argument (docs/reference/numerics.md section 4.5).
 const EXP_STEPS: f64 = 46.0;
 /// Fractional bits of a grey level at the output.
 const LEVELS: f64 = 64.0;

@@ -1,4 +1,4 @@
-//! From float weights to a `.pxg` file (docs/quantization.md).
+//! From float weights to a `.pxg` file (docs/reference/quantisation.md).
 //!
 //! [`calibration`] runs the float network on noise of every class and records what each site puts out, through [`observe`]; [`range`]
 //! chooses how much of that an integer covers; [`build`] folds, scales and rounds the weights into the body of the file; [`mod@export`] wraps

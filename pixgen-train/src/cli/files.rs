@@ -29,7 +29,7 @@ pub struct Inspect {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:  pixgen-train import EPG-XL16-imagenet256.pth --objective diffusion --out model.safetensors\n\n\
-    Nothing in the file is executed. docs/weights.md lists the names that are read."
+    Nothing in the file is executed. docs/reference/weights.md lists the names that are read."
 )]
 pub struct Import {
     /// PyTorch file (.pth, .pt, .ckpt) or safetensors file with the authors' names

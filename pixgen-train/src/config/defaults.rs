@@ -1,4 +1,4 @@
-//! The recipes: every default of a stage for a preset, of small pictures (docs/method.md section 7) and of the paper (sections 3 to 5).
+//! The recipes: every default of a stage for a preset, of small pictures (docs/reference/method.md section 7) and of the paper (sections 3 to 5).
 
 use super::{ComputeConfig, DataConfig, EmaSettings, NormaliseMode, OutputConfig, RunConfig, Stage, TrainConfig};
 use crate::data::Memory;
@@ -12,7 +12,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
 use pixgen_core::presets::Preset;
 
-/// Small models follow the recipe of docs/method.md section 7, those of the paper sections 3.4 and 5.
+/// Small models follow the recipe of docs/reference/method.md section 7, those of the paper sections 3.4 and 5.
 fn is_small(model: &ModelConfig) -> bool {
     model.size <= 64
 }
@@ -128,7 +128,7 @@ impl RunConfig {
                 contrast_temperature: 0.2,
                 temperature: Temperature::PAPER,
                 levels: if small {
-                    // Few enough for what the clean pictures mean to climb to high noise in minutes (docs/method.md section 7.2).
+                    // Few enough for what the clean pictures mean to climb to high noise in minutes (docs/reference/method.md section 7.2).
                     LevelCurriculum { start: 5, end: 5 }
                 } else {
                     LevelCurriculum::PAPER
@@ -171,7 +171,7 @@ impl RunConfig {
     fn consistency_defaults(shared: Self, small: bool) -> Self {
         Self {
             consistency: Some(ConsistencyConfig {
-                // Measured better for small pictures and short runs (docs/experiments.md).
+                // Measured better for small pictures and short runs (docs/results/experiments.md).
                 parametrisation: if small { Parametrisation::PlainX } else { Parametrisation::Edm },
                 weighting: if small { Weighting::Smooth } else { Weighting::InverseGap },
                 anchor: if small { 0.3 } else { 0.0 },

@@ -1,4 +1,4 @@
-//! The three images of stage 1: two random views and the plain image (docs/method.md section 3.4, after MoCo v3).
+//! The three images of stage 1: two random views and the plain image (docs/reference/method.md section 3.4, after MoCo v3).
 //!
 //! A view is, in this order: random resized crop (with the flip), colour jitter, grey, Gaussian blur, solarise. `crop`, `colour` and
 //! `blur` hold the operations. Images come in as H W C bytes and go out as H W C floats in 0..1.

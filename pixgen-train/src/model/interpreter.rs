@@ -23,7 +23,7 @@ pub struct Network<'a, B: Fused> {
 }
 
 /// F for a batch: `image` `[B, N_p, p*p*C]`, scaled by c_in, and the result of that shape, both in `f32`. `dropout` holds the decoder's
-/// for its first block (docs/method.md section 2.3).
+/// for its first block (docs/reference/method.md section 2.3).
 pub fn forward<B: Fused>(
     config: &ModelConfig,
     weights: &Weights<'_, B>,
@@ -54,7 +54,7 @@ pub(super) fn flat<B: Fused>(x: Tensor<B, 3>) -> Tensor<B, 2> {
 }
 
 impl<'a, B: Fused> Network<'a, B> {
-    /// The interpreter of one pass; `dropout` holds the decoder's for its first block (docs/method.md section 2.3).
+    /// The interpreter of one pass; `dropout` holds the decoder's for its first block (docs/reference/method.md section 2.3).
     pub(super) fn new(config: &'a ModelConfig, weights: &'a Weights<'a, B>, dropout: Option<&'a Dropout>) -> Self {
         Self { config, weights, dropout }
     }

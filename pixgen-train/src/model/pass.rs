@@ -21,7 +21,7 @@ pub enum Wanted {
 
 /// A pass and what its backward needs: F `[B, N_p, p*p*C]` or LN(CLS) `[B, d]`.
 ///
-/// Both kinds do the same arithmetic. Recomputation keeps less and takes a second forward pass for it (docs/performance.md).
+/// Both kinds do the same arithmetic. Recomputation keeps less and takes a second forward pass for it (docs/results/performance.md).
 #[derive(Debug)]
 pub struct Pass<'a, B: Engine, const D: usize> {
     output: Tensor<B, D>,

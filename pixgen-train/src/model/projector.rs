@@ -1,4 +1,4 @@
-//! The projector of stage 1: three linears without bias, batch norm and ReLU between them (docs/method.md section 2.2).
+//! The projector of stage 1: three linears without bias, batch norm and ReLU between them (docs/reference/method.md section 2.2).
 
 use super::weights::{Weights, to_vec};
 use crate::ops::{self as fused, Ops as Fused};
@@ -13,7 +13,7 @@ const EPSILON: f32 = 1e-5;
 /// Which statistics the norms use.
 #[derive(Clone, Copy, Debug)]
 pub enum NormMode<'a> {
-    /// Of the batch: training, both branches (docs/method.md section 6).
+    /// Of the batch: training, both branches (docs/reference/method.md section 6).
     Batch,
     /// Running ones: the frozen projector of the auxiliary loss.
     Running(&'a RunningStatistics),

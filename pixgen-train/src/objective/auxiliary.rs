@@ -1,4 +1,4 @@
-//! The auxiliary loss of stage 2: generated and real pictures must look alike to the frozen encoder (docs/method.md section 5).
+//! The auxiliary loss of stage 2: generated and real pictures must look alike to the frozen encoder (docs/reference/method.md section 5).
 
 use super::pieces;
 use super::prefetch::Pictures;

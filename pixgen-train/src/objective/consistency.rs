@@ -1,4 +1,4 @@
-//! Stage 2b: consistency training, from scratch or from a pre-trained encoder (docs/method.md section 5).
+//! Stage 2b: consistency training, from scratch or from a pre-trained encoder (docs/reference/method.md section 5).
 
 use super::auxiliary::{FrozenEncoder, FrozenFeature, auxiliary_loss};
 use super::pieces;

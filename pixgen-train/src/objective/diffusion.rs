@@ -1,4 +1,4 @@
-//! Stage 2a: diffusion training, from scratch or from a pre-trained encoder (docs/method.md section 4).
+//! Stage 2a: diffusion training, from scratch or from a pre-trained encoder (docs/reference/method.md section 4).
 
 use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn weights_are_one_on_average_and_follow_the_power() {
         let settings = DiffusionConfig::PAPER;
-        // The value in docs/method.md section 6.7.
+        // The value in docs/reference/method.md section 6.7.
         assert!((settings.weight(1.0) - 1.0 / 7.163).abs() < 1e-4);
         assert!((settings.weight(0.5) / settings.weight(1.0) - 2f64.powf(6.0 / 7.0)).abs() < 1e-12);
         let wide = NoiseConfig { sigma_min: 1e-9, sigma_max: 1e9, ..NoiseConfig::with_shift(1.0) };

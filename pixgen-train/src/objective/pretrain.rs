@@ -1,4 +1,4 @@
-//! Stage 1: contrastive and representation-consistency losses (docs/method.md section 3).
+//! Stage 1: contrastive and representation-consistency losses (docs/reference/method.md section 3).
 //!
 //! The [`Method`]s of the paper's comparison differ in nothing but settings: which terms there are, their temperatures, and how the
 //! target network follows.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::plain;
 
-/// The epsilon inside the square root of every layer norm (docs/method.md section 2.1).
+/// The epsilon inside the square root of every layer norm (docs/reference/method.md section 2.1).
 pub const LAYER_NORM_EPSILON: f32 = pixgen_core::config::NORM_EPSILON;
 
 /// Gradients of an operation's inputs in the order of its arguments; `None` where none was asked for.
@@ -262,7 +262,7 @@ pub trait Ops: Backend {
     }
 
     /// The consistency loss of each image, `[B]`, and its gradient with respect to f: with `d = skip x + out f - target` and
-    /// `u = |d|^2` of the image, `weight u / sqrt(sg[u] + c^2)` (docs/method.md section 5). f, x and target `[B, N, P]` in `f32`.
+    /// `u = |d|^2` of the image, `weight u / sqrt(sg[u] + c^2)` (docs/reference/method.md section 5). f, x and target `[B, N, P]` in `f32`.
     fn fused_consistency_loss(
         f: FloatTensor<Self>,
         x: FloatTensor<Self>,
@@ -274,7 +274,7 @@ pub trait Ops: Backend {
     }
 
     /// NT-Xent of queries `[Q, D]` against keys `[K, D]`, not yet normalised; the positive of query i is key `first + i`. Returns the
-    /// mean loss `[1]` and the log-sum-exp of each query's scores `[Q]` (docs/method.md section 3.1).
+    /// mean loss `[1]` and the log-sum-exp of each query's scores `[Q]` (docs/reference/method.md section 3.1).
     fn fused_nt_xent(
         queries: FloatTensor<Self>,
         keys: FloatTensor<Self>,

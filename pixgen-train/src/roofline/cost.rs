@@ -5,7 +5,7 @@
 //! less than it could do with alone. *Ours* follows the kernels that pixgen-cubecl and cubek launch. Both count device memory only: tiles
 //! of a matrix product and keys and values of attention that are read again by other blocks are taken to come from the L2 cache.
 //!
-//! Numbers in brackets are the equations of docs/performance.md.
+//! Numbers in brackets are the equations of docs/results/performance.md.
 
 use super::trace::{Act, Call, INPUT, Op};
 use serde::Serialize;

@@ -8,7 +8,7 @@
 //! * [`memory`] adds up what a step keeps, by device and precision; `--dry-run` uses the same numbers.
 //! * [`device`] holds the published peaks, [`report`] divides by them and prints.
 //!
-//! docs/performance.md, section "Roofline", has the equations with their numbers; comments here cite them.
+//! docs/results/performance.md, section "Roofline", has the equations with their numbers; comments here cite them.
 
 pub mod cost;
 pub mod device;

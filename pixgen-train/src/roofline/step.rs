@@ -1,4 +1,4 @@
-//! An optimiser step of a stage as a list of kernels: passes of the network, losses, update (docs/method.md sections 3 to 5).
+//! An optimiser step of a stage as a list of kernels: passes of the network, losses, update (docs/reference/method.md sections 3 to 5).
 
 use super::cost::{self, F32, Kernel, Kind, Run, Wanted};
 use super::trace::{self, Trace};
@@ -44,7 +44,7 @@ pub fn projector_of(config: &RunConfig) -> ProjectorConfig {
 }
 
 /// Share of the images whose target needs the teacher at stage `a` of the curriculum: r above its floor and t not below the anchor,
-/// ln t ~ N(p_mean, p_std^2) (docs/method.md sections 5 and 6.11).
+/// ln t ~ N(p_mean, p_std^2) (docs/reference/method.md sections 5 and 6.11).
 pub fn teacher_share(settings: &ConsistencyConfig, noise: &NoiseConfig, a: u32) -> f64 {
     let width = 2.0 * DEVIATIONS / f64::from(LEVELS);
     let (mut taught, mut all) = (0.0, 0.0);
@@ -278,7 +278,7 @@ impl Builder<'_> {
     }
 }
 
-/// NT-Xent forward and backward to the queries, in f32; scores are made again instead of kept (docs/method.md section 3.1).
+/// NT-Xent forward and backward to the queries, in f32; scores are made again instead of kept (docs/reference/method.md section 3.1).
 fn nt_xent(queries: f64, keys: f64, width: f64) -> [Kernel; 2] {
     let product = 2.0 * queries * keys * width;
     let (read, write) = (F32 * (queries + keys) * width + F32 * queries, F32 * queries * width);
@@ -309,7 +309,7 @@ mod tests {
         kernels.iter().map(of).sum()
     }
 
-    /// docs/method.md section 6.11: a quarter at a = 1, 56 % at a = 2, almost all from a = 3 on.
+    /// docs/reference/method.md section 6.11: a quarter at a = 1, 56 % at a = 2, almost all from a = 3 on.
     #[test]
     fn teacher_shares_of_the_paper() {
         let config = RunConfig::defaults(Stage::Consistency, preset("EPG-L-16-256").expect("preset"));

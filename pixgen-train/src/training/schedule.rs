@@ -10,7 +10,7 @@ pub enum Shape {
     Constant,
     /// Half a cosine, down to `final_factor`.
     Cosine,
-    /// Steps of the paper's stage 2b: 1, then 0.3 from 4/7 of the run, then 0.08 from 5/7 (docs/method.md section 5).
+    /// Steps of the paper's stage 2b: 1, then 0.3 from 4/7 of the run, then 0.08 from 5/7 (docs/reference/method.md section 5).
     Staged,
 }
 

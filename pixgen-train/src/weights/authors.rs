@@ -1,4 +1,4 @@
-//! The authors' names and layouts (docs/weights.md): one table, made from the parameter list, read in both directions.
+//! The authors' names and layouts (docs/reference/weights.md): one table, made from the parameter list, read in both directions.
 
 use pixgen_core::config::ModelConfig;
 use pixgen_core::params::{Kind, Layer, Side, Site};

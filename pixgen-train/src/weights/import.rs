@@ -134,7 +134,7 @@ impl ImportError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Source(error) => return error.hint(),
-            Self::Foreign { .. } => "docs/weights.md lists the names that are read".into(),
+            Self::Foreign { .. } => "docs/reference/weights.md lists the names that are read".into(),
             Self::Sets { .. } => "choose one with --key NAME".into(),
             Self::Unknown { .. } => "give --preset NAME to see which tensors differ from it".into(),
             Self::Objective { .. } => {
@@ -142,7 +142,7 @@ impl ImportError {
             }
             Self::NoDecoder { .. } => "leave --objective out".into(),
             Self::Mismatch { fits: Some(name), .. } => format!("its shapes are those of {name}"),
-            Self::Mismatch { .. } => "docs/weights.md lists the names that are read".into(),
+            Self::Mismatch { .. } => "docs/reference/weights.md lists the names that are read".into(),
             Self::Value { .. } => "the training that wrote it had failed, or the file is damaged".into(),
             Self::ClassNames { .. } => "one name a line, in the order of the class numbers".into(),
             Self::File(error) => return error.hint(),

@@ -1,4 +1,4 @@
-//! Weights of other programs, in and out (docs/weights.md).
+//! Weights of other programs, in and out (docs/reference/weights.md).
 //!
 //! [`import`](mod@import) makes a model file of the authors' weights and [`export`](mod@export) the opposite; both read the one table of
 //! names and layouts in [`authors`], which comes from the parameter list. [`verify`](mod@verify) compares a model with what another

@@ -51,7 +51,7 @@ impl VerifyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Source(error) => error.hint(),
-            Self::Vectors { .. } => Some("docs/weights.md says what the file holds".into()),
+            Self::Vectors { .. } => Some("docs/reference/weights.md says what the file holds".into()),
             Self::Differs { .. } => Some("the vectors must come from the same weights, with `input` already scaled by c_in".into()),
         }
     }
