@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""What the documentation names exists: links and headings, source files, cited pages and sections, the identifiers of
+docs/reference/equations.md, and with a program (`citations.py PIXGEN-TRAIN`) every setting. Prints what does not; exit status 1."""
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BASES = [ROOT, ROOT / "tests", *(ROOT / f"pixgen-{crate}/src" for crate in ("core", "edge", "cubecl", "train"))]
+LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
+TEXTS = {p: p.read_text() for p in (ROOT / name for name in LISTED if re.search(r"\.(md|rs|py|sh|toml)$", name)) if p.exists()}
+wrong = []
+
+
+def headings(page):
+    return [line.lstrip("#").strip() for line in page.split("\n") if line.startswith("#")]
+
+
+def anchors(page):
+    return {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) for heading in headings(page)}
+
+
+for path, text in TEXTS.items():
+    where = path.relative_to(ROOT)
+    if path.suffix == ".md":
+        for link, name, heading in re.findall(r"\]\((([^)#:]*)#?([^):]*))\)", text):
+            to = path.parent / name if name else path
+            if not to.exists() or heading and heading not in anchors(to.read_text()):
+                wrong.append(f"{where}: link {link}")
+        for source in re.findall(r"`([\w.-]+/[\w./-]+\.(?:rs|py|sh))", text):
+            if not any((base / source).exists() for base in [path.parent, *BASES]) and source != "rcm/vit.py":
+                wrong.append(f"{where}: file {source}")
+    for name, section in re.findall(r"\b(docs/[\w/-]+\.md)(?: section ([\d.]*\d))?", text):
+        page = (ROOT / name).read_text() if (ROOT / name).exists() else ""
+        item = section.split(".")[-1]  # Section 6.7 may be item 7 of a list.
+        known = [heading.split(" ")[0].rstrip(".") for heading in headings(page)] + re.findall(r"^(\d+)\. ", page, re.M)
+        if not page or section and section not in known and not ("." in section and item in known):
+            wrong.append(f"{where}: {name} section {section}")
+
+for row in TEXTS[ROOT / "docs/reference/equations.md"].split("\n"):
+    cells = row.strip("|").split(" | ")
+    if row.startswith("| ") and len(cells) == 4 and "`" in row:
+        home, sources = "", ""
+        for crate, name in re.findall(r"\b(core|edge|train)\b(?= `)|`([\w/]+\.rs)`", cells[3]):
+            home = crate or home
+            if name:
+                sources += TEXTS.get(ROOT / f"pixgen-{home}/src/{name}", "")
+        for identifier in re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", cells[2]))):
+            if not re.search(rf"\b{identifier}\b", sources):
+                wrong.append(f"equations.md: {identifier} is not in {cells[3].strip()}")
+
+for program in sys.argv[1:2]:
+    shown = [subprocess.run([program, "config", "show", s], check=True, capture_output=True, text=True).stdout for s in ("pretrain", "finetune", "diffusion")]
+    settings = set(re.findall(r"^(\S+) = ", "".join(shown), re.M))
+    named = re.findall(r"^\| (`.*?) \| ", TEXTS[ROOT / "docs/reference/settings.md"], re.M)
+    explained = set(re.findall(r"`([^`]+)`", " ".join(named)))
+    wrong += [f"settings.md: {name} is explained or exists, not both" for name in sorted(settings ^ explained)]
+
+print("\n".join(wrong) or f"{len(TEXTS)} files: what the documentation names exists")
+sys.exit(bool(wrong))
