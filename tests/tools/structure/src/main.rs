@@ -82,7 +82,7 @@ fn circles(crates: &Crates) -> ExitCode {
             println!("circle {count}: {} files import each other", circle.len());
             for (&(from, to), lines) in imports.iter().filter(|((from, to), _)| circle.contains(from) && circle.contains(to)) {
                 println!("  {} takes from {}", path(from), path(to));
-                for &line in lines {
+                for &line in lines.iter().take(3) {
                     println!("    {line}: {}", source.files[from].text[line - 1].trim());
                 }
             }
