@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Distribution, Tensor};
+use burn_tensor::{Distribution, Tensor};
 use burn_autodiff::Autodiff;
 use burn_flex::{Flex, FlexDevice};
 use pixgen_train::ops::{

@@ -1,6 +1,6 @@
 //! What numbers a GPU computes with.
 
-use burn::tensor::FloatDType;
+use burn_tensor::FloatDType;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::fmt;

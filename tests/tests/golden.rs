@@ -1,7 +1,7 @@
 //! Core's reference and the burn interpreter against float64 numpy (tests/gen/golden.py): forward passes, losses, gradients.
 
-use burn::backend::Autodiff;
-use burn::tensor::Tensor;
+use burn_autodiff::Autodiff;
+use burn_tensor::Tensor;
 use burn_flex::Flex;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature, c_noise, time_embedding};

@@ -3,7 +3,7 @@
 use super::median;
 use crate::ops::Ops;
 use crate::precision::Precision;
-use burn::tensor::{Distribution, Tensor, TensorPrimitive};
+use burn_tensor::{Distribution, Tensor, TensorPrimitive};
 use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 use std::time::Instant;
 

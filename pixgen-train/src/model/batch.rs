@@ -1,7 +1,7 @@
 //! What a batch of pictures is conditioned on: noise levels and classes.
 
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn_tensor::backend::{AutodiffBackend, Backend};
+use burn_tensor::{Int, Tensor, TensorData};
 use pixgen_core::noise::time_embedding;
 
 /// Conditions of a batch on a device.

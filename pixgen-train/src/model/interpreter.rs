@@ -7,7 +7,7 @@ use super::batch::Condition;
 use super::weights::Weights;
 use crate::ops::{self as fused, Dropout, Ops as Fused};
 use crate::precision::Precision;
-use burn::tensor::{Tensor, activation};
+use burn_tensor::{Tensor, activation};
 use pixgen_core::config::{ModelConfig, PREFIX_TOKENS};
 use pixgen_core::network;
 use pixgen_core::ops::{Branch, Ops};

@@ -6,8 +6,8 @@ use super::recompute::Tape;
 use super::weights::Weights;
 use crate::ops::Dropout;
 use crate::training::Engine;
-use burn::backend::Autodiff;
-use burn::tensor::Tensor;
+use burn_autodiff::Autodiff;
+use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 
 /// What a pass has gradients for.

@@ -3,8 +3,8 @@
 use super::weights::{Weights, to_vec};
 use crate::ops::{self as fused, Ops as Fused};
 use crate::precision::Precision;
-use burn::backend::Autodiff;
-use burn::tensor::{Tensor, TensorData, activation};
+use burn_autodiff::Autodiff;
+use burn_tensor::{Tensor, TensorData, activation};
 use pixgen_edge::projector::{BatchStatistics, RunningStatistics};
 
 /// Epsilon of the batch norms.

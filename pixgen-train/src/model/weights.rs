@@ -3,8 +3,8 @@
 use super::{Entry, ParamSet};
 use crate::precision::Precision;
 use crate::training::{Engine, Flat};
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use burn_tensor::backend::{AutodiffBackend, Backend};
+use burn_tensor::{Tensor, TensorData, TensorPrimitive};
 use pixgen_core::params::{Kind, Role, Site};
 use rayon::prelude::*;
 

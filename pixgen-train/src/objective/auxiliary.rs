@@ -4,7 +4,7 @@ use super::pieces;
 use super::prefetch::Pictures;
 use crate::model::{Condition, NormMode, ParamSet, Projector, ProjectorConfig, RunningStatistics, Weights, features};
 use crate::ops::{Ops as Fused, nt_xent};
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use serde::{Deserialize, Serialize};

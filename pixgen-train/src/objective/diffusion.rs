@@ -9,7 +9,7 @@ use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Pass, Weights};
 use crate::ops::{Ops, blend};
 use crate::training::Engine;
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use pixgen_core::rng::{Draws, Rng};

@@ -6,7 +6,7 @@
 use super::Progress;
 use crate::model::batch::upload;
 use crate::ops::Ops;
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use std::fmt;
 use std::ops::Range;

@@ -14,8 +14,8 @@ use crate::model::{
 };
 use crate::ops::{Ops, blend, nt_xent};
 use crate::training::{Engine, Flat};
-use burn::backend::Autodiff;
-use burn::tensor::Tensor;
+use burn_autodiff::Autodiff;
+use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, Temperature};
 use pixgen_core::rng::{Draws, Rng};

@@ -4,9 +4,9 @@
 //! tracked and its plain forward otherwise, the backward calls the inner backend's `*_backward`. Nodes are registered as
 //! compute bound, so no checkpointing strategy recomputes them.
 
-use burn::tensor::TensorMetadata;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::ops::FloatTensor;
+use burn_tensor::TensorMetadata;
+use burn_tensor::backend::{AutodiffBackend, Backend};
+use burn_tensor::ops::FloatTensor;
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;

@@ -1,7 +1,7 @@
 //! The contract of the fused operations: what each computes, what its backward needs, and the shapes.
 
-use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
+use burn_tensor::backend::Backend;
+use burn_tensor::ops::FloatTensor;
 
 pub use pixgen_core::ops::Branch;
 use pixgen_core::rng::Rng;

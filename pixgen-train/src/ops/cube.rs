@@ -3,8 +3,8 @@
 //! Activations and matrices are `f32` or bf16; biases, norms and what belongs to losses are `f32`. Attention is the one operation that
 //! a device may be too small for; then it takes the default body in `f32`.
 
-use burn::tensor::ops::FloatTensorOps;
-use burn::tensor::{DType, FloatDType, TensorMetadata};
+use burn_tensor::ops::FloatTensorOps;
+use burn_tensor::{DType, FloatDType, TensorMetadata};
 use burn_backend::DeviceOps;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, kernel::into_contiguous};

@@ -1,6 +1,6 @@
 //! The operations as functions of `Tensor<B, D>`, with the shape checks: what the network code calls.
 
-use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use burn_tensor::{Tensor, TensorData, TensorPrimitive};
 
 use super::contract::{Branch, Dropout, LossFactors, Ops};
 

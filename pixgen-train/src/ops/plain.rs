@@ -3,10 +3,10 @@
 //! These are the default bodies of [`crate::ops::Ops`] and the comparison that the fused versions are measured against.
 //! Written for clarity: leading axes are flattened so that every product is one matrix product.
 
-use burn::tensor::activation::{gelu, softmax};
-use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorData, TensorMetadata, TensorPrimitive};
+use burn_tensor::activation::{gelu, softmax};
+use burn_tensor::backend::Backend;
+use burn_tensor::ops::FloatTensor;
+use burn_tensor::{Tensor, TensorData, TensorMetadata, TensorPrimitive};
 
 use super::contract::{Branch, Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
 

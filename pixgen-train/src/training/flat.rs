@@ -7,8 +7,8 @@ use super::optimiser::OptimiserConfig;
 use crate::model::ParamSet;
 use crate::ops::Ops;
 use crate::precision::Precision;
-use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
+use burn_tensor::backend::Backend;
+use burn_tensor::ops::FloatTensor;
 use burn_flex::Flex;
 use std::borrow::Cow;
 

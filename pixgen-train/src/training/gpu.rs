@@ -5,8 +5,8 @@ use super::optimiser::{Corrections, OptimiserConfig};
 use crate::model::ParamSet;
 use crate::ops::cube::{Gpu, done};
 use crate::precision::Precision;
-use burn::tensor::TensorData;
-use burn::tensor::ops::FloatTensorOps;
+use burn_tensor::TensorData;
+use burn_tensor::ops::FloatTensorOps;
 use burn_backend::DeviceOps;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
@@ -109,7 +109,7 @@ where
     }
 
     fn host(&self) -> Cow<'_, [f32]> {
-        let data = burn::tensor::Tensor::<Gpu<R>, 1>::from_primitive(burn::tensor::TensorPrimitive::Float(self.buffer.clone())).into_data();
+        let data = burn_tensor::Tensor::<Gpu<R>, 1>::from_primitive(burn_tensor::TensorPrimitive::Float(self.buffer.clone())).into_data();
         let padded = data.as_slice::<f32>().unwrap_or(&[]);
         Cow::Owned(self.layout.places.iter().flat_map(|place| &padded[place.clone()]).copied().collect())
     }

@@ -15,8 +15,8 @@ mod skip;
 mod storage;
 mod tokens;
 
-use burn::tensor::ops::FloatTensorOps;
-use burn::tensor::{DType, TensorMetadata};
+use burn_tensor::ops::FloatTensorOps;
+use burn_tensor::{DType, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use pixgen_edge::matmul;
 

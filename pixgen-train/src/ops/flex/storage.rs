@@ -1,6 +1,6 @@
 //! Between Flex tensors and slices of `f32`.
 
-use burn::tensor::{Bytes, DType, Shape};
+use burn_tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
 use super::buffers::{release, take};

@@ -1,7 +1,7 @@
 //! Every operation at a size: its inputs, its definition in float64, and how to run it on burn tensors.
 
-use burn::tensor::ops::{FloatTensor, FloatTensorOps};
-use burn::tensor::{DType, Tensor, TensorData, TensorMetadata, TensorPrimitive};
+use burn_tensor::ops::{FloatTensor, FloatTensorOps};
+use burn_tensor::{DType, Tensor, TensorData, TensorMetadata, TensorPrimitive};
 use burn_autodiff::Autodiff;
 
 use crate::ops::contract::{Branch, Dropout, LAYER_NORM_EPSILON, Ops};

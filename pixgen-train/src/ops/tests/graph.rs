@@ -1,6 +1,6 @@
 //! Inside the autodiff graph: untracked inputs, tensors used several times, other element types.
 
-use burn::tensor::{Distribution, Tensor};
+use burn_tensor::{Distribution, Tensor};
 use burn_flex::Flex;
 
 use super::cases::*;

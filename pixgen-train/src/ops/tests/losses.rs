@@ -1,6 +1,6 @@
 //! The losses against closed forms.
 
-use burn::tensor::{Tensor, TensorData};
+use burn_tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 
 use super::cases::numbers;
