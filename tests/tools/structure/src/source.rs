@@ -63,8 +63,6 @@ pub struct Source {
     pub exported_macros: HashMap<String, usize>,
     pub public_types: Vec<Place>,
     pub functions: Vec<Place>,
-    /// The modules of the root in the order of their declaration; a number for each group that blank lines make.
-    pub rooms: Vec<(String, usize)>,
 }
 
 impl Source {
@@ -99,7 +97,6 @@ impl Source {
             mentions: Vec::new(),
         });
         let mut reader = Reader { source: self, module, owner: String::new() };
-        let (mut group, mut last) = (0, 0);
         for item in items {
             if tests_only(attributes(item)) {
                 reader.source.files[file].test_lines += lines(item.span());
@@ -110,12 +107,6 @@ impl Source {
                 reader.visit_item(item);
                 continue;
             };
-            if parent.is_none() {
-                let (line, end) = (item.span().start().line, item.span().end().line);
-                group += usize::from(last > 0 && line > last + 1);
-                last = end;
-                reader.source.rooms.push((declared.ident.to_string(), group));
-            }
             for attribute in &declared.attrs {
                 reader.visit_attribute(attribute);
             }
