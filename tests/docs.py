@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the command blocks of README.md and docs/guides/*.md with the built programs.
+"""Runs the command blocks of README.md and docs/guides/*.md with the built programs, and reads those of the crates' pages.
 
     tests/docs.py FOLDER            FOLDER holds pixgen-train and pixgen-edge, as `cargo build` leaves them
 
@@ -10,7 +10,8 @@ folder of its own, in which `photos` holds pictures of two classes. A comment on
     <!-- ci: needs: gpu -->                                 (or cluster, data, network, board) nothing is run: the programs read verb,
                                                             flags and values of every command and stop at a last --help
 
-and `<!-- ci: start q -->` anywhere in a guide copies `q` from the folder in which README.md's blocks ran.
+and `<!-- ci: start q -->` anywhere in a guide copies `q` from the folder in which README.md's blocks ran. The blocks of the pages that crates.io
+shows, pixgen-*/README.md, are read like those that need something: they repeat what the guides run.
 """
 
 import pathlib
@@ -151,6 +152,8 @@ def cargo(arguments):
                 raise Wrong(f"{package} has no feature {feature}")
     if verb in ("build", "install", "add"):
         return None
+    if example := value("--example"):
+        return [f"examples/{example}", *given]
     if verb != "run" or not package:
         raise Wrong(f"cannot stand in for `cargo {' '.join(arguments)}`")
     return [value("--bin") or package, *given]
@@ -215,7 +218,8 @@ def main():
     if sys.argv[1:2] == ["--as"]:
         return stand_in(sys.argv[2], sys.argv[3], sys.argv[4:])
     built = pathlib.Path(sys.argv[1]).resolve()
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
+    crates = sorted(ROOT.glob("pixgen-*/README.md"))
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md")), *crates]
     ran = parsed = shown = 0
     with tempfile.TemporaryDirectory(prefix="pixgen-docs-") as top:
         top = pathlib.Path(top)
@@ -223,13 +227,15 @@ def main():
         stand_ins(top / "bin", built)
         environment = {"PATH": f"{top / 'bin'}:/usr/local/bin:/usr/bin:/bin", "HOME": str(top), "LC_ALL": "C.UTF-8"}
         for page in pages:
-            folder = top / page.stem
+            folder = top / (page.parent.name if page in crates else page.stem)
             folder.mkdir()
             furnish(folder)
             blocks, start = read(page)
             for name in start:
                 shutil.copytree(top / "README" / name, folder / name)
             for block in blocks:
+                if page in crates:
+                    block.needs = block.needs or "crates.io"
                 begun = time.monotonic()
                 count = run(block, folder, environment)
                 what = "run" if count is None else f"{count} commands parsed, needs: {block.needs}" if count else f"shown, needs: {block.needs}"
