@@ -37,6 +37,24 @@ pub fn imports(source: &Source) -> Imports {
     imports
 }
 
+/// The file and line of each re-export of what neither the module nor one below it defines. It shows a thing where it does not live.
+pub fn detours(source: &Source) -> BTreeSet<(usize, usize)> {
+    let mut detours = BTreeSet::new();
+    for (from, module) in source.modules.iter().enumerate() {
+        for mention in module.mentions.iter().filter(|mention| mention.kind == Kind::ReExport) {
+            let mut names = Names { source, open: HashSet::new(), faces: Vec::new() };
+            let stranger = match names.resolve(from, &mention.path) {
+                Some(Target::Module(home) | Target::Item(home)) => home != from && !names.is_inside(home, from),
+                None => mention.path[0].starts_with("pixgen_"),
+            };
+            if stranger {
+                detours.insert((module.file, mention.line));
+            }
+        }
+    }
+    detours
+}
+
 struct Names<'a> {
     source: &'a Source,
     /// Names that are being looked up: `use a::a` must not look for itself.
@@ -150,8 +168,8 @@ mod tests {
 
     use super::*;
 
-    /// The circles and imports of a crate of these files, by name.
-    fn read(name: &str, files: &[(&str, &str)]) -> (Vec<Vec<String>>, Vec<(String, String)>) {
+    /// Reads a crate of these files.
+    fn with_crate<T>(name: &str, files: &[(&str, &str)], then: impl FnOnce(&Source, &dyn Fn(usize) -> String) -> T) -> T {
         let folder = std::env::temp_dir().join(format!("pixgen-structure-{name}-{}", std::process::id()));
         for (path, text) in files {
             let path = folder.join(path);
@@ -159,20 +177,27 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         let source = Source::read(&folder.join("lib.rs")).unwrap();
-        let name = |file: usize| {
+        std::fs::remove_dir_all(&folder).unwrap();
+        then(&source, &|file| {
             source.files[file]
                 .path
                 .strip_prefix(&folder)
                 .unwrap_or(Path::new(""))
                 .display()
                 .to_string()
-        };
-        let imports = imports(&source);
-        let circles = circles(source.files.len(), &imports);
-        let circles = circles.iter().map(|c| c.iter().map(|&f| name(f)).collect()).collect();
-        let imports = imports.keys().map(|&(from, to)| (name(from), name(to))).collect();
-        std::fs::remove_dir_all(&folder).unwrap();
-        (circles, imports)
+        })
+    }
+
+    /// The circles and imports of a crate of these files, by name.
+    fn read(name: &str, files: &[(&str, &str)]) -> (Vec<Vec<String>>, Vec<(String, String)>) {
+        with_crate(name, files, |source, name| {
+            let imports = imports(source);
+            let circles = circles(source.files.len(), &imports);
+            (
+                circles.iter().map(|c| c.iter().map(|&file| name(file)).collect()).collect(),
+                imports.keys().map(|&(from, to)| (name(from), name(to))).collect(),
+            )
+        })
     }
 
     fn arrow(from: &str, to: &str) -> (String, String) {
@@ -217,6 +242,20 @@ mod tests {
                 arrow("b.rs", "a/child.rs")
             ]
         );
+    }
+
+    #[test]
+    fn a_re_export_from_another_room_or_crate_is_a_detour() {
+        let files = [
+            ("lib.rs", "pub mod a; pub mod b; pub use a::child::Child; pub use pixgen_core::rng;"),
+            ("a/mod.rs", "pub mod child; pub use child::*; pub use std::fmt;"),
+            ("a/child.rs", "pub struct Child;"),
+            ("b.rs", "pub struct B; pub(crate) use crate::a::Child;"),
+        ];
+        with_crate("detours", &files, |source, name| {
+            let detours: Vec<_> = detours(source).into_iter().map(|(file, line)| (name(file), line)).collect();
+            assert_eq!(detours, [("lib.rs".to_owned(), 1), ("b.rs".to_owned(), 1)]);
+        });
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the sources of the workspace look like from above.
 //!
 //!     structure circles CRATE...          fails on files that import each other in a circle, and says which lines do it
+//!     structure detours CRATE...          fails on re-exports of what is defined neither in the module nor below it
 //!     structure rooms CRATE...            top-level modules, the imports between them, and how many go up at best
 //!     structure types CRATE...            public types whose name stands more than once
 //!     structure functions CRATE...        the longest functions outside tests
@@ -20,7 +21,7 @@ use source::{Place, Source};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((what, crates)) = arguments.split_first().filter(|(_, crates)| !crates.is_empty()) else {
-        eprintln!("usage: structure circles|rooms|types|functions|lines CRATE...");
+        eprintln!("usage: structure circles|detours|rooms|types|functions|lines CRATE...");
         return ExitCode::from(2);
     };
     let read = || {
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     match read() {
         Ok(crates) => match what.as_str() {
             "circles" => return circles(&crates),
+            "detours" => return detours(&crates),
             "rooms" => rooms(&crates),
             "types" => types(&crates),
             "functions" => functions(&crates),
@@ -90,6 +92,19 @@ fn circles(crates: &Crates) -> ExitCode {
     }
     let files: usize = all(crates).map(|(_, source)| source.files.len()).sum();
     println!("{count} circles of imports in {files} files");
+    if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn detours(crates: &Crates) -> ExitCode {
+    let mut count = 0;
+    for (_, source) in all(crates) {
+        for (file, line) in graph::detours(source) {
+            count += 1;
+            let file = &source.files[file];
+            println!("{}:{line}: {}", file.path.display(), file.text[line - 1].trim());
+        }
+    }
+    println!("{count} re-exports show a thing where it does not live");
     if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

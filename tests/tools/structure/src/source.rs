@@ -96,12 +96,12 @@ impl Source {
             globs: Vec::new(),
             mentions: Vec::new(),
         });
-        let mut reader = Reader { source: self, module, owner: String::new() };
         for item in items {
             if tests_only(attributes(item)) {
-                reader.source.files[file].test_lines += lines(item.span());
+                self.files[file].test_lines += lines(item.span());
                 continue;
             }
+            let mut reader = Reader { source: self, module, owner: String::new() };
             reader.define(item);
             let syn::Item::Mod(declared) = item else {
                 reader.visit_item(item);
@@ -112,14 +112,10 @@ impl Source {
             }
             let name = declared.ident.to_string();
             let child = match &declared.content {
-                Some((_, items)) => reader.source.read_module(items, file, Some(module), &folder.join(&name))?,
-                None => {
-                    let path = file_of(declared, folder, &reader.source.files[file].path)?;
-                    reader.source.read_file(&path, Some(module))?
-                }
+                Some((_, items)) => self.read_module(items, file, Some(module), &folder.join(&name))?,
+                None => self.read_file(&file_of(declared, folder, &self.files[file].path)?, Some(module))?,
             };
             self.modules[module].children.insert(name, child);
-            reader = Reader { source: self, module, owner: String::new() };
         }
         Ok(module)
     }
