@@ -9,7 +9,7 @@ use crate::picture::PictureError;
 use crate::pxg_file::PxgFileError;
 use crate::quantise::QuantiseError;
 use crate::terminal::OutputError;
-use pixgen_core::pxg::{DrawError, SelfTestError};
+use pixgen_core::integer::{DrawError, SelfTestError};
 
 /// Any error of the program.
 #[derive(Debug, thiserror::Error)]

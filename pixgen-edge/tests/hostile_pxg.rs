@@ -3,10 +3,11 @@
 //! A checksum finds damage. Against intent it is no help, so most tests here forge something and then make the checksum right again.
 
 use pixgen_core::config::{ModelConfig, Tower};
+use pixgen_core::integer::{DrawError, Request, SelfTestError};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::params::{Layer, Side, Site};
 use pixgen_core::pxg::layout::Layout;
-use pixgen_core::pxg::{DrawError, Header, Model, PREFIX_LEN, PxgError, Request, SelfTestError, encode};
+use pixgen_core::pxg::{Header, Model, PREFIX_LEN, PxgError, encode};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::workspace::WorkspaceError;
 use pixgen_edge::data::normalise::Normalisation;

@@ -2,12 +2,12 @@
 
 mod random;
 
-use pixgen_core::integer::{Input, Integer, workspace_len};
+use pixgen_core::integer::{DrawError, Input, Integer, Request, workspace_len};
 use pixgen_core::network;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::params::{Layer, Site};
 use pixgen_core::patch::unpatchify;
-use pixgen_core::pxg::{DrawError, Model, Request};
+use pixgen_core::pxg::Model;
 use pixgen_core::workspace::WorkspaceError;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::quantise::draw::{Wanted, draw_float, draw_integer};

@@ -5,9 +5,10 @@
 
 use super::{AlignedBytes, FirmwareError, draw, machine, random_model};
 use pixgen_core::config::ModelConfig;
+use pixgen_core::integer::Request;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::presets::preset;
-use pixgen_core::pxg::{Model, Request};
+use pixgen_core::pxg::Model;
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};

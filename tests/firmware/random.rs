@@ -3,9 +3,10 @@
 
 use super::AlignedBytes;
 use pixgen_core::config::ModelConfig;
+use pixgen_core::integer::Request;
 use pixgen_core::params::{Layer, Side, Site};
 use pixgen_core::pxg::layout::{Layout, STEP_WORDS};
-use pixgen_core::pxg::{Header, Model, Request, encode};
+use pixgen_core::pxg::{Header, Model, encode};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use std::ops::Range;

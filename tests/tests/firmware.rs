@@ -1,9 +1,10 @@
 //! A chip draws the host's picture, byte for byte, in the memory that was computed for it: `firmware-examples/qemu` on every machine.
 
 use pixgen_core::config::{ModelConfig, Tower};
+use pixgen_core::integer::Request;
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::layout::{Layout, TEST_LEN};
-use pixgen_core::pxg::{Model, Request, encode};
+use pixgen_core::pxg::{Model, encode};
 use pixgen_tests::firmware::{AlignedBytes, FirmwareError, Image, MACHINES, Machine, Report, STACK, budget, draw, machine, random_model};
 use tempfile::NamedTempFile;
 

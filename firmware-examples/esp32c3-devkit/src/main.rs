@@ -24,7 +24,8 @@ use heapless::String;
 use panic_halt as _;
 use pixgen_core::kernels;
 use pixgen_core::pixels::Band;
-use pixgen_core::pxg::{DrawError, Model, PxgError, Request, SelfTestError};
+use pixgen_core::integer::{DrawError, Request, SelfTestError};
+use pixgen_core::pxg::{Model, PxgError};
 use static_cell::ConstStaticCell;
 
 esp_bootloader_esp_idf::esp_app_desc!();

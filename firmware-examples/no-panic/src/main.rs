@@ -8,7 +8,8 @@
 
 use core::hint::black_box;
 use core::slice;
-use pixgen_core::pxg::{Model, Request};
+use pixgen_core::integer::Request;
+use pixgen_core::pxg::Model;
 
 unsafe extern "C" {
     /// Not defined anywhere.

@@ -30,7 +30,8 @@ use meter::Meter;
 use pixgen_core::kernels;
 use pixgen_core::params::{Layer, Site};
 use pixgen_core::pixels::Band;
-use pixgen_core::pxg::{DrawError, Hash, Model, PxgError, Request, SelfTestError};
+use pixgen_core::integer::{DrawError, Hash, Request, SelfTestError};
+use pixgen_core::pxg::{Model, PxgError};
 use semihosting::process;
 use settings::{CLOCK, MACHINE, MODEL, MODEL_NAME, PAIRS, WORKSPACE};
 

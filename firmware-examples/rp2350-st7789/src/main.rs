@@ -44,7 +44,8 @@ use mipidsi::{Builder, interface::SpiInterface, models::ST7789, options::ColorIn
 use panic_probe as _;
 use pixgen_core::kernels;
 use pixgen_core::pixels::Band;
-use pixgen_core::pxg::{DrawError, Model, PxgError, Request, SelfTestError};
+use pixgen_core::integer::{DrawError, Request, SelfTestError};
+use pixgen_core::pxg::{Model, PxgError};
 use rp235x_hal as hal;
 use static_cell::ConstStaticCell;
 

@@ -27,7 +27,8 @@ use heapless::String;
 use panic_halt as _;
 use pixgen_core::kernels;
 use pixgen_core::pixels::Band;
-use pixgen_core::pxg::{DrawError, Model, PxgError, Request, SelfTestError};
+use pixgen_core::integer::{DrawError, Request, SelfTestError};
+use pixgen_core::pxg::{Model, PxgError};
 use static_cell::ConstStaticCell;
 use stm32f4xx_hal as hal;
 

@@ -2,6 +2,7 @@
 
 use crate::config::{MLP_RATIO, ModelConfig, Tower};
 use crate::kernels::scratch_words;
+use crate::pxg::Model;
 use crate::pxg::layout::padded;
 
 /// Every region begins at a multiple of 16 bytes.
@@ -84,4 +85,11 @@ pub const fn workspace_len(config: &ModelConfig, steps: usize) -> usize {
     let output = aligned(config.patches() * dec) + band + scratch_len(dec);
     let picture = if steps > 1 { aligned(config.image_len()) } else { 0 };
     picture + stream_len(config) + max(max(max(input, encoder), max(bridge, fuse)), max(decoder, output))
+}
+
+impl Model<'_> {
+    /// Workspace for [`draw`](Self::draw), bytes.
+    pub const fn workspace_len(&self) -> usize {
+        workspace_len(self.config(), self.steps())
+    }
 }

@@ -1,8 +1,8 @@
-//! What can be wrong with a `.pxg` file, and with a request for a picture.
+//! What can be wrong with a `.pxg` file.
 
+use super::header::VERSION;
 use crate::config::ConfigError;
 use crate::params::Site;
-use crate::workspace::WorkspaceError;
 use core::fmt;
 
 /// Why a file cannot be used.
@@ -58,7 +58,7 @@ impl fmt::Display for PxgError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Magic => f.write_str("not a .pxg file"),
-            Self::Version { found } => write!(f, "format version {found}, this program reads {}", super::VERSION),
+            Self::Version { found } => write!(f, "format version {found}, this program reads {}", VERSION),
             Self::Misaligned => f.write_str("the file must lie at a multiple of 16 bytes"),
             Self::Length { need, have } => write!(f, "{have} bytes, the file's prefix says {need}"),
             Self::Checksum { expected, found } => write!(f, "checksum {found:08x} instead of {expected:08x}"),
@@ -72,80 +72,15 @@ impl fmt::Display for PxgError {
 
 impl core::error::Error for PxgError {}
 
-/// Why a picture was not drawn.
+/// The file has no part for this call of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum DrawError {
-    /// There is no such class.
-    Class {
-        /// Class asked for.
-        class: usize,
-        /// Classes of the model.
-        classes: usize,
-    },
-    /// The workspace does not begin at a multiple of 16 bytes.
-    Misaligned,
-    /// The workspace does not suffice; sizes in bytes.
-    Workspace(WorkspaceError),
-    /// A site has no part in the file, or an activation is not of the kind that an operation takes: the op sequence is not the
-    /// network's.
-    Sequence(Site),
-}
+pub struct MissingPart(pub Site);
 
-impl From<WorkspaceError> for DrawError {
-    fn from(error: WorkspaceError) -> Self {
-        Self::Workspace(error)
-    }
-}
-
-impl fmt::Display for DrawError {
+impl fmt::Display for MissingPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Class { class, classes } => write!(f, "class {class}, the model has {classes}"),
-            Self::Misaligned => f.write_str("the workspace must lie at a multiple of 16 bytes"),
-            Self::Workspace(error) => error.fmt(f),
-            Self::Sequence(site) => write!(f, "{}: not a step of the network", site.name()),
-        }
+        write!(f, "{}: no such part in the file", self.0.name())
     }
 }
 
-impl core::error::Error for DrawError {}
-
-/// Why a self-test did not pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum SelfTestError {
-    /// The file has no self-test vectors.
-    Missing,
-    /// A picture could not be drawn.
-    Draw(DrawError),
-    /// A picture is not the one that the exporter drew.
-    Picture {
-        /// Number of the vector.
-        number: usize,
-        /// Hash in the file.
-        expected: u64,
-        /// Hash of the picture drawn here.
-        found: u64,
-    },
-}
-
-impl From<DrawError> for SelfTestError {
-    fn from(error: DrawError) -> Self {
-        Self::Draw(error)
-    }
-}
-
-impl fmt::Display for SelfTestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("the file has no self-test vectors"),
-            Self::Draw(error) => error.fmt(f),
-            Self::Picture { number, expected, found } => write!(f, "self-test {number}: picture {found:016x} instead of {expected:016x}"),
-        }
-    }
-}
-
-impl core::error::Error for SelfTestError {}
+impl core::error::Error for MissingPart {}

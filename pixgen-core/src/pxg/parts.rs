@@ -1,11 +1,9 @@
 //! The parts of the body as slices of their types, borrowed in place.
 
 use super::layout::{LinearPart, NormPart, STEP_WORDS};
-use super::{DrawError, Model, PxgError};
+use super::{MissingPart, Model};
 use crate::kernels::{Rows, TABLE_LEN};
-use crate::params::{Layer, Side, Site};
-use bytemuck::AnyBitPattern;
-use core::ops::Range;
+use crate::params::{Layer, Site};
 
 /// A linear layer.
 #[derive(Clone, Copy, Debug)]
@@ -62,16 +60,8 @@ pub struct Step {
 }
 
 impl<'a> Model<'a> {
-    fn slice<T: AnyBitPattern>(&self, range: Range<usize>) -> Option<&'a [T]> {
-        bytemuck::try_cast_slice(self.body.get(range)?).ok()
-    }
-
-    fn words<const N: usize>(&self, range: Range<usize>) -> Option<[i32; N]> {
-        self.slice::<i32>(range)?.first_chunk::<N>().copied()
-    }
-
     /// A linear layer; `step` chooses the scales of the head.
-    pub fn linear(&self, site: Site, step: usize) -> Result<Linear<'a>, DrawError> {
+    pub fn linear(&self, site: Site, step: usize) -> Result<Linear<'a>, MissingPart> {
         let read = |part: LinearPart| {
             Some(Linear {
                 left: self.words::<4>(part.words)?[0] as u32 & 31,
@@ -80,23 +70,23 @@ impl<'a> Model<'a> {
                 weights: Rows::new(self.slice(part.weights)?, part.inputs, part.inputs, part.outputs)?,
             })
         };
-        self.layout.linear(site, step).and_then(read).ok_or(DrawError::Sequence(site))
+        self.layout().linear(site, step).and_then(read).ok_or(MissingPart(site))
     }
 
     /// A norm.
-    pub fn norm(&self, site: Site) -> Result<Norm<'a>, DrawError> {
+    pub fn norm(&self, site: Site) -> Result<Norm<'a>, MissingPart> {
         let read = |part: NormPart| {
             let [shift, epsilon, gate_shift, _] = self.words(part.words)?.map(|word: i32| word as u32);
             let (gain, offset) = (self.slice(part.gain)?, self.slice(part.offset)?);
             Some(Norm { shift: shift & 31, epsilon, gate_shift: gate_shift & 31, gain, offset })
         };
-        self.layout.norm(site).and_then(read).ok_or(DrawError::Sequence(site))
+        self.layout().norm(site).and_then(read).ok_or(MissingPart(site))
     }
 
     /// What a class and a step make of a modulated norm; `site` names the norm or the sum behind it.
-    pub fn modulation(&self, step: usize, class: usize, site: Site) -> Result<Modulation<'a>, DrawError> {
+    pub fn modulation(&self, step: usize, class: usize, site: Site) -> Result<Modulation<'a>, MissingPart> {
         let branch = usize::from(site.layer == Layer::Norm2 || site.layer == Layer::Add2);
-        let part = self.layout.modulation(step, class, site.block, branch);
+        let part = self.layout().modulation(step, class, site.block, branch);
         let read = || {
             Some(Modulation {
                 gain: self.slice(part.gain)?,
@@ -104,90 +94,39 @@ impl<'a> Model<'a> {
                 gate: self.slice(part.gate)?,
             })
         };
-        read().ok_or(DrawError::Sequence(site))
+        read().ok_or(MissingPart(site))
     }
 
     /// Three words of a site that has nothing else.
-    pub fn site_words(&self, site: Site) -> Result<[i32; 3], DrawError> {
-        let words = self.layout.words(site).and_then(|range| self.words(range));
-        words.ok_or(DrawError::Sequence(site))
+    pub fn site_words(&self, site: Site) -> Result<[i32; 3], MissingPart> {
+        let words = self.layout().words(site).and_then(|range| self.words(range));
+        words.ok_or(MissingPart(site))
     }
 
     /// GELU of the inputs 0 .. 1023 of a block.
-    pub fn table(&self, site: Site) -> Result<&'a [i8; TABLE_LEN], DrawError> {
-        let table = self.slice(self.layout.table(site)).and_then(|values| values.first_chunk());
-        table.ok_or(DrawError::Sequence(site))
+    pub fn table(&self, site: Site) -> Result<&'a [i8; TABLE_LEN], MissingPart> {
+        let table = self.slice(self.layout().table(site)).and_then(|values| values.first_chunk());
+        table.ok_or(MissingPart(site))
     }
 
     /// The position table, `[tokens, encoder width]`.
     pub fn position(&self) -> &'a [i16] {
-        self.slice(self.layout.position()).unwrap_or_default()
+        self.slice(self.layout().position()).unwrap_or_default()
     }
 
     /// The token of a class, its embedding included; empty when there is no such class.
     pub fn class_token(&self, class: usize) -> &'a [i16] {
-        self.slice(self.layout.class(class)).unwrap_or_default()
+        self.slice(self.layout().class(class)).unwrap_or_default()
     }
 
     /// The time token of a step; empty when there is no such step.
     pub fn time_token(&self, step: usize) -> &'a [i16] {
-        self.slice(self.layout.time(step)).unwrap_or_default()
+        self.slice(self.layout().time(step)).unwrap_or_default()
     }
 
     /// The record of a step; `None` when there is no such step.
     pub fn step(&self, step: usize) -> Option<Step> {
-        let [noise, p0, p1, p2, c0, c1, c2, n0, n1, n2, picture_out, _] = self.words::<STEP_WORDS>(self.layout.step(step))?;
+        let [noise, p0, p1, p2, c0, c1, c2, n0, n1, n2, picture_out, _] = self.words::<STEP_WORDS>(self.layout().step(step))?;
         Some(Step { noise, picture: [p0, p1, p2], constant: [c0, c1, c2], noise_out: [n0, n1, n2], picture_out })
-    }
-
-    /// Refuses shifts that no exporter writes. A wrong scale makes a wrong picture, never a fault.
-    pub(super) fn check_values(&self) -> Result<(), PxgError> {
-        let below_32 = |range: Range<usize>, at: usize| {
-            let word = self.words::<4>(range).map(|words| words[at]);
-            word.is_some_and(|word| (0..32).contains(&word))
-        };
-        let config = self.config();
-        let whole = [
-            (Side::Encoder, Layer::PatchEmbed),
-            (Side::Encoder, Layer::FinalNorm),
-            (Side::Decoder, Layer::FinalNorm),
-            (Side::Decoder, Layer::Head),
-        ];
-        let bridge = config.has_bridge().then_some((Side::Decoder, Layer::Bridge));
-        let in_block = [
-            Layer::Norm1,
-            Layer::Qkv,
-            Layer::Attend,
-            Layer::Proj,
-            Layer::Norm2,
-            Layer::Fc1,
-            Layer::Fc2,
-            Layer::Skip,
-            Layer::SkipNorm,
-        ];
-        let check = |site: Site| {
-            let linear = self.layout.linear(site, 0).is_none_or(|part| below_32(part.words, 0));
-            let norm = self
-                .layout
-                .norm(site)
-                .is_none_or(|part| below_32(part.words.clone(), 0) && below_32(part.words, 2));
-            let words = self.layout.words(site).is_none_or(|range| below_32(range, 1));
-            if linear && norm && words {
-                Ok(())
-            } else {
-                Err(PxgError::Value(site))
-            }
-        };
-        for (side, layer) in whole.into_iter().chain(bridge) {
-            check(Site::new(side, 0, layer))?;
-        }
-        for (side, tower) in [(Side::Encoder, config.encoder), (Side::Decoder, config.decoder)] {
-            for block in 0..tower.depth {
-                for layer in in_block {
-                    check(Site::new(side, block, layer))?;
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -12,8 +12,9 @@ pub use status::Status;
 
 use core::ffi::{c_char, c_int, c_void};
 use core::slice;
+use pixgen_core::integer::Request;
 use pixgen_core::pixels::Band;
-use pixgen_core::pxg::{Model, Request};
+use pixgen_core::pxg::Model;
 
 /// `struct pixgen`: a file in memory.
 #[repr(C)]

@@ -1,7 +1,8 @@
 //! Error codes: `enum pixgen_status` of pixgen.h.
 
 use core::ffi::{CStr, c_int};
-use pixgen_core::pxg::{DrawError, PxgError, SelfTestError};
+use pixgen_core::integer::{DrawError, SelfTestError};
+use pixgen_core::pxg::PxgError;
 
 /// What a call came to.
 #[repr(i32)]

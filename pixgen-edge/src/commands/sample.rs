@@ -7,7 +7,7 @@ use crate::picture::{Grid, Picture, Preview};
 use crate::pxg_file::PxgFile;
 use crate::quantise::draw::{Wanted, draw_integer};
 use crate::terminal::{note, print_bytes, print_line};
-use pixgen_core::pxg::Hash;
+use pixgen_core::integer::Hash;
 use std::io::IsTerminal;
 
 pub(super) fn run(args: &Sample) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Why a model cannot be written as an ONNX graph.
 
 use crate::quantise::QuantiseError;
-use pixgen_core::pxg::{DrawError, PxgError};
+use pixgen_core::pxg::{MissingPart, PxgError};
 use pixgen_core::reference::ReferenceError;
 
 /// Why a model cannot be written as an ONNX graph.
@@ -34,7 +34,7 @@ pub enum OnnxError {
     Reference(#[from] ReferenceError),
     /// A part of the file is not there.
     #[error("the .pxg file: {0}")]
-    Part(#[from] DrawError),
+    Part(#[from] MissingPart),
     /// The quantised model does not read back.
     #[error("the quantised model does not read back: {0}")]
     Pxg(#[from] PxgError),

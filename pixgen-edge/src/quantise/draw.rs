@@ -3,7 +3,8 @@
 use super::QuantiseError;
 use super::export::{Aligned, levels};
 use crate::model_file::ModelFile;
-use pixgen_core::pxg::{Model, Request};
+use pixgen_core::integer::Request;
+use pixgen_core::pxg::Model;
 use pixgen_core::reference::{Condition, Reference, Weights};
 use pixgen_core::sampler::{ConsistencySampler, Denoiser};
 use rayon::prelude::*;

@@ -2,7 +2,8 @@
 
 use crate::data::DataError;
 use pixgen_core::config::ConfigError;
-use pixgen_core::pxg::{DrawError, PxgError};
+use pixgen_core::integer::DrawError;
+use pixgen_core::pxg::PxgError;
 use pixgen_core::reference::ReferenceError;
 
 /// Why a model cannot be exported.

@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pixgen_core::pxg::{DrawError, MAGIC, Model, PREFIX_LEN, PxgError, Request, SelfTestError, VERSION};
+use pixgen_core::integer::{DrawError, Request, SelfTestError};
+use pixgen_core::pxg::{MAGIC, Model, PREFIX_LEN, PxgError, VERSION};
 use pixgen_edge::quantise::export::Aligned;
 
 /// The longest body that is made, and the largest workspace that is given, bytes.

@@ -1,8 +1,9 @@
 //! A small model whose weights were never trained.
 
 use pixgen_core::config::{ModelConfig, Tower};
+use pixgen_core::integer::Request;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
-use pixgen_core::pxg::{Model, Request};
+use pixgen_core::pxg::Model;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
 use pixgen_edge::param_set::ParamSet;

@@ -1,0 +1,450 @@
+//! The interpreter: one step of one picture in a workspace of bytes.
+
+use super::activation::{Act, Kind, Skip, Values};
+use super::error::DrawError;
+use super::input::{self, Input};
+use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len};
+use super::{attention, head, norm};
+use crate::kernels::{Kernel, Lookup, Native, Rows, Saturate, Scaled};
+use crate::ops::{Branch, Ops};
+use crate::params::{Layer, Side, Site};
+use crate::pixels::Band;
+use crate::pxg::layout::padded;
+use crate::pxg::{Model, Norm, Step};
+use crate::workspace::{Region, Stack, WorkspaceError};
+use core::ops::Range;
+
+/// Takes the bands of a picture.
+pub type Output<'o> = &'o mut dyn FnMut(&Band<'_>);
+
+/// Draws one step of one picture in a workspace of [`workspace_len`] bytes.
+pub struct Integer<'m, 'o> {
+    model: &'m Model<'m>,
+    memory: &'m mut [u8],
+    stack: Stack,
+    /// Bytes at the low end that hold the picture between two steps.
+    picture: usize,
+    step: usize,
+    class: usize,
+    parameters: Step,
+    input: Input,
+    output: Option<Output<'o>>,
+}
+
+impl<'m, 'o> Integer<'m, 'o> {
+    /// Binds model and workspace for step `step` of a picture of class `class`. Without an `output` the picture stays in the workspace,
+    /// for the next step.
+    pub fn new(
+        model: &'m Model<'m>,
+        class: usize,
+        step: usize,
+        workspace: &'m mut [u8],
+        output: Option<Output<'o>>,
+    ) -> Result<Self, DrawError> {
+        let (config, input) = (model.config(), Input { seed: 0, number: 0 });
+        let (classes, need, have) = (config.classes, model.workspace_len(), workspace.len());
+        if class >= classes {
+            return Err(DrawError::Class { class, classes });
+        }
+        if have < need {
+            return Err(WorkspaceError::TooSmall { need, have }.into());
+        }
+        if !(workspace.as_ptr() as usize).is_multiple_of(16) {
+            return Err(DrawError::Misaligned);
+        }
+        let embed = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
+        let parameters = model.step(step).ok_or(DrawError::Sequence(embed))?;
+        let picture = if model.steps() > 1 { config.image_len() } else { 0 };
+        let mut stack = Stack::new(have & !15);
+        stack.push_low(aligned(picture))?;
+        Ok(Self { model, memory: workspace, stack, picture, step, class, parameters, input, output })
+    }
+
+    /// The most bytes of workspace in use so far.
+    pub fn high_water_mark(&self) -> usize {
+        self.stack.mark()
+    }
+
+    /// The values of an activation; none of a table's.
+    pub fn values(&self, x: &Act) -> Values<'_> {
+        let bytes = self.memory.get(x.bytes()).unwrap_or_default();
+        match x.kind {
+            Kind::I16 => Values::I16(bytemuck::try_cast_slice(bytes).unwrap_or_default()),
+            Kind::I8 | Kind::Table => Values::I8(bytemuck::cast_slice(bytes)),
+        }
+    }
+
+    fn alloc(&mut self, kind: Kind, tokens: usize, width: usize) -> Result<Act, WorkspaceError> {
+        let size = if kind == Kind::I16 { 2 } else { 1 };
+        let region = self.stack.push(aligned(size * tokens * width))?;
+        Ok(Act { region, offset: self.stack.offset(region), tokens, width, kind })
+    }
+
+    /// Scratch of a matrix product with rows of `inputs` values: region and bytes.
+    fn scratch(&mut self, inputs: usize) -> Result<(Region, Range<usize>), WorkspaceError> {
+        let len = scratch_len(inputs);
+        let region = self.stack.push(len)?;
+        let start = self.stack.offset(region);
+        Ok((region, start..start + len))
+    }
+
+    /// Parts of the workspace that do not overlap, as bytes.
+    fn parts<const N: usize>(&mut self, site: Site, ranges: [Range<usize>; N]) -> Result<[&mut [u8]; N], DrawError> {
+        self.memory.get_disjoint_mut(ranges).map_err(|_| DrawError::Sequence(site))
+    }
+
+    /// The matrix product of a site, from the int8 rows at `from` to the i16 or, by way of a table where the site has one, int8 rows at `to`.
+    fn product(&mut self, site: Site, tokens: usize, from: Range<usize>, to: Range<usize>, kind: Kind) -> Result<(), DrawError> {
+        let layer = self.model.linear(site, self.step)?;
+        let table = if site.layer == Layer::Fc1 {
+            Some(self.model.table(site)?)
+        } else {
+            None
+        };
+        let (inputs, stride) = (layer.weights.row_len(), layer.weights.count());
+        let (region, scratch) = self.scratch(inputs)?;
+        let [from, to, scratch] = self.parts(site, [from, to, scratch])?;
+        let sequence = DrawError::Sequence(site);
+        let x = Rows::new(bytemuck::cast_slice(from), inputs, inputs, tokens).ok_or(sequence)?;
+        let scratch = bytemuck::try_cast_slice_mut(scratch).map_err(|_| sequence)?;
+        let (bias, multiplier, left) = (layer.bias, layer.multiplier, layer.left);
+        match (kind, table) {
+            (Kind::I16, _) => {
+                let out: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| sequence)?;
+                Native::matmul(x, layer.weights, scratch, &mut Scaled { bias, multiplier, left, out, stride });
+            }
+            (_, None) => {
+                let out: &mut [i8] = bytemuck::cast_slice_mut(to);
+                Native::matmul(x, layer.weights, scratch, &mut Scaled { bias, multiplier, left, out, stride });
+            }
+            (_, Some(table)) => {
+                let out = bytemuck::cast_slice_mut(to);
+                Native::matmul(x, layer.weights, scratch, &mut Lookup { bias, multiplier, left, table, out, stride });
+            }
+        }
+        self.stack.release(region);
+        Ok(())
+    }
+
+    /// A norm into int8, `[T, d]`. Before an MLP the result lies in the upper half of a region of `2 T d` bytes, so that the MLP's i16
+    /// result can grow over it row by row.
+    fn norm_to_i8(&mut self, site: Site, x: &Act, norm: &Norm<'_>) -> Result<Act, DrawError> {
+        let len = x.len();
+        let above = if site.layer == Layer::Norm2 { len } else { 0 };
+        let region = self.stack.push(aligned(len + above))?;
+        let offset = self.stack.offset(region) + above;
+        let y = Act { region, offset, kind: Kind::I8, ..*x };
+        let [from, to] = self.parts(site, [x.bytes(), y.bytes()])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let to: &mut [i8] = bytemuck::cast_slice_mut(to);
+        let affine = norm::Affine { gain: norm.gain, offset: norm.offset, shift: norm.shift };
+        let width = x.width.max(1);
+        for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
+            norm::Row::new(from, norm.epsilon).to_i8(from, &affine, to);
+        }
+        Ok(y)
+    }
+
+    fn i16s(&mut self, site: Site, x: &Act) -> Result<&mut [i16], DrawError> {
+        let bytes = self.memory.get_mut(x.bytes()).ok_or(DrawError::Sequence(site))?;
+        bytemuck::try_cast_slice_mut(bytes).map_err(|_| DrawError::Sequence(site))
+    }
+
+    /// int8 of i16: (value gain + offset) >> shift, by the words of a site. Products of 16 bits, so that vectors of 32 bits hold them.
+    fn narrow([gain, shift, offset]: [i32; 3], from: &[i16], to: &mut [i8]) {
+        for (to, &value) in to.iter_mut().zip(from) {
+            *to = i8::saturate(i32::from(value).wrapping_mul(gain).wrapping_add(offset) >> (shift & 31));
+        }
+    }
+
+    /// Draws the bands from the normed patch tokens `x`.
+    fn bands(&mut self, site: Site, x: &Act) -> Result<(), DrawError> {
+        let config = *self.model.config();
+        let across = config.across();
+        let (band_len, row_len) = (across * config.patch_len(), config.size * config.channels);
+        let patches = self.alloc(Kind::I16, across, config.patch_len())?;
+        let pixels = self.alloc(Kind::I8, config.patch, row_len)?;
+        let mut noise = self.input.noise(self.step).gaussians_q16(0);
+        for band in 0..across {
+            self.product(site, across, x.rows(&(band * across..(band + 1) * across)), patches.bytes(), Kind::I16)?;
+            let place = band * band_len..(band + 1) * band_len;
+            let kept = if self.picture == 0 { 0..0 } else { place.clone() };
+            let (skips, first_step, parameters) = (self.model.header().skips_input, self.step == 0, self.parameters);
+            let ranges = [kept, patches.bytes(), pixels.bytes()];
+            let parts = self.memory.get_disjoint_mut(ranges);
+            let [picture, levels, out] = parts.map_err(|_| DrawError::Sequence(site))?;
+            let levels: &[i16] = bytemuck::try_cast_slice(levels).map_err(|_| DrawError::Sequence(site))?;
+            let before = if first_step { &[][..] } else { &*picture };
+            let skip = if skips { Some((&mut noise, &parameters, before)) } else { None };
+            head::to_bytes(&config, levels, skip, out);
+            match self.output.as_mut() {
+                Some(output) => output(&Band::new(band * config.patch, config.size, config.channels, out)),
+                None => picture.iter_mut().zip(out).for_each(|(kept, &mut byte)| *kept = byte),
+            }
+        }
+        self.stack.release(pixels.region);
+        self.stack.release(patches.region);
+        Ok(())
+    }
+}
+
+type Done<T = Act> = Result<T, DrawError>;
+
+impl Ops for Integer<'_, '_> {
+    type Image = Input;
+    type Condition = ();
+    type Output = ();
+    type Act = Act;
+    type Skip = Skip;
+    type Error = DrawError;
+
+    fn tokens(&mut self, image: &Input, _: &()) -> Done {
+        let (model, config) = (self.model, *self.model.config());
+        let site = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
+        self.input = *image;
+        let region = self.stack.push(stream_len(&config))?;
+        let offset = self.stack.offset(region);
+        let x = Act { region, offset, tokens: config.tokens(), width: config.encoder.width, kind: Kind::I16 };
+        let patches = self.alloc(Kind::I8, config.patches(), padded(config.patch_len()))?;
+        let (parameters, noise) = (self.parameters, image.noise(self.step));
+        let before = if self.step == 0 { 0 } else { self.picture };
+        let [picture, to] = self.parts(site, [0..before, patches.bytes()])?;
+        input::noisy_patches(&config, &parameters, noise, picture, bytemuck::cast_slice_mut(to));
+        let [first, prefix] = [x.rows(&(2..x.tokens)), x.rows(&(0..2))];
+        self.product(site, config.patches(), patches.bytes(), first, Kind::I16)?;
+        self.release(patches);
+        let tokens = [model.class_token(self.class), model.time_token(self.step)];
+        let [prefix] = self.parts(site, [prefix])?;
+        let prefix: &mut [i16] = bytemuck::try_cast_slice_mut(prefix).map_err(|_| DrawError::Sequence(site))?;
+        for (value, &token) in prefix.iter_mut().zip(tokens.into_iter().flatten()) {
+            *value = token;
+        }
+        Ok(x)
+    }
+
+    fn add_position(&mut self, x: Act) -> Done {
+        let table = self.model.position();
+        for (value, &position) in self.i16s(Site::new(Side::Encoder, 0, Layer::Position), &x)?.iter_mut().zip(table) {
+            *value = value.saturating_add(position);
+        }
+        Ok(x)
+    }
+
+    fn layer_norm(&mut self, site: Site, x: &Act) -> Done {
+        let norm = self.model.norm(site)?;
+        self.norm_to_i8(site, x, &norm)
+    }
+
+    /// i16 in place; int8 in a new region where a linear layer follows.
+    fn layer_norm_in_place(&mut self, site: Site, x: Act) -> Done {
+        let norm = self.model.norm(site)?;
+        let before_linear = site.layer == Layer::FinalNorm && (site.side == Side::Decoder || self.model.config().has_bridge());
+        if before_linear {
+            return self.norm_to_i8(site, &x, &norm);
+        }
+        let affine = norm::Affine { gain: norm.gain, offset: norm.offset, shift: norm.shift };
+        for values in self.i16s(site, &x)?.chunks_exact_mut(x.width.max(1)) {
+            norm::Row::new(values, norm.epsilon).in_place(values, &affine);
+        }
+        Ok(x)
+    }
+
+    fn linear(&mut self, site: Site, x: &Act) -> Done {
+        let width = self.model.linear(site, self.step)?.weights.count();
+        let kind = if matches!(site.layer, Layer::Proj | Layer::Head) {
+            Kind::I16
+        } else {
+            Kind::I8
+        };
+        let y = self.alloc(kind, x.tokens, width)?;
+        self.product(site, x.tokens, x.bytes(), y.bytes(), kind)?;
+        Ok(y)
+    }
+
+    fn linear_into(&mut self, site: Site, x: &Act, out: Act) -> Done {
+        let width = self.model.linear(site, self.step)?.weights.count();
+        let out = Act { offset: self.stack.offset(out.region), tokens: x.tokens, width, kind: Kind::I16, ..out };
+        self.product(site, x.tokens, x.bytes(), out.bytes(), Kind::I16)?;
+        Ok(out)
+    }
+
+    /// The stream's region lies under that of `x`.
+    fn bridge(&mut self, x: Act) -> Done {
+        let config = self.model.config();
+        let region = self.stack.bottom(stream_len(config));
+        let stream = Act {
+            region,
+            offset: self.stack.offset(region),
+            tokens: x.tokens,
+            width: config.decoder.width,
+            kind: Kind::I16,
+        };
+        self.product(Site::new(Side::Decoder, 0, Layer::Bridge), x.tokens, x.bytes(), stream.bytes(), Kind::I16)?;
+        self.release(x);
+        Ok(stream)
+    }
+
+    fn attend(&mut self, site: Site, qkv: &Act, out: Act) -> Done {
+        let config = self.model.config();
+        let tower = if site.side == Side::Encoder {
+            config.encoder
+        } else {
+            config.decoder
+        };
+        let (tokens, d, hd) = (out.tokens, out.width, tower.head_width());
+        let padded = padded_tokens(config);
+        let [score, left, mean] = self.model.site_words(site)?;
+        let scales = attention::Scales { score, left: left as u32, mean: mean as u32 };
+        let values = self.alloc(Kind::I8, hd, padded)?;
+        let scores = self.alloc(Kind::I8, map_rows(tokens), 4 * tokens)?;
+        let weights = self.alloc(Kind::I8, map_rows(tokens), padded)?;
+        let (scratch, scratch_bytes) = self.scratch(hd.max(padded))?;
+        let ranges = [
+            qkv.bytes(),
+            out.bytes(),
+            values.bytes(),
+            scores.bytes(),
+            weights.bytes(),
+            scratch_bytes,
+        ];
+        let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes, scratch_bytes] = self.parts(site, ranges)?;
+        let mut buffers = attention::Buffers {
+            qkv: bytemuck::cast_slice(qkv_bytes),
+            out: bytemuck::cast_slice_mut(out_bytes),
+            values: bytemuck::cast_slice_mut(values_bytes),
+            scores: bytemuck::try_cast_slice_mut(scores_bytes).map_err(|_| DrawError::Sequence(site))?,
+            weights: bytemuck::cast_slice_mut(weights_bytes),
+            scratch: bytemuck::try_cast_slice_mut(scratch_bytes).map_err(|_| DrawError::Sequence(site))?,
+        };
+        buffers.weights.fill(0);
+        for head in 0..tower.heads {
+            attention::head(&mut buffers, head, hd, tokens, d, scales);
+        }
+        for region in [scratch, weights.region, scores.region, values.region] {
+            self.stack.release(region);
+        }
+        Ok(out)
+    }
+
+    /// Part of the first linear layer's table.
+    fn gelu(&mut self, _: Site, x: Act) -> Done {
+        Ok(x)
+    }
+
+    fn add(&mut self, site: Site, x: Act, y: Act) -> Done {
+        let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
+        for (value, &add) in to.iter_mut().zip(from) {
+            *value = value.saturating_add(add);
+        }
+        self.release(y);
+        Ok(x)
+    }
+
+    fn keep(&mut self, site: Site, x: &Act) -> Done<Skip> {
+        let words = self.model.site_words(site)?;
+        let offset = self.stack.push_low(aligned(x.len()))?;
+        let [to, from] = self.parts(site, [offset..offset + x.len(), x.bytes()])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let to: &mut [i8] = bytemuck::cast_slice_mut(to);
+        Self::narrow(words, from, to);
+        Ok(Skip { offset, width: x.width })
+    }
+
+    fn concat(&mut self, site: Site, x: &Act, skip: Skip) -> Done {
+        let words = self.model.site_words(site)?;
+        let both = self.alloc(Kind::I8, x.tokens, x.width + skip.width)?;
+        let kept = skip.offset..skip.offset + x.tokens * skip.width;
+        let [to, from, kept] = self.parts(site, [both.bytes(), x.bytes(), kept])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let (to, kept): (&mut [i8], &[i8]) = (bytemuck::cast_slice_mut(to), bytemuck::cast_slice(kept));
+        let rows = from.chunks_exact(x.width.max(1)).zip(kept.chunks_exact(skip.width.max(1)));
+        for (row, (from, kept)) in to.chunks_exact_mut(both.width.max(1)).zip(rows) {
+            if let Some((left, right)) = row.split_at_mut_checked(from.len()) {
+                Self::narrow(words, from, left);
+                right.iter_mut().zip(kept).for_each(|(value, &kept)| *value = kept);
+            }
+        }
+        self.stack.pop_low(skip.offset);
+        Ok(both)
+    }
+
+    fn condition(&mut self, _: &()) -> Done {
+        Ok(self.alloc(Kind::Table, 0, 0)?)
+    }
+
+    fn modulation(&mut self, _: Site, _: &Act) -> Done {
+        Ok(self.alloc(Kind::Table, 0, 0)?)
+    }
+
+    fn modulated_norm(&mut self, site: Site, x: &Act, _: &Act, _: Branch) -> Done {
+        let modulation = self.model.modulation(self.step, self.class, site)?;
+        let norm = Norm { gain: modulation.gain, offset: modulation.offset, ..self.model.norm(site)? };
+        self.norm_to_i8(site, x, &norm)
+    }
+
+    fn gated_add(&mut self, site: Site, x: Act, y: Act, _: &Act, branch: Branch) -> Done {
+        let gates = self.model.modulation(self.step, self.class, site)?.gate;
+        let norm = match branch {
+            Branch::Attention => Layer::Norm1,
+            Branch::Mlp => Layer::Norm2,
+        };
+        let shift = self.model.norm(Site { layer: norm, ..site })?.gate_shift;
+        let half = (1i32 << shift) >> 1;
+        let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
+        let width = x.width.max(1);
+        for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(width)) {
+            for ((value, &add), &gate) in to.iter_mut().zip(from).zip(gates) {
+                let add = (i32::from(add) * i32::from(gate)).wrapping_add(half) >> shift;
+                *value = i16::saturate(i32::from(*value).wrapping_add(add));
+            }
+        }
+        self.release(y);
+        Ok(x)
+    }
+
+    fn class_token(&mut self, x: Act) -> Done {
+        Ok(Act { tokens: 1, ..x })
+    }
+
+    fn patch_tokens(&mut self, x: Act) -> Done {
+        let tokens = 2..x.tokens;
+        Ok(Act { offset: x.rows(&tokens).start, tokens: tokens.len(), ..x })
+    }
+
+    /// Here the picture leaves the workspace: see [`head`](Ops::head).
+    fn unpatchify(&mut self, _: Site, patches: Act) -> Done<()> {
+        self.release(patches);
+        Ok(())
+    }
+
+    fn release(&mut self, x: Act) {
+        self.stack.release(x.region);
+    }
+
+    /// In chunks of rows, each through both layers, so that the hidden layer is never whole in a model of many tokens.
+    fn mlp(&mut self, side: Side, block: usize, x: Act) -> Done {
+        let [fc1, fc2] = [Layer::Fc1, Layer::Fc2].map(|layer| Site::new(side, block, layer));
+        let [width, out_width] = [self.model.linear(fc1, self.step)?, self.model.linear(fc2, self.step)?].map(|l| l.weights.count());
+        let out = Act { offset: self.stack.offset(x.region), width: out_width, kind: Kind::I16, ..x };
+        let most = mlp_rows(x.tokens);
+        let hidden = self.alloc(Kind::I8, most, width)?;
+        for start in (0..x.tokens).step_by(most.max(1)) {
+            let rows = start..x.tokens.min(start + most);
+            let middle = hidden.rows(&(0..rows.len()));
+            self.product(fc1, rows.len(), x.rows(&rows), middle.clone(), Kind::I8)?;
+            self.product(fc2, rows.len(), middle, out.rows(&rows), Kind::I16)?;
+        }
+        self.release(hidden);
+        Ok(out)
+    }
+
+    fn head(&mut self, site: Site, x: Act) -> Done<()> {
+        self.bands(site, &x)?;
+        self.release(x);
+        Ok(())
+    }
+}

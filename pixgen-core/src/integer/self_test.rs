@@ -1,0 +1,59 @@
+//! The self-test: does this machine draw the pictures that the exporter drew?
+
+use super::draw::Request;
+use super::{DrawError, SelfTestError};
+use crate::pxg::Model;
+
+impl Model<'_> {
+    /// Hash of a picture.
+    pub fn picture_hash(&self, request: &Request, workspace: &mut [u8]) -> Result<u64, DrawError> {
+        let mut hash = Hash::new();
+        self.draw(request, workspace, &mut |band| hash.update(band.bytes()))?;
+        Ok(hash.value())
+    }
+
+    /// Draws the pictures of the file's self-test vectors and compares their hashes; returns how many there are.
+    pub fn self_test(&self, workspace: &mut [u8]) -> Result<usize, SelfTestError> {
+        let tests = usize::from(self.header().tests);
+        if tests == 0 {
+            return Err(SelfTestError::Missing);
+        }
+        for number in 0..tests {
+            let (seed, class, expected) = self.test(number).ok_or(SelfTestError::Missing)?;
+            let found = self.picture_hash(&Request { class, seed, number: 0 }, workspace)?;
+            if found != expected {
+                return Err(SelfTestError::Picture { number, expected, found });
+            }
+        }
+        Ok(tests)
+    }
+}
+
+/// FNV-1a, 64 bits: the hash of a picture's bytes, row by row, that host and chip compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hash(u64);
+
+impl Hash {
+    /// Of no bytes.
+    pub const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// Takes more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    /// The hash of all bytes so far.
+    pub const fn value(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self::new()
+    }
+}
