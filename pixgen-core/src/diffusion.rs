@@ -15,7 +15,7 @@ pub const SCRATCH: usize = 4;
 /// How a step from one level to the next is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Method {
+pub enum Sampler {
     /// Along the slope at the start: one evaluation.
     Euler,
     /// Along the mean of the slopes at both ends: two evaluations, but for the last step.
@@ -24,7 +24,7 @@ pub enum Method {
     Stochastic(Churn),
 }
 
-/// Noise of [`Method::Stochastic`]; levels unshifted.
+/// Noise of [`Sampler::Stochastic`]; levels unshifted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Churn {
@@ -83,7 +83,7 @@ pub struct DiffusionSampler {
     /// Points of the grid, N; 0 comes after them.
     pub levels: usize,
     /// Steps.
-    pub method: Method,
+    pub method: Sampler,
     /// Guidance, if any.
     pub guidance: Option<Guidance>,
     /// Range of the normalised data; D is clamped to it.
@@ -93,7 +93,7 @@ pub struct DiffusionSampler {
 impl DiffusionSampler {
     /// The paper's: Heun on 32 levels, 63 evaluations.
     pub const fn paper(guidance: Option<Guidance>, range: (f32, f32)) -> Self {
-        Self { levels: 32, method: Method::Heun, guidance, range }
+        Self { levels: 32, method: Sampler::Heun, guidance, range }
     }
 
     /// Evaluations of a network for each picture (NFE): two where guidance acts.
@@ -111,12 +111,12 @@ impl DiffusionSampler {
         1 + u32::from(self.guidance.is_some_and(|guidance| guidance.acts(noise, t)))
     }
 
-    fn corrects(&self, step: &Step) -> bool {
-        self.method != Method::Euler && step.to > 0.0
+    fn corrects(&self, step: &SamplerStep) -> bool {
+        self.method != Sampler::Euler && step.to > 0.0
     }
 
     /// Calls `take` for every step.
-    fn steps<E>(&self, noise: &NoiseConfig, mut take: impl FnMut(Step) -> Result<(), E>) -> Result<(), E> {
+    fn steps<E>(&self, noise: &NoiseConfig, mut take: impl FnMut(SamplerStep) -> Result<(), E>) -> Result<(), E> {
         let level = |i: usize| {
             if i < self.levels {
                 noise.shift * noise.grid(self.levels, i)
@@ -127,12 +127,12 @@ impl DiffusionSampler {
         for number in 0..self.levels {
             let (start, to) = (level(number), level(number + 1));
             let raise = match self.method {
-                Method::Stochastic(churn) if start >= noise.shift * churn.low && start <= noise.shift * churn.high => {
+                Sampler::Stochastic(churn) if start >= noise.shift * churn.low && start <= noise.shift * churn.high => {
                     (churn.amount / self.levels as f64).min(core::f64::consts::SQRT_2 - 1.0)
                 }
                 _ => 0.0,
             };
-            take(Step { number: number as u64, start, from: start * (1.0 + raise), to })?;
+            take(SamplerStep { number: number as u64, start, from: start * (1.0 + raise), to })?;
         }
         Ok(())
     }
@@ -201,7 +201,7 @@ impl DiffusionSampler {
     /// S_noise.
     fn spread(&self) -> f64 {
         match self.method {
-            Method::Stochastic(churn) => churn.noise,
+            Sampler::Stochastic(churn) => churn.noise,
             _ => 1.0,
         }
     }
@@ -239,7 +239,7 @@ impl DiffusionSampler {
 }
 
 /// A step; levels shifted.
-struct Step {
+struct SamplerStep {
     number: u64,
     /// Where the step before ended.
     start: f64,
@@ -285,7 +285,7 @@ mod tests {
         (out, denoiser.calls)
     }
 
-    fn plain(levels: usize, method: Method) -> DiffusionSampler {
+    fn plain(levels: usize, method: Sampler) -> DiffusionSampler {
         DiffusionSampler { levels, method, guidance: None, range: (-1e9, 1e9) }
     }
 
@@ -298,7 +298,7 @@ mod tests {
         x.iter().map(|x| class + (x - class) * share).collect()
     }
 
-    fn error(levels: usize, method: Method) -> f64 {
+    fn error(levels: usize, method: Sampler) -> f64 {
         let (found, _) = draw(&plain(levels, method), &[2], 64);
         let differences = found.iter().zip(exact(2.0, 64)).map(|(a, b)| f64::from((a - b).abs()));
         differences.fold(0.0, f64::max)
@@ -308,9 +308,9 @@ mod tests {
     #[test]
     fn methods_have_their_order() {
         let ratio = |method| error(64, method) / error(128, method);
-        assert!((1.8..2.3).contains(&ratio(Method::Euler)), "{}", ratio(Method::Euler));
-        assert!((3.4..5.0).contains(&ratio(Method::Heun)), "{}", ratio(Method::Heun));
-        assert!(error(128, Method::Heun) < 0.1 * error(128, Method::Euler));
+        assert!((1.8..2.3).contains(&ratio(Sampler::Euler)), "{}", ratio(Sampler::Euler));
+        assert!((3.4..5.0).contains(&ratio(Sampler::Heun)), "{}", ratio(Sampler::Heun));
+        assert!(error(128, Sampler::Heun) < 0.1 * error(128, Sampler::Euler));
     }
 
     #[test]
@@ -320,13 +320,13 @@ mod tests {
         assert_eq!(DiffusionSampler::paper(Some(Guidance::paper(2.5)), range).evaluations(&noise), 75);
         assert_eq!(DiffusionSampler::paper(None, range).evaluations(&noise), 63);
         assert_eq!(DiffusionSampler::paper(Some(Guidance::paper(1.0)), range).evaluations(&noise), 63);
-        assert_eq!(DiffusionSampler { method: Method::Euler, ..DiffusionSampler::paper(None, range) }.evaluations(&noise), 32);
+        assert_eq!(DiffusionSampler { method: Sampler::Euler, ..DiffusionSampler::paper(None, range) }.evaluations(&noise), 32);
     }
 
     #[test]
     fn evaluations_are_those_that_are_made() {
         let noise = NoiseConfig::with_shift(1.0);
-        for method in [Method::Euler, Method::Heun, Method::Stochastic(Churn::IMAGENET_64)] {
+        for method in [Sampler::Euler, Sampler::Heun, Sampler::Stochastic(Churn::IMAGENET_64)] {
             for guidance in [None, Some(Guidance::paper(2.0))] {
                 let sampler = DiffusionSampler { guidance, ..plain(18, method) };
                 assert_eq!(draw(&sampler, &[1, 2], 4).1, sampler.evaluations(&noise), "{method:?}");
@@ -338,42 +338,42 @@ mod tests {
     #[test]
     fn guidance_leads_away_from_the_weaker_denoiser() {
         let everywhere = Guidance { weight: 3.0, low: 0.0, high: 1e9 };
-        let (guided, _) = draw(&DiffusionSampler { guidance: Some(everywhere), ..plain(64, Method::Heun) }, &[1], 256);
-        let (three, _) = draw(&plain(64, Method::Heun), &[3], 256);
+        let (guided, _) = draw(&DiffusionSampler { guidance: Some(everywhere), ..plain(64, Sampler::Heun) }, &[1], 256);
+        let (three, _) = draw(&plain(64, Sampler::Heun), &[3], 256);
         assert!(guided.iter().zip(&three).all(|(a, b)| (a - b).abs() < 1e-3));
     }
 
     #[test]
     fn another_denoiser_guides_as_well() {
         let noise = NoiseConfig::with_shift(1.0);
-        let sampler = DiffusionSampler { guidance: Some(Guidance { weight: 2.0, low: 0.1, high: 9.0 }), ..plain(16, Method::Heun) };
+        let sampler = DiffusionSampler { guidance: Some(Guidance { weight: 2.0, low: 0.1, high: 9.0 }), ..plain(16, Sampler::Heun) };
         let (mut out, mut scratch) = ([0.0; 8], [0.0; 8 * SCRATCH]);
         let (mut strong, mut weak) = (Gaussian::default(), Gaussian::default());
         let Ok(()) = sampler.draw(&mut strong, Weaker::Denoiser(&mut weak), &noise, 1, 0, &[2], &mut out, &mut scratch);
         assert_eq!(strong.calls + weak.calls, sampler.evaluations(&noise));
         assert!(weak.calls > 0);
         // Both are the same, so guidance changes nothing.
-        let (alone, _) = draw(&plain(16, Method::Heun), &[2], 8);
+        let (alone, _) = draw(&plain(16, Sampler::Heun), &[2], 8);
         assert!(out.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-5));
     }
 
     /// Noise on the way leaves mean and spread as they are, and is other noise in each picture.
     #[test]
     fn stochastic_samples_have_the_spread_of_the_data() {
-        let sampler = plain(64, Method::Stochastic(Churn { noise: 1.0, ..Churn::IMAGENET_64 }));
+        let sampler = plain(64, Sampler::Stochastic(Churn { noise: 1.0, ..Churn::IMAGENET_64 }));
         let (found, _) = draw(&sampler, &[1, 1], 4096);
         let mean = |x: &[f32]| x.iter().map(|&v| f64::from(v)).sum::<f64>() / x.len() as f64;
         let m = mean(&found);
         let squares: Vec<f32> = found.iter().map(|v| (*v - m as f32).powi(2)).collect();
         assert!((m - 1.0).abs() < 0.03 && (libm::sqrt(mean(&squares)) - SD).abs() < 0.02, "{m} {}", libm::sqrt(mean(&squares)));
-        let (without, _) = draw(&plain(64, Method::Heun), &[1, 1], 4096);
+        let (without, _) = draw(&plain(64, Sampler::Heun), &[1, 1], 4096);
         assert_ne!(found, without);
         assert_ne!(found[..4096], found[4096..]);
     }
 
     #[test]
     fn a_picture_does_not_depend_on_its_batch_and_is_clamped() {
-        let sampler = DiffusionSampler { range: (0.9, 1.1), ..plain(8, Method::Stochastic(Churn::IMAGENET_64)) };
+        let sampler = DiffusionSampler { range: (0.9, 1.1), ..plain(8, Sampler::Stochastic(Churn::IMAGENET_64)) };
         let (all, _) = draw(&sampler, &[1, 2, 1], 10);
         let (one, _) = draw(&sampler, &[1], 10);
         assert_eq!(all[..10], one);

@@ -141,7 +141,7 @@ impl Site {
 
 /// Which tensor of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ParamKind {
     /// Matrix, norm gain, table or token.
     Weight,
     /// Bias or norm offset.
@@ -187,7 +187,7 @@ pub struct Param {
     /// The layer it belongs to.
     pub site: Site,
     /// Which of the layer's tensors.
-    pub kind: Kind,
+    pub kind: ParamKind,
     /// `[rows, columns]`, with one column for vectors.
     pub shape: [usize; 2],
     /// Dimensions that are there: 1 or 2.
@@ -219,8 +219,8 @@ impl Param {
         let mut name = self.site.name();
         let suffix = match (self.site.layer, self.kind) {
             (Layer::ClassToken | Layer::Position, _) => "",
-            (_, Kind::Weight) => ".weight",
-            (_, Kind::Bias) => ".bias",
+            (_, ParamKind::Weight) => ".weight",
+            (_, ParamKind::Bias) => ".bias",
         };
         let _ = name.push_str(suffix); // fits, see Site::name
         name
@@ -228,17 +228,17 @@ impl Param {
 }
 
 /// A row before its configuration is known.
-type Entry = (Layer, Kind);
+type ParamEntry = (Layer, ParamKind);
 
-use Kind::{Bias, Weight};
+use ParamKind::{Bias, Weight};
 
-const ENCODER_FIRST: &[Entry] = &[
+const ENCODER_FIRST: &[ParamEntry] = &[
     (Layer::ClassToken, Weight),
     (Layer::Position, Weight),
     (Layer::PatchEmbed, Weight),
     (Layer::PatchEmbed, Bias),
 ];
-const BLOCK: &[Entry] = &[
+const BLOCK: &[ParamEntry] = &[
     (Layer::Norm1, Weight),
     (Layer::Norm1, Bias),
     (Layer::Qkv, Weight),
@@ -251,10 +251,10 @@ const BLOCK: &[Entry] = &[
     (Layer::Fc2, Weight),
     (Layer::Fc2, Bias),
 ];
-const ENCODER_LAST: &[Entry] = &[(Layer::FinalNorm, Weight), (Layer::FinalNorm, Bias)];
-const CLASS_EMBED: &[Entry] = &[(Layer::ClassEmbed, Weight)];
-const BRIDGE: &[Entry] = &[(Layer::Bridge, Weight), (Layer::Bridge, Bias)];
-const DECODER_BLOCK_FIRST: &[Entry] = &[
+const ENCODER_LAST: &[ParamEntry] = &[(Layer::FinalNorm, Weight), (Layer::FinalNorm, Bias)];
+const CLASS_EMBED: &[ParamEntry] = &[(Layer::ClassEmbed, Weight)];
+const BRIDGE: &[ParamEntry] = &[(Layer::Bridge, Weight), (Layer::Bridge, Bias)];
+const DECODER_BLOCK_FIRST: &[ParamEntry] = &[
     (Layer::Skip, Weight),
     (Layer::Skip, Bias),
     (Layer::SkipNorm, Weight),
@@ -262,7 +262,7 @@ const DECODER_BLOCK_FIRST: &[Entry] = &[
     (Layer::Modulation, Weight),
     (Layer::Modulation, Bias),
 ];
-const DECODER_LAST: &[Entry] = &[
+const DECODER_LAST: &[ParamEntry] = &[
     (Layer::FinalNorm, Weight),
     (Layer::FinalNorm, Bias),
     (Layer::Head, Weight),
@@ -287,7 +287,7 @@ impl ModelConfig {
     }
 
     /// Describes one parameter. The caller names a combination of the list; others have no meaning.
-    fn describe(&self, site: Site, kind: Kind) -> Param {
+    fn describe(&self, site: Site, kind: ParamKind) -> Param {
         let tower = match site.side {
             Side::Encoder => &self.encoder,
             Side::Decoder => &self.decoder,
@@ -343,9 +343,9 @@ pub struct Params {
 
 impl Params {
     /// Side, repetitions and rows of a section; a block section is repeated per block.
-    fn section(&self) -> Option<(Side, usize, &'static [&'static [Entry]])> {
-        const ENCODER_BLOCK: &[&[Entry]] = &[BLOCK];
-        const DECODER_BLOCK: &[&[Entry]] = &[DECODER_BLOCK_FIRST, BLOCK];
+    fn section(&self) -> Option<(Side, usize, &'static [&'static [ParamEntry]])> {
+        const ENCODER_BLOCK: &[&[ParamEntry]] = &[BLOCK];
+        const DECODER_BLOCK: &[&[ParamEntry]] = &[DECODER_BLOCK_FIRST, BLOCK];
         let config = &self.config;
         Some(match self.section {
             0 => (Side::Encoder, 1, &[ENCODER_FIRST]),

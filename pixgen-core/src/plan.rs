@@ -26,7 +26,7 @@ pub struct SiteCost {
 
 /// The sum over a forward pass of one picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
+pub struct ForwardTotals {
     /// Trained values.
     pub parameters: usize,
     /// Multiply-accumulates without the attention products: what the literature calls GFLOPs.
@@ -40,42 +40,42 @@ pub struct Totals {
 }
 
 /// Counts a forward pass.
-pub fn plan(config: &ModelConfig) -> Totals {
+pub fn plan(config: &ModelConfig) -> ForwardTotals {
     plan_sites(config, &mut |_| ())
 }
 
 /// Counts a forward pass and shows every call to `each`, in order.
-pub fn plan_sites(config: &ModelConfig, each: &mut dyn FnMut(&SiteCost)) -> Totals {
-    let mut plan = Plan { config: *config, stack: Stack::new(usize::MAX / 2), totals: Totals::default(), each };
+pub fn plan_sites(config: &ModelConfig, each: &mut dyn FnMut(&SiteCost)) -> ForwardTotals {
+    let mut plan = ForwardPlan { config: *config, stack: Stack::new(usize::MAX / 2), totals: ForwardTotals::default(), each };
     // The stack is as good as endless, so the only error left is a network with too many live activations, which tests exclude.
     let _ = network::forward(&mut plan, config, &(), &());
-    Totals { parameters: config.parameter_count(), workspace: plan.stack.mark(), ..plan.totals }
+    ForwardTotals { parameters: config.parameter_count(), workspace: plan.stack.mark(), ..plan.totals }
 }
 
 /// The interpreter behind [`plan`].
-struct Plan<'f> {
+struct ForwardPlan<'f> {
     config: ModelConfig,
     stack: Stack,
-    totals: Totals,
+    totals: ForwardTotals,
     each: &'f mut dyn FnMut(&SiteCost),
 }
 
 /// A shape and the region it lies in.
-struct Shape {
+struct PlannedAct {
     region: Region,
     tokens: usize,
     width: usize,
 }
 
-impl Shape {
+impl PlannedAct {
     const fn len(&self) -> usize {
         self.tokens * self.width
     }
 }
 
-type Planned<T = Shape> = Result<T, WorkspaceError>;
+type Planned<T = PlannedAct> = Result<T, WorkspaceError>;
 
-impl Plan<'_> {
+impl ForwardPlan<'_> {
     fn width(&self, side: Side) -> usize {
         match side {
             Side::Encoder => self.config.encoder.width,
@@ -96,7 +96,7 @@ impl Plan<'_> {
     }
 
     fn alloc(&mut self, tokens: usize, width: usize) -> Planned {
-        Ok(Shape { region: self.stack.push(tokens * width)?, tokens, width })
+        Ok(PlannedAct { region: self.stack.push(tokens * width)?, tokens, width })
     }
 
     fn count(&mut self, site: Site, macs: usize, attention_macs: usize, activations: usize) {
@@ -109,81 +109,81 @@ impl Plan<'_> {
     }
 }
 
-impl Ops for Plan<'_> {
+impl Ops for ForwardPlan<'_> {
     type Image = ();
     type Condition = ();
     type Output = ();
-    type Act = Shape;
+    type Act = PlannedAct;
     type Skip = (usize, usize);
     type Error = WorkspaceError;
 
     fn tokens(&mut self, _: &(), _: &()) -> Planned {
         let (tokens, width) = (self.config.tokens(), self.config.encoder.width);
         let region = self.stack.push(self.config.stream_len())?;
-        let x = Shape { region, tokens, width };
+        let x = PlannedAct { region, tokens, width };
         let macs = self.config.patches() * self.config.patch_len() * width;
         self.count(Site::new(Side::Encoder, 0, Layer::PatchEmbed), macs, 0, x.len());
         Ok(x)
     }
 
-    fn add_position(&mut self, x: Shape) -> Planned {
+    fn add_position(&mut self, x: PlannedAct) -> Planned {
         self.count(Site::new(Side::Encoder, 0, Layer::Position), 0, 0, x.len());
         Ok(x)
     }
 
-    fn layer_norm(&mut self, site: Site, x: &Shape) -> Planned {
+    fn layer_norm(&mut self, site: Site, x: &PlannedAct) -> Planned {
         let y = self.alloc(x.tokens, x.width)?;
         self.count(site, 0, 0, y.len());
         Ok(y)
     }
 
-    fn layer_norm_in_place(&mut self, site: Site, x: Shape) -> Planned {
+    fn layer_norm_in_place(&mut self, site: Site, x: PlannedAct) -> Planned {
         self.count(site, 0, 0, x.len());
         Ok(x)
     }
 
-    fn linear(&mut self, site: Site, x: &Shape) -> Planned {
+    fn linear(&mut self, site: Site, x: &PlannedAct) -> Planned {
         let y = self.alloc(x.tokens, self.out_width(site))?;
         self.count(site, x.len() * y.width, 0, y.len());
         Ok(y)
     }
 
-    fn linear_into(&mut self, site: Site, x: &Shape, out: Shape) -> Planned {
-        let out = Shape { tokens: x.tokens, width: self.out_width(site), ..out };
+    fn linear_into(&mut self, site: Site, x: &PlannedAct, out: PlannedAct) -> Planned {
+        let out = PlannedAct { tokens: x.tokens, width: self.out_width(site), ..out };
         self.count(site, x.len() * out.width, 0, out.len());
         Ok(out)
     }
 
-    fn bridge(&mut self, x: Shape) -> Planned {
+    fn bridge(&mut self, x: PlannedAct) -> Planned {
         let y = self.alloc(x.tokens, self.config.decoder.width)?;
         self.count(Site::new(Side::Decoder, 0, Layer::Bridge), x.len() * y.width, 0, y.len());
         self.stack.release(y.region);
-        Ok(Shape { region: x.region, ..y })
+        Ok(PlannedAct { region: x.region, ..y })
     }
 
-    fn attend(&mut self, site: Site, _: &Shape, out: Shape) -> Planned {
+    fn attend(&mut self, site: Site, _: &PlannedAct, out: PlannedAct) -> Planned {
         let scores = self.stack.push(out.tokens)?;
         self.count(site, 0, 2 * out.tokens * out.len(), out.len());
         self.stack.release(scores);
         Ok(out)
     }
 
-    fn gelu(&mut self, site: Site, x: Shape) -> Planned {
+    fn gelu(&mut self, site: Site, x: PlannedAct) -> Planned {
         self.count(site, 0, 0, x.len());
         Ok(x)
     }
 
-    fn add(&mut self, site: Site, x: Shape, y: Shape) -> Planned {
+    fn add(&mut self, site: Site, x: PlannedAct, y: PlannedAct) -> Planned {
         self.count(site, 0, 0, x.len());
         self.release(y);
         Ok(x)
     }
 
-    fn keep(&mut self, _: Site, x: &Shape) -> Planned<(usize, usize)> {
+    fn keep(&mut self, _: Site, x: &PlannedAct) -> Planned<(usize, usize)> {
         Ok((self.stack.push_low(x.len())?, x.width))
     }
 
-    fn concat(&mut self, _: Site, x: &Shape, (offset, width): (usize, usize)) -> Planned {
+    fn concat(&mut self, _: Site, x: &PlannedAct, (offset, width): (usize, usize)) -> Planned {
         let both = self.alloc(x.tokens, x.width + width)?;
         self.stack.pop_low(offset);
         Ok(both)
@@ -195,27 +195,27 @@ impl Ops for Plan<'_> {
         Ok(c)
     }
 
-    fn modulation(&mut self, site: Site, condition: &Shape) -> Planned {
+    fn modulation(&mut self, site: Site, condition: &PlannedAct) -> Planned {
         self.linear(site, condition)
     }
 
-    fn modulated_norm(&mut self, site: Site, x: &Shape, _: &Shape, _: Branch) -> Planned {
+    fn modulated_norm(&mut self, site: Site, x: &PlannedAct, _: &PlannedAct, _: Branch) -> Planned {
         self.layer_norm(site, x)
     }
 
-    fn gated_add(&mut self, site: Site, x: Shape, y: Shape, _: &Shape, _: Branch) -> Planned {
+    fn gated_add(&mut self, site: Site, x: PlannedAct, y: PlannedAct, _: &PlannedAct, _: Branch) -> Planned {
         self.add(site, x, y)
     }
 
-    fn class_token(&mut self, x: Shape) -> Planned {
-        Ok(Shape { tokens: 1, ..x })
+    fn class_token(&mut self, x: PlannedAct) -> Planned {
+        Ok(PlannedAct { tokens: 1, ..x })
     }
 
-    fn patch_tokens(&mut self, x: Shape) -> Planned {
-        Ok(Shape { tokens: self.config.patches(), ..x })
+    fn patch_tokens(&mut self, x: PlannedAct) -> Planned {
+        Ok(PlannedAct { tokens: self.config.patches(), ..x })
     }
 
-    fn unpatchify(&mut self, site: Site, patches: Shape) -> Planned<()> {
+    fn unpatchify(&mut self, site: Site, patches: PlannedAct) -> Planned<()> {
         let rows = self.alloc(patches.tokens, patches.width)?;
         self.count(site, 0, 0, rows.len());
         self.release(patches);
@@ -223,7 +223,7 @@ impl Ops for Plan<'_> {
         Ok(())
     }
 
-    fn release(&mut self, x: Shape) {
+    fn release(&mut self, x: PlannedAct) {
         self.stack.release(x.region);
     }
 }

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::network;
     use crate::presets::PRESETS;
-    use crate::reference::{Condition, Reference, Weights};
+    use crate::reference::{Condition, FlatWeights, Reference};
     use std::collections::BTreeMap;
     use std::vec;
 
@@ -162,7 +162,7 @@ mod tests {
     fn every_block_is_told_and_nothing_changes() {
         let config = PRESETS[0].model;
         let values = vec![0.01; config.parameter_count()];
-        let weights = Weights::new(&config, &values).expect("fits");
+        let weights = FlatWeights::new(&config, &values).expect("fits");
         let image = vec![0.5; config.image_len()];
         let condition = Condition { t: 1.0, class: Some(3) };
         let mut workspace = vec![0.0; config.workspace_len()];

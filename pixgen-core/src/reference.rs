@@ -4,7 +4,7 @@ use crate::config::{ModelConfig, NORM_EPSILON, PREFIX_TOKENS};
 use crate::network;
 use crate::noise::{NoiseConfig, Parametrisation, time_embedding};
 use crate::ops::{Branch, Ops};
-use crate::params::{Kind, Layer, Side, Site};
+use crate::params::{Layer, ParamKind, Side, Site};
 use crate::patch::unpatchify;
 use crate::workspace::{Region, Stack, WorkspaceError};
 use core::fmt;
@@ -20,12 +20,12 @@ pub struct Condition {
 
 /// All weights of a model as one slice, in the order of the parameter list.
 #[derive(Clone, Copy, Debug)]
-pub struct Weights<'a> {
+pub struct FlatWeights<'a> {
     config: ModelConfig,
     values: &'a [f32],
 }
 
-impl<'a> Weights<'a> {
+impl<'a> FlatWeights<'a> {
     /// Checks the length against the parameter list.
     pub fn new(config: &ModelConfig, values: &'a [f32]) -> Result<Self, ReferenceError> {
         let want = config.parameter_count();
@@ -36,7 +36,7 @@ impl<'a> Weights<'a> {
     }
 
     /// One tensor; empty if the layer has none of this kind.
-    pub fn get(&self, site: Site, kind: Kind) -> &'a [f32] {
+    pub fn get(&self, site: Site, kind: ParamKind) -> &'a [f32] {
         let mut start = 0;
         for param in self.config.params() {
             if param.site == site && param.kind == kind {
@@ -101,14 +101,14 @@ impl core::error::Error for ReferenceError {}
 #[derive(Debug)]
 pub struct Reference<'a> {
     config: ModelConfig,
-    weights: Weights<'a>,
+    weights: FlatWeights<'a>,
     memory: &'a mut [f32],
     stack: Stack,
 }
 
 impl<'a> Reference<'a> {
     /// Binds weights and workspace.
-    pub fn new(weights: Weights<'a>, workspace: &'a mut [f32]) -> Result<Self, ReferenceError> {
+    pub fn new(weights: FlatWeights<'a>, workspace: &'a mut [f32]) -> Result<Self, ReferenceError> {
         let (need, have) = (weights.config.workspace_len(), workspace.len());
         if have < need {
             return Err(WorkspaceError::TooSmall { need, have }.into());
@@ -173,7 +173,7 @@ impl<'a> Reference<'a> {
     }
 
     /// The values of an activation, `[tokens, width]`.
-    pub fn values(&self, x: &Act) -> &[f32] {
+    pub fn values(&self, x: &ReferenceAct) -> &[f32] {
         self.read(x)
     }
 
@@ -194,21 +194,21 @@ impl<'a> Reference<'a> {
         }
     }
 
-    fn alloc(&mut self, tokens: usize, width: usize) -> Result<Act, WorkspaceError> {
+    fn alloc(&mut self, tokens: usize, width: usize) -> Result<ReferenceAct, WorkspaceError> {
         let region = self.stack.push(tokens * width)?;
-        Ok(Act { region, offset: self.stack.offset(region), tokens, width })
+        Ok(ReferenceAct { region, offset: self.stack.offset(region), tokens, width })
     }
 
-    fn read(&self, x: &Act) -> &[f32] {
+    fn read(&self, x: &ReferenceAct) -> &[f32] {
         &self.memory[x.offset..x.offset + x.len()]
     }
 
-    fn write(&mut self, x: &Act) -> &mut [f32] {
+    fn write(&mut self, x: &ReferenceAct) -> &mut [f32] {
         &mut self.memory[x.offset..x.offset + x.len()]
     }
 
     /// One activation to read and another to write; regions never overlap.
-    fn pair(&mut self, from: &Act, to: &Act) -> (&[f32], &mut [f32]) {
+    fn pair(&mut self, from: &ReferenceAct, to: &ReferenceAct) -> (&[f32], &mut [f32]) {
         if from.offset < to.offset {
             let (low, high) = self.memory.split_at_mut(to.offset);
             (&low[from.offset..from.offset + from.len()], &mut high[..to.len()])
@@ -219,11 +219,11 @@ impl<'a> Reference<'a> {
     }
 
     fn weight(&self, site: Site) -> &'a [f32] {
-        self.weights.get(site, Kind::Weight)
+        self.weights.get(site, ParamKind::Weight)
     }
 
     fn bias(&self, site: Site) -> &'a [f32] {
-        self.weights.get(site, Kind::Bias)
+        self.weights.get(site, ParamKind::Bias)
     }
 
     /// c = time sinusoid + class embedding, into `out`.
@@ -242,14 +242,14 @@ impl<'a> Reference<'a> {
 
 /// An activation `[tokens, width]` in the workspace.
 #[derive(Debug)]
-pub struct Act {
+pub struct ReferenceAct {
     region: Region,
     offset: usize,
     tokens: usize,
     width: usize,
 }
 
-impl Act {
+impl ReferenceAct {
     /// Values of a token.
     pub const fn width(&self) -> usize {
         self.width
@@ -262,25 +262,25 @@ impl Act {
 
 /// A kept activation at the low end.
 #[derive(Debug)]
-pub struct Skip {
+pub struct ReferenceSkip {
     offset: usize,
     width: usize,
 }
 
-type Done<T = Act> = Result<T, ReferenceError>;
+type ReferenceResult<T = ReferenceAct> = Result<T, ReferenceError>;
 
 impl Ops for Reference<'_> {
     type Image = [f32];
     type Condition = Condition;
-    type Output = Act;
-    type Act = Act;
-    type Skip = Skip;
+    type Output = ReferenceAct;
+    type Act = ReferenceAct;
+    type Skip = ReferenceSkip;
     type Error = ReferenceError;
 
-    fn tokens(&mut self, image: &[f32], condition: &Condition) -> Done {
+    fn tokens(&mut self, image: &[f32], condition: &Condition) -> ReferenceResult {
         let (config, d) = (self.config, self.config.encoder.width);
         let region = self.stack.push(config.stream_len())?;
-        let x = Act { region, offset: self.stack.offset(region), tokens: config.tokens(), width: d };
+        let x = ReferenceAct { region, offset: self.stack.offset(region), tokens: config.tokens(), width: d };
         let embed = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
         let (weight, bias) = (self.weight(embed), self.bias(embed));
         let class_token = self.weight(Site::new(Side::Encoder, 0, Layer::ClassToken));
@@ -308,20 +308,20 @@ impl Ops for Reference<'_> {
         Ok(x)
     }
 
-    fn add_position(&mut self, x: Act) -> Done {
+    fn add_position(&mut self, x: ReferenceAct) -> ReferenceResult {
         let table = self.weight(Site::new(Side::Encoder, 0, Layer::Position));
         add(self.write(&x), table);
         Ok(x)
     }
 
-    fn layer_norm(&mut self, site: Site, x: &Act) -> Done {
+    fn layer_norm(&mut self, site: Site, x: &ReferenceAct) -> ReferenceResult {
         let y = self.alloc(x.tokens, x.width)?;
         let (from, to) = self.pair(x, &y);
         to.copy_from_slice(from);
         self.layer_norm_in_place(site, y)
     }
 
-    fn layer_norm_in_place(&mut self, site: Site, x: Act) -> Done {
+    fn layer_norm_in_place(&mut self, site: Site, x: ReferenceAct) -> ReferenceResult {
         let (gain, offset) = (self.weight(site), self.bias(site));
         for row in self.write(&x).chunks_exact_mut(gain.len()) {
             layer_norm(row, gain, offset);
@@ -329,15 +329,15 @@ impl Ops for Reference<'_> {
         Ok(x)
     }
 
-    fn linear(&mut self, site: Site, x: &Act) -> Done {
+    fn linear(&mut self, site: Site, x: &ReferenceAct) -> ReferenceResult {
         let width = self.bias(site).len().max(self.weight(site).len() / x.width);
         let y = self.alloc(x.tokens, width)?;
         self.linear_into(site, x, y)
     }
 
-    fn linear_into(&mut self, site: Site, x: &Act, out: Act) -> Done {
+    fn linear_into(&mut self, site: Site, x: &ReferenceAct, out: ReferenceAct) -> ReferenceResult {
         let (weight, bias) = (self.weight(site), self.bias(site));
-        let out = Act { tokens: x.tokens, width: weight.len() / x.width, ..out };
+        let out = ReferenceAct { tokens: x.tokens, width: weight.len() / x.width, ..out };
         let (from, to) = self.pair(x, &out);
         for (input, output) in from.chunks_exact(x.width).zip(to.chunks_exact_mut(out.width)) {
             for (o, value) in output.iter_mut().enumerate() {
@@ -348,16 +348,16 @@ impl Ops for Reference<'_> {
         Ok(out)
     }
 
-    fn bridge(&mut self, x: Act) -> Done {
+    fn bridge(&mut self, x: ReferenceAct) -> ReferenceResult {
         let y = self.linear(Site::new(Side::Decoder, 0, Layer::Bridge), &x)?;
-        let x = Act { width: y.width, ..x };
+        let x = ReferenceAct { width: y.width, ..x };
         let (from, to) = self.pair(&y, &x);
         to.copy_from_slice(from);
         self.release(y);
         Ok(x)
     }
 
-    fn attend(&mut self, site: Site, qkv: &Act, out: Act) -> Done {
+    fn attend(&mut self, site: Site, qkv: &ReferenceAct, out: ReferenceAct) -> ReferenceResult {
         let tower = match site.side {
             Side::Encoder => self.config.encoder,
             Side::Decoder => self.config.decoder,
@@ -385,27 +385,27 @@ impl Ops for Reference<'_> {
         Ok(out)
     }
 
-    fn gelu(&mut self, _: Site, x: Act) -> Done {
+    fn gelu(&mut self, _: Site, x: ReferenceAct) -> ReferenceResult {
         for value in self.write(&x) {
             *value = gelu(*value);
         }
         Ok(x)
     }
 
-    fn add(&mut self, _: Site, x: Act, y: Act) -> Done {
+    fn add(&mut self, _: Site, x: ReferenceAct, y: ReferenceAct) -> ReferenceResult {
         let (from, to) = self.pair(&y, &x);
         add(to, from);
         self.release(y);
         Ok(x)
     }
 
-    fn keep(&mut self, _: Site, x: &Act) -> Done<Skip> {
+    fn keep(&mut self, _: Site, x: &ReferenceAct) -> ReferenceResult<ReferenceSkip> {
         let offset = self.stack.push_low(x.len())?;
         self.memory.copy_within(x.offset..x.offset + x.len(), offset);
-        Ok(Skip { offset, width: x.width })
+        Ok(ReferenceSkip { offset, width: x.width })
     }
 
-    fn concat(&mut self, _: Site, x: &Act, skip: Skip) -> Done {
+    fn concat(&mut self, _: Site, x: &ReferenceAct, skip: ReferenceSkip) -> ReferenceResult {
         let both = self.alloc(x.tokens, x.width + skip.width)?;
         for token in 0..x.tokens {
             let to = both.offset + token * both.width;
@@ -417,7 +417,7 @@ impl Ops for Reference<'_> {
         Ok(both)
     }
 
-    fn condition(&mut self, condition: &Condition) -> Done {
+    fn condition(&mut self, condition: &Condition) -> ReferenceResult {
         let c = self.alloc(1, self.config.encoder.width)?;
         let memory = core::mem::take(&mut self.memory);
         let values = &mut memory[c.offset..c.offset + c.width];
@@ -429,11 +429,11 @@ impl Ops for Reference<'_> {
         Ok(c)
     }
 
-    fn modulation(&mut self, site: Site, condition: &Act) -> Done {
+    fn modulation(&mut self, site: Site, condition: &ReferenceAct) -> ReferenceResult {
         self.linear(site, condition)
     }
 
-    fn modulated_norm(&mut self, site: Site, x: &Act, modulation: &Act, branch: Branch) -> Done {
+    fn modulated_norm(&mut self, site: Site, x: &ReferenceAct, modulation: &ReferenceAct, branch: Branch) -> ReferenceResult {
         let y = self.layer_norm(site, x)?;
         let d = y.width;
         for token in 0..y.tokens {
@@ -447,7 +447,7 @@ impl Ops for Reference<'_> {
         Ok(y)
     }
 
-    fn gated_add(&mut self, _: Site, x: Act, y: Act, modulation: &Act, branch: Branch) -> Done {
+    fn gated_add(&mut self, _: Site, x: ReferenceAct, y: ReferenceAct, modulation: &ReferenceAct, branch: Branch) -> ReferenceResult {
         let d = x.width;
         for token in 0..x.tokens {
             for i in 0..d {
@@ -460,15 +460,15 @@ impl Ops for Reference<'_> {
         Ok(x)
     }
 
-    fn class_token(&mut self, x: Act) -> Done {
-        Ok(Act { tokens: 1, ..x })
+    fn class_token(&mut self, x: ReferenceAct) -> ReferenceResult {
+        Ok(ReferenceAct { tokens: 1, ..x })
     }
 
-    fn patch_tokens(&mut self, x: Act) -> Done {
-        Ok(Act { offset: x.offset + PREFIX_TOKENS * x.width, tokens: x.tokens - PREFIX_TOKENS, ..x })
+    fn patch_tokens(&mut self, x: ReferenceAct) -> ReferenceResult {
+        Ok(ReferenceAct { offset: x.offset + PREFIX_TOKENS * x.width, tokens: x.tokens - PREFIX_TOKENS, ..x })
     }
 
-    fn unpatchify(&mut self, _: Site, patches: Act) -> Done {
+    fn unpatchify(&mut self, _: Site, patches: ReferenceAct) -> ReferenceResult {
         let rows = self.alloc(patches.tokens, patches.width)?;
         let config = self.config;
         let (from, to) = self.pair(&patches, &rows);
@@ -477,7 +477,7 @@ impl Ops for Reference<'_> {
         Ok(rows)
     }
 
-    fn release(&mut self, x: Act) {
+    fn release(&mut self, x: ReferenceAct) {
         self.stack.release(x.region);
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::projector::ProjectorConfig;
 use pixgen_core::config::ModelConfig;
-use pixgen_core::params::{Init, Kind, Param, Role, Site};
+use pixgen_core::params::{Init, Param, ParamKind, Role, Site};
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ pub struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct ParamSet {
     entries: Vec<Entry>,
-    sites: HashMap<(Site, Kind), usize>,
+    sites: HashMap<(Site, ParamKind), usize>,
     names: HashMap<String, usize>,
 }
 
@@ -93,7 +93,7 @@ impl ParamSet {
     }
 
     /// Position of a tensor of the generator.
-    pub fn position(&self, site: Site, kind: Kind) -> Option<usize> {
+    pub fn position(&self, site: Site, kind: ParamKind) -> Option<usize> {
         self.sites.get(&(site, kind)).copied()
     }
 

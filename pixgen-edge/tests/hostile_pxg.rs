@@ -3,7 +3,7 @@
 //! A checksum finds damage. Against intent it is no help, so most tests here forge something and then make the checksum right again.
 
 use pixgen_core::config::{ModelConfig, Tower};
-use pixgen_core::integer::{DrawError, Request, SelfTestError};
+use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::params::{Layer, Side, Site};
 use pixgen_core::pxg::layout::Layout;
@@ -121,7 +121,7 @@ fn outcome(bytes: &[u8]) -> Result<(), PxgError> {
     for class in 0..model.config().classes.min(2) {
         assert!(model.class_name(class).is_none_or(|name| name.len() <= bytes.len()));
         let mut rows = 0;
-        let request = Request { class, seed: u64::MAX, number: u64::MAX };
+        let request = DrawRequest { class, seed: u64::MAX, number: u64::MAX };
         let usage = model
             .draw(&request, workspace.bytes_mut(), &mut |band| rows += band.rows().count())
             .expect("draws");
@@ -194,7 +194,7 @@ fn alignment_workspace_and_class() {
     let need = model.workspace_len();
     let mut memory = Aligned::zeroed(need + 16);
     let mut draw = |class: usize, range: Range<usize>| {
-        let request = Request { class, seed: 0, number: 0 };
+        let request = DrawRequest { class, seed: 0, number: 0 };
         model
             .draw(&request, &mut memory.bytes_mut()[range], &mut |_| ())
             .map(|usage| usage.workspace)

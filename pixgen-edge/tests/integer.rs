@@ -2,7 +2,7 @@
 
 mod random;
 
-use pixgen_core::integer::{DrawError, Input, Integer, Request, workspace_len};
+use pixgen_core::integer::{DrawError, DrawRequest, Integer, NoiseSeed, workspace_len};
 use pixgen_core::network;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::params::{Layer, Site};
@@ -54,7 +54,7 @@ fn workspace_is_exact() {
             let exported = Model::read(bytes.bytes()).expect("reads");
             let need = exported.workspace_len();
             assert_eq!(need, workspace_len(&model, steps));
-            let request = Request { class: 1, seed: 3, number: 0 };
+            let request = DrawRequest { class: 1, seed: 3, number: 0 };
             let mut workspace = Aligned::zeroed(need);
             let usage = exported.draw(&request, workspace.bytes_mut(), &mut |_| ()).expect("draws");
             assert_eq!(usage.workspace, need, "{model:?} {steps}");
@@ -70,7 +70,7 @@ fn pictures_do_not_depend_on_the_workspace() {
     for model in shapes() {
         let bytes = quantised(&generator(model, Parametrisation::PlainX), 2);
         let exported = Model::read(bytes.bytes()).expect("reads");
-        let request = Request { class: 0, seed: 77, number: 4 };
+        let request = DrawRequest { class: 0, seed: 77, number: 4 };
         let mut clean = Aligned::zeroed(exported.workspace_len());
         let mut dirty = Aligned::copy(&vec![0xa5; exported.workspace_len() + 160]);
         let first = exported.picture_hash(&request, clean.bytes_mut()).expect("draws");
@@ -88,8 +88,9 @@ fn composites_equal_their_defaults() {
         let (seed, number) = (11, 2);
         let mut workspace = Aligned::zeroed(1 << 20);
         let mut want = Vec::new();
-        let draw =
-            exported.draw(&Request { class: 2, seed, number }, workspace.bytes_mut(), &mut |band| want.extend_from_slice(band.bytes()));
+        let draw = exported.draw(&DrawRequest { class: 2, seed, number }, workspace.bytes_mut(), &mut |band| {
+            want.extend_from_slice(band.bytes())
+        });
         assert!(draw.is_ok());
 
         let mut levels = Vec::new();
@@ -99,7 +100,7 @@ fn composites_equal_their_defaults() {
                 levels = values.to_vec();
             }
         };
-        network::forward(&mut Observe { inner, see }, &model, &Input { seed, number }, &()).expect("runs");
+        network::forward(&mut Observe { inner, see }, &model, &NoiseSeed { seed, number }, &()).expect("runs");
         let patches: Vec<u8> = levels.iter().map(|&v| ((v as i32 + 32) >> 6).clamp(0, 255) as u8).collect();
         let mut rows = vec![0; patches.len()];
         unpatchify(&model, &patches, &mut rows);
@@ -122,7 +123,7 @@ fn a_subset_of_classes_draws_the_same() {
     // The shifts of the modulated norms are chosen over the exported classes.
     let mut draw = |model: &Model<'_>, class| {
         let mut bytes = Vec::new();
-        let request = Request { class, seed: 1, number: 0 };
+        let request = DrawRequest { class, seed: 1, number: 0 };
         assert!(
             model
                 .draw(&request, workspace.bytes_mut(), &mut |band| bytes.extend_from_slice(band.bytes()))

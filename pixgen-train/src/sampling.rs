@@ -7,7 +7,7 @@ use crate::model::{Condition, ParamSet, Weights, forward};
 use crate::model_file::ModelFile;
 use crate::ops::Ops as Fused;
 use pixgen_core::config::ModelConfig;
-use pixgen_core::diffusion::{DiffusionSampler, Guidance, Method, SCRATCH, Weaker};
+use pixgen_core::diffusion::{DiffusionSampler, Guidance, SCRATCH, Sampler, Weaker};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::patch::{patchify, unpatchify};
 use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
@@ -102,7 +102,7 @@ pub enum Drawing {
         /// Points of the grid.
         levels: usize,
         /// How a step is taken.
-        method: Method,
+        method: Sampler,
         /// Away from the weaker model, or from the same one without class.
         guidance: Option<Guidance>,
     },
@@ -110,7 +110,7 @@ pub enum Drawing {
 
 impl Drawing {
     /// The pictures of a run while it trains.
-    pub const PREVIEW: Self = Self::Diffusion { levels: 18, method: Method::Heun, guidance: None };
+    pub const PREVIEW: Self = Self::Diffusion { levels: 18, method: Sampler::Heun, guidance: None };
 
     /// Network evaluations for each picture.
     pub fn evaluations(self, noise: &NoiseConfig) -> u32 {

@@ -5,7 +5,7 @@
 
 use super::{AlignedBytes, FirmwareError, draw, machine, random_model};
 use pixgen_core::config::ModelConfig;
-use pixgen_core::integer::Request;
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::Model;
@@ -119,7 +119,7 @@ pub fn measure(each: &mut dyn FnMut(&Cost)) -> Result<Vec<Cost>, FirmwareError> 
         let mut workspace = AlignedBytes::zeroed(model.workspace_len());
         let mut wanted = Vec::new();
         for &(class, seed) in &pairs {
-            let request = Request { class, seed, number: 0 };
+            let request = DrawRequest { class, seed, number: 0 };
             wanted.push(model.picture_hash(&request, workspace.as_mut_slice()).map_err(|e| host(&e))?);
         }
         let file = NamedTempFile::with_suffix(".pxg").map_err(|e| host(&e))?;

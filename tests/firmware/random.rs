@@ -3,7 +3,7 @@
 
 use super::AlignedBytes;
 use pixgen_core::config::ModelConfig;
-use pixgen_core::integer::Request;
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::params::{Layer, Side, Site};
 use pixgen_core::pxg::layout::{Layout, STEP_WORDS};
 use pixgen_core::pxg::{Header, Model, encode};
@@ -53,7 +53,7 @@ pub fn random_model(config: &ModelConfig, steps: usize, seed: u64) -> AlignedByt
     let model = Model::read(draft.as_slice()).expect("a valid file");
     let mut workspace = AlignedBytes::zeroed(model.workspace_len());
     for number in 0..usize::from(TESTS) {
-        let request = Request { class: number % config.classes, seed: seed + number as u64, number: 0 };
+        let request = DrawRequest { class: number % config.classes, seed: seed + number as u64, number: 0 };
         let hash = model.picture_hash(&request, workspace.as_mut_slice()).expect("a picture");
         let vector = [request.seed, request.class as u64, hash];
         body.put(layout.test(number), &vector.map(u64::to_le_bytes).concat());

@@ -3,7 +3,7 @@
 use burn_flex::Flex;
 use pixgen_core::noise::{NoiseConfig, PairMap, Parametrisation};
 use pixgen_core::presets::{Preset, preset};
-use pixgen_core::reference::{Condition, Reference, Weights};
+use pixgen_core::reference::{Condition, FlatWeights, Reference};
 use pixgen_core::rng::Rng;
 use pixgen_core::sampler::Denoiser;
 use pixgen_core::streams::{Purpose, stream};
@@ -54,7 +54,7 @@ fn boundary_condition_through_the_network() {
         Rng::new(1, stream(Purpose::Test, 2)).fill_gaussian(0, &mut x);
 
         let mut workspace = vec![0.0; config.workspace_len()];
-        let mut reference = Reference::new(Weights::new(&config, &flat).expect("weights"), &mut workspace).expect("workspace");
+        let mut reference = Reference::new(FlatWeights::new(&config, &flat).expect("weights"), &mut workspace).expect("workspace");
         let mut denoised = |t: f64| {
             let (mut f, mut scratch) = (x.clone(), vec![0.0; x.len()]);
             let condition = Condition { t, class: Some(3) };
@@ -227,7 +227,7 @@ fn zero_decoder_is_the_skip() {
     let mut x = vec![0.0; config.image_len()];
     Rng::new(1, stream(Purpose::Test, 3)).fill_gaussian(0, &mut x);
     let mut workspace = vec![0.0; config.workspace_len()];
-    let mut reference = Reference::new(Weights::new(&config, &flat).expect("weights"), &mut workspace).expect("workspace");
+    let mut reference = Reference::new(FlatWeights::new(&config, &flat).expect("weights"), &mut workspace).expect("workspace");
     for t in [0.01, 0.7, 80.0] {
         let (mut f, mut scratch) = (x.clone(), vec![0.0; x.len()]);
         reference

@@ -1,7 +1,7 @@
 //! A chip draws the host's picture, byte for byte, in the memory that was computed for it: `firmware-examples/qemu` on every machine.
 
 use pixgen_core::config::{ModelConfig, Tower};
-use pixgen_core::integer::Request;
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::layout::{Layout, TEST_LEN};
 use pixgen_core::pxg::{Model, encode};
@@ -29,7 +29,7 @@ fn on_host(file: &AlignedBytes, pairs: &[(usize, u64)]) -> (Vec<u64>, u64) {
     let model = Model::read(file.as_slice()).expect("a valid file");
     let mut workspace = AlignedBytes::zeroed(model.workspace_len());
     let mut hash = |&(class, seed)| {
-        let request = Request { class, seed, number: 0 };
+        let request = DrawRequest { class, seed, number: 0 };
         model.picture_hash(&request, workspace.as_mut_slice()).expect("a picture")
     };
     (pairs.iter().map(&mut hash).collect(), model.workspace_len() as u64)

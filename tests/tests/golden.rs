@@ -6,7 +6,7 @@ use burn_flex::Flex;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature, c_noise, time_embedding};
 use pixgen_core::patch::{patchify, unpatchify};
-use pixgen_core::reference::{Condition as OneCondition, Reference, Weights as FlatWeights};
+use pixgen_core::reference::{Condition as OneCondition, FlatWeights, Reference};
 use pixgen_tests::{Golden, alone, assert_close};
 use pixgen_train::data::augment::AugmentProfile;
 use pixgen_train::data::normalise::Normalisation;

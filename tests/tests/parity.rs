@@ -50,7 +50,7 @@ fn burn_equals_the_reference_on_every_small_preset() {
         let pictures: Vec<Vec<f32>> = (0..t.len()).map(|i| gaussian(len, i as u64)).collect();
 
         let mut workspace = vec![0.0; config.workspace_len()];
-        let weights = reference::Weights::new(&config, &flat).expect("weights");
+        let weights = reference::FlatWeights::new(&config, &flat).expect("weights");
         let mut reference = Reference::new(weights, &mut workspace).expect("workspace");
         let mut wanted = Vec::new();
         for ((picture, &t), &class) in pictures.iter().zip(&t).zip(&classes) {
@@ -130,7 +130,7 @@ fn both_draw_the_same_pictures() {
                 let got = generator.draw::<Flex>(&flat, None, &Default::default(), &wanted);
 
                 let mut workspace = vec![0.0; config.workspace_len()];
-                let weights = reference::Weights::new(&config, &flat).expect("weights");
+                let weights = reference::FlatWeights::new(&config, &flat).expect("weights");
                 let reference = Reference::new(weights, &mut workspace).expect("workspace");
                 let mut denoiser = ReferenceDenoiser { config, noise, parametrisation, reference };
                 let middle = (steps == 2).then_some(MIDDLE_LEVEL);

@@ -22,9 +22,9 @@ use esp_hal::time::{Duration, Instant};
 use esp_hal::uart::{self, Uart};
 use heapless::String;
 use panic_halt as _;
+use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::kernels;
 use pixgen_core::pixels::Band;
-use pixgen_core::integer::{DrawError, Request, SelfTestError};
 use pixgen_core::pxg::{Model, PxgError};
 use static_cell::ConstStaticCell;
 
@@ -109,7 +109,7 @@ fn pictures(button: &Input<'_>, serial: &mut impl Write) -> Result<Infallible, F
 
     for seed in 0.. {
         for class in 0..model.config().classes {
-            let request = Request { class, seed, number: 0 };
+            let request = DrawRequest { class, seed, number: 0 };
             let start = Instant::now();
             let usage = model.draw(&request, workspace, &mut |_| {}).map_err(Failure::Draw)?;
             let time = start.elapsed().as_millis();

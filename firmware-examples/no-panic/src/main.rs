@@ -8,7 +8,7 @@
 
 use core::hint::black_box;
 use core::slice;
-use pixgen_core::integer::Request;
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
 
 unsafe extern "C" {
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn start(inputs: &Inputs) -> u64 {
     black_box(file[inputs.class]);
     let Ok(model) = Model::read(file) else { return 0 };
     black_box((model.header(), model.file_len(), model.workspace_len(), model.class_name(inputs.class)));
-    let request = Request { class: inputs.class, seed: inputs.seed, number: inputs.number };
+    let request = DrawRequest { class: inputs.class, seed: inputs.seed, number: inputs.number };
     let drawn = model.draw(&request, workspace, &mut |band| {
         for row in band.rows() {
             black_box(row);

@@ -27,10 +27,10 @@ mod settings {
 
 use heapless::LinearMap;
 use meter::Meter;
+use pixgen_core::integer::{DrawError, DrawRequest, PictureHash, SelfTestError};
 use pixgen_core::kernels;
 use pixgen_core::params::{Layer, Site};
 use pixgen_core::pixels::Band;
-use pixgen_core::integer::{DrawError, Hash, Request, SelfTestError};
 use pixgen_core::pxg::{Model, PxgError};
 use semihosting::process;
 use settings::{CLOCK, MACHINE, MODEL, MODEL_NAME, PAIRS, WORKSPACE};
@@ -79,8 +79,8 @@ fn run(workspace: &mut [u8]) -> Result<(), Failure> {
     defmt::info!("self-test {=usize} passed", vectors);
 
     for (index, &(class, seed)) in PAIRS.iter().enumerate() {
-        let request = Request { class, seed, number: 0 };
-        let mut hash = Hash::new();
+        let request = DrawRequest { class, seed, number: 0 };
+        let mut hash = PictureHash::new();
         let mut show = |band: &Band<'_>| {
             hash.update(band.bytes());
             if index == 0 {
@@ -91,7 +91,7 @@ fn run(workspace: &mut [u8]) -> Result<(), Failure> {
         defmt::info!("picture class {=usize} seed {=u64} hash {=u64:016x}", class, seed, hash.value());
     }
     if let Some(&(class, seed)) = PAIRS.first() {
-        let request = Request { class, seed, number: 0 };
+        let request = DrawRequest { class, seed, number: 0 };
         let start = meter.instructions();
         let usage = model.draw(&request, workspace, &mut |_| {}).map_err(Failure::Draw)?;
         defmt::info!("instructions {=u64}", meter.instructions() - start);
@@ -103,7 +103,7 @@ fn run(workspace: &mut [u8]) -> Result<(), Failure> {
 }
 
 /// Logs the instructions of each kind of layer, both towers and all blocks together.
-fn profile(model: &Model<'_>, request: &Request, workspace: &mut [u8], mut meter: Meter) -> Result<(), Failure> {
+fn profile(model: &Model<'_>, request: &DrawRequest, workspace: &mut [u8], mut meter: Meter) -> Result<(), Failure> {
     let mut layers = LinearMap::<Layer, u64, 24>::new(); // there are 21 kinds
     let mut add = |site: Site, count: u64| {
         let sum = layers.get(&site.layer).copied().unwrap_or_default() + count;

@@ -42,9 +42,9 @@ use hal::{Sio, Spi, Watchdog, pac};
 use heapless::String;
 use mipidsi::{Builder, interface::SpiInterface, models::ST7789, options::ColorInversion};
 use panic_probe as _;
+use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::kernels;
 use pixgen_core::pixels::Band;
-use pixgen_core::integer::{DrawError, Request, SelfTestError};
 use pixgen_core::pxg::{Model, PxgError};
 use rp235x_hal as hal;
 use static_cell::ConstStaticCell;
@@ -160,7 +160,7 @@ where
             let mut sent = true;
             let mut send = |band: &Band<'_>| sent &= band.draw(display, corner, scale).is_ok();
             let usage = model
-                .draw(&Request { class, seed, number: 0 }, workspace, &mut send)
+                .draw(&DrawRequest { class, seed, number: 0 }, workspace, &mut send)
                 .map_err(Failure::Draw)?;
             if !sent {
                 return Err(Failure::Board("display"));

@@ -25,9 +25,9 @@ use hal::rcc::Config;
 use hal::{pac, prelude::*};
 use heapless::String;
 use panic_halt as _;
+use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::kernels;
 use pixgen_core::pixels::Band;
-use pixgen_core::integer::{DrawError, Request, SelfTestError};
 use pixgen_core::pxg::{Model, PxgError};
 use static_cell::ConstStaticCell;
 use stm32f4xx_hal as hal;
@@ -148,7 +148,7 @@ fn pictures(board: &mut Board, serial: &mut impl Write) -> Result<Infallible, Fa
 
     for seed in 0.. {
         for class in 0..model.config().classes {
-            let request = Request { class, seed, number: 0 };
+            let request = DrawRequest { class, seed, number: 0 };
             let start = DWT::cycle_count();
             let usage = model.draw(&request, workspace, &mut |_| {}).map_err(Failure::Draw)?;
             let cycles = DWT::cycle_count().wrapping_sub(start);

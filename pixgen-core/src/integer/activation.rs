@@ -5,7 +5,7 @@ use core::ops::Range;
 
 /// How the values of an activation are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ActKind {
     /// One byte.
     I8,
     /// Two bytes: the residual stream and what is added to it.
@@ -16,17 +16,17 @@ pub(super) enum Kind {
 
 /// An activation `[tokens, width]` in the workspace.
 #[derive(Debug)]
-pub struct Act {
+pub struct IntegerAct {
     pub(super) region: Region,
     /// Byte of the first value.
     pub(super) offset: usize,
     pub(super) tokens: usize,
     pub(super) width: usize,
-    pub(super) kind: Kind,
+    pub(super) kind: ActKind,
 }
 
-impl Act {
-    /// Values of a token.
+impl IntegerAct {
+    /// ActValues of a token.
     pub const fn width(&self) -> usize {
         self.width
     }
@@ -37,9 +37,9 @@ impl Act {
 
     pub(super) const fn bytes(&self) -> Range<usize> {
         let size = match self.kind {
-            Kind::I8 => 1,
-            Kind::I16 => 2,
-            Kind::Table => 0,
+            ActKind::I8 => 1,
+            ActKind::I16 => 2,
+            ActKind::Table => 0,
         };
         self.offset..self.offset + size * self.len()
     }
@@ -54,15 +54,15 @@ impl Act {
 
 /// A kept activation at the low end, int8.
 #[derive(Debug)]
-pub struct Skip {
+pub struct IntegerSkip {
     pub(super) offset: usize,
     pub(super) width: usize,
 }
 
 /// The values of an activation, to look at.
 #[derive(Clone, Copy, Debug)]
-pub enum Values<'a> {
-    /// Input of a linear layer.
+pub enum ActValues<'a> {
+    /// NoiseSeed of a linear layer.
     I8(&'a [i8]),
     /// The residual stream, or what is added to it.
     I16(&'a [i16]),

@@ -6,7 +6,7 @@ use crate::kernels::{Exponentials, Kernel, Native, Raw, RowScaled, Rows};
 
 /// Scales of a site.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scales {
+pub(super) struct AttentionScales {
     /// Of a difference of scores, to steps of the table of exp.
     pub score: i32,
     /// Shift before it, below 32.
@@ -16,7 +16,7 @@ pub(super) struct Scales {
 }
 
 /// Where things lie.
-pub(super) struct Buffers<'a> {
+pub(super) struct AttentionBuffers<'a> {
     /// Queries, keys and values, `[T, 3d]`.
     pub qkv: &'a [i8],
     /// Result, `[T, d]`.
@@ -33,8 +33,8 @@ pub(super) struct Buffers<'a> {
 
 /// softmax(Q K^T) V of one head of width `hd`, of `tokens` tokens of width `d`. Lengths were checked when the regions were made; what
 /// does not fit is left out.
-pub(super) fn head(buffers: &mut Buffers<'_>, head: usize, hd: usize, tokens: usize, d: usize, scales: Scales) {
-    let Buffers { qkv, out, values, scores, weights, scratch } = buffers;
+pub(super) fn head(buffers: &mut AttentionBuffers<'_>, head: usize, hd: usize, tokens: usize, d: usize, scales: AttentionScales) {
+    let AttentionBuffers { qkv, out, values, scores, weights, scratch } = buffers;
     let at = |part: usize| qkv.get(part * d + head * hd..).unwrap_or_default();
     let (Some(queries), Some(keys)) = (Rows::new(at(0), 3 * d, hd, tokens), Rows::new(at(1), 3 * d, hd, tokens)) else {
         return;

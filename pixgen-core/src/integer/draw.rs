@@ -1,8 +1,8 @@
 //! A picture from a model file: one call, band by band.
 
 use super::DrawError;
-use super::input::Input;
-use super::interpreter::{Integer, Output};
+use super::input::NoiseSeed;
+use super::interpreter::{BandOutput, Integer};
 use crate::network;
 use crate::params::Site;
 use crate::pixels::Band;
@@ -12,7 +12,7 @@ use crate::pxg::Model;
 /// Which picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Request {
+pub struct DrawRequest {
     /// Class, from 0.
     pub class: usize,
     /// Seed of the noise.
@@ -21,9 +21,9 @@ pub struct Request {
     pub number: u64,
 }
 
-impl Request {
-    const fn input(&self) -> Input {
-        Input { seed: self.seed, number: self.number }
+impl DrawRequest {
+    const fn input(&self) -> NoiseSeed {
+        NoiseSeed { seed: self.seed, number: self.number }
     }
 }
 
@@ -39,7 +39,7 @@ impl Model<'_> {
     /// Draws a picture and gives it to `each` in bands of [`patch`](crate::config::ModelConfig::patch) rows, from the top.
     ///
     /// `workspace` holds [`workspace_len`](Self::workspace_len) bytes and begins at a multiple of 16; its content does not matter.
-    pub fn draw(&self, request: &Request, workspace: &mut [u8], each: &mut dyn FnMut(&Band<'_>)) -> Result<Usage, DrawError> {
+    pub fn draw(&self, request: &DrawRequest, workspace: &mut [u8], each: &mut dyn FnMut(&Band<'_>)) -> Result<Usage, DrawError> {
         let input = request.input();
         self.steps_of(request, workspace, each, |mut integer| {
             network::forward(&mut integer, self.config(), &input, &())?;
@@ -50,7 +50,7 @@ impl Model<'_> {
     /// Draws a picture, which is lost, and tells `each` the site and the ticks of every operation ([`Profile`]).
     pub fn profile<C: Clock>(
         &self,
-        request: &Request,
+        request: &DrawRequest,
         workspace: &mut [u8],
         clock: &mut C,
         each: &mut dyn FnMut(Site, u64),
@@ -66,7 +66,7 @@ impl Model<'_> {
     /// Hands an interpreter for each step to `run`, which returns its high-water mark; bands of the last step go to `each`.
     fn steps_of(
         &self,
-        request: &Request,
+        request: &DrawRequest,
         workspace: &mut [u8],
         each: &mut dyn FnMut(&Band<'_>),
         mut run: impl FnMut(Integer<'_, '_>) -> Result<usize, DrawError>,
@@ -76,7 +76,7 @@ impl Model<'_> {
         for step in 0..self.steps() {
             let last = step + 1 == self.steps();
             let mut show = |band: &Band<'_>| each(band);
-            let output: Option<Output<'_>> = if last { Some(&mut show) } else { None };
+            let output: Option<BandOutput<'_>> = if last { Some(&mut show) } else { None };
             mark = mark.max(run(Integer::new(self, request.class, step, workspace, output)?)?);
         }
         Ok(Usage { workspace: mark })

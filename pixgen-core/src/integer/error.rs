@@ -64,9 +64,9 @@ pub enum SelfTestError {
     Picture {
         /// Number of the vector.
         number: usize,
-        /// Hash in the file.
+        /// PictureHash in the file.
         expected: u64,
-        /// Hash of the picture drawn here.
+        /// PictureHash of the picture drawn here.
         found: u64,
     },
 }

@@ -2,21 +2,21 @@
 
 use crate::config::ModelConfig;
 use crate::kernels::Saturate;
-use crate::pxg::Step;
+use crate::pxg::StepRecord;
 use crate::pxg::layout::padded;
 use crate::rng::Rng;
 use crate::streams::{Purpose, stream};
 
 /// Where the noise of a picture comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Input {
+pub struct NoiseSeed {
     /// Seed of the generator.
     pub seed: u64,
     /// Number of the picture.
     pub number: u64,
 }
 
-impl Input {
+impl NoiseSeed {
     /// The noise that step `step` adds.
     pub(super) const fn noise(&self, step: usize) -> Rng {
         let purpose = if step == 0 { Purpose::Latent } else { Purpose::Renoise };
@@ -25,7 +25,7 @@ impl Input {
 }
 
 /// c_in (x + t eps) of the picture so far (empty before the first step) in int8, as padded patches `[N_p, padded(p*p*C)]`.
-pub(super) fn noisy_patches(config: &ModelConfig, step: &Step, noise: Rng, picture: &[u8], patches: &mut [i8]) {
+pub(super) fn noisy_patches(config: &ModelConfig, step: &StepRecord, noise: Rng, picture: &[u8], patches: &mut [i8]) {
     let mut gaussians = noise.gaussians_q16(0);
     let mut bytes = picture.iter();
     let (channels, row_len) = (config.channels, padded(config.patch_len()));

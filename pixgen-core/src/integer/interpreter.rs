@@ -1,21 +1,22 @@
 //! The interpreter: one step of one picture in a workspace of bytes.
 
-use super::activation::{Act, Kind, Skip, Values};
+use super::activation::{ActKind, ActValues, IntegerAct, IntegerSkip};
 use super::error::DrawError;
-use super::input::{self, Input};
+use super::input::{self, NoiseSeed};
+use super::norm::RowStats;
 use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len};
-use super::{attention, head, norm};
+use super::{attention, head};
 use crate::kernels::{Kernel, Lookup, Native, Rows, Saturate, Scaled};
 use crate::ops::{Branch, Ops};
 use crate::params::{Layer, Side, Site};
 use crate::pixels::Band;
 use crate::pxg::layout::padded;
-use crate::pxg::{Model, Norm, Step};
+use crate::pxg::{Model, Norm, StepRecord};
 use crate::workspace::{Region, Stack, WorkspaceError};
 use core::ops::Range;
 
 /// Takes the bands of a picture.
-pub type Output<'o> = &'o mut dyn FnMut(&Band<'_>);
+pub type BandOutput<'o> = &'o mut dyn FnMut(&Band<'_>);
 
 /// Draws one step of one picture in a workspace of [`workspace_len`] bytes.
 pub struct Integer<'m, 'o> {
@@ -26,9 +27,9 @@ pub struct Integer<'m, 'o> {
     picture: usize,
     step: usize,
     class: usize,
-    parameters: Step,
-    input: Input,
-    output: Option<Output<'o>>,
+    parameters: StepRecord,
+    input: NoiseSeed,
+    output: Option<BandOutput<'o>>,
 }
 
 impl<'m, 'o> Integer<'m, 'o> {
@@ -39,9 +40,9 @@ impl<'m, 'o> Integer<'m, 'o> {
         class: usize,
         step: usize,
         workspace: &'m mut [u8],
-        output: Option<Output<'o>>,
+        output: Option<BandOutput<'o>>,
     ) -> Result<Self, DrawError> {
-        let (config, input) = (model.config(), Input { seed: 0, number: 0 });
+        let (config, input) = (model.config(), NoiseSeed { seed: 0, number: 0 });
         let (classes, need, have) = (config.classes, model.workspace_len(), workspace.len());
         if class >= classes {
             return Err(DrawError::Class { class, classes });
@@ -66,18 +67,18 @@ impl<'m, 'o> Integer<'m, 'o> {
     }
 
     /// The values of an activation; none of a table's.
-    pub fn values(&self, x: &Act) -> Values<'_> {
+    pub fn values(&self, x: &IntegerAct) -> ActValues<'_> {
         let bytes = self.memory.get(x.bytes()).unwrap_or_default();
         match x.kind {
-            Kind::I16 => Values::I16(bytemuck::try_cast_slice(bytes).unwrap_or_default()),
-            Kind::I8 | Kind::Table => Values::I8(bytemuck::cast_slice(bytes)),
+            ActKind::I16 => ActValues::I16(bytemuck::try_cast_slice(bytes).unwrap_or_default()),
+            ActKind::I8 | ActKind::Table => ActValues::I8(bytemuck::cast_slice(bytes)),
         }
     }
 
-    fn alloc(&mut self, kind: Kind, tokens: usize, width: usize) -> Result<Act, WorkspaceError> {
-        let size = if kind == Kind::I16 { 2 } else { 1 };
+    fn alloc(&mut self, kind: ActKind, tokens: usize, width: usize) -> Result<IntegerAct, WorkspaceError> {
+        let size = if kind == ActKind::I16 { 2 } else { 1 };
         let region = self.stack.push(aligned(size * tokens * width))?;
-        Ok(Act { region, offset: self.stack.offset(region), tokens, width, kind })
+        Ok(IntegerAct { region, offset: self.stack.offset(region), tokens, width, kind })
     }
 
     /// Scratch of a matrix product with rows of `inputs` values: region and bytes.
@@ -94,7 +95,7 @@ impl<'m, 'o> Integer<'m, 'o> {
     }
 
     /// The matrix product of a site, from the int8 rows at `from` to the i16 or, by way of a table where the site has one, int8 rows at `to`.
-    fn product(&mut self, site: Site, tokens: usize, from: Range<usize>, to: Range<usize>, kind: Kind) -> Result<(), DrawError> {
+    fn product(&mut self, site: Site, tokens: usize, from: Range<usize>, to: Range<usize>, kind: ActKind) -> Result<(), DrawError> {
         let layer = self.model.linear(site, self.step)?;
         let table = if site.layer == Layer::Fc1 {
             Some(self.model.table(site)?)
@@ -109,7 +110,7 @@ impl<'m, 'o> Integer<'m, 'o> {
         let scratch = bytemuck::try_cast_slice_mut(scratch).map_err(|_| sequence)?;
         let (bias, multiplier, left) = (layer.bias, layer.multiplier, layer.left);
         match (kind, table) {
-            (Kind::I16, _) => {
+            (ActKind::I16, _) => {
                 let out: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| sequence)?;
                 Native::matmul(x, layer.weights, scratch, &mut Scaled { bias, multiplier, left, out, stride });
             }
@@ -128,24 +129,23 @@ impl<'m, 'o> Integer<'m, 'o> {
 
     /// A norm into int8, `[T, d]`. Before an MLP the result lies in the upper half of a region of `2 T d` bytes, so that the MLP's i16
     /// result can grow over it row by row.
-    fn norm_to_i8(&mut self, site: Site, x: &Act, norm: &Norm<'_>) -> Result<Act, DrawError> {
+    fn norm_to_i8(&mut self, site: Site, x: &IntegerAct, norm: &Norm<'_>) -> Result<IntegerAct, DrawError> {
         let len = x.len();
         let above = if site.layer == Layer::Norm2 { len } else { 0 };
         let region = self.stack.push(aligned(len + above))?;
         let offset = self.stack.offset(region) + above;
-        let y = Act { region, offset, kind: Kind::I8, ..*x };
+        let y = IntegerAct { region, offset, kind: ActKind::I8, ..*x };
         let [from, to] = self.parts(site, [x.bytes(), y.bytes()])?;
         let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
         let to: &mut [i8] = bytemuck::cast_slice_mut(to);
-        let affine = norm::Affine { gain: norm.gain, offset: norm.offset, shift: norm.shift };
         let width = x.width.max(1);
         for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
-            norm::Row::new(from, norm.epsilon).to_i8(from, &affine, to);
+            RowStats::new(from, norm.epsilon).to_i8(from, norm, to);
         }
         Ok(y)
     }
 
-    fn i16s(&mut self, site: Site, x: &Act) -> Result<&mut [i16], DrawError> {
+    fn i16s(&mut self, site: Site, x: &IntegerAct) -> Result<&mut [i16], DrawError> {
         let bytes = self.memory.get_mut(x.bytes()).ok_or(DrawError::Sequence(site))?;
         bytemuck::try_cast_slice_mut(bytes).map_err(|_| DrawError::Sequence(site))
     }
@@ -158,15 +158,15 @@ impl<'m, 'o> Integer<'m, 'o> {
     }
 
     /// Draws the bands from the normed patch tokens `x`.
-    fn bands(&mut self, site: Site, x: &Act) -> Result<(), DrawError> {
+    fn bands(&mut self, site: Site, x: &IntegerAct) -> Result<(), DrawError> {
         let config = *self.model.config();
         let across = config.across();
         let (band_len, row_len) = (across * config.patch_len(), config.size * config.channels);
-        let patches = self.alloc(Kind::I16, across, config.patch_len())?;
-        let pixels = self.alloc(Kind::I8, config.patch, row_len)?;
+        let patches = self.alloc(ActKind::I16, across, config.patch_len())?;
+        let pixels = self.alloc(ActKind::I8, config.patch, row_len)?;
         let mut noise = self.input.noise(self.step).gaussians_q16(0);
         for band in 0..across {
-            self.product(site, across, x.rows(&(band * across..(band + 1) * across)), patches.bytes(), Kind::I16)?;
+            self.product(site, across, x.rows(&(band * across..(band + 1) * across)), patches.bytes(), ActKind::I16)?;
             let place = band * band_len..(band + 1) * band_len;
             let kept = if self.picture == 0 { 0..0 } else { place.clone() };
             let (skips, first_step, parameters) = (self.model.header().skips_input, self.step == 0, self.parameters);
@@ -188,30 +188,30 @@ impl<'m, 'o> Integer<'m, 'o> {
     }
 }
 
-type Done<T = Act> = Result<T, DrawError>;
+type DrawResult<T = IntegerAct> = Result<T, DrawError>;
 
 impl Ops for Integer<'_, '_> {
-    type Image = Input;
+    type Image = NoiseSeed;
     type Condition = ();
     type Output = ();
-    type Act = Act;
-    type Skip = Skip;
+    type Act = IntegerAct;
+    type Skip = IntegerSkip;
     type Error = DrawError;
 
-    fn tokens(&mut self, image: &Input, _: &()) -> Done {
+    fn tokens(&mut self, image: &NoiseSeed, _: &()) -> DrawResult {
         let (model, config) = (self.model, *self.model.config());
         let site = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
         self.input = *image;
         let region = self.stack.push(stream_len(&config))?;
         let offset = self.stack.offset(region);
-        let x = Act { region, offset, tokens: config.tokens(), width: config.encoder.width, kind: Kind::I16 };
-        let patches = self.alloc(Kind::I8, config.patches(), padded(config.patch_len()))?;
+        let x = IntegerAct { region, offset, tokens: config.tokens(), width: config.encoder.width, kind: ActKind::I16 };
+        let patches = self.alloc(ActKind::I8, config.patches(), padded(config.patch_len()))?;
         let (parameters, noise) = (self.parameters, image.noise(self.step));
         let before = if self.step == 0 { 0 } else { self.picture };
         let [picture, to] = self.parts(site, [0..before, patches.bytes()])?;
         input::noisy_patches(&config, &parameters, noise, picture, bytemuck::cast_slice_mut(to));
         let [first, prefix] = [x.rows(&(2..x.tokens)), x.rows(&(0..2))];
-        self.product(site, config.patches(), patches.bytes(), first, Kind::I16)?;
+        self.product(site, config.patches(), patches.bytes(), first, ActKind::I16)?;
         self.release(patches);
         let tokens = [model.class_token(self.class), model.time_token(self.step)];
         let [prefix] = self.parts(site, [prefix])?;
@@ -222,7 +222,7 @@ impl Ops for Integer<'_, '_> {
         Ok(x)
     }
 
-    fn add_position(&mut self, x: Act) -> Done {
+    fn add_position(&mut self, x: IntegerAct) -> DrawResult {
         let table = self.model.position();
         for (value, &position) in self.i16s(Site::new(Side::Encoder, 0, Layer::Position), &x)?.iter_mut().zip(table) {
             *value = value.saturating_add(position);
@@ -230,61 +230,60 @@ impl Ops for Integer<'_, '_> {
         Ok(x)
     }
 
-    fn layer_norm(&mut self, site: Site, x: &Act) -> Done {
+    fn layer_norm(&mut self, site: Site, x: &IntegerAct) -> DrawResult {
         let norm = self.model.norm(site)?;
         self.norm_to_i8(site, x, &norm)
     }
 
     /// i16 in place; int8 in a new region where a linear layer follows.
-    fn layer_norm_in_place(&mut self, site: Site, x: Act) -> Done {
+    fn layer_norm_in_place(&mut self, site: Site, x: IntegerAct) -> DrawResult {
         let norm = self.model.norm(site)?;
         let before_linear = site.layer == Layer::FinalNorm && (site.side == Side::Decoder || self.model.config().has_bridge());
         if before_linear {
             return self.norm_to_i8(site, &x, &norm);
         }
-        let affine = norm::Affine { gain: norm.gain, offset: norm.offset, shift: norm.shift };
         for values in self.i16s(site, &x)?.chunks_exact_mut(x.width.max(1)) {
-            norm::Row::new(values, norm.epsilon).in_place(values, &affine);
+            RowStats::new(values, norm.epsilon).in_place(values, &norm);
         }
         Ok(x)
     }
 
-    fn linear(&mut self, site: Site, x: &Act) -> Done {
+    fn linear(&mut self, site: Site, x: &IntegerAct) -> DrawResult {
         let width = self.model.linear(site, self.step)?.weights.count();
         let kind = if matches!(site.layer, Layer::Proj | Layer::Head) {
-            Kind::I16
+            ActKind::I16
         } else {
-            Kind::I8
+            ActKind::I8
         };
         let y = self.alloc(kind, x.tokens, width)?;
         self.product(site, x.tokens, x.bytes(), y.bytes(), kind)?;
         Ok(y)
     }
 
-    fn linear_into(&mut self, site: Site, x: &Act, out: Act) -> Done {
+    fn linear_into(&mut self, site: Site, x: &IntegerAct, out: IntegerAct) -> DrawResult {
         let width = self.model.linear(site, self.step)?.weights.count();
-        let out = Act { offset: self.stack.offset(out.region), tokens: x.tokens, width, kind: Kind::I16, ..out };
-        self.product(site, x.tokens, x.bytes(), out.bytes(), Kind::I16)?;
+        let out = IntegerAct { offset: self.stack.offset(out.region), tokens: x.tokens, width, kind: ActKind::I16, ..out };
+        self.product(site, x.tokens, x.bytes(), out.bytes(), ActKind::I16)?;
         Ok(out)
     }
 
     /// The stream's region lies under that of `x`.
-    fn bridge(&mut self, x: Act) -> Done {
+    fn bridge(&mut self, x: IntegerAct) -> DrawResult {
         let config = self.model.config();
         let region = self.stack.bottom(stream_len(config));
-        let stream = Act {
+        let stream = IntegerAct {
             region,
             offset: self.stack.offset(region),
             tokens: x.tokens,
             width: config.decoder.width,
-            kind: Kind::I16,
+            kind: ActKind::I16,
         };
-        self.product(Site::new(Side::Decoder, 0, Layer::Bridge), x.tokens, x.bytes(), stream.bytes(), Kind::I16)?;
+        self.product(Site::new(Side::Decoder, 0, Layer::Bridge), x.tokens, x.bytes(), stream.bytes(), ActKind::I16)?;
         self.release(x);
         Ok(stream)
     }
 
-    fn attend(&mut self, site: Site, qkv: &Act, out: Act) -> Done {
+    fn attend(&mut self, site: Site, qkv: &IntegerAct, out: IntegerAct) -> DrawResult {
         let config = self.model.config();
         let tower = if site.side == Side::Encoder {
             config.encoder
@@ -294,10 +293,10 @@ impl Ops for Integer<'_, '_> {
         let (tokens, d, hd) = (out.tokens, out.width, tower.head_width());
         let padded = padded_tokens(config);
         let [score, left, mean] = self.model.site_words(site)?;
-        let scales = attention::Scales { score, left: left as u32, mean: mean as u32 };
-        let values = self.alloc(Kind::I8, hd, padded)?;
-        let scores = self.alloc(Kind::I8, map_rows(tokens), 4 * tokens)?;
-        let weights = self.alloc(Kind::I8, map_rows(tokens), padded)?;
+        let scales = attention::AttentionScales { score, left: left as u32, mean: mean as u32 };
+        let values = self.alloc(ActKind::I8, hd, padded)?;
+        let scores = self.alloc(ActKind::I8, map_rows(tokens), 4 * tokens)?;
+        let weights = self.alloc(ActKind::I8, map_rows(tokens), padded)?;
         let (scratch, scratch_bytes) = self.scratch(hd.max(padded))?;
         let ranges = [
             qkv.bytes(),
@@ -308,7 +307,7 @@ impl Ops for Integer<'_, '_> {
             scratch_bytes,
         ];
         let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes, scratch_bytes] = self.parts(site, ranges)?;
-        let mut buffers = attention::Buffers {
+        let mut buffers = attention::AttentionBuffers {
             qkv: bytemuck::cast_slice(qkv_bytes),
             out: bytemuck::cast_slice_mut(out_bytes),
             values: bytemuck::cast_slice_mut(values_bytes),
@@ -327,11 +326,11 @@ impl Ops for Integer<'_, '_> {
     }
 
     /// Part of the first linear layer's table.
-    fn gelu(&mut self, _: Site, x: Act) -> Done {
+    fn gelu(&mut self, _: Site, x: IntegerAct) -> DrawResult {
         Ok(x)
     }
 
-    fn add(&mut self, site: Site, x: Act, y: Act) -> Done {
+    fn add(&mut self, site: Site, x: IntegerAct, y: IntegerAct) -> DrawResult {
         let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
         let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
         let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
@@ -342,19 +341,19 @@ impl Ops for Integer<'_, '_> {
         Ok(x)
     }
 
-    fn keep(&mut self, site: Site, x: &Act) -> Done<Skip> {
+    fn keep(&mut self, site: Site, x: &IntegerAct) -> DrawResult<IntegerSkip> {
         let words = self.model.site_words(site)?;
         let offset = self.stack.push_low(aligned(x.len()))?;
         let [to, from] = self.parts(site, [offset..offset + x.len(), x.bytes()])?;
         let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
         let to: &mut [i8] = bytemuck::cast_slice_mut(to);
         Self::narrow(words, from, to);
-        Ok(Skip { offset, width: x.width })
+        Ok(IntegerSkip { offset, width: x.width })
     }
 
-    fn concat(&mut self, site: Site, x: &Act, skip: Skip) -> Done {
+    fn concat(&mut self, site: Site, x: &IntegerAct, skip: IntegerSkip) -> DrawResult {
         let words = self.model.site_words(site)?;
-        let both = self.alloc(Kind::I8, x.tokens, x.width + skip.width)?;
+        let both = self.alloc(ActKind::I8, x.tokens, x.width + skip.width)?;
         let kept = skip.offset..skip.offset + x.tokens * skip.width;
         let [to, from, kept] = self.parts(site, [both.bytes(), x.bytes(), kept])?;
         let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
@@ -370,21 +369,21 @@ impl Ops for Integer<'_, '_> {
         Ok(both)
     }
 
-    fn condition(&mut self, _: &()) -> Done {
-        Ok(self.alloc(Kind::Table, 0, 0)?)
+    fn condition(&mut self, _: &()) -> DrawResult {
+        Ok(self.alloc(ActKind::Table, 0, 0)?)
     }
 
-    fn modulation(&mut self, _: Site, _: &Act) -> Done {
-        Ok(self.alloc(Kind::Table, 0, 0)?)
+    fn modulation(&mut self, _: Site, _: &IntegerAct) -> DrawResult {
+        Ok(self.alloc(ActKind::Table, 0, 0)?)
     }
 
-    fn modulated_norm(&mut self, site: Site, x: &Act, _: &Act, _: Branch) -> Done {
+    fn modulated_norm(&mut self, site: Site, x: &IntegerAct, _: &IntegerAct, _: Branch) -> DrawResult {
         let modulation = self.model.modulation(self.step, self.class, site)?;
         let norm = Norm { gain: modulation.gain, offset: modulation.offset, ..self.model.norm(site)? };
         self.norm_to_i8(site, x, &norm)
     }
 
-    fn gated_add(&mut self, site: Site, x: Act, y: Act, _: &Act, branch: Branch) -> Done {
+    fn gated_add(&mut self, site: Site, x: IntegerAct, y: IntegerAct, _: &IntegerAct, branch: Branch) -> DrawResult {
         let gates = self.model.modulation(self.step, self.class, site)?.gate;
         let norm = match branch {
             Branch::Attention => Layer::Norm1,
@@ -406,43 +405,43 @@ impl Ops for Integer<'_, '_> {
         Ok(x)
     }
 
-    fn class_token(&mut self, x: Act) -> Done {
-        Ok(Act { tokens: 1, ..x })
+    fn class_token(&mut self, x: IntegerAct) -> DrawResult {
+        Ok(IntegerAct { tokens: 1, ..x })
     }
 
-    fn patch_tokens(&mut self, x: Act) -> Done {
+    fn patch_tokens(&mut self, x: IntegerAct) -> DrawResult {
         let tokens = 2..x.tokens;
-        Ok(Act { offset: x.rows(&tokens).start, tokens: tokens.len(), ..x })
+        Ok(IntegerAct { offset: x.rows(&tokens).start, tokens: tokens.len(), ..x })
     }
 
     /// Here the picture leaves the workspace: see [`head`](Ops::head).
-    fn unpatchify(&mut self, _: Site, patches: Act) -> Done<()> {
+    fn unpatchify(&mut self, _: Site, patches: IntegerAct) -> DrawResult<()> {
         self.release(patches);
         Ok(())
     }
 
-    fn release(&mut self, x: Act) {
+    fn release(&mut self, x: IntegerAct) {
         self.stack.release(x.region);
     }
 
     /// In chunks of rows, each through both layers, so that the hidden layer is never whole in a model of many tokens.
-    fn mlp(&mut self, side: Side, block: usize, x: Act) -> Done {
+    fn mlp(&mut self, side: Side, block: usize, x: IntegerAct) -> DrawResult {
         let [fc1, fc2] = [Layer::Fc1, Layer::Fc2].map(|layer| Site::new(side, block, layer));
         let [width, out_width] = [self.model.linear(fc1, self.step)?, self.model.linear(fc2, self.step)?].map(|l| l.weights.count());
-        let out = Act { offset: self.stack.offset(x.region), width: out_width, kind: Kind::I16, ..x };
+        let out = IntegerAct { offset: self.stack.offset(x.region), width: out_width, kind: ActKind::I16, ..x };
         let most = mlp_rows(x.tokens);
-        let hidden = self.alloc(Kind::I8, most, width)?;
+        let hidden = self.alloc(ActKind::I8, most, width)?;
         for start in (0..x.tokens).step_by(most.max(1)) {
             let rows = start..x.tokens.min(start + most);
             let middle = hidden.rows(&(0..rows.len()));
-            self.product(fc1, rows.len(), x.rows(&rows), middle.clone(), Kind::I8)?;
-            self.product(fc2, rows.len(), middle, out.rows(&rows), Kind::I16)?;
+            self.product(fc1, rows.len(), x.rows(&rows), middle.clone(), ActKind::I8)?;
+            self.product(fc2, rows.len(), middle, out.rows(&rows), ActKind::I16)?;
         }
         self.release(hidden);
         Ok(out)
     }
 
-    fn head(&mut self, site: Site, x: Act) -> Done<()> {
+    fn head(&mut self, site: Site, x: IntegerAct) -> DrawResult<()> {
         self.bands(site, &x)?;
         self.release(x);
         Ok(())

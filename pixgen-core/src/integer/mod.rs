@@ -19,11 +19,11 @@ pub mod plan;
 mod self_test;
 mod workspace;
 
-pub use activation::{Act, Skip, Values};
-pub use draw::{Request, Usage};
+pub use activation::{ActValues, IntegerAct, IntegerSkip};
+pub use draw::{DrawRequest, Usage};
 pub use error::{DrawError, SelfTestError};
 pub use exp_table::EXP;
-pub use input::Input;
-pub use interpreter::{Integer, Output};
-pub use self_test::Hash;
+pub use input::NoiseSeed;
+pub use interpreter::{BandOutput, Integer};
+pub use self_test::PictureHash;
 pub use workspace::workspace_len;

@@ -1,6 +1,7 @@
 //! Layer norm in 32-bit integers (docs/reference/numerics.md section 4.4).
 
 use crate::kernels::Saturate;
+use crate::pxg::Norm;
 
 /// Fractional bits of a normalised value: as many as keep sqrt(width), the largest possible one, within 16 bits.
 pub const fn fraction_bits(width: usize) -> u32 {
@@ -12,9 +13,9 @@ pub const fn fraction_bits(width: usize) -> u32 {
     bits
 }
 
-/// What is the same for all values of a row.
+/// Mean and spread of a row, prepared for its values.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub(super) struct RowStats {
     /// d, times a power of two in a row of little spread.
     width: i32,
     /// Minus the sum, times the same.
@@ -25,21 +26,10 @@ pub struct Row {
     inverse: i32,
 }
 
-/// Gain, offset and shift of a norm.
-#[derive(Clone, Copy, Debug)]
-pub struct Affine<'a> {
-    /// One for each channel.
-    pub gain: &'a [i16],
-    /// One for each channel.
-    pub offset: &'a [i32],
-    /// Shift of the result, below 32.
-    pub shift: u32,
-}
-
-impl Row {
+impl RowStats {
     /// Mean and variance of a row; `epsilon` is added to the variance.
     #[inline(never)]
-    pub fn new(values: &[i16], epsilon: u32) -> Self {
+    pub(super) fn new(values: &[i16], epsilon: u32) -> Self {
         let n = values.len() as u64;
         let (mut sum, mut squares) = (0i32, 0u64);
         for &value in values {
@@ -69,24 +59,24 @@ impl Row {
 
     /// (value - mean) / sigma with [`fraction_bits`] fractional bits.
     #[inline(always)]
-    pub fn normalise(&self, value: i16) -> i32 {
+    pub(super) fn normalise(&self, value: i16) -> i32 {
         let centred = i32::from(value).wrapping_mul(self.width).wrapping_add(self.minus_sum);
         (centred >> self.shift).wrapping_mul(self.inverse) >> 15
     }
 
     /// (n gain + offset) >> shift of every value. By itself, so that its loop has all registers.
     #[inline(never)]
-    pub fn to_i8(&self, values: &[i16], affine: &Affine<'_>, out: &mut [i8]) {
-        for (((&value, out), &gain), &offset) in values.iter().zip(out).zip(affine.gain).zip(affine.offset) {
-            *out = i8::saturate(scale(self.normalise(value), gain, offset, affine.shift));
+    pub(super) fn to_i8(&self, values: &[i16], norm: &Norm<'_>, out: &mut [i8]) {
+        for (((&value, out), &gain), &offset) in values.iter().zip(out).zip(norm.gain).zip(norm.offset) {
+            *out = i8::saturate(scale(self.normalise(value), gain, offset, norm.shift));
         }
     }
 
     /// The same in place, in 16 bits.
     #[inline(never)]
-    pub fn in_place(&self, values: &mut [i16], affine: &Affine<'_>) {
-        for ((value, &gain), &offset) in values.iter_mut().zip(affine.gain).zip(affine.offset) {
-            *value = i16::saturate(scale(self.normalise(*value), gain, offset, affine.shift));
+    pub(super) fn in_place(&self, values: &mut [i16], norm: &Norm<'_>) {
+        for ((value, &gain), &offset) in values.iter_mut().zip(norm.gain).zip(norm.offset) {
+            *value = i16::saturate(scale(self.normalise(*value), gain, offset, norm.shift));
         }
     }
 }
@@ -116,7 +106,7 @@ mod tests {
             for spread in [1.0, 3.0, 30.0, 500.0, 4000.0, 9000.0] {
                 let mean = f64::from(draws.uniform() - 0.5) * 10_000.0;
                 let row: Vec<i16> = (0..width).map(|_| (mean + f64::from(draws.gaussian()) * spread) as i16).collect();
-                let stats = Row::new(&row, 1);
+                let stats = RowStats::new(&row, 1);
                 let n = width as f64;
                 let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
                 let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n + 1.0;
@@ -134,11 +124,11 @@ mod tests {
 
     #[test]
     fn flat_and_extreme_rows() {
-        assert_eq!(Row::new(&[5; 64], 0).normalise(5), 0);
-        assert_eq!(Row::new(&[], 0).normalise(0), 0);
+        assert_eq!(RowStats::new(&[5; 64], 0).normalise(5), 0);
+        assert_eq!(RowStats::new(&[], 0).normalise(0), 0);
         let mut row = [i16::MIN; 64];
         row[0] = i16::MAX;
-        let got = f64::from(Row::new(&row, 0).normalise(i16::MAX)) / 4096.0;
+        let got = f64::from(RowStats::new(&row, 0).normalise(i16::MAX)) / 4096.0;
         assert!((got - 63f64.sqrt()).abs() < 1e-3, "{got}");
     }
 }

@@ -12,7 +12,7 @@ use crate::workspace::{Region, Stack, WorkspaceError};
 
 /// What one call costs in one step of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SiteCost {
+pub struct ChipSiteCost {
     /// The call.
     pub site: Site,
     /// Bytes of the model file that only this call reads, for all classes and steps; padding included.
@@ -25,7 +25,7 @@ pub struct SiteCost {
 
 /// The sum over a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Totals {
+pub struct ChipTotals {
     /// Bytes of the body of the model file, without self-test vectors.
     pub flash: u64,
     /// Multiply-accumulates of all steps.
@@ -36,17 +36,17 @@ pub struct Totals {
 
 /// Counts a picture drawn in `steps` steps with a [valid](ModelConfig::validate) model, and shows every call of one step to `each`, in
 /// order.
-pub fn plan_sites(config: &ModelConfig, steps: usize, each: &mut dyn FnMut(&SiteCost)) -> Totals {
+pub fn plan_sites(config: &ModelConfig, steps: usize, each: &mut dyn FnMut(&ChipSiteCost)) -> ChipTotals {
     let layout = Layout::new(config, steps);
     let mut macs = 0;
-    let mut count = |cost: &SiteCost| {
+    let mut count = |cost: &ChipSiteCost| {
         macs += cost.macs;
         each(cost);
     };
-    let mut plan = Plan { config, steps, layout, stack: Stack::new(usize::MAX / 2), each: &mut count };
+    let mut plan = ChipPlan { config, steps, layout, stack: Stack::new(usize::MAX / 2), each: &mut count };
     // The stack is as good as endless, so the only error left is a network with too many live activations, which tests exclude.
     let _ = plan.run();
-    Totals {
+    ChipTotals {
         flash: layout.body_len(0),
         macs: macs * steps as u64,
         workspace: workspace_len(config, steps),
@@ -54,29 +54,29 @@ pub fn plan_sites(config: &ModelConfig, steps: usize, each: &mut dyn FnMut(&Site
 }
 
 /// The interpreter behind [`plan_sites`].
-struct Plan<'a> {
+struct ChipPlan<'a> {
     config: &'a ModelConfig,
     steps: usize,
     layout: Layout,
     stack: Stack,
-    each: &'a mut dyn FnMut(&SiteCost),
+    each: &'a mut dyn FnMut(&ChipSiteCost),
 }
 
 /// A shape and the region it lies in.
-struct Shape {
+struct ChipPlannedAct {
     region: Region,
     tokens: usize,
     width: usize,
 }
 
-type Planned<T = Shape> = Result<T, WorkspaceError>;
+type Planned<T = ChipPlannedAct> = Result<T, WorkspaceError>;
 
 /// Bytes from the start of one part to the padded end of another.
 const fn span(start: usize, end: usize) -> u64 {
     end.next_multiple_of(ALIGN) as u64 - start as u64
 }
 
-impl Plan<'_> {
+impl ChipPlan<'_> {
     fn run(&mut self) -> Planned<()> {
         if self.steps > 1 {
             self.stack.push_low(aligned(self.config.image_len()))?;
@@ -104,14 +104,14 @@ impl Plan<'_> {
     }
 
     fn count(&mut self, site: Site, macs: usize) {
-        let cost = SiteCost { site, flash: self.flash(site), macs: macs as u64, workspace: self.stack.in_use() };
+        let cost = ChipSiteCost { site, flash: self.flash(site), macs: macs as u64, workspace: self.stack.in_use() };
         (self.each)(&cost);
     }
 
     /// `size` bytes for each of `tokens * width` values.
     fn alloc(&mut self, size: usize, tokens: usize, width: usize) -> Planned {
         let region = self.stack.push(aligned(size * tokens * width))?;
-        Ok(Shape { region, tokens, width })
+        Ok(ChipPlannedAct { region, tokens, width })
     }
 
     /// A matrix product over `tokens` rows: returns the width of its result.
@@ -124,7 +124,7 @@ impl Plan<'_> {
     }
 
     /// A norm into int8.
-    fn norm(&mut self, site: Site, x: &Shape) -> Planned {
+    fn norm(&mut self, site: Site, x: &ChipPlannedAct) -> Planned {
         let size = if site.layer == Layer::Norm2 { 2 } else { 1 };
         let y = self.alloc(size, x.tokens, x.width)?;
         self.count(site, 0);
@@ -132,11 +132,11 @@ impl Plan<'_> {
     }
 }
 
-impl Ops for Plan<'_> {
+impl Ops for ChipPlan<'_> {
     type Image = ();
     type Condition = ();
     type Output = ();
-    type Act = Shape;
+    type Act = ChipPlannedAct;
     type Skip = (usize, usize);
     type Error = WorkspaceError;
 
@@ -147,19 +147,19 @@ impl Ops for Plan<'_> {
         self.product(Site::new(Side::Encoder, 0, Layer::PatchEmbed), patches.tokens)?;
         self.release(patches);
         self.count(Site::new(Side::Encoder, 0, Layer::ClassToken), 0);
-        Ok(Shape { region, tokens, width })
+        Ok(ChipPlannedAct { region, tokens, width })
     }
 
-    fn add_position(&mut self, x: Shape) -> Planned {
+    fn add_position(&mut self, x: ChipPlannedAct) -> Planned {
         self.count(Site::new(Side::Encoder, 0, Layer::Position), 0);
         Ok(x)
     }
 
-    fn layer_norm(&mut self, site: Site, x: &Shape) -> Planned {
+    fn layer_norm(&mut self, site: Site, x: &ChipPlannedAct) -> Planned {
         self.norm(site, x)
     }
 
-    fn layer_norm_in_place(&mut self, site: Site, x: Shape) -> Planned {
+    fn layer_norm_in_place(&mut self, site: Site, x: ChipPlannedAct) -> Planned {
         if site.layer == Layer::FinalNorm && (site.side == Side::Decoder || self.config.has_bridge()) {
             return self.norm(site, &x);
         }
@@ -167,7 +167,7 @@ impl Ops for Plan<'_> {
         Ok(x)
     }
 
-    fn linear(&mut self, site: Site, x: &Shape) -> Planned {
+    fn linear(&mut self, site: Site, x: &ChipPlannedAct) -> Planned {
         let width = self.layout.linear(site, 0).map_or(0, |part| part.outputs);
         let size = if site.layer == Layer::Proj { 2 } else { 1 };
         let y = self.alloc(size, x.tokens, width)?;
@@ -175,19 +175,19 @@ impl Ops for Plan<'_> {
         Ok(y)
     }
 
-    fn linear_into(&mut self, site: Site, x: &Shape, out: Shape) -> Planned {
+    fn linear_into(&mut self, site: Site, x: &ChipPlannedAct, out: ChipPlannedAct) -> Planned {
         let width = self.product(site, x.tokens)?;
-        Ok(Shape { tokens: x.tokens, width, ..out })
+        Ok(ChipPlannedAct { tokens: x.tokens, width, ..out })
     }
 
-    fn bridge(&mut self, x: Shape) -> Planned {
+    fn bridge(&mut self, x: ChipPlannedAct) -> Planned {
         let width = self.product(Site::new(Side::Decoder, 0, Layer::Bridge), x.tokens)?;
-        let stream = Shape { region: self.stack.bottom(stream_len(self.config)), width, ..x };
+        let stream = ChipPlannedAct { region: self.stack.bottom(stream_len(self.config)), width, ..x };
         self.release(x);
         Ok(stream)
     }
 
-    fn attend(&mut self, site: Site, _: &Shape, out: Shape) -> Planned {
+    fn attend(&mut self, site: Site, _: &ChipPlannedAct, out: ChipPlannedAct) -> Planned {
         let tower = match site.side {
             Side::Encoder => self.config.encoder,
             Side::Decoder => self.config.decoder,
@@ -205,24 +205,24 @@ impl Ops for Plan<'_> {
         Ok(out)
     }
 
-    fn gelu(&mut self, _: Site, x: Shape) -> Planned {
+    fn gelu(&mut self, _: Site, x: ChipPlannedAct) -> Planned {
         Ok(x)
     }
 
-    fn add(&mut self, site: Site, x: Shape, y: Shape) -> Planned {
+    fn add(&mut self, site: Site, x: ChipPlannedAct, y: ChipPlannedAct) -> Planned {
         self.count(site, 0);
         self.release(y);
         Ok(x)
     }
 
-    fn keep(&mut self, site: Site, x: &Shape) -> Planned<(usize, usize)> {
+    fn keep(&mut self, site: Site, x: &ChipPlannedAct) -> Planned<(usize, usize)> {
         let offset = self.stack.push_low(aligned(x.tokens * x.width))?;
         self.count(site, 0);
         Ok((offset, x.width))
     }
 
     /// Counted with the linear layer that follows, which has the same site.
-    fn concat(&mut self, _: Site, x: &Shape, (offset, width): (usize, usize)) -> Planned {
+    fn concat(&mut self, _: Site, x: &ChipPlannedAct, (offset, width): (usize, usize)) -> Planned {
         let both = self.alloc(1, x.tokens, x.width + width)?;
         self.stack.pop_low(offset);
         Ok(both)
@@ -232,37 +232,37 @@ impl Ops for Plan<'_> {
         self.alloc(0, 0, 0)
     }
 
-    fn modulation(&mut self, site: Site, _: &Shape) -> Planned {
+    fn modulation(&mut self, site: Site, _: &ChipPlannedAct) -> Planned {
         self.count(site, 0);
         self.alloc(0, 0, 0)
     }
 
-    fn modulated_norm(&mut self, site: Site, x: &Shape, _: &Shape, _: Branch) -> Planned {
+    fn modulated_norm(&mut self, site: Site, x: &ChipPlannedAct, _: &ChipPlannedAct, _: Branch) -> Planned {
         self.norm(site, x)
     }
 
-    fn gated_add(&mut self, site: Site, x: Shape, y: Shape, _: &Shape, _: Branch) -> Planned {
+    fn gated_add(&mut self, site: Site, x: ChipPlannedAct, y: ChipPlannedAct, _: &ChipPlannedAct, _: Branch) -> Planned {
         self.add(site, x, y)
     }
 
-    fn class_token(&mut self, x: Shape) -> Planned {
-        Ok(Shape { tokens: 1, ..x })
+    fn class_token(&mut self, x: ChipPlannedAct) -> Planned {
+        Ok(ChipPlannedAct { tokens: 1, ..x })
     }
 
-    fn patch_tokens(&mut self, x: Shape) -> Planned {
-        Ok(Shape { tokens: self.config.patches(), ..x })
+    fn patch_tokens(&mut self, x: ChipPlannedAct) -> Planned {
+        Ok(ChipPlannedAct { tokens: self.config.patches(), ..x })
     }
 
-    fn unpatchify(&mut self, _: Site, patches: Shape) -> Planned<()> {
+    fn unpatchify(&mut self, _: Site, patches: ChipPlannedAct) -> Planned<()> {
         self.release(patches);
         Ok(())
     }
 
-    fn release(&mut self, x: Shape) {
+    fn release(&mut self, x: ChipPlannedAct) {
         self.stack.release(x.region);
     }
 
-    fn mlp(&mut self, side: Side, block: usize, x: Shape) -> Planned {
+    fn mlp(&mut self, side: Side, block: usize, x: ChipPlannedAct) -> Planned {
         let [fc1, gelu, fc2] = [Layer::Fc1, Layer::Gelu, Layer::Fc2].map(|layer| Site::new(side, block, layer));
         let width = self.layout.linear(fc1, 0).map_or(0, |part| part.outputs);
         let hidden = self.alloc(1, mlp_rows(x.tokens), width)?;
@@ -270,10 +270,10 @@ impl Ops for Plan<'_> {
         self.count(gelu, 0);
         let width = self.product(fc2, x.tokens)?;
         self.release(hidden);
-        Ok(Shape { width, ..x })
+        Ok(ChipPlannedAct { width, ..x })
     }
 
-    fn head(&mut self, site: Site, x: Shape) -> Planned<()> {
+    fn head(&mut self, site: Site, x: ChipPlannedAct) -> Planned<()> {
         let across = self.config.across();
         let patches = self.alloc(2, across, self.config.patch_len())?;
         let pixels = self.alloc(1, across, self.config.patch_len())?;

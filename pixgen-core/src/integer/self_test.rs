@@ -1,13 +1,13 @@
 //! The self-test: does this machine draw the pictures that the exporter drew?
 
-use super::draw::Request;
+use super::draw::DrawRequest;
 use super::{DrawError, SelfTestError};
 use crate::pxg::Model;
 
 impl Model<'_> {
-    /// Hash of a picture.
-    pub fn picture_hash(&self, request: &Request, workspace: &mut [u8]) -> Result<u64, DrawError> {
-        let mut hash = Hash::new();
+    /// PictureHash of a picture.
+    pub fn picture_hash(&self, request: &DrawRequest, workspace: &mut [u8]) -> Result<u64, DrawError> {
+        let mut hash = PictureHash::new();
         self.draw(request, workspace, &mut |band| hash.update(band.bytes()))?;
         Ok(hash.value())
     }
@@ -20,7 +20,7 @@ impl Model<'_> {
         }
         for number in 0..tests {
             let (seed, class, expected) = self.test(number).ok_or(SelfTestError::Missing)?;
-            let found = self.picture_hash(&Request { class, seed, number: 0 }, workspace)?;
+            let found = self.picture_hash(&DrawRequest { class, seed, number: 0 }, workspace)?;
             if found != expected {
                 return Err(SelfTestError::Picture { number, expected, found });
             }
@@ -31,9 +31,9 @@ impl Model<'_> {
 
 /// FNV-1a, 64 bits: the hash of a picture's bytes, row by row, that host and chip compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hash(u64);
+pub struct PictureHash(u64);
 
-impl Hash {
+impl PictureHash {
     /// Of no bytes.
     pub const fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
@@ -52,7 +52,7 @@ impl Hash {
     }
 }
 
-impl Default for Hash {
+impl Default for PictureHash {
     fn default() -> Self {
         Self::new()
     }

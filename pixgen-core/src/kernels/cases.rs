@@ -10,7 +10,7 @@ const MAX_LEN: usize = 272;
 
 /// A product that came out wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mismatch {
+pub struct KernelMismatch {
     /// Number of the case.
     pub case: u32,
     /// Sink.
@@ -22,8 +22,8 @@ pub struct Mismatch {
 }
 
 /// Runs cases `0..count`; the first that fails.
-pub fn check<K: Kernel>(count: u32) -> Result<(), Mismatch> {
-    let mut buffers = Buffers {
+pub fn check<K: Kernel>(count: u32) -> Result<(), KernelMismatch> {
+    let mut buffers = CaseBuffers {
         x: [0; MAX_ROWS * (MAX_LEN + 16) + 4],
         w: [0; MAX_COLUMNS * (MAX_LEN + 16) + 4],
         scratch: [0; scratch_words(MAX_LEN)],
@@ -36,7 +36,7 @@ pub fn check<K: Kernel>(count: u32) -> Result<(), Mismatch> {
 
 /// Aligned so that `x` and `w` start at a word.
 #[repr(C, align(4))]
-struct Buffers {
+struct CaseBuffers {
     x: [i8; MAX_ROWS * (MAX_LEN + 16) + 4],
     w: [i8; MAX_COLUMNS * (MAX_LEN + 16) + 4],
     scratch: [u32; scratch_words(MAX_LEN)],
@@ -46,8 +46,8 @@ struct Buffers {
     shorts: [i16; MAX_ROWS * (MAX_COLUMNS + 3)],
 }
 
-impl Buffers {
-    fn check<K: Kernel>(&mut self, case: u32) -> Result<(), Mismatch> {
+impl CaseBuffers {
+    fn check<K: Kernel>(&mut self, case: u32) -> Result<(), KernelMismatch> {
         let mut random = Random(case.wrapping_mul(0x9e37_79b9) | 1);
         // Half of the cases are as models have them: lengths in fours, aligned.
         let (fours, offset) = if random.below(2) == 0 { (4, 0) } else { (1, random.below(4)) };
@@ -77,7 +77,7 @@ impl Buffers {
                 .sum::<i32>()
         };
         let (Some(x), Some(w)) = (Rows::new(x, x_stride, len, rows), Rows::new(w, w_stride, len, columns)) else {
-            return Err(Mismatch { case, sink: "none", shape, place: 0 });
+            return Err(KernelMismatch { case, sink: "none", shape, place: 0 });
         };
 
         let mut bias = [0; MAX_COLUMNS];
@@ -163,7 +163,7 @@ impl Buffers {
             }
         }
         match wanted.iter().zip(&*found).position(|(wanted, found)| wanted != found) {
-            Some(place) => Err(Mismatch { case, sink, shape, place }),
+            Some(place) => Err(KernelMismatch { case, sink, shape, place }),
             None => Ok(()),
         }
     }

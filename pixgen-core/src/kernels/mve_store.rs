@@ -1,11 +1,11 @@
-//! [`Block::store`] with Helium: four sums at a time, two rows of two columns. VRMULH is
+//! [`SumBlock::store`] with Helium: four sums at a time, two rows of two columns. VRMULH is
 //! [`multiply_high`](super::multiply_high).
 #![allow(unsafe_code)]
 
 use core::arch::asm;
 
 use super::sink::{Saturate, TABLE_LEN};
-use super::store::Block;
+use super::store::SumBlock;
 
 /// Vectors that a loop keeps in q1-q5.
 #[repr(C)]
@@ -60,7 +60,7 @@ macro_rules! vectors {
     };
 }
 
-impl<T: Copy> Block<'_, T> {
+impl<T: Copy> SumBlock<'_, T> {
     /// The sums when they are of two columns, the place of the first value, and bytes from two rows to the next two.
     fn of_two_columns<'s, const C: usize>(&mut self, sums: &'s [[i32; C]]) -> Option<(&'s [i32], *mut T, usize)> {
         let first = self.first(sums.len(), C)?;
@@ -94,7 +94,7 @@ impl<T: Copy> Block<'_, T> {
     }
 }
 
-impl Block<'_, i8> {
+impl SumBlock<'_, i8> {
     /// Stores entries of a table, where the block suits; whether it did.
     pub fn lookup<const C: usize>(&mut self, sums: &[[i32; C]], left: u32, multiplier: [i32; C], table: &[i8; TABLE_LEN]) -> bool {
         let Some((sums, place, step)) = self.of_two_columns(sums) else {
@@ -133,7 +133,7 @@ impl Block<'_, i8> {
     }
 }
 
-impl Block<'_, i32> {
+impl SumBlock<'_, i32> {
     /// Stores the sums, where the block suits; whether it did.
     pub fn raw<const C: usize>(&mut self, sums: &[[i32; C]]) -> bool {
         let Some((sums, place, step)) = self.of_two_columns(sums) else {

@@ -6,7 +6,7 @@ use core::array;
 use core::iter;
 
 use super::multiply::multiply_high;
-use super::store::Block;
+use super::store::SumBlock;
 
 /// Takes sums.
 pub trait Sink {
@@ -21,7 +21,7 @@ pub trait Sink {
 }
 
 /// Types of outputs: i8, u8 and i16.
-pub trait Saturate: Copy + sealed::Output {
+pub trait Saturate: Copy + sealed::KernelOutput {
     /// The smallest value.
     const LOW: i32;
     /// The largest value.
@@ -33,12 +33,12 @@ pub trait Saturate: Copy + sealed::Output {
 
 mod sealed {
     /// Nobody else has outputs: their sizes are known to assembly.
-    pub trait Output {}
+    pub trait KernelOutput {}
 }
 
 macro_rules! saturate {
     ($($output:ty),*) => {$(
-        impl sealed::Output for $output {}
+        impl sealed::KernelOutput for $output {}
 
         impl Saturate for $output {
             const LOW: i32 = <$output>::MIN as i32;
@@ -79,7 +79,7 @@ impl<T: Saturate> Sink for Scaled<'_, T> {
     fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
         let left = self.left % 32;
         let stored = scales(self.bias, self.multiplier, column).is_some_and(|multiplier: [i32; C]| {
-            let mut block = Block { out: self.out, stride: self.stride, row, column };
+            let mut block = SumBlock { out: self.out, stride: self.stride, row, column };
             #[cfg(kernel = "mve")]
             if block.scaled(sums, left, multiplier) {
                 return true;
@@ -137,7 +137,7 @@ impl Sink for Lookup<'_> {
     fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
         let left = self.left % 32;
         let stored = scales(self.bias, self.multiplier, column).is_some_and(|multiplier: [i32; C]| {
-            let mut block = Block { out: self.out, stride: self.stride, row, column };
+            let mut block = SumBlock { out: self.out, stride: self.stride, row, column };
             #[cfg(kernel = "mve")]
             if block.lookup(sums, left, multiplier, self.table) {
                 return true;
@@ -175,7 +175,7 @@ impl Sink for Raw<'_> {
 
     #[inline(always)]
     fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
-        let mut block = Block { out: self.out, stride: self.stride, row, column };
+        let mut block = SumBlock { out: self.out, stride: self.stride, row, column };
         #[cfg(kernel = "mve")]
         if block.raw(sums) {
             return;
@@ -213,7 +213,7 @@ impl Sink for RowScaled<'_> {
     fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
         let multipliers = self.multiplier.get(row..).and_then(|rows| rows.get(..sums.len()));
         let stored = multipliers.is_some_and(|multipliers| {
-            let mut block = Block { out: self.out, stride: self.stride, row, column };
+            let mut block = SumBlock { out: self.out, stride: self.stride, row, column };
             #[cfg(kernel = "mve")]
             if block.row_scaled(sums, multipliers) {
                 return true;

@@ -2,14 +2,14 @@
 #![allow(unsafe_code)]
 
 /// Part of an output: from (row, column) on, with rows that are `stride` apart.
-pub(super) struct Block<'a, T> {
+pub(super) struct SumBlock<'a, T> {
     pub out: &'a mut [T],
     pub stride: usize,
     pub row: usize,
     pub column: usize,
 }
 
-impl<T> Block<'_, T> {
+impl<T> SumBlock<'_, T> {
     /// Writes `value(p, c, sum)` for every sum; c is its column in the block, p the item of its row in `rows`. Whether it did: nothing
     /// is written where some of the block lies outside.
     #[inline(always)]

@@ -28,7 +28,7 @@ pub const fn padded(inputs: usize) -> usize {
 
 /// Bytes of the parts of a block, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Block {
+struct BlockLayout {
     /// Decoder: scale of the stream in the concatenation. Encoder: of the kept skip.
     skip_scale: u64,
     skip: u64,
@@ -54,11 +54,11 @@ pub struct Layout {
     class: u64,
     patch_embed: u64,
     encoder: u64,
-    encoder_block: Block,
+    encoder_block: BlockLayout,
     encoder_norm: u64,
     bridge: u64,
     decoder: u64,
-    decoder_block: Block,
+    decoder_block: BlockLayout,
     decoder_norm: u64,
     head: u64,
     modulation: u64,
@@ -118,7 +118,7 @@ const fn modulation_len(width: usize) -> u64 {
     2 * align(2 * width as u64) + align(4 * width as u64)
 }
 
-impl Block {
+impl BlockLayout {
     const fn new(side: Side, width: usize, other: usize) -> Self {
         let decoder = matches!(side, Side::Decoder);
         let norm = if decoder { WORDS } else { norm_len(width) };
@@ -142,8 +142,8 @@ impl Layout {
     /// Places for a [valid](ModelConfig::validate) architecture drawn in `steps` steps.
     pub const fn new(config: &ModelConfig, steps: usize) -> Self {
         let (enc, dec) = (config.encoder.width, config.decoder.width);
-        let encoder_block = Block::new(Side::Encoder, enc, 0);
-        let decoder_block = Block::new(Side::Decoder, dec, enc);
+        let encoder_block = BlockLayout::new(Side::Encoder, enc, 0);
+        let decoder_block = BlockLayout::new(Side::Decoder, dec, enc);
         let position = steps as u64 * align(4 * STEP_WORDS as u64);
         let time = position + align(2 * config.tokens() as u64 * enc as u64);
         let class = time + steps as u64 * align(2 * enc as u64);
@@ -204,7 +204,7 @@ impl Layout {
         range(self.class + class as u64 * align(2 * width as u64), 2 * width)
     }
 
-    const fn block(&self, site: Site) -> (u64, &Block) {
+    const fn block(&self, site: Site) -> (u64, &BlockLayout) {
         match site.side {
             Side::Encoder => (self.encoder + site.block as u64 * self.encoder_block.len, &self.encoder_block),
             Side::Decoder => (self.decoder + site.block as u64 * self.decoder_block.len, &self.decoder_block),

@@ -15,7 +15,7 @@ mod parts;
 pub use error::{MissingPart, PxgError};
 pub use header::{Header, MAGIC, MAX_STEPS, PREFIX_LEN, VERSION, encode};
 pub use model::{Model, check_widths};
-pub use parts::{Linear, Modulation, Norm, Step};
+pub use parts::{Linear, Modulation, Norm, StepRecord};
 
 #[cfg(target_endian = "big")]
 compile_error!("weights are read in place and are little-endian");

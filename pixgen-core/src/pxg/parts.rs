@@ -46,7 +46,7 @@ pub struct Modulation<'a> {
 
 /// The record of a step (docs/reference/format-pxg.md).
 #[derive(Clone, Copy, Debug)]
-pub struct Step {
+pub struct StepRecord {
     /// Input: scale of the noise, times 2^16.
     pub noise: i32,
     /// Input: scale of the bytes of the picture so far, times 2^24, by channel.
@@ -125,8 +125,8 @@ impl<'a> Model<'a> {
     }
 
     /// The record of a step; `None` when there is no such step.
-    pub fn step(&self, step: usize) -> Option<Step> {
+    pub fn step(&self, step: usize) -> Option<StepRecord> {
         let [noise, p0, p1, p2, c0, c1, c2, n0, n1, n2, picture_out, _] = self.words::<STEP_WORDS>(self.layout().step(step))?;
-        Some(Step { noise, picture: [p0, p1, p2], constant: [c0, c1, c2], noise_out: [n0, n1, n2], picture_out })
+        Some(StepRecord { noise, picture: [p0, p1, p2], constant: [c0, c1, c2], noise_out: [n0, n1, n2], picture_out })
     }
 }

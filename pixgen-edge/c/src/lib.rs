@@ -12,7 +12,7 @@ pub use status::Status;
 
 use core::ffi::{c_char, c_int, c_void};
 use core::slice;
-use pixgen_core::integer::Request;
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::pixels::Band;
 use pixgen_core::pxg::Model;
 
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn pixgen_draw(
             // SAFETY: the caller's promise for `show` and `user`.
             unsafe { show(&raw const band, user) };
         };
-        model.draw(&Request { class, seed, number }, workspace, &mut each)?;
+        model.draw(&DrawRequest { class, seed, number }, workspace, &mut each)?;
         Ok(())
     };
     draw().into()

@@ -7,7 +7,7 @@ use crate::picture::{Grid, Picture, Preview};
 use crate::pxg_file::PxgFile;
 use crate::quantise::draw::{Wanted, draw_integer};
 use crate::terminal::{note, print_bytes, print_line};
-use pixgen_core::integer::Hash;
+use pixgen_core::integer::PictureHash;
 use std::io::IsTerminal;
 
 pub(super) fn run(args: &Sample) -> Result<(), Error> {
@@ -23,7 +23,7 @@ pub(super) fn run(args: &Sample) -> Result<(), Error> {
     let bytes = draw_integer(&model, &Wanted { seed: args.seed, first: 0, classes: &order })?;
     if args.hashes {
         for (number, (picture, class)) in bytes.chunks_exact(config.image_len()).zip(&order).enumerate() {
-            let mut hash = Hash::new();
+            let mut hash = PictureHash::new();
             hash.update(picture);
             print_line(&format!("class {class} seed {} number {number} hash {:016x}", args.seed, hash.value()))?;
         }

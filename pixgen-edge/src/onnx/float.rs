@@ -12,14 +12,14 @@ use crate::quantise::export::levels;
 use pixgen_core::config::{ModelConfig, NORM_EPSILON, Tower};
 use pixgen_core::noise::time_embedding;
 use pixgen_core::ops::{Branch, Ops};
-use pixgen_core::params::{Kind, Layer, Side, Site};
+use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use pixgen_core::pxg::Model;
-use pixgen_core::reference::Weights;
+use pixgen_core::reference::FlatWeights;
 
 /// Codes and int8 weights of a quantised model.
 #[derive(Clone, Copy, Debug)]
 pub struct Int8<'a> {
-    /// Weights, as in the file for chips.
+    /// FlatWeights, as in the file for chips.
     pub model: &'a Model<'a>,
     /// What the weights and the inputs of products mean.
     pub linears: &'a RealLinears,
@@ -33,7 +33,7 @@ pub struct Float<'a> {
     graph: Graph,
     file: &'a ModelFile,
     config: ModelConfig,
-    weights: Weights<'a>,
+    weights: FlatWeights<'a>,
     /// Rows of the class embedding.
     classes: &'a [usize],
     /// Noise level.
@@ -56,7 +56,7 @@ impl<'a> Float<'a> {
         let config = file.header.model;
         let mut graph = Graph::new(batch);
         let (noise, class) = inputs(&mut graph, &config, classes.len());
-        let weights = Weights::new(&config, &file.params)?;
+        let weights = FlatWeights::new(&config, &file.params)?;
         let t = levels(file, 1)[0];
         Ok((Self { graph, file, config, weights, classes, t, int8, noise: noise.clone() }, noise, class))
     }
@@ -75,8 +75,8 @@ impl<'a> Float<'a> {
     }
 
     /// A parameter as a vector, each value divided by its channel's factor.
-    fn vector(&mut self, site: Site, kind: Kind, factors: &[f32]) -> Value {
-        let suffix = if kind == Kind::Weight { "weight" } else { "bias" };
+    fn vector(&mut self, site: Site, kind: ParamKind, factors: &[f32]) -> Value {
+        let suffix = if kind == ParamKind::Weight { "weight" } else { "bias" };
         let values: Vec<f32> = self
             .weights
             .get(site, kind)
@@ -112,7 +112,7 @@ impl<'a> Float<'a> {
 
     /// Columns `from..to` of a matrix as `[inputs, outputs]`; `name` is the parameter's.
     fn matrix(&mut self, site: Site, name: &str, from: usize, to: usize, step: f64) -> Value {
-        let (int8, weights) = (self.int8, self.weights.get(site, Kind::Weight));
+        let (int8, weights) = (self.int8, self.weights.get(site, ParamKind::Weight));
         let Some((int8, real)) = int8.and_then(|int8| Some((int8, int8.linears.get(&site)?))) else {
             return self
                 .graph
@@ -135,7 +135,7 @@ impl<'a> Float<'a> {
         let name = site.name();
         let mut x = x.clone();
         let mut step = 1.0;
-        let mut bias = self.weights.get(site, Kind::Bias).to_vec();
+        let mut bias = self.weights.get(site, ParamKind::Bias).to_vec();
         if let Some(real) = self.int8.and_then(|int8| int8.linears.get(&site)) {
             step = common_step(&real.input);
             x = self.coded(&format!("{name}/input"), &x, step, first(&real.input.zero));
@@ -160,7 +160,7 @@ impl<'a> Float<'a> {
         let d = self.config.encoder.width;
         let mut time = vec![0.0; d];
         time_embedding(self.t, &mut time);
-        let table = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassEmbed), Kind::Weight);
+        let table = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassEmbed), ParamKind::Weight);
         let c = time.iter().zip(table.iter().skip(class * d)).map(|(&a, &b)| f64::from(a) + f64::from(b));
         c.map(|c| c / (1.0 + (-c).exp())).collect()
     }
@@ -237,8 +237,8 @@ impl Ops for Float<'_> {
         let patches = self.product(site, &patches);
 
         let d = self.config.encoder.width;
-        let token = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassToken), Kind::Weight);
-        let embedding = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassEmbed), Kind::Weight);
+        let token = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassToken), ParamKind::Weight);
+        let embedding = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassEmbed), ParamKind::Weight);
         let mut time = vec![0.0; d];
         time_embedding(self.t, &mut time);
         let mut rows = Vec::with_capacity(2 * d * self.classes.len());
@@ -253,14 +253,14 @@ impl Ops for Float<'_> {
 
     fn add_position(&mut self, x: Value) -> Done {
         let site = Site::new(Side::Encoder, 0, Layer::Position);
-        let table = self.weights.get(site, Kind::Weight);
+        let table = self.weights.get(site, ParamKind::Weight);
         let table = self.graph.constant(&site.name(), &[x.rows(), x.width()], table);
         Ok(self.graph.binary("Add", "encoder.stream", &x, &table))
     }
 
     fn layer_norm(&mut self, site: Site, x: &Value) -> Done {
         let factors = self.factors(site);
-        let (gain, offset) = (self.vector(site, Kind::Weight, &factors), self.vector(site, Kind::Bias, &factors));
+        let (gain, offset) = (self.vector(site, ParamKind::Weight, &factors), self.vector(site, ParamKind::Bias, &factors));
         Ok(self.graph.layer_norm(&site.name(), x, &gain, &offset, NORM_EPSILON))
     }
 
@@ -342,7 +342,7 @@ impl Ops for Float<'_> {
     /// Shift, 1 + scale and gate of both branches, `[N, 6, d]`, from a table with a row for each class.
     fn modulation(&mut self, site: Site, class: &Value) -> Done {
         let d = self.config.decoder.width;
-        let (weight, bias) = (self.weights.get(site, Kind::Weight), self.weights.get(site, Kind::Bias));
+        let (weight, bias) = (self.weights.get(site, ParamKind::Weight), self.weights.get(site, ParamKind::Bias));
         let norms = [Layer::Norm1, Layer::Norm2].map(|layer| self.factors(Site { layer, ..site }));
         let mut table = Vec::with_capacity(6 * d * self.classes.len());
         for &row in self.classes {
@@ -366,7 +366,7 @@ impl Ops for Float<'_> {
     fn modulated_norm(&mut self, site: Site, x: &Value, modulation: &Value, branch: Branch) -> Done {
         let name = site.name();
         let factors = self.factors(site);
-        let (gain, offset) = (self.vector(site, Kind::Weight, &factors), self.vector(site, Kind::Bias, &factors));
+        let (gain, offset) = (self.vector(site, ParamKind::Weight, &factors), self.vector(site, ParamKind::Bias, &factors));
         let y = self.graph.layer_norm(&format!("{name}/norm"), x, &gain, &offset, NORM_EPSILON);
         let scale = self.chunk(&format!("{name}/scale"), modulation, branch.scale());
         let shift = self.chunk(&format!("{name}/shift"), modulation, branch.shift());

@@ -13,7 +13,7 @@ use pixgen_core::integer::norm::fraction_bits;
 use pixgen_core::kernels::TABLE_LEN;
 use pixgen_core::ops::{Branch, Ops};
 use pixgen_core::params::{Layer, Side, Site};
-use pixgen_core::pxg::{Model, Modulation, Step};
+use pixgen_core::pxg::{Model, Modulation, StepRecord};
 
 /// The integers' 1 of the Gaussians, which have 16 fractional bits.
 const NOISE_UNIT: f32 = 65_536.0;
@@ -36,7 +36,7 @@ enum Kind {
 pub struct Integer<'a> {
     graph: Graph,
     model: &'a Model<'a>,
-    step: Step,
+    step: StepRecord,
     /// The noise in patches, as drawn.
     noise: Option<Value>,
 }

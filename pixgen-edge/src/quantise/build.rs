@@ -9,9 +9,9 @@ use pixgen_core::config::{ModelConfig, NORM_EPSILON};
 use pixgen_core::integer::norm::fraction_bits;
 use pixgen_core::kernels::TABLE_LEN;
 use pixgen_core::noise::time_embedding;
-use pixgen_core::params::{Kind, Layer, Side, Site};
+use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use pixgen_core::pxg::layout::{Layout, NormPart};
-use pixgen_core::reference::Weights;
+use pixgen_core::reference::FlatWeights;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range as Bytes;
 
@@ -82,7 +82,7 @@ pub struct Builder<'a> {
     calibration: &'a Calibration,
     /// Factors of the channels of norms, from equalisation.
     factors: &'a HashMap<Site, Vec<f32>>,
-    weights: Weights<'a>,
+    weights: FlatWeights<'a>,
     layout: Layout,
     body: Body,
 }
@@ -106,7 +106,7 @@ impl<'a> Builder<'a> {
         let len = usize::try_from(bytes).ok().filter(|_| bytes < u64::from(u32::MAX) - (1 << 20));
         let bytes = vec![0; len.ok_or(QuantiseError::TooLarge { bytes })?];
         let body = Body { bytes, meanings: Meanings::new(), linears: RealLinears::new() };
-        let weights = Weights::new(&file.header.model, &file.params)?;
+        let weights = FlatWeights::new(&file.header.model, &file.params)?;
         Ok(Self { file, config, classes, levels, options, calibration, factors, weights, layout, body })
     }
 
@@ -194,7 +194,7 @@ impl<'a> Builder<'a> {
 
     /// A linear layer from `input` codes, whose channels have these `means`, to `target`, in one version for each target.
     fn linear(&mut self, site: Site, input: &Code, means: &[f64], targets: &[Target]) -> Result<(), QuantiseError> {
-        let (weight, bias) = (self.weights.get(site, Kind::Weight), self.weights.get(site, Kind::Bias));
+        let (weight, bias) = (self.weights.get(site, ParamKind::Weight), self.weights.get(site, ParamKind::Bias));
         let inputs = input.step.len();
         let part = self.layout.linear(site, 0).ok_or_else(|| place(site))?;
         let mut codes = vec![0i8; part.outputs * part.inputs];
@@ -267,7 +267,7 @@ impl<'a> Builder<'a> {
 
     /// A norm with its own gain and offset into `code`.
     fn norm(&mut self, site: Site, stream: f64, code: &Code) -> Result<(), QuantiseError> {
-        let (gain, offset) = (self.weights.get(site, Kind::Weight), self.weights.get(site, Kind::Bias));
+        let (gain, offset) = (self.weights.get(site, ParamKind::Weight), self.weights.get(site, ParamKind::Bias));
         let pair = (
             gain.iter().zip(&code.step).map(|(&g, step)| f64::from(g) / step).collect(),
             offset
@@ -390,7 +390,7 @@ impl<'a> Builder<'a> {
         let embed = at(0, Layer::PatchEmbed);
         let zero_mean = vec![0.0; input.step.len()];
         self.linear(embed, input, &zero_mean, &[Target::even(stream, d)])?;
-        let position = self.weights.get(at(0, Layer::Position), Kind::Weight);
+        let position = self.weights.get(at(0, Layer::Position), ParamKind::Weight);
         self.put(embed, self.layout.position(), &wide(&mut position.iter().map(|&v| f64::from(v))))?;
         for (number, &t) in self.levels.iter().enumerate() {
             let mut time = vec![0.0; d];
@@ -509,10 +509,12 @@ impl<'a> Builder<'a> {
     fn modulated(&mut self, block: usize, stream: f64, codes: [&Code; 2], added: [f64; 2]) -> Result<(), QuantiseError> {
         let d = self.config.decoder.width;
         let site = |layer| Site::new(Side::Decoder, block, layer);
-        let (weight, bias) =
-            (self.weights.get(site(Layer::Modulation), Kind::Weight), self.weights.get(site(Layer::Modulation), Kind::Bias));
+        let (weight, bias) = (
+            self.weights.get(site(Layer::Modulation), ParamKind::Weight),
+            self.weights.get(site(Layer::Modulation), ParamKind::Bias),
+        );
         for (branch, layer) in [Layer::Norm1, Layer::Norm2].into_iter().enumerate() {
-            let (gain, offset) = (self.weights.get(site(layer), Kind::Weight), self.weights.get(site(layer), Kind::Bias));
+            let (gain, offset) = (self.weights.get(site(layer), ParamKind::Weight), self.weights.get(site(layer), ParamKind::Bias));
             let code = codes[branch];
             let (mut pairs, mut gates) = (Vec::new(), Vec::new());
             for &t in self.levels {
@@ -554,9 +556,9 @@ impl<'a> Builder<'a> {
     /// What class and noise level fold into.
     fn condition(&self, class: usize, t: f64) -> Condition {
         let d = self.config.encoder.width;
-        let table = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassEmbed), Kind::Weight);
+        let table = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassEmbed), ParamKind::Weight);
         let embedding: Vec<f64> = table.iter().skip(class * d).take(d).map(|&v| f64::from(v)).collect();
-        let token = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassToken), Kind::Weight);
+        let token = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassToken), ParamKind::Weight);
         let mut time = vec![0.0; d];
         time_embedding(t, &mut time);
         let silu = |c: f64| c / (1.0 + (-c).exp());

@@ -7,7 +7,7 @@ use crate::data::{DataError, Dataset};
 use crate::model_file::ModelFile;
 use pixgen_core::network;
 use pixgen_core::params::{Layer, Site};
-use pixgen_core::reference::{Condition, Reference, Weights};
+use pixgen_core::reference::{Condition, FlatWeights, Reference};
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 use rayon::prelude::*;
@@ -79,7 +79,7 @@ impl Calibration {
     ) -> Result<(), QuantiseError> {
         let (config, noise) = (&file.header.model, &file.header.noise);
         let class = picture % config.classes;
-        let weights = Weights::new(config, &file.params)?;
+        let weights = FlatWeights::new(config, &file.params)?;
         let mut workspace = vec![0.0; config.workspace_len()];
         let mut clean = vec![0.0; config.image_len()];
         if let Some(data) = inputs.data.filter(|data| !data.is_empty()) {

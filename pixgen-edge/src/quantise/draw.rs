@@ -3,9 +3,9 @@
 use super::QuantiseError;
 use super::export::{Aligned, levels};
 use crate::model_file::ModelFile;
-use pixgen_core::integer::Request;
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
-use pixgen_core::reference::{Condition, Reference, Weights};
+use pixgen_core::reference::{Condition, FlatWeights, Reference};
 use pixgen_core::sampler::{ConsistencySampler, Denoiser};
 use rayon::prelude::*;
 
@@ -32,7 +32,7 @@ impl Denoiser for Float<'_> {
 
     fn denoise(&mut self, x: &mut [f32], t: f64, classes: &[usize]) -> Result<(), QuantiseError> {
         let header = &self.file.header;
-        let mut reference = Reference::new(Weights::new(&header.model, &self.file.params)?, &mut self.workspace)?;
+        let mut reference = Reference::new(FlatWeights::new(&header.model, &self.file.params)?, &mut self.workspace)?;
         let condition = Condition { t, class: classes.first().copied() };
         Ok(reference.denoise(&header.noise, header.parametrisation, &condition, x, &mut self.scratch)?)
     }
@@ -72,7 +72,7 @@ pub fn draw_integer(model: &Model<'_>, wanted: &Wanted<'_>) -> Result<Vec<u8>, Q
     draw_each(wanted, model.config().image_len(), |number, class, out| {
         let mut workspace = Aligned::zeroed(model.workspace_len());
         let mut rest = out.iter_mut();
-        model.draw(&Request { class, seed: wanted.seed, number }, workspace.bytes_mut(), &mut |band| {
+        model.draw(&DrawRequest { class, seed: wanted.seed, number }, workspace.bytes_mut(), &mut |band| {
             rest.by_ref().zip(band.bytes()).for_each(|(to, &byte)| *to = byte);
         })?;
         Ok(())

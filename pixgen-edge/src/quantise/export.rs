@@ -7,10 +7,10 @@ use super::range::Method;
 use crate::data::Dataset;
 use crate::model_file::ModelFile;
 use pixgen_core::config::ModelConfig;
-use pixgen_core::integer::Request;
-use pixgen_core::params::{Kind, Layer, Side, Site};
+use pixgen_core::integer::DrawRequest;
+use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use pixgen_core::pxg::{self, Header, MAX_STEPS, Model, check_widths};
-use pixgen_core::reference::Weights;
+use pixgen_core::reference::FlatWeights;
 use pixgen_core::sampler::MIDDLE_LEVEL;
 use std::collections::HashMap;
 
@@ -173,7 +173,7 @@ fn self_tests(file: &Aligned, tests: u16) -> Result<Vec<(usize, u64, u64)>, Quan
     (0..u64::from(tests))
         .map(|number| {
             let class = (number * 7) as usize % model.config().classes;
-            let hash = model.picture_hash(&Request { class, seed: number, number: 0 }, workspace.bytes_mut())?;
+            let hash = model.picture_hash(&DrawRequest { class, seed: number, number: 0 }, workspace.bytes_mut())?;
             Ok((class, number, hash))
         })
         .collect()
@@ -181,7 +181,7 @@ fn self_tests(file: &Aligned, tests: u16) -> Result<Vec<(usize, u64, u64)>, Quan
 
 /// Factors of the channels of the norms before qkv and fc1: activations are divided by them, weights multiplied.
 fn equalisation(file: &ModelFile, calibration: &Calibration, share: f64) -> Result<HashMap<Site, Vec<f32>>, QuantiseError> {
-    let weights = Weights::new(&file.header.model, &file.params)?;
+    let weights = FlatWeights::new(&file.header.model, &file.params)?;
     let mut factors = HashMap::new();
     for (side, tower) in [
         (Side::Encoder, file.header.model.encoder),
@@ -192,7 +192,7 @@ fn equalisation(file: &ModelFile, calibration: &Calibration, share: f64) -> Resu
                 let (norm, linear) = (Site::new(side, block, norm), Site::new(side, block, linear));
                 let Some(stats) = calibration.get(norm, 0) else { continue };
                 let mut columns = vec![0.0f32; tower.width];
-                for row in weights.get(linear, Kind::Weight).chunks_exact(tower.width) {
+                for row in weights.get(linear, ParamKind::Weight).chunks_exact(tower.width) {
                     columns.iter_mut().zip(row).for_each(|(most, w)| *most = most.max(w.abs()));
                 }
                 let factor = |(&activation, &column): (&f32, &f32)| {

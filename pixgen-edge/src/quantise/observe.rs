@@ -1,6 +1,6 @@
 //! An interpreter that shows what every operation of another one puts out.
 
-use pixgen_core::integer::{self, Integer, Values};
+use pixgen_core::integer::{self, ActValues, Integer};
 use pixgen_core::ops::{Branch, OpResult, Ops};
 use pixgen_core::params::{Layer, Side, Site};
 use pixgen_core::reference::{self, Reference};
@@ -12,16 +12,16 @@ pub trait Peek: Ops {
 }
 
 impl Peek for Reference<'_> {
-    fn peek(&self, x: &reference::Act) -> (usize, Vec<f32>) {
+    fn peek(&self, x: &reference::ReferenceAct) -> (usize, Vec<f32>) {
         (x.width(), self.values(x).to_vec())
     }
 }
 
 impl Peek for Integer<'_, '_> {
-    fn peek(&self, x: &integer::Act) -> (usize, Vec<f32>) {
+    fn peek(&self, x: &integer::IntegerAct) -> (usize, Vec<f32>) {
         let values = match self.values(x) {
-            Values::I8(values) => values.iter().map(|&v| f32::from(v)).collect(),
-            Values::I16(values) => values.iter().map(|&v| f32::from(v)).collect(),
+            ActValues::I8(values) => values.iter().map(|&v| f32::from(v)).collect(),
+            ActValues::I16(values) => values.iter().map(|&v| f32::from(v)).collect(),
         };
         (x.width(), values)
     }

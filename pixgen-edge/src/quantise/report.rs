@@ -5,11 +5,11 @@ use super::build::Meanings;
 use super::export::{Aligned, Exported, levels};
 use super::observe::Observe;
 use crate::model_file::ModelFile;
-use pixgen_core::integer::{Input, Integer};
+use pixgen_core::integer::{Integer, NoiseSeed};
 use pixgen_core::network;
 use pixgen_core::params::{Layer, Side, Site};
 use pixgen_core::pxg::Model;
-use pixgen_core::reference::{Condition, Reference, Weights};
+use pixgen_core::reference::{Condition, FlatWeights, Reference};
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 use rayon::prelude::*;
@@ -132,7 +132,7 @@ fn one(
     let image: Vec<f32> = latent.gaussians_q16(0).take(config.image_len()).map(|g| g as f32 * scale).collect();
     let mut float = BTreeMap::<Site, Vec<f32>>::new();
     let mut workspace = vec![0.0; config.workspace_len()];
-    let inner = Reference::new(Weights::new(config, &file.params)?, &mut workspace)?;
+    let inner = Reference::new(FlatWeights::new(config, &file.params)?, &mut workspace)?;
     let mut observe = Observe {
         inner,
         see: |site: Site, _: usize, values: &[f32]| drop(float.insert(site, values.to_vec())),
@@ -155,7 +155,7 @@ fn one(
             sums.entry(site).or_default().add(float, codes, meaning, ends);
         }
     };
-    network::forward(&mut Observe { inner, see }, model.config(), &Input { seed: SEED, number: picture as u64 }, &())?;
+    network::forward(&mut Observe { inner, see }, model.config(), &NoiseSeed { seed: SEED, number: picture as u64 }, &())?;
     Ok(sums)
 }
 

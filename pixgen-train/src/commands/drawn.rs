@@ -4,7 +4,7 @@ use crate::cli::{Drawn, SamplerName};
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::sampling::Drawing;
-use pixgen_core::diffusion::{Churn, Guidance, Method};
+use pixgen_core::diffusion::{Churn, Guidance, Sampler};
 use std::path::Path;
 
 /// Levels of a diffusion model's grid, if not given: the paper's.
@@ -45,9 +45,9 @@ pub fn choose(args: &Drawn, weight: f64, file: &ModelFile) -> Result<(Drawing, O
         return Err(wrong(format!("--guidance {weight}: not a weight"), "1 is no guidance, 2 to 3 is usual"));
     }
     let method = match args.sampler {
-        SamplerName::Euler => Method::Euler,
-        SamplerName::Heun => Method::Heun,
-        SamplerName::Stochastic => Method::Stochastic(Churn::IMAGENET_64),
+        SamplerName::Euler => Sampler::Euler,
+        SamplerName::Heun => Sampler::Heun,
+        SamplerName::Stochastic => Sampler::Stochastic(Churn::IMAGENET_64),
     };
     let guidance = (weight != 1.0).then(|| {
         let paper = Guidance::paper(weight);

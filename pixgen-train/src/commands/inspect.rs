@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::model_file::{Header, ModelFile};
 use crate::settings::units::{format_bytes, format_images};
 use pixgen_core::config::ModelConfig;
-use pixgen_core::plan::{SiteCost, Totals, plan, plan_sites};
+use pixgen_core::plan::{ForwardTotals, SiteCost, plan, plan_sites};
 use pixgen_core::presets::PRESETS;
 use serde::Serialize;
 use std::fmt::Write;
@@ -20,7 +20,7 @@ struct Description<'a> {
     name: String,
     /// Parameters, macs (without the attention products), attention_macs, activations and workspace (both in values).
     #[serde(flatten)]
-    totals: Totals,
+    totals: ForwardTotals,
     tokens: usize,
     image_values: usize,
     model: ModelConfig,

@@ -11,7 +11,7 @@ use burn_tensor::{Tensor, activation};
 use pixgen_core::config::{ModelConfig, PREFIX_TOKENS};
 use pixgen_core::network;
 use pixgen_core::ops::{Branch, Ops};
-use pixgen_core::params::{Kind, Layer, Side, Site};
+use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use std::convert::Infallible;
 
 /// The network with weights on a device.
@@ -73,16 +73,16 @@ impl<'a, B: Fused> Network<'a, B> {
 
     fn class_embedding(&self, condition: &Condition<B>) -> Option<Tensor<B, 3>> {
         let rows = condition.classes.clone()?;
-        let table = self.weights.matrix(Site::new(Side::Encoder, 0, Layer::ClassEmbed), Kind::Weight);
+        let table = self.weights.matrix(Site::new(Side::Encoder, 0, Layer::ClassEmbed), ParamKind::Weight);
         Some(table.select(0, rows).unsqueeze_dim(1))
     }
 
     fn apply_linear(&self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        fused::linear(x, self.weights.matrix(site, Kind::Weight), self.weights.bias(site))
+        fused::linear(x, self.weights.matrix(site, ParamKind::Weight), self.weights.bias(site))
     }
 
     fn norm_weights(&self, site: Site) -> (Tensor<B, 1>, Tensor<B, 1>) {
-        (self.weights.vector(site, Kind::Weight), self.weights.vector(site, Kind::Bias))
+        (self.weights.vector(site, ParamKind::Weight), self.weights.vector(site, ParamKind::Bias))
     }
 }
 
@@ -99,14 +99,14 @@ impl<B: Fused> Ops for Network<'_, B> {
     fn tokens(&mut self, image: &Tensor<B, 3>, condition: &Condition<B>) -> Done<Tensor<B, 3>> {
         let patches = self.apply_linear(Site::new(Side::Encoder, 0, Layer::PatchEmbed), self.cast(image.clone()));
         let [batch, _, width] = patches.dims();
-        let token = self.weights.vector(Site::new(Side::Encoder, 0, Layer::ClassToken), Kind::Weight);
+        let token = self.weights.vector(Site::new(Side::Encoder, 0, Layer::ClassToken), ParamKind::Weight);
         let mut cls = token.reshape([1, 1, width]).expand([batch, 1, width]);
         if let Some(embedding) = self.class_embedding(condition) {
             cls = cls + embedding;
         }
         let time = self.cast(condition.time.clone()).unsqueeze_dim(1);
         let prefix = Tensor::cat(vec![cls, time], 1);
-        let table = self.weights.matrix(Site::new(Side::Encoder, 0, Layer::Position), Kind::Weight);
+        let table = self.weights.matrix(Site::new(Side::Encoder, 0, Layer::Position), ParamKind::Weight);
         Ok(fused::tokens(prefix, patches, table))
     }
 
@@ -209,8 +209,8 @@ impl<B: Fused> Ops for Network<'_, B> {
     /// GELU rides on the first linear.
     fn mlp(&mut self, side: Side, block: usize, x: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
         let fc1 = Site::new(side, block, Layer::Fc1);
-        let weight = self.weights.matrix(fc1, Kind::Weight);
-        let hidden = fused::linear_gelu(x, weight, self.weights.vector(fc1, Kind::Bias));
+        let weight = self.weights.matrix(fc1, ParamKind::Weight);
+        let hidden = fused::linear_gelu(x, weight, self.weights.vector(fc1, ParamKind::Bias));
         Ok(self.apply_linear(Site::new(side, block, Layer::Fc2), hidden))
     }
 
@@ -218,7 +218,7 @@ impl<B: Fused> Ops for Network<'_, B> {
     fn skip_fuse(&mut self, block: usize, x: Tensor<B, 3>, skip: Tensor<B, 3>) -> Done<Tensor<B, 3>> {
         let site = Site::new(Side::Decoder, block, Layer::Skip);
         let (gain, offset) = self.norm_weights(Site::new(Side::Decoder, block, Layer::SkipNorm));
-        let (weight, bias) = (self.weights.matrix(site, Kind::Weight), self.weights.vector(site, Kind::Bias));
+        let (weight, bias) = (self.weights.matrix(site, ParamKind::Weight), self.weights.vector(site, ParamKind::Bias));
         Ok(fused::skip_fuse(x, skip, weight, bias, gain, offset))
     }
 }

@@ -5,7 +5,7 @@ use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn_tensor::backend::{AutodiffBackend, Backend};
 use burn_tensor::{Tensor, TensorData, TensorPrimitive};
-use pixgen_core::params::{Kind, Role, Site};
+use pixgen_core::params::{ParamKind, Role, Site};
 use rayon::prelude::*;
 
 /// A tensor of the list.
@@ -127,7 +127,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     ///
     /// # Panics
     /// If the list has no such vector: the network asks only for those of its own configuration.
-    pub fn vector(&self, site: Site, kind: Kind) -> Tensor<B, 1> {
+    pub fn vector(&self, site: Site, kind: ParamKind) -> Tensor<B, 1> {
         match self.set.position(site, kind).and_then(|at| self.values[at].as_ref()) {
             Some(Value::Vector(tensor)) => tensor.clone(),
             _ => panic!("no vector {} {kind:?} in the parameter list", site.name()),
@@ -138,7 +138,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     ///
     /// # Panics
     /// As [`vector`](Self::vector).
-    pub fn matrix(&self, site: Site, kind: Kind) -> Tensor<B, 2> {
+    pub fn matrix(&self, site: Site, kind: ParamKind) -> Tensor<B, 2> {
         match self.set.position(site, kind).and_then(|at| self.values[at].as_ref()) {
             Some(Value::Matrix(tensor)) => tensor.clone(),
             _ => panic!("no matrix {} {kind:?} in the parameter list", site.name()),
@@ -147,7 +147,7 @@ impl<'a, B: Backend> Weights<'a, B> {
 
     /// A bias, where the layer has one.
     pub fn bias(&self, site: Site) -> Option<Tensor<B, 1>> {
-        self.set.position(site, Kind::Bias).map(|_| self.vector(site, Kind::Bias))
+        self.set.position(site, ParamKind::Bias).map(|_| self.vector(site, ParamKind::Bias))
     }
 
     /// A vector by name.

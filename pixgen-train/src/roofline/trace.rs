@@ -8,7 +8,7 @@ use crate::model::{ParamSet, ProjectorConfig};
 use pixgen_core::config::{ModelConfig, PREFIX_TOKENS};
 use pixgen_core::network;
 use pixgen_core::ops::{Branch, Ops};
-use pixgen_core::params::{Kind, Layer, Side, Site};
+use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use std::convert::Infallible;
 
 /// An activation of one image, `[rows, width]`.
@@ -208,7 +208,7 @@ type Done = Result<Act, Infallible>;
 impl Recorder<'_> {
     /// Rows of the weight at a site.
     fn out_width(&self, site: Site) -> usize {
-        let position = self.set.position(site, Kind::Weight);
+        let position = self.set.position(site, ParamKind::Weight);
         position.map_or(0, |at| self.set.entries()[at].dims[0])
     }
 }
@@ -242,7 +242,7 @@ impl Ops for Recorder<'_> {
     }
 
     fn linear(&mut self, site: Site, x: &Act) -> Done {
-        let bias = self.set.position(site, Kind::Bias).is_some();
+        let bias = self.set.position(site, ParamKind::Bias).is_some();
         Ok(self.trace.call(Op::Linear { bias }, site, &[*x], x.rows, self.out_width(site)))
     }
 

@@ -1,7 +1,7 @@
 //! The authors' names and layouts (docs/reference/weights.md): one table, made from the parameter list, read in both directions.
 
 use pixgen_core::config::ModelConfig;
-use pixgen_core::params::{Kind, Layer, Side, Site};
+use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use pixgen_edge::model_file::Header;
 use pixgen_edge::tensor_file::Shaped;
 use std::collections::HashMap;
@@ -84,7 +84,11 @@ pub fn table(header: &Header) -> Vec<Row> {
 
 /// Name, dimensions and layout of a parameter of the network.
 fn network(model: &ModelConfig, site: Site, name: &str, shape: &[usize]) -> (String, Vec<usize>, Layout) {
-    let kind = if name.ends_with(".bias") { Kind::Bias } else { Kind::Weight };
+    let kind = if name.ends_with(".bias") {
+        ParamKind::Bias
+    } else {
+        ParamKind::Weight
+    };
     let layer = match (site.layer, site.side) {
         (Layer::ClassToken, _) => "cls_token",
         (Layer::Position, _) => "pos_embed",
@@ -108,8 +112,8 @@ fn network(model: &ModelConfig, site: Site, name: &str, shape: &[usize]) -> (Str
     };
     let suffix = match (site.layer, kind) {
         (Layer::ClassToken | Layer::Position, _) => "",
-        (_, Kind::Weight) => ".weight",
-        (_, Kind::Bias) => ".bias",
+        (_, ParamKind::Weight) => ".weight",
+        (_, ParamKind::Bias) => ".bias",
     };
     let theirs = match site.in_block() {
         Some((Side::Encoder, block)) => format!("blocks.{block}.{layer}{suffix}"),
@@ -120,7 +124,7 @@ fn network(model: &ModelConfig, site: Site, name: &str, shape: &[usize]) -> (Str
     match (site.layer, kind) {
         (Layer::ClassToken, _) => (theirs, vec![1, 1, shape[0]], Layout::Same),
         (Layer::Position, _) => (theirs, vec![1, shape[0], shape[1]], Layout::Same),
-        (Layer::PatchEmbed, Kind::Weight) => {
+        (Layer::PatchEmbed, ParamKind::Weight) => {
             (theirs, vec![shape[0], channels, patch, patch], Layout::Convolution { channels, pixels: patch * patch })
         }
         _ => (theirs, shape.to_vec(), Layout::Same),

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pixgen_core::integer::{DrawError, Request, SelfTestError};
+use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::pxg::{MAGIC, Model, PREFIX_LEN, PxgError, VERSION};
 use pixgen_edge::quantise::export::Aligned;
 
@@ -40,7 +40,7 @@ fn read_and_draw(bytes: &[u8]) -> Result<(), PxgError> {
     let mut workspace = Aligned::zeroed(len);
     let class = model.config().classes - 1;
     let _ = model.class_name(class);
-    let usage = model.draw(&Request { class, seed: 1, number: 2 }, workspace.bytes_mut(), &mut |band| {
+    let usage = model.draw(&DrawRequest { class, seed: 1, number: 2 }, workspace.bytes_mut(), &mut |band| {
         band.rgb565().for_each(drop);
     });
     assert_eq!(usage.map(|usage| usage.workspace), Ok(len));

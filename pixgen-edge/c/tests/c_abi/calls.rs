@@ -2,7 +2,7 @@
 
 use crate::fixture::{self, CLASSES, NAME};
 use pixgen::{Pixgen, PixgenBand, PixgenInfo, Status, pixgen_draw, pixgen_error_text, pixgen_get_info, pixgen_open, pixgen_self_test};
-use pixgen_core::integer::Hash;
+use pixgen_core::integer::PictureHash;
 use pixgen_core::pxg::Model;
 use pixgen_edge::quantise::export::Aligned;
 use std::ffi::{CStr, c_char, c_void};
@@ -11,7 +11,7 @@ use std::slice;
 
 /// What a callback has seen.
 struct Seen {
-    hash: Hash,
+    hash: PictureHash,
     rows: u32,
 }
 
@@ -35,7 +35,7 @@ fn open(file: &Aligned) -> (Pixgen, Aligned) {
 }
 
 fn draw(model: *const Pixgen, class: u32, workspace: &mut [u8]) -> (Status, Seen) {
-    let mut seen = Seen { hash: Hash::new(), rows: 0 };
+    let mut seen = Seen { hash: PictureHash::new(), rows: 0 };
     let user = (&raw mut seen).cast();
     // SAFETY: a handle of `open`, or a pointer that is refused; memory of this test.
     let status = unsafe { pixgen_draw(model, class, 7, 0, workspace.as_mut_ptr().cast(), workspace.len(), Some(show), user) };

@@ -1,7 +1,7 @@
 //! A small model whose weights were never trained.
 
 use pixgen_core::config::{ModelConfig, Tower};
-use pixgen_core::integer::Request;
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::pxg::Model;
 use pixgen_edge::data::normalise::Normalisation;
@@ -50,6 +50,6 @@ pub fn file() -> Aligned {
 pub fn hash(model: &Model<'_>, class: usize, seed: u64) -> u64 {
     let mut workspace = Aligned::zeroed(model.workspace_len());
     model
-        .picture_hash(&Request { class, seed, number: 0 }, workspace.bytes_mut())
+        .picture_hash(&DrawRequest { class, seed, number: 0 }, workspace.bytes_mut())
         .expect("a picture")
 }
