@@ -54,7 +54,7 @@ pub struct ModelConfig {
     pub channels: usize,
     /// Side of a square patch, pixels; divides `size`.
     pub patch: usize,
-    /// Classes, without the unconditional one.
+    /// Classes. The class embedding has one row more, the last, which means "no class".
     pub classes: usize,
     /// Encoder E, pre-trained in stage 1.
     pub encoder: Tower,
@@ -86,11 +86,6 @@ impl ModelConfig {
     /// Values of one image, H*W*C.
     pub const fn image_len(&self) -> usize {
         self.size * self.size * self.channels
-    }
-
-    /// The row of the class embedding that means "no class".
-    pub const fn unconditional_class(&self) -> usize {
-        self.classes
     }
 
     /// True when a linear layer maps the encoder's width to the decoder's.

@@ -46,7 +46,7 @@ fn burn_equals_the_reference_on_every_small_preset() {
         let flat = random_weights(&set, 3);
         let (len, width) = (config.image_len(), config.encoder.width);
         let t = [noise.t_min(), 0.3, 2.5, noise.t_max()];
-        let classes = [0, config.classes - 1, 4, config.unconditional_class()];
+        let classes = [0, config.classes - 1, 4, config.classes];
         let pictures: Vec<Vec<f32>> = (0..t.len()).map(|i| gaussian(len, i as u64)).collect();
 
         let mut workspace = vec![0.0; config.workspace_len()];
