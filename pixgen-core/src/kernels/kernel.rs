@@ -1,0 +1,27 @@
+//! What a kind of core implements.
+
+use super::exponentials::Exponentials;
+use super::rows::Rows;
+use super::sink::Sink;
+
+/// A matrix product for one kind of core.
+pub trait Kernel {
+    /// What `info` prints.
+    const NAME: &'static str;
+
+    /// Gives `sink` its start plus the sum over k of x\[t\]\[k\] w\[o\]\[k\] for every row t of `x` and o of `w`, exact modulo 2^32.
+    ///
+    /// Rows of `x` are as long as those of `w`; where they are not, the shorter length counts. `scratch` holds [`scratch_words`] words
+    /// for that length; with fewer the product is slower. Fast where rows lie at multiples of 4 bytes and have a multiple of 4 values.
+    fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, scratch: &mut [u32], sink: &mut S);
+
+    /// [`Exponentials::row`].
+    fn exponentials(exponentials: &Exponentials<'_>, scores: &[i32], weights: &mut [i8]) -> u32 {
+        exponentials.row(scores, weights)
+    }
+}
+
+/// Words of scratch for [`Kernel::matmul`] over rows of `len` values: two rows of weights as 16-bit values.
+pub const fn scratch_words(len: usize) -> usize {
+    len
+}
