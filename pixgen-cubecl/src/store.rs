@@ -7,6 +7,9 @@
 use burn_backend::DType;
 use cubecl::prelude::*;
 
+/// Four numbers: how tiles of `f32` move between shared memory and registers.
+pub type Four = Const<4>;
+
 #[allow(missing_docs)] // of the items that `cube` generates
 /// An element of a buffer. `N` numbers are read or written at a time.
 #[cube]

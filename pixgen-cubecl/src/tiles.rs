@@ -9,6 +9,7 @@ use burn_cubecl::CubeRuntime;
 use cubecl::prelude::*;
 
 use crate::error::{KernelError, Result};
+use crate::store::Four;
 
 /// Rows and columns of a cube's result.
 pub const TILE: usize = 64;
@@ -33,8 +34,6 @@ const QUADS: usize = DEPTH / 4;
 
 /// Bytes of two operands, and a number and more for each row and unit on a side.
 const SHARED: usize = 2 * TILE * PITCH * 16 + TILE * (SIDE + 1) * 4;
-
-type Four = Const<4>;
 
 /// Whether the device can run these tiles.
 ///

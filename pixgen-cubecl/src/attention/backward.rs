@@ -11,13 +11,13 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::heads::HeadRows;
-use super::plan::{AttentionPlan, Engine, Kernel, Tiles};
+use super::plan::{AttentionEngine, AttentionKernel, AttentionPlan, OP, Tiles};
+use super::problem::{AttentionProblem, grid};
 use super::stage::{ALIGNMENT, load, mask, operand_tile, own_scores, put_weights};
-use super::tile::{Four, Product, TensorCores, Units};
-use super::{Problem, grid};
+use super::tile::{Product, TensorCores, Units};
 use crate::error::Result;
 use crate::launch::{array, empty};
-use crate::store::Store;
+use crate::store::{Four, Store};
 use crate::with_store;
 
 /// One cube: the gradient of a block of queries of a head, over all keys.
@@ -234,23 +234,23 @@ fn keys_kernel<P: Product, E: Store, N: Size, M: Size>(
 
 /// Launches both kernels for a problem that was checked; returns the gradient of qkv.
 pub(super) fn launch<R: CubeRuntime>(
-    problem: &Problem,
+    problem: &AttentionProblem,
     qkv: CubeTensor<R>,
     out: CubeTensor<R>,
     lse: CubeTensor<R>,
     dy: CubeTensor<R>,
 ) -> Result<CubeTensor<R>> {
     let device = qkv.client.properties().clone();
-    let plan = AttentionPlan::new(Kernel::Backward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
+    let plan = AttentionPlan::new(AttentionKernel::Backward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
     let cubes = grid(problem, &plan.tiles, &device)?;
     let delta = empty(&qkv, &problem.statistics(), DType::F32);
     let dqkv = empty(&qkv, &problem.tokens_of(3), problem.dtype);
     let read = problem.vector(&qkv, plan.engine);
-    with_store!(super::OP, problem.dtype, E => {
+    with_store!(OP, problem.dtype, E => {
         let tensors = [&qkv, &out, &lse, &dy, &delta, &dqkv];
         match plan.engine {
-            Engine::TensorCores => launch_with::<R, TensorCores, E>(problem, plan.tiles, cubes, read, tensors),
-            Engine::Units => launch_with::<R, Units, E>(problem, plan.tiles, cubes, read, tensors),
+            AttentionEngine::TensorCores => launch_with::<R, TensorCores, E>(problem, plan.tiles, cubes, read, tensors),
+            AttentionEngine::Units => launch_with::<R, Units, E>(problem, plan.tiles, cubes, read, tensors),
         }
         Ok(())
     })?;
@@ -258,7 +258,7 @@ pub(super) fn launch<R: CubeRuntime>(
 }
 
 fn launch_with<R: CubeRuntime, P: Product, E: Store>(
-    problem: &Problem,
+    problem: &AttentionProblem,
     tiles: Tiles,
     cubes: CubeCount,
     read: usize,

@@ -6,13 +6,13 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::heads::HeadRows;
-use super::plan::{AttentionPlan, Engine, Kernel, Tiles};
+use super::plan::{AttentionEngine, AttentionKernel, AttentionPlan, OP, Tiles};
+use super::problem::{AttentionProblem, grid};
 use super::stage::{ALIGNMENT, load, mask, operand_tile, own_scores, put_weights};
-use super::tile::{Four, Product, TensorCores, Units};
-use super::{Problem, grid};
+use super::tile::{Product, TensorCores, Units};
 use crate::error::Result;
 use crate::launch::{array, empty};
-use crate::store::Store;
+use crate::store::{Four, Store};
 use crate::with_store;
 
 /// How far a row's scores may rise above its reference before the sums are rescaled: exponentials of up to `e^8` lose nothing in `f32`
@@ -133,18 +133,22 @@ fn forward_kernel<P: Product, E: Store, N: Size, M: Size>(
 }
 
 /// Launches the forward for a problem that was checked; returns out `[B, T, D]` and lse `[B, heads, T]`, a placeholder unless asked for.
-pub(super) fn launch<R: CubeRuntime>(problem: &Problem, qkv: CubeTensor<R>, with_lse: bool) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
+pub(super) fn launch<R: CubeRuntime>(
+    problem: &AttentionProblem,
+    qkv: CubeTensor<R>,
+    with_lse: bool,
+) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
     let device = qkv.client.properties().clone();
-    let plan = AttentionPlan::new(Kernel::Forward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
+    let plan = AttentionPlan::new(AttentionKernel::Forward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
     let cubes = grid(problem, &plan.tiles, &device)?;
     let out = empty(&qkv, &problem.tokens_of(1), problem.dtype);
     let lse = empty(&qkv, &if with_lse { problem.statistics() } else { [1, 1, 1] }, DType::F32);
     let read = problem.vector(&qkv, plan.engine);
-    with_store!(super::OP, problem.dtype, E => {
+    with_store!(OP, problem.dtype, E => {
         let tensors = [&qkv, &out, &lse];
         match plan.engine {
-            Engine::TensorCores => launch_with::<R, TensorCores, E>(problem, plan.tiles, cubes, read, with_lse, tensors),
-            Engine::Units => launch_with::<R, Units, E>(problem, plan.tiles, cubes, read, with_lse, tensors),
+            AttentionEngine::TensorCores => launch_with::<R, TensorCores, E>(problem, plan.tiles, cubes, read, with_lse, tensors),
+            AttentionEngine::Units => launch_with::<R, Units, E>(problem, plan.tiles, cubes, read, with_lse, tensors),
         }
         Ok(())
     })?;
@@ -152,7 +156,7 @@ pub(super) fn launch<R: CubeRuntime>(problem: &Problem, qkv: CubeTensor<R>, with
 }
 
 fn launch_with<R: CubeRuntime, P: Product, E: Store>(
-    problem: &Problem,
+    problem: &AttentionProblem,
     tiles: Tiles,
     cubes: CubeCount,
     read: usize,
@@ -160,7 +164,7 @@ fn launch_with<R: CubeRuntime, P: Product, E: Store>(
     [qkv, out, lse]: [&CubeTensor<R>; 3],
 ) {
     // SAFETY: reads and writes are of tokens below `tokens` and numbers below `head` of the cube's head and image, for which
-    // `Problem` has checked the shapes; shared memory is indexed by constants and unit positions below `tiles.units`.
+    // `AttentionProblem` has checked the shapes; shared memory is indexed by constants and unit positions below `tiles.units`.
     unsafe {
         forward_kernel::launch_unchecked::<P, E, R>(
             &qkv.client,

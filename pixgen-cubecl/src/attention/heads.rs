@@ -3,8 +3,7 @@
 use cubecl::prelude::*;
 
 use super::plan::Tiles;
-use super::tile::Four;
-use crate::store::Store;
+use crate::store::{Four, Store};
 
 /// Where the rows of one head of one image lie in a tensor of `[B, T, ..]`, in elements.
 #[derive(CubeType, Clone, Copy)]

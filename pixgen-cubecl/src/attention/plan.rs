@@ -3,9 +3,16 @@
 use cubecl::ir::features::MmaConfig;
 use cubecl::ir::{DeviceProperties, ElemType, FloatKind};
 
-use super::OP;
-use super::tile::{FRAGMENT, PLANE};
 use crate::error::{KernelError, Result};
+
+/// Name of the operation in errors.
+pub(super) const OP: &str = "attention";
+
+/// Rows, columns and depth of one product of a tensor core.
+pub const FRAGMENT: usize = 16;
+
+/// Units of a plane of a device with tensor cores.
+pub const PLANE: usize = 32;
 
 /// The tiles of a kernel, constants while it is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,14 +63,14 @@ impl Tiles {
 
 /// Which implementation of `Product` a plan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Engine {
+pub enum AttentionEngine {
     /// bf16 operands on tensor cores.
     TensorCores,
     /// `f32` operands on scalar units.
     Units,
 }
 
-impl Engine {
+impl AttentionEngine {
     /// Bytes of an operand in shared memory.
     const fn operand_bytes(self) -> usize {
         match self {
@@ -80,14 +87,14 @@ impl Engine {
 
 /// Operand tiles that a kernel keeps in shared memory, in units of `rows` and of `columns` tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kernel {
+pub enum AttentionKernel {
     /// Queries against keys and values.
     Forward,
     /// Queries and output gradients against keys and values, or the other way round.
     Backward,
 }
 
-impl Kernel {
+impl AttentionKernel {
     const fn row_tiles(self) -> usize {
         match self {
             Self::Forward => 1,
@@ -100,7 +107,7 @@ impl Kernel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AttentionPlan {
     /// Which units multiply.
-    pub engine: Engine,
+    pub engine: AttentionEngine,
     /// Sizes of the tiles.
     pub tiles: Tiles,
 }
@@ -110,17 +117,17 @@ impl AttentionPlan {
     ///
     /// # Errors
     /// [`KernelError::Unavailable`] if no tile fits the device.
-    pub fn new(kernel: Kernel, head: usize, tokens: usize, bf16: bool, device: &DeviceProperties) -> Result<Self> {
+    pub fn new(kernel: AttentionKernel, head: usize, tokens: usize, bf16: bool, device: &DeviceProperties) -> Result<Self> {
         let engine = if bf16 && has_tensor_cores(device) {
-            Engine::TensorCores
+            AttentionEngine::TensorCores
         } else {
-            Engine::Units
+            AttentionEngine::Units
         };
         let memory = device.hardware.max_shared_memory_size;
         let units = device.hardware.max_units_per_cube as usize;
         let candidates = match engine {
-            Engine::TensorCores => tensor_core_tiles(kernel, head, tokens),
-            Engine::Units => unit_tiles(head, tokens),
+            AttentionEngine::TensorCores => tensor_core_tiles(kernel, head, tokens),
+            AttentionEngine::Units => unit_tiles(head, tokens),
         };
         let plans = candidates.into_iter().map(|tiles| Self { engine, tiles });
         let least = plans.clone().map(|plan| plan.shared_memory(kernel)).min().unwrap_or(0);
@@ -136,7 +143,7 @@ impl AttentionPlan {
     }
 
     /// Bytes of shared memory of a cube.
-    pub fn shared_memory(&self, kernel: Kernel) -> usize {
+    pub fn shared_memory(&self, kernel: AttentionKernel) -> usize {
         let Tiles { rows, columns, units, .. } = self.tiles;
         let (size, lanes) = (self.engine.operand_bytes(), self.engine.lanes());
         let operands = (kernel.row_tiles() * rows + 2 * columns) * self.tiles.operand_pitch(lanes) * size;
@@ -169,9 +176,9 @@ fn has_tensor_cores(device: &DeviceProperties) -> bool {
 /// Two planes share a strip where one would need more than some 100 registers for sums, which leaves a multiprocessor too few planes to
 /// hide latency: in the backward, which has two sums or two more operands, and in the forward of wide heads. The backward of wide heads
 /// takes 3 or 4 strips: 384 units may have 168 registers each, and it needs more.
-fn tensor_core_tiles(kernel: Kernel, head: usize, tokens: usize) -> Vec<Tiles> {
+fn tensor_core_tiles(kernel: AttentionKernel, head: usize, tokens: usize) -> Vec<Tiles> {
     let wide = head > 80;
-    let backward = kernel == Kernel::Backward;
+    let backward = kernel == AttentionKernel::Backward;
     let split = if backward || wide { 2 } else { 1 };
     let strips = tokens.div_ceil(FRAGMENT);
     let choice = if backward && wide { 3..=4 } else { 4..=6 };

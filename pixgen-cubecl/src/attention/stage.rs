@@ -4,8 +4,8 @@ use cubecl::prelude::*;
 
 use super::heads::HeadRows;
 use super::plan::Tiles;
-use super::tile::{Four, Product};
-use crate::store::Store;
+use super::tile::Product;
+use crate::store::{Four, Store};
 
 /// Alignment that tensor cores ask of a tile, bytes.
 pub const ALIGNMENT: usize = 32;

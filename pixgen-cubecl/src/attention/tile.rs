@@ -12,11 +12,8 @@ use cubecl::prelude::*;
 use half::bf16;
 
 use super::heads::{HeadRows, put_four};
-use super::plan::Tiles;
-use crate::store::Store;
-
-/// Four numbers: how scores, probabilities and results move between shared memory and registers.
-pub type Four = Const<4>;
+use super::plan::{FRAGMENT, PLANE, Tiles};
+use crate::store::{Four, Store};
 
 #[allow(missing_docs)] // of the items that `cube` generates
 /// One way to multiply tiles. A *row group* is the smallest set of rows that a set of units computes without the others.
@@ -255,12 +252,6 @@ impl Product for Units {
 ///
 /// `tiles.split` planes share 16 rows. Of a result 16 rows high they take the fragments of 16 columns in turn.
 pub struct TensorCores;
-
-/// Rows, columns and depth of one product of a tensor core.
-pub const FRAGMENT: usize = 16;
-
-/// Units of a plane of a device with tensor cores.
-pub const PLANE: usize = 32;
 
 /// Fragments of a result of `columns` that each plane holds, the last of which may be one too many for some.
 const fn held(columns: usize, tiles: &Tiles) -> usize {

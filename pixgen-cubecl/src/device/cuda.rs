@@ -3,7 +3,7 @@
 //! `cudarc` panics when it calls into a library that is not there, so each library is looked for before its first call. All of this runs
 //! on the calling thread and leaves no CUDA context behind.
 
-use super::{DeviceError, DeviceReport, Memory, Version};
+use super::{DeviceError, DeviceMemory, DeviceReport, Version};
 use cubecl::cuda::{CudaDevice, install};
 use cudarc::driver::result::{self as driver, DriverError};
 use cudarc::driver::sys::{self, CUdevice, CUdevice_attribute, CUresult};
@@ -100,7 +100,7 @@ fn compute_capability(device: CUdevice) -> Result<Version, DeviceError> {
 }
 
 /// Free and total bytes. The free ones can be asked for only inside a context, so one is made current for the question.
-fn memory(device: CUdevice) -> Result<Memory, DeviceError> {
+fn memory(device: CUdevice) -> Result<DeviceMemory, DeviceError> {
     // SAFETY: `device` comes from `cuDeviceGet`; the context is current only while it is retained.
     unsafe {
         let context = driver::primary_ctx::retain(device).map_err(failed("cuDevicePrimaryCtxRetain"))?;
@@ -109,7 +109,7 @@ fn memory(device: CUdevice) -> Result<Memory, DeviceError> {
         let restored = driver::ctx::set_current(before).and_then(|()| driver::primary_ctx::release(device));
         let (free, total) = info.map_err(failed("cuMemGetInfo"))?;
         restored.map_err(failed("cuDevicePrimaryCtxRelease"))?;
-        Ok(Memory { total: total as u64, free: free as u64 })
+        Ok(DeviceMemory { total: total as u64, free: free as u64 })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why a GPU cannot be used: one sentence and one hint for each reason.
 
-use super::report::{Version, gib};
+use super::version::{Version, gib};
 
 /// Why a device cannot be opened, or cannot do what a run needs.
 ///

@@ -9,8 +9,10 @@
 pub mod cuda;
 mod error;
 mod report;
+mod version;
 #[cfg(feature = "vulkan")]
 pub mod vulkan;
 
 pub use error::DeviceError;
-pub use report::{DeviceReport, Memory, Version};
+pub use report::{DeviceMemory, DeviceReport};
+pub use version::Version;

@@ -1,25 +1,11 @@
 //! What is known of a device that was opened, and what a run may ask of it.
 
-use super::DeviceError;
+use super::error::DeviceError;
+use super::version::{Version, gib};
 use std::fmt;
 
 /// The oldest compute capability with bf16 in its matrix units (Ampere).
 const BF16_CAPABILITY: Version = Version { major: 8, minor: 0 };
-
-/// A version with two numbers: of a compute capability, of the CUDA that a driver or a compiler speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// Before the dot.
-    pub major: u32,
-    /// After the dot.
-    pub minor: u32,
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
 
 /// A device that can be used. Its `Display` is one line for a log: name, capability, driver, memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +17,12 @@ pub struct DeviceReport {
     /// Compute capability; none on Vulkan.
     pub compute_capability: Option<Version>,
     /// Bytes of device memory, and how many of them no program holds; none on Vulkan, which does not tell.
-    pub memory: Option<Memory>,
+    pub memory: Option<DeviceMemory>,
 }
 
 /// Memory of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
+pub struct DeviceMemory {
     /// Bytes in all.
     pub total: u64,
     /// Bytes that no program held when the device was opened.
@@ -61,7 +47,7 @@ impl DeviceReport {
     /// [`DeviceError::TooLittleMemory`] when more than the free memory is needed.
     pub fn require_memory(&self, needed: u64) -> Result<(), DeviceError> {
         match self.memory {
-            Some(Memory { total, free }) if needed > free => {
+            Some(DeviceMemory { total, free }) if needed > free => {
                 Err(DeviceError::TooLittleMemory { name: self.name.clone(), needed, free, total })
             }
             _ => Ok(()),
@@ -76,16 +62,11 @@ impl fmt::Display for DeviceReport {
             write!(f, ", compute capability {capability}")?;
         }
         write!(f, ", driver {}", self.driver)?;
-        if let Some(Memory { total, free }) = self.memory {
+        if let Some(DeviceMemory { total, free }) = self.memory {
             write!(f, ", {:.1} of {:.1} GiB free", gib(free), gib(total))?;
         }
         Ok(())
     }
-}
-
-/// Bytes in GiB, for messages.
-pub(super) fn gib(bytes: u64) -> f64 {
-    bytes as f64 / (1u64 << 30) as f64
 }
 
 #[cfg(test)]
@@ -97,7 +78,7 @@ mod tests {
             name: "Test GPU".into(),
             driver: "12.9".into(),
             compute_capability: Some(Version { major, minor }),
-            memory: Some(Memory { total: 80 << 30, free: 60 << 30 }),
+            memory: Some(DeviceMemory { total: 80 << 30, free: 60 << 30 }),
         }
     }
 

@@ -7,7 +7,7 @@ use burn_std::Metadata;
 use cubecl::prelude::*;
 use cubek::std::MatrixLayout;
 
-use super::OP;
+use super::problem::OP;
 use crate::error::{KernelError, Result};
 use crate::launch::{array, elementwise, empty};
 use crate::store::Store;

@@ -13,6 +13,7 @@
 
 mod convert;
 mod plan;
+mod problem;
 
 use burn_backend::{DType, Shape};
 use burn_cubecl::CubeRuntime;
@@ -29,10 +30,7 @@ use cubek::std::{InputBinding, MatrixLayout};
 use crate::columns::column_sum;
 use crate::error::{KernelError, Result};
 use crate::launch::empty;
-use plan::Problem;
-
-/// Name in errors.
-const OP: &str = "matmul";
+use problem::{MatmulProblem, OP};
 
 /// The product of two matrices, `[m, k] x [k, n] -> [m, n]`, contiguous.
 ///
@@ -54,26 +52,26 @@ pub fn matmul<R: CubeRuntime>(lhs: CubeTensor<R>, rhs: CubeTensor<R>, out_dtype:
         return Err(KernelError::setup(OP, format!("[{m}, {k}] x [{k_of_rhs}, {n}]")));
     }
     let client = lhs.tensor.client.clone();
-    let problem = Problem { m: m as u32, n: n as u32, k: k as u32, lhs: lhs.layout, rhs: rhs.layout };
+    let problem = MatmulProblem { m: m as u32, n: n as u32, k: k as u32, lhs: lhs.layout, rhs: rhs.layout };
     if lhs.tensor.dtype == DType::BF16 && plan::has_matrix_units(&client) {
         if plan::has_tensor_memory_accelerator(&client) && lhs.is_aligned() && rhs.is_aligned() {
             return accelerated(problem, lhs, rhs, out_dtype);
         }
         return launch::<R, SimpleAlgorithm>(plan::plain(problem), lhs, rhs, [m, n].into(), out_dtype);
     }
-    let widen = |it: Matrix<R>| Ok(Matrix { tensor: convert::convert(it.tensor, it.layout, DType::F32)?, ..it });
+    let widen = |it: Operand<R>| Ok(Operand { tensor: convert::convert(it.tensor, it.layout, DType::F32)?, ..it });
     let product = launch::<R, SimpleUnitAlgorithm>(plan::units(&client, problem)?, widen(lhs)?, widen(rhs)?, [m, n].into(), DType::F32)?;
     convert::convert(product, MatrixLayout::RowMajor, out_dtype)
 }
 
 /// An operand that a kernel can read.
-struct Matrix<R: CubeRuntime> {
+struct Operand<R: CubeRuntime> {
     tensor: CubeTensor<R>,
     /// Which axis is contiguous.
     layout: MatrixLayout,
 }
 
-impl<R: CubeRuntime> Matrix<R> {
+impl<R: CubeRuntime> Operand<R> {
     fn shape(&self) -> [usize; 2] {
         [self.tensor.meta.shape()[0], self.tensor.meta.shape()[1]]
     }
@@ -95,7 +93,7 @@ impl<R: CubeRuntime> Matrix<R> {
 }
 
 /// A product through matrix units and the tensor memory accelerator.
-fn accelerated<R: CubeRuntime>(problem: Problem, lhs: Matrix<R>, rhs: Matrix<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
+fn accelerated<R: CubeRuntime>(problem: MatmulProblem, lhs: Operand<R>, rhs: Operand<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
     let (m, n) = (problem.m as usize, problem.n as usize);
     let specialised = |problem, lhs, rhs, shape, dtype| {
         launch_with(plan::specialised(problem), lhs, rhs, shape, dtype, launch_ref_tma::<R, SpecializedAlgorithm>)
@@ -107,7 +105,7 @@ fn accelerated<R: CubeRuntime>(problem: Problem, lhs: Matrix<R>, rhs: Matrix<R>,
     if slabs == 1 {
         return specialised(problem, lhs, rhs, [m, n].into(), out_dtype);
     }
-    let slab = Problem { k: problem.k / slabs as u32, ..problem };
+    let slab = MatmulProblem { k: problem.k / slabs as u32, ..problem };
     let mut parts = specialised(slab, lhs.cut(1, slabs), rhs.cut(0, slabs), [slabs, m, n].into(), DType::F32)?;
     *parts.meta = Metadata::new([slabs, m * n], [m * n, 1]);
     let mut sum = column_sum(parts)?;
@@ -116,7 +114,7 @@ fn accelerated<R: CubeRuntime>(problem: Problem, lhs: Matrix<R>, rhs: Matrix<R>,
 }
 
 /// Checks an operand, and copies it if neither of its axes is contiguous.
-fn matrix<R: CubeRuntime>(name: &str, tensor: CubeTensor<R>) -> Result<Matrix<R>> {
+fn matrix<R: CubeRuntime>(name: &str, tensor: CubeTensor<R>) -> Result<Operand<R>> {
     let [rows, columns] = *tensor.meta.shape().as_slice() else {
         return Err(KernelError::setup(OP, format!("{name} is {:?}, not a matrix", tensor.meta.shape().as_slice())));
     };
@@ -128,8 +126,8 @@ fn matrix<R: CubeRuntime>(name: &str, tensor: CubeTensor<R>) -> Result<Matrix<R>
     }
     let layout = |tensor: &CubeTensor<R>| MatrixLayout::from_shape_and_strides(tensor.meta.shape(), tensor.meta.strides(), None);
     match layout(&tensor) {
-        Ok(layout) => Ok(Matrix { tensor, layout }),
-        Err(_) => Ok(Matrix { tensor: copied(tensor), layout: MatrixLayout::RowMajor }),
+        Ok(layout) => Ok(Operand { tensor, layout }),
+        Err(_) => Ok(Operand { tensor: copied(tensor), layout: MatrixLayout::RowMajor }),
     }
 }
 
@@ -145,8 +143,8 @@ fn copied<R: CubeRuntime>(mut tensor: CubeTensor<R>) -> CubeTensor<R> {
 /// Launches the kernel of `blueprint` for a new tensor of this shape.
 fn launch<R: CubeRuntime, A: Routine<(), Blueprint = TilingBlueprint>>(
     blueprint: TilingBlueprint,
-    lhs: Matrix<R>,
-    rhs: Matrix<R>,
+    lhs: Operand<R>,
+    rhs: Operand<R>,
     shape: Shape,
     out_dtype: DType,
 ) -> Result<CubeTensor<R>> {
@@ -156,8 +154,8 @@ fn launch<R: CubeRuntime, A: Routine<(), Blueprint = TilingBlueprint>>(
 /// As [`launch`], by one of cubek's functions.
 fn launch_with<R: CubeRuntime, A: Routine<(), Blueprint = TilingBlueprint>>(
     blueprint: TilingBlueprint,
-    lhs: Matrix<R>,
-    rhs: Matrix<R>,
+    lhs: Operand<R>,
+    rhs: Operand<R>,
     shape: Shape,
     out_dtype: DType,
     launch: impl FnOnce(

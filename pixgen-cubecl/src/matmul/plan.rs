@@ -19,28 +19,13 @@ use cubek::matmul::components::global::{InputLoadFlow, LoadFlows};
 use cubek::matmul::components::stage::PartitionBuffering;
 use cubek::matmul::components::tile::TileMatmulKind;
 use cubek::matmul::definition::{LoadingPrecomputeStrategy, TilingBlueprint, TilingScheme};
-use cubek::std::MatrixLayout::{self, RowMajor};
+use cubek::std::MatrixLayout::RowMajor;
 use cubek::std::cube_count::{CubeCountStrategy, GlobalOrder, HypercubeBlueprint};
 use cubek::std::stage::SwizzleMode;
 use cubek::std::{GlobalPartitionSize, SwizzleModes};
 
-use super::OP;
+use super::problem::{MatmulProblem, OP};
 use crate::error::{KernelError, Result};
-
-/// `[m, k] x [k, n]`, and how the operands lie in memory.
-#[derive(Debug, Clone, Copy)]
-pub struct Problem {
-    /// Rows of the result.
-    pub m: u32,
-    /// Columns of the result.
-    pub n: u32,
-    /// Length of the sums.
-    pub k: u32,
-    /// Of the left operand.
-    pub lhs: MatrixLayout,
-    /// Of the right operand.
-    pub rhs: MatrixLayout,
-}
 
 /// A tile of the matrix units: `m16n8k16`.
 const MATRIX_TILE: (u32, u32, u32) = (16, 8, 16);
@@ -49,16 +34,16 @@ const MATRIX_TILE: (u32, u32, u32) = (16, 8, 16);
 const WARP: u32 = 32;
 
 /// How a cube lies on its part of the result: planes along m and n, tiles of a plane along m and n, tiles along k.
-type Shape = ((u32, u32), (u32, u32), u32);
+type CubeShape = ((u32, u32), (u32, u32), u32);
 
 /// Of a cube with a plane that loads.
-const SPECIALISED: Shape = ((4, 2), (4, 8), 4);
+const SPECIALISED: CubeShape = ((4, 2), (4, 8), 4);
 
 /// Of cubes that share a multiprocessor.
-const SHARING: Shape = ((4, 1), (2, 8), 4);
+const SHARING: CubeShape = ((4, 1), (2, 8), 4);
 
 /// Without the tensor memory accelerator.
-const PLAIN: Shape = ((2, 2), (4, 8), 2);
+const PLAIN: CubeShape = ((2, 2), (4, 8), 2);
 
 /// The shortest sum that [`SPECIALISED`] is faster at, and the fewest rows, those of its tile.
 const LONG_SUM: (u32, u32) = (2048, 256);
@@ -91,32 +76,32 @@ pub fn has_tensor_memory_accelerator<R: Runtime>(client: &ComputeClient<R>) -> b
 }
 
 /// Whether [`specialised`] is faster than [`sharing`].
-pub fn is_long(problem: Problem) -> bool {
+pub fn is_long(problem: MatmulProblem) -> bool {
     let (sum, rows) = LONG_SUM;
     problem.k >= sum && problem.m >= rows
 }
 
 /// The tiles for bf16 operands that a plane asks the tensor memory accelerator for.
-pub fn specialised(problem: Problem) -> TilingBlueprint {
+pub fn specialised(problem: MatmulProblem) -> TilingBlueprint {
     let load_flows = LoadFlows { lhs: InputLoadFlow::LoadOnly, rhs: InputLoadFlow::LoadOnly };
     TilingBlueprint { load_flows, ..planes(problem, SPECIALISED) }
 }
 
 /// The tiles for bf16 operands of the tensor memory accelerator where several cubes share a multiprocessor.
-pub fn sharing(problem: Problem) -> TilingBlueprint {
+pub fn sharing(problem: MatmulProblem) -> TilingBlueprint {
     planes(problem, SHARING)
 }
 
 /// The tiles for bf16 operands that planes load themselves.
-pub fn plain(problem: Problem) -> TilingBlueprint {
+pub fn plain(problem: MatmulProblem) -> TilingBlueprint {
     planes(problem, PLAIN)
 }
 
 /// Parts to cut long sums into, so that its cubes keep all multiprocessors busy to the end: as many as divide them, leave
 /// [`SHORTEST_SLAB`] of them in each, and shorten the work by a tenth against fewer.
-pub fn slabs<R: Runtime>(client: &ComputeClient<R>, problem: Problem) -> usize {
+pub fn slabs<R: Runtime>(client: &ComputeClient<R>, problem: MatmulProblem) -> usize {
     let processors = client.properties().hardware.num_streaming_multiprocessors.unwrap_or(1);
-    let Problem { m, n, k, .. } = problem;
+    let MatmulProblem { m, n, k, .. } = problem;
     let (cube_m, cube_n) = (LONG_SUM.1, 128);
     let cubes = m.div_ceil(cube_m) * n.div_ceil(cube_n);
     let idle = |slabs: u32| f64::from((cubes * slabs).div_ceil(processors) * processors) / f64::from(cubes * slabs);
@@ -127,7 +112,7 @@ pub fn slabs<R: Runtime>(client: &ComputeClient<R>, problem: Problem) -> usize {
 }
 
 /// bf16 tiles of this shape.
-fn planes(problem: Problem, ((planes_m, planes_n), (tiles_m, tiles_n), tiles_k): Shape) -> TilingBlueprint {
+fn planes(problem: MatmulProblem, ((planes_m, planes_n), (tiles_m, tiles_n), tiles_k): CubeShape) -> TilingBlueprint {
     let scheme = TilingScheme {
         tile_size: MATRIX_TILE.into(),
         partition_size: (tiles_m, tiles_n, tiles_k).into(),
@@ -157,7 +142,7 @@ fn swizzle(elements: u32) -> SwizzleMode {
 ///
 /// # Errors
 /// [`KernelError::Unavailable`] on a device whose cubes have fewer than 256 units or too little shared memory.
-pub fn units<R: Runtime>(client: &ComputeClient<R>, problem: Problem) -> Result<TilingBlueprint> {
+pub fn units<R: Runtime>(client: &ComputeClient<R>, problem: MatmulProblem) -> Result<TilingBlueprint> {
     let hardware = &client.properties().hardware;
     let scheme = TilingScheme {
         tile_size: (4, 4, 4).into(),
@@ -179,7 +164,7 @@ pub fn units<R: Runtime>(client: &ComputeClient<R>, problem: Problem) -> Result<
 }
 
 fn blueprint(
-    problem: Problem,
+    problem: MatmulProblem,
     tile_matmul: TileMatmulKind,
     scheme: TilingScheme,
     swizzle_modes: SwizzleModes,

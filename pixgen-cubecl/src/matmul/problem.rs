@@ -1,0 +1,21 @@
+//! The sizes of a product.
+
+use cubek::std::MatrixLayout;
+
+/// Name in errors.
+pub(super) const OP: &str = "matmul";
+
+/// `[m, k] x [k, n]`, and how the operands lie in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct MatmulProblem {
+    /// Rows of the result.
+    pub m: u32,
+    /// Columns of the result.
+    pub n: u32,
+    /// Length of the sums.
+    pub k: u32,
+    /// Of the left operand.
+    pub lhs: MatrixLayout,
+    /// Of the right operand.
+    pub rhs: MatrixLayout,
+}
