@@ -29,7 +29,7 @@ fn main() -> Result<()> {
         let buffer = || f32s(&[len]);
         let p = buffer();
         optimiser::add_all(&p, &buffer())?;
-        optimiser::approach(&p, &buffer(), 0.5)?;
+        optimiser::lerp(&p, &buffer(), 0.5)?;
         optimiser::zero(&p)?;
         eprintln!("norm {}", optimiser::norm(&p)?);
     }
@@ -38,9 +38,9 @@ fn main() -> Result<()> {
         beta1: 0.9,
         beta2: 0.95,
         epsilon: 1e-8,
-        step: 1e-3,
-        second: 0.5,
-        rate: 1e-4,
+        step_size: 1e-3,
+        bias_correction2: 0.5,
+        learning_rate: 1e-4,
         gradient_scale: 1.0,
     };
     let p = buffer();
@@ -59,9 +59,9 @@ fn main() -> Result<()> {
     for width in [12, 6, 5] {
         let batch = || f32s(&[2, 7, width]);
         let factor = || f32s(&[2]);
-        wait(&images::blend(batch(), batch(), factor(), factor())?, "blend");
-        let [dx, _] = images::blend_backward(factor(), factor(), batch(), [true; 2])?;
-        wait(&dx.expect("wanted"), "blend backward");
+        wait(&images::weighted_sum(batch(), batch(), factor(), factor())?, "weighted sum");
+        let [dx, _] = images::weighted_sum_backward(factor(), factor(), batch(), [true; 2])?;
+        wait(&dx.expect("wanted"), "weighted sum backward");
         wait(&images::consistency_loss(batch(), batch(), batch(), factor(), factor(), factor(), 0.1)?.1, "consistency loss");
     }
     for width in [128, 30] {

@@ -19,7 +19,7 @@ use crate::with_store;
 
 /// How a cube lies on columns and rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Table {
+struct ColumnTable {
     /// Vectors in a row.
     vectors: usize,
     /// Column lanes.
@@ -42,7 +42,7 @@ fn sum_columns<E: Store, N: Size>(
     strips: u32,
     height: u32,
     cubes: u32,
-    #[comptime] table: Table,
+    #[comptime] table: ColumnTable,
 ) {
     let mut scratch = SharedMemory::<Vector<f32, N>>::new((table.columns * table.rows) as usize);
     if CUBE_POS >= cubes as usize {
@@ -112,7 +112,7 @@ const ROW_LANES: usize = 32;
 
 /// What a pass over `[groups, rows, width]` also does.
 #[allow(clippy::large_enum_variant)] // lives for one call
-pub(crate) enum Pass<R: CubeRuntime> {
+pub(crate) enum ColumnPass<R: CubeRuntime> {
     /// Nothing: the sum of x.
     Sum,
     /// Writes `z = x other` and sums z.
@@ -128,7 +128,7 @@ pub(crate) enum Pass<R: CubeRuntime> {
 pub(crate) fn launch<R: CubeRuntime>(
     op: &'static str,
     x: CubeTensor<R>,
-    pass: Pass<R>,
+    pass: ColumnPass<R>,
     [groups, rows, width]: [usize; 3],
 ) -> Result<(CubeTensor<R>, Option<CubeTensor<R>>)> {
     let client = x.client.clone();
@@ -145,13 +145,13 @@ pub(crate) fn launch<R: CubeRuntime>(
     let height = rows.div_ceil(strips);
     let strips = rows.div_ceil(height);
     let (other, m, gate, writes) = match pass {
-        Pass::Sum => (None, None, CHUNKS, false),
-        Pass::Product(other) => (Some(other), None, CHUNKS, true),
-        Pass::Gated(other, m, gate) => (Some(other), Some(m), gate, true),
-        Pass::Along(other) => (Some(other), None, CHUNKS, false),
+        ColumnPass::Sum => (None, None, CHUNKS, false),
+        ColumnPass::Product(other) => (Some(other), None, CHUNKS, true),
+        ColumnPass::Gated(other, m, gate) => (Some(other), Some(m), gate, true),
+        ColumnPass::Along(other) => (Some(other), None, CHUNKS, false),
     };
     let columns = (units / lanes).min(vectors.next_power_of_two());
-    let table = Table { vectors, columns: columns as u32, rows: lanes as u32, gate };
+    let table = ColumnTable { vectors, columns: columns as u32, rows: lanes as u32, gate };
     let cubes = groups * strips * vectors.div_ceil(columns);
     let written = writes.then(|| empty(&x, x.meta.shape().as_slice(), x.dtype));
     let sums = empty(&x, &[groups, strips, width], DType::F32);
@@ -180,7 +180,7 @@ pub(crate) fn launch<R: CubeRuntime>(
         Ok(())
     })?;
     let sums = if strips > 1 {
-        launch(op, sums, Pass::Sum, [groups, strips, width])?.0
+        launch(op, sums, ColumnPass::Sum, [groups, strips, width])?.0
     } else {
         sums
     };
@@ -198,7 +198,7 @@ pub fn column_sum<R: CubeRuntime>(x: CubeTensor<R>) -> Result<CubeTensor<R>> {
     const OP: &str = "column sum";
     stored(OP, "x", &x)?;
     let (rows, width) = matrix(OP, "x", &x)?;
-    let (sums, _) = launch(OP, contiguous(OP, x)?, Pass::Sum, [1, rows, width])?;
+    let (sums, _) = launch(OP, contiguous(OP, x)?, ColumnPass::Sum, [1, rows, width])?;
     Ok(vector(sums))
 }
 

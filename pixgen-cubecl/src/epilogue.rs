@@ -8,7 +8,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use crate::columns::{self, Pass, vector};
+use crate::columns::{self, ColumnPass, vector};
 use crate::error::Result;
 use crate::launch::{alias, array, contiguous, elementwise, empty, matrix, operand, stored, vector_size};
 use crate::store::Store;
@@ -50,7 +50,7 @@ pub fn gelu_backward<R: CubeRuntime>(dy: CubeTensor<R>, slope: CubeTensor<R>) ->
     let dtype = stored(OP, "dy", &dy)?;
     let (rows, width) = matrix(OP, "dy", &dy)?;
     let slope = operand(OP, "slope", slope, dy.meta.shape().as_slice(), dtype)?;
-    let (db, dz) = columns::launch(OP, contiguous(OP, dy)?, Pass::Product(slope), [1, rows, width])?;
+    let (db, dz) = columns::launch(OP, contiguous(OP, dy)?, ColumnPass::Product(slope), [1, rows, width])?;
     dz.map(|dz| (dz, vector(db))).ok_or_else(|| crate::KernelError::setup(OP, "no product"))
 }
 

@@ -1,6 +1,6 @@
-//! Operations on whole images: blending two, and the consistency loss (docs/reference/method.md sections 4 and 5).
+//! Operations on whole images: the weighted sum of two, and the consistency loss (docs/reference/method.md sections 4 and 5).
 //!
-//! A blend is one pass. The loss takes two, as its slope needs the sum over the image: the first reads f, x and the target, writes the
+//! A weighted sum is one pass. The loss takes two, as its slope needs the sum over the image: the first reads f, x and the target, writes the
 //! difference and sums its squares; the second scales the difference in place, 24 bytes an element together. An image is cut into
 //! strips, a cube each, so that few images keep the device busy too; strips are added in index order.
 
@@ -13,15 +13,15 @@ use crate::error::{KernelError, Result};
 use crate::launch::{array, busy_units, cube_count, elementwise, empty, operand, vector_size};
 use crate::sum::{cube_sum, tree_units};
 
-type Buffer<N> = Array<Vector<f32, N>>;
+type ImageBuffer<N> = Array<Vector<f32, N>>;
 
 #[cube(launch_unchecked)]
-fn blend_kernel<N: Size>(
-    x: &Buffer<N>,
-    y: &ComptimeOption<Buffer<N>>,
+fn weighted_sum_kernel<N: Size>(
+    x: &ImageBuffer<N>,
+    y: &ComptimeOption<ImageBuffer<N>>,
     a: &Array<f32>,
     b: &ComptimeOption<Array<f32>>,
-    out: &mut Buffer<N>,
+    out: &mut ImageBuffer<N>,
     image: u32,
 ) {
     if ABSOLUTE_POS >= x.len() {
@@ -48,7 +48,7 @@ fn blend_kernel<N: Size>(
 
 /// How images lie on cubes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Strips {
+struct ImageStrips {
     /// Units of a cube.
     units: u32,
     /// Strips of an image.
@@ -58,16 +58,16 @@ struct Strips {
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments)]
 fn difference_kernel<N: Size>(
-    f: &Buffer<N>,
-    x: &Buffer<N>,
-    target: &Buffer<N>,
+    f: &ImageBuffer<N>,
+    x: &ImageBuffer<N>,
+    target: &ImageBuffer<N>,
     skip: &Array<f32>,
     out: &Array<f32>,
-    difference: &mut Buffer<N>,
+    difference: &mut ImageBuffer<N>,
     sums: &mut Array<f32>,
     image: u32,
     height: u32,
-    #[comptime] strips: Strips,
+    #[comptime] strips: ImageStrips,
 ) {
     let mut scratch = SharedMemory::<f32>::new(strips.units as usize);
     if CUBE_POS >= sums.len() {
@@ -100,12 +100,12 @@ fn slope_kernel<N: Size>(
     sums: &Array<f32>,
     out: &Array<f32>,
     weight: &Array<f32>,
-    slope: &mut Buffer<N>,
+    slope: &mut ImageBuffer<N>,
     losses: &mut Array<f32>,
     image: u32,
     height: u32,
     floor: f32,
-    #[comptime] strips: Strips,
+    #[comptime] strips: ImageStrips,
 ) {
     if CUBE_POS >= sums.len() {
         terminate!();
@@ -141,7 +141,7 @@ fn batch<R: CubeRuntime>(op: &'static str, name: &str, images: &CubeTensor<R>) -
 }
 
 /// `a_i x_i + b_i y_i`, or `a_i x_i`.
-fn launch_blend<R: CubeRuntime>(
+fn launch_weighted_sum<R: CubeRuntime>(
     op: &'static str,
     x: CubeTensor<R>,
     a: CubeTensor<R>,
@@ -161,7 +161,7 @@ fn launch_blend<R: CubeRuntime>(
     let (cubes, dim) = elementwise(op, client, count * len / size)?;
     // SAFETY: x, y and out hold `count` images of `len` numbers, a and b a number for each; units compare their position with the length.
     unsafe {
-        blend_kernel::launch_unchecked::<R>(
+        weighted_sum_kernel::launch_unchecked::<R>(
             client,
             cubes,
             dim,
@@ -181,21 +181,25 @@ fn launch_blend<R: CubeRuntime>(
 ///
 /// # Errors
 /// Operands that do not fit together, or more than the device can launch.
-pub fn blend<R: CubeRuntime>(x: CubeTensor<R>, y: CubeTensor<R>, a: CubeTensor<R>, b: CubeTensor<R>) -> Result<CubeTensor<R>> {
-    launch_blend("blend", x, a, Some((y, b)))
+pub fn weighted_sum<R: CubeRuntime>(x: CubeTensor<R>, y: CubeTensor<R>, a: CubeTensor<R>, b: CubeTensor<R>) -> Result<CubeTensor<R>> {
+    launch_weighted_sum("weighted sum", x, a, Some((y, b)))
 }
 
-/// Gradients of x and y of [`blend`] for the output gradient `dy`.
+/// Gradients of x and y of [`weighted_sum`] for the output gradient `dy`.
 ///
 /// # Errors
-/// As [`blend`].
-pub fn blend_backward<R: CubeRuntime>(
+/// As [`weighted_sum`].
+pub fn weighted_sum_backward<R: CubeRuntime>(
     a: CubeTensor<R>,
     b: CubeTensor<R>,
     dy: CubeTensor<R>,
     wanted: [bool; 2],
 ) -> Result<[Option<CubeTensor<R>>; 2]> {
-    let scaled = |wanted: bool, factor| wanted.then(|| launch_blend("blend backward", dy.clone(), factor, None)).transpose();
+    let scaled = |wanted: bool, factor| {
+        wanted
+            .then(|| launch_weighted_sum("weighted sum backward", dy.clone(), factor, None))
+            .transpose()
+    };
     Ok([scaled(wanted[0], a)?, scaled(wanted[1], b)?])
 }
 
@@ -233,7 +237,7 @@ pub fn consistency_loss<R: CubeRuntime>(
     let units = tree_units(client);
     let busy = busy_units(client, UNITS).div_ceil(count * units as usize);
     let height = image.div_ceil(busy.clamp(1, image.div_ceil(units as usize)));
-    let strips = Strips { units, count: image.div_ceil(height) as u32 };
+    let strips = ImageStrips { units, count: image.div_ceil(height) as u32 };
     let slope = empty(&f, &shape, DType::F32);
     let losses = empty(&f, &[count], DType::F32);
     let sums = empty(&f, &[count * strips.count as usize], DType::F32);

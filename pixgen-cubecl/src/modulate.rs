@@ -8,7 +8,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use crate::columns::{self, Pass, halves, vector};
+use crate::columns::{self, ColumnPass, halves, vector};
 use crate::error::{KernelError, Result};
 use crate::launch::{array, contiguous, dims3, elementwise, empty, operand, stored, vector_size};
 use crate::rows::{CHUNKS, Chunks, Gradients, launch_backward, launch_forward};
@@ -66,11 +66,11 @@ pub fn norm_modulate_backward<R: CubeRuntime>(
     let Gradients { dx, columns: partial, strips } = launch_backward(OP, x, gamma.clone(), modulation, dy, dims, wanted[0], want_columns)?;
     let [mut dgamma, mut dbeta, mut dm] = [None, None, None];
     if let Some(partial) = partial {
-        let (sums, _) = columns::launch(OP, partial, Pass::Sum, [2 * images, strips.count, width])?;
+        let (sums, _) = columns::launch(OP, partial, ColumnPass::Sum, [2 * images, strips.count, width])?;
         let gradient = empty(&m, &[images, CHUNKS * width], dtype);
         let weighted = launch_share(OP, &sums, &gamma, &beta, &m, &gradient, chunks, [images, width])?;
         if wanted[1] || wanted[2] {
-            let [sum, along] = halves(columns::launch(OP, weighted, Pass::Sum, [2, images, width])?.0);
+            let [sum, along] = halves(columns::launch(OP, weighted, ColumnPass::Sum, [2, images, width])?.0);
             dgamma = wanted[1].then(|| vector(along));
             dbeta = wanted[2].then(|| vector(sum));
         }
@@ -145,9 +145,9 @@ pub fn gated_residual_backward<R: CubeRuntime>(
     let dy = operand(OP, "dy", dy, &dims, dtype)?;
     let y = contiguous(OP, y)?;
     let pass = if wanted[1] {
-        Pass::Gated(y, m.clone(), gate)
+        ColumnPass::Gated(y, m.clone(), gate)
     } else {
-        Pass::Along(y)
+        ColumnPass::Along(y)
     };
     let (dgate, through) = columns::launch(OP, dy, pass, [images, tokens, width])?;
     let dm = if wanted[2] {

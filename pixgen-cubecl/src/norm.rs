@@ -4,7 +4,7 @@ use burn_backend::DType;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::columns::{self, Pass, halves, vector};
+use crate::columns::{self, ColumnPass, halves, vector};
 use crate::error::Result;
 use crate::launch::{contiguous, matrix, operand, stored};
 use crate::rows::{Gradients, launch_backward, launch_forward};
@@ -44,7 +44,7 @@ pub fn layer_norm_backward<R: CubeRuntime>(
     let Gradients { dx, columns, strips } = launch_backward(OP, x, gamma, None, dy, [1, rows, width], wanted[0], want_columns)?;
     let [mut dgamma, mut dbeta] = [None, None];
     if let Some(partial) = columns {
-        let [sums, along] = halves(columns::launch(OP, partial, Pass::Sum, [2, strips.count, width])?.0);
+        let [sums, along] = halves(columns::launch(OP, partial, ColumnPass::Sum, [2, strips.count, width])?.0);
         dgamma = wanted[1].then(|| vector(along));
         dbeta = wanted[2].then(|| vector(sums));
     }

@@ -337,7 +337,7 @@ fn through_kernel<N: Size>(
 }
 
 /// Operands that were checked.
-struct Problem<R: CubeRuntime> {
+struct NtXentProblem<R: CubeRuntime> {
     op: &'static str,
     queries: CubeTensor<R>,
     keys: CubeTensor<R>,
@@ -350,7 +350,7 @@ struct Problem<R: CubeRuntime> {
     size: usize,
 }
 
-impl<R: CubeRuntime> Problem<R> {
+impl<R: CubeRuntime> NtXentProblem<R> {
     fn new(op: &'static str, queries: CubeTensor<R>, keys: CubeTensor<R>, first: usize, tau: f64) -> Result<Self> {
         let (count, width) = matrix(op, "queries", &queries)?;
         let (others, _) = matrix(op, "keys", &keys)?;
@@ -462,8 +462,8 @@ pub fn nt_xent<R: CubeRuntime>(
     tau: f64,
 ) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
     const OP: &str = "nt-xent";
-    let problem = Problem::new(OP, queries, keys, first, tau)?;
-    let Problem { queries, keys, of_queries, of_keys, count, others, width, size, .. } = &problem;
+    let problem = NtXentProblem::new(OP, queries, keys, first, tau)?;
+    let NtXentProblem { queries, keys, of_queries, of_keys, count, others, width, size, .. } = &problem;
     let client = &queries.client;
     let tiles = others.div_ceil(TILE);
     let [peaks, totals] = [0, 1].map(|_| empty(queries, &[tiles, *count], DType::F32));
@@ -521,8 +521,8 @@ pub fn nt_xent_backward<R: CubeRuntime>(
     wanted: [bool; 2],
 ) -> Result<[Option<CubeTensor<R>>; 2]> {
     const OP: &str = "nt-xent backward";
-    let problem = Problem::new(OP, queries, keys, first, tau)?;
-    let Problem { queries, keys, of_queries, of_keys, count, others, width, size, .. } = &problem;
+    let problem = NtXentProblem::new(OP, queries, keys, first, tau)?;
+    let NtXentProblem { queries, keys, of_queries, of_keys, count, others, width, size, .. } = &problem;
     let lse = operand(OP, "lse", lse, &[*count], DType::F32)?;
     let dy = operand(OP, "dy", dy, &[1], DType::F32)?;
     if wanted == [false; 2] {

@@ -35,28 +35,28 @@ pub struct AdamW {
     /// Added to the root of the second moment.
     pub epsilon: f32,
     /// Learning rate over 1 - beta1^k.
-    pub step: f32,
+    pub step_size: f32,
     /// 1 - beta2^k.
-    pub second: f32,
-    /// Learning rate; times the decay it is the share of a parameter that goes.
-    pub rate: f32,
+    pub bias_correction2: f32,
+    /// Learning rate; a parameter shrinks by this times its decay.
+    pub learning_rate: f32,
     /// Multiplies the gradient first (clipping).
     pub gradient_scale: f32,
 }
 
 /// The vectors of all buffers but the decay's.
-type Buffer<N> = Array<Vector<f32, N>>;
+type FlatBuffer<N> = Array<Vector<f32, N>>;
 
 #[cube]
-fn approached<N: Size>(value: Vector<f32, N>, target: Vector<f32, N>, share: f32) -> Vector<f32, N> {
-    value + Vector::new(share) * (target - value)
+fn lerped<N: Size>(value: Vector<f32, N>, target: Vector<f32, N>, weight: f32) -> Vector<f32, N> {
+    value + Vector::new(weight) * (target - value)
 }
 
 #[cube]
-fn follow<N: Size>(average: &mut ComptimeOption<Buffer<N>>, target: Vector<f32, N>, share: f32) {
+fn follow<N: Size>(average: &mut ComptimeOption<FlatBuffer<N>>, target: Vector<f32, N>, weight: f32) {
     #[comptime]
     match average {
-        ComptimeOption::Some(average) => average[ABSOLUTE_POS] = approached::<N>(average[ABSOLUTE_POS], target, share),
+        ComptimeOption::Some(average) => average[ABSOLUTE_POS] = lerped::<N>(average[ABSOLUTE_POS], target, weight),
         ComptimeOption::None => {}
     }
 }
@@ -64,26 +64,26 @@ fn follow<N: Size>(average: &mut ComptimeOption<Buffer<N>>, target: Vector<f32, 
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments)]
 fn adamw_kernel<N: Size>(
-    p: &mut Buffer<N>,
-    m: &mut Buffer<N>,
-    v: &mut Buffer<N>,
-    g: &Buffer<N>,
+    p: &mut FlatBuffer<N>,
+    m: &mut FlatBuffer<N>,
+    v: &mut FlatBuffer<N>,
+    g: &FlatBuffer<N>,
     decay: &Array<f32>,
-    average0: &mut ComptimeOption<Buffer<N>>,
-    average1: &mut ComptimeOption<Buffer<N>>,
-    average2: &mut ComptimeOption<Buffer<N>>,
-    average3: &mut ComptimeOption<Buffer<N>>,
+    average0: &mut ComptimeOption<FlatBuffer<N>>,
+    average1: &mut ComptimeOption<FlatBuffer<N>>,
+    average2: &mut ComptimeOption<FlatBuffer<N>>,
+    average3: &mut ComptimeOption<FlatBuffer<N>>,
     beta1: f32,
     beta2: f32,
     epsilon: f32,
-    step: f32,
-    second: f32,
-    rate: f32,
+    step_size: f32,
+    bias_correction2: f32,
+    learning_rate: f32,
     gradient_scale: f32,
-    share0: f32,
-    share1: f32,
-    share2: f32,
-    share3: f32,
+    weight0: f32,
+    weight1: f32,
+    weight2: f32,
+    weight3: f32,
 ) {
     if ABSOLUTE_POS >= p.len() {
         terminate!();
@@ -91,41 +91,41 @@ fn adamw_kernel<N: Size>(
     let gradient = g[ABSOLUTE_POS] * Vector::new(gradient_scale);
     let first = Vector::new(beta1) * m[ABSOLUTE_POS] + Vector::new(1.0 - beta1) * gradient;
     let square = Vector::new(beta2) * v[ABSOLUTE_POS] + Vector::new(1.0 - beta2) * gradient * gradient;
-    let keep = 1.0 - rate * decay[ABSOLUTE_POS / (CHUNK / N::value())];
-    let root = Vector::sqrt(square / Vector::new(second)) + Vector::new(epsilon);
-    let param = Vector::new(keep) * p[ABSOLUTE_POS] - Vector::new(step) * first / root;
+    let keep = 1.0 - learning_rate * decay[ABSOLUTE_POS / (CHUNK / N::value())];
+    let root = Vector::sqrt(square / Vector::new(bias_correction2)) + Vector::new(epsilon);
+    let param = Vector::new(keep) * p[ABSOLUTE_POS] - Vector::new(step_size) * first / root;
     m[ABSOLUTE_POS] = first;
     v[ABSOLUTE_POS] = square;
     p[ABSOLUTE_POS] = param;
-    follow::<N>(average0, param, share0);
-    follow::<N>(average1, param, share1);
-    follow::<N>(average2, param, share2);
-    follow::<N>(average3, param, share3);
+    follow::<N>(average0, param, weight0);
+    follow::<N>(average1, param, weight1);
+    follow::<N>(average2, param, weight2);
+    follow::<N>(average3, param, weight3);
 }
 
 #[cube(launch_unchecked)]
-fn approach_kernel<N: Size>(values: &mut Buffer<N>, target: &Buffer<N>, share: f32) {
+fn lerp_kernel<N: Size>(values: &mut FlatBuffer<N>, target: &FlatBuffer<N>, weight: f32) {
     if ABSOLUTE_POS < values.len() {
-        values[ABSOLUTE_POS] = approached::<N>(values[ABSOLUTE_POS], target[ABSOLUTE_POS], share);
+        values[ABSOLUTE_POS] = lerped::<N>(values[ABSOLUTE_POS], target[ABSOLUTE_POS], weight);
     }
 }
 
 #[cube(launch_unchecked)]
-fn add_kernel<E: Store, N: Size>(into: &mut Buffer<N>, other: &Array<Vector<E, N>>) {
+fn add_kernel<E: Store, N: Size>(into: &mut FlatBuffer<N>, other: &Array<Vector<E, N>>) {
     if ABSOLUTE_POS < into.len() {
         into[ABSOLUTE_POS] = into[ABSOLUTE_POS] + E::widen::<N>(other[ABSOLUTE_POS]);
     }
 }
 
 #[cube(launch_unchecked)]
-fn zero_kernel<N: Size>(values: &mut Buffer<N>) {
+fn zero_kernel<N: Size>(values: &mut FlatBuffer<N>) {
     if ABSOLUTE_POS < values.len() {
         values[ABSOLUTE_POS] = Vector::new(0.0);
     }
 }
 
 #[cube(launch_unchecked)]
-fn narrow_kernel<E: Store, N: Size>(values: &Buffer<N>, narrowed: &mut Array<Vector<E, N>>) {
+fn narrow_kernel<E: Store, N: Size>(values: &FlatBuffer<N>, narrowed: &mut Array<Vector<E, N>>) {
     if ABSOLUTE_POS < values.len() {
         narrowed[ABSOLUTE_POS] = E::narrow::<N>(values[ABSOLUTE_POS]);
     }
@@ -133,7 +133,7 @@ fn narrow_kernel<E: Store, N: Size>(values: &Buffer<N>, narrowed: &mut Array<Vec
 
 /// A sum for each cube: a unit adds every n-th vector, the cube its units in a fixed tree.
 #[cube(launch_unchecked)]
-fn square_sum_kernel<N: Size>(values: &Buffer<N>, sums: &mut Array<f32>, #[comptime] units: u32) {
+fn square_sum_kernel<N: Size>(values: &FlatBuffer<N>, sums: &mut Array<f32>, #[comptime] units: u32) {
     let mut scratch = SharedMemory::<f32>::new(units as usize);
     let stride = CUBE_COUNT * units as usize;
     let mut sum = Vector::<f32, N>::new(0.0);
@@ -202,8 +202,8 @@ fn view<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize,
     ))
 }
 
-/// One AdamW update of `params` with moments `m` and `v`, then every average the share next to it of the way to the new parameters, all
-/// in place and in one pass over up to four averages (docs/reference/method.md section 3.4). `decay` holds the weight decay of each [`CHUNK`]
+/// One AdamW update of `params` with moments `m` and `v`, then `average += weight (params - average)` for each average and
+/// the weight beside it, all in place and in one pass over up to four averages (docs/reference/method.md section 3.4). `decay` holds the weight decay of each [`CHUNK`]
 /// elements; the other buffers are equally long.
 ///
 /// # Errors
@@ -234,7 +234,7 @@ pub fn adamw<R: CubeRuntime>(
     let (count, dim) = elementwise(OP, client, len / size)?;
     let (fused, others) = averages.split_at(averages.len().min(FUSED_AVERAGES));
     let average = |i: usize| fused.get(i).map(|(average, _)| array(average)).into();
-    let share = |i: usize| fused.get(i).map_or(0.0, |&(_, share)| share);
+    let weight = |i: usize| fused.get(i).map_or(0.0, |&(_, weight)| weight);
     // SAFETY: all buffers hold `len` numbers and the decay one for each chunk of them; units compare their position with the length.
     unsafe {
         adamw_kernel::launch_unchecked::<R>(
@@ -254,24 +254,24 @@ pub fn adamw<R: CubeRuntime>(
             settings.beta1,
             settings.beta2,
             settings.epsilon,
-            settings.step,
-            settings.second,
-            settings.rate,
+            settings.step_size,
+            settings.bias_correction2,
+            settings.learning_rate,
             settings.gradient_scale,
-            share(0),
-            share(1),
-            share(2),
-            share(3),
+            weight(0),
+            weight(1),
+            weight(2),
+            weight(3),
         );
     }
-    others.iter().try_for_each(|(average, share)| approach(average, params, *share))
+    others.iter().try_for_each(|(average, weight)| lerp(average, params, *weight))
 }
 
-/// Moves `average` the share `share` of the way to `params`, in place.
+/// `average += weight (params - average)`, in place.
 ///
 /// # Errors
 /// Buffers of different lengths.
-pub fn approach<R: CubeRuntime>(average: &CubeTensor<R>, params: &CubeTensor<R>, share: f32) -> Result<()> {
+pub fn lerp<R: CubeRuntime>(average: &CubeTensor<R>, params: &CubeTensor<R>, weight: f32) -> Result<()> {
     const OP: &str = "moving average";
     let len = lengths(OP, &[("the average", average), ("the parameters", params)])?;
     if len == 0 {
@@ -281,7 +281,7 @@ pub fn approach<R: CubeRuntime>(average: &CubeTensor<R>, params: &CubeTensor<R>,
     let size = vector_size(client, DType::F32, len);
     let (count, dim) = elementwise(OP, client, len / size)?;
     // SAFETY: both hold `len` numbers; units compare their position with the length.
-    unsafe { approach_kernel::launch_unchecked::<R>(client, count, dim, size, array(average), array(params), share) };
+    unsafe { lerp_kernel::launch_unchecked::<R>(client, count, dim, size, array(average), array(params), weight) };
     Ok(())
 }
 

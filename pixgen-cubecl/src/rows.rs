@@ -24,7 +24,7 @@ use crate::with_store;
 
 /// How a row lies on units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Layout {
+struct RowLayout {
     /// Numbers in a row.
     width: usize,
     /// Vectors in a row.
@@ -37,7 +37,7 @@ struct Layout {
     plane: u32,
 }
 
-impl Layout {
+impl RowLayout {
     /// A row of `width` numbers in vectors of `size`, about `held` numbers in a unit where the device allows it; rows share a cube of
     /// `cube` units.
     fn new<R: CubeRuntime>(client: &ComputeClient<R>, width: usize, size: usize, held: usize, cube: u32) -> Self {
@@ -98,7 +98,7 @@ pub const CHUNKS: usize = 6;
 
 /// Sum over the units of a group, in every one of them.
 #[cube]
-fn group_sum(value: f32, scratch: &mut SharedMemory<f32>, #[comptime] layout: Layout) -> f32 {
+fn group_sum(value: f32, scratch: &mut SharedMemory<f32>, #[comptime] layout: RowLayout) -> f32 {
     let sum = plane_sum(value);
     if comptime!(layout.alone()) {
         sum
@@ -131,7 +131,7 @@ fn normalise_row<N: Size>(
     lane: usize,
     epsilon: f32,
     scratch: &mut SharedMemory<f32>,
-    #[comptime] layout: Layout,
+    #[comptime] layout: RowLayout,
 ) -> f32 {
     let held = comptime!(layout.held());
     let share = comptime!(layout.share());
@@ -167,7 +167,7 @@ fn load<E: Store, N: Size>(
     start: usize,
     lane: usize,
     valid: bool,
-    #[comptime] layout: Layout,
+    #[comptime] layout: RowLayout,
 ) {
     let held = comptime!(layout.held());
     #[unroll]
@@ -193,7 +193,7 @@ fn forward<E: Store, N: Size>(
     rows: u32,
     image: u32,
     epsilon: f32,
-    #[comptime] layout: Layout,
+    #[comptime] layout: RowLayout,
     #[comptime] chunks: Chunks,
 ) {
     let mut scratch = SharedMemory::<f32>::new(layout.units() as usize);
@@ -228,7 +228,7 @@ fn forward<E: Store, N: Size>(
 
 /// Strips of rows: a strip lies in one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Strips {
+pub(crate) struct RowStrips {
     /// Images.
     pub images: usize,
     /// Rows of an image.
@@ -239,7 +239,7 @@ pub(crate) struct Strips {
     pub count: usize,
 }
 
-impl Strips {
+impl RowStrips {
     /// About `target` strips over all images.
     pub fn new(images: usize, rows: usize, target: usize) -> Self {
         let count = (target / images).clamp(1, rows);
@@ -262,7 +262,7 @@ fn backward<E: Store, N: Size>(
     strips: u32,
     height: u32,
     epsilon: f32,
-    #[comptime] layout: Layout,
+    #[comptime] layout: RowLayout,
     #[comptime] chunks: Chunks,
 ) {
     let mut scratch = SharedMemory::<f32>::new(layout.units() as usize);
@@ -376,7 +376,7 @@ pub(crate) fn launch_forward<R: CubeRuntime>(
 ) -> Result<CubeTensor<R>> {
     let client = x.client.clone();
     let size = vector_size(&client, x.dtype, width);
-    let layout = Layout::new(&client, width, size, HELD_FORWARD, FORWARD_UNITS.min(cube_units(&client)));
+    let layout = RowLayout::new(&client, width, size, HELD_FORWARD, FORWARD_UNITS.min(cube_units(&client)));
     let y = empty(&x, x.meta.shape().as_slice(), x.dtype);
     let rows = images * image;
     let cubes = cube_count(op, &client, rows.div_ceil(layout.groups as usize))?;
@@ -411,7 +411,7 @@ pub(crate) fn launch_forward<R: CubeRuntime>(
 pub(crate) struct Gradients<R: CubeRuntime> {
     pub dx: Option<CubeTensor<R>>,
     pub columns: Option<CubeTensor<R>>,
-    pub strips: Strips,
+    pub strips: RowStrips,
 }
 
 /// The backward pass of [`launch_forward`].
@@ -428,8 +428,8 @@ pub(crate) fn launch_backward<R: CubeRuntime>(
 ) -> Result<Gradients<R>> {
     let client = x.client.clone();
     let size = vector_size(&client, x.dtype, width);
-    let layout = Layout::new(&client, width, size, HELD_BACKWARD, 0);
-    let strips = Strips::new(images, image, busy_units(&client, BACKWARD_UNITS).div_ceil(layout.group as usize));
+    let layout = RowLayout::new(&client, width, size, HELD_BACKWARD, 0);
+    let strips = RowStrips::new(images, image, busy_units(&client, BACKWARD_UNITS).div_ceil(layout.group as usize));
     let dx = want_dx.then(|| empty(&x, x.meta.shape().as_slice(), x.dtype));
     let columns = want_columns.then(|| empty(&x, &[2, images * strips.count, width], DType::F32));
     if want_dx || want_columns {

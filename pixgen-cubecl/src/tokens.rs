@@ -5,7 +5,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use crate::columns::{self, Pass};
+use crate::columns::{self, ColumnPass};
 use crate::error::{KernelError, Result};
 use crate::launch::{array, contiguous, dims3, elementwise, empty, operand, stored, vector_size};
 use crate::skip::split_last;
@@ -78,7 +78,7 @@ pub fn tokens_backward<R: CubeRuntime>(dy: CubeTensor<R>, prefix: usize, wanted:
         dpatches = wanted[1].then(|| shaped(rest, &[images, count - prefix, width], dtype));
     }
     if wanted[2] {
-        let (sums, _) = columns::launch(OP, dy, Pass::Sum, [1, images, count * width])?;
+        let (sums, _) = columns::launch(OP, dy, ColumnPass::Sum, [1, images, count * width])?;
         dposition = Some(shaped(sums, &[count, width], DType::F32));
     }
     Ok([dprefix, dpatches, dposition])

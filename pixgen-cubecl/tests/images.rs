@@ -5,7 +5,7 @@ mod common;
 
 use burn_backend::DType;
 use common::{Report, Tensor, download, random, upload};
-use pixgen_cubecl::images::{blend, blend_backward, consistency_loss};
+use pixgen_cubecl::images::{consistency_loss, weighted_sum, weighted_sum_backward};
 
 const SHAPES: [[usize; 3]; 7] = [
     [1, 4, 12],
@@ -31,14 +31,14 @@ fn blends() {
         let image = |i: usize| i / (all / count);
         let case = format!("{shape:?}");
         let want: Vec<f64> = (0..all).map(|i| a[image(i)] * x[i] + b[image(i)] * y[i]).collect();
-        let got = blend(up(&x, &shape), up(&y, &shape), up(&a, &[count]), up(&b, &[count])).expect("operands fit");
+        let got = weighted_sum(up(&x, &shape), up(&y, &shape), up(&a, &[count]), up(&b, &[count])).expect("operands fit");
         assert_eq!(got.meta.shape().as_slice(), shape);
-        report.check("blend", DType::F32, &got, &want, &case);
-        let backward = |wanted| blend_backward(up(&a, &[count]), up(&b, &[count]), up(&y, &shape), wanted).expect("operands fit");
+        report.check("weighted sum", DType::F32, &got, &want, &case);
+        let backward = |wanted| weighted_sum_backward(up(&a, &[count]), up(&b, &[count]), up(&y, &shape), wanted).expect("operands fit");
         let [dx, dy] = backward([true, true]).map(|g| g.expect("wanted"));
         let scaled = |factors: &[f64]| (0..all).map(|i| factors[image(i)] * y[i]).collect::<Vec<_>>();
-        report.check("blend dx", DType::F32, &dx, &scaled(&a), &case);
-        report.check("blend dy", DType::F32, &dy, &scaled(&b), &case);
+        report.check("weighted sum dx", DType::F32, &dx, &scaled(&a), &case);
+        report.check("weighted sum dy", DType::F32, &dy, &scaled(&b), &case);
         assert_eq!(backward([false, true]).map(|g| g.is_some()), [false, true]);
     }
     report.end();
@@ -80,8 +80,8 @@ fn consistency_losses() {
 #[test]
 fn wrong_operands_are_sentences() {
     let of = |shape: &[usize]| up(&random(shape.iter().product(), 1, DType::F32), shape);
-    let error = blend(of(&[2, 3]), of(&[3, 2]), of(&[2]), of(&[2])).expect_err("another shape");
-    assert_eq!(error.to_string(), "blend: y is [3, 2], not [2, 3]");
+    let error = weighted_sum(of(&[2, 3]), of(&[3, 2]), of(&[2]), of(&[2])).expect_err("another shape");
+    assert_eq!(error.to_string(), "weighted sum: y is [3, 2], not [2, 3]");
     let error = consistency_loss(of(&[2, 3]), of(&[2, 3]), of(&[2, 3]), of(&[2]), of(&[1]), of(&[2]), 0.1).expect_err("one factor");
     assert_eq!(error.to_string(), "consistency loss: out is [1], not [2]");
 }

@@ -6,7 +6,7 @@ mod common;
 use burn_backend::DType;
 use common::{Tensor, download, random, upload};
 use half::bf16;
-use pixgen_cubecl::optimiser::{AdamW, CHUNK, adamw, add_all, add_into, approach, norm, segment, zero};
+use pixgen_cubecl::optimiser::{AdamW, CHUNK, adamw, add_all, add_into, lerp, norm, segment, zero};
 
 fn buffer(values: &[f64]) -> Tensor {
     upload(values, &[values.len()], DType::F32)
@@ -47,9 +47,9 @@ fn adamw_and_averages() {
             beta1: 0.9,
             beta2: 0.95,
             epsilon: 1e-8,
-            step: 0.02,
-            second: 0.4,
-            rate: 0.01,
+            step_size: 0.02,
+            bias_correction2: 0.4,
+            learning_rate: 0.01,
             gradient_scale: 0.7,
         };
 
@@ -59,7 +59,7 @@ fn adamw_and_averages() {
         adamw(&dp, &dm, &dv, &dg, &pairs, s, &buffer(&decay)).expect("buffers fit");
 
         let [b1, b2, epsilon] = [s.beta1, s.beta2, s.epsilon].map(f64::from);
-        let [step, second, rate, scale] = [s.step, s.second, s.rate, s.gradient_scale].map(f64::from);
+        let [step, second, rate, scale] = [s.step_size, s.bias_correction2, s.learning_rate, s.gradient_scale].map(f64::from);
         for i in 0..len {
             let g = g[i] * scale;
             m[i] = b1 * m[i] + (1.0 - b1) * g;
@@ -89,7 +89,7 @@ fn sums_and_averages_of_buffers() {
         add_all(&into, &buffer(&b)).expect("buffers fit");
         let sum: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
         assert!(error(&into, &sum) < 1e-6);
-        approach(&into, &buffer(&a), 0.25).expect("buffers fit");
+        lerp(&into, &buffer(&a), 0.25).expect("buffers fit");
         let near: Vec<f64> = sum.iter().zip(&a).map(|(s, a)| s + 0.25 * (a - s)).collect();
         assert!(error(&into, &near) < 1e-6);
         zero(&into).expect("a buffer");
@@ -164,7 +164,7 @@ fn norms() {
 fn wrong_buffers_are_sentences() {
     let of = |len: usize| buffer(&vec![0.0; len]);
     let text = |result: pixgen_cubecl::Result<()>| result.expect_err("does not fit").to_string();
-    assert_eq!(text(approach(&of(4), &of(5), 0.5)), "moving average: the average and the parameters differ: 4 and 5 elements");
+    assert_eq!(text(lerp(&of(4), &of(5), 0.5)), "moving average: the average and the parameters differ: 4 and 5 elements");
     assert_eq!(text(add_into(&of(4), 1, of(4))), "sum into a buffer: 4 elements from 1 on, of a buffer of 4");
     assert!(text(add_into(&of(400), 1, of(4))).contains("is not at a multiple of"));
     let matrix = upload(&[0.0; 4], &[2, 2], DType::F32);
@@ -173,9 +173,9 @@ fn wrong_buffers_are_sentences() {
         beta1: 0.9,
         beta2: 0.95,
         epsilon: 1e-8,
-        step: 0.02,
-        second: 0.4,
-        rate: 0.01,
+        step_size: 0.02,
+        bias_correction2: 0.4,
+        learning_rate: 0.01,
         gradient_scale: 0.7,
     };
     let result = adamw(&of(CHUNK), &of(CHUNK), &of(CHUNK), &of(CHUNK), &[], s, &of(2));

@@ -330,14 +330,14 @@ where
         if !fused() {
             return plain::blend::<Self>(x, y, a, b);
         }
-        done(images::blend(x, y, a, b))
+        done(images::weighted_sum(x, y, a, b))
     }
 
     fn fused_blend_backward(a: CubeTensor<R>, b: CubeTensor<R>, dy: CubeTensor<R>, wanted: [bool; 2]) -> InputGradients<Self, 2> {
         if !fused() {
             return plain::blend_backward::<Self>(a, b, dy, wanted);
         }
-        done(images::blend_backward(a, b, dy, wanted))
+        done(images::weighted_sum_backward(a, b, dy, wanted))
     }
 
     fn fused_consistency_loss(

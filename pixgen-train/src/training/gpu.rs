@@ -136,7 +136,7 @@ where
     }
 
     fn approach(&mut self, target: &Self, share: f32) {
-        done(optimiser::approach(&self.buffer, &target.buffer, share));
+        done(optimiser::lerp(&self.buffer, &target.buffer, share));
     }
 
     fn update(params: &mut Self, moments: &mut Moments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
@@ -146,9 +146,9 @@ where
             beta1: config.beta1 as f32,
             beta2: config.beta2 as f32,
             epsilon: config.epsilon as f32,
-            rate: rate as f32,
-            step,
-            second,
+            learning_rate: rate as f32,
+            step_size: step,
+            bias_correction2: second,
             gradient_scale,
         };
         let averages: Vec<_> = averages.iter().map(|average| &average.buffer).zip(shares.iter().copied()).collect();
