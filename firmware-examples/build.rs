@@ -4,7 +4,7 @@
 //! so the linker refuses a chip whose flash or RAM is too small for the model.
 
 use pixgen_core::pxg::Model;
-use pixgen_core::pxg::layout::ALIGN;
+use pixgen_core::{ALIGN, align};
 use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
@@ -35,13 +35,13 @@ fn prepare() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", path.display());
     let in_model = |error: &dyn Error| format!("PIXGEN_MODEL: {}: {error}", path.display());
     let file = fs::read(&path).map_err(|error| in_model(&error))?;
-    let mut aligned = vec![0; file.len() + ALIGN];
-    let start = aligned.as_ptr().align_offset(ALIGN);
-    aligned[start..][..file.len()].copy_from_slice(&file);
-    let model = Model::read(&aligned[start..][..file.len()]).map_err(|error| in_model(&error))?;
+    let mut memory = vec![0; file.len() + ALIGN];
+    let bytes = &mut align(&mut memory)[..file.len()];
+    bytes.copy_from_slice(&file);
+    let model = Model::read(bytes).map_err(|error| in_model(&error))?;
 
     let constants = format!(
-        "/// The model file.\npub static FILE: &[u8] = &crate::Aligned(*include_bytes!({path:?})).0;\n\
+        "/// The model file.\npub static FILE: &[u8] = pixgen_core::include_pxg!({path:?});\n\
          /// Bytes of workspace that a picture needs.\npub const WORKSPACE: usize = {};\n",
         model.workspace_len()
     );

@@ -6,7 +6,7 @@
 mod machines;
 
 use pixgen_core::pxg::Model;
-use pixgen_core::pxg::layout::ALIGN;
+use pixgen_core::{ALIGN, align};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -33,11 +33,10 @@ fn prepare() -> Result<(), Box<dyn Error>> {
     let path = PathBuf::from(setting("CARGO_MANIFEST_DIR")?).join(setting("PIXGEN_MODEL")?);
     println!("cargo::rerun-if-changed={}", path.display());
     let file = fs::read(&path).map_err(|error| format!("PIXGEN_MODEL: {}: {error}", path.display()))?;
-    let mut aligned = vec![0; file.len() + ALIGN];
-    let start = aligned.as_ptr().align_offset(ALIGN);
-    let aligned = &mut aligned[start..][..file.len()];
-    aligned.copy_from_slice(&file);
-    let model = Model::read(aligned).map_err(|error| format!("PIXGEN_MODEL: {}: {error}", path.display()))?;
+    let mut memory = vec![0; file.len() + ALIGN];
+    let bytes = &mut align(&mut memory)[..file.len()];
+    bytes.copy_from_slice(&file);
+    let model = Model::read(bytes).map_err(|error| format!("PIXGEN_MODEL: {}: {error}", path.display()))?;
     let model_name = path.file_stem().unwrap_or_default().to_string_lossy();
 
     println!("cargo::rerun-if-env-changed=PIXGEN_PAIRS");
@@ -46,7 +45,7 @@ fn prepare() -> Result<(), Box<dyn Error>> {
         "/// Machine that this firmware is for.\npub const MACHINE: &str = {name:?};\n\
          /// Clock of SysTick in Hz, 0 where there is none.\npub const CLOCK: u64 = {clock};\n\
          /// Name of the model file.\npub const MODEL_NAME: &str = {model_name:?};\n\
-         {section}static FILE: crate::Aligned<[u8; {len}]> = crate::Aligned(*include_bytes!({path:?}));\n\
+         {section}static FILE: pixgen_core::Aligned<[u8; {len}]> = pixgen_core::Aligned(*include_bytes!({path:?}));\n\
          /// The model file.\npub static MODEL: &[u8] = &FILE.0;\n\
          /// Bytes that a picture needs.\npub const WORKSPACE: usize = {workspace};\n\
          /// Pictures to draw: class and seed.\npub const PAIRS: &[(usize, u64)] = &{pairs:?};\n",

@@ -24,6 +24,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod aligned;
 pub mod config;
 pub mod presets;
 
@@ -49,3 +50,5 @@ pub mod integer;
 pub mod kernels;
 pub mod pixels;
 pub mod pxg;
+
+pub use aligned::{ALIGN, Aligned, align};

@@ -2,10 +2,11 @@
 
 use crate::boards::{Board, Kernel, instructions_per_mac};
 use crate::units::format_duration;
+use pixgen_core::ALIGN;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::params::{Layer, Site};
-use pixgen_core::pxg::layout::{ALIGN, Layout};
+use pixgen_core::pxg::layout::Layout;
 use pixgen_core::pxg::{Header, PREFIX_LEN};
 use serde::Serialize;
 use std::fmt;

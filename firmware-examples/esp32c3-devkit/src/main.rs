@@ -22,6 +22,7 @@ use esp_hal::time::{Duration, Instant};
 use esp_hal::uart::{self, Uart};
 use heapless::String;
 use panic_halt as _;
+use pixgen_core::Aligned;
 use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::kernels;
 use pixgen_core::pixels::Band;
@@ -39,10 +40,6 @@ mod model {
 const SHADES: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
 /// Widest picture that is shown whole, pixels.
 const WIDEST: usize = 64;
-
-/// Alignment that models and workspaces need.
-#[repr(C, align(16))]
-struct Aligned<T>(T);
 
 static WORKSPACE: ConstStaticCell<Aligned<[u8; model::WORKSPACE]>> = ConstStaticCell::new(Aligned([0; model::WORKSPACE]));
 

@@ -4,6 +4,7 @@ use core::hint::black_box;
 
 use crate::kernels::{Kernel, Lookup, Native, Raw, RowScaled, Rows, Scaled, scratch_words};
 use crate::meter::Meter;
+use pixgen_core::Aligned;
 
 /// What becomes of the sums.
 #[derive(Clone, Copy)]
@@ -59,9 +60,6 @@ pub const SHAPES: [Shape; 9] = [
     shape(66, 66, 32, Output::Raw),
     shape(66, 32, 68, Output::Row),
 ];
-
-#[repr(C, align(16))]
-struct Aligned<T>(T);
 
 static X: Aligned<[i8; 66 * 384]> = Aligned([3; 66 * 384]);
 static W: Aligned<[i8; 288 * 192]> = Aligned([-2; 288 * 192]);

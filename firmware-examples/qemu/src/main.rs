@@ -27,6 +27,7 @@ mod settings {
 
 use heapless::LinearMap;
 use meter::Meter;
+use pixgen_core::Aligned;
 use pixgen_core::integer::{DrawError, DrawRequest, PictureHash, SelfTestError};
 use pixgen_core::kernels;
 use pixgen_core::params::{Layer, Site};
@@ -39,10 +40,6 @@ use settings::{CLOCK, MACHINE, MODEL, MODEL_NAME, PAIRS, WORKSPACE};
 const FAILED: i32 = 1;
 /// Exit code of firmware that is broken.
 const BROKEN: i32 = 2;
-
-/// Alignment that models and workspaces need.
-#[repr(C, align(16))]
-struct Aligned<T>(T);
 
 static mut BUFFER: Aligned<[u8; WORKSPACE]> = Aligned([0; WORKSPACE]);
 

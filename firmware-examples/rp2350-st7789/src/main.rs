@@ -42,6 +42,7 @@ use hal::{Sio, Spi, Watchdog, pac};
 use heapless::String;
 use mipidsi::{Builder, interface::SpiInterface, models::ST7789, options::ColorInversion};
 use panic_probe as _;
+use pixgen_core::Aligned;
 use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::kernels;
 use pixgen_core::pixels::Band;
@@ -68,10 +69,6 @@ const COLUMNS: usize = DISPLAY as usize / 6;
 #[unsafe(link_section = ".start_block")]
 #[used]
 static IMAGE: hal::block::ImageDef = hal::block::ImageDef::secure_exe();
-
-/// Alignment that models and workspaces need.
-#[repr(C, align(16))]
-struct Aligned<T>(T);
 
 static WORKSPACE: ConstStaticCell<Aligned<[u8; model::WORKSPACE]>> = ConstStaticCell::new(Aligned([0; model::WORKSPACE]));
 

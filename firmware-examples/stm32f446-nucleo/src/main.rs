@@ -25,6 +25,7 @@ use hal::rcc::Config;
 use hal::{pac, prelude::*};
 use heapless::String;
 use panic_halt as _;
+use pixgen_core::Aligned;
 use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::kernels;
 use pixgen_core::pixels::Band;
@@ -43,10 +44,6 @@ const CLOCK: u32 = 180_000_000;
 const SHADES: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
 /// Widest picture that is shown whole, pixels.
 const WIDEST: usize = 64;
-
-/// Alignment that models and workspaces need.
-#[repr(C, align(16))]
-struct Aligned<T>(T);
 
 static WORKSPACE: ConstStaticCell<Aligned<[u8; model::WORKSPACE]>> = ConstStaticCell::new(Aligned([0; model::WORKSPACE]));
 

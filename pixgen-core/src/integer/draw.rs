@@ -10,7 +10,7 @@ use crate::profile::{Clock, Profile};
 use crate::pxg::Model;
 
 /// Which picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DrawRequest {
     /// Class, from 0.

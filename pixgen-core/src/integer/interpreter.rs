@@ -6,6 +6,7 @@ use super::input::{self, NoiseSeed};
 use super::norm::RowStats;
 use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len};
 use super::{attention, head};
+use crate::aligned::ALIGN;
 use crate::kernels::{Kernel, Lookup, Native, Rows, Saturate, Scaled};
 use crate::ops::{Branch, Ops};
 use crate::params::{Layer, Side, Site};
@@ -50,13 +51,13 @@ impl<'m, 'o> Integer<'m, 'o> {
         if have < need {
             return Err(WorkspaceError::TooSmall { need, have }.into());
         }
-        if !(workspace.as_ptr() as usize).is_multiple_of(16) {
+        if !(workspace.as_ptr() as usize).is_multiple_of(ALIGN) {
             return Err(DrawError::Misaligned);
         }
         let embed = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
         let parameters = model.step(step).ok_or(DrawError::Sequence(embed))?;
         let picture = if model.steps() > 1 { config.image_len() } else { 0 };
-        let mut stack = Stack::new(have & !15);
+        let mut stack = Stack::new(have & !(ALIGN - 1));
         stack.push_low(aligned(picture))?;
         Ok(Self { model, memory: workspace, stack, picture, step, class, parameters, input, output })
     }

@@ -3,11 +3,12 @@
 //! It takes the regions that [`Integer`](super::Integer) takes, in the same order, so its high-water mark is [`workspace_len`].
 
 use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len, workspace_len};
+use crate::aligned::ALIGN;
 use crate::config::ModelConfig;
 use crate::network;
 use crate::ops::{Branch, Ops};
 use crate::params::{Layer, Side, Site};
-use crate::pxg::layout::{ALIGN, Layout, padded};
+use crate::pxg::layout::{Layout, padded};
 use crate::workspace::{Region, Stack, WorkspaceError};
 
 /// What one call costs in one step of a picture.

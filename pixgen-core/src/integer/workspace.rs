@@ -1,13 +1,14 @@
 //! Bytes of workspace that a picture takes: the exact high-water mark, in closed form, so that a firmware can reserve them in a `static`.
 
+use crate::aligned::ALIGN;
 use crate::config::{MLP_RATIO, ModelConfig, Tower};
 use crate::kernels::scratch_words;
 use crate::pxg::Model;
 use crate::pxg::layout::padded;
 
-/// Every region begins at a multiple of 16 bytes.
+/// Every region begins at a multiple of [`ALIGN`] bytes.
 pub(crate) const fn aligned(len: usize) -> usize {
-    len.next_multiple_of(16)
+    len.next_multiple_of(ALIGN)
 }
 
 const fn max(a: usize, b: usize) -> usize {

@@ -1,6 +1,6 @@
 //! Prefix and header of a file: what they hold, and how they are written around a finished body.
 
-use super::layout::ALIGN;
+use crate::aligned::ALIGN;
 use crate::config::ModelConfig;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use serde::{Deserialize, Serialize};

@@ -1,15 +1,14 @@
 //! Where everything lies in the body of a `.pxg` file: a function of the architecture and the number of steps (docs/reference/format-pxg.md).
 //!
 //! There are no offsets in the file to be forged. The reader computes the layout from the checked header and compares its length with
-//! the body's; the exporter writes to the same places. All offsets are in bytes from the start of the body, multiples of 16.
+//! the body's; the exporter writes to the same places. All offsets are in bytes from the start of the body, multiples of [`ALIGN`].
 
+use crate::aligned::ALIGN;
 use crate::config::{MLP_RATIO, ModelConfig};
 use crate::kernels::TABLE_LEN;
 use crate::params::{Layer, Side, Site};
 use core::ops::Range;
 
-/// Alignment of every part.
-pub const ALIGN: usize = 16;
 /// Bytes of a part of four words.
 const WORDS: u64 = 16;
 /// Words of a step's record.

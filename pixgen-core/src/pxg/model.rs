@@ -2,7 +2,8 @@
 
 use super::PxgError;
 use super::header::{Header, MAGIC, MAX_STEPS, PREFIX_LEN, VERSION, crc32};
-use super::layout::{ALIGN, Layout, TEST_LEN, padded};
+use super::layout::{Layout, TEST_LEN, padded};
+use crate::aligned::ALIGN;
 use crate::config::{ConfigError, ModelConfig};
 use crate::params::{Layer, Side, Site};
 use bytemuck::AnyBitPattern;
