@@ -93,53 +93,113 @@ impl ModelConfig {
         self.encoder.width != self.decoder.width
     }
 
-    /// Says what makes the configuration unusable, if anything does.
+    /// Checks that a network can be built: sizes divide, and lie within what the interpreters hold.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let fail = |field, reason| Err(ConfigError { field, reason });
         if !(self.channels == 1 || self.channels == 3) {
-            return fail("channels", "must be 1 or 3");
+            return Err(ConfigError::Channels);
         }
         if self.patch == 0 || self.size == 0 || !self.size.is_multiple_of(self.patch) {
-            return fail("patch", "must divide the image size");
+            return Err(ConfigError::Patch);
         }
         if self.size > 4096 {
-            return fail("size", "must be at most 4096");
+            return Err(ConfigError::Size);
         }
         if self.classes == 0 || self.classes > 65_534 {
-            return fail("classes", "must be between 1 and 65534");
+            return Err(ConfigError::Classes);
         }
-        for (field, tower) in [("encoder", &self.encoder), ("decoder", &self.decoder)] {
-            if tower.depth == 0 || tower.depth > MAX_DEPTH {
-                return fail(field, "depth must be between 1 and 32");
+        for (tower, Tower { depth, width, heads }) in [("encoder", self.encoder), ("decoder", self.decoder)] {
+            if depth == 0 || depth > MAX_DEPTH {
+                return Err(ConfigError::Depth { tower });
             }
-            if tower.heads == 0 || tower.width == 0 || !tower.width.is_multiple_of(tower.heads) || tower.width > 16_384 {
-                return fail(field, "heads must divide the width, and the width be at most 16384");
+            if heads == 0 || width == 0 || !width.is_multiple_of(heads) || width > 16_384 {
+                return Err(ConfigError::Heads { tower });
             }
         }
         if !self.encoder.width.is_multiple_of(2) {
-            return fail("encoder", "width must be even for the time sinusoid");
+            return Err(ConfigError::OddWidth);
         }
         if self.encoder.depth != self.decoder.depth {
-            return fail("decoder", "must be as deep as the encoder: each block takes one long skip");
+            return Err(ConfigError::DepthsDiffer);
         }
         Ok(())
     }
 }
 
-/// A configuration that no network can be built from.
+/// Why no network can be built from a configuration, or none for a chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub struct ConfigError {
-    /// The field at fault.
-    pub field: &'static str,
-    /// What it must be.
-    pub reason: &'static str,
+pub enum ConfigError {
+    /// Neither 1 nor 3 colour channels.
+    Channels,
+    /// The patch does not divide the image.
+    Patch,
+    /// The image has more than 4096 rows.
+    Size,
+    /// No classes, or more than 65,534.
+    Classes,
+    /// A tower without blocks, or with more than [`MAX_DEPTH`].
+    Depth {
+        /// `encoder` or `decoder`.
+        tower: &'static str,
+    },
+    /// The heads of a tower do not divide its width, or it has more than 16,384 channels.
+    Heads {
+        /// `encoder` or `decoder`.
+        tower: &'static str,
+    },
+    /// The encoder has an odd width.
+    OddWidth,
+    /// The towers are not equally deep.
+    DepthsDiffer,
+    /// Chips only: the rows of a tower are not whole words of four bytes.
+    ChipWidth {
+        /// `encoder` or `decoder`.
+        tower: &'static str,
+    },
+    /// Chips only: lengths in the workspace would leave 31 bits.
+    ChipSize,
+}
+
+const _: () = assert!(MAX_DEPTH == 32, "a reason below names it");
+
+impl ConfigError {
+    /// The field of [`ModelConfig`] at fault.
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Channels => "channels",
+            Self::Patch => "patch",
+            Self::Size | Self::ChipSize => "size",
+            Self::Classes => "classes",
+            Self::Depth { tower } | Self::Heads { tower } | Self::ChipWidth { tower } => tower,
+            Self::OddWidth => "encoder",
+            Self::DepthsDiffer => "decoder",
+        }
+    }
+
+    /// What the field must be.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Channels => "must be 1 or 3",
+            Self::Patch => "must divide the image size",
+            Self::Size => "must be at most 4096",
+            Self::Classes => "must be between 1 and 65534",
+            Self::Depth { .. } => "depth must be between 1 and 32",
+            Self::Heads { .. } => "heads must divide the width, and the width be at most 16384",
+            Self::OddWidth => "width must be even for the time sinusoid",
+            Self::DepthsDiffer => "must be as deep as the encoder: each block takes one long skip",
+            Self::ChipWidth { .. } => "width must be a multiple of 4 for a chip",
+            Self::ChipSize => "too many tokens for a chip: activations would take gigabytes",
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "model.{}: {}", self.field, self.reason)
+        write!(f, "model.{}: {}", self.field(), self.reason())
     }
 }
 
@@ -160,19 +220,23 @@ mod tests {
     #[test]
     fn each_rule_is_named() {
         let good = PRESETS[0].model;
-        let cases: &[(&str, ModelConfig)] = &[
-            ("channels", ModelConfig { channels: 2, ..good }),
-            ("patch", ModelConfig { patch: 5, ..good }),
-            ("patch", ModelConfig { patch: 0, ..good }),
-            ("classes", ModelConfig { classes: 0, ..good }),
-            ("encoder", ModelConfig { encoder: Tower { heads: 0, ..good.encoder }, ..good }),
-            ("encoder", ModelConfig { encoder: Tower { heads: 7, ..good.encoder }, ..good }),
-            ("decoder", ModelConfig { decoder: Tower { depth: 1, ..good.decoder }, ..good }),
-            ("decoder", ModelConfig { decoder: Tower { depth: 33, ..good.decoder }, ..good }),
-        ];
-        for (field, config) in cases {
-            let error = config.validate().expect_err(field);
-            assert_eq!(error.field, *field);
+        let wide = Tower { width: 16_388, ..good.encoder };
+        let odd = Tower { width: 45, heads: 3, ..good.encoder };
+        let (encoder, decoder) = ("encoder", "decoder");
+        for (want, config) in [
+            (ConfigError::Channels, ModelConfig { channels: 2, ..good }),
+            (ConfigError::Patch, ModelConfig { patch: 5, ..good }),
+            (ConfigError::Patch, ModelConfig { patch: 0, ..good }),
+            (ConfigError::Size, ModelConfig { size: 4102, ..good }),
+            (ConfigError::Classes, ModelConfig { classes: 0, ..good }),
+            (ConfigError::Heads { tower: encoder }, ModelConfig { encoder: Tower { heads: 0, ..good.encoder }, ..good }),
+            (ConfigError::Heads { tower: encoder }, ModelConfig { encoder: Tower { heads: 7, ..good.encoder }, ..good }),
+            (ConfigError::Heads { tower: decoder }, ModelConfig { decoder: wide, ..good }),
+            (ConfigError::OddWidth, ModelConfig { encoder: odd, ..good }),
+            (ConfigError::DepthsDiffer, ModelConfig { decoder: Tower { depth: 1, ..good.decoder }, ..good }),
+            (ConfigError::Depth { tower: decoder }, ModelConfig { decoder: Tower { depth: 33, ..good.decoder }, ..good }),
+        ] {
+            assert_eq!(config.validate(), Err(want), "{want}");
         }
     }
 }

@@ -28,23 +28,25 @@ impl NoiseConfig {
         Self { sigma_min: 0.002, sigma_max: 80.0, rho: 7.0, sigma_data: 0.5, shift }
     }
 
-    /// Says what makes the constants unusable, if anything does.
+    /// Checks the constants.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
     pub fn validate(&self) -> Result<(), NoiseError> {
-        let fail = |field, reason| Err(NoiseError { field, reason });
         if !(self.sigma_min > 0.0 && self.sigma_min.is_finite()) {
-            return fail("sigma_min", "must be positive");
+            return Err(NoiseError::NotPositive { field: "sigma_min" });
         }
         if !(self.sigma_max > self.sigma_min && self.sigma_max.is_finite()) {
-            return fail("sigma_max", "must be above sigma_min");
+            return Err(NoiseError::SigmaMax);
         }
         if !(self.rho >= 1.0 && self.rho.is_finite()) {
-            return fail("rho", "must be at least 1");
+            return Err(NoiseError::Rho);
         }
         if !(self.sigma_data > 0.0 && self.sigma_data.is_finite()) {
-            return fail("sigma_data", "must be positive");
+            return Err(NoiseError::NotPositive { field: "sigma_data" });
         }
         if !(self.shift > 0.0 && self.shift.is_finite()) {
-            return fail("shift", "must be positive");
+            return Err(NoiseError::NotPositive { field: "shift" });
         }
         Ok(())
     }
@@ -209,19 +211,45 @@ impl PairMap {
     }
 }
 
-/// Constants that no noise process can use.
+/// Why no noise process can have these constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub struct NoiseError {
-    /// The field at fault.
-    pub field: &'static str,
-    /// What it must be.
-    pub reason: &'static str,
+pub enum NoiseError {
+    /// A constant is not a positive number.
+    NotPositive {
+        /// `sigma_min`, `sigma_data` or `shift`.
+        field: &'static str,
+    },
+    /// `sigma_max` is not a number above `sigma_min`.
+    SigmaMax,
+    /// `rho` is not a number of 1 or more.
+    Rho,
+}
+
+impl NoiseError {
+    /// The field of [`NoiseConfig`] at fault.
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::NotPositive { field } => field,
+            Self::SigmaMax => "sigma_max",
+            Self::Rho => "rho",
+        }
+    }
+
+    /// What the field must be.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotPositive { .. } => "must be positive",
+            Self::SigmaMax => "must be above sigma_min",
+            Self::Rho => "must be at least 1",
+        }
+    }
 }
 
 impl fmt::Display for NoiseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "noise.{}: {}", self.field, self.reason)
+        write!(f, "noise.{}: {}", self.field(), self.reason())
     }
 }
 
@@ -309,7 +337,7 @@ mod tests {
             ("sigma_data", NoiseConfig { sigma_data: -1.0, ..UNIT }),
             ("shift", NoiseConfig { shift: f64::INFINITY, ..UNIT }),
         ] {
-            assert_eq!(config.validate().expect_err(field).field, field);
+            assert_eq!(config.validate().expect_err(field).field(), field);
         }
     }
 }

@@ -178,9 +178,9 @@ impl<'a> Model<'a> {
 
 /// The chip's rows are read in words of four bytes.
 pub fn check_widths(config: &ModelConfig) -> Result<(), ConfigError> {
-    for (field, tower) in [("encoder", &config.encoder), ("decoder", &config.decoder)] {
-        if !tower.width.is_multiple_of(4) {
-            return Err(ConfigError { field, reason: "width must be a multiple of 4 for a chip" });
+    for (tower, width) in [("encoder", config.encoder.width), ("decoder", config.decoder.width)] {
+        if !width.is_multiple_of(4) {
+            return Err(ConfigError::ChipWidth { tower });
         }
     }
     Ok(())
@@ -192,9 +192,5 @@ fn check_size(config: &ModelConfig) -> Result<(), ConfigError> {
     let row = encoder.width.max(decoder.width).max(padded(config.patch_len()));
     // More than the long skips, the stream and the activations of a block are together; neither factor can leave 64 bits.
     let bytes = (config.tokens() as u64 + 16) * (encoder.depth as u64 + 16) * row as u64;
-    if bytes < 1 << 31 {
-        Ok(())
-    } else {
-        Err(ConfigError { field: "size", reason: "too many tokens for a chip: activations would take gigabytes" })
-    }
+    if bytes < 1 << 31 { Ok(()) } else { Err(ConfigError::ChipSize) }
 }

@@ -8,8 +8,8 @@ use pixgen_core::noise::Parametrisation;
 impl RunConfig {
     /// Says what makes the whole unusable.
     pub fn validate(&self) -> Result<(), ConfigProblem> {
-        self.model.validate().map_err(|e| problem(&format!("model.{}", e.field), e.reason))?;
-        self.noise.validate().map_err(|e| problem(&format!("noise.{}", e.field), e.reason))?;
+        self.model.validate().map_err(|e| problem(&format!("model.{}", e.field()), e.reason()))?;
+        self.noise.validate().map_err(|e| problem(&format!("noise.{}", e.field()), e.reason()))?;
         self.augment.check().map_err(|e| problem("augment", e))?;
         let check = |ok: bool, key: &str, reason: &str| if ok { Ok(()) } else { Err(problem(key, reason)) };
         check((0.0..=0.5).contains(&self.data.hold_out), "data.hold_out", "must be a share from 0 to 0.5")?;
