@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use burn_tensor::{Distribution, Tensor};
 use burn_autodiff::Autodiff;
 use burn_flex::{Flex, FlexDevice};
+use burn_tensor::{Distribution, Tensor};
 use pixgen_train::ops::{
     Branch, Implementation, Ops, attention, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, set_implementation, skip_fuse,
 };

@@ -1,8 +1,8 @@
 //! Core's reference and the burn interpreter against float64 numpy (tests/gen/golden.py): forward passes, losses, gradients.
 
 use burn_autodiff::Autodiff;
-use burn_tensor::Tensor;
 use burn_flex::Flex;
+use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature, c_noise, time_embedding};
 use pixgen_core::patch::{patchify, unpatchify};

@@ -4,14 +4,14 @@
 //! tracked and its plain forward otherwise, the backward calls the inner backend's `*_backward`. Nodes are registered as
 //! compute bound, so no checkpointing strategy recomputes them.
 
-use burn_tensor::TensorMetadata;
-use burn_tensor::backend::{AutodiffBackend, Backend};
-use burn_tensor::ops::FloatTensor;
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops as Node, OpsKind};
+use burn_tensor::TensorMetadata;
+use burn_tensor::backend::{AutodiffBackend, Backend};
+use burn_tensor::ops::FloatTensor;
 
 use super::contract::{Branch, Dropout, InputGradients, Ops};
 use super::implementation::{Implementation, implementation};

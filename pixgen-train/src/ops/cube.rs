@@ -3,11 +3,11 @@
 //! Activations and matrices are `f32` or bf16; biases, norms and what belongs to losses are `f32`. Attention is the one operation that
 //! a device may be too small for; then it takes the default body in `f32`.
 
-use burn_tensor::ops::FloatTensorOps;
-use burn_tensor::{DType, FloatDType, TensorMetadata};
 use burn_backend::DeviceOps;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, kernel::into_contiguous};
+use burn_tensor::ops::FloatTensorOps;
+use burn_tensor::{DType, FloatDType, TensorMetadata};
 use cubecl::server::ComputeServer;
 use pixgen_cubecl::rows as reduction;
 use pixgen_cubecl::{KernelError, Result, attention, columns, dropout, epilogue, images, matmul, modulate, norm, nt_xent, skip, tokens};

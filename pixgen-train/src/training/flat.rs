@@ -7,9 +7,9 @@ use super::optimiser::OptimiserConfig;
 use crate::model::ParamSet;
 use crate::ops::Ops;
 use crate::precision::Precision;
+use burn_flex::Flex;
 use burn_tensor::backend::Backend;
 use burn_tensor::ops::FloatTensor;
-use burn_flex::Flex;
 use std::borrow::Cow;
 
 /// A backend that can train: it keeps parameters, gradients and moments.

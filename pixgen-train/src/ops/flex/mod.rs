@@ -15,9 +15,9 @@ mod skip;
 mod storage;
 mod tokens;
 
+use burn_flex::{Flex, FlexTensor};
 use burn_tensor::ops::FloatTensorOps;
 use burn_tensor::{DType, TensorMetadata};
-use burn_flex::{Flex, FlexTensor};
 use pixgen_edge::matmul;
 
 use self::buffers::release;

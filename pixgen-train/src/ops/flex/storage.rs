@@ -1,7 +1,7 @@
 //! Between Flex tensors and slices of `f32`.
 
-use burn_tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
+use burn_tensor::{Bytes, DType, Shape};
 
 use super::buffers::{release, take};
 use crate::ops::implementation::{Implementation, implementation};

@@ -1,8 +1,8 @@
 //! Every operation at a size: its inputs, its definition in float64, and how to run it on burn tensors.
 
+use burn_autodiff::Autodiff;
 use burn_tensor::ops::{FloatTensor, FloatTensorOps};
 use burn_tensor::{DType, Tensor, TensorData, TensorMetadata, TensorPrimitive};
-use burn_autodiff::Autodiff;
 
 use crate::ops::contract::{Branch, Dropout, LAYER_NORM_EPSILON, Ops};
 

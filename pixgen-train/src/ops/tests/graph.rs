@@ -1,7 +1,7 @@
 //! Inside the autodiff graph: untracked inputs, tensors used several times, other element types.
 
-use burn_tensor::{Distribution, Tensor};
 use burn_flex::Flex;
+use burn_tensor::{Distribution, Tensor};
 
 use super::cases::*;
 use super::under;

@@ -1,7 +1,7 @@
 //! The losses against closed forms.
 
-use burn_tensor::{Tensor, TensorData};
 use burn_flex::Flex;
+use burn_tensor::{Tensor, TensorData};
 
 use super::cases::numbers;
 use super::under;
