@@ -2,7 +2,7 @@
 
 use crate::onnx::Form;
 use crate::pxg_file::Format;
-use crate::quantise::Method;
+use crate::quantise::RangeMethod;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
@@ -66,10 +66,10 @@ pub struct Quantisation {
     pub pictures: u32,
     /// How the ranges of activations are chosen: `mse`, `min-max` or `percentile:P`
     #[arg(long, default_value = "mse")]
-    pub method: Method,
+    pub method: RangeMethod,
     /// Another method for sites whose name ends in SITE, for example attn.qkv=min-max; may be repeated
     #[arg(long, value_name = "SITE=METHOD", value_parser = site_method)]
-    pub site_method: Vec<(String, Method)>,
+    pub site_method: Vec<(String, RangeMethod)>,
     /// Share of the range that moves from activations to weights, channel by channel, 0 to 1; `off` leaves channels alone
     #[arg(long, default_value = "0.5", value_parser = equalise)]
     pub equalise: Share,
@@ -88,7 +88,7 @@ pub struct Quantisation {
 #[derive(Clone, Copy, Debug)]
 pub struct Share(pub Option<f64>);
 
-fn site_method(text: &str) -> Result<(String, Method), String> {
+fn site_method(text: &str) -> Result<(String, RangeMethod), String> {
     let (site, method) = text.split_once('=').ok_or("SITE=METHOD, for example attn.qkv=min-max")?;
     Ok((site.to_owned(), method.parse()?))
 }

@@ -237,7 +237,7 @@ impl fmt::Display for Plan {
 mod tests {
     use super::*;
     use crate::boards::BOARDS;
-    use crate::quantise::export::Aligned;
+    use crate::quantise::Aligned;
     use pixgen_core::presets::{PRESETS, preset};
     use pixgen_core::pxg::{Model, encode};
 

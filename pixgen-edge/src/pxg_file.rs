@@ -1,7 +1,7 @@
 //! `.pxg` files on disk: reading them, and writing them in the forms that firmware takes.
 
 use crate::atomic::{FileError, write_atomic};
-use crate::quantise::export::Aligned;
+use crate::quantise::Aligned;
 use clap::ValueEnum;
 use pixgen_core::pxg::{Model, PxgError};
 use std::fmt::Write as _;

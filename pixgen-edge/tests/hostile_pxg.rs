@@ -13,7 +13,7 @@ use pixgen_core::workspace::WorkspaceError;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::{self, Content, FORMAT, ModelFile};
 use pixgen_edge::param_set::ParamSet;
-use pixgen_edge::quantise::export::{Aligned, Options, export};
+use pixgen_edge::quantise::{Aligned, QuantiseOptions, export};
 use std::ops::Range;
 use std::process::Command;
 
@@ -69,7 +69,7 @@ fn exported(steps: usize) -> Vec<u8> {
         class_names: vec!["a".into(), "b".into()],
     };
     let file = ModelFile { header, set, params, statistics: None };
-    let options = Options { steps, pictures: 2, name: "tiny".into(), ..Options::default() };
+    let options = QuantiseOptions { steps, pictures: 2, name: "tiny".into(), ..QuantiseOptions::default() };
     export(&file, None, &options).expect("exports").bytes
 }
 

@@ -10,13 +10,13 @@ use pixgen_core::patch::unpatchify;
 use pixgen_core::pxg::Model;
 use pixgen_core::workspace::WorkspaceError;
 use pixgen_edge::model_file::ModelFile;
-use pixgen_edge::quantise::draw::{Wanted, draw_float, draw_integer};
-use pixgen_edge::quantise::export::{Aligned, Options, export};
+use pixgen_edge::quantise::draw::{draw_float, draw_integer, requests};
 use pixgen_edge::quantise::observe::Observe;
+use pixgen_edge::quantise::{Aligned, QuantiseOptions, export};
 use random::{generator, shapes};
 
 fn quantised(file: &ModelFile, steps: usize) -> Aligned {
-    let options = Options { steps, pictures: 24, tests: 1, ..Options::default() };
+    let options = QuantiseOptions { steps, pictures: 24, tests: 1, ..QuantiseOptions::default() };
     Aligned::copy(&export(file, None, &options).expect("exports").bytes)
 }
 
@@ -30,9 +30,9 @@ fn int8_is_near_float() {
                 let bytes = quantised(&file, steps);
                 let exported = Model::read(bytes.bytes()).expect("reads");
                 let classes: Vec<usize> = (0..24).map(|i| i % 3).collect();
-                let wanted = Wanted { seed: 9, first: 0, classes: &classes };
-                let float = draw_float(&file, &wanted, steps).expect("draws");
-                let int8 = draw_integer(&exported, &wanted).expect("draws");
+                let requests = requests(9, 0, &classes);
+                let float = draw_float(&file, &requests, steps).expect("draws");
+                let int8 = draw_integer(&exported, &requests).expect("draws");
                 let square = |(&a, &b): (&u8, &u8)| (f64::from(a) - f64::from(b)).powi(2);
                 let rms = (float.iter().zip(&int8).map(square).sum::<f64>() / float.len() as f64).sqrt();
                 let mean = float.iter().map(|&v| f64::from(v)).sum::<f64>() / float.len() as f64;
@@ -112,9 +112,13 @@ fn composites_equal_their_defaults() {
 #[test]
 fn a_subset_of_classes_draws_the_same() {
     let file = generator(shapes()[0], Parametrisation::PlainX);
-    let options = Options { pictures: 12, tests: 3, ..Options::default() };
+    let options = QuantiseOptions { pictures: 12, tests: 3, ..QuantiseOptions::default() };
     let all = Aligned::copy(&export(&file, None, &options).expect("exports").bytes);
-    let some = Aligned::copy(&export(&file, None, &Options { classes: vec![2, 0], ..options }).expect("exports").bytes);
+    let some = Aligned::copy(
+        &export(&file, None, &QuantiseOptions { classes: vec![2, 0], ..options })
+            .expect("exports")
+            .bytes,
+    );
     let (all, some) = (Model::read(all.bytes()).expect("reads"), Model::read(some.bytes()).expect("reads"));
     assert_eq!((all.class_name(2), some.class_name(0), some.class_name(2)), (Some("class 2"), Some("class 2"), None));
     let mut workspace = Aligned::zeroed(all.workspace_len());
@@ -143,7 +147,7 @@ fn an_untrained_model_exports() {
     file.params = file.set.initialise(1);
     let bytes = quantised(&file, 1);
     let exported = Model::read(bytes.bytes()).expect("reads");
-    let picture = draw_integer(&exported, &Wanted { seed: 1, first: 0, classes: &[0] }).expect("draws");
+    let picture = draw_integer(&exported, &requests(1, 0, &[0])).expect("draws");
     let mean = file.header.normalisation.mean.map(|mean| (255.0 * mean).round() as u8);
     assert!(
         picture

@@ -13,8 +13,8 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::preset;
 use pixgen_edge::model_file::ModelFile;
-use pixgen_edge::quantise::export::{Options, export};
-use pixgen_edge::quantise::range::Method;
+use pixgen_edge::quantise::RangeMethod;
+use pixgen_edge::quantise::{QuantiseOptions, export};
 use safetensors::{Dtype, SafeTensors};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -58,10 +58,10 @@ fn golden(name: &str, parametrisation: Parametrisation) -> ModelFile {
 }
 
 /// Every file of the table: its name, the model and how it is exported.
-fn files() -> Vec<(String, ModelFile, Options)> {
+fn files() -> Vec<(String, ModelFile, QuantiseOptions)> {
     let mut files = Vec::new();
-    let options = |steps| Options { steps, pictures: 24, tests: 1, name: "recorded".into(), ..Options::default() };
-    let mut add = |name: String, file: ModelFile, options: Options| files.push((name, file, options));
+    let options = |steps| QuantiseOptions { steps, pictures: 24, tests: 1, name: "recorded".into(), ..QuantiseOptions::default() };
+    let mut add = |name: String, file: ModelFile, options: QuantiseOptions| files.push((name, file, options));
     for (form, parametrisation) in PARAMETRISATIONS {
         for steps in [1, 2] {
             for (number, model) in random::shapes().into_iter().enumerate() {
@@ -74,21 +74,21 @@ fn files() -> Vec<(String, ModelFile, Options)> {
     }
     // The default count of pictures and of self-tests, for what `random_models` writes.
     for (form, parametrisation) in PARAMETRISATIONS {
-        let default = Options { name: "recorded".into(), ..Options::default() };
+        let default = QuantiseOptions { name: "recorded".into(), ..QuantiseOptions::default() };
         add(format!("default-1-{form}"), random::generator(random::shapes()[1], parametrisation), default);
     }
     // Other ways to choose ranges, with and without a bridge.
     for number in [1, 3] {
-        let mut other = |name: &str, change: &dyn Fn(&mut Options)| {
+        let mut other = |name: &str, change: &dyn Fn(&mut QuantiseOptions)| {
             let mut options = options(2);
             change(&mut options);
             let file = random::generator(random::shapes()[number], Parametrisation::Edm);
             add(format!("random-{number}-{name}"), file, options);
         };
-        other("min-max", &|o| o.method = Method::MinMax);
-        other("percentile", &|o| o.method = Method::Percentile(0.01));
+        other("min-max", &|o| o.method = RangeMethod::MinMax);
+        other("percentile", &|o| o.method = RangeMethod::Percentile(0.01));
         other("site-method", &|o| {
-            o.site_methods = vec![("gelu".into(), Method::MinMax), ("qkv".into(), Method::Percentile(0.02))]
+            o.site_methods = vec![("gelu".into(), RangeMethod::MinMax), ("qkv".into(), RangeMethod::Percentile(0.02))]
         });
         other("biased", &|o| o.bias_correction = false);
         other("not-equalised", &|o| o.equalise = None);
@@ -98,7 +98,7 @@ fn files() -> Vec<(String, ModelFile, Options)> {
     // A model of the size that goes to a chip.
     for steps in [1, 2] {
         let model = preset("nano-28-grey").expect("a preset").model;
-        let options = Options { pictures: 10, ..options(steps) };
+        let options = QuantiseOptions { pictures: 10, ..options(steps) };
         add(format!("nano-28-grey-{steps}"), random::generator(model, Parametrisation::Edm), options);
     }
     files

@@ -17,8 +17,8 @@ use pixgen_core::pxg::Model;
 use pixgen_edge::boards::board;
 use pixgen_edge::plan::{fits, plan};
 use pixgen_edge::pxg_file::{self, Format};
-use pixgen_edge::quantise::draw::{Wanted, draw_integer};
-use pixgen_edge::quantise::export::Aligned;
+use pixgen_edge::quantise::Aligned;
+use pixgen_edge::quantise::draw::{draw_integer, requests};
 use pixgen_edge::quantise::{self, QuantiseError, model_name};
 use serde::Serialize;
 use std::path::Path;
@@ -212,12 +212,13 @@ fn report(args: &Quickstart, run: &Path, prepared: &Prepared, took: Duration) ->
 /// The int8 file, its pictures beside the `float` ones, and what it takes on three boards.
 fn for_chips(args: &Quickstart, file: &ModelFile, classes: &[usize], float: &[u8], samples: &Path) -> Result<String, Error> {
     let path = args.out.join("model.pxg");
-    let exported = quantise::export(file, None, &quantise::Options { name: model_name(file), ..quantise::Options::default() })?;
+    let exported =
+        quantise::export(file, None, &quantise::QuantiseOptions { name: model_name(file), ..quantise::QuantiseOptions::default() })?;
     pxg_file::write(&path, &exported.bytes, Format::Pxg, "")?;
 
     let bytes = Aligned::copy(&exported.bytes);
     let chip = Model::read(bytes.bytes()).map_err(QuantiseError::from)?;
-    let int8 = draw_integer(&chip, &Wanted { seed: args.seed, first: 0, classes })?;
+    let int8 = draw_integer(&chip, &requests(args.seed, 0, classes))?;
     let model = &file.header.model;
     // Each row: float on the left, the same noise in int8 on the right.
     let row = model.classes * model.image_len();

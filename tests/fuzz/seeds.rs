@@ -7,7 +7,7 @@ use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
 use pixgen_edge::param_set::ParamSet;
 use pixgen_edge::projector::{ProjectorConfig, RunningStatistics};
-use pixgen_edge::quantise::{Options, export};
+use pixgen_edge::quantise::{QuantiseOptions, export};
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bridged = ModelConfig { size: 6, channels: 3, patch: 3, classes: 1, encoder: tower(8), decoder: tower(4) };
     for (name, model, steps) in [("plain", plain, 1), ("bridge-2-steps", bridged, 2)] {
         let generator = file(Content::Generator, model);
-        let options = Options { steps, pictures: 2, name: name.into(), ..Options::default() };
+        let options = QuantiseOptions { steps, pictures: 2, name: name.into(), ..QuantiseOptions::default() };
         fs::write(pxg.join(name), export(&generator, None, &options)?.bytes)?;
         fs::write(safetensors.join(name), generator.to_bytes()?)?;
     }

@@ -6,13 +6,13 @@ use crate::data::{self, DataSpec, Dataset, ImageShape, Memory, Part, Source, WHI
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::pxg_file::write;
-use crate::quantise::{self, Options, model_name};
+use crate::quantise::{self, QuantiseOptions, model_name};
 use crate::terminal::note;
 use crate::units::format_bytes;
 use pixgen_core::integer::workspace_len;
 
 /// Calibration data and options from the arguments.
-pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<Dataset>, Options), Error> {
+pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<Dataset>, QuantiseOptions), Error> {
     let model = &file.header.model;
     let names = classes::names(file.header.class_names.iter().map(String::as_str), model.classes);
     let data = match args.calibrate.as_str() {
@@ -32,7 +32,7 @@ pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<D
             Some(data::load(&spec)?.dataset)
         }
     };
-    let options = Options {
+    let options = QuantiseOptions {
         steps: usize::from(args.steps),
         classes: classes::parse("--classes", &args.classes, &names)?,
         pictures: args.pictures as usize,
@@ -41,7 +41,7 @@ pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<D
         bias_correction: !args.no_bias_correction,
         equalise: args.equalise.0,
         name: model_name(file),
-        ..Options::default()
+        ..QuantiseOptions::default()
     };
     Ok((data, options))
 }
@@ -49,7 +49,7 @@ pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<D
 pub(super) fn run(args: &Export) -> Result<(), Error> {
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
-    let options = Options { tests: args.tests, ..options };
+    let options = QuantiseOptions { tests: args.tests, ..options };
     let exported = quantise::export(&file, data.as_ref(), &options)?;
     write(&args.out, &exported.bytes, args.format, &options.name)?;
     let workspace = workspace_len(&file.header.model, options.steps);

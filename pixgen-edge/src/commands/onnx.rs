@@ -9,10 +9,11 @@ use crate::onnx::proto::ModelProto;
 use crate::onnx::vectors::Vectors;
 use crate::onnx::{Form, OnnxError, float_graph, integer_graph, qdq_graph};
 use crate::pxg_file::PxgFile;
-use crate::quantise::draw::Wanted;
-use crate::quantise::export::{Aligned, Options, export};
+use crate::quantise::draw::requests;
+use crate::quantise::{Aligned, QuantiseOptions, export};
 use crate::terminal::note;
 use crate::units::format_bytes;
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::{MAGIC, Model};
 use prost::Message;
 use std::fs::File;
@@ -49,9 +50,10 @@ fn is_pxg(path: &Path) -> bool {
 
 type Made = (ModelProto, Option<Vectors>);
 
-/// Numbers of classes that take turns.
-fn turns(args: &Onnx, classes: usize) -> Vec<usize> {
-    (0..args.count as usize).map(|i| i % classes.max(1)).collect()
+/// The pictures of `--vectors`; classes take turns.
+fn vector_requests(args: &Onnx, classes: usize) -> Vec<DrawRequest> {
+    let classes: Vec<usize> = (0..args.count as usize).map(|i| i % classes.max(1)).collect();
+    requests(args.seed, 0, &classes)
 }
 
 fn of_pxg(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
@@ -67,9 +69,8 @@ fn of_pxg(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
 }
 
 fn integer_vectors(args: &Onnx, model: &Model<'_>) -> Result<Option<Vectors>, Error> {
-    let classes = turns(args, model.config().classes);
-    let wanted = Wanted { seed: args.seed, first: 0, classes: &classes };
-    Ok(args.vectors.as_ref().map(|_| Vectors::integer(model, &wanted)).transpose()?)
+    let requests = vector_requests(args, model.config().classes);
+    Ok(args.vectors.as_ref().map(|_| Vectors::integer(model, &requests)).transpose()?)
 }
 
 fn of_weights(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
@@ -80,16 +81,15 @@ fn of_weights(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
     }
     let form = args.form.unwrap_or(Form::Float);
     if form == Form::Float {
-        let classes = turns(args, options.classes.len());
-        let wanted = Wanted { seed: args.seed, first: 0, classes: &classes };
+        let requests = vector_requests(args, options.classes.len());
         let vectors = args
             .vectors
             .as_ref()
-            .map(|_| Vectors::float(&file, &options.classes, &wanted))
+            .map(|_| Vectors::float(&file, &options.classes, &requests))
             .transpose()?;
         return Ok((float_graph(&file, &options.classes, batch)?, vectors));
     }
-    let exported = export(&file, data.as_ref(), &Options { tests: 0, ..options.clone() })?;
+    let exported = export(&file, data.as_ref(), &QuantiseOptions { tests: 0, ..options.clone() })?;
     let bytes = Aligned::copy(&exported.bytes);
     let model = Model::read(bytes.bytes()).map_err(OnnxError::from)?;
     let graph = if form == Form::Qdq {

@@ -6,8 +6,7 @@ use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::plan::{Fit, Plan, file_len, fits, plan};
 use crate::pxg_file::PxgFile;
-use crate::quantise::model_name;
-use crate::quantise::{Options, QuantiseError};
+use crate::quantise::{QuantiseError, QuantiseOptions, model_name};
 use crate::terminal::{print_bytes, print_json};
 use pixgen_core::presets::{PRESETS, preset};
 use pixgen_core::pxg::{Header, check_widths};
@@ -100,7 +99,7 @@ fn read(model: &str, steps: u8) -> Result<Plan, Error> {
         model: header.model,
         steps,
         skips_input: false,
-        tests: Options::default().tests,
+        tests: QuantiseOptions::default().tests,
         name: &model_name(&file),
         class_names: &class_names.join("\n"),
         images: header.images,
@@ -162,7 +161,12 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         std::fs::write(&path, file.to_bytes().unwrap()).unwrap();
         for steps in 1..=2 {
-            let options = Options { pictures: 10, steps: usize::from(steps), name: model_name(&file), ..Options::default() };
+            let options = QuantiseOptions {
+                pictures: 10,
+                steps: usize::from(steps),
+                name: model_name(&file),
+                ..QuantiseOptions::default()
+            };
             let exported = quantise::export(&file, None, &options).unwrap();
             assert_eq!(read(path.to_str().unwrap(), steps).unwrap().file, exported.bytes.len() as u64, "{steps} steps");
             let pxg = folder.path().join("model.pxg");

@@ -7,9 +7,9 @@ use crate::error::Error;
 use crate::eval::{Classifier, Quality, measure};
 use crate::model_file::{Content, ModelFile};
 use crate::picture::{Grid, Picture};
-use crate::quantise::draw::{Wanted, draw_float, draw_integer};
-use crate::quantise::export::{Aligned, export};
-use crate::quantise::{QuantiseError, report};
+use crate::quantise::draw::{draw_float, draw_integer, requests};
+use crate::quantise::report::{QuantisationReport, compare};
+use crate::quantise::{Aligned, QuantiseError, export};
 use crate::terminal::{note, print_bytes, print_json};
 use pixgen_core::pxg::Model;
 use serde::Serialize;
@@ -36,22 +36,21 @@ struct Pictures {
 struct Output<'a> {
     schema: u32,
     pictures: &'a Pictures,
-    compared: &'a report::Report,
+    compared: &'a QuantisationReport,
 }
 
 pub(super) fn run(args: &Report) -> Result<(), Error> {
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
     let exported = export(&file, data.as_ref(), &options)?;
-    let sites = report::compare(&file, &exported, &options.classes, COMPARED)?;
+    let sites = compare(&file, &exported, &options.classes, COMPARED)?;
 
     let bytes = Aligned::copy(&exported.bytes);
     let model = Model::read(bytes.bytes()).map_err(QuantiseError::from)?;
     let exported_classes: Vec<usize> = (0..args.count as usize).map(|i| i % options.classes.len()).collect();
     let classes: Vec<usize> = exported_classes.iter().map(|&c| options.classes[c]).collect();
-    let wanted = |classes| Wanted { seed: args.seed, first: 0, classes };
-    let float = draw_float(&file, &wanted(&classes), options.steps)?;
-    let int8 = draw_integer(&model, &wanted(&exported_classes))?;
+    let float = draw_float(&file, &requests(args.seed, 0, &classes), options.steps)?;
+    let int8 = draw_integer(&model, &requests(args.seed, 0, &exported_classes))?;
     let differences = float.iter().zip(&int8).map(|(&a, &b)| f64::from(a) - f64::from(b));
     let [float_quality, int8_quality] = [quality(&file, &float, &classes)?, quality(&file, &int8, &classes)?];
     let pictures = Pictures {

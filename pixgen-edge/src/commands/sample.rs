@@ -5,7 +5,7 @@ use crate::cli::Sample;
 use crate::error::Error;
 use crate::picture::{Grid, Picture, Preview};
 use crate::pxg_file::PxgFile;
-use crate::quantise::draw::{Wanted, draw_integer};
+use crate::quantise::draw::{draw_integer, requests};
 use crate::terminal::{note, print_bytes, print_line};
 use pixgen_core::integer::PictureHash;
 use std::io::IsTerminal;
@@ -15,12 +15,12 @@ pub(super) fn run(args: &Sample) -> Result<(), Error> {
     let model = file.model()?;
     let config = model.config();
     let names = classes::names(model.header().class_names.lines(), config.classes);
-    let wanted = classes::parse("--class", &args.class, &names)?;
+    let classes = classes::parse("--class", &args.class, &names)?;
     let count = args.count as usize;
     // A column for each class; a single class fills rows of up to ten.
-    let order: Vec<usize> = (0..wanted.len() * count).map(|i| wanted[i % wanted.len()]).collect();
-    let columns = if wanted.len() == 1 { count.min(10) } else { wanted.len() };
-    let bytes = draw_integer(&model, &Wanted { seed: args.seed, first: 0, classes: &order })?;
+    let order: Vec<usize> = (0..classes.len() * count).map(|i| classes[i % classes.len()]).collect();
+    let columns = if classes.len() == 1 { count.min(10) } else { classes.len() };
+    let bytes = draw_integer(&model, &requests(args.seed, 0, &order))?;
     if args.hashes {
         for (number, (picture, class)) in bytes.chunks_exact(config.image_len()).zip(&order).enumerate() {
             let mut hash = PictureHash::new();

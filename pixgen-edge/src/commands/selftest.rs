@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::pxg_file::PxgFile;
-use crate::quantise::export::Aligned;
+use crate::quantise::Aligned;
 use crate::terminal::print_line;
 use std::path::Path;
 

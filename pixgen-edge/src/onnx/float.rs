@@ -6,25 +6,25 @@ use super::error::OnnxError;
 use super::graph::{Graph, Value};
 use super::proto::Element;
 use crate::model_file::ModelFile;
-use crate::quantise::build::{Meanings, RealLinears};
-use crate::quantise::code::Code;
+use crate::quantise::build::{LinearLayers, SiteScales};
+use crate::quantise::condition::FoldedCondition;
 use crate::quantise::export::levels;
+use crate::quantise::scale::Quantisation;
 use pixgen_core::config::{ModelConfig, NORM_EPSILON, Tower};
-use pixgen_core::noise::time_embedding;
 use pixgen_core::ops::{Branch, Ops};
 use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use pixgen_core::pxg::Model;
 use pixgen_core::reference::FlatWeights;
 
-/// Codes and int8 weights of a quantised model.
+/// Scales and int8 weights of a quantised model.
 #[derive(Clone, Copy, Debug)]
 pub struct Int8<'a> {
-    /// FlatWeights, as in the file for chips.
+    /// Weights, as in the file for chips.
     pub model: &'a Model<'a>,
     /// What the weights and the inputs of products mean.
-    pub linears: &'a RealLinears,
+    pub linears: &'a LinearLayers,
     /// What the results mean.
-    pub meanings: &'a Meanings,
+    pub site_scales: &'a SiteScales,
 }
 
 /// The interpreter.
@@ -34,8 +34,8 @@ pub struct Float<'a> {
     file: &'a ModelFile,
     config: ModelConfig,
     weights: FlatWeights<'a>,
-    /// Rows of the class embedding.
-    classes: &'a [usize],
+    /// Of each class of the graph.
+    conditions: Vec<FoldedCondition>,
     /// Noise level.
     t: f64,
     int8: Option<Int8<'a>>,
@@ -49,7 +49,7 @@ impl<'a> Float<'a> {
     /// The weights are of another model.
     pub fn new(
         file: &'a ModelFile,
-        classes: &'a [usize],
+        classes: &[usize],
         batch: Option<usize>,
         int8: Option<Int8<'a>>,
     ) -> Result<(Self, Value, Value), OnnxError> {
@@ -58,7 +58,9 @@ impl<'a> Float<'a> {
         let (noise, class) = inputs(&mut graph, &config, classes.len());
         let weights = FlatWeights::new(&config, &file.params)?;
         let t = levels(file, 1)[0];
-        Ok((Self { graph, file, config, weights, classes, t, int8, noise: noise.clone() }, noise, class))
+        let fold = |&class: &usize| FoldedCondition::new(&config, &weights, class, t);
+        let conditions = classes.iter().map(fold).collect();
+        Ok((Self { graph, file, config, weights, conditions, t, int8, noise: noise.clone() }, noise, class))
     }
 
     /// The graph.
@@ -87,7 +89,7 @@ impl<'a> Float<'a> {
         self.graph.constant(&format!("{}.{suffix}", site.name()), &[values.len()], &values)
     }
 
-    /// What equalisation divides the channels of a norm by: the steps of its codes, less their common part.
+    /// What equalisation divides the channels of a norm by: the scales of its results, less their common part.
     fn factors(&self, site: Site) -> Vec<f32> {
         let width = self.tower(site.side).width;
         let reader = match site.layer {
@@ -95,23 +97,23 @@ impl<'a> Float<'a> {
             Layer::Norm2 => Some(Layer::Fc1),
             _ => None,
         };
-        let code = reader.and_then(|layer| Some(&self.int8?.linears.get(&Site { layer, ..site })?.input));
-        code.map_or(vec![1.0; width], |code| {
-            let common = common_step(code);
-            code.step.iter().map(|step| (step / common) as f32).collect()
+        let input = reader.and_then(|layer| Some(&self.int8?.linears.get(&Site { layer, ..site })?.input));
+        input.map_or(vec![1.0; width], |input| {
+            let common = common_scale(input);
+            input.scale.iter().map(|scale| (scale / common) as f32).collect()
         })
     }
 
-    /// x in the int8 of `code` and back.
-    fn coded(&mut self, name: &str, x: &Value, step: f64, zero: i32) -> Value {
-        let scale = self.graph.constant(&format!("{name}.scale"), &[], &[step as f32]);
-        let zero = self.graph.scalar(zero as i8);
-        let codes = self.graph.quantise(&format!("{name}/int8"), x, &scale, &zero);
-        self.graph.dequantise(&format!("{name}/real"), &codes, &scale, &zero)
+    /// x to int8 and back.
+    fn fake_quantised(&mut self, name: &str, x: &Value, scale: f64, zero_point: i32) -> Value {
+        let scale = self.graph.constant(&format!("{name}.scale"), &[], &[scale as f32]);
+        let zero_point = self.graph.scalar(zero_point as i8);
+        let int8 = self.graph.quantise(&format!("{name}/int8"), x, &scale, &zero_point);
+        self.graph.dequantise(&format!("{name}/real"), &int8, &scale, &zero_point)
     }
 
     /// Columns `from..to` of a matrix as `[inputs, outputs]`; `name` is the parameter's.
-    fn matrix(&mut self, site: Site, name: &str, from: usize, to: usize, step: f64) -> Value {
+    fn matrix(&mut self, site: Site, name: &str, from: usize, to: usize, input_scale: f64) -> Value {
         let (int8, weights) = (self.int8, self.weights.get(site, ParamKind::Weight));
         let Some((int8, real)) = int8.and_then(|int8| Some((int8, int8.linears.get(&site)?))) else {
             return self
@@ -122,26 +124,26 @@ impl<'a> Float<'a> {
             Ok(layer) => (0..layer.weights.count()).flat_map(|o| layer.weights.row(o)).copied().collect(),
             Err(_) => Vec::new(),
         };
-        let outputs = real.step.len();
+        let outputs = real.scale.len();
         let values = transposed(&rows, rows.len() / outputs.max(1), from, to);
-        let codes = self.graph.constant(name, &[to - from, outputs], &values);
-        let scales: Vec<f32> = real.step.iter().map(|sum| (sum / step) as f32).collect();
+        let int8 = self.graph.constant(name, &[to - from, outputs], &values);
+        let scales: Vec<f32> = real.scale.iter().map(|sum| (sum / input_scale) as f32).collect();
         let scale = self.graph.constant(&format!("{name}.scale"), &[outputs], &scales);
-        self.graph.dequantise_columns(&format!("{name}/real"), &codes, &scale)
+        self.graph.dequantise_columns(&format!("{name}/real"), &int8, &scale)
     }
 
     /// x W^T + b.
     fn product(&mut self, site: Site, x: &Value) -> Value {
         let name = site.name();
         let mut x = x.clone();
-        let mut step = 1.0;
+        let mut scale = 1.0;
         let mut bias = self.weights.get(site, ParamKind::Bias).to_vec();
         if let Some(real) = self.int8.and_then(|int8| int8.linears.get(&site)) {
-            step = common_step(&real.input);
-            x = self.coded(&format!("{name}/input"), &x, step, first(&real.input.zero));
+            scale = common_scale(&real.input);
+            x = self.fake_quantised(&format!("{name}/input"), &x, scale, first(&real.input.zero_point));
             bias = real.bias.iter().map(|&bias| bias as f32).collect();
         }
-        let matrix = self.matrix(site, &format!("{name}.weight"), 0, x.width(), step);
+        let matrix = self.matrix(site, &format!("{name}.weight"), 0, x.width(), scale);
         if bias.iter().all(|&bias| bias == 0.0) {
             return self.graph.matmul(&name, &x, &matrix);
         }
@@ -153,16 +155,6 @@ impl<'a> Float<'a> {
     /// One of the six vectors of a block's AdaLN: `[N, 1, d]`.
     fn chunk(&mut self, name: &str, modulation: &Value, number: usize) -> Value {
         self.graph.slice(name, modulation, 1, number, number + 1)
-    }
-
-    /// SiLU(time sinusoid + class embedding).
-    fn activated(&self, class: usize) -> Vec<f64> {
-        let d = self.config.encoder.width;
-        let mut time = vec![0.0; d];
-        time_embedding(self.t, &mut time);
-        let table = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassEmbed), ParamKind::Weight);
-        let c = time.iter().zip(table.iter().skip(class * d)).map(|(&a, &b)| f64::from(a) + f64::from(b));
-        c.map(|c| c / (1.0 + (-c).exp())).collect()
     }
 }
 
@@ -207,14 +199,14 @@ pub(super) fn transposed<T: Copy>(values: &[T], width: usize, from: usize, to: u
     (from..to).flat_map(|i| rows.clone().filter_map(move |row| row.get(i).copied())).collect()
 }
 
-/// The geometric mean of the steps: what is left is a factor for each channel.
-fn common_step(code: &Code) -> f64 {
-    let logs: f64 = code.step.iter().map(|step| step.ln()).sum();
-    (logs / code.step.len().max(1) as f64).exp()
+/// The geometric mean of the scales: what is left is a factor for each channel.
+fn common_scale(quantisation: &Quantisation) -> f64 {
+    let logs: f64 = quantisation.scale.iter().map(|scale| scale.ln()).sum();
+    (logs / quantisation.scale.len().max(1) as f64).exp()
 }
 
-fn first(zeros: &[i32]) -> i32 {
-    zeros.first().copied().unwrap_or_default()
+fn first(zero_points: &[i32]) -> i32 {
+    zero_points.first().copied().unwrap_or_default()
 }
 
 type Done = Result<Value, OnnxError>;
@@ -237,16 +229,12 @@ impl Ops for Float<'_> {
         let patches = self.product(site, &patches);
 
         let d = self.config.encoder.width;
-        let token = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassToken), ParamKind::Weight);
-        let embedding = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassEmbed), ParamKind::Weight);
-        let mut time = vec![0.0; d];
-        time_embedding(self.t, &mut time);
-        let mut rows = Vec::with_capacity(2 * d * self.classes.len());
-        for &class in self.classes {
-            rows.extend(token.iter().zip(embedding.iter().skip(class * d)).map(|(a, b)| a + b));
-            rows.extend(&time);
+        let mut rows = Vec::with_capacity(2 * d * self.conditions.len());
+        for condition in &self.conditions {
+            rows.extend(condition.class_token.iter().map(|&value| value as f32));
+            rows.extend(&condition.time_token);
         }
-        let table = self.graph.constant("encoder.prefix.table", &[self.classes.len(), 2, d], &rows);
+        let table = self.graph.constant("encoder.prefix.table", &[self.conditions.len(), 2, d], &rows);
         let prefix = self.graph.gather("encoder.prefix", &table, class);
         Ok(self.graph.concat("encoder.tokens", &prefix, &patches, 1))
     }
@@ -283,19 +271,19 @@ impl Ops for Float<'_> {
     fn attend(&mut self, site: Site, qkv: &Value, _: Value) -> Done {
         let (name, tower) = (site.name(), self.tower(site.side));
         let d = tower.width;
-        let codes = self.int8.and_then(|int8| int8.meanings.get(&Site { layer: Layer::Qkv, ..site }));
+        let quantised = self.int8.and_then(|int8| int8.site_scales.get(&Site { layer: Layer::Qkv, ..site }));
         let [q, k, v] = [("q", 0), ("k", 1), ("v", 2)].map(|(part, number)| {
             let part = format!("{name}/{part}");
             let mut x = self.graph.slice(&format!("{part}/part"), qkv, 2, number * d, (number + 1) * d);
-            if let Some(step) = codes.and_then(|code| code.step.get(number * d)) {
-                x = self.coded(&part, &x, *step, 0);
+            if let Some(scale) = quantised.and_then(|quantised| quantised.scale.get(number * d)) {
+                x = self.fake_quantised(&part, &x, *scale, 0);
             }
             heads(&mut self.graph, &tower, &part, &x, number == 1)
         });
         let scores = self.graph.matmul(&format!("{name}/product"), &q, &k);
         let scale = self.graph.scalar(1.0 / (tower.head_width() as f32).sqrt());
         let scores = self.graph.binary("Mul", &format!("{name}/scores"), &scores, &scale);
-        let mean = if codes.is_none() {
+        let mean = if quantised.is_none() {
             let weights = self.graph.softmax(&format!("{name}/softmax"), &scores);
             self.graph.matmul(&format!("{name}/mean"), &weights, &v)
         } else {
@@ -303,7 +291,7 @@ impl Ops for Float<'_> {
             let most = self.graph.greatest(&format!("{name}/greatest"), &scores);
             let below = self.graph.binary("Sub", &format!("{name}/below"), &scores, &most);
             let weights = self.graph.unary("Exp", &format!("{name}/exp"), &below);
-            let weights = self.coded(&format!("{name}/weights"), &weights, 1.0 / 127.0, 0);
+            let weights = self.fake_quantised(&format!("{name}/weights"), &weights, 1.0 / 127.0, 0);
             let sum = self.graph.sum(&format!("{name}/sum"), &weights);
             let mean = self.graph.matmul(&format!("{name}/weighted"), &weights, &v);
             self.graph.binary("Div", &format!("{name}/mean"), &mean, &sum)
@@ -342,13 +330,10 @@ impl Ops for Float<'_> {
     /// Shift, 1 + scale and gate of both branches, `[N, 6, d]`, from a table with a row for each class.
     fn modulation(&mut self, site: Site, class: &Value) -> Done {
         let d = self.config.decoder.width;
-        let (weight, bias) = (self.weights.get(site, ParamKind::Weight), self.weights.get(site, ParamKind::Bias));
         let norms = [Layer::Norm1, Layer::Norm2].map(|layer| self.factors(Site { layer, ..site }));
-        let mut table = Vec::with_capacity(6 * d * self.classes.len());
-        for &row in self.classes {
-            let c = self.activated(row);
-            for (i, (weights, &bias)) in weight.chunks_exact(c.len().max(1)).zip(bias).enumerate() {
-                let value = weights.iter().zip(&c).map(|(&w, c)| f64::from(w) * c).sum::<f64>() + f64::from(bias);
+        let mut table = Vec::with_capacity(6 * d * self.conditions.len());
+        for condition in &self.conditions {
+            for (i, value) in condition.modulation(&self.weights, site).into_iter().enumerate() {
                 // Shift, scale, gate; a norm's channels are divided by its factors.
                 let (branch, chunk, channel) = (i / (3 * d), i / d % 3, i % d);
                 table.push(match chunk {
@@ -359,7 +344,7 @@ impl Ops for Float<'_> {
             }
         }
         let name = site.name();
-        let table = self.graph.constant(&format!("{name}.table"), &[self.classes.len(), 6, d], &table);
+        let table = self.graph.constant(&format!("{name}.table"), &[self.conditions.len(), 6, d], &table);
         Ok(self.graph.gather(&name, &table, class))
     }
 
@@ -428,7 +413,7 @@ impl Ops for Float<'_> {
 
     fn release(&mut self, _: Value) {}
 
-    /// In int8 stream and skip have codes of their own, so each half of the matrix is multiplied by itself.
+    /// In int8 stream and skip have scales of their own, so each half of the matrix is multiplied by itself.
     fn skip_fuse(&mut self, block: usize, x: Value, skip: Value) -> Done {
         let site = Site::new(Side::Decoder, block, Layer::Skip);
         let norm = Site { layer: Layer::SkipNorm, ..site };
@@ -439,10 +424,10 @@ impl Ops for Float<'_> {
         };
         let (name, middle) = (site.name(), x.width());
         let [stream, kept] = [("stream", x, 0), ("kept", skip, middle)].map(|(part, x, from)| {
-            let step = real.input.step.get(from).copied().unwrap_or(1.0);
-            let zero = real.input.zero.get(from).copied().unwrap_or_default();
-            let half = self.coded(&format!("{name}/{part}"), &x, step, zero);
-            let matrix = self.matrix(site, &format!("{name}.weight.{part}"), from, from + x.width(), step);
+            let scale = real.input.scale.get(from).copied().unwrap_or(1.0);
+            let zero_point = real.input.zero_point.get(from).copied().unwrap_or_default();
+            let half = self.fake_quantised(&format!("{name}/{part}"), &x, scale, zero_point);
+            let matrix = self.matrix(site, &format!("{name}.weight.{part}"), from, from + x.width(), scale);
             self.graph.matmul(&format!("{name}/{part}/product"), &half, &matrix)
         });
         let y = self.graph.binary("Add", &format!("{name}/product"), &stream, &kept);

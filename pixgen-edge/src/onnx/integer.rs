@@ -20,9 +20,9 @@ const NOISE_UNIT: f32 = 65_536.0;
 /// Fractional bits of a grey level before the picture's bytes.
 const LEVEL_BITS: u32 = 6;
 
-/// Clamped to a type.
+/// What a result is clamped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Bounds {
     /// int8, as the type int8.
     I8,
     /// int16, as the type int64.
@@ -91,11 +91,11 @@ impl<'a> Integer<'a> {
     }
 
     /// Clamps.
-    fn stored(&mut self, name: &str, x: &Value, kind: Kind) -> Value {
-        match kind {
-            Kind::I16 => self.graph.clip(name, x, i64::from(i16::MIN), i64::from(i16::MAX)),
-            Kind::Index => self.graph.clip(name, x, 0, TABLE_LEN as i64 - 1),
-            Kind::I8 => {
+    fn stored(&mut self, name: &str, x: &Value, bounds: Bounds) -> Value {
+        match bounds {
+            Bounds::I16 => self.graph.clip(name, x, i64::from(i16::MIN), i64::from(i16::MAX)),
+            Bounds::Index => self.graph.clip(name, x, 0, TABLE_LEN as i64 - 1),
+            Bounds::I8 => {
                 let clipped = self.graph.clip(&format!("{name}/clipped"), x, i64::from(i8::MIN), i64::from(i8::MAX));
                 self.graph.cast(name, &clipped, Element::Int8)
             }
@@ -109,7 +109,7 @@ impl<'a> Integer<'a> {
     // --- Layers ---------------------------------------------------------------------------------------------------------------------
 
     /// int8 rows through the matrix of a site.
-    fn product(&mut self, site: Site, x: &Value, kind: Kind) -> Result<Value, OnnxError> {
+    fn product(&mut self, site: Site, x: &Value, bounds: Bounds) -> Result<Value, OnnxError> {
         let name = site.name();
         let layer = self.model.linear(site, 0)?;
         let (inputs, outputs) = (x.width(), layer.weights.count());
@@ -132,7 +132,7 @@ impl<'a> Integer<'a> {
         let sums = self.graph.binary("Add", &format!("{name}/sums"), &sums, &bias);
         let sums = self.wide(&format!("{name}/wide"), &sums);
         let scaled = self.scaled(&name, &sums, &multiplier);
-        Ok(self.stored(&name, &scaled, kind))
+        Ok(self.stored(&name, &scaled, bounds))
     }
 
     /// A norm (docs/reference/numerics.md section 4.4) of rows of int16; gain and offset are int64.
@@ -200,7 +200,7 @@ impl<'a> Integer<'a> {
             Layer::FinalNorm => site.side == Side::Decoder || self.model.config().has_bridge(),
             _ => false,
         };
-        Ok(self.stored(&name, &y, if to_linear { Kind::I8 } else { Kind::I16 }))
+        Ok(self.stored(&name, &y, if to_linear { Bounds::I8 } else { Bounds::I16 }))
     }
 
     /// int16 to int8 by the words of a site.
@@ -210,7 +210,7 @@ impl<'a> Integer<'a> {
         let y = self.op("Mul", &format!("{name}/gained"), x, i64::from(gain));
         let y = self.op("Add", &format!("{name}/moved"), &y, i64::from(offset));
         let y = self.shift_right(&format!("{name}/shifted"), &y, shift as u32 & 31);
-        Ok(self.stored(&name, &y, Kind::I8))
+        Ok(self.stored(&name, &y, Bounds::I8))
     }
 
     /// A row of a table for each picture's class, `[N, 1, d]`.
@@ -265,9 +265,9 @@ impl Ops for Integer<'_> {
         let constant = self.graph.constant(&format!("{name}.constant"), &[constant.len()], &constant);
         let moved = self.graph.binary("Add", &format!("{name}/moved"), &scaled, &constant);
         let rounded = self.shift_right(&format!("{name}/shifted"), &moved, 32);
-        let codes = self.stored(&format!("{name}/input"), &rounded, Kind::I8);
+        let codes = self.stored(&format!("{name}/input"), &rounded, Bounds::I8);
         self.noise = Some(noise);
-        let patches = self.product(site, &codes, Kind::I16)?;
+        let patches = self.product(site, &codes, Bounds::I16)?;
 
         let d = config.encoder.width;
         let rows = (0..config.classes).flat_map(|class| [model.class_token(class), model.time_token(0)]);
@@ -283,7 +283,7 @@ impl Ops for Integer<'_> {
         let table = self.graph.constant(&name, &[x.rows(), x.width()], self.model.position());
         let table = self.wide(&format!("{name}/wide"), &table);
         let sum = self.graph.binary("Add", "encoder.stream/sum", &x, &table);
-        Ok(self.stored("encoder.stream", &sum, Kind::I16))
+        Ok(self.stored("encoder.stream", &sum, Bounds::I16))
     }
 
     fn layer_norm(&mut self, site: Site, x: &Value) -> Done {
@@ -300,20 +300,20 @@ impl Ops for Integer<'_> {
     }
 
     fn linear(&mut self, site: Site, x: &Value) -> Done {
-        let kind = match site.layer {
-            Layer::Proj | Layer::Head => Kind::I16,
-            Layer::Fc1 => Kind::Index,
-            _ => Kind::I8,
+        let bounds = match site.layer {
+            Layer::Proj | Layer::Head => Bounds::I16,
+            Layer::Fc1 => Bounds::Index,
+            _ => Bounds::I8,
         };
-        self.product(site, x, kind)
+        self.product(site, x, bounds)
     }
 
     fn linear_into(&mut self, site: Site, x: &Value, _: Value) -> Done {
-        self.product(site, x, Kind::I16)
+        self.product(site, x, Bounds::I16)
     }
 
     fn bridge(&mut self, x: Value) -> Done {
-        self.product(Site::new(Side::Decoder, 0, Layer::Bridge), &x, Kind::I16)
+        self.product(Site::new(Side::Decoder, 0, Layer::Bridge), &x, Bounds::I16)
     }
 
     fn attend(&mut self, site: Site, qkv: &Value, _: Value) -> Done {
@@ -351,7 +351,7 @@ impl Ops for Integer<'_> {
         let mean = self.graph.binary("Mul", &at("mean_scaled"), &sums, &multiplier);
         let mean = self.op("Add", &at("mean_half"), &mean, 1 << 27);
         let mean = self.shift_right(&at("mean_rounded"), &mean, 28);
-        let mean = self.stored(&at("mean"), &mean, Kind::I8);
+        let mean = self.stored(&at("mean"), &mean, Bounds::I8);
         Ok(join(&mut self.graph, &tower, &name, &mean))
     }
 
@@ -366,7 +366,7 @@ impl Ops for Integer<'_> {
     fn add(&mut self, site: Site, x: Value, y: Value) -> Done {
         let name = site.name();
         let sum = self.graph.binary("Add", &format!("{name}/sum"), &x, &y);
-        Ok(self.stored(&name, &sum, Kind::I16))
+        Ok(self.stored(&name, &sum, Bounds::I16))
     }
 
     fn keep(&mut self, site: Site, x: &Value) -> Done {

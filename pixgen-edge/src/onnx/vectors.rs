@@ -2,8 +2,9 @@
 
 use super::error::OnnxError;
 use crate::model_file::ModelFile;
-use crate::quantise::draw::{Wanted, draw_float, draw_integer, draw_values};
+use crate::quantise::draw::{draw_float, draw_integer, draw_values};
 use pixgen_core::config::ModelConfig;
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
@@ -22,16 +23,17 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// Of the float network. `classes` are the rows of the class embedding that the graph was made for, `wanted.classes` numbers of these.
+    /// Of the float network. `classes` are the rows of the class embedding that the graph was made for; a request's class is a number of
+    /// this list.
     ///
     /// # Errors
     /// A class that the model does not have.
-    pub fn float(file: &ModelFile, classes: &[usize], wanted: &Wanted<'_>) -> Result<Self, OnnxError> {
-        let rows: Vec<usize> = wanted.classes.iter().filter_map(|&class| classes.get(class).copied()).collect();
-        let of_rows = Wanted { classes: &rows, ..*wanted };
+    pub fn float(file: &ModelFile, classes: &[usize], requests: &[DrawRequest]) -> Result<Self, OnnxError> {
+        let of_row = |request: &DrawRequest| classes.get(request.class).map(|&class| DrawRequest { class, ..*request });
+        let rows: Vec<DrawRequest> = requests.iter().filter_map(of_row).collect();
         let config = &file.header.model;
-        let mut vectors = Self::new(config, wanted, &draw_float(file, &of_rows, 1)?);
-        vectors.picture = planes(config, &draw_values(file, &of_rows, 1)?);
+        let mut vectors = Self::new(config, requests, &draw_float(file, &rows, 1)?);
+        vectors.picture = planes(config, &draw_values(file, &rows, 1)?);
         Ok(vectors)
     }
 
@@ -39,21 +41,19 @@ impl Vectors {
     ///
     /// # Errors
     /// A class that the model does not have.
-    pub fn integer(model: &Model<'_>, wanted: &Wanted<'_>) -> Result<Self, OnnxError> {
-        Ok(Self::new(model.config(), wanted, &draw_integer(model, wanted)?))
+    pub fn integer(model: &Model<'_>, requests: &[DrawRequest]) -> Result<Self, OnnxError> {
+        Ok(Self::new(model.config(), requests, &draw_integer(model, requests)?))
     }
 
-    fn new(config: &ModelConfig, wanted: &Wanted<'_>, pixels: &[u8]) -> Self {
-        let numbers = (wanted.first..).take(wanted.classes.len());
-        let noise: Vec<f32> = numbers
-            .flat_map(|number| {
-                let latent = Rng::new(wanted.seed, stream(Purpose::Latent, number));
-                latent.gaussians_q16(0).take(config.image_len()).map(|g| g as f32 / 65_536.0)
-            })
-            .collect();
+    fn new(config: &ModelConfig, requests: &[DrawRequest], pixels: &[u8]) -> Self {
+        let latent = |request: &DrawRequest| {
+            let latent = Rng::new(request.seed, stream(Purpose::Latent, request.number));
+            latent.gaussians_q16(0).take(config.image_len()).map(|g| g as f32 / 65_536.0)
+        };
+        let noise: Vec<f32> = requests.iter().flat_map(latent).collect();
         Self {
             config: *config,
-            class: wanted.classes.iter().map(|&class| class as i64).collect(),
+            class: requests.iter().map(|request| request.class as i64).collect(),
             noise: planes(config, &noise),
             picture: Vec::new(),
             pixels: planes(config, pixels),

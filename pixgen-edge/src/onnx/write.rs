@@ -5,7 +5,7 @@ use super::float::{Float, Int8};
 use super::integer::Integer;
 use super::proto::ModelProto;
 use crate::model_file::ModelFile;
-use crate::quantise::export::{Aligned, Exported, model_name};
+use crate::quantise::{Aligned, Exported, model_name};
 use clap::ValueEnum;
 use pixgen_core::network;
 use pixgen_core::pxg::Model;
@@ -43,7 +43,7 @@ pub fn qdq_graph(file: &ModelFile, exported: &Exported, classes: &[usize], batch
     if model.steps() != 1 {
         return Err(OnnxError::Steps { steps: model.steps() });
     }
-    let int8 = Int8 { model: &model, linears: &exported.linears, meanings: &exported.meanings };
+    let int8 = Int8 { model: &model, linears: &exported.linears, site_scales: &exported.site_scales };
     let about = "One-step image generator, int8 products, QDQ";
     real(file, classes, batch, Some(int8))?.finish(about, of_file(Form::Qdq, file, classes))
 }

@@ -1,45 +1,46 @@
 //! The body of the file: weights folded, scaled, rounded and put in their places (docs/reference/quantisation.md section 3).
+//!
+//! [`Builder`] writes layers. Which layers there are, and what each of them reads, it learns from the network: it is an interpreter, whose
+//! operations are in `interpreter.rs`.
 
 use super::calibration::Calibration;
-use super::code::{Code, left_shift, multiplier, right_shift, to_i16, to_i32, wide_step};
-use super::range::{Method, Range, Stats};
-use super::{Options, QuantiseError};
+use super::condition::FoldedCondition;
+use super::error::QuantiseError;
+use super::options::QuantiseOptions;
+use super::range::{Range, Stats};
+use super::scale::{Quantisation, left_shift, multiplier, right_shift, stream_scale, to_i16, to_i32};
 use crate::model_file::ModelFile;
 use pixgen_core::config::{ModelConfig, NORM_EPSILON};
 use pixgen_core::integer::norm::fraction_bits;
-use pixgen_core::kernels::TABLE_LEN;
-use pixgen_core::noise::time_embedding;
-use pixgen_core::params::{Layer, ParamKind, Side, Site};
-use pixgen_core::pxg::layout::{Layout, NormPart};
+use pixgen_core::network;
+use pixgen_core::ops::Branch;
+use pixgen_core::params::{ParamKind, Site};
+use pixgen_core::pxg::layout::{Layout, ModulationPart, NormPart};
 use pixgen_core::reference::FlatWeights;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range as Bytes;
 
-/// Steps of the table of exp for each unit of its argument (docs/reference/numerics.md section 4.5).
-const EXP_STEPS: f64 = 46.0;
 /// Fractional bits of a grey level at the output.
 const LEVELS: f64 = 64.0;
 /// Steps of a row's weight in the greatest bias that it can have.
 const BIAS_STEPS: f64 = (1 << 20) as f64;
-/// Below this a GELU's input gives nothing.
-const GELU_FLOOR: f64 = -5.0;
 
-/// What the integers of each site mean: real = step (code - zero), by channel.
-pub type Meanings = BTreeMap<Site, Code>;
+/// What the integers of each site mean.
+pub type SiteScales = BTreeMap<Site, Quantisation>;
 
-/// A linear layer in real numbers: its result is step (sum over i of weight\[i\] (code\[i\] - zero\[i\])) + bias, by output.
+/// A linear layer in real numbers: its result is scale (sum over i of weight\[i\] (x\[i\] - zero_point\[i\])) + bias, by output.
 #[derive(Clone, Debug)]
-pub struct RealLinear {
-    /// Codes of its inputs.
-    pub input: Code,
+pub struct LinearScales {
+    /// What its inputs mean.
+    pub input: Quantisation,
     /// Scale of each output's sum.
-    pub step: Vec<f64>,
+    pub scale: Vec<f64>,
     /// Added to each output, the correction of rounded weights included.
     pub bias: Vec<f64>,
 }
 
 /// The linear layers of a file.
-pub type RealLinears = BTreeMap<Site, RealLinear>;
+pub type LinearLayers = BTreeMap<Site, LinearScales>;
 
 /// A body and what its integers mean.
 #[derive(Clone, Debug)]
@@ -47,43 +48,40 @@ pub struct Body {
     /// The bytes, without self-test vectors.
     pub bytes: Vec<u8>,
     /// Of each site that [`Observe`](super::observe::Observe) shows.
-    pub meanings: Meanings,
+    pub site_scales: SiteScales,
     /// Of each site with a matrix.
-    pub linears: RealLinears,
+    pub linears: LinearLayers,
 }
 
-/// Where sums go: real = step (code) + origin, by output.
-struct Target {
-    step: Vec<f64>,
-    origin: Vec<f64>,
+/// What a linear layer's results mean: real = scale (integer) + offset, by output.
+pub(super) struct OutputScales {
+    pub(super) scale: Vec<f64>,
+    pub(super) offset: Vec<f64>,
 }
 
-impl Target {
-    fn even(step: f64, outputs: usize) -> Self {
-        Self { step: vec![step; outputs], origin: vec![0.0; outputs] }
+impl OutputScales {
+    /// One scale for all outputs, and no offset.
+    pub(super) fn uniform(scale: f64, outputs: usize) -> Self {
+        Self { scale: vec![scale; outputs], offset: vec![0.0; outputs] }
     }
 }
 
-/// The folded condition of one class in one step.
-struct Condition {
-    class_token: Vec<f64>,
-    /// SiLU(c).
-    activated: Vec<f64>,
-}
+/// A norm's gain and offset in units of its result, by channel.
+type Affine = (Vec<f64>, Vec<f64>);
 
 /// Builds the body.
 pub struct Builder<'a> {
     file: &'a ModelFile,
-    config: ModelConfig,
-    /// Exported classes, as rows of the embedding.
-    classes: &'a [usize],
+    pub(super) config: ModelConfig,
     levels: &'a [f64],
-    options: &'a Options,
-    calibration: &'a Calibration,
+    options: &'a QuantiseOptions,
+    pub(super) calibration: &'a Calibration,
     /// Factors of the channels of norms, from equalisation.
     factors: &'a HashMap<Site, Vec<f32>>,
-    weights: FlatWeights<'a>,
-    layout: Layout,
+    pub(super) weights: FlatWeights<'a>,
+    /// Of each step, and within it of each class.
+    pub(super) conditions: Vec<FoldedCondition>,
+    pub(super) layout: Layout,
     body: Body,
 }
 
@@ -94,9 +92,9 @@ impl<'a> Builder<'a> {
     /// The body would be too large, or the weights do not fit the configuration.
     pub fn new(
         file: &'a ModelFile,
-        classes: &'a [usize],
+        classes: &[usize],
         levels: &'a [f64],
-        options: &'a Options,
+        options: &'a QuantiseOptions,
         calibration: &'a Calibration,
         factors: &'a HashMap<Site, Vec<f32>>,
     ) -> Result<Self, QuantiseError> {
@@ -105,9 +103,11 @@ impl<'a> Builder<'a> {
         let bytes = layout.body_len(0);
         let len = usize::try_from(bytes).ok().filter(|_| bytes < u64::from(u32::MAX) - (1 << 20));
         let bytes = vec![0; len.ok_or(QuantiseError::TooLarge { bytes })?];
-        let body = Body { bytes, meanings: Meanings::new(), linears: RealLinears::new() };
+        let body = Body { bytes, site_scales: SiteScales::new(), linears: LinearLayers::new() };
         let weights = FlatWeights::new(&file.header.model, &file.params)?;
-        Ok(Self { file, config, classes, levels, options, calibration, factors, weights, layout, body })
+        let fold = |&t: &f64| classes.iter().map(move |&class| FoldedCondition::new(&config, &weights, class, t));
+        let conditions = levels.iter().flat_map(fold).collect();
+        Ok(Self { file, config, levels, options, calibration, factors, weights, conditions, layout, body })
     }
 
     /// Fills every place.
@@ -115,35 +115,34 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// A layer's sums can leave 32 bits.
     pub fn build(mut self) -> Result<Body, QuantiseError> {
-        let input = self.input()?;
-        let stream = self.encoder(&input)?;
-        self.decoder(stream)?;
+        let config = self.config;
+        network::forward(&mut self, &config, &(), &())?;
         Ok(self.body)
     }
 
     // --- What calibration says ------------------------------------------------------------------------------------------------------
 
-    fn stats(&self, site: Site, part: usize) -> Result<&'a Stats, QuantiseError> {
-        self.calibration.get(site, part).ok_or_else(|| place(site))
+    pub(super) fn stats(&self, site: Site, part: usize) -> Result<&'a Stats, QuantiseError> {
+        self.calibration.get(site, part).ok_or_else(|| QuantiseError::place(site))
     }
 
-    fn range(&self, site: Site, part: usize, symmetric: bool) -> Result<Range, QuantiseError> {
+    pub(super) fn range(&self, site: Site, part: usize, symmetric: bool) -> Result<Range, QuantiseError> {
         let levels = if symmetric { 255.0 } else { 256.0 };
         Ok(self.stats(site, part)?.range(self.options.method_of(site), levels, symmetric))
     }
 
-    /// The int8 codes of a site that a linear layer reads.
-    fn code(&self, site: Site) -> Result<Code, QuantiseError> {
+    /// The int8 of a site that a linear layer reads.
+    pub(super) fn quantisation(&self, site: Site) -> Result<Quantisation, QuantiseError> {
         let width = self.stats(site, 0)?.width;
-        let code = Code::asymmetric(self.range(site, 0, false)?, width);
+        let quantisation = Quantisation::asymmetric(self.range(site, 0, false)?, width);
         Ok(match self.factors.get(&site) {
-            Some(factors) => code.times(factors),
-            None => code,
+            Some(factors) => quantisation.times(factors),
+            None => quantisation,
         })
     }
 
     /// Mean of each channel of a site, as the float network has it.
-    fn means(&self, site: Site) -> Result<Vec<f64>, QuantiseError> {
+    pub(super) fn means(&self, site: Site) -> Result<Vec<f64>, QuantiseError> {
         let means = self.stats(site, 0)?.means();
         Ok(match self.factors.get(&site) {
             Some(factors) => means.iter().zip(factors).map(|(mean, &factor)| mean * f64::from(factor)).collect(),
@@ -151,429 +150,286 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// The i16 step that holds all values of these sites.
-    fn wide(&self, sites: &[Site]) -> Result<f64, QuantiseError> {
+    /// The i16 scale that holds all values of these sites.
+    pub(super) fn wide_scale(&self, sites: impl IntoIterator<Item = Site>) -> Result<f64, QuantiseError> {
         let mut magnitude = 0.0f64;
-        for &site in sites {
+        for site in sites {
             magnitude = magnitude.max(self.stats(site, 0)?.magnitude());
         }
-        Ok(wide_step(magnitude))
+        Ok(stream_scale(magnitude))
     }
 
-    /// Says what the integers of a site mean.
-    fn record(&mut self, site: Site, code: &Code) {
-        self.body.meanings.insert(site, code.clone());
-    }
-
-    /// The same for a site of i16.
-    fn record_wide(&mut self, site: Site, step: f64, width: usize) {
-        self.body.meanings.insert(site, Code::even(step, width));
+    /// Keeps what the integers of a site mean.
+    pub(super) fn record(&mut self, site: Site, quantisation: &Quantisation) {
+        self.body.site_scales.insert(site, quantisation.clone());
     }
 
     // --- Places ---------------------------------------------------------------------------------------------------------------------
 
-    fn put<T: bytemuck::NoUninit>(&mut self, site: Site, place_of: Bytes<usize>, values: &[T]) -> Result<(), QuantiseError> {
+    pub(super) fn put<T: bytemuck::NoUninit>(&mut self, site: Site, place: Bytes<usize>, values: &[T]) -> Result<(), QuantiseError> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
-        let to = self
-            .body
-            .bytes
-            .get_mut(place_of)
-            .filter(|to| to.len() == bytes.len())
-            .ok_or_else(|| place(site))?;
-        to.copy_from_slice(bytes);
+        let to = self.body.bytes.get_mut(place).filter(|to| to.len() == bytes.len());
+        to.ok_or_else(|| QuantiseError::place(site))?.copy_from_slice(bytes);
         Ok(())
     }
 
-    fn put_norm(&mut self, site: Site, words: [i32; 4]) -> Result<NormPart, QuantiseError> {
-        let part = self.layout.norm(site).ok_or_else(|| place(site))?;
-        self.put(site, part.words.clone(), &words)?;
-        Ok(part)
+    pub(super) fn put_words(&mut self, site: Site, words: [i32; 4]) -> Result<(), QuantiseError> {
+        let place = self.layout.words(site).ok_or_else(|| QuantiseError::place(site))?;
+        self.put(site, place, &words)
+    }
+
+    fn norm_part(&self, site: Site) -> Result<NormPart, QuantiseError> {
+        self.layout.norm(site).ok_or_else(|| QuantiseError::place(site))
+    }
+
+    /// Tables of a branch of a block for entry `number` of the conditions.
+    fn modulation_part(&self, site: Site, number: usize, branch: Branch) -> ModulationPart {
+        let (step, class) = (number / self.config.classes, number % self.config.classes);
+        self.layout.modulation(step, class, usize::from(site.block), branch as usize)
     }
 
     // --- Layers ---------------------------------------------------------------------------------------------------------------------
 
-    /// A linear layer from `input` codes, whose channels have these `means`, to `target`, in one version for each target.
-    fn linear(&mut self, site: Site, input: &Code, means: &[f64], targets: &[Target]) -> Result<(), QuantiseError> {
-        let (weight, bias) = (self.weights.get(site, ParamKind::Weight), self.weights.get(site, ParamKind::Bias));
-        let inputs = input.step.len();
-        let part = self.layout.linear(site, 0).ok_or_else(|| place(site))?;
-        let mut codes = vec![0i8; part.outputs * part.inputs];
-        let mut rows = Vec::with_capacity(part.outputs);
-        for (o, (row, codes)) in weight.chunks_exact(inputs).zip(codes.chunks_exact_mut(part.inputs)).enumerate() {
-            let scaled: Vec<f64> = row.iter().zip(&input.step).map(|(&w, step)| f64::from(w) * step).collect();
-            let bias = f64::from(bias.get(o).copied().unwrap_or_default());
-            // A row of (nearly) no weights must still hold its bias.
-            let greatest = targets
-                .iter()
-                .filter_map(|target| target.origin.get(o))
-                .fold(0.0f64, |a, origin| a.max((bias - origin).abs()));
-            let step = scaled.iter().fold(0.0f64, |a, w| a.max(w.abs())) / 127.0;
-            let step = step.max(greatest / BIAS_STEPS).max(1e-30);
-            let mut correction = 0.0;
-            let (mut zeros, mut most) = (0i64, 0i64);
-            for (((code, &w), &zero), (&mean, channel)) in codes.iter_mut().zip(&scaled).zip(&input.zero).zip(means.iter().zip(&input.step))
-            {
-                *code = (w / step).round() as i8;
-                // What rounding the weight takes away from the mean of the output, bias correction gives back.
-                correction += (w - f64::from(*code) * step) * mean / channel;
-                zeros += i64::from(*code) * i64::from(zero);
-                most += i64::from(*code).abs() * 128;
-            }
-            let correction = if self.options.bias_correction { correction } else { 0.0 };
-            rows.push((step, bias + correction, zeros, most));
-        }
-        for (set, target) in targets.iter().enumerate() {
-            let scales: Vec<f64> = rows.iter().zip(&target.step).map(|(row, out)| row.0 / out).collect();
-            let left = left_shift(scales.iter().fold(0.0f64, |a, &b| a.max(b)));
-            let multipliers: Vec<i32> = scales.iter().map(|&scale| multiplier(scale, left)).collect();
-            let mut biases = Vec::with_capacity(rows.len());
-            for ((step, bias, zeros, most), origin) in rows.iter().zip(&target.origin) {
-                let bias = ((bias - origin) / step).round() - *zeros as f64;
-                if (bias.abs() + *most as f64) * f64::from(left as i32).exp2() >= f64::from(i32::MAX) {
-                    return Err(QuantiseError::Overflow { site: site.name().to_string() });
-                }
-                biases.push(bias as i32);
-            }
-            let part = self.layout.linear(site, set).ok_or_else(|| place(site))?;
-            self.put(site, part.words, &[left as i32, 0, 0, 0])?;
-            self.put(site, part.bias, &biases)?;
-            self.put(site, part.multiplier, &multipliers)?;
-        }
-        let (step, bias) = rows.iter().map(|&(step, bias, ..)| (step, bias)).unzip();
-        self.body.linears.insert(site, RealLinear { input: input.clone(), step, bias });
-        self.put(site, part.weights, &codes)
-    }
-
-    /// The shift of a norm whose results are n gain + offset, over all these pairs, in codes.
-    fn norm_shift(width: usize, pairs: &[(Vec<f64>, Vec<f64>)]) -> u32 {
-        let greatest = |values: &mut dyn Iterator<Item = &f64>| values.fold(0.0f64, |a, b| a.max(b.abs()));
-        let gain = greatest(&mut pairs.iter().flat_map(|(gain, _)| gain)) * (-f64::from(fraction_bits(width))).exp2();
-        let offset = greatest(&mut pairs.iter().flat_map(|(_, offset)| offset));
-        right_shift(gain, 32_767.0, 28).min(right_shift(offset, f64::from(1 << 29), 28))
-    }
-
-    /// Gain and offset as integers for a shift.
-    fn norm_codes(width: usize, shift: u32, (gain, offset): &(Vec<f64>, Vec<f64>)) -> (Vec<i16>, Vec<i32>) {
-        let unit = f64::from(shift).exp2();
-        let gain_unit = (f64::from(shift) - f64::from(fraction_bits(width))).exp2();
-        let half = if shift > 0 { unit / 2.0 } else { 0.0 };
-        (gain.iter().map(|g| to_i16(g * gain_unit)).collect(), offset.iter().map(|o| to_i32(o * unit + half)).collect())
-    }
-
-    /// epsilon in units of a stream of this step, squared.
-    fn epsilon(stream: f64) -> i32 {
-        (f64::from(NORM_EPSILON) / (stream * stream)).round().min(f64::from(u32::MAX)) as u32 as i32
-    }
-
-    /// A norm with its own gain and offset into `code`.
-    fn norm(&mut self, site: Site, stream: f64, code: &Code) -> Result<(), QuantiseError> {
-        let (gain, offset) = (self.weights.get(site, ParamKind::Weight), self.weights.get(site, ParamKind::Bias));
-        let pair = (
-            gain.iter().zip(&code.step).map(|(&g, step)| f64::from(g) / step).collect(),
-            offset
-                .iter()
-                .zip(&code.step)
-                .zip(&code.zero)
-                .map(|((&o, step), &zero)| f64::from(o) / step + f64::from(zero))
-                .collect(),
-        );
-        let pairs = [pair];
-        let shift = Self::norm_shift(gain.len(), &pairs);
-        let part = self.put_norm(site, [shift as i32, Self::epsilon(stream), 0, 0])?;
-        let (gain, offset) = Self::norm_codes(gain.len(), shift, &pairs[0]);
-        self.put(site, part.gain, &gain)?;
-        self.put(site, part.offset, &offset)?;
-        self.record(site, code);
-        Ok(())
-    }
-
-    /// qkv, attention and projection of a block whose normed input has `code`; the result has the step `added`.
-    fn attention(&mut self, side: Side, block: usize, code: &Code, added: f64) -> Result<(), QuantiseError> {
-        let site = |layer| Site::new(side, block, layer);
-        let tower = self.tower(side);
-        let (d, hd) = (tower.width, tower.head_width());
-        let mut step = Vec::with_capacity(3 * d);
-        for part in 0..3 {
-            let code = Code::symmetric(self.range(site(Layer::Qkv), part, true)?, d);
-            step.extend(code.step);
-        }
-        let [q, k, v] = [0, d, 2 * d].map(|at| step[at]);
-        self.record(site(Layer::Qkv), &Code { zero: vec![0; 3 * d], step: step.clone() });
-        let means = self.means(site(Layer::Norm1))?;
-        self.linear(site(Layer::Qkv), code, &means, &[Target { origin: vec![0.0; 3 * d], step }])?;
-
-        let out = Code::symmetric(self.range(site(Layer::Attend), 0, true)?, d);
-        let scale = q * k / (hd as f64).sqrt() * EXP_STEPS;
-        let left = left_shift(scale);
-        let mean = (v / out.step[0] * 28f64.exp2()).round().min(f64::from(u32::MAX)) as u32;
-        let words = self.layout.words(site(Layer::Attend)).ok_or_else(|| place(site(Layer::Attend)))?;
-        self.put(site(Layer::Attend), words, &[multiplier(scale, left), left as i32, mean as i32, 0])?;
-        self.record(site(Layer::Attend), &out);
-        let means = self.means(site(Layer::Attend))?;
-        self.record_wide(site(Layer::Proj), added, d);
-        self.linear(site(Layer::Proj), &out, &means, &[Target::even(added, d)])
-    }
-
-    /// Both layers of an MLP and the table between them.
-    fn mlp(&mut self, side: Side, block: usize, code: &Code, added: f64) -> Result<(), QuantiseError> {
-        let site = |layer| Site::new(side, block, layer);
-        let before = self.stats(site(Layer::Fc1), 0)?;
-        let hidden = before.width;
-        let range = before.range(Method::MinMax, TABLE_LEN as f64, false);
-        let low = range.low.max(GELU_FLOOR);
-        let step = ((range.high - low) / (TABLE_LEN - 1) as f64).max(1e-9);
-        let means = self.means(site(Layer::Norm2))?;
-        self.linear(site(Layer::Fc1), code, &means, &[Target { step: vec![step; hidden], origin: vec![low; hidden] }])?;
-        let after = self.code(site(Layer::Gelu))?;
-        let table: Vec<i8> = (0..TABLE_LEN)
-            .map(|i| (gelu(low + i as f64 * step) / after.step[0] + f64::from(after.zero[0])).round() as i8)
-            .collect();
-        self.put(site(Layer::Gelu), self.layout.table(site(Layer::Fc1)), &table)?;
-        self.record(site(Layer::Gelu), &after);
-        let means = self.means(site(Layer::Gelu))?;
-        let d = self.tower(side).width;
-        self.record_wide(site(Layer::Fc2), added, d);
-        self.linear(site(Layer::Fc2), &after, &means, &[Target::even(added, d)])
-    }
-
-    // --- The network ----------------------------------------------------------------------------------------------------------------
-
-    fn tower(&self, side: Side) -> pixgen_core::config::Tower {
-        match side {
-            Side::Encoder => self.config.encoder,
-            Side::Decoder => self.config.decoder,
-        }
-    }
-
-    /// The steps' records; returns the codes of the patches.
-    fn input(&mut self) -> Result<Code, QuantiseError> {
-        let site = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
+    /// The steps' records; returns what the integers of the patches mean.
+    pub(super) fn input(&mut self, site: Site) -> Result<Quantisation, QuantiseError> {
         let (noise, normalisation) = (&self.file.header.noise, &self.file.header.normalisation);
-        let inputs = self.config.patch_len();
         // c_in x has unit variance at high noise; 4 standard deviations are 1 in 16,000.
         let reach = if self.levels.len() > 1 { 4.6 } else { 4.1 };
-        let code = Code::symmetric(Range { low: -reach, high: reach }, inputs);
-        let step = code.step[0];
-        let mut records = Vec::new();
+        let quantisation = Quantisation::symmetric(Range { low: -reach, high: reach }, self.config.patch_len());
+        let scale = quantisation.scale[0];
         for (number, &t) in self.levels.iter().enumerate() {
             let c_in = noise.c_in(t);
             let skip = noise.output_factors(self.file.header.parametrisation, t).skip;
             let mut words = [0i32; 12];
-            words[0] = to_i32(c_in * t / step * 16f64.exp2());
+            words[0] = to_i32(c_in * t / scale * 16f64.exp2());
             for c in 0..3 {
                 let (mean, std) = (f64::from(normalisation.mean[c]), f64::from(normalisation.std[c]));
                 if number > 0 {
-                    words[1 + c] = to_i32(c_in / (255.0 * std * step) * 24f64.exp2());
-                    words[4 + c] = to_i32(-mean / std * c_in / step * 24f64.exp2());
+                    words[1 + c] = to_i32(c_in / (255.0 * std * scale) * 24f64.exp2());
+                    words[4 + c] = to_i32(-mean / std * c_in / scale * 24f64.exp2());
                 }
                 words[7 + c] = to_i32(255.0 * LEVELS * std * skip * t * 16f64.exp2());
             }
             words[10] = if number > 0 { to_i32(skip * LEVELS * 16f64.exp2()) } else { 0 };
-            records.push(words);
+            self.put(site, self.layout.step(number), &words)?;
         }
-        for (number, words) in records.iter().enumerate() {
-            self.put(site, self.layout.step(number), words)?;
-        }
-        Ok(code)
+        Ok(quantisation)
     }
 
-    /// Tokens and encoder; returns the step of the stream that the decoder takes up.
-    fn encoder(&mut self, input: &Code) -> Result<f64, QuantiseError> {
-        let d = self.config.encoder.width;
-        let depth = self.config.encoder.depth;
-        let at = |block, layer| Site::new(Side::Encoder, block, layer);
-        let adds = (0..depth).flat_map(|b| [at(b, Layer::Add1), at(b, Layer::Add2), at(b, Layer::Proj), at(b, Layer::Fc2)]);
-        let sites: Vec<Site> = adds.chain([at(0, Layer::Position)]).collect();
-        let stream = self.wide(&sites)?;
-        let wide = |values: &mut dyn Iterator<Item = f64>| values.map(|v| to_i16(v / stream)).collect::<Vec<i16>>();
-
-        let embed = at(0, Layer::PatchEmbed);
-        let zero_mean = vec![0.0; input.step.len()];
-        self.linear(embed, input, &zero_mean, &[Target::even(stream, d)])?;
-        let position = self.weights.get(at(0, Layer::Position), ParamKind::Weight);
-        self.put(embed, self.layout.position(), &wide(&mut position.iter().map(|&v| f64::from(v))))?;
-        for (number, &t) in self.levels.iter().enumerate() {
-            let mut time = vec![0.0; d];
-            time_embedding(t, &mut time);
-            self.put(embed, self.layout.time(number), &wide(&mut time.iter().map(|&v| f64::from(v))))?;
+    /// The time token of each step and the class token of each class, on a stream of this scale.
+    pub(super) fn prefix_tokens(&mut self, site: Site, stream: f64) -> Result<(), QuantiseError> {
+        let classes = self.config.classes;
+        for step in 0..self.levels.len() {
+            let token = &self.conditions[step * classes].time_token;
+            let token: Vec<i16> = token.iter().map(|&v| to_i16(f64::from(v) / stream)).collect();
+            self.put(site, self.layout.time(step), &token)?;
         }
-        for (number, &class) in self.classes.iter().enumerate() {
-            let token = self.condition(class, self.levels[0]).class_token;
-            self.put(embed, self.layout.class(number), &wide(&mut token.into_iter()))?;
-        }
-        self.record_wide(at(0, Layer::Position), stream, d);
-        for block in 0..depth {
-            let code = self.code(at(block, Layer::Norm1))?;
-            self.norm(at(block, Layer::Norm1), stream, &code)?;
-            self.attention(Side::Encoder, block, &code, stream)?;
-            let code = self.code(at(block, Layer::Norm2))?;
-            self.norm(at(block, Layer::Norm2), stream, &code)?;
-            self.mlp(Side::Encoder, block, &code, stream)?;
-            self.record_wide(at(block, Layer::Add1), stream, d);
-            self.record_wide(at(block, Layer::Add2), stream, d);
-            let kept = self.code(at(block, Layer::Add2))?;
-            self.narrow(at(block, Layer::Skip), stream, &kept)?;
-        }
-        let last = at(0, Layer::FinalNorm);
-        if self.config.has_bridge() {
-            let code = self.code(last)?;
-            self.norm(last, stream, &code)?;
-            let bridge = Site::new(Side::Decoder, 0, Layer::Bridge);
-            let (means, step) = (self.means(last)?, self.wide(&[bridge])?);
-            self.record_wide(bridge, step, self.config.decoder.width);
-            self.linear(bridge, &code, &means, &[Target::even(step, self.config.decoder.width)])?;
-            return Ok(step);
-        }
-        let step = self.wide(&[last])?;
-        self.norm(last, stream, &Code::even(step, d))?;
-        Ok(step)
-    }
-
-    /// i16 of step `stream` to int8 of `code`.
-    fn narrow(&mut self, site: Site, stream: f64, code: &Code) -> Result<(), QuantiseError> {
-        let scale = stream / code.step[0];
-        let zero = f64::from(code.zero[0]);
-        let shift = right_shift(scale, 32_767.0, 28).min(right_shift(zero, f64::from(1 << 29), 28));
-        let unit = f64::from(shift).exp2();
-        let half = if shift > 0 { unit / 2.0 } else { 0.0 };
-        let words = self.layout.words(site).ok_or_else(|| place(site))?;
-        self.put(site, words, &[to_i32(scale * unit), shift as i32, to_i32(zero * unit + half), 0])
-    }
-
-    /// Blocks and head of the decoder; `stream` is the step of what it takes up.
-    fn decoder(&mut self, mut stream: f64) -> Result<(), QuantiseError> {
-        let (d, depth) = (self.config.decoder.width, self.config.decoder.depth);
-        let at = |block, layer| Site::new(Side::Decoder, block, layer);
-        for block in 0..depth {
-            // [x ; skip]: two codes, and one matrix over both.
-            let entry = match block {
-                0 if self.config.has_bridge() => at(0, Layer::Bridge),
-                0 => Site::new(Side::Encoder, 0, Layer::FinalNorm),
-                _ => at(block - 1, Layer::Add2),
-            };
-            let kept = Site::new(Side::Encoder, depth - 1 - block, Layer::Add2);
-            let [x, skip] = [self.code(entry)?, self.code(kept)?];
-            self.narrow(at(block, Layer::Skip), stream, &x)?;
-            let means: Vec<f64> = self.means(entry)?.into_iter().chain(self.means(kept)?).collect();
-            let sum = self.wide(&[at(block, Layer::Skip)])?;
-            self.linear(at(block, Layer::Skip), &x.chain(&skip), &means, &[Target::even(sum, d)])?;
-            self.record_wide(at(block, Layer::Skip), sum, d);
-
-            let layers = [Layer::SkipNorm, Layer::Add1, Layer::Add2];
-            stream = self.wide(&layers.map(|layer| at(block, layer)))?;
-            self.norm(at(block, Layer::SkipNorm), sum, &Code::even(stream, d))?;
-            for layer in [Layer::Add1, Layer::Add2] {
-                self.record_wide(at(block, layer), stream, d);
-            }
-            let (added1, added2) = (self.wide(&[at(block, Layer::Proj)])?, self.wide(&[at(block, Layer::Fc2)])?);
-            let code1 = self.code(at(block, Layer::Norm1))?;
-            let code2 = self.code(at(block, Layer::Norm2))?;
-            self.modulated(block, stream, [&code1, &code2], [added1, added2])?;
-            self.attention(Side::Decoder, block, &code1, added1)?;
-            self.mlp(Side::Decoder, block, &code2, added2)?;
-        }
-        let last = at(0, Layer::FinalNorm);
-        let code = self.code(last)?;
-        self.norm(last, stream, &code)?;
-        let means = self.means(last)?;
-        let (noise, normalisation) = (&self.file.header.noise, &self.file.header.normalisation);
-        let channels = self.config.channels;
-        let targets: Vec<Target> = self
-            .levels
-            .iter()
-            .enumerate()
-            .map(|(number, &t)| {
-                let factors = noise.output_factors(self.file.header.parametrisation, t);
-                // Levels of a byte: 255 (mean + std (out F + skip x)), of which the picture's own bytes take their share of the mean.
-                let share = if number > 0 { 1.0 - factors.skip } else { 1.0 };
-                let by_output = |f: &dyn Fn(usize) -> f64| (0..self.config.patch_len()).map(|o| f(o % channels)).collect::<Vec<f64>>();
-                let unit = |c: usize| 255.0 * LEVELS * f64::from(normalisation.std[c]) * factors.out;
-                Target {
-                    step: by_output(&|c| 1.0 / unit(c)),
-                    origin: by_output(&|c| -255.0 * LEVELS * f64::from(normalisation.mean[c]) * share / unit(c)),
-                }
-            })
-            .collect();
-        let head = at(0, Layer::Head);
-        let zero = targets[0]
-            .step
-            .iter()
-            .zip(&targets[0].origin)
-            .map(|(step, origin)| to_i32(-origin / step));
-        let meaning = Code { zero: zero.collect(), step: targets[0].step.clone() };
-        self.record(head, &meaning);
-        self.linear(head, &code, &means, &targets)
-    }
-
-    /// The modulated norms and gates of a block, for each class and step.
-    fn modulated(&mut self, block: usize, stream: f64, codes: [&Code; 2], added: [f64; 2]) -> Result<(), QuantiseError> {
-        let d = self.config.decoder.width;
-        let site = |layer| Site::new(Side::Decoder, block, layer);
-        let (weight, bias) = (
-            self.weights.get(site(Layer::Modulation), ParamKind::Weight),
-            self.weights.get(site(Layer::Modulation), ParamKind::Bias),
-        );
-        for (branch, layer) in [Layer::Norm1, Layer::Norm2].into_iter().enumerate() {
-            let (gain, offset) = (self.weights.get(site(layer), ParamKind::Weight), self.weights.get(site(layer), ParamKind::Bias));
-            let code = codes[branch];
-            let (mut pairs, mut gates) = (Vec::new(), Vec::new());
-            for &t in self.levels {
-                for &class in self.classes {
-                    let c = self.condition(class, t).activated;
-                    let inputs = c.len();
-                    let row = |i: usize| {
-                        let row = &weight[(3 * branch * d + i) * inputs..][..inputs];
-                        row.iter().zip(&c).map(|(&w, c)| f64::from(w) * c).sum::<f64>() + f64::from(bias[3 * branch * d + i])
-                    };
-                    let (shift, scale): (Vec<f64>, Vec<f64>) = (0..d).map(|i| (row(i), 1.0 + row(d + i))).unzip();
-                    let channel = |i: usize| (f64::from(gain[i]), f64::from(offset[i]), code.step[i]);
-                    let gains = (0..d).map(|i| channel(i).0 * scale[i] / channel(i).2).collect();
-                    let offsets = (0..d)
-                        .map(|i| (channel(i).1 * scale[i] + shift[i]) / channel(i).2 + f64::from(code.zero[i]))
-                        .collect();
-                    pairs.push((gains, offsets));
-                    gates.push((0..d).map(|i| row(2 * d + i) * added[branch] / stream).collect::<Vec<f64>>());
-                }
-            }
-            let shift = Self::norm_shift(d, &pairs);
-            let gate = gates.iter().flatten().fold(0.0f64, |a, g| a.max(g.abs()));
-            let gate_shift = right_shift(gate, 32_767.0, 15);
-            self.put_norm(site(layer), [shift as i32, Self::epsilon(stream), gate_shift as i32, 0])?;
-            for (number, (pair, gate)) in pairs.iter().zip(&gates).enumerate() {
-                let (step, class) = (number / self.classes.len(), number % self.classes.len());
-                let part = self.layout.modulation(step, class, block, branch);
-                let (gain, offset) = Self::norm_codes(d, shift, pair);
-                let gate: Vec<i16> = gate.iter().map(|g| to_i16(g * f64::from(gate_shift).exp2())).collect();
-                self.put(site(layer), part.gain, &gain)?;
-                self.put(site(layer), part.offset, &offset)?;
-                self.put(site(layer), part.gate, &gate)?;
-            }
-            self.record(site(layer), code);
+        for class in 0..classes {
+            let token: Vec<i16> = self.conditions[class].class_token.iter().map(|v| to_i16(v / stream)).collect();
+            self.put(site, self.layout.class(class), &token)?;
         }
         Ok(())
     }
 
-    /// What class and noise level fold into.
-    fn condition(&self, class: usize, t: f64) -> Condition {
-        let d = self.config.encoder.width;
-        let table = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassEmbed), ParamKind::Weight);
-        let embedding: Vec<f64> = table.iter().skip(class * d).take(d).map(|&v| f64::from(v)).collect();
-        let token = self.weights.get(Site::new(Side::Encoder, 0, Layer::ClassToken), ParamKind::Weight);
-        let mut time = vec![0.0; d];
-        time_embedding(t, &mut time);
-        let silu = |c: f64| c / (1.0 + (-c).exp());
-        Condition {
-            class_token: token.iter().zip(&embedding).map(|(&a, b)| f64::from(a) + b).collect(),
-            activated: time.iter().zip(&embedding).map(|(&a, b)| silu(f64::from(a) + b)).collect(),
+    /// A linear layer from `input`, whose channels have these `means`, in one version of bias and multiplier for each of `outputs`.
+    pub(super) fn write_linear(
+        &mut self,
+        site: Site,
+        input: &Quantisation,
+        means: &[f64],
+        outputs: &[OutputScales],
+    ) -> Result<(), QuantiseError> {
+        let (weight, bias) = (self.weights.get(site, ParamKind::Weight), self.weights.get(site, ParamKind::Bias));
+        let part = self.layout.linear(site, 0).ok_or_else(|| QuantiseError::place(site))?;
+        let mut weights = vec![0i8; part.outputs * part.inputs];
+        let mut rows = Vec::with_capacity(part.outputs);
+        let from_to = weight.chunks_exact(input.scale.len()).zip(weights.chunks_exact_mut(part.inputs));
+        for (o, (from, to)) in from_to.enumerate() {
+            let bias = f64::from(bias.get(o).copied().unwrap_or_default());
+            // A row of (nearly) no weights must still hold its bias.
+            let offsets = outputs.iter().filter_map(|output| output.offset.get(o));
+            let greatest = offsets.fold(0.0f64, |a, offset| a.max((bias - offset).abs()));
+            let mut row = SumScale::new(from, input, means, greatest / BIAS_STEPS, to);
+            row.bias = if self.options.bias_correction { bias + row.bias } else { bias };
+            rows.push(row);
         }
+        for (set, output) in outputs.iter().enumerate() {
+            self.write_outputs(site, set, &rows, output)?;
+        }
+        let (scale, bias) = rows.iter().map(|row| (row.scale, row.bias)).unzip();
+        self.body.linears.insert(site, LinearScales { input: input.clone(), scale, bias });
+        self.put(site, part.weights, &weights)
+    }
+
+    /// Bias and multiplier number `set` of a linear layer.
+    fn write_outputs(&mut self, site: Site, set: usize, rows: &[SumScale], output: &OutputScales) -> Result<(), QuantiseError> {
+        let scales: Vec<f64> = rows.iter().zip(&output.scale).map(|(row, out)| row.scale / out).collect();
+        let left = left_shift(scales.iter().fold(0.0f64, |a, &b| a.max(b)));
+        let multipliers: Vec<i32> = scales.iter().map(|&scale| multiplier(scale, left)).collect();
+        let mut biases = Vec::with_capacity(rows.len());
+        for (row, offset) in rows.iter().zip(&output.offset) {
+            let bias = ((row.bias - offset) / row.scale).round() - row.zero as f64;
+            if (bias.abs() + row.most as f64) * f64::from(left as i32).exp2() >= f64::from(i32::MAX) {
+                return Err(QuantiseError::Overflow { site });
+            }
+            biases.push(bias as i32);
+        }
+        let part = self.layout.linear(site, set).ok_or_else(|| QuantiseError::place(site))?;
+        self.put(site, part.words, &[left as i32, 0, 0, 0])?;
+        self.put(site, part.bias, &biases)?;
+        self.put(site, part.multiplier, &multipliers)
+    }
+
+    /// A norm with its own gain and offset.
+    pub(super) fn norm(&mut self, site: Site, stream: f64, out: &Quantisation) -> Result<(), QuantiseError> {
+        let (gain, offset) = (self.weights.get(site, ParamKind::Weight), self.weights.get(site, ParamKind::Bias));
+        let gains = gain.iter().zip(&out.scale).map(|(&g, scale)| f64::from(g) / scale);
+        let offsets = offset.iter().zip(&out.scale).zip(&out.zero_point);
+        let offsets = offsets.map(|((&o, scale), &zero_point)| f64::from(o) / scale + f64::from(zero_point));
+        let affine = [(gains.collect(), offsets.collect())];
+        let shift = norm_shift(gain.len(), &affine);
+        let (gain, offset) = norm_integers(gain.len(), shift, &affine[0]);
+        let part = self.norm_part(site)?;
+        self.put(site, part.words, &[shift as i32, epsilon(stream), 0, 0])?;
+        self.put(site, part.gain, &gain)?;
+        self.put(site, part.offset, &offset)?;
+        self.record(site, out);
+        Ok(())
+    }
+
+    /// A norm whose gain and offset are folded with AdaLN: `rows` hold `[6 d]` for each step and class.
+    pub(super) fn modulated(
+        &mut self,
+        site: Site,
+        stream: f64,
+        out: &Quantisation,
+        rows: &[Vec<f64>],
+        branch: Branch,
+    ) -> Result<(), QuantiseError> {
+        let d = self.config.decoder.width;
+        let (gain, offset) = (self.weights.get(site, ParamKind::Weight), self.weights.get(site, ParamKind::Bias));
+        let fold = |row: &Vec<f64>| -> Affine {
+            let (shift, scale) = (chunk(row, branch.shift(), d), chunk(row, branch.scale(), d));
+            let channel = |i: usize| {
+                let (gain, offset, scale) = (f64::from(gain[i]), f64::from(offset[i]), 1.0 + scale[i]);
+                let zero_point = f64::from(out.zero_point[i]);
+                (gain * scale / out.scale[i], (offset * scale + shift[i]) / out.scale[i] + zero_point)
+            };
+            (0..d).map(channel).unzip()
+        };
+        let affine: Vec<Affine> = rows.iter().map(fold).collect();
+        let shift = norm_shift(d, &affine);
+        // The third word is the gates' shift.
+        self.put(site, self.norm_part(site)?.words, &[shift as i32, epsilon(stream), 0, 0])?;
+        for (number, affine) in affine.iter().enumerate() {
+            let part = self.modulation_part(site, number, branch);
+            let (gain, offset) = norm_integers(d, shift, affine);
+            self.put(site, part.gain, &gain)?;
+            self.put(site, part.offset, &offset)?;
+        }
+        self.record(site, out);
+        Ok(())
+    }
+
+    /// The gates of a branch for each step and class: from what has the scale `added` to what has the scale `stream`. Their shift is a word
+    /// of the branch's norm.
+    pub(super) fn gates(&mut self, norm: Site, [added, stream]: [f64; 2], rows: &[Vec<f64>], branch: Branch) -> Result<(), QuantiseError> {
+        let d = self.config.decoder.width;
+        let gates = |row: &Vec<f64>| chunk(row, branch.gate(), d).iter().map(|g| g * added / stream).collect();
+        let gates: Vec<Vec<f64>> = rows.iter().map(gates).collect();
+        let shift = right_shift(gates.iter().flatten().fold(0.0f64, |a, g| a.max(g.abs())), 32_767.0, 15);
+        let words = self.norm_part(norm)?.words.start;
+        self.put(norm, words + 8..words + 12, &[shift as i32])?;
+        for (number, gate) in gates.iter().enumerate() {
+            let part = self.modulation_part(norm, number, branch);
+            let gate: Vec<i16> = gate.iter().map(|g| to_i16(g * f64::from(shift).exp2())).collect();
+            self.put(norm, part.gate, &gate)?;
+        }
+        Ok(())
+    }
+
+    /// i16 of scale `stream` to int8.
+    pub(super) fn narrow(&mut self, site: Site, stream: f64, out: &Quantisation) -> Result<(), QuantiseError> {
+        let scale = stream / out.scale[0];
+        let zero_point = f64::from(out.zero_point[0]);
+        let shift = right_shift(scale, 32_767.0, 28).min(right_shift(zero_point, f64::from(1 << 29), 28));
+        let unit = f64::from(shift).exp2();
+        let half = if shift > 0 { unit / 2.0 } else { 0.0 };
+        self.put_words(site, [to_i32(scale * unit), shift as i32, to_i32(zero_point * unit + half), 0])
+    }
+
+    /// What the head puts out in each step, by value of a patch.
+    pub(super) fn head_scales(&self) -> Vec<OutputScales> {
+        let (noise, normalisation) = (&self.file.header.noise, &self.file.header.normalisation);
+        let channels = self.config.channels;
+        let of_step = |(number, &t): (usize, &f64)| {
+            let factors = noise.output_factors(self.file.header.parametrisation, t);
+            // Levels of a byte: 255 (mean + std (out F + skip x)), of which the picture's own bytes take their share of the mean.
+            let share = if number > 0 { 1.0 - factors.skip } else { 1.0 };
+            let by_output = |f: &dyn Fn(usize) -> f64| (0..self.config.patch_len()).map(|o| f(o % channels)).collect::<Vec<f64>>();
+            let unit = |c: usize| 255.0 * LEVELS * f64::from(normalisation.std[c]) * factors.out;
+            OutputScales {
+                scale: by_output(&|c| 1.0 / unit(c)),
+                offset: by_output(&|c| -255.0 * LEVELS * f64::from(normalisation.mean[c]) * share / unit(c)),
+            }
+        };
+        self.levels.iter().enumerate().map(of_step).collect()
     }
 }
 
-fn place(site: Site) -> QuantiseError {
-    QuantiseError::Place { site: site.name().to_string() }
+/// What the sum of one output means, and how large it can be.
+struct SumScale {
+    /// Distance of two sums in real numbers.
+    scale: f64,
+    /// The real bias, with what rounding the weights took away.
+    bias: f64,
+    /// The sum when all inputs are zero points.
+    zero: i64,
+    /// The greatest magnitude of the sum.
+    most: i64,
 }
 
-/// x Phi(x).
-fn gelu(x: f64) -> f64 {
-    0.5 * x * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2))
+impl SumScale {
+    /// Rounds a row of weights into `to`, with a scale of at least `least`. Its bias is the correction alone.
+    fn new(row: &[f32], input: &Quantisation, means: &[f64], least: f64, to: &mut [i8]) -> Self {
+        let scaled: Vec<f64> = row.iter().zip(&input.scale).map(|(&w, scale)| f64::from(w) * scale).collect();
+        let scale = scaled.iter().fold(0.0f64, |a, w| a.max(w.abs())) / 127.0;
+        let scale = scale.max(least).max(1e-30);
+        let mut sum = Self { scale, bias: 0.0, zero: 0, most: 0 };
+        let channels = means.iter().zip(&input.scale).zip(&input.zero_point);
+        for ((to, &w), ((&mean, channel), &zero_point)) in to.iter_mut().zip(&scaled).zip(channels) {
+            *to = (w / scale).round() as i8;
+            // What rounding the weight takes away from the mean of the output, bias correction gives back.
+            sum.bias += (w - f64::from(*to) * scale) * mean / channel;
+            sum.zero += i64::from(*to) * i64::from(zero_point);
+            sum.most += i64::from(*to).abs() * 128;
+        }
+        sum
+    }
+}
+
+/// The shift of a norm whose results are n gain + offset, over all of these.
+fn norm_shift(width: usize, affine: &[Affine]) -> u32 {
+    let greatest = |values: &mut dyn Iterator<Item = &f64>| values.fold(0.0f64, |a, b| a.max(b.abs()));
+    let gain = greatest(&mut affine.iter().flat_map(|(gain, _)| gain)) * (-f64::from(fraction_bits(width))).exp2();
+    let offset = greatest(&mut affine.iter().flat_map(|(_, offset)| offset));
+    right_shift(gain, 32_767.0, 28).min(right_shift(offset, f64::from(1 << 29), 28))
+}
+
+/// Gain and offset as integers for a shift.
+fn norm_integers(width: usize, shift: u32, (gain, offset): &Affine) -> (Vec<i16>, Vec<i32>) {
+    let unit = f64::from(shift).exp2();
+    let gain_unit = (f64::from(shift) - f64::from(fraction_bits(width))).exp2();
+    let half = if shift > 0 { unit / 2.0 } else { 0.0 };
+    (gain.iter().map(|g| to_i16(g * gain_unit)).collect(), offset.iter().map(|o| to_i32(o * unit + half)).collect())
+}
+
+/// epsilon in units of a stream of this scale, squared.
+fn epsilon(stream: f64) -> i32 {
+    (f64::from(NORM_EPSILON) / (stream * stream)).round().min(f64::from(u32::MAX)) as u32 as i32
+}
+
+/// One of the six vectors of AdaLN, `[d]`.
+fn chunk(row: &[f64], number: usize, d: usize) -> &[f64] {
+    row.get(number * d..(number + 1) * d).unwrap_or_default()
 }

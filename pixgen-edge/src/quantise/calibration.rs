@@ -1,6 +1,6 @@
 //! The float network on the inputs that the chip will see: what every site puts out.
 
-use super::QuantiseError;
+use super::error::QuantiseError;
 use super::observe::Observe;
 use super::range::Stats;
 use crate::data::{DataError, Dataset};
@@ -68,6 +68,11 @@ impl Calibration {
     /// The values of a site.
     pub fn get(&self, site: Site, part: usize) -> Option<&Stats> {
         self.stats.get(&(site, part))
+    }
+
+    /// Sites with values.
+    pub fn sites(&self) -> impl Iterator<Item = Site> {
+        self.stats.keys().map(|&(site, _)| site)
     }
 
     fn observe(

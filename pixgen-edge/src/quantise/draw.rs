@@ -1,7 +1,8 @@
 //! Pictures on this machine: by the float network and by the integer one, many at once.
 
-use super::QuantiseError;
-use super::export::{Aligned, levels};
+use super::aligned::Aligned;
+use super::error::QuantiseError;
+use super::export::levels;
 use crate::model_file::ModelFile;
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
@@ -9,15 +10,12 @@ use pixgen_core::reference::{Condition, FlatWeights, Reference};
 use pixgen_core::sampler::{ConsistencySampler, Denoiser};
 use rayon::prelude::*;
 
-/// Which pictures: number `first + i` of `seed` has class `classes[i]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// Seed of the noise.
-    pub seed: u64,
-    /// Number of the first picture.
-    pub first: u64,
-    /// Their classes.
-    pub classes: &'a [usize],
+/// Requests for pictures `first`, `first + 1`, .. of a seed, one for each of `classes`.
+pub fn requests(seed: u64, first: u64, classes: &[usize]) -> Vec<DrawRequest> {
+    (first..)
+        .zip(classes)
+        .map(|(number, &class)| DrawRequest { class, seed, number })
+        .collect()
 }
 
 /// The float network, one picture at a time.
@@ -42,8 +40,8 @@ impl Denoiser for Float<'_> {
 ///
 /// # Errors
 /// A class that the model does not have.
-pub fn draw_float(file: &ModelFile, wanted: &Wanted<'_>, steps: usize) -> Result<Vec<u8>, QuantiseError> {
-    let values = draw_values(file, wanted, steps)?;
+pub fn draw_float(file: &ModelFile, requests: &[DrawRequest], steps: usize) -> Result<Vec<u8>, QuantiseError> {
+    let values = draw_values(file, requests, steps)?;
     let mut bytes = vec![0; values.len()];
     file.header.normalisation.to_u8(file.header.model.channels, &values, &mut bytes);
     Ok(bytes)
@@ -53,14 +51,14 @@ pub fn draw_float(file: &ModelFile, wanted: &Wanted<'_>, steps: usize) -> Result
 ///
 /// # Errors
 /// A class that the model does not have.
-pub fn draw_values(file: &ModelFile, wanted: &Wanted<'_>, steps: usize) -> Result<Vec<f32>, QuantiseError> {
+pub fn draw_values(file: &ModelFile, requests: &[DrawRequest], steps: usize) -> Result<Vec<f32>, QuantiseError> {
     let (model, noise) = (&file.header.model, &file.header.noise);
     let middle = levels(file, steps).get(1).map(|t| t / noise.shift);
     let sampler = ConsistencySampler { middle, range: file.header.normalisation.range(model.channels) };
-    draw_each(wanted, model.image_len(), |number, class, out| {
+    draw_each(requests, model.image_len(), |request, out| {
         let scratch = vec![0.0; out.len()];
         let mut float = Float { file, workspace: vec![0.0; model.workspace_len()], scratch };
-        sampler.draw(&mut float, noise, wanted.seed, number, &[class], out)
+        sampler.draw(&mut float, noise, request.seed, request.number, &[request.class], out)
     })
 }
 
@@ -68,11 +66,11 @@ pub fn draw_values(file: &ModelFile, wanted: &Wanted<'_>, steps: usize) -> Resul
 ///
 /// # Errors
 /// A class that the model does not have.
-pub fn draw_integer(model: &Model<'_>, wanted: &Wanted<'_>) -> Result<Vec<u8>, QuantiseError> {
-    draw_each(wanted, model.config().image_len(), |number, class, out| {
+pub fn draw_integer(model: &Model<'_>, requests: &[DrawRequest]) -> Result<Vec<u8>, QuantiseError> {
+    draw_each(requests, model.config().image_len(), |request, out| {
         let mut workspace = Aligned::zeroed(model.workspace_len());
         let mut rest = out.iter_mut();
-        model.draw(&DrawRequest { class, seed: wanted.seed, number }, workspace.bytes_mut(), &mut |band| {
+        model.draw(request, workspace.bytes_mut(), &mut |band| {
             rest.by_ref().zip(band.bytes()).for_each(|(to, &byte)| *to = byte);
         })?;
         Ok(())
@@ -80,12 +78,12 @@ pub fn draw_integer(model: &Model<'_>, wanted: &Wanted<'_>) -> Result<Vec<u8>, Q
 }
 
 fn draw_each<T: Copy + Default + Send>(
-    wanted: &Wanted<'_>,
+    requests: &[DrawRequest],
     len: usize,
-    draw: impl Fn(u64, usize, &mut [T]) -> Result<(), QuantiseError> + Sync,
+    draw: impl Fn(&DrawRequest, &mut [T]) -> Result<(), QuantiseError> + Sync,
 ) -> Result<Vec<T>, QuantiseError> {
-    let mut values = vec![T::default(); wanted.classes.len() * len];
-    let pictures = values.par_chunks_exact_mut(len).zip(wanted.classes).enumerate();
-    pictures.try_for_each(|(i, (out, &class))| draw(wanted.first + i as u64, class, out))?;
+    let mut values = vec![T::default(); requests.len() * len];
+    let pictures = values.par_chunks_exact_mut(len).zip(requests);
+    pictures.try_for_each(|(out, request)| draw(request, out))?;
     Ok(values)
 }

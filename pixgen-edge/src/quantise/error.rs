@@ -1,8 +1,10 @@
 //! Why a model cannot be exported.
 
+use super::options::OptionError;
 use crate::data::DataError;
 use pixgen_core::config::ConfigError;
 use pixgen_core::integer::DrawError;
+use pixgen_core::params::Site;
 use pixgen_core::pxg::PxgError;
 use pixgen_core::reference::ReferenceError;
 
@@ -20,19 +22,16 @@ pub enum QuantiseError {
         bytes: u64,
     },
     /// An option is out of range.
-    #[error("{what}")]
-    Option {
-        /// What is wrong.
-        what: String,
-    },
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// A picture to calibrate with cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
     /// A site's numbers leave the range of 32-bit sums.
-    #[error("{site}: a sum of this layer can leave 32 bits")]
+    #[error("{}: a sum of this layer can leave 32 bits", site.name())]
     Overflow {
-        /// Name of the site.
-        site: String,
+        /// The layer.
+        site: Site,
     },
     /// The float network did not run.
     #[error("the float network did not run: {0}")]
@@ -44,14 +43,18 @@ pub enum QuantiseError {
     #[error("the written file does not read back: {0}")]
     File(#[from] PxgError),
     /// A part of the file has no place or no values: a fault of this program.
-    #[error("{site}: no place in the file")]
+    #[error("{}: no place in the file", site.name())]
     Place {
-        /// Name of the site.
-        site: String,
+        /// The operation.
+        site: Site,
     },
 }
 
 impl QuantiseError {
+    pub(super) fn place(site: Site) -> Self {
+        Self::Place { site }
+    }
+
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -1,83 +1,19 @@
 //! A whole `.pxg` file: calibrate, build, wrap, test.
 
-use super::QuantiseError;
-use super::build::{Builder, Meanings, RealLinears};
+use super::aligned::Aligned;
+use super::build::{Builder, LinearLayers, SiteScales};
 use super::calibration::{Calibration, Inputs};
-use super::range::Method;
+use super::error::QuantiseError;
+use super::options::QuantiseOptions;
 use crate::data::Dataset;
 use crate::model_file::ModelFile;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::params::{Layer, ParamKind, Side, Site};
-use pixgen_core::pxg::{self, Header, MAX_STEPS, Model, check_widths};
+use pixgen_core::pxg::{self, Header, Model, check_widths};
 use pixgen_core::reference::FlatWeights;
 use pixgen_core::sampler::MIDDLE_LEVEL;
 use std::collections::HashMap;
-
-/// How to export.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Network evaluations of a picture: 1 or 2.
-    pub steps: usize,
-    /// Classes to export, in this order; all when empty.
-    pub classes: Vec<usize>,
-    /// Pictures of the calibration.
-    pub pictures: usize,
-    /// How ranges are chosen.
-    pub method: Method,
-    /// Another method for sites whose name ends like this.
-    pub site_methods: Vec<(String, Method)>,
-    /// Moves the quantisation error of weights out of the mean of each output.
-    pub bias_correction: bool,
-    /// Share of a channel's range that moves from the activations after norms to the weights, 0 to 1; `None` leaves channels alone.
-    pub equalise: Option<f64>,
-    /// Self-test vectors.
-    pub tests: u16,
-    /// Name in the header.
-    pub name: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            steps: 1,
-            classes: Vec::new(),
-            pictures: 256,
-            method: Method::Mse,
-            site_methods: Vec::new(),
-            bias_correction: true,
-            equalise: Some(0.5),
-            tests: 2,
-            name: String::new(),
-        }
-    }
-}
-
-impl Options {
-    /// The method for a site.
-    pub fn method_of(&self, site: Site) -> Method {
-        let name = site.name();
-        let special = self.site_methods.iter().rev().find(|(end, _)| name.ends_with(end.as_str()));
-        special.map_or(self.method, |(_, method)| *method)
-    }
-
-    fn check(&self, model: &ModelConfig) -> Result<(), QuantiseError> {
-        let fail = |what: String| Err(QuantiseError::Option { what });
-        if self.steps == 0 || self.steps > MAX_STEPS {
-            return fail(format!("{} steps: a chip draws in 1 or 2", self.steps));
-        }
-        if let Some(class) = self.classes.iter().find(|&&class| class >= model.classes) {
-            return fail(format!("class {class}: the model has classes 0 to {}", model.classes - 1));
-        }
-        if self.pictures == 0 {
-            return fail("calibration needs at least one picture".into());
-        }
-        if self.equalise.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-            return fail("the share of equalisation is between 0 and 1".into());
-        }
-        Ok(())
-    }
-}
 
 /// A finished file.
 #[derive(Clone, Debug)]
@@ -85,9 +21,9 @@ pub struct Exported {
     /// The bytes of the `.pxg` file.
     pub bytes: Vec<u8>,
     /// What the integers of each site mean, for reports.
-    pub meanings: Meanings,
+    pub site_scales: SiteScales,
     /// The linear layers in real numbers, for exporters to other formats.
-    pub linears: RealLinears,
+    pub linears: LinearLayers,
     /// Hash of each self-test picture: class, seed, hash.
     pub tests: Vec<(usize, u64, u64)>,
 }
@@ -96,9 +32,9 @@ pub struct Exported {
 ///
 /// # Errors
 /// Options out of range, an architecture without a form for chips, or weights whose sums can leave 32 bits.
-pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &Options) -> Result<Exported, QuantiseError> {
+pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOptions) -> Result<Exported, QuantiseError> {
     let model = &file.header.model;
-    options.check(model)?;
+    options.validate(model)?;
     check_widths(model)?;
     let all: Vec<usize> = (0..model.classes).collect();
     let classes = if options.classes.is_empty() { &all } else { &options.classes };
@@ -140,7 +76,7 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &Options) -> Re
         }
     }
     let bytes = encode(&header, &bytes)?.bytes().to_vec();
-    Ok(Exported { bytes, meanings: body.meanings, linears: body.linears, tests })
+    Ok(Exported { bytes, site_scales: body.site_scales, linears: body.linears, tests })
 }
 
 /// What the file says of itself.
@@ -161,7 +97,7 @@ fn encode(header: &Header<'_>, body: &[u8]) -> Result<Aligned, QuantiseError> {
     let mut file = Aligned::zeroed(most);
     let too_large = QuantiseError::TooLarge { bytes: most as u64 };
     let len = pxg::encode(header, body, file.bytes_mut()).ok_or(too_large)?;
-    file.len = len;
+    let file = file.truncated(len);
     Model::read(file.bytes())?;
     Ok(file)
 }
@@ -207,35 +143,4 @@ fn equalisation(file: &ModelFile, calibration: &Calibration, share: f64) -> Resu
         }
     }
     Ok(factors)
-}
-
-/// Bytes that begin at a multiple of 16, as the format asks for.
-#[derive(Clone, Debug)]
-pub struct Aligned {
-    words: Vec<u128>,
-    len: usize,
-}
-
-impl Aligned {
-    /// `len` zeros.
-    pub fn zeroed(len: usize) -> Self {
-        Self { words: vec![0; len.div_ceil(16)], len }
-    }
-
-    /// A copy of bytes.
-    pub fn copy(bytes: &[u8]) -> Self {
-        let mut copy = Self::zeroed(bytes.len());
-        copy.bytes_mut().copy_from_slice(bytes);
-        copy
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.len]
-    }
-
-    /// The bytes, to write.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
-    }
 }

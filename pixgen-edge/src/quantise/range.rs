@@ -27,7 +27,7 @@ pub struct Range {
 
 /// How a range is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Method {
+pub enum RangeMethod {
     /// Every value that was seen.
     MinMax,
     /// All but this share of the values at each end.
@@ -36,7 +36,7 @@ pub enum Method {
     Mse,
 }
 
-impl FromStr for Method {
+impl FromStr for RangeMethod {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -113,18 +113,18 @@ impl Stats {
     }
 
     /// The range that `method` chooses for `levels` codes; around zero when `symmetric`. Zero is always inside.
-    pub fn range(&self, method: Method, levels: f64, symmetric: bool) -> Range {
+    pub fn range(&self, method: RangeMethod, levels: f64, symmetric: bool) -> Range {
         let buckets = self.buckets();
         let whole = match (buckets.first(), buckets.last()) {
             (Some(first), Some(last)) => Range { low: first.0.min(0.0), high: last.0.max(0.0) },
             _ => Range { low: 0.0, high: 0.0 },
         };
         let range = match method {
-            Method::MinMax => {
+            RangeMethod::MinMax => {
                 let most = self.magnitude();
                 Range { low: whole.low.max(-most), high: whole.high.min(most) }
             }
-            Method::Percentile(share) => {
+            RangeMethod::Percentile(share) => {
                 let total: f64 = buckets.iter().map(|(_, count)| count).sum();
                 let at = |from_end: &[(f64, f64)]| {
                     let mut left = share * total;
@@ -137,7 +137,7 @@ impl Stats {
                 let reversed: Vec<(f64, f64)> = buckets.iter().rev().copied().collect();
                 Range { low: at(&buckets).min(0.0), high: at(&reversed).max(0.0) }
             }
-            Method::Mse => return least_error(&buckets, whole, levels, symmetric),
+            RangeMethod::Mse => return least_error(&buckets, whole, levels, symmetric),
         };
         if symmetric { range.symmetric() } else { range }
     }
@@ -208,15 +208,15 @@ mod tests {
     #[test]
     fn min_max_covers_everything_and_mse_leaves_outliers_out() {
         let stats = gaussian(20_000, 30.0);
-        let all = stats.range(Method::MinMax, 256.0, false);
+        let all = stats.range(RangeMethod::MinMax, 256.0, false);
         assert!((all.high - 30.0).abs() < 0.2 && all.low > -5.0 && all.low < -3.5, "{all:?}");
         // With few codes, a step for one value in 20,000 costs more than clipping it.
-        let least = stats.range(Method::Mse, 16.0, false);
+        let least = stats.range(RangeMethod::Mse, 16.0, false);
         assert!(least.high < 15.0 && least.high > 3.0, "{least:?}");
         assert!(least.low < -2.0, "{least:?}");
-        let around = stats.range(Method::MinMax, 255.0, true);
+        let around = stats.range(RangeMethod::MinMax, 255.0, true);
         assert_eq!(around.low, -around.high);
-        let most = stats.range(Method::Percentile(0.01), 256.0, false);
+        let most = stats.range(RangeMethod::Percentile(0.01), 256.0, false);
         assert!((most.high - 2.33).abs() < 0.1 && (most.low + 2.33).abs() < 0.1, "{most:?}");
     }
 
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn nothing_seen_is_an_empty_range() {
-        for method in [Method::MinMax, Method::Percentile(0.1), Method::Mse] {
+        for method in [RangeMethod::MinMax, RangeMethod::Percentile(0.1), RangeMethod::Mse] {
             let range = Stats::new(3).range(method, 256.0, false);
             assert_eq!((range.low, range.high), (0.0, 0.0));
         }
@@ -242,8 +242,8 @@ mod tests {
 
     #[test]
     fn methods_by_name() {
-        assert_eq!("mse".parse(), Ok(Method::Mse));
-        assert!(matches!("percentile:99.9".parse(), Ok(Method::Percentile(p)) if (p - 0.001).abs() < 1e-9));
-        assert!("percentile:20".parse::<Method>().is_err() && "best".parse::<Method>().is_err());
+        assert_eq!("mse".parse(), Ok(RangeMethod::Mse));
+        assert!(matches!("percentile:99.9".parse(), Ok(RangeMethod::Percentile(p)) if (p - 0.001).abs() < 1e-9));
+        assert!("percentile:20".parse::<RangeMethod>().is_err() && "best".parse::<RangeMethod>().is_err());
     }
 }

@@ -1,9 +1,11 @@
-//! Where the integer network loses quality: signal to noise of every site, saturated codes, worst channels.
+//! Where the integer network loses quality: signal to noise of every site, saturated values, worst channels.
 
-use super::QuantiseError;
-use super::build::Meanings;
-use super::export::{Aligned, Exported, levels};
+use super::aligned::Aligned;
+use super::build::SiteScales;
+use super::error::QuantiseError;
+use super::export::{Exported, levels};
 use super::observe::Observe;
+use super::scale::Quantisation;
 use crate::model_file::ModelFile;
 use pixgen_core::integer::{Integer, NoiseSeed};
 use pixgen_core::network;
@@ -27,7 +29,7 @@ pub struct SiteReport {
     pub site: String,
     /// 10 log10 of the float values' power over that of the difference, dB. Errors of the sites before are part of it.
     pub snr_db: f64,
-    /// Share of codes at the end of their range.
+    /// Share of integers at the end of their range.
     pub saturated: f64,
     /// Channel with the lowest signal to noise ratio.
     pub worst_channel: usize,
@@ -37,7 +39,7 @@ pub struct SiteReport {
 
 /// All sites, worst channels first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct QuantisationReport {
     /// Pictures compared.
     pub pictures: usize,
     /// In the order of their worst channels.
@@ -54,16 +56,16 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, float: &[f32], codes: &[f32], meaning: &super::code::Code, ends: (f32, f32)) {
-        let width = meaning.step.len();
+    fn add(&mut self, float: &[f32], integers: &[f32], quantisation: &Quantisation, ends: (f32, f32)) {
+        let width = quantisation.scale.len();
         self.signal.resize(width, 0.0);
         self.error.resize(width, 0.0);
-        for (float, codes) in float.chunks_exact(width).zip(codes.chunks_exact(width)) {
-            for (c, (&value, &code)) in float.iter().zip(codes).enumerate() {
-                let real = meaning.step[c] * (f64::from(code) - f64::from(meaning.zero[c]));
+        for (float, integers) in float.chunks_exact(width).zip(integers.chunks_exact(width)) {
+            for (c, (&value, &integer)) in float.iter().zip(integers).enumerate() {
+                let real = quantisation.scale[c] * (f64::from(integer) - f64::from(quantisation.zero_point[c]));
                 self.signal[c] += f64::from(value).powi(2);
                 self.error[c] += (f64::from(value) - real).powi(2);
-                self.saturated += u64::from(code <= ends.0 || code >= ends.1);
+                self.saturated += u64::from(integer <= ends.0 || integer >= ends.1);
                 self.count += 1;
             }
         }
@@ -94,16 +96,16 @@ impl Sums {
     }
 }
 
-/// Runs both networks on the same noise, first step, and compares every site that has codes.
+/// Runs both networks on the same noise, first step, and compares every site that is quantised.
 ///
 /// # Errors
 /// A network that does not run.
-pub fn compare(file: &ModelFile, exported: &Exported, classes: &[usize], pictures: usize) -> Result<Report, QuantiseError> {
+pub fn compare(file: &ModelFile, exported: &Exported, classes: &[usize], pictures: usize) -> Result<QuantisationReport, QuantiseError> {
     let bytes = Aligned::copy(&exported.bytes);
     let model = Model::read(bytes.bytes())?;
     let shares: Vec<BTreeMap<Site, Sums>> = (0..pictures)
         .into_par_iter()
-        .map(|picture| one(file, &model, &exported.meanings, classes, picture))
+        .map(|picture| one(file, &model, &exported.site_scales, classes, picture))
         .collect::<Result<_, _>>()?;
     let mut all = BTreeMap::<Site, Sums>::new();
     for share in shares {
@@ -113,14 +115,14 @@ pub fn compare(file: &ModelFile, exported: &Exported, classes: &[usize], picture
     }
     let mut sites: Vec<SiteReport> = all.iter().map(|(&site, sums)| sums.report(site)).collect();
     sites.sort_by(|a, b| a.worst_snr_db.total_cmp(&b.worst_snr_db));
-    Ok(Report { pictures, sites })
+    Ok(QuantisationReport { pictures, sites })
 }
 
 /// Both networks on one picture.
 fn one(
     file: &ModelFile,
     model: &Model<'_>,
-    meanings: &Meanings,
+    scales: &SiteScales,
     classes: &[usize],
     picture: usize,
 ) -> Result<BTreeMap<Site, Sums>, QuantiseError> {
@@ -145,14 +147,14 @@ fn one(
     let room = model.workspace_len() + 8 * config.tokens() * config.encoder.width.max(config.decoder.width) + 4 * config.image_len();
     let mut workspace = Aligned::zeroed(room.next_multiple_of(16));
     let inner = Integer::new(model, class, 0, workspace.bytes_mut(), None)?;
-    let see = |site: Site, _: usize, codes: &[f32]| {
-        if let (Some(float), Some(meaning)) = (float.get(&site), meanings.get(&site)) {
+    let see = |site: Site, _: usize, integers: &[f32]| {
+        if let (Some(float), Some(quantisation)) = (float.get(&site), scales.get(&site)) {
             let ends = if is_wide(site, config.has_bridge()) {
                 (-32_768.0, 32_767.0)
             } else {
                 (-128.0, 127.0)
             };
-            sums.entry(site).or_default().add(float, codes, meaning, ends);
+            sums.entry(site).or_default().add(float, integers, quantisation, ends);
         }
     };
     network::forward(&mut Observe { inner, see }, model.config(), &NoiseSeed { seed: SEED, number: picture as u64 }, &())?;
@@ -168,7 +170,7 @@ fn is_wide(site: Site, has_bridge: bool) -> bool {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for QuantisationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

@@ -17,8 +17,8 @@ use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::onnx::proto::{DimensionValue, Element, ModelProto, ValueInfoProto};
 use pixgen_edge::onnx::{OnnxError, float_graph, integer_graph, qdq_graph};
-use pixgen_edge::quantise::draw::{Wanted, draw_integer, draw_values};
-use pixgen_edge::quantise::export::{Aligned, Exported, Options, export};
+use pixgen_edge::quantise::draw::{draw_integer, draw_values, requests};
+use pixgen_edge::quantise::{Aligned, Exported, QuantiseOptions, export};
 use prost::Message;
 use random::{generator, shapes};
 use std::path::Path;
@@ -34,7 +34,7 @@ fn models() -> impl Iterator<Item = ModelFile> {
 }
 
 fn exported(file: &ModelFile, steps: usize) -> Exported {
-    let options = Options { steps, pictures: 6, tests: 0, ..Options::default() };
+    let options = QuantiseOptions { steps, pictures: 6, tests: 0, ..QuantiseOptions::default() };
     export(file, None, &options).expect("exports")
 }
 
@@ -92,16 +92,16 @@ fn graphs_give_the_pictures_of_their_networks() {
         let exported = exported(&file, 1);
         let [float, qdq, integer] = forms(&file, &exported, None);
         let inputs = inputs(config, &classes);
-        let wanted = Wanted { seed: SEED, first: 0, classes: &classes };
+        let requests = requests(SEED, 0, &classes);
 
         let picture = interleaved(config, &evaluate(&float, &inputs)["picture"].reals());
-        let want = draw_values(&file, &wanted, 1).expect("draws");
+        let want = draw_values(&file, &requests, 1).expect("draws");
         let error = largest(&picture, want.iter().map(|&v| f64::from(v)));
         assert!(error < 1e-4, "{config:?}: {error}");
 
         let bytes = Aligned::copy(&exported.bytes);
         let model = Model::read(bytes.bytes()).expect("reads");
-        let want = draw_integer(&model, &wanted).expect("draws");
+        let want = draw_integer(&model, &requests).expect("draws");
         let pixels = interleaved(config, &evaluate(&integer, &inputs)["pixels"].wholes());
         assert!(pixels.iter().eq(want.iter().map(|&byte| i64::from(byte)).collect::<Vec<_>>().iter()), "{config:?}");
 

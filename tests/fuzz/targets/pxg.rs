@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::pxg::{MAGIC, Model, PREFIX_LEN, PxgError, VERSION};
-use pixgen_edge::quantise::export::Aligned;
+use pixgen_edge::quantise::Aligned;
 
 /// The longest body that is made, and the largest workspace that is given, bytes.
 const MOST: usize = 1 << 16;

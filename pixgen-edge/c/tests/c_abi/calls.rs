@@ -4,7 +4,7 @@ use crate::fixture::{self, CLASSES, NAME};
 use pixgen::{Pixgen, PixgenBand, PixgenInfo, Status, pixgen_draw, pixgen_error_text, pixgen_get_info, pixgen_open, pixgen_self_test};
 use pixgen_core::integer::PictureHash;
 use pixgen_core::pxg::Model;
-use pixgen_edge::quantise::export::Aligned;
+use pixgen_edge::quantise::Aligned;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{null, null_mut};
 use std::slice;

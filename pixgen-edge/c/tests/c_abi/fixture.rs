@@ -7,8 +7,8 @@ use pixgen_core::pxg::Model;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
 use pixgen_edge::param_set::ParamSet;
-use pixgen_edge::quantise::export::Aligned;
-use pixgen_edge::quantise::{Options, export};
+use pixgen_edge::quantise::Aligned;
+use pixgen_edge::quantise::{QuantiseOptions, export};
 
 /// Name of the model.
 pub const NAME: &str = "untrained";
@@ -41,7 +41,7 @@ pub fn file() -> Aligned {
         .enumerate()
         .map(|(i, value)| value + 2e-3 * ((i * 7919 % 199) as f32 - 99.0))
         .collect();
-    let options = Options { pictures: 12, name: NAME.into(), ..Options::default() };
+    let options = QuantiseOptions { pictures: 12, name: NAME.into(), ..QuantiseOptions::default() };
     let exported = export(&ModelFile { header, set, params, statistics: None }, None, &options).expect("a model that fits chips");
     Aligned::copy(&exported.bytes)
 }

@@ -1,53 +1,56 @@
-//! What an integer means: codes of activations, multipliers of sums, and rounding them into the file's types.
+//! Scales and zero points: what an integer means, multipliers of sums, and rounding into the file's types.
 
 use super::range::Range;
 
-/// Codes of int8 activations: real = step (code - zero), by channel.
+/// An affine quantisation of activations: real = scale (integer - zero_point), by channel.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Code {
-    /// Real distance of two codes, by channel.
-    pub step: Vec<f64>,
-    /// Code of the real number 0, by channel.
-    pub zero: Vec<i32>,
+pub struct Quantisation {
+    /// Real distance of two integers, by channel.
+    pub scale: Vec<f64>,
+    /// Integer of the real number 0, by channel.
+    pub zero_point: Vec<i32>,
 }
 
-/// The smallest step: of a site that puts out nothing but zeros.
+/// The smallest scale: of a site that puts out nothing but zeros.
 const LEAST: f64 = 1e-9;
 
-impl Code {
-    /// The 256 codes over a range, the same for all of `width` channels. The code of 0 is exact.
+impl Quantisation {
+    /// The 256 values of int8 over a range, the same for all of `width` channels. The real number 0 is exact.
     pub fn asymmetric(range: Range, width: usize) -> Self {
-        let step = ((range.high - range.low) / 255.0).max(LEAST);
-        let zero = (-128.0 - range.low / step).round() as i32;
-        Self { step: vec![step; width], zero: vec![zero.clamp(-128, 127); width] }
+        let scale = ((range.high - range.low) / 255.0).max(LEAST);
+        let zero_point = (-128.0 - range.low / scale).round() as i32;
+        Self { scale: vec![scale; width], zero_point: vec![zero_point.clamp(-128, 127); width] }
     }
 
-    /// The codes -127 to 127 over a range around zero.
+    /// -127 to 127 over a range around zero, the same for all of `width` channels.
     pub fn symmetric(range: Range, width: usize) -> Self {
-        Self::even((range.high / 127.0).max(LEAST), width)
+        Self::uniform((range.high / 127.0).max(LEAST), width)
     }
 
-    /// Codes `step` apart, with the code 0 for the number 0.
-    pub fn even(step: f64, width: usize) -> Self {
-        Self { step: vec![step; width], zero: vec![0; width] }
+    /// One scale for all of `width` channels, and zero points of 0.
+    pub fn uniform(scale: f64, width: usize) -> Self {
+        Self { scale: vec![scale; width], zero_point: vec![0; width] }
     }
 
-    /// Multiplies the steps by a factor for each channel.
+    /// Multiplies the scales by a factor for each channel.
     pub fn times(mut self, factors: &[f32]) -> Self {
-        self.step.iter_mut().zip(factors).for_each(|(step, &factor)| *step *= f64::from(factor));
+        self.scale
+            .iter_mut()
+            .zip(factors)
+            .for_each(|(scale, &factor)| *scale *= f64::from(factor));
         self
     }
 
     /// These channels, then those of `other`.
     pub fn chain(mut self, other: &Self) -> Self {
-        self.step.extend(&other.step);
-        self.zero.extend(&other.zero);
+        self.scale.extend(&other.scale);
+        self.zero_point.extend(&other.zero_point);
         self
     }
 }
 
-/// The step of i16 values up to `magnitude`, with half as much headroom again.
-pub fn wide_step(magnitude: f64) -> f64 {
+/// The scale of an i16 stream with values up to `magnitude`, half as much headroom again included.
+pub fn stream_scale(magnitude: f64) -> f64 {
     (1.5 * magnitude / 32_767.0).max(LEAST)
 }
 
@@ -96,14 +99,14 @@ mod tests {
     use pixgen_core::kernels::multiply_high;
 
     #[test]
-    fn codes_cover_their_range_and_hold_zero() {
-        let code = Code::asymmetric(Range { low: -0.17, high: 3.0 }, 2);
-        let real = |q: i32| code.step[0] * f64::from(q - code.zero[0]);
-        assert!((real(-128) + 0.17).abs() < code.step[0] && (real(127) - 3.0).abs() < code.step[0]);
-        assert_eq!(real(code.zero[0]), 0.0);
-        let empty = Code::asymmetric(Range { low: 0.0, high: 0.0 }, 1);
-        assert_eq!(empty.zero, [-128]);
-        assert_eq!(Code::symmetric(Range { low: -2.54, high: 2.54 }, 1).step, [0.02]);
+    fn integers_cover_their_range_and_hold_zero() {
+        let Quantisation { scale, zero_point } = Quantisation::asymmetric(Range { low: -0.17, high: 3.0 }, 2);
+        let real = |q: i32| scale[0] * f64::from(q - zero_point[0]);
+        assert!((real(-128) + 0.17).abs() < scale[0] && (real(127) - 3.0).abs() < scale[0]);
+        assert_eq!(real(zero_point[0]), 0.0);
+        let empty = Quantisation::asymmetric(Range { low: 0.0, high: 0.0 }, 1);
+        assert_eq!(empty.zero_point, [-128]);
+        assert_eq!(Quantisation::symmetric(Range { low: -2.54, high: 2.54 }, 1).scale, [0.02]);
     }
 
     /// Shift and multiplier together scale to within rounding, for scales of 14 orders of two.

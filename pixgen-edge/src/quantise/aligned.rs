@@ -1,0 +1,38 @@
+//! Memory for `.pxg` files and workspaces.
+
+/// Bytes that begin at a multiple of 16, as the format asks for.
+#[derive(Clone, Debug)]
+pub struct Aligned {
+    words: Vec<u128>,
+    len: usize,
+}
+
+impl Aligned {
+    /// `len` zeros.
+    pub fn zeroed(len: usize) -> Self {
+        Self { words: vec![0; len.div_ceil(16)], len }
+    }
+
+    /// A copy of bytes.
+    pub fn copy(bytes: &[u8]) -> Self {
+        let mut copy = Self::zeroed(bytes.len());
+        copy.bytes_mut().copy_from_slice(bytes);
+        copy
+    }
+
+    /// The first `len` bytes, or all if there are fewer.
+    pub fn truncated(mut self, len: usize) -> Self {
+        self.len = self.len.min(len);
+        self
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.len]
+    }
+
+    /// The bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
+    }
+}
