@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt deny core bare-metal clippy doc train kernels cross guides cuda onnx firmware boards doctest bench fuzz)
+steps=(fmt deny core bare-metal clippy doc train kernels cross guides examples cuda onnx firmware boards doctest fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
 
@@ -27,18 +27,20 @@ step_fmt() {
   done
 }
 
-# No file imports another that imports it, on whatever way round.
+# No file imports another that imports it, by whatever way round, and no re-export shows a thing where it does not live.
 step_circles() {
+  local report structure=(cargo run --quiet --locked --manifest-path tests/tools/structure/Cargo.toml --)
   cargo test --locked --manifest-path tests/tools/structure/Cargo.toml
-  cargo run --quiet --locked --manifest-path tests/tools/structure/Cargo.toml -- circles pixgen-{core,cubecl,edge,edge/c,train}
+  for report in circles detours; do "${structure[@]}" $report pixgen-{core,cubecl,edge,edge/c,train}; done
 }
 
 # The four crates as crates.io would get them, not compiled: under 10 MB, each with its page and both licences.
 step_package() {
   local crate crates=(pixgen-{core,cubecl,edge,train}) file list
-  cargo package --locked --allow-dirty --no-verify "${crates[@]/#/--package=}"
+  cargo fetch --locked # all that the lockfile names is here now, so the index need not be asked again
+  cargo package --offline --locked --allow-dirty --no-verify "${crates[@]/#/--package=}"
   for crate in "${crates[@]}"; do
-    list=$(cargo package --locked --allow-dirty --list --package "$crate")
+    list=$(cargo package --offline --locked --allow-dirty --list --package "$crate")
     for file in README.md LICENSE-MIT LICENSE-APACHE; do
       grep -qx "$file" <<<"$list" || { echo "$crate: no $file in the package"; return 1; }
     done
@@ -69,9 +71,9 @@ step_bare-metal() {
   tests/tools/no-panic.sh
 }
 
-# As the quick start is built, and with the GPU back ends.
+# The program as the quick start builds it, and everything with the GPU back ends.
 step_clippy() {
-  cargo clippy --release --locked --workspace --all-targets -- -D warnings
+  cargo clippy --release --locked -p pixgen-train -- -D warnings
   cargo clippy --release --locked "${gpu[@]}" --all-targets -- -D warnings
 }
 
@@ -123,12 +125,20 @@ step_firmware() { cargo test --release --locked "${gpu[@]}" --test firmware --te
 # The examples for real boards are built and linked; nothing here can run them.
 step_boards() { firmware-examples/build.sh; }
 
-# Half a minute for each target; the reader of .pxg files and that of safetensors.
-step_fuzz() { tests/fuzz/run.sh 30; }
+# Twenty seconds for each target; the reader of .pxg files and that of safetensors.
+step_fuzz() { tests/fuzz/run.sh 20; }
 
 step_doctest() { cargo test --release --locked "${gpu[@]}" --doc; }
 
-step_bench() { cargo build --release --locked "${gpu[@]}" --bench '*' --examples; }
+# The examples of the crates, each as its first lines say.
+step_examples() {
+  local built=$CARGO_TARGET_DIR/release/examples out
+  out=$(mktemp -d)
+  trap 'rm -rf "$out"' EXIT
+  cargo build --release --locked "${gpu[@]}" --examples
+  "$built/draw" firmware-examples/models/nano-28-grey.pxg "$out/picture.pgm" 9 7
+  [ -s "$out/picture.pgm" ]
+}
 
 # --- What the steps need ----------------------------------------------------------------------------------------------------------------
 
