@@ -1,22 +1,50 @@
-//! The EPG pixel-space image generator for any machine: `no_std`, no allocator; unsafe code only in the kernels.
+//! Draws pictures with EPG models on a microcontroller or a desktop: no allocator, no operating system and, for a quantised model, no
+//! floating point.
 //!
-//! From what users hold to what they do not:
+//! A firmware calls three functions. The bytes that they draw are the same on every machine:
 //!
-//! **Models.** [`config`] says what a model is; [`presets`] is the table of named ones. [`params`] is the one list of parameters
-//! (name, shape, role, start) that trainer, files and exporter read; [`init`](params::Init) draws initial values.
+//! ```
+//! use pixgen_core::integer::{DrawRequest, SelfTestError};
+//! use pixgen_core::pxg::Model;
+//! use pixgen_core::{Aligned, include_pxg};
 //!
-//! **Noise.** [`noise`] holds levels, preconditioning and curricula; [`rng`] is the counter-based generator with integer Gaussians,
-//! and [`streams`] says which stream is for what. [`sampler`] draws pictures in one or two steps, [`diffusion`] in
-//! as many as one wants.
+//! static MODEL: &[u8] = include_pxg!("../examples/nano-28-grey.pxg"); // made by `pixgen-edge export`
 //!
-//! **The network** is written once, in [`network`], over the op set of [`ops`]. Interpreters give it meaning: [`mod@reference`] computes
-//! in f32, [`integer`] in int8 as chips do, [`plan`] counts, [`profile`] times another one. [`workspace`] is where activations lie,
-//! [`patch`] the order of pixels in a patch.
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut workspace = Aligned([0; 16 * 1024]); // `Model::workspace_len` bytes
+//! let model = Model::read(MODEL)?; // checks every byte, copies none
+//! model.self_test(&mut workspace.0)?; // does this chip draw the exporter's pictures?
 //!
-//! **On a chip.** [`pxg`] reads a model file in place, checks it and draws with it; [`integer`] is the interpreter behind it, and
-//! [`kernels`] holds its matrix products, one implementation for each kind of core. [`pixels`] is how a picture leaves, band by band.
+//! let request = DrawRequest { class: 9, seed: 7, number: 0 };
+//! model.draw(&request, &mut workspace.0, &mut |band| {
+//!     for row in band.rows() {
+//!         print!("{row:?}"); // to a display; no frame buffer is needed
+//!     }
+//! })?;
+//! # Ok(()) }
+//! ```
 //!
-//! Every formula cites a section of the project's `docs/reference/method.md`.
+//! # The crate from the outside in
+//!
+//! **A model file** is read in place by [`pxg`] and drawn by [`integer`], the interpreter in int8. [`kernels`] holds its matrix products,
+//! one implementation for each kind of processor core; [`pixels`] hands out the picture band by band. Firmware needs no other module.
+//!
+//! **The network** is written once, in [`network`], over the operations of [`ops`]. An interpreter gives them a meaning: [`integer`]
+//! computes in int8, [`mod@reference`] in plain f32 loops, [`plan`] counts parameters and operations, [`profile`] times another
+//! interpreter. [`workspace`] keeps the books of the caller's memory, and [`patch`] knows the order of pixels in a patch.
+//!
+//! **Noise** comes from [`rng`], a counter-based generator with Gaussians in fixed point; [`streams`] lists the uses of randomness.
+//! [`noise`] defines levels, preconditioning and curricula. [`sampler`] draws in one or two steps, [`diffusion`] in many.
+//!
+//! **A model** is described by [`config`]; [`presets`] is a table of named ones. [`params`] is the one list of parameters: names, shapes
+//! and initial values.
+//!
+//! Formulas cite a section of the project's `docs/reference/method.md`, integer arithmetic one of `docs/reference/numerics.md`.
+//!
+//! # Unsafe code
+//!
+//! None outside [`kernels`], which holds assembly. No slice index, division or overflow can panic between [`pxg::Model::read`] and the
+//! last band: the tests link a firmware without a panic handler to prove it.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -25,18 +53,11 @@
 extern crate std;
 
 mod aligned;
-pub mod config;
-pub mod presets;
 
-mod init;
-pub mod params;
-
-pub mod diffusion;
-mod gaussian_table;
-pub mod noise;
-pub mod rng;
-pub mod sampler;
-pub mod streams;
+pub mod integer;
+pub mod kernels;
+pub mod pixels;
+pub mod pxg;
 
 pub mod network;
 pub mod ops;
@@ -46,9 +67,21 @@ pub mod profile;
 pub mod reference;
 pub mod workspace;
 
-pub mod integer;
-pub mod kernels;
-pub mod pixels;
-pub mod pxg;
+pub mod diffusion;
+mod gaussian_table;
+pub mod noise;
+pub mod rng;
+pub mod sampler;
+pub mod streams;
+
+pub mod config;
+mod init;
+pub mod params;
+pub mod presets;
 
 pub use aligned::{ALIGN, Aligned, align};
+
+/// Compiles and runs the example of the page on crates.io.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,39 +1,43 @@
-//! Fused GPU kernels for training EPG networks, written in CubeCL: forward and backward of every operation in which the network spends
-//! time or memory, for CUDA (Hopper and Ampere) and for any Vulkan device.
+//! Fused GPU kernels for training EPG networks, written in CubeCL: forward and backward of every operation in which training spends time
+//! or memory, for CUDA (Hopper and Ampere) and for any Vulkan device.
 //!
-//! **Around the kernels.** [`device`] opens a device, or says what the machine lacks; [`error`] says why a kernel was not launched;
-//! [`store`] is how `f32` and bf16 lie in memory; [`launch`] checks operands and chooses widths of loads and cube counts; [`rows`] and
-//! [`columns`] are the two shapes of reduction that the others are made of.
+//! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor). pixgen-train registers them with autodiff, behind its
+//! trait of fused operations; here is no autodiff. A call that a device cannot run returns a [`KernelError`] and computes nothing.
 //!
-//! **The network.** [`mod@matmul`]: products with a kernel fixed beforehand. [`epilogue`]: bias and GELU after them. [`norm`]: layer norm.
-//! [`modulate`]: AdaLN, its norm with modulation and its gated residual. [`attention`]: all heads, without a map of scores in memory.
-//! [`skip`]: `[x, s]` of a long skip. [`tokens`]: the input of a tower. [`dropout`]: masks that are a function of their place.
+//! **The network.** [`mod@matmul`]: products with tiles that are chosen beforehand. [`epilogue`]: bias and GELU after them. [`norm`]: layer
+//! norm. [`modulate`]: AdaLN, which is the norm with its modulation and the gated residual. [`attention`]: all heads, without a map of
+//! scores in memory. [`skip`]: `[x, s]` of a long skip. [`tokens`]: the input of a tower. [`dropout`]: masks that depend on their place.
 //!
-//! **Its ends.** [`images`]: blends of images and the consistency loss. [`nt_xent`]: the contrastive loss. [`optimiser`]: AdamW with its
-//! averages, and what else the trainer does with buffers of parameters.
+//! **The losses and the optimiser.** [`images`]: weighted sums of images, and the consistency loss. [`nt_xent`]: the contrastive loss.
+//! [`optimiser`]: AdamW with its moving averages, and other passes over flat buffers of parameters.
 //!
-//! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor); pixgen-train registers them with autodiff through its
-//! contract of fused operations.
+//! **Under the kernels.** [`rows`] and [`columns`] are the two shapes of reduction of which the others are made. [`launch`] checks operands
+//! and chooses widths of loads and numbers of cubes. [`store`] knows how `f32` and bf16 lie in memory. [`device`] opens a GPU, or says
+//! what the machine lacks, and [`error`] holds the errors of a launch.
+//!
+//! Sums have a fixed order, without atomics: a device repeats its results bit by bit.
 
 pub mod attention;
-pub mod columns;
-pub mod device;
 pub mod dropout;
 pub mod epilogue;
-pub mod error;
-pub mod images;
-pub mod launch;
 pub mod matmul;
 pub mod modulate;
 pub mod norm;
+pub mod skip;
+pub mod tokens;
+
+pub mod images;
 pub mod nt_xent;
 pub mod optimiser;
+
+pub mod columns;
+pub mod device;
+pub mod error;
+pub mod launch;
 pub mod rows;
-pub mod skip;
 pub mod store;
 mod sum;
 mod tiles;
-pub mod tokens;
 
 pub use error::{KernelError, Result};
 pub use matmul::matmul;
@@ -42,3 +46,8 @@ pub use matmul::matmul;
 pub use cubecl::cuda::CudaRuntime;
 #[cfg(feature = "vulkan")]
 pub use cubecl::wgpu::WgpuRuntime as VulkanRuntime;
+
+/// Compiles the example of the page on crates.io.
+#[cfg(all(doctest, feature = "vulkan"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -248,6 +248,7 @@ impl RowStrips {
     }
 }
 
+// One function of a hundred lines: what it would pass to parts of itself are the five arrays of registers that hold a row and its sums.
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments)]
 fn backward<E: Store, N: Size>(

@@ -14,6 +14,9 @@
 //! * [`plan`]: sizes of the tiles, chosen from head width, tokens and device.
 //! * `forward`, `backward`: the kernels.
 //!
+//! Each kernel is one function of a hundred lines: its phases share the tiles, the sums in registers and the loop over blocks, which would
+//! be a dozen arguments of every part. What stands apart has a name: `load`, `scores`, `mask`, `put_weights`, `accumulate`, `write`.
+//!
 //! # What it costs
 //!
 //! With `e` bytes per number, a head of an image moves `4 T w e + 4 T` bytes of device memory forward and `12 T w e + 16 T` backward,
