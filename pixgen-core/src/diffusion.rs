@@ -76,7 +76,7 @@ pub enum Weaker<'a, D> {
     Denoiser(&'a mut D),
 }
 
-/// How pictures are drawn.
+/// Settings of a sampler for diffusion models.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiffusionSampler {
@@ -137,9 +137,8 @@ impl DiffusionSampler {
         Ok(())
     }
 
-    /// Draws `classes.len()` pictures into `out`: numbers `first`, `first + 1`, ... of `seed`. `weaker` is what guidance leads away from; it is
-    /// not looked at without guidance. With less scratch
-    /// memory than [`SCRATCH`] times `out` nothing is drawn.
+    /// Draws `classes.len()` pictures into `out`: numbers `first`, `first + 1`, ... of `seed`. Guidance leads away from
+    /// `weaker`, which is unused without guidance. With less scratch memory than [`SCRATCH`] times `out`, nothing is drawn.
     ///
     /// # Errors
     /// What a denoiser returns.

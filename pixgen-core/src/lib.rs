@@ -4,7 +4,7 @@
 //! A firmware calls three functions. The bytes that they draw are the same on every machine:
 //!
 //! ```
-//! use pixgen_core::integer::{DrawRequest, SelfTestError};
+//! use pixgen_core::integer::DrawRequest;
 //! use pixgen_core::pxg::Model;
 //! use pixgen_core::{Aligned, include_pxg};
 //!

@@ -46,7 +46,7 @@ pub trait Ops {
     type Image: ?Sized;
     /// Noise level and class.
     type Condition;
-    /// What the decoder leaves behind.
+    /// Result of the decoder.
     type Output;
     /// Handle of an activation. Not to be used after [`release`](Ops::release).
     type Act;
@@ -115,10 +115,10 @@ pub trait Ops {
     /// The patch tokens alone: `[N_p, d]`.
     fn patch_tokens(&mut self, x: Self::Act) -> OpResult<Self::Act, Self>;
 
-    /// Patches `[N_p, p*p*C]` to what the interpreter gives out.
+    /// Patches `[N_p, p*p*C]` to the interpreter's output.
     fn unpatchify(&mut self, site: Site, patches: Self::Act) -> OpResult<Self::Output, Self>;
 
-    /// Gives an activation back.
+    /// Frees an activation.
     fn release(&mut self, x: Self::Act);
 
     /// qkv, attend, projection. The result may lie elsewhere than `x`, which is used up.

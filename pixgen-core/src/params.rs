@@ -148,7 +148,7 @@ pub enum ParamKind {
     Bias,
 }
 
-/// What a parameter is for the optimiser: groups of weight decay and of reports.
+/// Group of a parameter, for weight decay and for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Weight of a linear layer.
@@ -165,7 +165,7 @@ pub enum Role {
     Embedding,
 }
 
-/// How a parameter starts (docs/reference/method.md sections 2.1, 2.3, 2.4).
+/// Initial values of a parameter (docs/reference/method.md sections 2.1, 2.3, 2.4).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// All the same value.
@@ -190,11 +190,11 @@ pub struct Param {
     pub kind: ParamKind,
     /// `[rows, columns]`, with one column for vectors.
     pub shape: [usize; 2],
-    /// Dimensions that are there: 1 or 2.
+    /// Number of dimensions: 1 or 2.
     pub rank: usize,
-    /// Its part in the optimiser.
+    /// Its group in the optimiser.
     pub role: Role,
-    /// Its start.
+    /// Its initial values.
     pub init: Init,
 }
 

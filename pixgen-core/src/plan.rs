@@ -1,4 +1,4 @@
-//! The plan: shapes only. Parameters, multiply-accumulates, activations and the workspace's high-water mark, site by site.
+//! What a forward pass costs, from shapes alone: parameters, multiply-accumulates, activations and workspace, site by site.
 
 use crate::config::{MLP_RATIO, ModelConfig};
 use crate::network;
@@ -44,7 +44,7 @@ pub fn plan(config: &ModelConfig) -> ForwardTotals {
     plan_sites(config, &mut |_| ())
 }
 
-/// Counts a forward pass and shows every call to `each`, in order.
+/// Counts a forward pass and passes every call to `each`, in order.
 pub fn plan_sites(config: &ModelConfig, each: &mut dyn FnMut(&SiteCost)) -> ForwardTotals {
     let mut plan = ForwardPlan { config: *config, stack: Stack::new(usize::MAX / 2), totals: ForwardTotals::default(), each };
     // The stack is as good as endless, so the only error left is a network with too many live activations, which tests exclude.

@@ -1,18 +1,18 @@
-//! Time or instructions of every operation of another interpreter, through a clock that the caller brings.
+//! Time or instructions of every operation of another interpreter, by a clock of the caller's.
 
 use crate::ops::{Branch, OpResult, Ops};
 use crate::params::{Layer, Side, Site};
 
 /// Something that counts up: cycles, instructions, microseconds.
 pub trait Clock {
-    /// The count now. It may wrap at 2^64, no earlier.
+    /// The current count, which does not wrap before 2^64.
     fn now(&mut self) -> u64;
 }
 
-/// Runs `inner` and tells `each` the site and the ticks of every operation that does work.
+/// Runs `inner` and reports the site and the ticks of every operation that does work to `each`.
 ///
-/// An MLP is told as a whole under `Fc1` and the head under `Head`, because interpreters run them in pieces; attention and skip are told
-/// operation by operation. An operation that runs several times (one for each step) is told several times.
+/// An MLP is reported as a whole under `Fc1`, and the head under `Head`, because interpreters run them in pieces; attention and skip are
+/// reported operation by operation. An operation that runs once a step is reported once a step.
 pub struct Profile<'a, O, C> {
     inner: O,
     clock: &'a mut C,
@@ -25,7 +25,7 @@ impl<'a, O: Ops, C: Clock> Profile<'a, O, C> {
         Self { inner, clock, each }
     }
 
-    /// Gives the interpreter back.
+    /// Returns the wrapped interpreter.
     pub fn into_inner(self) -> O {
         self.inner
     }

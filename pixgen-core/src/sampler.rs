@@ -17,7 +17,7 @@ pub trait Denoiser {
     fn denoise(&mut self, x: &mut [f32], t: f64, classes: &[usize]) -> Result<(), Self::Error>;
 }
 
-/// How pictures are drawn.
+/// Settings of a sampler for consistency models.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsistencySampler {

@@ -26,7 +26,7 @@ pub struct IntegerAct {
 }
 
 impl IntegerAct {
-    /// ActValues of a token.
+    /// Values of a token.
     pub const fn width(&self) -> usize {
         self.width
     }
@@ -59,10 +59,10 @@ pub struct IntegerSkip {
     pub(super) width: usize,
 }
 
-/// The values of an activation, to look at.
+/// A view of the values of an activation.
 #[derive(Clone, Copy, Debug)]
 pub enum ActValues<'a> {
-    /// NoiseSeed of a linear layer.
+    /// Input of a linear layer.
     I8(&'a [i8]),
     /// The residual stream, or what is added to it.
     I16(&'a [i16]),

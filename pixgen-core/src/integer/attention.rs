@@ -7,7 +7,7 @@ use crate::kernels::{Exponentials, Kernel, Native, Raw, RowScaled, Rows};
 /// Scales of a site.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttentionScales {
-    /// Of a difference of scores, to steps of the table of exp.
+    /// From a difference of scores to an index of the table of exp.
     pub score: i32,
     /// Shift before it, below 32.
     pub left: u32,

@@ -9,7 +9,7 @@ use crate::pixels::Band;
 use crate::profile::{Clock, Profile};
 use crate::pxg::Model;
 
-/// Which picture.
+/// Which picture to draw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DrawRequest {
@@ -27,7 +27,7 @@ impl DrawRequest {
     }
 }
 
-/// What a picture took.
+/// What a picture cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Usage {
@@ -38,7 +38,11 @@ pub struct Usage {
 impl Model<'_> {
     /// Draws a picture and gives it to `each` in bands of [`patch`](crate::config::ModelConfig::patch) rows, from the top.
     ///
-    /// `workspace` holds [`workspace_len`](Self::workspace_len) bytes and begins at a multiple of 16; its content does not matter.
+    /// `workspace` holds [`workspace_len`](Self::workspace_len) bytes and begins at a multiple of [`ALIGN`](crate::ALIGN); its content does not
+    /// matter.
+    ///
+    /// # Errors
+    /// No such class, or a workspace that is too small or not aligned.
     pub fn draw(&self, request: &DrawRequest, workspace: &mut [u8], each: &mut dyn FnMut(&Band<'_>)) -> Result<Usage, DrawError> {
         let input = request.input();
         self.steps_of(request, workspace, each, |mut integer| {
@@ -47,7 +51,10 @@ impl Model<'_> {
         })
     }
 
-    /// Draws a picture, which is lost, and tells `each` the site and the ticks of every operation ([`Profile`]).
+    /// Draws a picture, discards it, and reports the site and the ticks of every operation to `each` ([`Profile`]).
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw).
     pub fn profile<C: Clock>(
         &self,
         request: &DrawRequest,

@@ -64,9 +64,9 @@ pub enum SelfTestError {
     Picture {
         /// Number of the vector.
         number: usize,
-        /// PictureHash in the file.
+        /// Hash in the file.
         expected: u64,
-        /// PictureHash of the picture drawn here.
+        /// Hash of the picture drawn here.
         found: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! exp in steps of the softmax (docs/reference/numerics.md section 4.5).
+//! The table of exp for the softmax (docs/reference/numerics.md section 4.5).
 
 /// round(127 exp(-i/46)); the last one is 0, and so is everything beyond it.
 #[rustfmt::skip]

@@ -16,10 +16,10 @@ use crate::pxg::{Model, Norm, StepRecord};
 use crate::workspace::{Region, Stack, WorkspaceError};
 use core::ops::Range;
 
-/// Takes the bands of a picture.
+/// Receives the bands of a picture.
 pub type BandOutput<'o> = &'o mut dyn FnMut(&Band<'_>);
 
-/// Draws one step of one picture in a workspace of [`workspace_len`] bytes.
+/// Draws one step of one picture in a workspace of [`workspace_len`](super::workspace_len) bytes.
 pub struct Integer<'m, 'o> {
     model: &'m Model<'m>,
     memory: &'m mut [u8],

@@ -1,4 +1,4 @@
-//! The plan of the integer interpreter, shapes only: bytes in the model file, multiply-accumulates and bytes of workspace of every call.
+//! What a picture costs on a chip, from shapes alone: bytes of the file, multiply-accumulates and bytes of workspace of every call.
 //!
 //! It takes the regions that [`Integer`](super::Integer) takes, in the same order, so its high-water mark is [`workspace_len`].
 
@@ -35,8 +35,8 @@ pub struct ChipTotals {
     pub workspace: usize,
 }
 
-/// Counts a picture drawn in `steps` steps with a [valid](ModelConfig::validate) model, and shows every call of one step to `each`, in
-/// order.
+/// Counts a picture drawn in `steps` steps with a [valid](ModelConfig::validate) model, and passes every call of one step to `each`,
+/// in order.
 pub fn plan_sites(config: &ModelConfig, steps: usize, each: &mut dyn FnMut(&ChipSiteCost)) -> ChipTotals {
     let layout = Layout::new(config, steps);
     let mut macs = 0;

@@ -5,14 +5,20 @@ use super::{DrawError, SelfTestError};
 use crate::pxg::Model;
 
 impl Model<'_> {
-    /// PictureHash of a picture.
+    /// Draws a picture and returns the hash of its bytes.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw).
     pub fn picture_hash(&self, request: &DrawRequest, workspace: &mut [u8]) -> Result<u64, DrawError> {
         let mut hash = PictureHash::new();
         self.draw(request, workspace, &mut |band| hash.update(band.bytes()))?;
         Ok(hash.value())
     }
 
-    /// Draws the pictures of the file's self-test vectors and compares their hashes; returns how many there are.
+    /// Draws the pictures of the file's self-test vectors and compares their hashes with the exporter's; returns how many there are.
+    ///
+    /// # Errors
+    /// The first picture that differs or cannot be drawn, or a file without vectors.
     pub fn self_test(&self, workspace: &mut [u8]) -> Result<usize, SelfTestError> {
         let tests = usize::from(self.header().tests);
         if tests == 0 {
@@ -34,12 +40,12 @@ impl Model<'_> {
 pub struct PictureHash(u64);
 
 impl PictureHash {
-    /// Of no bytes.
+    /// The hash of no bytes.
     pub const fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    /// Takes more bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);

@@ -6,10 +6,10 @@ use super::sink::Sink;
 
 /// A matrix product for one kind of core.
 pub trait Kernel {
-    /// What `info` prints.
+    /// Name of the implementation, for logs.
     const NAME: &'static str;
 
-    /// Gives `sink` its start plus the sum over k of x\[t\]\[k\] w\[o\]\[k\] for every row t of `x` and o of `w`, exact modulo 2^32.
+    /// Passes to `sink`, for every row t of `x` and o of `w`, its start plus the sum over k of x\[t\]\[k\] w\[o\]\[k\], exact modulo 2^32.
     ///
     /// Rows of `x` are as long as those of `w`; where they are not, the shorter length counts. `scratch` holds [`scratch_words`] words
     /// for that length; with fewer the product is slower. Fast where rows lie at multiples of 4 bytes and have a multiple of 4 values.

@@ -1,6 +1,6 @@
 //! int8 matrix products of the integer interpreter, one implementation per kind of core (docs/reference/numerics.md section 4.3).
 //!
-//! All implementations give the same bits: sums are exact in i32, and what happens to a sum is fixed by its [`Sink`]. The
+//! All implementations compute the same bits: sums are exact in i32, and what happens to a sum is fixed by its [`Sink`]. The
 //! implementation is chosen when the crate is built (build.rs): [`Native`], whose name is [`NAME`]. [`portable`] is safe Rust and always
 //! there, the others are checked against it.
 

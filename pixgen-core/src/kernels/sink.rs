@@ -1,4 +1,4 @@
-//! What becomes of the i32 sums of a matrix product: bias, scale, rounding, clamp, store (docs/reference/numerics.md section 4.2).
+//! From the i32 sums of a matrix product to its result: bias, scale, rounding, clamp, store (docs/reference/numerics.md section 4.2).
 //!
 //! Columns are outputs (rows of the weight), rows are tokens. A sink ignores what lies outside its slices.
 

@@ -14,7 +14,7 @@ pub const PREFIX_LEN: usize = 24;
 /// The most steps of a sampler.
 pub const MAX_STEPS: usize = 2;
 
-/// What the file says of its model.
+/// What a file says about its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header<'a> {
     /// Architecture; `classes` counts the exported ones.

@@ -19,12 +19,19 @@ pub struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// Checks everything: prefix, lengths, checksum, header, sizes and scales. `bytes` is the whole file, 16-byte aligned.
+    /// Checks everything: prefix, lengths, checksum, header, sizes and scales. `bytes` is the whole file, at a multiple of
+    /// [`ALIGN`] bytes: [`include_pxg!`](crate::include_pxg) and [`align`](crate::align) see to that.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the file.
     pub fn read(bytes: &'a [u8]) -> Result<Self, PxgError> {
         Self::read_with(bytes, true)
     }
 
     /// As [`read`](Self::read) without the checksum, which takes six instructions a byte: for a file that was checked before.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
     pub fn read_trusted(bytes: &'a [u8]) -> Result<Self, PxgError> {
         Self::read_with(bytes, false)
     }
@@ -88,7 +95,7 @@ impl<'a> Model<'a> {
         self.slice::<i32>(range)?.first_chunk::<N>().copied()
     }
 
-    /// What the file says of its model.
+    /// What the file says about its model.
     pub const fn header(&self) -> &Header<'a> {
         &self.header
     }
