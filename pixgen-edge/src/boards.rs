@@ -23,7 +23,7 @@ pub struct Board {
     #[serde(rename = "ram_bytes")]
     pub ram: u64,
     /// Where the weights are read from.
-    pub weights: Memory,
+    pub weights: WeightMemory,
     /// Where the sizes and the clock come from.
     pub source: &'static str,
 }
@@ -31,7 +31,7 @@ pub struct Board {
 /// Memory that weights are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Memory {
+pub enum WeightMemory {
     /// Flash, MRAM or RRAM of the chip.
     Internal,
     /// Serial flash beside the chip, read in place through a cache.
@@ -126,7 +126,7 @@ impl Kernel {
     }
 }
 
-impl Memory {
+impl WeightMemory {
     /// Added to the larger assumed number of cycles for an instruction.
     pub const fn extra_cycles(self) -> f64 {
         match self {
@@ -164,7 +164,7 @@ pub fn board(name: &str) -> Option<&'static Board> {
 }
 
 use Core::{M0Plus, M4, M7, M33, M55, Rv32Imc};
-use Memory::{Internal, Qspi};
+use WeightMemory::{Internal, Qspi};
 
 /// All boards, by maker.
 #[rustfmt::skip]

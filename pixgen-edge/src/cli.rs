@@ -1,7 +1,7 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
 use crate::onnx::Form;
-use crate::pxg_file::Format;
+use crate::pxg_file::PxgFormat;
 use crate::quantise::RangeMethod;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
@@ -22,13 +22,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Quantise a trained model to int8 and write the file that a chip reads
-    Export(Export),
+    Export(ExportArgs),
     /// Write a trained model as an ONNX graph, for other runtimes and tool chains
-    Onnx(Onnx),
+    Onnx(OnnxArgs),
     /// Say where int8 loses quality: every site, picture pairs, distances
-    Report(Report),
+    Report(ReportArgs),
     /// Draw pictures as a chip does, byte for byte
-    Sample(Sample),
+    Sample(SampleArgs),
     /// Draw the self-test pictures of a file and compare their hashes
     Selftest {
         /// .pxg file
@@ -45,7 +45,7 @@ pub enum Command {
         json: bool,
     },
     /// Say what a model takes on a chip: flash, RAM, time, and the boards that it fits
-    Plan(Plan),
+    Plan(PlanArgs),
     /// Print a shell completion script
     #[command(after_help = "Example:  pixgen-edge completions bash > ~/.local/share/bash-completion/completions/pixgen-edge")]
     Completions {
@@ -56,7 +56,7 @@ pub enum Command {
 
 /// How to quantise.
 #[derive(Debug, Args)]
-pub struct Quantisation {
+pub struct QuantisationArgs {
     /// What lies under the noise of the calibration: `noise` alone, `bundled`, or pictures: a folder, a zip archive, tar shards, IDX files. One-step
     /// models see nothing but noise, so `noise` is all they need
     #[arg(long, value_name = "DATA", default_value = "noise", value_hint = ValueHint::AnyPath)]
@@ -72,7 +72,7 @@ pub struct Quantisation {
     pub site_method: Vec<(String, RangeMethod)>,
     /// Share of the range that moves from activations to weights, channel by channel, 0 to 1; `off` leaves channels alone
     #[arg(long, default_value = "0.5", value_parser = equalise)]
-    pub equalise: Share,
+    pub equalise: EqualiseShare,
     /// Leave the mean error of rounded weights in
     #[arg(long)]
     pub no_bias_correction: bool,
@@ -84,20 +84,20 @@ pub struct Quantisation {
     pub classes: String,
 }
 
-/// A share, or none.
+/// A share between 0 and 1, or `off`.
 #[derive(Clone, Copy, Debug)]
-pub struct Share(pub Option<f64>);
+pub struct EqualiseShare(pub Option<f64>);
 
 fn site_method(text: &str) -> Result<(String, RangeMethod), String> {
     let (site, method) = text.split_once('=').ok_or("SITE=METHOD, for example attn.qkv=min-max")?;
     Ok((site.to_owned(), method.parse()?))
 }
 
-fn equalise(text: &str) -> Result<Share, String> {
+fn equalise(text: &str) -> Result<EqualiseShare, String> {
     match text {
-        "off" => Ok(Share(None)),
+        "off" => Ok(EqualiseShare(None)),
         _ => match text.parse::<f64>() {
-            Ok(share) if (0.0..=1.0).contains(&share) => Ok(Share(Some(share))),
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(EqualiseShare(Some(share))),
             _ => Err("a number between 0 and 1, or `off`".into()),
         },
     }
@@ -106,7 +106,7 @@ fn equalise(text: &str) -> Result<Share, String> {
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-edge export q/model.safetensors -o model.pxg")]
-pub struct Export {
+pub struct ExportArgs {
     /// Model file or run folder of a trained generator
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
@@ -115,13 +115,13 @@ pub struct Export {
     pub out: PathBuf,
     /// Form of the file
     #[arg(long, value_enum, default_value = "pxg")]
-    pub format: Format,
+    pub format: PxgFormat,
     /// Self-test pictures whose hashes go into the file
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub tests: u16,
     /// How to quantise
     #[command(flatten)]
-    pub quantisation: Quantisation,
+    pub quantisation: QuantisationArgs,
 }
 
 /// Arguments of `onnx`.
@@ -129,7 +129,7 @@ pub struct Export {
 #[command(
     after_help = "Examples:  pixgen-edge onnx q/model.safetensors -o float.onnx\n           pixgen-edge onnx model.pxg -o integer.onnx"
 )]
-pub struct Onnx {
+pub struct OnnxArgs {
     /// .pxg file, or model file or run folder of a trained generator
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
@@ -153,13 +153,13 @@ pub struct Onnx {
     pub seed: u64,
     /// How to quantise
     #[command(flatten)]
-    pub quantisation: Quantisation,
+    pub quantisation: QuantisationArgs,
 }
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-edge report q/model.safetensors --count 5000 --pairs pairs.png")]
-pub struct Report {
+pub struct ReportArgs {
     /// Model file or run folder of a trained generator
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
@@ -177,13 +177,13 @@ pub struct Report {
     pub json: bool,
     /// How to quantise
     #[command(flatten)]
-    pub quantisation: Quantisation,
+    pub quantisation: QuantisationArgs,
 }
 
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-edge sample model.pxg --class 9 --seed 7 --count 4 -o four.png")]
-pub struct Sample {
+pub struct SampleArgs {
     /// .pxg file
     #[arg(value_hint = ValueHint::FilePath)]
     pub model: PathBuf,
@@ -210,7 +210,7 @@ pub struct Sample {
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-edge plan small-28-grey --all-boards")]
-pub struct Plan {
+pub struct PlanArgs {
     /// .pxg file, model.safetensors, run folder or name of a preset
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: String,

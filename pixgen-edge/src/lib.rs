@@ -35,6 +35,7 @@ pub mod data;
 pub mod eval;
 pub mod picture;
 
+pub mod aligned;
 pub mod atomic;
 pub mod matmul;
 pub mod terminal;

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// One tensor of the list.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct ParamEntry {
     /// Name in files, for example `encoder.blocks.0.attn.qkv.weight`.
     pub name: String,
     /// The layer of the network that reads it; `None` in the projector.
@@ -33,7 +33,7 @@ pub struct Entry {
 /// The parameter list of a stage.
 #[derive(Clone, Debug, Default)]
 pub struct ParamSet {
-    entries: Vec<Entry>,
+    entries: Vec<ParamEntry>,
     sites: HashMap<(Site, ParamKind), usize>,
     names: HashMap<String, usize>,
 }
@@ -74,11 +74,11 @@ impl ParamSet {
         let start = self.len();
         let range = start..start + dims.iter().product::<usize>();
         self.names.insert(name.clone(), self.entries.len());
-        self.entries.push(Entry { name, site, dims, role, init, range, stream });
+        self.entries.push(ParamEntry { name, site, dims, role, init, range, stream });
     }
 
     /// The tensors in order.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ParamEntry] {
         &self.entries
     }
 

@@ -21,7 +21,7 @@ pub const STACK: u64 = 6656;
 
 /// What a model takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Plan {
+pub struct ChipPlan {
     /// Architecture.
     pub model: ModelConfig,
     /// Evaluations of the network for a picture.
@@ -64,7 +64,7 @@ pub struct SiteRow {
 
 /// Counts a picture drawn in `steps` steps. The file is taken to hold no self-test vectors and no names; [`file_len`] tells the length
 /// of one that does.
-pub fn plan(config: &ModelConfig, steps: usize) -> Plan {
+pub fn plan(config: &ModelConfig, steps: usize) -> ChipPlan {
     let mut sites = Vec::new();
     let totals = plan_sites(config, steps, &mut |cost| {
         sites.push(SiteRow {
@@ -85,7 +85,7 @@ pub fn plan(config: &ModelConfig, steps: usize) -> Plan {
         images: 0,
         source: 0,
     };
-    Plan {
+    ChipPlan {
         model: *config,
         steps,
         file: file_len(&header),
@@ -137,7 +137,7 @@ pub struct Fit {
 }
 
 /// Compares a plan with a board: `MACs * instructions per MAC * cycles per instruction / clock`, on one core.
-pub fn fits(plan: &Plan, board: &'static Board) -> Fit {
+pub fn fits(plan: &ChipPlan, board: &'static Board) -> Fit {
     let kernel = board.core.kernel();
     let (flash_needed, ram_needed) = (plan.file + plan.code, plan.workspace + plan.stack);
     let instructions = plan.macs as f64 * instructions_per_mac(kernel);
@@ -208,7 +208,7 @@ impl fmt::Display for Fit {
 }
 
 /// Blocks and totals.
-impl fmt::Display for Plan {
+impl fmt::Display for ChipPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  {:<24} {:>12} {:>14} {:>13}", "", "flash B", "MACs", "workspace B")?;
         for rows in self.sites.chunk_by(|a, b| a.group == b.group) {
@@ -236,8 +236,8 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aligned::AlignedBytes;
     use crate::boards::BOARDS;
-    use crate::quantise::Aligned;
     use pixgen_core::presets::{PRESETS, preset};
     use pixgen_core::pxg::{Model, encode};
 
@@ -259,7 +259,7 @@ mod tests {
             };
             let layout = Layout::new(&model, usize::from(steps));
             let body = vec![0; layout.body_len(usize::from(tests)) as usize];
-            let mut bytes = Aligned::zeroed(body.len() + 1024);
+            let mut bytes = AlignedBytes::zeroed(body.len() + 1024);
             let bytes = bytes.bytes_mut();
             let len = encode(&header, &body, bytes).unwrap();
             assert_eq!(file_len(&header), len as u64, "{name}");

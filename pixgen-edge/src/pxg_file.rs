@@ -1,7 +1,7 @@
 //! `.pxg` files on disk: reading them, and writing them in the forms that firmware takes.
 
+use crate::aligned::AlignedBytes;
 use crate::atomic::{FileError, write_atomic};
-use crate::quantise::Aligned;
 use clap::ValueEnum;
 use pixgen_core::pxg::{Model, PxgError};
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct PxgFile {
     path: PathBuf,
-    bytes: Aligned,
+    bytes: AlignedBytes,
 }
 
 /// Why a `.pxg` file cannot be used.
@@ -50,7 +50,7 @@ impl PxgFile {
     /// It cannot be read.
     pub fn load(path: &Path) -> Result<Self, PxgFileError> {
         let bytes = std::fs::read(path).map_err(FileError::read(path))?;
-        Ok(Self { path: path.to_owned(), bytes: Aligned::copy(&bytes) })
+        Ok(Self { path: path.to_owned(), bytes: AlignedBytes::copy(&bytes) })
     }
 
     /// The model in it, checked.
@@ -64,7 +64,7 @@ impl PxgFile {
 
 /// Forms of a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum PxgFormat {
     /// The binary file, for include_bytes!, a flash partition or a file system
     Pxg,
     /// A C header with one aligned const array
@@ -77,15 +77,15 @@ pub enum Format {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(path: &Path, bytes: &[u8], format: Format, about: &str) -> Result<(), FileError> {
+pub fn write(path: &Path, bytes: &[u8], format: PxgFormat, about: &str) -> Result<(), FileError> {
     let text;
     let content = match format {
-        Format::Pxg => bytes,
-        Format::CHeader => {
+        PxgFormat::Pxg => bytes,
+        PxgFormat::CHeader => {
             text = c_header(bytes, about);
             text.as_bytes()
         }
-        Format::Rust => {
+        PxgFormat::Rust => {
             text = rust_module(bytes, about);
             text.as_bytes()
         }
@@ -108,7 +108,7 @@ fn rows(bytes: &[u8]) -> String {
 
 /// Bytes of workspace of the model in `bytes`; 0 where there is none.
 fn workspace_len(bytes: &[u8]) -> usize {
-    Model::read(Aligned::copy(bytes).bytes()).map_or(0, |model| model.workspace_len())
+    Model::read(AlignedBytes::copy(bytes).bytes()).map_or(0, |model| model.workspace_len())
 }
 
 fn c_header(bytes: &[u8], about: &str) -> String {
@@ -127,9 +127,9 @@ fn c_header(bytes: &[u8], about: &str) -> String {
 fn rust_module(bytes: &[u8], about: &str) -> String {
     let len = bytes.len();
     format!(
-        "// {} Made by pixgen-edge export.\n\n/// Bytes at a multiple of 16.\n#[repr(C, align(16))]\npub struct Aligned(pub [u8; {len}]);\n\n\
+        "// {} Made by pixgen-edge export.\n\n/// Bytes at a multiple of 16.\n#[repr(C, align(16))]\npub struct AlignedBytes(pub [u8; {len}]);\n\n\
          /// Bytes of workspace for a picture.\npub const WORKSPACE: usize = {};\n\n\
-         /// A `.pxg` file: `pixgen_core::pxg::Model::read(&MODEL.0)`.\n#[rustfmt::skip]\npub static MODEL: Aligned = Aligned([\n{}]);\n",
+         /// A `.pxg` file: `pixgen_core::pxg::Model::read(&MODEL.0)`.\n#[rustfmt::skip]\npub static MODEL: AlignedBytes = AlignedBytes([\n{}]);\n",
         about.replace('\n', " "),
         workspace_len(bytes),
         rows(bytes)

@@ -10,10 +10,11 @@ use pixgen_core::pxg::layout::Layout;
 use pixgen_core::pxg::{Header, Model, PREFIX_LEN, PxgError, encode};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::workspace::WorkspaceError;
+use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::{self, Content, FORMAT, ModelFile};
 use pixgen_edge::param_set::ParamSet;
-use pixgen_edge::quantise::{Aligned, QuantiseOptions, export};
+use pixgen_edge::quantise::{QuantiseOptions, export};
 use std::ops::Range;
 use std::process::Command;
 
@@ -111,13 +112,13 @@ fn pieces(file: &[u8]) -> (&[u8], &[u8]) {
 
 /// Reads a file and uses all of it: what it says of itself, a picture of each class, the self-test. Whatever can be read can be drawn.
 fn outcome(bytes: &[u8]) -> Result<(), PxgError> {
-    let file = Aligned::copy(bytes);
+    let file = AlignedBytes::copy(bytes);
     let model = Model::read(file.bytes())?;
     let len = model.workspace_len();
     if len > MOST {
         return Ok(());
     }
-    let mut workspace = Aligned::zeroed(len);
+    let mut workspace = AlignedBytes::zeroed(len);
     for class in 0..model.config().classes.min(2) {
         assert!(model.class_name(class).is_none_or(|name| name.len() <= bytes.len()));
         let mut rows = 0;
@@ -137,9 +138,9 @@ fn outcome(bytes: &[u8]) -> Result<(), PxgError> {
 fn the_file_itself_is_good() {
     for steps in [1, 2] {
         let bytes = exported(steps);
-        let file = Aligned::copy(&bytes);
+        let file = AlignedBytes::copy(&bytes);
         let model = Model::read(file.bytes()).expect("reads");
-        assert_eq!(model.self_test(Aligned::zeroed(model.workspace_len()).bytes_mut()), Ok(2));
+        assert_eq!(model.self_test(AlignedBytes::zeroed(model.workspace_len()).bytes_mut()), Ok(2));
         let mut resealed = bytes.clone();
         reseal(&mut resealed);
         assert_eq!(resealed, bytes);
@@ -183,16 +184,16 @@ fn every_byte() {
 #[test]
 fn alignment_workspace_and_class() {
     let bytes = exported(2);
-    let mut shifted = Aligned::zeroed(bytes.len() + 16);
+    let mut shifted = AlignedBytes::zeroed(bytes.len() + 16);
     for start in 1..16 {
         shifted.bytes_mut()[start..][..bytes.len()].copy_from_slice(&bytes);
         let read = Model::read(&shifted.bytes()[start..][..bytes.len()]);
         assert!(matches!(read, Err(PxgError::Misaligned)), "{start}");
     }
-    let file = Aligned::copy(&bytes);
+    let file = AlignedBytes::copy(&bytes);
     let model = Model::read(file.bytes()).expect("reads");
     let need = model.workspace_len();
-    let mut memory = Aligned::zeroed(need + 16);
+    let mut memory = AlignedBytes::zeroed(need + 16);
     let mut draw = |class: usize, range: Range<usize>| {
         let request = DrawRequest { class, seed: 0, number: 0 };
         model
@@ -240,7 +241,7 @@ type Forge = fn(&mut Header<'_>);
 #[test]
 fn forged_header() {
     let bytes = exported(1);
-    let file = Aligned::copy(&bytes);
+    let file = AlignedBytes::copy(&bytes);
     let good = *Model::read(file.bytes()).expect("reads").header();
     let forgeries: [(&str, Forge); 30] = [
         ("no steps", |h| h.steps = 0),
@@ -299,7 +300,7 @@ fn forged_header() {
 #[test]
 fn workspace_beyond_31_bits() {
     let bytes = exported(1);
-    let file = Aligned::copy(&bytes);
+    let file = AlignedBytes::copy(&bytes);
     let mut header = *Model::read(file.bytes()).expect("reads").header();
     header.model = ModelConfig { size: 4096, patch: 1, ..header.model };
     let error = outcome(&sealed(&header, &[])).expect_err("too large");
@@ -478,7 +479,7 @@ fn the_program_says_what_is_wrong() {
         change(&mut bytes);
         bytes
     };
-    let file = Aligned::copy(&good);
+    let file = AlignedBytes::copy(&good);
     let mut header = *Model::read(file.bytes()).expect("reads").header();
     header.steps = 3;
     let last = good.len() - 1;

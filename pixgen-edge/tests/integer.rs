@@ -9,15 +9,16 @@ use pixgen_core::params::{Layer, Site};
 use pixgen_core::patch::unpatchify;
 use pixgen_core::pxg::Model;
 use pixgen_core::workspace::WorkspaceError;
+use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::quantise::draw::{draw_float, draw_integer, requests};
 use pixgen_edge::quantise::observe::Observe;
-use pixgen_edge::quantise::{Aligned, QuantiseOptions, export};
+use pixgen_edge::quantise::{QuantiseOptions, export};
 use random::{generator, shapes};
 
-fn quantised(file: &ModelFile, steps: usize) -> Aligned {
+fn quantised(file: &ModelFile, steps: usize) -> AlignedBytes {
     let options = QuantiseOptions { steps, pictures: 24, tests: 1, ..QuantiseOptions::default() };
-    Aligned::copy(&export(file, None, &options).expect("exports").bytes)
+    AlignedBytes::copy(&export(file, None, &options).expect("exports").bytes)
 }
 
 /// int8 stays near float: within 4 grey levels, root mean square, of random networks, whose errors grow faster than trained ones'.
@@ -55,7 +56,7 @@ fn workspace_is_exact() {
             let need = exported.workspace_len();
             assert_eq!(need, workspace_len(&model, steps));
             let request = DrawRequest { class: 1, seed: 3, number: 0 };
-            let mut workspace = Aligned::zeroed(need);
+            let mut workspace = AlignedBytes::zeroed(need);
             let usage = exported.draw(&request, workspace.bytes_mut(), &mut |_| ()).expect("draws");
             assert_eq!(usage.workspace, need, "{model:?} {steps}");
             let short = exported.draw(&request, &mut workspace.bytes_mut()[..need - 1], &mut |_| ());
@@ -71,8 +72,8 @@ fn pictures_do_not_depend_on_the_workspace() {
         let bytes = quantised(&generator(model, Parametrisation::PlainX), 2);
         let exported = Model::read(bytes.bytes()).expect("reads");
         let request = DrawRequest { class: 0, seed: 77, number: 4 };
-        let mut clean = Aligned::zeroed(exported.workspace_len());
-        let mut dirty = Aligned::copy(&vec![0xa5; exported.workspace_len() + 160]);
+        let mut clean = AlignedBytes::zeroed(exported.workspace_len());
+        let mut dirty = AlignedBytes::copy(&vec![0xa5; exported.workspace_len() + 160]);
         let first = exported.picture_hash(&request, clean.bytes_mut()).expect("draws");
         assert_eq!(exported.picture_hash(&request, dirty.bytes_mut()), Ok(first));
         assert_eq!(exported.picture_hash(&request, clean.bytes_mut()), Ok(first));
@@ -86,7 +87,7 @@ fn composites_equal_their_defaults() {
         let bytes = quantised(&generator(model, Parametrisation::PlainX), 1);
         let exported = Model::read(bytes.bytes()).expect("reads");
         let (seed, number) = (11, 2);
-        let mut workspace = Aligned::zeroed(1 << 20);
+        let mut workspace = AlignedBytes::zeroed(1 << 20);
         let mut want = Vec::new();
         let draw = exported.draw(&DrawRequest { class: 2, seed, number }, workspace.bytes_mut(), &mut |band| {
             want.extend_from_slice(band.bytes())
@@ -113,15 +114,15 @@ fn composites_equal_their_defaults() {
 fn a_subset_of_classes_draws_the_same() {
     let file = generator(shapes()[0], Parametrisation::PlainX);
     let options = QuantiseOptions { pictures: 12, tests: 3, ..QuantiseOptions::default() };
-    let all = Aligned::copy(&export(&file, None, &options).expect("exports").bytes);
-    let some = Aligned::copy(
+    let all = AlignedBytes::copy(&export(&file, None, &options).expect("exports").bytes);
+    let some = AlignedBytes::copy(
         &export(&file, None, &QuantiseOptions { classes: vec![2, 0], ..options })
             .expect("exports")
             .bytes,
     );
     let (all, some) = (Model::read(all.bytes()).expect("reads"), Model::read(some.bytes()).expect("reads"));
     assert_eq!((all.class_name(2), some.class_name(0), some.class_name(2)), (Some("class 2"), Some("class 2"), None));
-    let mut workspace = Aligned::zeroed(all.workspace_len());
+    let mut workspace = AlignedBytes::zeroed(all.workspace_len());
     assert_eq!(all.self_test(workspace.bytes_mut()), Ok(3));
     assert_eq!(some.self_test(workspace.bytes_mut()), Ok(3));
     // The shifts of the modulated norms are chosen over the exported classes.

@@ -14,10 +14,10 @@ use crate::session::{self, End, Options};
 use crate::settings::units::{format_bytes, format_duration, format_images};
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::Model;
+use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::boards::board;
 use pixgen_edge::plan::{fits, plan};
-use pixgen_edge::pxg_file::{self, Format};
-use pixgen_edge::quantise::Aligned;
+use pixgen_edge::pxg_file::{self, PxgFormat};
 use pixgen_edge::quantise::draw::{draw_integer, requests};
 use pixgen_edge::quantise::{self, QuantiseError, model_name};
 use serde::Serialize;
@@ -214,9 +214,9 @@ fn for_chips(args: &Quickstart, file: &ModelFile, classes: &[usize], float: &[u8
     let path = args.out.join("model.pxg");
     let exported =
         quantise::export(file, None, &quantise::QuantiseOptions { name: model_name(file), ..quantise::QuantiseOptions::default() })?;
-    pxg_file::write(&path, &exported.bytes, Format::Pxg, "")?;
+    pxg_file::write(&path, &exported.bytes, PxgFormat::Pxg, "")?;
 
-    let bytes = Aligned::copy(&exported.bytes);
+    let bytes = AlignedBytes::copy(&exported.bytes);
     let chip = Model::read(bytes.bytes()).map_err(QuantiseError::from)?;
     let int8 = draw_integer(&chip, &requests(args.seed, 0, classes))?;
     let model = &file.header.model;

@@ -3,12 +3,13 @@
 //! The program `budgets` prints the table and, with `--write`, makes the measured numbers the budget; the test `budgets` measures again
 //! and fails above one percent more.
 
-use super::{AlignedBytes, FirmwareError, draw, machine, random_model};
+use super::{FirmwareError, draw, machine, random_model};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::Model;
+use pixgen_edge::aligned::AlignedBytes;
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,10 @@ pub const HEAD: &str = "model          core        kernel           MACs instruc
 fn model_file(name: &str) -> Result<AlignedBytes, FirmwareError> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../firmware-examples/models/{name}.pxg"));
     if example.exists() {
-        return AlignedBytes::read(&example).map_err(|error| FirmwareError::Host(format!("{}: {error}", example.display())));
+        let content = std::fs::read(&example);
+        return content
+            .map(|content| AlignedBytes::copy(&content))
+            .map_err(|error| FirmwareError::Host(format!("{}: {error}", example.display())));
     }
     let config: ModelConfig = preset(name).ok_or_else(|| FirmwareError::Host(format!("no model {name}")))?.model;
     Ok(random_model(&config, 1, 11))
@@ -113,17 +117,17 @@ pub fn measure(each: &mut dyn FnMut(&Cost)) -> Result<Vec<Cost>, FirmwareError> 
     for (name, count) in MODELS {
         let bytes = model_file(name)?;
         let host = |error: &dyn fmt::Display| FirmwareError::Host(format!("{name}: {error}"));
-        let model = Model::read(bytes.as_slice()).map_err(|e| host(&e))?;
+        let model = Model::read(bytes.bytes()).map_err(|e| host(&e))?;
         let totals = plan_sites(model.config(), 1, &mut |_| ());
         let pairs = pairs(count, model.config().classes);
         let mut workspace = AlignedBytes::zeroed(model.workspace_len());
         let mut wanted = Vec::new();
         for &(class, seed) in &pairs {
             let request = DrawRequest { class, seed, number: 0 };
-            wanted.push(model.picture_hash(&request, workspace.as_mut_slice()).map_err(|e| host(&e))?);
+            wanted.push(model.picture_hash(&request, workspace.bytes_mut()).map_err(|e| host(&e))?);
         }
         let file = NamedTempFile::with_suffix(".pxg").map_err(|e| host(&e))?;
-        std::fs::write(file.path(), bytes.as_slice()).map_err(|e| host(&e))?;
+        std::fs::write(file.path(), bytes.bytes()).map_err(|e| host(&e))?;
         for (machine_name, core) in CORES {
             let machine = machine(machine_name).ok_or_else(|| host(&machine_name))?;
             let report = draw(machine, file.path(), &pairs)?;

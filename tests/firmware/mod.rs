@@ -13,14 +13,12 @@ pub mod budget;
 
 mod cargo;
 mod emulator;
-mod file;
 mod image;
 mod log;
 #[path = "../../firmware-examples/qemu/machines.rs"]
 mod machines;
 mod random;
 
-pub use file::AlignedBytes;
 pub use image::Image;
 pub use log::Line;
 pub use machines::{MACHINES, Machine, STACK, machine};

@@ -1,7 +1,6 @@
 //! A `.pxg` file of random weights: any architecture, no training. Its pictures mean nothing, but every byte of the file is used, so
 //! hosts and chips can be compared on it.
 
-use super::AlignedBytes;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::params::{Layer, Side, Site};
@@ -9,6 +8,7 @@ use pixgen_core::pxg::layout::{Layout, STEP_WORDS};
 use pixgen_core::pxg::{Header, Model, encode};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_edge::aligned::AlignedBytes;
 use std::ops::Range;
 
 /// Layers of a block that have something in the file.
@@ -44,17 +44,17 @@ pub fn random_model(config: &ModelConfig, steps: usize, seed: u64) -> AlignedByt
     };
     let pack = |body: &[u8]| {
         let mut file = AlignedBytes::zeroed(body.len() + 256);
-        let len = encode(&header, body, file.as_mut_slice()).expect("room for the header");
+        let len = encode(&header, body, file.bytes_mut()).expect("room for the header");
         file.truncate(len);
         file
     };
 
     let draft = pack(&body.bytes);
-    let model = Model::read(draft.as_slice()).expect("a valid file");
+    let model = Model::read(draft.bytes()).expect("a valid file");
     let mut workspace = AlignedBytes::zeroed(model.workspace_len());
     for number in 0..usize::from(TESTS) {
         let request = DrawRequest { class: number % config.classes, seed: seed + number as u64, number: 0 };
-        let hash = model.picture_hash(&request, workspace.as_mut_slice()).expect("a picture");
+        let hash = model.picture_hash(&request, workspace.bytes_mut()).expect("a picture");
         let vector = [request.seed, request.class as u64, hash];
         body.put(layout.test(number), &vector.map(u64::to_le_bytes).concat());
     }

@@ -5,7 +5,8 @@ use pixgen_core::integer::DrawRequest;
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::layout::{Layout, TEST_LEN};
 use pixgen_core::pxg::{Model, encode};
-use pixgen_tests::firmware::{AlignedBytes, FirmwareError, Image, MACHINES, Machine, Report, STACK, budget, draw, machine, random_model};
+use pixgen_edge::aligned::AlignedBytes;
+use pixgen_tests::firmware::{FirmwareError, Image, MACHINES, Machine, Report, STACK, budget, draw, machine, random_model};
 use tempfile::NamedTempFile;
 
 /// Small enough for the smallest machine, with all that a network can have: colours, towers of different widths, long skips, two steps.
@@ -20,17 +21,17 @@ const TINY: ModelConfig = ModelConfig {
 
 fn written(model: &AlignedBytes) -> NamedTempFile {
     let file = NamedTempFile::with_suffix(".pxg").expect("temporary file");
-    std::fs::write(file.path(), model.as_slice()).expect("written");
+    std::fs::write(file.path(), model.bytes()).expect("written");
     file
 }
 
 /// Hashes of the host's pictures, and the bytes of workspace that a picture needs.
 fn on_host(file: &AlignedBytes, pairs: &[(usize, u64)]) -> (Vec<u64>, u64) {
-    let model = Model::read(file.as_slice()).expect("a valid file");
+    let model = Model::read(file.bytes()).expect("a valid file");
     let mut workspace = AlignedBytes::zeroed(model.workspace_len());
     let mut hash = |&(class, seed)| {
         let request = DrawRequest { class, seed, number: 0 };
-        model.picture_hash(&request, workspace.as_mut_slice()).expect("a picture")
+        model.picture_hash(&request, workspace.bytes_mut()).expect("a picture")
     };
     (pairs.iter().map(&mut hash).collect(), model.workspace_len() as u64)
 }
@@ -47,13 +48,13 @@ fn compare(machine: &'static Machine, model: &AlignedBytes, pairs: &[(usize, u64
     assert_eq!(report.hashes, hashes, "{}: the pictures are not the host's", machine.name);
     assert_eq!(report.workspace, workspace, "{}", machine.name);
     assert!(
-        report.sizes.ram >= workspace && report.sizes.flash > model.as_slice().len() as u64,
+        report.sizes.ram >= workspace && report.sizes.flash > model.bytes().len() as u64,
         "{}: {:?}",
         machine.name,
         report.sizes
     );
     assert!(report.stack <= STACK, "{}: {} bytes of stack", machine.name, report.stack);
-    let width = Model::read(model.as_slice()).expect("a valid file").config().size;
+    let width = Model::read(model.bytes()).expect("a valid file").config().size;
     let art: Vec<&str> = report
         .log
         .iter()
@@ -154,13 +155,13 @@ fn a_damaged_file_is_refused_when_the_firmware_is_built() {
 #[test]
 fn a_picture_that_differs_fails_the_self_test_on_the_chip() {
     let file = random_model(&TINY, 1, 7);
-    let model = Model::read(file.as_slice()).expect("a valid file");
+    let model = Model::read(file.bytes()).expect("a valid file");
     let (header, layout) = (*model.header(), Layout::new(model.config(), 1));
     let body_len = usize::try_from(layout.body_len(usize::from(header.tests))).expect("small");
-    let mut body = file.as_slice()[file.as_slice().len() - body_len..].to_vec();
+    let mut body = file.bytes()[file.bytes().len() - body_len..].to_vec();
     // The hash is the end of the vector.
     body[layout.test(0).start + TEST_LEN - 1] ^= 1;
-    let mut bytes = vec![0; file.as_slice().len()];
+    let mut bytes = vec![0; file.bytes().len()];
     encode(&header, &body, &mut bytes).expect("as long as it was");
     let path = written(&file);
     std::fs::write(path.path(), bytes).expect("written");

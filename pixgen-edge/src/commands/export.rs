@@ -1,7 +1,7 @@
 //! `export`: the file of a chip from a trained model.
 
 use super::classes;
-use crate::cli::{Export, Quantisation};
+use crate::cli::{ExportArgs, QuantisationArgs};
 use crate::data::{self, DataSpec, Dataset, ImageShape, Memory, Part, Source, WHITE};
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
@@ -12,7 +12,7 @@ use crate::units::format_bytes;
 use pixgen_core::integer::workspace_len;
 
 /// Calibration data and options from the arguments.
-pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<Dataset>, QuantiseOptions), Error> {
+pub(super) fn options(args: &QuantisationArgs, file: &ModelFile) -> Result<(Option<Dataset>, QuantiseOptions), Error> {
     let model = &file.header.model;
     let names = classes::names(file.header.class_names.iter().map(String::as_str), model.classes);
     let data = match args.calibrate.as_str() {
@@ -46,7 +46,7 @@ pub(super) fn options(args: &Quantisation, file: &ModelFile) -> Result<(Option<D
     Ok((data, options))
 }
 
-pub(super) fn run(args: &Export) -> Result<(), Error> {
+pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
     let options = QuantiseOptions { tests: args.tests, ..options };

@@ -1,8 +1,9 @@
 //! `onnx`: a graph for other runtimes and tool chains.
 
 use super::export::options;
+use crate::aligned::AlignedBytes;
 use crate::atomic::write_atomic;
-use crate::cli::Onnx;
+use crate::cli::OnnxArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::onnx::proto::ModelProto;
@@ -10,7 +11,7 @@ use crate::onnx::vectors::Vectors;
 use crate::onnx::{Form, OnnxError, float_graph, integer_graph, qdq_graph};
 use crate::pxg_file::PxgFile;
 use crate::quantise::draw::requests;
-use crate::quantise::{Aligned, QuantiseOptions, export};
+use crate::quantise::{QuantiseOptions, export};
 use crate::terminal::note;
 use crate::units::format_bytes;
 use pixgen_core::integer::DrawRequest;
@@ -20,7 +21,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-pub(super) fn run(args: &Onnx) -> Result<(), Error> {
+pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
     let batch = args.batch.map(|batch| batch as usize);
     let (model, vectors) = if is_pxg(&args.model) {
         of_pxg(args, batch)?
@@ -48,15 +49,15 @@ fn is_pxg(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "pxg") || (read.is_ok() && begin == MAGIC)
 }
 
-type Made = (ModelProto, Option<Vectors>);
+type GraphAndVectors = (ModelProto, Option<Vectors>);
 
 /// The pictures of `--vectors`; classes take turns.
-fn vector_requests(args: &Onnx, classes: usize) -> Vec<DrawRequest> {
+fn vector_requests(args: &OnnxArgs, classes: usize) -> Vec<DrawRequest> {
     let classes: Vec<usize> = (0..args.count as usize).map(|i| i % classes.max(1)).collect();
     requests(args.seed, 0, &classes)
 }
 
-fn of_pxg(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
+fn of_pxg(args: &OnnxArgs, batch: Option<usize>) -> Result<GraphAndVectors, Error> {
     if args.form.is_some_and(|form| form != Form::Integer) || args.quantisation.classes != "all" {
         return Err(Error::Argument {
             what: format!("{}: a .pxg file holds the integers of its classes and nothing else", args.model.display()),
@@ -68,12 +69,12 @@ fn of_pxg(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
     Ok((integer_graph(&model, batch)?, integer_vectors(args, &model)?))
 }
 
-fn integer_vectors(args: &Onnx, model: &Model<'_>) -> Result<Option<Vectors>, Error> {
+fn integer_vectors(args: &OnnxArgs, model: &Model<'_>) -> Result<Option<Vectors>, Error> {
     let requests = vector_requests(args, model.config().classes);
     Ok(args.vectors.as_ref().map(|_| Vectors::integer(model, &requests)).transpose()?)
 }
 
-fn of_weights(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
+fn of_weights(args: &OnnxArgs, batch: Option<usize>) -> Result<GraphAndVectors, Error> {
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
     if options.steps != 1 {
@@ -90,7 +91,7 @@ fn of_weights(args: &Onnx, batch: Option<usize>) -> Result<Made, Error> {
         return Ok((float_graph(&file, &options.classes, batch)?, vectors));
     }
     let exported = export(&file, data.as_ref(), &QuantiseOptions { tests: 0, ..options.clone() })?;
-    let bytes = Aligned::copy(&exported.bytes);
+    let bytes = AlignedBytes::copy(&exported.bytes);
     let model = Model::read(bytes.bytes()).map_err(OnnxError::from)?;
     let graph = if form == Form::Qdq {
         qdq_graph(&file, &exported, &options.classes, batch)?

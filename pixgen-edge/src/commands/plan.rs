@@ -1,10 +1,10 @@
 //! `plan`: what a model takes on a chip, and on which boards it fits.
 
-use crate::boards::{BOARDS, Board, Memory, board, instructions_per_mac};
-use crate::cli::Plan as Args;
+use crate::boards::{BOARDS, Board, WeightMemory, board, instructions_per_mac};
+use crate::cli::PlanArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
-use crate::plan::{Fit, Plan, file_len, fits, plan};
+use crate::plan::{ChipPlan, Fit, file_len, fits, plan};
 use crate::pxg_file::PxgFile;
 use crate::quantise::{QuantiseError, QuantiseOptions, model_name};
 use crate::terminal::{print_bytes, print_json};
@@ -16,16 +16,16 @@ use std::path::Path;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct PlanJson<'a> {
     /// Version of these keys.
     schema: u32,
     name: &'a str,
     #[serde(flatten)]
-    plan: &'a Plan,
+    plan: &'a ChipPlan,
     boards: Vec<Fit>,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Error> {
+pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
     let plan = read(&args.model, args.steps)?;
     let boards: Vec<&'static Board> = match &args.board {
         Some(name) => vec![board(name).ok_or_else(|| unknown("board", name, BOARDS.iter().map(|board| board.name)))?],
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let listed = args.all_boards || args.board.is_some();
     if args.json {
         let boards = if listed { fitting } else { Vec::new() };
-        return Ok(print_json(&Report { schema: 1, name: &args.model, plan: &plan, boards })?);
+        return Ok(print_json(&PlanJson { schema: 1, name: &args.model, plan: &plan, boards })?);
     }
     let model = &plan.model;
     let mut text = format!("{}: {1}x{1}x{2}, {3} tokens\n{plan}\n", args.model, model.size, model.channels, model.tokens());
@@ -63,7 +63,11 @@ fn assumptions(fits: &[Fit]) -> String {
             fit.board.core.name(),
             fit.kernel.name(),
             instructions_per_mac(fit.kernel),
-            if fit.board.weights == Memory::Qspi { "QSPI" } else { "internal" },
+            if fit.board.weights == WeightMemory::Qspi {
+                "QSPI"
+            } else {
+                "internal"
+            },
         );
         if !seen.contains(&line) {
             let _ = writeln!(text, "{line}"); // a String takes everything
@@ -75,7 +79,7 @@ fn assumptions(fits: &[Fit]) -> String {
 }
 
 /// The plan of a `.pxg` file, a model file, a run folder or a preset.
-fn read(model: &str, steps: u8) -> Result<Plan, Error> {
+fn read(model: &str, steps: u8) -> Result<ChipPlan, Error> {
     let path = Path::new(model);
     if !path.exists() {
         let Some(preset) = preset(model) else {
@@ -86,7 +90,7 @@ fn read(model: &str, steps: u8) -> Result<Plan, Error> {
     if path.extension().is_some_and(|extension| extension == "pxg") {
         let file = PxgFile::load(path)?;
         let read = file.model()?;
-        return Ok(Plan { file: read.file_len() as u64, ..plan(read.config(), read.steps()) });
+        return Ok(ChipPlan { file: read.file_len() as u64, ..plan(read.config(), read.steps()) });
     }
     let file = ModelFile::load_content(path, Content::Generator)?;
     let header = &file.header;
@@ -105,7 +109,7 @@ fn read(model: &str, steps: u8) -> Result<Plan, Error> {
         images: header.images,
         source: crc32fast::hash(bytemuck::cast_slice(&file.params)),
     };
-    Ok(Plan { file: file_len(&exported), ..plan(&header.model, usize::from(steps)) })
+    Ok(ChipPlan { file: file_len(&exported), ..plan(&header.model, usize::from(steps)) })
 }
 
 /// A name that is not in a table, with the nearest of those that are.

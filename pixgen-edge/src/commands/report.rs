@@ -1,7 +1,8 @@
 //! `report`: what int8 costs, site by site and in pictures.
 
 use super::export::options;
-use crate::cli::Report;
+use crate::aligned::AlignedBytes;
+use crate::cli::ReportArgs;
 use crate::data::bundled_split;
 use crate::error::Error;
 use crate::eval::{Classifier, Quality, measure};
@@ -9,7 +10,7 @@ use crate::model_file::{Content, ModelFile};
 use crate::picture::{Grid, Picture};
 use crate::quantise::draw::{draw_float, draw_integer, requests};
 use crate::quantise::report::{QuantisationReport, compare};
-use crate::quantise::{Aligned, QuantiseError, export};
+use crate::quantise::{QuantiseError, export};
 use crate::terminal::{note, print_bytes, print_json};
 use pixgen_core::pxg::Model;
 use serde::Serialize;
@@ -20,7 +21,7 @@ const COMPARED: usize = 64;
 
 /// Both networks' pictures beside each other.
 #[derive(Serialize)]
-struct Pictures {
+struct PictureComparison {
     count: usize,
     seed: u64,
     steps: u8,
@@ -33,19 +34,19 @@ struct Pictures {
 }
 
 #[derive(Serialize)]
-struct Output<'a> {
+struct ReportJson<'a> {
     schema: u32,
-    pictures: &'a Pictures,
+    pictures: &'a PictureComparison,
     compared: &'a QuantisationReport,
 }
 
-pub(super) fn run(args: &Report) -> Result<(), Error> {
+pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
     let exported = export(&file, data.as_ref(), &options)?;
     let sites = compare(&file, &exported, &options.classes, COMPARED)?;
 
-    let bytes = Aligned::copy(&exported.bytes);
+    let bytes = AlignedBytes::copy(&exported.bytes);
     let model = Model::read(bytes.bytes()).map_err(QuantiseError::from)?;
     let exported_classes: Vec<usize> = (0..args.count as usize).map(|i| i % options.classes.len()).collect();
     let classes: Vec<usize> = exported_classes.iter().map(|&c| options.classes[c]).collect();
@@ -53,7 +54,7 @@ pub(super) fn run(args: &Report) -> Result<(), Error> {
     let int8 = draw_integer(&model, &requests(args.seed, 0, &exported_classes))?;
     let differences = float.iter().zip(&int8).map(|(&a, &b)| f64::from(a) - f64::from(b));
     let [float_quality, int8_quality] = [quality(&file, &float, &classes)?, quality(&file, &int8, &classes)?];
-    let pictures = Pictures {
+    let pictures = PictureComparison {
         count: classes.len(),
         seed: args.seed,
         steps: args.quantisation.steps,
@@ -73,7 +74,7 @@ pub(super) fn run(args: &Report) -> Result<(), Error> {
         note(&format!("float rows, each with its int8 row below: {}", path.display()));
     }
     if args.json {
-        return Ok(print_json(&Output { schema: 1, pictures: &pictures, compared: &sites })?);
+        return Ok(print_json(&ReportJson { schema: 1, pictures: &pictures, compared: &sites })?);
     }
     Ok(print_bytes(format!("{sites}\n{}", text(&pictures)).as_bytes())?)
 }
@@ -91,7 +92,7 @@ fn quality(file: &ModelFile, pictures: &[u8], classes: &[usize]) -> Result<Optio
     Ok(Some(measure(&Classifier::fashion()?, pictures, &asked, &training.pixels()?, (&held_out.pixels()?, &real))?))
 }
 
-fn text(pictures: &Pictures) -> String {
+fn text(pictures: &PictureComparison) -> String {
     let mut text = format!(
         "{} pictures, seed {}, {} step(s): int8 differs by {:.2} grey levels (root mean square), {:.1}% of bytes are equal\n",
         pictures.count,

@@ -1,7 +1,7 @@
 //! `sample`: pictures as a chip draws them.
 
 use super::classes;
-use crate::cli::Sample;
+use crate::cli::SampleArgs;
 use crate::error::Error;
 use crate::picture::{Grid, Picture, Preview};
 use crate::pxg_file::PxgFile;
@@ -10,7 +10,7 @@ use crate::terminal::{note, print_bytes, print_line};
 use pixgen_core::integer::PictureHash;
 use std::io::IsTerminal;
 
-pub(super) fn run(args: &Sample) -> Result<(), Error> {
+pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
     let file = PxgFile::load(&args.model)?;
     let model = file.model()?;
     let config = model.config();

@@ -1,15 +1,15 @@
 //! `selftest`: does this machine draw what the exporter drew?
 
+use crate::aligned::AlignedBytes;
 use crate::error::Error;
 use crate::pxg_file::PxgFile;
-use crate::quantise::Aligned;
 use crate::terminal::print_line;
 use std::path::Path;
 
 pub(super) fn run(path: &Path) -> Result<(), Error> {
     let file = PxgFile::load(path)?;
     let model = file.model()?;
-    let mut workspace = Aligned::zeroed(model.workspace_len());
+    let mut workspace = AlignedBytes::zeroed(model.workspace_len());
     let tests = model.self_test(workspace.bytes_mut())?;
     Ok(print_line(&format!("{tests} self-test picture(s) drawn, all as exported"))?)
 }

@@ -3,7 +3,7 @@
 //! One noise level is folded in, as in a file for chips: class token, time token and every AdaLN are tables with a row for each class.
 
 use super::error::OnnxError;
-use super::graph::{Graph, Value};
+use super::graph::{Graph, GraphValue};
 use super::proto::Element;
 use crate::model_file::ModelFile;
 use crate::quantise::build::{LinearLayers, SiteScales};
@@ -39,7 +39,7 @@ pub struct Float<'a> {
     /// Noise level.
     t: f64,
     int8: Option<Int8<'a>>,
-    noise: Value,
+    noise: GraphValue,
 }
 
 impl<'a> Float<'a> {
@@ -52,7 +52,7 @@ impl<'a> Float<'a> {
         classes: &[usize],
         batch: Option<usize>,
         int8: Option<Int8<'a>>,
-    ) -> Result<(Self, Value, Value), OnnxError> {
+    ) -> Result<(Self, GraphValue, GraphValue), OnnxError> {
         let config = file.header.model;
         let mut graph = Graph::new(batch);
         let (noise, class) = inputs(&mut graph, &config, classes.len());
@@ -77,7 +77,7 @@ impl<'a> Float<'a> {
     }
 
     /// A parameter as a vector, each value divided by its channel's factor.
-    fn vector(&mut self, site: Site, kind: ParamKind, factors: &[f32]) -> Value {
+    fn vector(&mut self, site: Site, kind: ParamKind, factors: &[f32]) -> GraphValue {
         let suffix = if kind == ParamKind::Weight { "weight" } else { "bias" };
         let values: Vec<f32> = self
             .weights
@@ -105,7 +105,7 @@ impl<'a> Float<'a> {
     }
 
     /// x to int8 and back.
-    fn fake_quantised(&mut self, name: &str, x: &Value, scale: f64, zero_point: i32) -> Value {
+    fn fake_quantised(&mut self, name: &str, x: &GraphValue, scale: f64, zero_point: i32) -> GraphValue {
         let scale = self.graph.constant(&format!("{name}.scale"), &[], &[scale as f32]);
         let zero_point = self.graph.scalar(zero_point as i8);
         let int8 = self.graph.quantise(&format!("{name}/int8"), x, &scale, &zero_point);
@@ -113,7 +113,7 @@ impl<'a> Float<'a> {
     }
 
     /// Columns `from..to` of a matrix as `[inputs, outputs]`; `name` is the parameter's.
-    fn matrix(&mut self, site: Site, name: &str, from: usize, to: usize, input_scale: f64) -> Value {
+    fn matrix(&mut self, site: Site, name: &str, from: usize, to: usize, input_scale: f64) -> GraphValue {
         let (int8, weights) = (self.int8, self.weights.get(site, ParamKind::Weight));
         let Some((int8, real)) = int8.and_then(|int8| Some((int8, int8.linears.get(&site)?))) else {
             return self
@@ -133,7 +133,7 @@ impl<'a> Float<'a> {
     }
 
     /// x W^T + b.
-    fn product(&mut self, site: Site, x: &Value) -> Value {
+    fn product(&mut self, site: Site, x: &GraphValue) -> GraphValue {
         let name = site.name();
         let mut x = x.clone();
         let mut scale = 1.0;
@@ -153,13 +153,13 @@ impl<'a> Float<'a> {
     }
 
     /// One of the six vectors of a block's AdaLN: `[N, 1, d]`.
-    fn chunk(&mut self, name: &str, modulation: &Value, number: usize) -> Value {
+    fn chunk(&mut self, name: &str, modulation: &GraphValue, number: usize) -> GraphValue {
         self.graph.slice(name, modulation, 1, number, number + 1)
     }
 }
 
 /// The inputs of every form of the graph.
-pub(super) fn inputs(graph: &mut Graph, config: &ModelConfig, classes: usize) -> (Value, Value) {
+pub(super) fn inputs(graph: &mut Graph, config: &ModelConfig, classes: usize) -> (GraphValue, GraphValue) {
     let picture = [config.channels, config.size, config.size];
     let noise = graph.input("noise", Element::Float, &picture, "independent Gaussians, mean 0, variance 1");
     let class = graph.input("class", Element::Int64, &[], &format!("0 to {}", classes.saturating_sub(1)));
@@ -167,27 +167,27 @@ pub(super) fn inputs(graph: &mut Graph, config: &ModelConfig, classes: usize) ->
 }
 
 /// `[N, C, H, W]` to patches `[N, N_p, p p C]`, pixel by pixel and colours innermost.
-pub(super) fn patchify(graph: &mut Graph, config: &ModelConfig, name: &str, x: &Value) -> Value {
+pub(super) fn patchify(graph: &mut Graph, config: &ModelConfig, name: &str, x: &GraphValue) -> GraphValue {
     let blocks = graph.space_to_depth(&format!("{name}/blocks"), x, config.patch);
     let blocks = graph.reshape(&format!("{name}/columns"), &blocks, &[config.patch_len(), config.patches()]);
     graph.transpose(&format!("{name}/patches"), &blocks, &[0, 2, 1])
 }
 
 /// The inverse.
-pub(super) fn unpatchify(graph: &mut Graph, config: &ModelConfig, name: &str, x: &Value) -> Value {
+pub(super) fn unpatchify(graph: &mut Graph, config: &ModelConfig, name: &str, x: &GraphValue) -> GraphValue {
     let columns = graph.transpose(&format!("{name}/columns"), x, &[0, 2, 1]);
     let blocks = graph.reshape(&format!("{name}/blocks"), &columns, &[config.patch_len(), config.across(), config.across()]);
     graph.depth_to_space(name, &blocks, config.patch)
 }
 
 /// Queries, keys or values, `[N, T, d]`, by heads: `[N, heads, T, head width]`, or with the last two exchanged.
-pub(super) fn heads(graph: &mut Graph, tower: &Tower, name: &str, x: &Value, columns: bool) -> Value {
+pub(super) fn heads(graph: &mut Graph, tower: &Tower, name: &str, x: &GraphValue, columns: bool) -> GraphValue {
     let split = graph.reshape(&format!("{name}/heads"), x, &[x.rows(), tower.heads, tower.head_width()]);
     graph.transpose(name, &split, if columns { &[0, 2, 3, 1] } else { &[0, 2, 1, 3] })
 }
 
 /// `[N, heads, T, head width]` to `[N, T, d]`.
-pub(super) fn join(graph: &mut Graph, tower: &Tower, name: &str, x: &Value) -> Value {
+pub(super) fn join(graph: &mut Graph, tower: &Tower, name: &str, x: &GraphValue) -> GraphValue {
     let tokens = x.rows();
     let rows = graph.transpose(&format!("{name}/tokens"), x, &[0, 2, 1, 3]);
     graph.reshape(name, &rows, &[tokens, tower.width])
@@ -209,17 +209,17 @@ fn first(zero_points: &[i32]) -> i32 {
     zero_points.first().copied().unwrap_or_default()
 }
 
-type Done = Result<Value, OnnxError>;
+type Done = Result<GraphValue, OnnxError>;
 
 impl Ops for Float<'_> {
-    type Image = Value;
-    type Condition = Value;
+    type Image = GraphValue;
+    type Condition = GraphValue;
     type Output = ();
-    type Act = Value;
-    type Skip = Value;
+    type Act = GraphValue;
+    type Skip = GraphValue;
     type Error = OnnxError;
 
-    fn tokens(&mut self, image: &Value, class: &Value) -> Done {
+    fn tokens(&mut self, image: &GraphValue, class: &GraphValue) -> Done {
         let site = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
         let name = site.name();
         // x = t noise, and the network takes c_in x.
@@ -239,36 +239,36 @@ impl Ops for Float<'_> {
         Ok(self.graph.concat("encoder.tokens", &prefix, &patches, 1))
     }
 
-    fn add_position(&mut self, x: Value) -> Done {
+    fn add_position(&mut self, x: GraphValue) -> Done {
         let site = Site::new(Side::Encoder, 0, Layer::Position);
         let table = self.weights.get(site, ParamKind::Weight);
         let table = self.graph.constant(&site.name(), &[x.rows(), x.width()], table);
         Ok(self.graph.binary("Add", "encoder.stream", &x, &table))
     }
 
-    fn layer_norm(&mut self, site: Site, x: &Value) -> Done {
+    fn layer_norm(&mut self, site: Site, x: &GraphValue) -> Done {
         let factors = self.factors(site);
         let (gain, offset) = (self.vector(site, ParamKind::Weight, &factors), self.vector(site, ParamKind::Bias, &factors));
         Ok(self.graph.layer_norm(&site.name(), x, &gain, &offset, NORM_EPSILON))
     }
 
-    fn layer_norm_in_place(&mut self, site: Site, x: Value) -> Done {
+    fn layer_norm_in_place(&mut self, site: Site, x: GraphValue) -> Done {
         self.layer_norm(site, &x)
     }
 
-    fn linear(&mut self, site: Site, x: &Value) -> Done {
+    fn linear(&mut self, site: Site, x: &GraphValue) -> Done {
         Ok(self.product(site, x))
     }
 
-    fn linear_into(&mut self, site: Site, x: &Value, _: Value) -> Done {
+    fn linear_into(&mut self, site: Site, x: &GraphValue, _: GraphValue) -> Done {
         Ok(self.product(site, x))
     }
 
-    fn bridge(&mut self, x: Value) -> Done {
+    fn bridge(&mut self, x: GraphValue) -> Done {
         Ok(self.product(Site::new(Side::Decoder, 0, Layer::Bridge), &x))
     }
 
-    fn attend(&mut self, site: Site, qkv: &Value, _: Value) -> Done {
+    fn attend(&mut self, site: Site, qkv: &GraphValue, _: GraphValue) -> Done {
         let (name, tower) = (site.name(), self.tower(site.side));
         let d = tower.width;
         let quantised = self.int8.and_then(|int8| int8.site_scales.get(&Site { layer: Layer::Qkv, ..site }));
@@ -300,7 +300,7 @@ impl Ops for Float<'_> {
     }
 
     /// x/2 (1 + erf(x / sqrt(2))), in the order of operations that runtimes know as GELU.
-    fn gelu(&mut self, site: Site, x: Value) -> Done {
+    fn gelu(&mut self, site: Site, x: GraphValue) -> Done {
         let name = site.name();
         let [root, one, half] = [std::f32::consts::SQRT_2, 1.0, 0.5].map(|number| self.graph.scalar(number));
         let y = self.graph.binary("Div", &format!("{name}/scaled"), &x, &root);
@@ -310,25 +310,25 @@ impl Ops for Float<'_> {
         Ok(self.graph.binary("Mul", &name, &y, &half))
     }
 
-    fn add(&mut self, site: Site, x: Value, y: Value) -> Done {
+    fn add(&mut self, site: Site, x: GraphValue, y: GraphValue) -> Done {
         Ok(self.graph.binary("Add", &site.name(), &x, &y))
     }
 
-    fn keep(&mut self, _: Site, x: &Value) -> Done {
+    fn keep(&mut self, _: Site, x: &GraphValue) -> Done {
         Ok(x.clone())
     }
 
-    fn concat(&mut self, site: Site, x: &Value, skip: Value) -> Done {
+    fn concat(&mut self, site: Site, x: &GraphValue, skip: GraphValue) -> Done {
         Ok(self.graph.concat(&format!("{}/both", site.name()), x, &skip, 2))
     }
 
     /// Folded into the tables that the class chooses from.
-    fn condition(&mut self, class: &Value) -> Done {
+    fn condition(&mut self, class: &GraphValue) -> Done {
         Ok(class.clone())
     }
 
     /// Shift, 1 + scale and gate of both branches, `[N, 6, d]`, from a table with a row for each class.
-    fn modulation(&mut self, site: Site, class: &Value) -> Done {
+    fn modulation(&mut self, site: Site, class: &GraphValue) -> Done {
         let d = self.config.decoder.width;
         let norms = [Layer::Norm1, Layer::Norm2].map(|layer| self.factors(Site { layer, ..site }));
         let mut table = Vec::with_capacity(6 * d * self.conditions.len());
@@ -348,7 +348,7 @@ impl Ops for Float<'_> {
         Ok(self.graph.gather(&name, &table, class))
     }
 
-    fn modulated_norm(&mut self, site: Site, x: &Value, modulation: &Value, branch: Branch) -> Done {
+    fn modulated_norm(&mut self, site: Site, x: &GraphValue, modulation: &GraphValue, branch: Branch) -> Done {
         let name = site.name();
         let factors = self.factors(site);
         let (gain, offset) = (self.vector(site, ParamKind::Weight, &factors), self.vector(site, ParamKind::Bias, &factors));
@@ -359,23 +359,23 @@ impl Ops for Float<'_> {
         Ok(self.graph.binary("Add", &name, &y, &shift))
     }
 
-    fn gated_add(&mut self, site: Site, x: Value, y: Value, modulation: &Value, branch: Branch) -> Done {
+    fn gated_add(&mut self, site: Site, x: GraphValue, y: GraphValue, modulation: &GraphValue, branch: Branch) -> Done {
         let name = site.name();
         let gate = self.chunk(&format!("{name}/gate"), modulation, branch.gate());
         let y = self.graph.binary("Mul", &format!("{name}/gated"), &y, &gate);
         Ok(self.graph.binary("Add", &name, &x, &y))
     }
 
-    fn class_token(&mut self, x: Value) -> Done {
+    fn class_token(&mut self, x: GraphValue) -> Done {
         Ok(self.graph.slice("class_token", &x, 1, 0, 1))
     }
 
-    fn patch_tokens(&mut self, x: Value) -> Done {
+    fn patch_tokens(&mut self, x: GraphValue) -> Done {
         Ok(self.graph.slice("decoder.patches", &x, 1, x.rows() - self.config.patches(), x.rows()))
     }
 
     /// f = skip x + out F, within the range of the data; and its bytes.
-    fn unpatchify(&mut self, site: Site, patches: Value) -> Result<(), OnnxError> {
+    fn unpatchify(&mut self, site: Site, patches: GraphValue) -> Result<(), OnnxError> {
         let header = &self.file.header;
         let f = unpatchify(&mut self.graph, &self.config, &site.name(), &patches);
         let factors = header.noise.output_factors(header.parametrisation, self.t);
@@ -411,10 +411,10 @@ impl Ops for Float<'_> {
         Ok(())
     }
 
-    fn release(&mut self, _: Value) {}
+    fn release(&mut self, _: GraphValue) {}
 
     /// In int8 stream and skip have scales of their own, so each half of the matrix is multiplied by itself.
-    fn skip_fuse(&mut self, block: usize, x: Value, skip: Value) -> Done {
+    fn skip_fuse(&mut self, block: usize, x: GraphValue, skip: GraphValue) -> Done {
         let site = Site::new(Side::Decoder, block, Layer::Skip);
         let norm = Site { layer: Layer::SkipNorm, ..site };
         let Some(real) = self.int8.and_then(|int8| int8.linears.get(&site)) else {

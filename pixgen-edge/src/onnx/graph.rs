@@ -31,13 +31,13 @@ pub enum Dim {
 
 /// A named value.
 #[derive(Clone, Debug)]
-pub struct Value {
+pub struct GraphValue {
     name: String,
     element: Element,
     dims: Vec<Dim>,
 }
 
-impl Value {
+impl GraphValue {
     /// The length of a fixed dimension, counted from the last; 0 for others.
     fn length(&self, back: usize) -> usize {
         match self.dims.len().checked_sub(back + 1).and_then(|at| self.dims.get(at)) {
@@ -78,7 +78,7 @@ items!(f32: Float, u8: Uint8, i8: Int8, i16: Int16, i32: Int32, i64: Int64);
 pub struct Graph {
     batch: Option<usize>,
     graph: GraphProto,
-    constants: HashMap<String, Value>,
+    constants: HashMap<String, GraphValue>,
     bytes: u64,
     fault: Option<(String, String)>,
 }
@@ -92,26 +92,26 @@ impl Graph {
     // --- Values ---------------------------------------------------------------------------------------------------------------------
 
     /// Something that the caller gives, one for each picture.
-    pub fn input(&mut self, name: &str, element: Element, dims: &[usize], about: &str) -> Value {
-        let value = Value { name: name.to_owned(), element, dims: batched(dims) };
+    pub fn input(&mut self, name: &str, element: Element, dims: &[usize], about: &str) -> GraphValue {
+        let value = GraphValue { name: name.to_owned(), element, dims: batched(dims) };
         let info = self.info(&value, about);
         self.graph.input.push(info);
         value
     }
 
     /// Something that the caller gets.
-    pub fn output(&mut self, value: &Value, about: &str) {
+    pub fn output(&mut self, value: &GraphValue, about: &str) {
         let info = self.info(value, about);
         self.graph.value_info.retain(|other| other.name != value.name);
         self.graph.output.push(info);
     }
 
     /// A constant tensor. A name stands for one tensor: the second time it is not written again.
-    pub fn constant<T: Item>(&mut self, name: &str, dims: &[usize], values: &[T]) -> Value {
+    pub fn constant<T: Item>(&mut self, name: &str, dims: &[usize], values: &[T]) -> GraphValue {
         if let Some(value) = self.constants.get(name) {
             return value.clone();
         }
-        let value = Value {
+        let value = GraphValue {
             name: name.to_owned(),
             element: T::ELEMENT,
             dims: dims.iter().map(|&d| Dim::Fixed(d)).collect(),
@@ -134,17 +134,17 @@ impl Graph {
     }
 
     /// A constant number, named by its value.
-    pub fn scalar<T: Item + std::fmt::Debug>(&mut self, value: T) -> Value {
+    pub fn scalar<T: Item + std::fmt::Debug>(&mut self, value: T) -> GraphValue {
         let name = format!("{}/{value:?}", std::any::type_name::<T>());
         self.constant(&name, &[], &[value])
     }
 
-    fn whole(&mut self, values: &[i64]) -> Value {
+    fn whole(&mut self, values: &[i64]) -> GraphValue {
         let text: Vec<String> = values.iter().map(i64::to_string).collect();
         self.constant(&format!("i64/[{}]", text.join(",")), &[values.len()], values)
     }
 
-    fn info(&self, value: &Value, about: &str) -> ValueInfoProto {
+    fn info(&self, value: &GraphValue, about: &str) -> ValueInfoProto {
         let dimension = |dim: &Dim| DimensionProto {
             value: Some(match (dim, self.batch) {
                 (Dim::Batch, None) => DimensionValue::DimParam(BATCH.to_owned()),
@@ -164,8 +164,15 @@ impl Graph {
         self.fault.get_or_insert_with(|| (at.to_owned(), what));
     }
 
-    fn node(&mut self, op: &str, name: &str, inputs: &[&Value], attributes: Vec<AttributeProto>, of: (Element, Vec<Dim>)) -> Value {
-        let value = Value { name: name.to_owned(), element: of.0, dims: of.1 };
+    fn node(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[&GraphValue],
+        attributes: Vec<AttributeProto>,
+        of: (Element, Vec<Dim>),
+    ) -> GraphValue {
+        let value = GraphValue { name: name.to_owned(), element: of.0, dims: of.1 };
         let info = self.info(&value, "");
         self.graph.value_info.push(info);
         self.graph.node.push(NodeProto {
@@ -181,7 +188,7 @@ impl Graph {
     // --- Operators, value by value --------------------------------------------------------------------------------------------------
 
     /// Add, Sub, Mul or Div, with broadcasting.
-    pub fn binary(&mut self, op: &str, name: &str, a: &Value, b: &Value) -> Value {
+    pub fn binary(&mut self, op: &str, name: &str, a: &GraphValue, b: &GraphValue) -> GraphValue {
         if a.element != b.element {
             self.fail(name, format!("{op} of {:?} and {:?}", a.element, b.element));
         }
@@ -190,39 +197,39 @@ impl Graph {
     }
 
     /// GreaterOrEqual, with broadcasting: the result is Bool.
-    pub fn at_least(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+    pub fn at_least(&mut self, name: &str, a: &GraphValue, b: &GraphValue) -> GraphValue {
         let dims = self.broadcast(name, a, b);
         self.node("GreaterOrEqual", name, &[a, b], vec![], (Element::Bool, dims))
     }
 
     /// An operator of one input that keeps type and shape: Erf, Exp, Floor, Round (half to even), Sqrt.
-    pub fn unary(&mut self, op: &str, name: &str, x: &Value) -> Value {
+    pub fn unary(&mut self, op: &str, name: &str, x: &GraphValue) -> GraphValue {
         self.node(op, name, &[x], vec![], (x.element, x.dims.clone()))
     }
 
     /// Values below `low` become `low`, those above `high` become `high`.
-    pub fn clip<T: Item + std::fmt::Debug>(&mut self, name: &str, x: &Value, low: T, high: T) -> Value {
+    pub fn clip<T: Item + std::fmt::Debug>(&mut self, name: &str, x: &GraphValue, low: T, high: T) -> GraphValue {
         let (low, high) = (self.scalar(low), self.scalar(high));
         self.node("Clip", name, &[x, &low, &high], vec![], (x.element, x.dims.clone()))
     }
 
     /// Another type; real numbers become whole ones towards zero.
-    pub fn cast(&mut self, name: &str, x: &Value, to: Element) -> Value {
+    pub fn cast(&mut self, name: &str, x: &GraphValue, to: Element) -> GraphValue {
         self.node("Cast", name, &[x], vec![int("to", i64::from(to as i32))], (to, x.dims.clone()))
     }
 
     /// round(x / scale) + zero in int8 or, for an unsigned zero, uint8; round goes half to even.
-    pub fn quantise(&mut self, name: &str, x: &Value, scale: &Value, zero: &Value) -> Value {
+    pub fn quantise(&mut self, name: &str, x: &GraphValue, scale: &GraphValue, zero: &GraphValue) -> GraphValue {
         self.node("QuantizeLinear", name, &[x, scale, zero], vec![], (zero.element, x.dims.clone()))
     }
 
     /// (x - zero) scale.
-    pub fn dequantise(&mut self, name: &str, x: &Value, scale: &Value, zero: &Value) -> Value {
+    pub fn dequantise(&mut self, name: &str, x: &GraphValue, scale: &GraphValue, zero: &GraphValue) -> GraphValue {
         self.node("DequantizeLinear", name, &[x, scale, zero], vec![], (Element::Float, x.dims.clone()))
     }
 
     /// x scale, with a scale for each index of the last dimension.
-    pub fn dequantise_columns(&mut self, name: &str, x: &Value, scale: &Value) -> Value {
+    pub fn dequantise_columns(&mut self, name: &str, x: &GraphValue, scale: &GraphValue) -> GraphValue {
         let axis = x.dims.len() as i64 - 1;
         self.node("DequantizeLinear", name, &[x, scale], vec![int("axis", axis)], (Element::Float, x.dims.clone()))
     }
@@ -230,49 +237,49 @@ impl Graph {
     // --- Operators over dimensions --------------------------------------------------------------------------------------------------
 
     /// Product over the last dimension of `a` and the last but one of `b`; other dimensions broadcast.
-    pub fn matmul(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+    pub fn matmul(&mut self, name: &str, a: &GraphValue, b: &GraphValue) -> GraphValue {
         let dims = self.product_dims(name, a, b);
         self.node("MatMul", name, &[a, b], vec![], (a.element, dims))
     }
 
     /// The same of int8 with int32 sums.
-    pub fn matmul_integer(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+    pub fn matmul_integer(&mut self, name: &str, a: &GraphValue, b: &GraphValue) -> GraphValue {
         let dims = self.product_dims(name, a, b);
         self.node("MatMulInteger", name, &[a, b], vec![], (Element::Int32, dims))
     }
 
     /// (x - mean) / sqrt(variance + epsilon) gain + offset over the last dimension.
-    pub fn layer_norm(&mut self, name: &str, x: &Value, gain: &Value, offset: &Value, epsilon: f32) -> Value {
+    pub fn layer_norm(&mut self, name: &str, x: &GraphValue, gain: &GraphValue, offset: &GraphValue, epsilon: f32) -> GraphValue {
         let attributes = vec![int("axis", -1), float("epsilon", epsilon)];
         self.node("LayerNormalization", name, &[x, gain, offset], attributes, (x.element, x.dims.clone()))
     }
 
     /// Softmax over the last dimension.
-    pub fn softmax(&mut self, name: &str, x: &Value) -> Value {
+    pub fn softmax(&mut self, name: &str, x: &GraphValue) -> GraphValue {
         self.node("Softmax", name, &[x], vec![int("axis", -1)], (x.element, x.dims.clone()))
     }
 
     /// Sum over the last dimension, which stays with length 1.
-    pub fn sum(&mut self, name: &str, x: &Value) -> Value {
+    pub fn sum(&mut self, name: &str, x: &GraphValue) -> GraphValue {
         let axis = self.whole(&[-1]);
         let dims = self.reduced(x);
         self.node("ReduceSum", name, &[x, &axis], vec![int("keepdims", 1)], (x.element, dims))
     }
 
     /// Greatest over the last dimension, which stays with length 1.
-    pub fn greatest(&mut self, name: &str, x: &Value) -> Value {
+    pub fn greatest(&mut self, name: &str, x: &GraphValue) -> GraphValue {
         let dims = self.reduced(x);
         self.node("ReduceMax", name, &[x], vec![ints("axes", &[-1]), int("keepdims", 1)], (x.element, dims))
     }
 
     /// Rows of a table, one for each index in `at`.
-    pub fn gather(&mut self, name: &str, table: &Value, at: &Value) -> Value {
+    pub fn gather(&mut self, name: &str, table: &GraphValue, at: &GraphValue) -> GraphValue {
         let dims = at.dims.iter().chain(table.dims.iter().skip(1)).copied().collect();
         self.node("Gather", name, &[table, at], vec![int("axis", 0)], (table.element, dims))
     }
 
     /// Indices `start..end` of a dimension.
-    pub fn slice(&mut self, name: &str, x: &Value, axis: usize, start: usize, end: usize) -> Value {
+    pub fn slice(&mut self, name: &str, x: &GraphValue, axis: usize, start: usize, end: usize) -> GraphValue {
         let [from, to, axes] = [start, end, axis].map(|at| self.whole(&[at as i64]));
         let mut dims = x.dims.clone();
         match dims.get_mut(axis) {
@@ -283,7 +290,7 @@ impl Graph {
     }
 
     /// One behind the other along a dimension.
-    pub fn concat(&mut self, name: &str, a: &Value, b: &Value, axis: usize) -> Value {
+    pub fn concat(&mut self, name: &str, a: &GraphValue, b: &GraphValue, axis: usize) -> GraphValue {
         let mut dims = a.dims.clone();
         match (dims.get_mut(axis), b.dims.get(axis)) {
             (Some(Dim::Fixed(len)), Some(Dim::Fixed(more))) if a.dims.len() == b.dims.len() => *len += more,
@@ -293,7 +300,7 @@ impl Graph {
     }
 
     /// The same values in another shape; the first dimension is the batch.
-    pub fn reshape(&mut self, name: &str, x: &Value, dims: &[usize]) -> Value {
+    pub fn reshape(&mut self, name: &str, x: &GraphValue, dims: &[usize]) -> GraphValue {
         let len = |dims: &[Dim]| -> usize {
             let known = dims.iter().map(|dim| if let Dim::Fixed(len) = dim { *len } else { 1 });
             known.product()
@@ -309,7 +316,7 @@ impl Graph {
     }
 
     /// Dimension i of the result is dimension `order[i]` of `x`.
-    pub fn transpose(&mut self, name: &str, x: &Value, order: &[usize]) -> Value {
+    pub fn transpose(&mut self, name: &str, x: &GraphValue, order: &[usize]) -> GraphValue {
         let dims: Vec<Dim> = order.iter().filter_map(|&at| x.dims.get(at).copied()).collect();
         if dims.len() != x.dims.len() {
             self.fail(name, format!("{:?} in the order {order:?}", x.dims));
@@ -319,22 +326,22 @@ impl Graph {
     }
 
     /// `[N, C, H, W]` to `[N, side side C, H/side, W/side]`: blocks of pixels become channels, row by row and colours innermost.
-    pub fn space_to_depth(&mut self, name: &str, x: &Value, side: usize) -> Value {
+    pub fn space_to_depth(&mut self, name: &str, x: &GraphValue, side: usize) -> GraphValue {
         let dims = self.blocks(name, x, |[c, h, w]| [c * side * side, h / side, w / side]);
         self.node("SpaceToDepth", name, &[x], vec![int("blocksize", side as i64)], (x.element, dims))
     }
 
     /// The inverse.
-    pub fn depth_to_space(&mut self, name: &str, x: &Value, side: usize) -> Value {
+    pub fn depth_to_space(&mut self, name: &str, x: &GraphValue, side: usize) -> GraphValue {
         let dims = self.blocks(name, x, |[c, h, w]| [c / (side * side), h * side, w * side]);
         self.node("DepthToSpace", name, &[x], vec![int("blocksize", side as i64), text("mode", "DCR")], (x.element, dims))
     }
 
     // --- Shapes ---------------------------------------------------------------------------------------------------------------------
 
-    fn broadcast(&mut self, name: &str, a: &Value, b: &Value) -> Vec<Dim> {
+    fn broadcast(&mut self, name: &str, a: &GraphValue, b: &GraphValue) -> Vec<Dim> {
         let rank = a.dims.len().max(b.dims.len());
-        let at = |value: &Value, i: usize| (i + value.dims.len()).checked_sub(rank).map_or(Dim::Fixed(1), |i| value.dims[i]);
+        let at = |value: &GraphValue, i: usize| (i + value.dims.len()).checked_sub(rank).map_or(Dim::Fixed(1), |i| value.dims[i]);
         let both = |i| match (at(a, i), at(b, i)) {
             (one, other) if one == other => Some(one),
             (Dim::Fixed(1), other) | (other, Dim::Fixed(1)) => Some(other),
@@ -347,8 +354,8 @@ impl Graph {
         })
     }
 
-    fn product_dims(&mut self, name: &str, a: &Value, b: &Value) -> Vec<Dim> {
-        let inner = |value: &Value| Value { dims: value.dims[..value.dims.len().saturating_sub(2)].to_vec(), ..value.clone() };
+    fn product_dims(&mut self, name: &str, a: &GraphValue, b: &GraphValue) -> Vec<Dim> {
+        let inner = |value: &GraphValue| GraphValue { dims: value.dims[..value.dims.len().saturating_sub(2)].to_vec(), ..value.clone() };
         if a.width() != b.rows() || a.width() == 0 || a.element != b.element {
             self.fail(name, format!("product of {:?} and {:?}", a.dims, b.dims));
         }
@@ -357,14 +364,14 @@ impl Graph {
         dims
     }
 
-    fn reduced(&self, x: &Value) -> Vec<Dim> {
+    fn reduced(&self, x: &GraphValue) -> Vec<Dim> {
         let mut dims = x.dims.clone();
         dims.pop();
         dims.push(Dim::Fixed(1));
         dims
     }
 
-    fn blocks(&mut self, name: &str, x: &Value, to: impl Fn([usize; 3]) -> [usize; 3]) -> Vec<Dim> {
+    fn blocks(&mut self, name: &str, x: &GraphValue, to: impl Fn([usize; 3]) -> [usize; 3]) -> Vec<Dim> {
         match x.dims[..] {
             [Dim::Batch, Dim::Fixed(c), Dim::Fixed(h), Dim::Fixed(w)] => batched(&to([c, h, w])),
             _ => {
@@ -448,7 +455,7 @@ mod tests {
     use super::*;
     use prost::Message;
 
-    fn shape(value: &Value) -> &[Dim] {
+    fn shape(value: &GraphValue) -> &[Dim] {
         &value.dims
     }
 
@@ -485,7 +492,7 @@ mod tests {
     /// A mistake is an error with the name of its node.
     #[test]
     fn what_does_not_fit_is_told() {
-        let wrong: [fn(&mut Graph, &Value); 5] = [
+        let wrong: [fn(&mut Graph, &GraphValue); 5] = [
             |graph, x| drop(graph.matmul("here", x, x)),
             |graph, x| drop(graph.reshape("here", x, &[5])),
             |graph, x| drop(graph.concat("here", x, x, 4)),

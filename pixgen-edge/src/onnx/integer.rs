@@ -5,7 +5,7 @@
 
 use super::error::OnnxError;
 use super::float::{heads, inputs, join, patchify, transposed, unpatchify};
-use super::graph::{Graph, Value};
+use super::graph::{Graph, GraphValue};
 use super::proto::Element;
 use pixgen_core::config::Tower;
 use pixgen_core::integer::EXP;
@@ -38,7 +38,7 @@ pub struct Integer<'a> {
     model: &'a Model<'a>,
     step: StepRecord,
     /// The noise in patches, as drawn.
-    noise: Option<Value>,
+    noise: Option<GraphValue>,
 }
 
 impl<'a> Integer<'a> {
@@ -46,7 +46,7 @@ impl<'a> Integer<'a> {
     ///
     /// # Errors
     /// A file of two steps.
-    pub fn new(model: &'a Model<'a>, batch: Option<usize>) -> Result<(Self, Value, Value), OnnxError> {
+    pub fn new(model: &'a Model<'a>, batch: Option<usize>) -> Result<(Self, GraphValue, GraphValue), OnnxError> {
         let steps = model.steps();
         let Some(step) = model.step(0).filter(|_| steps == 1) else {
             return Err(OnnxError::Steps { steps });
@@ -71,27 +71,27 @@ impl<'a> Integer<'a> {
 
     // --- Whole numbers --------------------------------------------------------------------------------------------------------------
 
-    fn op(&mut self, op: &str, name: &str, a: &Value, b: i64) -> Value {
+    fn op(&mut self, op: &str, name: &str, a: &GraphValue, b: i64) -> GraphValue {
         let b = self.graph.scalar(b);
         self.graph.binary(op, name, a, &b)
     }
 
     /// floor(x / 2^bits), for |x| up to 2^62: a quotient of positive numbers, which every runtime rounds alike.
-    fn shift_right(&mut self, name: &str, x: &Value, bits: u32) -> Value {
+    fn shift_right(&mut self, name: &str, x: &GraphValue, bits: u32) -> GraphValue {
         let raised = self.op("Add", &format!("{name}/raised"), x, 1 << 62);
         let quotient = self.op("Div", &format!("{name}/quotient"), &raised, 1 << bits);
         self.op("Sub", name, &quotient, 1 << (62 - bits))
     }
 
     /// The rounding rule: (x M + 2^31) >> 32.
-    fn scaled(&mut self, name: &str, x: &Value, multiplier: &Value) -> Value {
+    fn scaled(&mut self, name: &str, x: &GraphValue, multiplier: &GraphValue) -> GraphValue {
         let product = self.graph.binary("Mul", &format!("{name}/scaled"), x, multiplier);
         let half = self.op("Add", &format!("{name}/half"), &product, 1 << 31);
         self.shift_right(&format!("{name}/rounded"), &half, 32)
     }
 
     /// Clamps.
-    fn stored(&mut self, name: &str, x: &Value, bounds: Bounds) -> Value {
+    fn stored(&mut self, name: &str, x: &GraphValue, bounds: Bounds) -> GraphValue {
         match bounds {
             Bounds::I16 => self.graph.clip(name, x, i64::from(i16::MIN), i64::from(i16::MAX)),
             Bounds::Index => self.graph.clip(name, x, 0, TABLE_LEN as i64 - 1),
@@ -102,14 +102,14 @@ impl<'a> Integer<'a> {
         }
     }
 
-    fn wide(&mut self, name: &str, x: &Value) -> Value {
+    fn wide(&mut self, name: &str, x: &GraphValue) -> GraphValue {
         self.graph.cast(name, x, Element::Int64)
     }
 
     // --- Layers ---------------------------------------------------------------------------------------------------------------------
 
     /// int8 rows through the matrix of a site.
-    fn product(&mut self, site: Site, x: &Value, bounds: Bounds) -> Result<Value, OnnxError> {
+    fn product(&mut self, site: Site, x: &GraphValue, bounds: Bounds) -> Result<GraphValue, OnnxError> {
         let name = site.name();
         let layer = self.model.linear(site, 0)?;
         let (inputs, outputs) = (x.width(), layer.weights.count());
@@ -136,7 +136,7 @@ impl<'a> Integer<'a> {
     }
 
     /// A norm (docs/reference/numerics.md section 4.4) of rows of int16; gain and offset are int64.
-    fn norm(&mut self, site: Site, x: &Value, gain: &Value, offset: &Value) -> Result<Value, OnnxError> {
+    fn norm(&mut self, site: Site, x: &GraphValue, gain: &GraphValue, offset: &GraphValue) -> Result<GraphValue, OnnxError> {
         let name = site.name();
         let at = |part: &str| format!("{name}/{part}");
         let norm = self.model.norm(site)?;
@@ -204,7 +204,7 @@ impl<'a> Integer<'a> {
     }
 
     /// int16 to int8 by the words of a site.
-    fn narrow(&mut self, site: Site, part: &str, x: &Value) -> Result<Value, OnnxError> {
+    fn narrow(&mut self, site: Site, part: &str, x: &GraphValue) -> Result<GraphValue, OnnxError> {
         let [gain, shift, offset] = self.model.site_words(site)?;
         let name = format!("{}/{part}", site.name());
         let y = self.op("Mul", &format!("{name}/gained"), x, i64::from(gain));
@@ -218,9 +218,9 @@ impl<'a> Integer<'a> {
         &mut self,
         name: &str,
         site: Site,
-        class: &Value,
+        class: &GraphValue,
         part: impl Fn(&Modulation<'a>) -> &'a [T],
-    ) -> Result<Value, OnnxError> {
+    ) -> Result<GraphValue, OnnxError> {
         let (mut table, mut width) = (Vec::new(), 0);
         for number in 0..self.model.config().classes {
             let row = part(&self.model.modulation(0, number, site)?);
@@ -234,17 +234,17 @@ impl<'a> Integer<'a> {
     }
 }
 
-type Done = Result<Value, OnnxError>;
+type Done = Result<GraphValue, OnnxError>;
 
 impl Ops for Integer<'_> {
-    type Image = Value;
-    type Condition = Value;
+    type Image = GraphValue;
+    type Condition = GraphValue;
     type Output = ();
-    type Act = Value;
-    type Skip = Value;
+    type Act = GraphValue;
+    type Skip = GraphValue;
     type Error = OnnxError;
 
-    fn tokens(&mut self, image: &Value, class: &Value) -> Done {
+    fn tokens(&mut self, image: &GraphValue, class: &GraphValue) -> Done {
         let (model, config) = (self.model, *self.model.config());
         let site = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
         let name = site.name();
@@ -278,7 +278,7 @@ impl Ops for Integer<'_> {
         Ok(self.graph.concat("encoder.tokens", &prefix, &patches, 1))
     }
 
-    fn add_position(&mut self, x: Value) -> Done {
+    fn add_position(&mut self, x: GraphValue) -> Done {
         let name = Site::new(Side::Encoder, 0, Layer::Position).name();
         let table = self.graph.constant(&name, &[x.rows(), x.width()], self.model.position());
         let table = self.wide(&format!("{name}/wide"), &table);
@@ -286,7 +286,7 @@ impl Ops for Integer<'_> {
         Ok(self.stored("encoder.stream", &sum, Bounds::I16))
     }
 
-    fn layer_norm(&mut self, site: Site, x: &Value) -> Done {
+    fn layer_norm(&mut self, site: Site, x: &GraphValue) -> Done {
         let (name, norm) = (site.name(), self.model.norm(site)?);
         let gain: Vec<i64> = norm.gain.iter().copied().map(i64::from).collect();
         let offset: Vec<i64> = norm.offset.iter().copied().map(i64::from).collect();
@@ -295,11 +295,11 @@ impl Ops for Integer<'_> {
         self.norm(site, x, &gain, &offset)
     }
 
-    fn layer_norm_in_place(&mut self, site: Site, x: Value) -> Done {
+    fn layer_norm_in_place(&mut self, site: Site, x: GraphValue) -> Done {
         self.layer_norm(site, &x)
     }
 
-    fn linear(&mut self, site: Site, x: &Value) -> Done {
+    fn linear(&mut self, site: Site, x: &GraphValue) -> Done {
         let bounds = match site.layer {
             Layer::Proj | Layer::Head => Bounds::I16,
             Layer::Fc1 => Bounds::Index,
@@ -308,15 +308,15 @@ impl Ops for Integer<'_> {
         self.product(site, x, bounds)
     }
 
-    fn linear_into(&mut self, site: Site, x: &Value, _: Value) -> Done {
+    fn linear_into(&mut self, site: Site, x: &GraphValue, _: GraphValue) -> Done {
         self.product(site, x, Bounds::I16)
     }
 
-    fn bridge(&mut self, x: Value) -> Done {
+    fn bridge(&mut self, x: GraphValue) -> Done {
         self.product(Site::new(Side::Decoder, 0, Layer::Bridge), &x, Bounds::I16)
     }
 
-    fn attend(&mut self, site: Site, qkv: &Value, _: Value) -> Done {
+    fn attend(&mut self, site: Site, qkv: &GraphValue, _: GraphValue) -> Done {
         let (name, tower) = (site.name(), self.tower(site.side));
         let at = |part: &str| format!("{name}/{part}");
         let d = tower.width;
@@ -356,45 +356,45 @@ impl Ops for Integer<'_> {
     }
 
     /// The index that the layer before gave, in its table.
-    fn gelu(&mut self, site: Site, x: Value) -> Done {
+    fn gelu(&mut self, site: Site, x: GraphValue) -> Done {
         let name = site.name();
         let table = self.model.table(site)?;
         let table = self.graph.constant(&format!("{name}.table"), &[table.len()], table);
         Ok(self.graph.gather(&name, &table, &x))
     }
 
-    fn add(&mut self, site: Site, x: Value, y: Value) -> Done {
+    fn add(&mut self, site: Site, x: GraphValue, y: GraphValue) -> Done {
         let name = site.name();
         let sum = self.graph.binary("Add", &format!("{name}/sum"), &x, &y);
         Ok(self.stored(&name, &sum, Bounds::I16))
     }
 
-    fn keep(&mut self, site: Site, x: &Value) -> Done {
+    fn keep(&mut self, site: Site, x: &GraphValue) -> Done {
         self.narrow(site, "kept", x)
     }
 
-    fn concat(&mut self, site: Site, x: &Value, skip: Value) -> Done {
+    fn concat(&mut self, site: Site, x: &GraphValue, skip: GraphValue) -> Done {
         let x = self.narrow(site, "stream", x)?;
         Ok(self.graph.concat(&format!("{}/both", site.name()), &x, &skip, 2))
     }
 
     /// The class: all else is in tables.
-    fn condition(&mut self, class: &Value) -> Done {
+    fn condition(&mut self, class: &GraphValue) -> Done {
         Ok(class.clone())
     }
 
-    fn modulation(&mut self, _: Site, class: &Value) -> Done {
+    fn modulation(&mut self, _: Site, class: &GraphValue) -> Done {
         Ok(class.clone())
     }
 
-    fn modulated_norm(&mut self, site: Site, x: &Value, class: &Value, _: Branch) -> Done {
+    fn modulated_norm(&mut self, site: Site, x: &GraphValue, class: &GraphValue, _: Branch) -> Done {
         let name = site.name();
         let gain = self.of_class(&format!("{name}.weight"), site, class, |row| row.gain)?;
         let offset = self.of_class(&format!("{name}.bias"), site, class, |row| row.offset)?;
         self.norm(site, x, &gain, &offset)
     }
 
-    fn gated_add(&mut self, site: Site, x: Value, y: Value, class: &Value, branch: Branch) -> Done {
+    fn gated_add(&mut self, site: Site, x: GraphValue, y: GraphValue, class: &GraphValue, branch: Branch) -> Done {
         let name = site.name();
         let norm = if branch == Branch::Attention { Layer::Norm1 } else { Layer::Norm2 };
         let shift = self.model.norm(Site { layer: norm, ..site })?.gate_shift;
@@ -405,17 +405,17 @@ impl Ops for Integer<'_> {
         self.add(site, x, y)
     }
 
-    fn class_token(&mut self, x: Value) -> Done {
+    fn class_token(&mut self, x: GraphValue) -> Done {
         Ok(self.graph.slice("class_token", &x, 1, 0, 1))
     }
 
-    fn patch_tokens(&mut self, x: Value) -> Done {
+    fn patch_tokens(&mut self, x: GraphValue) -> Done {
         Ok(self
             .graph
             .slice("decoder.patches", &x, 1, x.rows() - self.model.config().patches(), x.rows()))
     }
 
-    fn unpatchify(&mut self, site: Site, patches: Value) -> Result<(), OnnxError> {
+    fn unpatchify(&mut self, site: Site, patches: GraphValue) -> Result<(), OnnxError> {
         let config = *self.model.config();
         let mut levels = patches;
         if let (true, Some(noise)) = (self.model.header().skips_input, self.noise.clone()) {
@@ -436,5 +436,5 @@ impl Ops for Integer<'_> {
         Ok(())
     }
 
-    fn release(&mut self, _: Value) {}
+    fn release(&mut self, _: GraphValue) {}
 }

@@ -4,8 +4,9 @@ use super::error::OnnxError;
 use super::float::{Float, Int8};
 use super::integer::Integer;
 use super::proto::ModelProto;
+use crate::aligned::AlignedBytes;
 use crate::model_file::ModelFile;
-use crate::quantise::{Aligned, Exported, model_name};
+use crate::quantise::{Exported, model_name};
 use clap::ValueEnum;
 use pixgen_core::network;
 use pixgen_core::pxg::Model;
@@ -38,7 +39,7 @@ pub fn float_graph(file: &ModelFile, classes: &[usize], batch: Option<usize>) ->
 /// # Errors
 /// As of [`float_graph`]; more than one step.
 pub fn qdq_graph(file: &ModelFile, exported: &Exported, classes: &[usize], batch: Option<usize>) -> Result<ModelProto, OnnxError> {
-    let bytes = Aligned::copy(&exported.bytes);
+    let bytes = AlignedBytes::copy(&exported.bytes);
     let model = Model::read(bytes.bytes())?;
     if model.steps() != 1 {
         return Err(OnnxError::Steps { steps: model.steps() });

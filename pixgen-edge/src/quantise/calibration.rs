@@ -21,7 +21,7 @@ pub type Key = (Site, usize);
 
 /// What calibration is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a> {
+pub struct CalibrationInputs<'a> {
     /// Noise levels of the steps, highest first; shifted.
     pub levels: &'a [f64],
     /// Pictures; classes take turns.
@@ -41,7 +41,7 @@ impl Calibration {
     ///
     /// # Errors
     /// The float network does not run, or a picture cannot be read.
-    pub fn run(file: &ModelFile, inputs: &Inputs<'_>, divisors: &HashMap<Site, Vec<f32>>) -> Result<Self, QuantiseError> {
+    pub fn run(file: &ModelFile, inputs: &CalibrationInputs<'_>, divisors: &HashMap<Site, Vec<f32>>) -> Result<Self, QuantiseError> {
         let threads = rayon::current_num_threads().max(1);
         let shares: Vec<Self> = (0..threads)
             .into_par_iter()
@@ -78,7 +78,7 @@ impl Calibration {
     fn observe(
         &mut self,
         file: &ModelFile,
-        inputs: &Inputs<'_>,
+        inputs: &CalibrationInputs<'_>,
         picture: usize,
         divisors: &HashMap<Site, Vec<f32>>,
     ) -> Result<(), QuantiseError> {

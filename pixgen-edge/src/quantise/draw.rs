@@ -1,8 +1,8 @@
 //! Pictures on this machine: by the float network and by the integer one, many at once.
 
-use super::aligned::Aligned;
 use super::error::QuantiseError;
 use super::export::levels;
+use crate::aligned::AlignedBytes;
 use crate::model_file::ModelFile;
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
@@ -68,7 +68,7 @@ pub fn draw_values(file: &ModelFile, requests: &[DrawRequest], steps: usize) -> 
 /// A class that the model does not have.
 pub fn draw_integer(model: &Model<'_>, requests: &[DrawRequest]) -> Result<Vec<u8>, QuantiseError> {
     draw_each(requests, model.config().image_len(), |request, out| {
-        let mut workspace = Aligned::zeroed(model.workspace_len());
+        let mut workspace = AlignedBytes::zeroed(model.workspace_len());
         let mut rest = out.iter_mut();
         model.draw(request, workspace.bytes_mut(), &mut |band| {
             rest.by_ref().zip(band.bytes()).for_each(|(to, &byte)| *to = byte);

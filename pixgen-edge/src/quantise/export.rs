@@ -1,10 +1,10 @@
 //! A whole `.pxg` file: calibrate, build, wrap, test.
 
-use super::aligned::Aligned;
 use super::build::{Builder, LinearLayers, SiteScales};
-use super::calibration::{Calibration, Inputs};
+use super::calibration::{Calibration, CalibrationInputs};
 use super::error::QuantiseError;
 use super::options::QuantiseOptions;
+use crate::aligned::AlignedBytes;
 use crate::data::Dataset;
 use crate::model_file::ModelFile;
 use pixgen_core::config::ModelConfig;
@@ -39,7 +39,7 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOption
     let all: Vec<usize> = (0..model.classes).collect();
     let classes = if options.classes.is_empty() { &all } else { &options.classes };
     let levels = levels(file, options.steps);
-    let inputs = Inputs { levels: &levels, pictures: options.pictures, data };
+    let inputs = CalibrationInputs { levels: &levels, pictures: options.pictures, data };
     let mut calibration = Calibration::run(file, &inputs, &HashMap::new())?;
     let mut factors = HashMap::new();
     if let Some(share) = options.equalise {
@@ -91,21 +91,21 @@ pub fn levels(file: &ModelFile, steps: usize) -> Vec<f64> {
     [noise.t_max(), noise.shift * MIDDLE_LEVEL].into_iter().take(steps).collect()
 }
 
-fn encode(header: &Header<'_>, body: &[u8]) -> Result<Aligned, QuantiseError> {
+fn encode(header: &Header<'_>, body: &[u8]) -> Result<AlignedBytes, QuantiseError> {
     // The header holds two texts and some numbers of at most ten bytes.
     let most = 256 + header.name.len() + header.class_names.len() + body.len();
-    let mut file = Aligned::zeroed(most);
+    let mut file = AlignedBytes::zeroed(most);
     let too_large = QuantiseError::TooLarge { bytes: most as u64 };
     let len = pxg::encode(header, body, file.bytes_mut()).ok_or(too_large)?;
-    let file = file.truncated(len);
+    file.truncate(len);
     Model::read(file.bytes())?;
     Ok(file)
 }
 
 /// Draws the pictures of the self-test: classes take turns, seeds count.
-fn self_tests(file: &Aligned, tests: u16) -> Result<Vec<(usize, u64, u64)>, QuantiseError> {
+fn self_tests(file: &AlignedBytes, tests: u16) -> Result<Vec<(usize, u64, u64)>, QuantiseError> {
     let model = Model::read(file.bytes())?;
-    let mut workspace = Aligned::zeroed(model.workspace_len());
+    let mut workspace = AlignedBytes::zeroed(model.workspace_len());
     (0..u64::from(tests))
         .map(|number| {
             let class = (number * 7) as usize % model.config().classes;

@@ -7,7 +7,6 @@
 //!
 //! [`draw`] runs both networks, [`report`](mod@report) compares them site by site.
 
-pub mod aligned;
 pub mod build;
 pub mod calibration;
 pub mod condition;
@@ -22,7 +21,6 @@ pub mod scale;
 mod error;
 mod interpreter;
 
-pub use aligned::Aligned;
 pub use calibration::Calibration;
 pub use error::QuantiseError;
 pub use export::{Exported, export, model_name};

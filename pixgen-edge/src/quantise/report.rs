@@ -1,11 +1,11 @@
 //! Where the integer network loses quality: signal to noise of every site, saturated values, worst channels.
 
-use super::aligned::Aligned;
 use super::build::SiteScales;
 use super::error::QuantiseError;
 use super::export::{Exported, levels};
 use super::observe::Observe;
 use super::scale::Quantisation;
+use crate::aligned::AlignedBytes;
 use crate::model_file::ModelFile;
 use pixgen_core::integer::{Integer, NoiseSeed};
 use pixgen_core::network;
@@ -101,7 +101,7 @@ impl Sums {
 /// # Errors
 /// A network that does not run.
 pub fn compare(file: &ModelFile, exported: &Exported, classes: &[usize], pictures: usize) -> Result<QuantisationReport, QuantiseError> {
-    let bytes = Aligned::copy(&exported.bytes);
+    let bytes = AlignedBytes::copy(&exported.bytes);
     let model = Model::read(bytes.bytes())?;
     let shares: Vec<BTreeMap<Site, Sums>> = (0..pictures)
         .into_par_iter()
@@ -145,7 +145,7 @@ fn one(
     let mut sums = BTreeMap::<Site, Sums>::new();
     // Every operation by itself needs more room than a chip's order of work: the whole hidden layer, the whole picture.
     let room = model.workspace_len() + 8 * config.tokens() * config.encoder.width.max(config.decoder.width) + 4 * config.image_len();
-    let mut workspace = Aligned::zeroed(room.next_multiple_of(16));
+    let mut workspace = AlignedBytes::zeroed(room.next_multiple_of(16));
     let inner = Integer::new(model, class, 0, workspace.bytes_mut(), None)?;
     let see = |site: Site, _: usize, integers: &[f32]| {
         if let (Some(float), Some(quantisation)) = (float.get(&site), scales.get(&site)) {

@@ -14,11 +14,12 @@ use pixgen_core::params::{Layer, Side};
 use pixgen_core::pxg::{Model, PREFIX_LEN};
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::onnx::proto::{DimensionValue, Element, ModelProto, ValueInfoProto};
 use pixgen_edge::onnx::{OnnxError, float_graph, integer_graph, qdq_graph};
 use pixgen_edge::quantise::draw::{draw_integer, draw_values, requests};
-use pixgen_edge::quantise::{Aligned, Exported, QuantiseOptions, export};
+use pixgen_edge::quantise::{Exported, QuantiseOptions, export};
 use prost::Message;
 use random::{generator, shapes};
 use std::path::Path;
@@ -40,7 +41,7 @@ fn exported(file: &ModelFile, steps: usize) -> Exported {
 
 /// The graph in its three forms.
 fn forms(file: &ModelFile, exported: &Exported, batch: Option<usize>) -> [ModelProto; 3] {
-    let bytes = Aligned::copy(&exported.bytes);
+    let bytes = AlignedBytes::copy(&exported.bytes);
     let model = Model::read(bytes.bytes()).expect("reads");
     [
         float_graph(file, &CLASSES, batch).expect("float"),
@@ -99,7 +100,7 @@ fn graphs_give_the_pictures_of_their_networks() {
         let error = largest(&picture, want.iter().map(|&v| f64::from(v)));
         assert!(error < 1e-4, "{config:?}: {error}");
 
-        let bytes = Aligned::copy(&exported.bytes);
+        let bytes = AlignedBytes::copy(&exported.bytes);
         let model = Model::read(bytes.bytes()).expect("reads");
         let want = draw_integer(&model, &requests).expect("draws");
         let pixels = interleaved(config, &evaluate(&integer, &inputs)["pixels"].wholes());
@@ -191,7 +192,7 @@ fn inputs_and_outputs_have_names_types_and_shapes() {
 #[test]
 fn forged_files_do_not_panic() {
     let file = models().nth(9).expect("a model");
-    let two = Aligned::copy(&exported(&file, 2).bytes);
+    let two = AlignedBytes::copy(&exported(&file, 2).bytes);
     let model = Model::read(two.bytes()).expect("reads");
     assert!(matches!(integer_graph(&model, None), Err(OnnxError::Steps { steps: 2 })));
     assert!(matches!(qdq_graph(&file, &exported(&file, 2), &CLASSES, None), Err(OnnxError::Steps { steps: 2 })));
@@ -207,7 +208,7 @@ fn forged_files_do_not_panic() {
             crc.update(&forged[..PREFIX_LEN - 4]);
             crc.update(&forged[PREFIX_LEN..]);
             forged[PREFIX_LEN - 4..PREFIX_LEN].copy_from_slice(&crc.finalize().to_le_bytes());
-            let forged = Aligned::copy(&forged);
+            let forged = AlignedBytes::copy(&forged);
             match Model::read(forged.bytes()).map(|model| integer_graph(&model, None)) {
                 Ok(Ok(_)) => graphs += 1,
                 Ok(Err(OnnxError::Wraps { .. })) => refused += 1,

@@ -10,7 +10,7 @@ pub mod weights;
 pub use batch::Condition;
 pub use interpreter::{Network, features, forward};
 pub use pass::{Pass, Wanted};
-pub use pixgen_edge::param_set::{Entry, ParamSet};
+pub use pixgen_edge::param_set::{ParamEntry, ParamSet};
 pub use pixgen_edge::projector::{BatchStatistics, ProjectorConfig, RunningStatistics};
 pub use projector::{NormMode, NormStatistics, Projector};
 pub use weights::Weights;

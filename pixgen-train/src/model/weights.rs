@@ -1,6 +1,6 @@
 //! Parameters as burn tensors: taken from a flat buffer for a pass, gradients added to one.
 
-use super::{Entry, ParamSet};
+use super::{ParamEntry, ParamSet};
 use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn_tensor::backend::{AutodiffBackend, Backend};
@@ -16,7 +16,7 @@ enum Value<B: Backend> {
 }
 
 impl<B: Backend> Value<B> {
-    fn new(entry: &Entry, values: Vec<f32>, device: &B::Device) -> Self {
+    fn new(entry: &ParamEntry, values: Vec<f32>, device: &B::Device) -> Self {
         let data = TensorData::new(values, entry.dims.clone());
         match entry.dims.len() {
             1 => Self::Vector(Tensor::from_data(data, device)),
@@ -51,7 +51,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     }
 
     /// The tensors of some layers alone, as constants of a graph. Asking it for another tensor panics.
-    pub(super) fn part<T: AutodiffBackend<InnerBackend = B>>(&self, wanted: impl Fn(&Entry) -> bool) -> Weights<'a, T> {
+    pub(super) fn part<T: AutodiffBackend<InnerBackend = B>>(&self, wanted: impl Fn(&ParamEntry) -> bool) -> Weights<'a, T> {
         let constant = |value: &Value<B>| match value {
             Value::Vector(tensor) => Value::Vector(Tensor::from_inner(tensor.clone())),
             Value::Matrix(tensor) => Value::Matrix(Tensor::from_inner(tensor.clone())),
@@ -85,7 +85,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     ///
     /// # Errors
     /// The first of `read`.
-    pub fn frozen_from<E>(set: &'a ParamSet, read: impl Fn(&Entry) -> Result<Vec<f32>, E>, device: &B::Device) -> Result<Self, E> {
+    pub fn frozen_from<E>(set: &'a ParamSet, read: impl Fn(&ParamEntry) -> Result<Vec<f32>, E>, device: &B::Device) -> Result<Self, E> {
         let value = |entry| Ok(Some(Value::new(entry, read(entry)?, device)));
         let values = set.entries().iter().map(value).collect::<Result<_, E>>()?;
         Ok(Self { set, values, precision: Precision::F32 })

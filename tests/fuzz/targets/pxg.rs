@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::pxg::{MAGIC, Model, PREFIX_LEN, PxgError, VERSION};
-use pixgen_edge::quantise::Aligned;
+use pixgen_edge::aligned::AlignedBytes;
 
 /// The longest body that is made, and the largest workspace that is given, bytes.
 const MOST: usize = 1 << 16;
@@ -31,13 +31,13 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// Everything that is done with a file.
 fn read_and_draw(bytes: &[u8]) -> Result<(), PxgError> {
-    let file = Aligned::copy(bytes);
+    let file = AlignedBytes::copy(bytes);
     let model = Model::read(file.bytes())?;
     let len = model.workspace_len();
     if len > MOST {
         return Ok(());
     }
-    let mut workspace = Aligned::zeroed(len);
+    let mut workspace = AlignedBytes::zeroed(len);
     let class = model.config().classes - 1;
     let _ = model.class_name(class);
     let usage = model.draw(&DrawRequest { class, seed: 1, number: 2 }, workspace.bytes_mut(), &mut |band| {

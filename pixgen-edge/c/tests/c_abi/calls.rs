@@ -4,7 +4,7 @@ use crate::fixture::{self, CLASSES, NAME};
 use pixgen::{Pixgen, PixgenBand, PixgenInfo, Status, pixgen_draw, pixgen_error_text, pixgen_get_info, pixgen_open, pixgen_self_test};
 use pixgen_core::integer::PictureHash;
 use pixgen_core::pxg::Model;
-use pixgen_edge::quantise::Aligned;
+use pixgen_edge::aligned::AlignedBytes;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{null, null_mut};
 use std::slice;
@@ -25,13 +25,13 @@ unsafe extern "C" fn show(band: *const PixgenBand, user: *mut c_void) {
 }
 
 /// A handle and a workspace.
-fn open(file: &Aligned) -> (Pixgen, Aligned) {
+fn open(file: &AlignedBytes) -> (Pixgen, AlignedBytes) {
     let mut model = Pixgen { file: null(), length: 0 };
     // SAFETY: the file outlives the handle in all tests.
     let status = unsafe { pixgen_open(&raw mut model, file.bytes().as_ptr().cast(), file.bytes().len()) };
     assert_eq!(status, Status::Ok);
     let len = Model::read(file.bytes()).expect("a good file").workspace_len();
-    (model, Aligned::zeroed(len))
+    (model, AlignedBytes::zeroed(len))
 }
 
 fn draw(model: *const Pixgen, class: u32, workspace: &mut [u8]) -> (Status, Seen) {
@@ -84,7 +84,7 @@ fn refuses_files() {
         status
     };
     let changed = |at: usize, bytes: &[u8]| {
-        let mut copy = Aligned::copy(good);
+        let mut copy = AlignedBytes::copy(good);
         copy.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes);
         copy
     };
@@ -94,7 +94,7 @@ fn refuses_files() {
     assert_eq!(open(&[]), Status::Length);
     assert_eq!(open(changed(8, &[99]).bytes()), Status::Version);
     assert_eq!(open(changed(good.len() / 2, &[!good[good.len() / 2]]).bytes()), Status::Checksum);
-    let mut shifted = Aligned::zeroed(good.len() + 4);
+    let mut shifted = AlignedBytes::zeroed(good.len() + 4);
     shifted.bytes_mut()[4..].copy_from_slice(good);
     assert_eq!(open(&shifted.bytes()[4..]), Status::Misaligned);
     // SAFETY: null is refused; the length of a slice that cannot be is too.
@@ -117,7 +117,7 @@ fn refuses_requests() {
     assert_eq!(draw(model, u32::MAX, workspace).0, Status::NoSuchClass);
     assert_eq!(draw(model, 0, &mut workspace[..len - 1]).0, Status::SmallWorkspace);
     assert_eq!(draw(model, 0, &mut workspace[..0]).0, Status::SmallWorkspace);
-    let mut longer = Aligned::zeroed(len + 8);
+    let mut longer = AlignedBytes::zeroed(len + 8);
     assert_eq!(draw(model, 0, &mut longer.bytes_mut()[8..]).0, Status::Misaligned);
     assert_eq!(draw(null(), 0, workspace).0, Status::NullPointer);
     assert_eq!(draw(model.wrapping_byte_add(1), 0, workspace).0, Status::Misaligned);
@@ -144,7 +144,7 @@ fn tests_itself() {
     assert_eq!(test(&model, workspace.bytes_mut()), Status::Ok);
     assert_eq!(test(&model, &mut workspace.bytes_mut()[..16]), Status::SmallWorkspace);
     // The last byte belongs to the hash of the last vector; only `pixgen_open` looks at the checksum.
-    let mut damaged = Aligned::copy(file.bytes());
+    let mut damaged = AlignedBytes::copy(file.bytes());
     if let Some(last) = damaged.bytes_mut().last_mut() {
         *last ^= 1;
     }

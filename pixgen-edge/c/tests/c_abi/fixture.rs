@@ -4,10 +4,10 @@ use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::pxg::Model;
+use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
 use pixgen_edge::param_set::ParamSet;
-use pixgen_edge::quantise::Aligned;
 use pixgen_edge::quantise::{QuantiseOptions, export};
 
 /// Name of the model.
@@ -16,7 +16,7 @@ pub const NAME: &str = "untrained";
 pub const CLASSES: [&str; 3] = ["shirt", "boot", "bag"];
 
 /// The `.pxg` file, at a multiple of 16.
-pub fn file() -> Aligned {
+pub fn file() -> AlignedBytes {
     let tower = Tower { depth: 2, width: 32, heads: 2 };
     let model = ModelConfig { size: 12, channels: 3, patch: 3, classes: CLASSES.len(), encoder: tower, decoder: tower };
     let set = ParamSet::generator(&model);
@@ -43,12 +43,12 @@ pub fn file() -> Aligned {
         .collect();
     let options = QuantiseOptions { pictures: 12, name: NAME.into(), ..QuantiseOptions::default() };
     let exported = export(&ModelFile { header, set, params, statistics: None }, None, &options).expect("a model that fits chips");
-    Aligned::copy(&exported.bytes)
+    AlignedBytes::copy(&exported.bytes)
 }
 
 /// Hash of picture 0 of `seed`, drawn without C.
 pub fn hash(model: &Model<'_>, class: usize, seed: u64) -> u64 {
-    let mut workspace = Aligned::zeroed(model.workspace_len());
+    let mut workspace = AlignedBytes::zeroed(model.workspace_len());
     model
         .picture_hash(&DrawRequest { class, seed, number: 0 }, workspace.bytes_mut())
         .expect("a picture")

@@ -2,7 +2,7 @@
 
 use crate::fixture::{self, CLASSES};
 use pixgen_core::pxg::Model;
-use pixgen_edge::pxg_file::{Format, write};
+use pixgen_edge::pxg_file::{PxgFormat, write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -47,7 +47,7 @@ fn library(cargo: &mut Command, arguments: &[&str]) -> PathBuf {
 fn model() -> (TempDir, Vec<String>) {
     let file = fixture::file();
     let folder = tempfile::tempdir().expect("temporary folder");
-    write(&folder.path().join("model.h"), file.bytes(), Format::CHeader, "Untrained.").expect("written");
+    write(&folder.path().join("model.h"), file.bytes(), PxgFormat::CHeader, "Untrained.").expect("written");
     let model = Model::read(file.bytes()).expect("a good file");
     let mut lines = vec![
         format!("{}: {} classes, {} bytes of workspace", fixture::NAME, CLASSES.len(), model.workspace_len()),

@@ -2,12 +2,12 @@
 
 /// Bytes that begin at a multiple of 16, as the format asks for.
 #[derive(Clone, Debug)]
-pub struct Aligned {
+pub struct AlignedBytes {
     words: Vec<u128>,
     len: usize,
 }
 
-impl Aligned {
+impl AlignedBytes {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         Self { words: vec![0; len.div_ceil(16)], len }
@@ -20,10 +20,9 @@ impl Aligned {
         copy
     }
 
-    /// The first `len` bytes, or all if there are fewer.
-    pub fn truncated(mut self, len: usize) -> Self {
+    /// Leaves the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
-        self
     }
 
     /// The bytes.
