@@ -34,8 +34,7 @@ pub fn print_line(text: &str) -> Result<(), OutputError> {
 /// # Errors
 /// Those of [`print_bytes`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), OutputError> {
-    // Reports are plain data, so serialising them cannot fail.
-    print_line(&serde_json::to_string_pretty(value).unwrap_or_default())
+    print_line(&serde_json::to_string_pretty(value).map_err(io::Error::from)?)
 }
 
 /// Writes a line for people to stderr. Unlike `eprintln!` it does not panic when nobody reads stderr any more.

@@ -1,6 +1,7 @@
 //! Why a model cannot be written as an ONNX graph.
 
 use crate::quantise::QuantiseError;
+use pixgen_core::params::Site;
 use pixgen_core::pxg::{MissingPart, PxgError};
 use pixgen_core::reference::ReferenceError;
 
@@ -21,10 +22,10 @@ pub enum OnnxError {
         bytes: u64,
     },
     /// Numbers of a `.pxg` file with which a chip's sums would leave 32 bits.
-    #[error("{site}: sums of this layer can leave 32 bits, so that a graph would not wrap as a chip does")]
+    #[error("{}: sums of this layer can leave 32 bits, so that a graph would not wrap as a chip does", site.name())]
     Wraps {
-        /// Name of the site.
-        site: String,
+        /// The layer.
+        site: Site,
     },
     /// Quantisation failed.
     #[error(transparent)]
@@ -38,6 +39,9 @@ pub enum OnnxError {
     /// The quantised model does not read back.
     #[error("the quantised model does not read back: {0}")]
     Pxg(#[from] PxgError),
+    /// The header of the model is not plain data: a fault of this program.
+    #[error("the metadata cannot be written: {0}")]
+    Metadata(#[from] serde_json::Error),
     /// The graph is not one: a fault of this program.
     #[error("the graph is wrong at `{at}`: {what}")]
     Graph {

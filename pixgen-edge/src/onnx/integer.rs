@@ -120,7 +120,7 @@ impl<'a> Integer<'a> {
             let row = |o: usize| layer.weights.row(o).iter().map(|w| u64::from(w.unsigned_abs()) * 128).sum::<u64>();
             let most = |o: usize| (row(o) + u64::from(layer.bias.get(o).map_or(0, |bias| bias.unsigned_abs()))) << layer.left;
             if (0..outputs).any(|o| most(o) >= 1 << 31) {
-                return Err(OnnxError::Wraps { site: name.to_string() });
+                return Err(OnnxError::Wraps { site });
             }
         }
         let values = transposed(&rows, layer.weights.row_len(), 0, inputs);
@@ -323,7 +323,7 @@ impl Ops for Integer<'_> {
         let [score, left, mean] = self.model.site_words(site)?;
         let left = left as u32 & 31;
         if (2 * 128 * 128 * tower.head_width() as u64) << left >= 1 << 31 {
-            return Err(OnnxError::Wraps { site: name.to_string() });
+            return Err(OnnxError::Wraps { site });
         }
         let [q, k, v] = [("q", 0), ("k", 1), ("v", 2)].map(|(part, number)| {
             let x = self.graph.slice(&at(&format!("{part}/part")), qkv, 2, number * d, (number + 1) * d);

@@ -14,8 +14,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 /// Forms of the graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
     /// Real numbers, f32
     Float,
@@ -31,7 +30,7 @@ pub enum Form {
 /// Too large, or weights of another model.
 pub fn float_graph(file: &ModelFile, classes: &[usize], batch: Option<usize>) -> Result<ModelProto, OnnxError> {
     let about = "One-step image generator, float";
-    real(file, classes, batch, None)?.finish(about, of_file(Form::Float, file, classes))
+    real(file, classes, batch, None)?.finish(about, of_file(Form::Float, file, classes)?)
 }
 
 /// The float network with int8 products, as `exported` from `file` for these `classes` in one step.
@@ -46,7 +45,7 @@ pub fn qdq_graph(file: &ModelFile, exported: &Exported, classes: &[usize], batch
     }
     let int8 = Int8 { model: &model, linears: &exported.linears, site_scales: &exported.site_scales };
     let about = "One-step image generator, int8 products, QDQ";
-    real(file, classes, batch, Some(int8))?.finish(about, of_file(Form::Qdq, file, classes))
+    real(file, classes, batch, Some(int8))?.finish(about, of_file(Form::Qdq, file, classes)?)
 }
 
 fn real(file: &ModelFile, classes: &[usize], batch: Option<usize>, int8: Option<Int8<'_>>) -> Result<super::graph::Graph, OnnxError> {
@@ -64,7 +63,7 @@ pub fn integer_graph(model: &Model<'_>, batch: Option<usize>) -> Result<ModelPro
     network::forward(&mut integer, model.config(), &noise, &class)?;
     let mut metadata = vec![form(Form::Integer)];
     metadata.extend(
-        entries(model.header())
+        entries(model.header())?
             .into_iter()
             .filter(|(key, _)| key != "pixgen.tests" && key != "pixgen.steps"),
     );
@@ -72,13 +71,16 @@ pub fn integer_graph(model: &Model<'_>, batch: Option<usize>) -> Result<ModelPro
 }
 
 fn form(form: Form) -> (String, String) {
-    // A name without data: serialising it cannot fail.
-    let name = serde_json::to_value(form).ok().and_then(|name| name.as_str().map(str::to_owned));
-    ("pixgen.form".to_owned(), name.unwrap_or_default())
+    let name = match form {
+        Form::Float => "float",
+        Form::Qdq => "qdq",
+        Form::Integer => "integer",
+    };
+    ("pixgen.form".to_owned(), name.to_owned())
 }
 
 /// Each field of a header as an entry: texts as they are, the rest as JSON; nothing for a field without a value.
-fn entries(header: &impl Serialize) -> Vec<(String, String)> {
+fn entries(header: &impl Serialize) -> Result<Vec<(String, String)>, OnnxError> {
     let entry = |(key, value): (String, Json)| {
         let text = match value {
             Json::Null => return None,
@@ -87,20 +89,18 @@ fn entries(header: &impl Serialize) -> Vec<(String, String)> {
         };
         Some((format!("pixgen.{key}"), text))
     };
-    match serde_json::to_value(header) {
-        Ok(Json::Object(fields)) => fields.into_iter().filter_map(entry).collect(),
-        _ => Vec::new(), // headers are plain data with names
-    }
+    let fields: serde_json::Map<String, Json> = serde_json::from_value(serde_json::to_value(header)?)?;
+    Ok(fields.into_iter().filter_map(entry).collect())
 }
 
-fn of_file(of: Form, file: &ModelFile, classes: &[usize]) -> Vec<(String, String)> {
+fn of_file(of: Form, file: &ModelFile, classes: &[usize]) -> Result<Vec<(String, String)>, OnnxError> {
     let names: Vec<&str> = classes
         .iter()
         .map(|&class| file.header.class_names.get(class).map_or("", String::as_str))
         .collect();
     let mut metadata = vec![form(of), ("pixgen.name".to_owned(), model_name(file))];
-    metadata.extend(entries(&file.header).into_iter().filter(|(key, _)| key != "pixgen.class_names"));
+    metadata.extend(entries(&file.header)?.into_iter().filter(|(key, _)| key != "pixgen.class_names"));
     metadata.push(("pixgen.class_names".to_owned(), names.join("\n")));
     metadata.push(("pixgen.source".to_owned(), crc32fast::hash(bytemuck::cast_slice(&file.params)).to_string()));
-    metadata
+    Ok(metadata)
 }

@@ -1,6 +1,11 @@
 //! `model.safetensors`: the file that people exchange. Names and shapes come from the parameter list, everything else that is needed
 //! to use the weights is in the metadata.
 
+mod error;
+
+pub use error::{HeaderFault, ModelFileError, TensorFault};
+
+use crate::atomic::FileError;
 use crate::data::normalise::Normalisation;
 use crate::param_set::ParamSet;
 use crate::projector::{ProjectorConfig, RunningStatistics};
@@ -8,10 +13,10 @@ use crate::tensor_file::{self, Shaped, WriteError};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Version of the metadata written here.
 pub const FORMAT: u32 = 1;
@@ -75,102 +80,6 @@ pub struct ModelFile {
     pub statistics: Option<RunningStatistics>,
 }
 
-/// Why a model file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ModelFileError {
-    /// The file cannot be read.
-    #[error("cannot read the model file {}: {source}", path.display())]
-    Read {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        source: std::io::Error,
-    },
-    /// Not a safetensors file, or a damaged one.
-    #[error("{} is not a whole safetensors file: {reason}", path.display())]
-    NotSafetensors {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        reason: String,
-    },
-    /// A safetensors file of another program, or of a newer version.
-    #[error("{}: {reason}", path.display())]
-    Header {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        reason: String,
-    },
-    /// A tensor is missing, left over, of another shape or not finite.
-    #[error("{}: tensor {tensor}: {reason}", path.display())]
-    Tensor {
-        /// File.
-        path: PathBuf,
-        /// Name.
-        tensor: String,
-        /// Reason.
-        reason: String,
-    },
-    /// The values or the header are not those that were written.
-    #[error("{} is damaged: its checksum is {found} instead of {expected}", path.display())]
-    Checksum {
-        /// File.
-        path: PathBuf,
-        /// Checksum in the file.
-        expected: String,
-        /// Checksum of what is in the file.
-        found: String,
-    },
-    /// The file holds another kind of weights than asked for.
-    #[error("{} holds {}, {} needed", path.display(), describe(*found), describe(*wanted))]
-    Content {
-        /// File.
-        path: PathBuf,
-        /// What it holds.
-        found: Content,
-        /// What is needed.
-        wanted: Content,
-    },
-    /// The encoder does not fit the generator.
-    #[error("the encoder in {} is not this model's: {reason}", path.display())]
-    OtherModel {
-        /// File.
-        path: PathBuf,
-        /// The first difference.
-        reason: String,
-    },
-}
-
-fn describe(content: Content) -> &'static str {
-    match content {
-        Content::Encoder => "an encoder of stage 1",
-        Content::Generator => "a one-step generator of stage 2b",
-        Content::Denoiser => "a diffusion model of stage 2a",
-    }
-}
-
-impl ModelFileError {
-    /// What to try next.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Read { .. } => "give the path of a model.safetensors, or of a run folder that holds one".into(),
-            Self::NotSafetensors { .. } | Self::Checksum { .. } => {
-                "the copy may be incomplete or damaged; export it again from its run".into()
-            }
-            Self::Header { .. } => "only files written by pixgen-train can be read".into(),
-            Self::Tensor { .. } => "the file belongs to another model or is damaged; export it again from its run".into(),
-            Self::Content { wanted: Content::Encoder, .. } => "run `pixgen-train pretrain` and give its model.safetensors".into(),
-            Self::Content { wanted: Content::Generator, .. } => "run `pixgen-train finetune` and give its model.safetensors".into(),
-            Self::Content { wanted: Content::Denoiser, .. } => {
-                "run `pixgen-train finetune --objective diffusion` and give its model.safetensors".into()
-            }
-            Self::OtherModel { .. } => "use the same preset for pretrain and finetune".into(),
-        })
-    }
-}
-
 impl Header {
     /// The parameter list of the file.
     pub fn params(&self) -> ParamSet {
@@ -197,10 +106,10 @@ impl Header {
     }
 
     /// The metadata entry of a file: the header's JSON with the checksum before it.
-    fn metadata(&self, checksum: impl FnOnce(&str) -> String) -> HashMap<String, String> {
-        let header = serde_json::to_string(self).unwrap_or_default(); // plain data: serialising it cannot fail
-        let rest = header.strip_prefix('{').unwrap_or_default();
-        HashMap::from([(KEY.to_owned(), format!("{OPENING}{}\",{rest}", checksum(rest)))])
+    fn metadata(&self, checksum: impl FnOnce(&str) -> String) -> Result<HashMap<String, String>, serde_json::Error> {
+        let header = serde_json::to_string(self)?;
+        let rest = header.trim_start_matches('{');
+        Ok(HashMap::from([(KEY.to_owned(), format!("{OPENING}{}\",{rest}", checksum(rest)))]))
     }
 }
 
@@ -226,12 +135,16 @@ pub fn write_streamed<E, V: AsRef<[f32]>>(
         hasher.combine(&checked);
         format!("{:08x}", hasher.finalize())
     });
+    let metadata = metadata.map_err(|error| WriteError::File(FileError::write(path)(error.into())))?;
     tensor_file::write(path, metadata, &tensors, values)
 }
 
 impl ModelFile {
     /// The file's bytes.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+    ///
+    /// # Errors
+    /// The sizes of the tensors are not those of the parameter list.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, SafeTensorError> {
         let running: Vec<(String, &[f32])> = self.statistics.iter().flat_map(RunningStatistics::named).collect();
         let mut views: Vec<(String, TensorView<'_>)> = Vec::new();
         for entry in self.set.entries() {
@@ -242,7 +155,7 @@ impl ModelFile {
             let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?;
             views.push((name.clone(), view));
         }
-        safetensors::serialize(views, Some(self.header.metadata(|rest| self.checksum(rest))))
+        safetensors::serialize(views, Some(self.header.metadata(|rest| self.checksum(rest))?))
     }
 
     /// CRC-32 of the header's JSON behind the checksum and of all values in the order of the list, as eight hexadecimal digits.
@@ -257,6 +170,9 @@ impl ModelFile {
     }
 
     /// Reads and checks a file, or the `model.safetensors` of a run folder.
+    ///
+    /// # Errors
+    /// The file cannot be read, is damaged, or was not written by Pixgen.
     pub fn load(path: &Path) -> Result<Self, ModelFileError> {
         let path = if path.is_dir() {
             path.join("model.safetensors")
@@ -268,6 +184,9 @@ impl ModelFile {
     }
 
     /// As [`load`](Self::load), and the file must hold `wanted`.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load); other weights than wanted.
     pub fn load_content(path: &Path, wanted: Content) -> Result<Self, ModelFileError> {
         let file = Self::load(path)?;
         if file.header.content != wanted {
@@ -277,32 +196,36 @@ impl ModelFile {
     }
 
     /// Reads and checks the bytes of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
     pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, ModelFileError> {
-        let not_whole = |e: safetensors::SafeTensorError| ModelFileError::NotSafetensors { path: path.to_owned(), reason: e.to_string() };
+        let not_whole = |source| ModelFileError::NotSafetensors { path: path.to_owned(), source };
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_whole)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(not_whole)?;
-        let (header, text) = Self::header(metadata.metadata(), path)?;
+        let header = Self::header(metadata.metadata());
+        let (header, text) = header.map_err(|fault| ModelFileError::Header { path: path.to_owned(), fault })?;
         let set = header.params();
         let mut left: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
         let mut take = |name: &str, dims: &[usize], out: &mut [f32]| {
-            let fail = |reason: String| ModelFileError::Tensor { path: path.to_owned(), tensor: name.to_owned(), reason };
-            let view = left.remove(name).ok_or_else(|| fail("missing".into()))?;
+            let fail = |fault| ModelFileError::Tensor { path: path.to_owned(), tensor: name.to_owned(), fault };
+            let view = left.remove(name).ok_or_else(|| fail(TensorFault::Missing))?;
             if view.dtype() != Dtype::F32 || view.shape() != dims {
-                return Err(fail(format!("{:?} {:?} found, F32 {dims:?} expected", view.dtype(), view.shape())));
+                return Err(fail(TensorFault::Shape { found_type: view.dtype(), found: view.shape().to_vec(), expected: dims.to_vec() }));
             }
             for (value, bytes) in out.iter_mut().zip(view.data().chunks_exact(4)) {
                 *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             }
             match out.iter().position(|v| !v.is_finite()) {
-                Some(at) => Err(fail(format!("value {at} is {}", out[at]))),
+                Some(at) => Err(fail(TensorFault::NotFinite { at, value: out[at] })),
                 None => Ok(()),
             }
         };
         // The header is bounded by what the tensors in the file can fill, so a forged size cannot ask for memory.
         let stored: usize = tensors.iter().map(|(_, view)| view.data().len() / 4).sum();
         if set.len() > stored {
-            let reason = format!("{stored} values in the file, the model of its header has {}", set.len());
-            return Err(ModelFileError::Header { path: path.to_owned(), reason });
+            let fault = HeaderFault::Values { stored, promised: set.len() };
+            return Err(ModelFileError::Header { path: path.to_owned(), fault });
         }
         let mut params = vec![0.0; set.len()];
         for entry in set.entries() {
@@ -318,8 +241,8 @@ impl ModelFile {
             take(&name, &[len], place)?;
         }
         if let Some(tensor) = left.keys().next() {
-            let reason = "not in the parameter list of the file's model".into();
-            return Err(ModelFileError::Tensor { path: path.to_owned(), tensor: (*tensor).to_owned(), reason });
+            let tensor = (*tensor).to_owned();
+            return Err(ModelFileError::Tensor { path: path.to_owned(), tensor, fault: TensorFault::Unknown });
         }
         let file = Self { header, set, params, statistics };
         // Files of other programs have none.
@@ -332,27 +255,20 @@ impl ModelFile {
         Ok(file)
     }
 
-    fn header<'a>(metadata: &'a Option<HashMap<String, String>>, path: &Path) -> Result<(Header, &'a str), ModelFileError> {
-        let fail = |reason: String| ModelFileError::Header { path: path.to_owned(), reason };
-        let text = metadata
-            .as_ref()
-            .and_then(|m| m.get(KEY))
-            .ok_or_else(|| fail("no pixgen metadata in it".into()))?;
-        let version = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v["format"].as_u64());
-        if version != Some(u64::from(FORMAT)) {
-            return Err(fail(format!("metadata format {version:?}, this program reads {FORMAT}")));
+    fn header(metadata: &Option<HashMap<String, String>>) -> Result<(Header, &str), HeaderFault> {
+        let text = metadata.as_ref().and_then(|m| m.get(KEY)).ok_or(HeaderFault::Missing)?;
+        let found = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v["format"].as_u64());
+        if found != Some(u64::from(FORMAT)) {
+            return Err(HeaderFault::Format { found });
         }
-        let header: Header = serde_json::from_str(text).map_err(|e| fail(format!("bad metadata: {e}")))?;
-        header.model.validate().map_err(|e| fail(format!("bad metadata: {e}")))?;
-        header.noise.validate().map_err(|e| fail(format!("bad metadata: {e}")))?;
-        if header
-            .projector
-            .is_some_and(|p| p.hidden == 0 || p.out == 0 || p.hidden > 1 << 16 || p.out > 1 << 16)
-        {
-            return Err(fail("bad metadata: projector widths".into()));
+        let header: Header = serde_json::from_str(text)?;
+        header.model.validate()?;
+        header.noise.validate()?;
+        header.normalisation.check()?;
+        match header.projector {
+            Some(p) if [p.hidden, p.out].iter().any(|width| !(1..=1 << 16).contains(width)) => Err(HeaderFault::Projector(p)),
+            _ => Ok((header, text)),
         }
-        header.normalisation.check().map_err(|e| fail(format!("bad metadata: {e}")))?;
-        Ok((header, text))
     }
 }
 
@@ -451,7 +367,7 @@ mod tests {
         let mut newer = good.clone();
         newer.header.format = 2;
         let error = reads(&newer.to_bytes().expect("bytes")).expect_err("newer").to_string();
-        assert!(error.contains("format Some(2)"), "{error}");
+        assert!(error.contains("format 2"), "{error}");
 
         // A header that promises a huge model must not ask for its memory.
         let mut forged = good.clone();
