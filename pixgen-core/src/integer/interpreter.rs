@@ -141,7 +141,7 @@ impl<'m, 'o> Integer<'m, 'o> {
         let to: &mut [i8] = bytemuck::cast_slice_mut(to);
         let width = x.width.max(1);
         for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
-            RowStats::new(from, norm.epsilon).to_i8(from, norm, to);
+            RowStats::new(from, norm.epsilon).write_i8(from, norm, to);
         }
         Ok(y)
     }

@@ -66,7 +66,7 @@ impl RowStats {
 
     /// (n gain + offset) >> shift of every value. By itself, so that its loop has all registers.
     #[inline(never)]
-    pub(super) fn to_i8(&self, values: &[i16], norm: &Norm<'_>, out: &mut [i8]) {
+    pub(super) fn write_i8(&self, values: &[i16], norm: &Norm<'_>, out: &mut [i8]) {
         for (((&value, out), &gain), &offset) in values.iter().zip(out).zip(norm.gain).zip(norm.offset) {
             *out = i8::saturate(scale(self.normalise(value), gain, offset, norm.shift));
         }
