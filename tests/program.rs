@@ -1,4 +1,4 @@
-//! Running the program `pixgen-train` as a user would, and looking at what came out.
+//! Running the programs `pixgen-train` and `pixgen-edge` as a user would, and looking at what came out.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,26 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-/// The program, in the target folder of this test and never older than its sources: built on the first call if need be.
+/// The program `pixgen-train`, in the target folder of this test and never older than its sources: built on the first call if need be.
 pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
+    &binaries()[0]
+}
+
+/// Both programs: `pixgen-train`, `pixgen-edge`.
+fn binaries() -> &'static [PathBuf; 2] {
+    static BINARIES: OnceLock<[PathBuf; 2]> = OnceLock::new();
+    BINARIES.get_or_init(|| {
         // target/release/deps/cli-0123456789abcdef
         let test = std::env::current_exe().expect("path of the test");
         let profile = test.parent().and_then(Path::parent).expect("the test lies in target/PROFILE/deps");
-        let binary = profile.join(format!("pixgen-train{}", std::env::consts::EXE_SUFFIX));
-        if is_stale(&binary) {
+        let binaries = ["pixgen-train", "pixgen-edge"].map(|name| profile.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
+        if binaries.iter().any(|binary| is_stale(binary)) {
             build(profile);
         }
-        assert!(binary.exists(), "{} was not built", binary.display());
-        binary
+        for binary in &binaries {
+            assert!(binary.exists(), "{} was not built", binary.display());
+        }
+        binaries
     })
 }
 
@@ -54,9 +61,18 @@ fn build(profile: &Path) {
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
 }
 
-/// A call of the program without any `PIXGEN_*` variable of the caller.
+/// A call of `pixgen-train` without any `PIXGEN_*` variable of the caller.
 pub fn pixgen<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(binary());
+    call(&binaries()[0], arguments)
+}
+
+/// The same of `pixgen-edge`.
+pub fn pixgen_edge<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    call(&binaries()[1], arguments)
+}
+
+fn call<S: AsRef<OsStr>>(binary: &Path, arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(binary);
     command.args(arguments).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PIXGEN_") {
