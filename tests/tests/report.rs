@@ -48,7 +48,7 @@ fn runs_become_pages() {
         assert!(text.contains(part), "no {part}");
     }
 
-    // A folder of runs is all of them; measurements become a table and curves.
+    // A folder of runs is all of them; measurements become a table.
     let eval = bench.path("eval.json");
     fs::write(&eval, "{\"guidance\": 1, \"fd\": 3.5, \"ema\": \"<b>\"}\n{\"guidance\": 2, \"fd\": 2.5, \"ema\": \"<b>\"}\n")
         .expect("numbers");
@@ -56,7 +56,7 @@ fn runs_become_pages() {
     let text = page(&out);
     for part in [
         "<title>A &amp; B</title>",
-        "fd over guidance",
+        "<th>fd</th>",
         "ema &lt;b&gt;",
         "2a, diffusion",
         "That differ",
@@ -108,19 +108,26 @@ fn data_get_refuses_what_it_must() {
         command
     };
     fs::write(folder.path().join("package"), "not it").expect("file");
-    let hash = "8027848a0450ef3014a0d4a76c94ab7ac70bd3f94cf77ea5bacb437ef4686ba8";
-    fails(get(&["digits", "--file", "package"]), &["package is not smartcore 0.7.0", hash]);
-    fails(get(&["digits", "--file", "none"]), &["no file none"]);
-    fails(get(&["digits", "--skin-tones"]), &["--skin-tones is for noto-emoji"]);
-    fails(get(&["digits", "--mirror", "nowhere"]), &["nowhere/crates/smartcore"]);
-    fails(get(&["digits", "--mirror", "http://mirror.example"]), &["proxy that the environment names"]);
-    let mut without_cargo = get(&["digits"]);
-    without_cargo.env("PATH", "");
-    fails(without_cargo, &["`cargo fetch --quiet` failed: it is not installed", "--mirror"]);
-    assert!(!folder.path().join("data/digits").exists() && !folder.path().join("data/.digits.unfinished").exists());
+    let hash = "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0";
+    fails(get(&["fashion-mnist", "--file", "package"]), &["package is not dataset-fashion-mnist 0.0~git20200523", hash]);
+    fails(get(&["fashion-mnist", "--file", "none"]), &["no file none"]);
+    fails(get(&["fashion-mnist", "--skin-tones"]), &["--skin-tones is for noto-emoji"]);
+    fails(get(&["fashion-mnist", "--mirror", "nowhere"]), &["nowhere/pool/main/d/dataset-fashion-mnist"]);
+    fails(get(&["fashion-mnist", "--mirror", "http://mirror.example"]), &["proxy that the environment names"]);
+    let mut without_client = get(&["fashion-mnist"]);
+    without_client.env("PATH", "");
+    fails(
+        without_client,
+        &[
+            "`apt-get download dataset-fashion-mnist=",
+            "failed: it is not installed",
+            "--mirror",
+        ],
+    );
+    assert!(!folder.path().join("data/fashion-mnist").exists() && !folder.path().join("data/.fashion-mnist.unfinished").exists());
     fs::create_dir_all(folder.path().join("mine/own")).expect("folder");
-    fails(get(&["digits", "--force", "--out", "mine"]), &["mine exists and was not made by"]);
-    fails(get(&["digits", "--out", ".."]), &[".. exists and was not made by"]);
+    fails(get(&["fashion-mnist", "--force", "--out", "mine"]), &["mine exists and was not made by"]);
+    fails(get(&["fashion-mnist", "--out", ".."]), &[".. exists and was not made by"]);
     // Weights go to the cache: what lies there and is not ours stays.
     let cache = folder.path().join("cache");
     fs::create_dir(&cache).expect("folder");

@@ -43,9 +43,6 @@ pub struct DataGet {
     /// noto-emoji: also the variants in five skin tones, 3,781 pictures in all
     #[arg(long)]
     pub skin_tones: bool,
-    /// fugue: also the icons outside the 20 largest groups, as a class `other`, 3,570 in all
-    #[arg(long)]
-    pub all: bool,
 }
 
 /// Arguments of `data check`.

@@ -13,15 +13,7 @@ pub(super) fn run(args: &DataGet, quiet: bool) -> Result<i32, Error> {
         (None, Some(url)) => Origin::Mirror(url.clone()),
         (None, None) => Origin::Registry,
     };
-    let request = Request {
-        name: args.name,
-        out,
-        origin,
-        force: args.force,
-        skin_tones: args.skin_tones,
-        all: args.all,
-        quiet,
-    };
+    let request = Request { name: args.name, out, origin, force: args.force, skin_tones: args.skin_tones, quiet };
     match get(&request, &install()?)? {
         End::Placed | End::AlreadyThere => {
             super::print_line(&request.out.display().to_string())?;

