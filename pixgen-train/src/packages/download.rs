@@ -3,9 +3,8 @@
 use super::catalogue::Package;
 use super::checksum;
 use super::error::PackageError;
-use super::progress::Progress;
-use crate::run::Interrupt;
 use crate::run::atomic::FileError;
+use crate::run::{Interrupt, Progress};
 use crate::settings::units::format_bytes;
 use std::error::Error as _;
 use std::fs::{File, OpenOptions};
@@ -87,7 +86,7 @@ impl Client {
         if kept == package.bytes {
             return Ok(true);
         }
-        let mut progress = Progress::new(kept, package.bytes, self.quiet);
+        let mut progress = Progress::of_bytes("download", kept, package.bytes, self.quiet);
         if kept > 0 {
             progress.message(&format!("going on at {}", format_bytes(kept)));
         }
@@ -117,7 +116,7 @@ impl Client {
             sleep(self.pause * (fruitless + 1));
         }
         file.set_len(kept).map_err(FileError::write(part))?;
-        progress.finish(kept.saturating_sub(before));
+        progress.finish();
         Ok(true)
     }
 
@@ -196,7 +195,7 @@ fn receive(
         }
         file.write_all(&buffer[..read]).map_err(full)?;
         *kept += read as u64;
-        progress.update(*kept);
+        progress.update(*kept, None);
     }
     Ok(None)
 }

@@ -17,7 +17,6 @@ pub mod error;
 pub mod fashion_mnist;
 pub mod noto_emoji;
 pub mod place;
-mod progress;
 
 use crate::cache;
 use crate::run::{Interrupt, note};

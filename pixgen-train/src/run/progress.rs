@@ -1,4 +1,4 @@
-//! How far the run is: a bar on a terminal, otherwise a line now and then.
+//! How far a run or a download is: a bar on a terminal, otherwise a line now and then.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use pixgen_edge::terminal::write_line;
 
-use crate::settings::units::{format_duration, format_images, format_rate};
+use crate::settings::units::{format_bytes, format_duration, format_images, format_rate};
 
 /// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
@@ -15,9 +15,33 @@ const SPEED_WINDOW: Duration = Duration::from_secs(30);
 
 const BAR: &str = "{prefix} [{bar:24}] {msg}";
 
-/// Shows one stage of a run on stderr.
+/// What is counted.
+#[derive(Clone, Copy)]
+enum Unit {
+    Images,
+    Bytes,
+}
+
+impl Unit {
+    fn amount(self, count: u64) -> String {
+        match self {
+            Self::Images => format_images(count),
+            Self::Bytes => format_bytes(count),
+        }
+    }
+
+    fn rate(self, per_second: f64) -> String {
+        match self {
+            Self::Images => format_rate(per_second),
+            Self::Bytes => format!("{}/s", format_bytes(per_second as u64)),
+        }
+    }
+}
+
+/// Shows one stage of a run, or a download, on stderr.
 pub struct Progress {
     stage: String,
+    unit: Unit,
     total: u64,
     speed: Speed,
     output: Output,
@@ -45,22 +69,27 @@ impl Progress {
         } else {
             Output::Lines { sink: Box::new(io::stderr()), interval: LINE_INTERVAL, last: None }
         };
-        Self::with_output(stage, done, total, output)
+        Self::with_output(stage, Unit::Images, done, total, output)
+    }
+
+    /// The same for a download: `done` of `total` bytes were received before.
+    pub fn of_bytes(name: &str, done: u64, total: u64, quiet: bool) -> Self {
+        Self { unit: Unit::Bytes, ..Self::new(name, done, total, quiet) }
     }
 
     /// Lines to `sink`, at most one per `interval`.
     pub fn lines(stage: &str, done: u64, total: u64, interval: Duration, sink: Box<dyn Write + Send>) -> Self {
         let output = Output::Lines { sink, interval, last: None };
-        Self::with_output(stage, done, total, output)
+        Self::with_output(stage, Unit::Images, done, total, output)
     }
 
-    fn with_output(stage: &str, done: u64, total: u64, output: Output) -> Self {
-        Self { stage: stage.to_owned(), total, speed: Speed::new(done, Instant::now()), output }
+    fn with_output(stage: &str, unit: Unit, done: u64, total: u64, output: Output) -> Self {
+        Self { stage: stage.to_owned(), unit, total, speed: Speed::new(done, Instant::now()), output }
     }
 
-    /// Tells that `images` have been seen in all and what the loss is now, if there is one.
-    pub fn update(&mut self, images: u64, loss: impl Into<Option<f64>>) {
-        self.update_at(Instant::now(), images, loss.into());
+    /// Tells that `done` of the total is reached, and the loss if there is one.
+    pub fn update(&mut self, done: u64, loss: impl Into<Option<f64>>) {
+        self.update_at(Instant::now(), done, loss.into());
     }
 
     fn update_at(&mut self, now: Instant, images: u64, loss: Option<f64>) {
@@ -101,7 +130,7 @@ impl Progress {
         }
         let seen = self.speed.images - self.speed.first_images;
         let took = self.speed.at.duration_since(self.speed.first_at);
-        let text = format!("{}: {} in {}", self.stage, format_images(seen), format_duration(took));
+        let text = format!("{}: {} in {}", self.stage, self.unit.amount(seen), format_duration(took));
         self.message(&text);
     }
 
@@ -116,9 +145,9 @@ impl Progress {
     /// `1.25 Mimg of 8 Mimg (15%), 812 img/s, ETA 3 h 10 min, loss 0.1234`.
     fn status(&self, images: u64, loss: Option<f64>) -> String {
         let percent = 100.0 * images as f64 / self.total.max(1) as f64;
-        let mut status = format!("{} of {} ({percent:.0}%)", format_images(images), format_images(self.total));
+        let mut status = format!("{} of {} ({percent:.0}%)", self.unit.amount(images), self.unit.amount(self.total));
         if let Some(rate) = self.speed.rate {
-            status += &format!(", {}", format_rate(rate));
+            status += &format!(", {}", self.unit.rate(rate));
             let left = self.total.saturating_sub(images) as f64 / rate;
             if let Ok(left) = Duration::try_from_secs_f64(left) {
                 status += &format!(", ETA {}", format_duration(left));
@@ -220,6 +249,26 @@ mod tests {
     }
 
     #[test]
+    fn a_download_counts_bytes() {
+        let (progress, shared) = progress(0, 4 << 20);
+        let mut progress = Progress { unit: Unit::Bytes, ..progress };
+        let start = progress.speed.first_at;
+        progress.update_at(start + Duration::from_secs(1), 1 << 20, None);
+        progress.update_at(start + Duration::from_secs(4), 4 << 20, None);
+        progress.finish();
+        let text = shared.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "pretrain 1 MiB of 4 MiB (25%), 1 MiB/s, ETA 3 s",
+                "pretrain 4 MiB of 4 MiB (100%), 1 MiB/s, ETA 0 s",
+                "pretrain: 4 MiB in 4 s",
+            ]
+        );
+    }
+
+    #[test]
     fn the_speed_follows_changes() {
         let start = Instant::now();
         let mut speed = Speed::new(0, start);
@@ -255,7 +304,7 @@ mod tests {
     fn a_bar_shows_the_same_text() {
         let bar = bar("tune", 0, 100);
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-        let mut progress = Progress::with_output("tune", 0, 100, Output::Bar(bar.clone()));
+        let mut progress = Progress::with_output("tune", Unit::Images, 0, 100, Output::Bar(bar.clone()));
         let start = progress.speed.first_at;
         progress.update_at(start + Duration::from_secs(1), 50, Some(0.25));
         assert_eq!((bar.prefix().as_str(), bar.position()), ("tune", 50));
