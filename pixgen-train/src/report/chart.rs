@@ -1,4 +1,4 @@
-//! Curves as SVG inside the page: lines, axes with round numbers, a legend. Colours come from the page's style, dark and light.
+//! Curves over images seen as SVG inside the page: lines, axes with round numbers, a legend. Colours come from the page's style, dark and light.
 
 use super::html::Html;
 use crate::settings::units::format_images;
@@ -27,17 +27,6 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-/// What the horizontal axis shows.
-#[derive(Clone, Debug)]
-pub enum Axis {
-    /// Images seen.
-    Images,
-    /// A number with a name.
-    Number(String),
-    /// Names, at 0, 1, 2 and so on.
-    Names(Vec<String>),
-}
-
 /// Whether a vertical axis may be logarithmic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vertical {
@@ -48,17 +37,14 @@ pub enum Vertical {
 }
 
 /// Adds a figure; nothing if no line has a finite point.
-pub fn draw(html: &mut Html, title: &str, axis: &Axis, vertical: Vertical, series: &[Series]) {
+pub fn draw(html: &mut Html, title: &str, vertical: Vertical, series: &[Series]) {
     let finite = |points: &[(f64, f64)]| points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect::<Vec<_>>();
     let all: Vec<(f64, f64)> = series.iter().flat_map(|series| finite(&series.points)).collect();
     if all.is_empty() {
         return;
     }
-    let x = match axis {
-        Axis::Names(names) => Scale { low: -0.5, high: names.len() as f64 - 0.5, log: false },
-        _ => Scale::around(all.iter().map(|point| point.0), false),
-    };
-    let y = Scale::around(all.iter().map(|point| point.1), vertical == Vertical::Free);
+    let x = AxisScale::around(all.iter().map(|point| point.0), false);
+    let y = AxisScale::around(all.iter().map(|point| point.1), vertical == Vertical::Free);
     let place = |(px, py): (f64, f64)| {
         let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
         (LEFT + width * x.share(px), TOP + height * (1.0 - y.share(py)))
@@ -73,25 +59,11 @@ pub fn draw(html: &mut Html, title: &str, axis: &Axis, vertical: Vertical, serie
                 line(html, "grid", (LEFT, at), (WIDTH - RIGHT, at));
                 label(html, "y", (LEFT - 6.0, at + 4.0), &short(tick));
             }
-            match axis {
-                Axis::Names(names) => names.iter().enumerate().for_each(|(i, name)| {
-                    label(html, "x", (place((i as f64, y.low)).0, HEIGHT - BOTTOM + 16.0), name);
-                }),
-                Axis::Images | Axis::Number(_) => x.ticks().into_iter().for_each(|tick| {
-                    let text = if matches!(axis, Axis::Images) {
-                        format_images(tick.max(0.0) as u64)
-                    } else {
-                        short(tick)
-                    };
-                    label(html, "x", (place((tick, y.low)).0, HEIGHT - BOTTOM + 16.0), &text);
-                }),
+            for tick in x.ticks() {
+                let at = place((tick, y.low)).0;
+                label(html, "x", (at, HEIGHT - BOTTOM + 16.0), &format_images(tick.max(0.0) as u64));
             }
-            let name = match axis {
-                Axis::Images => "images seen",
-                Axis::Number(name) => name,
-                Axis::Names(_) => "",
-            };
-            label(html, "x", ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 3.0), name);
+            label(html, "x", ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 3.0), "images seen");
             for (number, series) in series.iter().enumerate() {
                 curve(html, number, series, &place);
             }
@@ -172,7 +144,7 @@ fn label(html: &mut Html, class: &str, (x, y): (f64, f64), text: &str) {
 }
 
 /// A number in few digits: `0.25`, `120`, `3e-5`.
-pub fn short(value: f64) -> String {
+fn short(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-3..1e6).contains(&size) {
         return format!("{value:e}");
@@ -183,13 +155,13 @@ pub fn short(value: f64) -> String {
 
 /// Values to the share of an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Scale {
+struct AxisScale {
     low: f64,
     high: f64,
     log: bool,
 }
 
-impl Scale {
+impl AxisScale {
     /// A scale that shows all of the values, which must be finite; logarithmic if it may be and they ask for it.
     fn around(values: impl Iterator<Item = f64>, may_be_log: bool) -> Self {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -244,7 +216,7 @@ mod tests {
 
     fn drawn(series: &[Series]) -> String {
         let mut html = Html::default();
-        draw(&mut html, "loss <of> \"it\"", &Axis::Images, Vertical::Free, series);
+        draw(&mut html, "loss <of> \"it\"", Vertical::Free, series);
         html.into_string()
     }
 
@@ -292,7 +264,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let ticks = |values: &[f64]| Scale::around(values.iter().copied(), true).ticks();
+        let ticks = |values: &[f64]| AxisScale::around(values.iter().copied(), true).ticks();
         let linear = ticks(&[0.07, 0.42]);
         assert_eq!(linear.iter().map(|&tick| short(tick)).collect::<Vec<_>>(), ["0.1", "0.2", "0.3", "0.4"]);
         assert_eq!(ticks(&[0.02, 3.0]), [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0]);

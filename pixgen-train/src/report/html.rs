@@ -38,12 +38,12 @@ impl Html {
         escape(text, &mut self.text);
     }
 
-    /// Text of our own that must stay as it is: a style or a script.
+    /// Text of our own that must stay as it is: a style.
     pub fn raw(&mut self, text: &'static str) {
         self.text.push_str(text);
     }
 
-    /// A table with a head; cells are texts. With more than one row, and a script that is allowed to run, a click on a head sorts.
+    /// A table with a head; cells are texts.
     pub fn table(&mut self, head: &[String], rows: &[Vec<String>]) {
         self.node("div", &[("class", "wide")], |html| {
             html.node("table", &[], |html| {
