@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 /// The CPU.
 pub type Cpu = Flex;
+/// Its device.
+pub type CpuDevice = FlexDevice;
 /// An NVIDIA GPU.
 #[cfg(feature = "cuda")]
 pub type Cuda = burn_cubecl::CubeBackend<pixgen_cubecl::CudaRuntime, f32, i32, u32>;

@@ -2,7 +2,7 @@
 //!
 //! From what users touch to what they do not:
 //!
-//! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb, [`quickstart`] strings them together,
+//! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb,
 //! [`report`] lays runs out as a page, [`dry_run`] tells what a run would need, [`mod@bench`] how fast this machine goes, [`evaluation`]
 //! how good pictures are, and [`roofline`] what a GPU could do at best. [`error`] is
 //! what a user reads when something cannot go on.
@@ -28,7 +28,6 @@ pub mod commands;
 pub mod dry_run;
 pub mod error;
 pub mod evaluation;
-pub mod quickstart;
 pub mod report;
 
 pub mod config;

@@ -5,6 +5,9 @@ use crate::precision::Precision;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
+/// Minutes of the quick start's whole recipe on two cores.
+pub const QUICKSTART_MINUTES: f64 = 15.0;
+
 /// Arguments of `quickstart`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train quickstart --out q --minutes 5")]
@@ -13,7 +16,7 @@ pub struct Quickstart {
     #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
     pub out: PathBuf,
     /// Time for training: fewer minutes, fewer images
-    #[arg(long, default_value_t = crate::quickstart::DEFAULT_MINUTES, value_name = "N")]
+    #[arg(long, default_value_t = QUICKSTART_MINUTES, value_name = "N")]
     pub minutes: f64,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]

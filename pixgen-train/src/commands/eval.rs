@@ -1,10 +1,11 @@
 //! `eval`: how good a model's pictures are, beside real ones.
 
-use super::{Backend, Device, drawn};
+use super::drawn;
 use crate::cache;
 use crate::cli::{Eval, FeatureArgs};
 use crate::config::DataConfig;
 use crate::data::{self, DataError, Dataset, FASHION_MNIST_CLASSES, ImageShape, bundled_split};
+use crate::device::{Cpu as Backend, CpuDevice as Device};
 use crate::error::Error;
 use crate::eval::yardstick::Options;
 use crate::eval::{Classifier, Extractor, Measurement, Network, Quality, Real, Recipe, Subject, Table, Yardstick, measure, npz};

@@ -12,6 +12,7 @@ mod export;
 mod import;
 mod inspect;
 mod probe;
+mod quickstart;
 mod report;
 mod roofline;
 mod sample;
@@ -28,11 +29,6 @@ use clap::{CommandFactory, ValueEnum};
 pub use pixgen_edge::terminal::{print_bytes, print_json, print_line};
 pub use settings::{flag_layers, resolve};
 
-/// The device that the commands compute on.
-pub type Device = burn_flex::FlexDevice;
-/// Its backend.
-pub type Backend = burn_flex::Flex;
-
 /// Runs a command line; returns the exit code.
 pub fn run(cli: Cli) -> Result<i32, Error> {
     if let Some(threads) = cli.threads {
@@ -41,7 +37,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
     }
     let code = |end| if end == End::Interrupted { EXIT_INTERRUPTED } else { 0 };
     match cli.command {
-        Command::Quickstart(args) => crate::quickstart::run(&args, cli.quiet).map(code),
+        Command::Quickstart(args) => quickstart::run(&args, cli.quiet).map(code),
         Command::Pretrain(args) => {
             let method = args.method.and_then(|method| method.to_possible_value());
             let own = method.as_ref().map(|method| ("--method", "pretrain.method", method.get_name()));

@@ -1,8 +1,9 @@
 //! `probe`: what the encoder's feature knows of the classes, at several noise levels.
 
-use super::{Backend, Device, print_bytes, print_json};
+use super::{print_bytes, print_json};
 use crate::cli::Probe;
 use crate::data::{DataError, Dataset};
+use crate::device::{Cpu as Backend, CpuDevice as Device};
 use crate::error::Error;
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;

@@ -1,7 +1,8 @@
 //! `sample`: a grid of pictures from a model file.
 
-use super::{Backend, Device, drawn};
+use super::drawn;
 use crate::cli::Sample;
+use crate::device::{Cpu as Backend, CpuDevice as Device};
 use crate::error::Error;
 use crate::model_file::Header;
 use crate::picture::{Grid, Picture, Preview};

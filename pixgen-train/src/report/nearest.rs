@@ -1,7 +1,7 @@
 //! Generated pictures beside the training pictures that are nearest to them: does the model draw, or does it remember?
 
-use crate::commands::{Backend, Device};
 use crate::config::RunConfig;
+use crate::device::{Cpu as Backend, CpuDevice as Device};
 use crate::error::Error;
 use crate::eval::nearest::nearest;
 use crate::model_file::{Content, ModelFile};

@@ -5,7 +5,7 @@
 //! `projected` `[B, out]` its projection with running statistics.
 
 use super::source::{Source, SourceError};
-use crate::commands::{Backend, Device};
+use crate::device::{Cpu as Backend, CpuDevice as Device};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, NormMode, Projector, RunningStatistics, Weights, features, forward};

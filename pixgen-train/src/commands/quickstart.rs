@@ -1,8 +1,9 @@
 //! `quickstart`: bundled data, stage 1, stage 2b, a grid, a model file and a short report.
 
-use crate::cli::Quickstart;
-use crate::commands::{Backend, Device, eval, print_bytes, print_json};
+use super::eval;
+use crate::cli::{QUICKSTART_MINUTES, Quickstart};
 use crate::config::{RunConfig, Stage};
+use crate::device::{Cpu as Backend, CpuDevice as Device};
 use crate::dry_run;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
@@ -20,13 +21,12 @@ use pixgen_edge::plan::{fits, plan};
 use pixgen_edge::pxg_file::{self, PxgFormat};
 use pixgen_edge::quantise::draw::{draw_integer, requests};
 use pixgen_edge::quantise::{self, QuantiseError, model_name};
+use pixgen_edge::terminal::{print_bytes, print_json};
 use serde::Serialize;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Minutes of the usual run on two cores.
-pub const DEFAULT_MINUTES: f64 = 15.0;
-/// Images of both stages in that run.
+/// Images of both stages in [`QUICKSTART_MINUTES`] on two cores.
 const IMAGES: [u64; 2] = [360_000, 600_000];
 /// The model.
 const PRESET: &str = "small-28-grey";
@@ -48,7 +48,7 @@ struct Report {
 }
 
 /// Runs or resumes the quick start.
-pub fn run(args: &Quickstart, quiet: bool) -> Result<End, Error> {
+pub(super) fn run(args: &Quickstart, quiet: bool) -> Result<End, Error> {
     if !(args.minutes.is_finite() && args.minutes > 0.0) {
         return Err(Error::Argument {
             what: format!("--minutes {}: not a positive number", args.minutes),
@@ -89,7 +89,7 @@ fn configs(args: &Quickstart, quiet: bool) -> Result<[RunConfig; 2], Error> {
     // The table of presets holds it, as the tests show.
     let preset = preset(PRESET).ok_or_else(|| Error::Preset { name: PRESET.to_owned(), suggestion: None })?;
     let mut configs = [Stage::Pretrain, Stage::Consistency].map(|stage| RunConfig::defaults(stage, preset));
-    let share = args.minutes / DEFAULT_MINUTES;
+    let share = args.minutes / QUICKSTART_MINUTES;
     for (config, images) in configs.iter_mut().zip(IMAGES) {
         config.train.seed = args.seed;
         config.train.images = ((images as f64 * share) as u64 / 1000).max(2) * 1000;
