@@ -11,3 +11,11 @@ pub mod stages;
 pub mod vectors;
 
 pub use vectors::{Golden, alone, assert_close};
+
+use pixgen_train::device::{DeviceChoice, gpu_features};
+
+/// The devices of this build that a machine without a GPU has: the processor, and for Vulkan Mesa's lavapipe.
+pub fn devices() -> Vec<DeviceChoice> {
+    let vulkan = gpu_features().any(|feature| feature == "vulkan").then_some(DeviceChoice::Vulkan(0));
+    [Some(DeviceChoice::Cpu), vulkan].into_iter().flatten().collect()
+}

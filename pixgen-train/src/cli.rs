@@ -2,6 +2,7 @@
 
 mod bench;
 mod data;
+mod device;
 mod draw;
 mod files;
 mod measure;
@@ -9,6 +10,7 @@ mod train;
 
 pub use bench::*;
 pub use data::*;
+pub use device::DeviceArgs;
 pub use draw::*;
 pub use files::*;
 pub use measure::*;

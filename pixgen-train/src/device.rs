@@ -1,4 +1,4 @@
-//! Where training runs: the names of `--device`, and whether this program and this machine can do it.
+//! Where work is done: the names of `--device`, and whether this program and this machine have such a device.
 //!
 //! [`DeviceChoice::run`] looks before burn or CubeCL is touched, because those panic in threads of their own when something is missing.
 //! Then it hands work over to the backend of the device ([`OnDevice`]).
@@ -46,7 +46,7 @@ pub enum DeviceChoice {
     Vulkan(usize),
 }
 
-/// What a run asks of its device.
+/// What work asks of its device.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Requirements {
     /// Bytes of device memory, where they are known.
@@ -55,7 +55,14 @@ pub struct Requirements {
     pub bf16: bool,
 }
 
-/// Why training cannot run on a device.
+impl Requirements {
+    /// Those of a network that only draws or reads, with so many parameters: they are in f32.
+    pub const fn inference(parameters: usize) -> Self {
+        Self { memory: Some(4 * parameters as u64), bf16: false }
+    }
+}
+
+/// Why a device cannot do the work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceProblem {

@@ -5,7 +5,9 @@ use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::presets::Preset;
 use pixgen_edge::model_file::{Content, ModelFile};
 use pixgen_edge::tensor_file::{self, Shaped};
+use pixgen_tests::devices;
 use pixgen_tests::program::{fails, pixgen, succeeds};
+use pixgen_train::device::DeviceChoice;
 use pixgen_train::weights::export::export;
 use pixgen_train::weights::import::{ImportError, Imported, Known, Set, import};
 use pixgen_train::weights::source::Source;
@@ -69,18 +71,21 @@ fn a_model_with_a_decoder_answers_as_in_pytorch() {
         (done.header.content, done.header.model.classes, done.header.ema.as_str()),
         (Content::Denoiser, 5, "nnet_ema.module")
     );
-    let agreements = verify(&out, &done.header, &golden("tiny-vectors.safetensors")).expect("the same");
-    assert!(
-        agreements[0].name == "output" && agreements[0].scale > 0.5 && agreements[0].difference < TOLERANCE / 10.0,
-        "{agreements:?}"
-    );
+    for device in devices() {
+        let agreements = verify(&out, &done.header, &golden("tiny-vectors.safetensors"), device).expect("the same");
+        println!("{device}: {agreements:?}");
+        assert!(
+            agreements[0].name == "output" && agreements[0].scale > 0.5 && agreements[0].difference < TOLERANCE / 10.0,
+            "{device}: {agreements:?}"
+        );
+    }
     // The file is whole for everybody else.
     let file = ModelFile::load(&out).expect("a model file");
     assert_eq!((file.params.len(), done.values), (file.header.model.parameter_count(), file.params.len()));
 
     // The weights that are not averaged give other pictures, and so the comparison would see a mistake.
     let (_folder, out, done) = imported(&golden("tiny.pth"), &known(Set::Key("nnet".to_owned())));
-    let error = verify(&out, &done.header, &golden("tiny-vectors.safetensors")).expect_err("other weights");
+    let error = verify(&out, &done.header, &golden("tiny-vectors.safetensors"), DeviceChoice::Cpu).expect_err("other weights");
     assert!(matches!(error, VerifyError::Differs { name: "output", difference, .. } if difference > 0.1), "{error}");
 }
 
@@ -89,14 +94,16 @@ fn an_encoder_with_and_without_projector() {
     let of_encoder = Known { objective: None, ..known(Set::Only) };
     let (_folder, out, done) = imported(&golden("tiny-encoder.pth"), &of_encoder);
     assert_eq!((done.header.content, done.header.ema.as_str()), (Content::Encoder, "tiny-encoder"));
-    let agreements = verify(&out, &done.header, &golden("tiny-encoder-vectors.safetensors")).expect("the same");
-    let names: Vec<_> = agreements.iter().map(|a| a.name).collect();
-    assert_eq!(names, ["feature", "projected"]);
+    for device in devices() {
+        let agreements = verify(&out, &done.header, &golden("tiny-encoder-vectors.safetensors"), device).expect("the same");
+        let names: Vec<_> = agreements.iter().map(|a| a.name).collect();
+        assert_eq!(names, ["feature", "projected"]);
+    }
     assert!(ModelFile::load_content(&out, Content::Encoder).expect("loads").statistics.is_some());
 
     let bare = changed(&golden("tiny-encoder.pth"), |tensors| tensors.retain(|(t, _)| !t.name.starts_with("projection_head.")));
     let (_folder, out, done) = imported(bare.path(), &of_encoder);
-    let agreements = verify(&out, &done.header, &golden("tiny-encoder-vectors.safetensors")).expect("the same");
+    let agreements = verify(&out, &done.header, &golden("tiny-encoder-vectors.safetensors"), DeviceChoice::Cpu).expect("the same");
     assert_eq!(agreements.len(), 1);
     assert!(ModelFile::load_content(&out, Content::Encoder).expect("loads").statistics.is_none());
 }

@@ -1,5 +1,6 @@
 //! `sample`, and how it and `eval` draw.
 
+use super::DeviceArgs;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -65,6 +66,9 @@ pub struct Sample {
     /// PNG file
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "grid.png")]
     pub out: PathBuf,
+    /// Where to draw
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Show the grid in the terminal too, even when stdout is none
     #[arg(long)]
     pub preview: bool,

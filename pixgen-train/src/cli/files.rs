@@ -1,6 +1,6 @@
 //! `inspect`, `import`, `export`: model files.
 
-use super::Objective;
+use super::{DeviceArgs, Objective};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -56,6 +56,9 @@ pub struct Import {
     /// Run the model on the inputs of a safetensors file and compare with the outputs in it
     #[arg(long, value_name = "VECTORS", value_hint = ValueHint::FilePath)]
     pub verify: Option<PathBuf>,
+    /// Where --verify runs the model
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Model file
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.safetensors")]
     pub out: PathBuf,

@@ -1,6 +1,6 @@
 //! `eval`, `probe`, `report`: what looks at what was trained.
 
-use super::Drawn;
+use super::{DeviceArgs, Drawn};
 use clap::{Args, ValueHint};
 use pixgen_edge::eval::{Network, Resize};
 use std::path::PathBuf;
@@ -136,6 +136,9 @@ pub struct Report {
     /// Pictures that each run's model draws, to set them beside the nearest training pictures; 0 for none
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub pictures: u32,
+    /// Where to draw them
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Title of the page
     #[arg(long)]
     pub title: Option<String>,

@@ -1,5 +1,6 @@
 //! `quickstart`, `pretrain`, `finetune`, `config`: what trains, and the settings of it.
 
+use super::DeviceArgs;
 use crate::objective::Method;
 use crate::precision::Precision;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
@@ -21,6 +22,9 @@ pub struct Quickstart {
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Where to train, draw and measure
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Print the report as JSON on stdout
     #[arg(long)]
     pub json: bool,

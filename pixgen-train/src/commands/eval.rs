@@ -11,6 +11,7 @@ use crate::eval::yardstick::Options;
 use crate::eval::{Classifier, Extractor, Measurement, Network, Quality, Real, Recipe, Subject, Table, Yardstick, measure, npz};
 use crate::evaluation::{self, Evaluated, Way, proportional};
 use crate::model_file::{Header, ModelFile};
+use crate::ops::Ops;
 use crate::picture::{Grid, Picture};
 use crate::prepared;
 use crate::run::averages::averages;
@@ -51,7 +52,13 @@ pub struct Drawn<'a> {
 }
 
 /// Draws pictures of a Fashion-MNIST model and measures them against its own training and held-out pictures.
-pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, drawn: &Drawn<'_>) -> Result<Measured, Error> {
+pub fn evaluate<B: Ops>(
+    file: &ModelFile,
+    training: &Dataset,
+    held_out: &Dataset,
+    drawn: &Drawn<'_>,
+    device: &B::Device,
+) -> Result<Measured, Error> {
     let Drawn { count, seed, drawing, weak } = *drawn;
     let model = &file.header.model;
     Classifier::check_shape(model.channels, model.size, model.size)?;
@@ -63,7 +70,7 @@ pub fn evaluate(file: &ModelFile, training: &Dataset, held_out: &Dataset, drawn:
     }
     let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
     let wanted = Request { seed, first: 0, classes: &classes, drawing };
-    let pictures = Generator::from(file).draw::<Backend>(&file.params, weak, &Device::default(), &wanted);
+    let pictures = Generator::from(file).draw::<B>(&file.params, weak, device, &wanted);
     let labels = |values: &mut dyn Iterator<Item = usize>| values.map(|v| v as u8).collect::<Vec<u8>>();
     let asked = labels(&mut classes.iter().copied());
     let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));
@@ -142,7 +149,7 @@ fn fashion(args: &Eval, file: &ModelFile, way: &Way) -> Result<(), Error> {
     }
     let Way { drawing, weak } = way;
     let drawn = Drawn { count: args.count as usize, seed: args.seed, drawing: *drawing, weak: weak.as_ref() };
-    let measured = evaluate(file, &training, &held_out, &drawn)?;
+    let measured = evaluate::<Backend>(file, &training, &held_out, &drawn, &Device::default())?;
     if args.json {
         return Ok(super::print_json(&measured)?);
     }

@@ -27,6 +27,7 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &Import) -> Result<(), Error> {
+    let device = args.device.choice()?;
     let class_names = match &args.class_names {
         Some(path) => {
             let text = fs::read_to_string(path).map_err(FileError::read(path))?;
@@ -50,7 +51,7 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
     };
     let Imported { header, preset, tensors, values } = import(&args.checkpoint, &known, &args.out)?;
     let verified = match &args.verify {
-        Some(vectors) => verify(&args.out, &header, vectors)?,
+        Some(vectors) => verify(&args.out, &header, vectors, device)?,
         None => Vec::new(),
     };
     if args.json {

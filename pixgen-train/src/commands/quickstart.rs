@@ -3,7 +3,7 @@
 use super::eval;
 use crate::cli::{QUICKSTART_MINUTES, Quickstart};
 use crate::config::{RunConfig, Stage};
-use crate::device::{Cpu as Backend, CpuDevice as Device};
+use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::dry_run;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
@@ -13,6 +13,7 @@ use crate::run::{atomic, interrupt, note};
 use crate::sampling::{Drawing, Generator, Request};
 use crate::session::{self, End, Options};
 use crate::settings::units::{format_bytes, format_duration, format_images};
+use crate::training::Engine;
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::Model;
 use pixgen_edge::aligned::AlignedBytes;
@@ -55,52 +56,83 @@ pub(super) fn run(args: &Quickstart, quiet: bool) -> Result<End, Error> {
             hint: Some("for example --minutes 15".to_owned()),
         });
     }
-    let started = Instant::now();
-    let device = Device::default();
-    let interrupt = interrupt::install()?;
-    let [first, second] = configs(args, quiet)?;
-    let encoder_run = args.out.join("pretrain");
-    let generator_run = args.out.join("finetune");
-    make_folder(&args.out)?;
+    let device = args.device.choice()?;
+    let configs = recipe(args, device)?;
+    let requirements = requirements(&configs)?;
+    device.run(requirements, Work { args, quiet, configs })?
+}
 
-    let options = |title: &str| Options { stop_at: None, quiet, title: title.to_owned(), interrupt: interrupt.clone() };
-    note("stage 1 of 2: pre-training the encoder without labels");
-    let end = session::train::<Backend>(&prepared::prepare(first)?, &encoder_run, &options("1/2 pretrain"), &device)?;
-    if end != End::Finished {
-        return Ok(end);
+/// Both stages and the report, on one device.
+struct Work<'a> {
+    args: &'a Quickstart,
+    quiet: bool,
+    configs: [RunConfig; 2],
+}
+
+impl OnDevice for Work<'_> {
+    type Output = Result<End, Error>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Result<End, Error> {
+        let Self { args, quiet, configs } = self;
+        let started = Instant::now();
+        let interrupt = interrupt::install()?;
+        let [first, second] = fitted::<B>(configs, args, quiet, device)?;
+        let encoder_run = args.out.join("pretrain");
+        let generator_run = args.out.join("finetune");
+        make_folder(&args.out)?;
+
+        let options = |title: &str| Options { stop_at: None, quiet, title: title.to_owned(), interrupt: interrupt.clone() };
+        note("stage 1 of 2: pre-training the encoder without labels");
+        let end = session::train::<B>(&prepared::prepare(first)?, &encoder_run, &options("1/2 pretrain"), device)?;
+        if end != End::Finished {
+            return Ok(end);
+        }
+        note("stage 2 of 2: consistency training of the one-step generator");
+        let second = RunConfig { encoder: encoder_run.display().to_string(), ..second };
+        let prepared = prepared::prepare(second)?;
+        let end = session::train::<B>(&prepared, &generator_run, &options("2/2 finetune"), device)?;
+        if end != End::Finished {
+            return Ok(end);
+        }
+        report::<B>(args, &generator_run, &prepared, started.elapsed(), device)?;
+        Ok(End::Finished)
     }
-    note("stage 2 of 2: consistency training of the one-step generator");
-    let second = RunConfig { encoder: encoder_run.display().to_string(), ..second };
-    let prepared = prepared::prepare(second)?;
-    let end = session::train::<Backend>(&prepared, &generator_run, &options("2/2 finetune"), &device)?;
-    if end != End::Finished {
-        return Ok(end);
-    }
-    report(args, &generator_run, &prepared, started.elapsed())?;
-    Ok(End::Finished)
 }
 
 fn make_folder(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(|source| Error::Write { path: path.display().to_string(), source })
 }
 
-/// Settings of both stages; a resumed quick start takes its numbers of images from the runs it finds.
-fn configs(args: &Quickstart, quiet: bool) -> Result<[RunConfig; 2], Error> {
+/// Settings of both stages for the minutes that were asked for, if the machine is as fast as the usual one.
+fn recipe(args: &Quickstart, device: DeviceChoice) -> Result<[RunConfig; 2], Error> {
     // The table of presets holds it, as the tests show.
     let preset = preset(PRESET).ok_or_else(|| Error::Preset { name: PRESET.to_owned(), suggestion: None })?;
     let mut configs = [Stage::Pretrain, Stage::Consistency].map(|stage| RunConfig::defaults(stage, preset));
     let share = args.minutes / QUICKSTART_MINUTES;
     for (config, images) in configs.iter_mut().zip(IMAGES) {
         config.train.seed = args.seed;
+        config.compute.device = device.to_string();
         config.train.images = ((images as f64 * share) as u64 / 1000).max(2) * 1000;
     }
+    Ok(configs)
+}
+
+/// What the larger of both stages asks of the device.
+fn requirements(configs: &[RunConfig; 2]) -> Result<Requirements, DeviceProblem> {
+    let [first, second] = configs.each_ref().map(RunConfig::requirements);
+    let (first, second) = (first?, second?);
+    Ok(Requirements { memory: first.memory.max(second.memory), bf16: first.bf16 || second.bf16 })
+}
+
+/// The same with images for the time that they take on this device; a resumed quick start takes its numbers of images from the runs it finds.
+fn fitted<B: Engine>(mut configs: [RunConfig; 2], args: &Quickstart, quiet: bool, device: &B::Device) -> Result<[RunConfig; 2], Error> {
     let found = ["pretrain", "finetune"].map(|run| images_of(&args.out.join(run)));
     if let [Some(first), second] = found {
         configs[0].train.images = first;
         // The second run may not exist yet; its share follows from the first.
         configs[1].train.images = second.unwrap_or(first * IMAGES[1] / IMAGES[0]);
     } else {
-        fit_to_time(&mut configs, args.minutes, quiet)?;
+        fit_to_time::<B>(&mut configs, args.minutes, quiet, device)?;
     }
     for config in &mut configs {
         let images = config.train.images;
@@ -122,10 +154,10 @@ fn images_of(run: &Path) -> Option<u64> {
 }
 
 /// Takes fewer images when this machine would need longer than asked for; says so.
-fn fit_to_time(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool) -> Result<(), Error> {
+fn fit_to_time<B: Engine>(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool, device: &B::Device) -> Result<(), Error> {
     let mut seconds = 0.0;
     for config in configs.iter() {
-        let plan = dry_run::plan::<Backend>(&prepared::prepare(config.clone())?, Some(&Device::default()))?;
+        let plan = dry_run::plan::<B>(&prepared::prepare(config.clone())?, Some(device))?;
         seconds += plan.seconds.unwrap_or(0.0);
     }
     let share = 60.0 * minutes / seconds.max(1e-9);
@@ -147,7 +179,7 @@ fn fit_to_time(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool) -> Resul
 }
 
 /// The final grid, the model file beside it, and the numbers.
-fn report(args: &Quickstart, run: &Path, prepared: &Prepared, took: Duration) -> Result<(), Error> {
+fn report<B: Engine>(args: &Quickstart, run: &Path, prepared: &Prepared, took: Duration, device: &B::Device) -> Result<(), Error> {
     let file = ModelFile::load_content(run, Content::Generator)?;
     let model = &file.header.model;
     let classes: Vec<usize> = (0..10 * model.classes).map(|i| i % model.classes).collect();
@@ -155,7 +187,7 @@ fn report(args: &Quickstart, run: &Path, prepared: &Prepared, took: Duration) ->
     make_folder(&samples)?;
     let draw = |steps| {
         let wanted = Request { seed: args.seed, first: 0, classes: &classes, drawing: Drawing::Consistency { steps } };
-        Generator::from(&file).draw::<Backend>(&file.params, None, &Device::default(), &wanted)
+        Generator::from(&file).draw::<B>(&file.params, None, device, &wanted)
     };
     let one_step = draw(1);
     for (steps, bytes) in [(1, &one_step), (2, &draw(2))] {
@@ -175,7 +207,7 @@ fn report(args: &Quickstart, run: &Path, prepared: &Prepared, took: Duration) ->
         drawing: Drawing::Consistency { steps: 1 },
         weak: None,
     };
-    let measured = eval::evaluate(&file, &prepared.training, &prepared.held_out, &drawn)?;
+    let measured = eval::evaluate::<B>(&file, &prepared.training, &prepared.held_out, &drawn, device)?;
     let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
     let text = format!(
         "images seen      {} in stage 1, {} in stage 2, {} in this call\n{}\

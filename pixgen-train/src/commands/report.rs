@@ -1,15 +1,20 @@
 //! `report`: runs and measurements as one HTML page.
 
 use crate::cli::Report;
+use crate::config::RunConfig;
+use crate::device::{DeviceChoice, OnDevice, Requirements};
 use crate::error::Error;
+use crate::model_file::ModelFile;
 use crate::report::nearest::{Pairs, pairs};
 use crate::report::page::{Part, page};
 use crate::report::source::{Source, find};
 use crate::report::{ReportError, numbers};
 use crate::run::atomic::write_atomic;
 use crate::run::note;
+use crate::training::Engine;
 
 pub(super) fn run(args: &Report, quiet: bool) -> Result<(), Error> {
+    let device = args.device.choice()?;
     let mut measured = Vec::new();
     for path in &args.eval {
         measured.extend(numbers::read(path)?);
@@ -21,7 +26,7 @@ pub(super) fn run(args: &Report, quiet: bool) -> Result<(), Error> {
         for remark in &source.remarks {
             note(&format!("warning: {}: {remark}", source.name));
         }
-        let pairs = draw(&source, args.pictures as usize, quiet);
+        let pairs = draw(&source, args.pictures as usize, device, quiet);
         if let Err(reason) = &pairs {
             note(&format!("warning: {}: {reason}", source.name));
         }
@@ -36,13 +41,30 @@ pub(super) fn run(args: &Report, quiet: bool) -> Result<(), Error> {
     Ok(super::print_line(&args.out.display().to_string())?)
 }
 
-/// Pictures of the run's model with their nearest; in words why there are none although it draws.
-fn draw(source: &Source, count: usize, quiet: bool) -> Result<Option<Pairs>, String> {
+/// Generated pictures of a run with their nearest training pictures.
+struct Draw<'a> {
+    config: &'a RunConfig,
+    model: &'a ModelFile,
+    count: usize,
+}
+
+impl OnDevice for Draw<'_> {
+    type Output = Result<Option<Pairs>, Error>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
+        pairs::<B>(self.config, self.model, self.count, device)
+    }
+}
+
+/// Pictures of the run's model with their nearest; the reason in words if its model draws but cannot here.
+fn draw(source: &Source, count: usize, device: DeviceChoice, quiet: bool) -> Result<Option<Pairs>, String> {
     let (Some(config), Some(model), 1..) = (&source.config, &source.model, count) else {
         return Ok(None);
     };
     if !quiet {
         note(&format!("{}: drawing {count} pictures and looking for the nearest training pictures", source.name));
     }
-    pairs(config, model, count).map_err(|error| format!("no generated pictures: {error}"))
+    let drawn = device.run(Requirements::inference(model.params.len()), Draw { config, model, count });
+    let drawn = drawn.map_err(Error::from).and_then(|drawn| drawn);
+    drawn.map_err(|error| format!("no generated pictures: {error}"))
 }

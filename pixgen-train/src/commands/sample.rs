@@ -2,12 +2,13 @@
 
 use super::drawn;
 use crate::cli::Sample;
-use crate::device::{Cpu as Backend, CpuDevice as Device};
+use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
-use crate::model_file::Header;
+use crate::model_file::{Header, ModelFile};
 use crate::picture::{Grid, Picture, Preview};
 use crate::run::note;
 use crate::sampling::{Drawing, Generator, Request};
+use crate::training::Engine;
 use std::io::IsTerminal;
 
 /// Numbers of the classes that a user names.
@@ -24,7 +25,24 @@ fn classes(header: &Header, text: &str) -> Result<Vec<usize>, Error> {
     })
 }
 
+/// Pictures of a model.
+struct Draw<'a> {
+    file: &'a ModelFile,
+    /// The weaker model of autoguidance.
+    weak: Option<&'a ModelFile>,
+    request: Request<'a>,
+}
+
+impl OnDevice for Draw<'_> {
+    type Output = Vec<u8>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Vec<u8> {
+        Generator::from(self.file).draw::<B>(&self.file.params, self.weak, device, &self.request)
+    }
+}
+
 pub(super) fn run(args: &Sample) -> Result<(), Error> {
+    let device = args.device.choice()?;
     let file = drawn::load(&args.model)?;
     let (drawing, weak) = drawn::choose(&args.drawn, args.guidance, &file)?;
     let asked = classes(&file.header, &args.class)?;
@@ -34,8 +52,9 @@ pub(super) fn run(args: &Sample) -> Result<(), Error> {
         [class] => (count.min(10), vec![class; count]),
         _ => (asked.len(), (0..asked.len() * count).map(|i| asked[i % asked.len()]).collect()),
     };
-    let wanted = Request { seed: args.seed, first: 0, classes: &order, drawing };
-    let bytes = Generator::from(&file).draw::<Backend>(&file.params, weak.as_ref(), &Device::default(), &wanted);
+    let request = Request { seed: args.seed, first: 0, classes: &order, drawing };
+    let parameters = file.params.len() + weak.as_ref().map_or(0, |weak| weak.params.len());
+    let bytes = device.run(Requirements::inference(parameters), Draw { file: &file, weak: weak.as_ref(), request })?;
     let model = &file.header.model;
     let scale = (112 / model.size).clamp(1, 4);
     let pictures = Picture::squares(&bytes, model.size, model.channels)?;

@@ -1,10 +1,10 @@
 //! Generated pictures beside the training pictures that are nearest to them: does the model draw, or does it remember?
 
 use crate::config::RunConfig;
-use crate::device::{Cpu as Backend, CpuDevice as Device};
 use crate::error::Error;
 use crate::eval::nearest::nearest;
 use crate::model_file::{Content, ModelFile};
+use crate::ops::Ops;
 use crate::picture::Picture;
 use crate::prepared;
 use crate::sampling::{Drawing, Generator, Request};
@@ -44,7 +44,7 @@ pub struct Pairs {
 ///
 /// # Errors
 /// If the run's data cannot be loaded, or are not those of the model.
-pub fn pairs(config: &RunConfig, file: &ModelFile, count: usize) -> Result<Option<Pairs>, Error> {
+pub fn pairs<B: Ops>(config: &RunConfig, file: &ModelFile, count: usize, device: &B::Device) -> Result<Option<Pairs>, Error> {
     let drawing = match file.header.content {
         Content::Encoder => return Ok(None),
         Content::Generator => Drawing::Consistency { steps: 1 },
@@ -57,7 +57,7 @@ pub fn pairs(config: &RunConfig, file: &ModelFile, count: usize) -> Result<Optio
     }
     let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
     let wanted = Request { seed: SEED, first: 0, classes: &classes, drawing };
-    let bytes = Generator::from(file).draw::<Backend>(&file.params, None, &Device::default(), &wanted);
+    let bytes = Generator::from(file).draw::<B>(&file.params, None, device, &wanted);
     let len = model.image_len();
     let (known, fresh) = (training.pixels()?, held_out.pixels()?);
     let found = nearest(&bytes, &known, len)?;

@@ -5,11 +5,15 @@
 //! `projected` `[B, out]` its projection with running statistics.
 
 use super::source::{Source, SourceError};
-use crate::device::{Cpu as Backend, CpuDevice as Device};
+use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{Condition, NormMode, Projector, RunningStatistics, Weights, features, forward};
+use crate::model::{Condition, NormMode, ParamSet, Projector, RunningStatistics, Weights, features, forward};
 use crate::model_file::{Content, Header};
+use crate::ops::Ops;
+use crate::training::Engine;
+use burn_tensor::Tensor;
+use pixgen_core::config::ModelConfig;
 use pixgen_core::patch::{patchify, unpatchify};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -34,6 +38,9 @@ pub enum VerifyError {
         /// What is wrong.
         what: String,
     },
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceProblem),
     /// The results are not the same.
     #[error("the model gives another `{name}` than {}: {:.1e} of its scale apart, {TOLERANCE:.0e} allowed", path.display(), difference)]
     Differs {
@@ -51,6 +58,7 @@ impl VerifyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Source(error) => error.hint(),
+            Self::Device(error) => error.hint(),
             Self::Vectors { .. } => Some("docs/reference/weights.md says what the file holds".into()),
             Self::Differs { .. } => Some("the vectors must come from the same weights, with `input` already scaled by c_in".into()),
         }
@@ -68,101 +76,163 @@ pub struct Agreement {
     pub difference: f64,
 }
 
-/// Dimensions and values of a tensor.
-type Read = (Vec<usize>, Vec<f32>);
-
-/// Runs the model file at `model` on the inputs of `vectors`. The weights are in memory once.
-pub fn verify(model: &Path, header: &Header, vectors: &Path) -> Result<Vec<Agreement>, VerifyError> {
-    let source = Source::open(vectors)?;
-    let fail = |name, what: &str| VerifyError::Vectors { path: vectors.to_owned(), name, what: what.to_owned() };
-    let tensor = |name: &'static str| -> Result<Option<Read>, VerifyError> {
-        let at = source.tensors().iter().position(|tensor| tensor.name == name);
-        at.map(|at| Ok((source.tensors()[at].shape.clone(), source.read(at)?))).transpose()
-    };
-    let config = &header.model;
-    let (shape, input) = tensor("input")?.ok_or_else(|| fail("input", "missing"))?;
-    let batch = shape.first().copied().unwrap_or(0);
-    if batch == 0 || shape[1..] != [config.channels, config.size, config.size] {
-        return Err(fail("input", &format!("shape {shape:?}, [B, {0}, {1}, {1}] expected", config.channels, config.size)));
-    }
-    let (_, t) = tensor("t")?
-        .filter(|(_, t)| t.len() == batch)
-        .ok_or_else(|| fail("t", "as many levels as inputs expected"))?;
-    let t: Vec<f64> = t.into_iter().map(f64::from).collect();
-    if t.iter().any(|t| !(*t > 0.0 && t.is_finite())) {
-        return Err(fail("t", "levels above 0 expected"));
-    }
-
-    let weights_file = Source::open(model)?;
+/// Runs the model file at `model` on the inputs of `vectors`, on `device`. The weights are in memory once.
+///
+/// # Errors
+/// [`VerifyError`]: files that cannot be read or do not fit together, a device that is not there, results that differ.
+pub fn verify(model: &Path, header: &Header, vectors: &Path, device: DeviceChoice) -> Result<Vec<Agreement>, VerifyError> {
     let set = header.params();
-    let values = |name: &str, dims: &[usize]| {
-        let at = weights_file
-            .tensors()
-            .iter()
-            .position(|tensor| tensor.name == name && tensor.shape == dims);
-        let missing = || SourceError::Safetensors { path: model.to_owned(), what: format!("tensor {name} {dims:?} is missing") };
-        weights_file.read(at.ok_or_else(missing)?)
-    };
-    let device = Device::default();
-    let weights = Weights::<Backend>::frozen_from(&set, |entry| values(&entry.name, &entry.dims), &device)?;
-    let mut patches = vec![0.0; input.len()];
-    for (picture, out) in input.chunks_exact(config.image_len()).zip(patches.chunks_exact_mut(config.image_len())) {
-        patchify(config, &channels_last(picture, config.channels), out);
-    }
-    let image = upload(patches, [batch, config.patches(), config.patch_len()], &device);
-    let condition = |classes: Option<&[usize]>| Condition::new(&t, classes, config.encoder.width, &device);
+    let work = Comparison { model, header, set: &set, vectors: Vectors::open(vectors, &header.model)? };
+    device.run(Requirements::inference(set.len()), work)?
+}
 
-    let mut found = Vec::new();
-    let mut compare = |name: &'static str, got: &[f32], want: &[f32]| {
+/// Inputs and results of another program.
+struct Vectors<'a> {
+    path: &'a Path,
+    source: Source,
+    /// Pictures.
+    batch: usize,
+    /// C H W, one after another.
+    input: Vec<f32>,
+    /// Shifted noise levels, one for each picture.
+    t: Vec<f64>,
+}
+
+impl<'a> Vectors<'a> {
+    fn open(path: &'a Path, config: &ModelConfig) -> Result<Self, VerifyError> {
+        let mut vectors = Self { path, source: Source::open(path)?, batch: 0, input: Vec::new(), t: Vec::new() };
+        let (shape, input) = vectors.needed("input")?;
+        vectors.batch = shape.first().copied().unwrap_or(0);
+        if vectors.batch == 0 || shape[1..] != [config.channels, config.size, config.size] {
+            return Err(vectors.wrong("input", &format!("shape {shape:?}, [B, {0}, {1}, {1}] expected", config.channels, config.size)));
+        }
+        let (_, t) = vectors.needed("t")?;
+        if t.len() != vectors.batch {
+            return Err(vectors.wrong("t", "as many levels as inputs expected"));
+        }
+        if t.iter().any(|t| !(*t > 0.0 && t.is_finite())) {
+            return Err(vectors.wrong("t", "levels above 0 expected"));
+        }
+        Ok(Self { input, t: t.into_iter().map(f64::from).collect(), ..vectors })
+    }
+
+    /// Dimensions and values of a tensor that the file may have.
+    fn tensor(&self, name: &'static str) -> Result<Option<(Vec<usize>, Vec<f32>)>, VerifyError> {
+        let tensors = self.source.tensors();
+        let at = tensors.iter().position(|tensor| tensor.name == name);
+        at.map(|at| Ok((tensors[at].shape.clone(), self.source.read(at)?))).transpose()
+    }
+
+    fn needed(&self, name: &'static str) -> Result<(Vec<usize>, Vec<f32>), VerifyError> {
+        self.tensor(name)?.ok_or_else(|| self.wrong(name, "missing"))
+    }
+
+    fn wrong(&self, name: &'static str, what: &str) -> VerifyError {
+        VerifyError::Vectors { path: self.path.to_owned(), name, what: what.to_owned() }
+    }
+
+    /// Rows of the class embedding, the last of them for no class.
+    fn classes(&self, config: &ModelConfig) -> Result<Vec<usize>, VerifyError> {
+        let (_, classes) = self.needed("classes")?;
+        let rows = 0.0..=config.classes as f32;
+        if classes.len() != self.batch || classes.iter().any(|class| !rows.contains(class) || class.fract() != 0.0) {
+            return Err(self.wrong("classes", &format!("a row of 0 to {} for each input expected", config.classes)));
+        }
+        Ok(classes.into_iter().map(|class| class as usize).collect())
+    }
+
+    /// How near `got` is to the tensor, if the file has it.
+    fn compare(&self, name: &'static str, got: &[f32], found: &mut Vec<Agreement>) -> Result<(), VerifyError> {
+        let Some((_, want)) = self.tensor(name)? else { return Ok(()) };
         if got.len() != want.len() {
-            return Err(fail(name, &format!("{} values, {} expected", want.len(), got.len())));
+            return Err(self.wrong(name, &format!("{} values, {} expected", want.len(), got.len())));
         }
         let scale = want.iter().fold(0.0f64, |most, &v| most.max(f64::from(v).abs()));
-        let apart = got.iter().zip(want).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs());
+        let apart = got.iter().zip(&want).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs());
         // NaN counts as apart.
         let worst = apart.fold(0.0f64, |most, d| if d <= most { most } else { d });
-        let difference = worst / scale.max(f64::MIN_POSITIVE);
-        found.push(Agreement { name, scale, difference });
+        found.push(Agreement { name, scale, difference: worst / scale.max(f64::MIN_POSITIVE) });
         Ok(())
-    };
-    if header.content == Content::Encoder {
-        let z = features(config, &weights, &image, &condition(None));
-        if let Some((_, want)) = tensor("feature")? {
-            compare("feature", &to_vec(z.clone().into_data()), &want)?;
-        }
-        if let (Some(projector), Some((_, want))) = (&header.projector, tensor("projected")?) {
-            let mut statistics = RunningStatistics::new(projector);
-            for (name, place) in statistics.named_mut() {
-                *place = values(&name, &[projector.hidden])?;
+    }
+}
+
+/// A model file and what another program computes with its weights.
+struct Comparison<'a> {
+    model: &'a Path,
+    header: &'a Header,
+    set: &'a ParamSet,
+    vectors: Vectors<'a>,
+}
+
+impl OnDevice for Comparison<'_> {
+    type Output = Result<Vec<Agreement>, VerifyError>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
+        let Self { model, header, set, vectors } = self;
+        let file = Source::open(model)?;
+        let values = |name: &str, dims: &[usize]| {
+            let tensors = file.tensors();
+            let at = tensors.iter().position(|tensor| tensor.name == name && tensor.shape == dims);
+            let missing = || SourceError::Safetensors { path: model.to_owned(), what: format!("tensor {name} {dims:?} is missing") };
+            file.read(at.ok_or_else(missing)?)
+        };
+        let weights = Weights::<B>::frozen_from(set, |entry| values(&entry.name, &entry.dims), device)?;
+        let config = &header.model;
+        let mut found = Vec::new();
+        let needed = if header.content == Content::Encoder {
+            let z = features(config, &weights, &image::<B>(&vectors, config, device), &condition(&vectors, None, config, device));
+            vectors.compare("feature", &to_vec(z.clone().into_data()), &mut found)?;
+            if let Some(projector) = &header.projector {
+                let mut statistics = RunningStatistics::new(projector);
+                for (name, place) in statistics.named_mut() {
+                    *place = values(&name, &[projector.hidden])?;
+                }
+                let projected = Projector::new(&weights).forward(z, NormMode::Running(&statistics)).0;
+                vectors.compare("projected", &to_vec(projected.into_data()), &mut found)?;
             }
-            let projected = Projector::new(&weights).forward(z, NormMode::Running(&statistics)).0;
-            compare("projected", &to_vec(projected.into_data()), &want)?;
+            "feature"
+        } else {
+            let classes = vectors.classes(config)?;
+            let condition = condition(&vectors, Some(&classes), config, device);
+            let f = forward(config, &weights, &image::<B>(&vectors, config, device), &condition, None);
+            vectors.compare("output", &pictures(config, &to_vec(f.into_data())), &mut found)?;
+            "output"
+        };
+        let apart = |agreement: &&Agreement| agreement.difference > TOLERANCE || agreement.difference.is_nan();
+        match found.iter().find(apart) {
+            Some(&Agreement { name, difference, .. }) => Err(VerifyError::Differs { path: vectors.path.to_owned(), name, difference }),
+            None if found.is_empty() => Err(vectors.wrong(needed, "missing")),
+            None => Ok(found),
         }
-    } else {
-        let (_, classes) = tensor("classes")?.ok_or_else(|| fail("classes", "missing"))?;
-        let rows = 0.0..=config.classes as f32;
-        if classes.len() != batch || classes.iter().any(|class| !rows.contains(class) || class.fract() != 0.0) {
-            return Err(fail("classes", &format!("a row of 0 to {} for each input expected", config.classes)));
-        }
-        let classes: Vec<usize> = classes.into_iter().map(|class| class as usize).collect();
-        let (_, want) = tensor("output")?.ok_or_else(|| fail("output", "missing"))?;
-        let f = to_vec(forward(config, &weights, &image, &condition(Some(&classes)), None).into_data());
-        let mut rows = vec![0.0; config.image_len()];
-        let mut got = Vec::with_capacity(f.len());
-        for f in f.chunks_exact(config.image_len()) {
-            unpatchify(config, f, &mut rows);
-            got.extend(channels_first(&rows, config.channels));
-        }
-        compare("output", &got, &want)?;
     }
-    match found
-        .iter()
-        .find(|agreement| agreement.difference > TOLERANCE || agreement.difference.is_nan())
+}
+
+/// The inputs as patches, `[B, patches, patch_len]`.
+fn image<B: Ops>(vectors: &Vectors<'_>, config: &ModelConfig, device: &B::Device) -> Tensor<B, 3> {
+    let mut patches = vec![0.0; vectors.input.len()];
+    for (picture, out) in vectors
+        .input
+        .chunks_exact(config.image_len())
+        .zip(patches.chunks_exact_mut(config.image_len()))
     {
-        Some(&Agreement { name, difference, .. }) => Err(VerifyError::Differs { path: vectors.to_owned(), name, difference }),
-        None if found.is_empty() => Err(fail("feature", "missing")),
-        None => Ok(found),
+        patchify(config, &channels_last(picture, config.channels), out);
     }
+    upload(patches, [vectors.batch, config.patches(), config.patch_len()], device)
+}
+
+fn condition<B: Ops>(vectors: &Vectors<'_>, classes: Option<&[usize]>, config: &ModelConfig, device: &B::Device) -> Condition<B> {
+    Condition::new(&vectors.t, classes, config.encoder.width, device)
+}
+
+/// Patches as pictures C H W.
+fn pictures(config: &ModelConfig, patches: &[f32]) -> Vec<f32> {
+    let mut rows = vec![0.0; config.image_len()];
+    let mut pictures = Vec::with_capacity(patches.len());
+    for patches in patches.chunks_exact(config.image_len()) {
+        unpatchify(config, patches, &mut rows);
+        pictures.extend(channels_first(&rows, config.channels));
+    }
+    pictures
 }
 
 /// C H W as H W C.
