@@ -1,6 +1,7 @@
 //! The reader of PyTorch files against what PyTorch itself makes of them (tests/gen/pytorch_files.py), and on hostile files.
 
-use pixgen_train::weights::pytorch::{Checkpoint, PytorchError, convert};
+use pixgen_train::weights::error::PytorchError;
+use pixgen_train::weights::pytorch::{PytorchFile, convert};
 use safetensors::SafeTensors;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ fn both_formats_as_pytorch_reads_them() {
 
 #[test]
 fn tensors_know_their_dict() {
-    let checkpoint = Checkpoint::open(&golden("zip.pth")).expect("opens");
+    let checkpoint = PytorchFile::open(&golden("zip.pth")).expect("opens");
     let group = |group: &str| checkpoint.tensors().iter().filter(|t| t.group == group).count();
     assert_eq!(
         [
@@ -70,7 +71,7 @@ fn refused(bytes: &[u8]) -> PytorchError {
     let file = tempfile::NamedTempFile::new().expect("file");
     fs::write(file.path(), bytes).expect("file");
     let read_all = || {
-        let checkpoint = Checkpoint::open(file.path())?;
+        let checkpoint = PytorchFile::open(file.path())?;
         checkpoint.tensors().iter().try_for_each(|tensor| checkpoint.read(tensor).map(drop))
     };
     let error = read_all().expect_err("refused");
@@ -109,7 +110,7 @@ fn tensor(offset: i32, size: i32, stride: i32) -> Vec<u8> {
 fn the_hand_made_file_is_good_before_it_is_made_bad() {
     let file = tempfile::NamedTempFile::new().expect("file");
     fs::write(file.path(), old(&tensor(1, 3, 1), 4, 4)).expect("file");
-    let checkpoint = Checkpoint::open(file.path()).expect("opens");
+    let checkpoint = PytorchFile::open(file.path()).expect("opens");
     assert_eq!(checkpoint.read(&checkpoint.tensors()[0]).expect("reads"), [0.0; 3]);
 }
 
@@ -206,7 +207,7 @@ fn truncated_and_changed_files() {
     }
     // In a zip archive a changed number is seen, in the old format only changes of the structure are.
     let mut changed = fs::read(golden("zip.pth")).expect("file");
-    let whole = Checkpoint::open(&golden("zip.pth")).expect("opens");
+    let whole = PytorchFile::open(&golden("zip.pth")).expect("opens");
     let exact = whole.tensors().iter().find(|t| t.key == "half.exact").expect("tensor");
     let values: Vec<u8> = whole.read(exact).expect("reads").iter().flat_map(|&v| half_bytes(v)).collect();
     let at = changed.windows(values.len()).position(|w| w == values).expect("stored");
@@ -235,5 +236,5 @@ fn other_files() {
         let error = refused(bytes);
         assert!(matches!(error, PytorchError::Format { .. }) && error.to_string().contains(want), "{want}: {error}");
     }
-    assert!(matches!(Checkpoint::open(Path::new("/none/x.pth")), Err(PytorchError::Read { .. })));
+    assert!(matches!(PytorchFile::open(Path::new("/none/x.pth")), Err(PytorchError::Read { .. })));
 }

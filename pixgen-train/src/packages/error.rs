@@ -2,7 +2,7 @@
 
 use crate::run::atomic::FileError;
 use crate::settings::units::format_bytes;
-use crate::weights::pytorch::PytorchError;
+use crate::weights::error::PytorchError;
 use std::path::PathBuf;
 
 /// Why `data get` stops.

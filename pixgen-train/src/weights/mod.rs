@@ -5,11 +5,13 @@
 //! program computes, [`card`] describes it for a hub.
 //!
 //! [`source`] is a file of named tensors, safetensors or PyTorch's. [`pytorch`] reads the latter: `container` finds the pickle and the
-//! storages in either format, `pickle` reads the one without running any of it, `scalar` the numbers of the others.
+//! storages in either format, `pickle` reads the one without running any of it, `scalar` the numbers of the others; [`error`] says what is
+//! wrong with such a file.
 
 pub mod authors;
 pub mod card;
 mod container;
+pub mod error;
 pub mod export;
 pub mod import;
 mod pickle;

@@ -3,9 +3,9 @@
 //! Strides and offsets are honoured, so what comes out is what `tensor.contiguous().float()` is in PyTorch.
 
 use super::container::{self, Extent};
-use super::pickle::{Id, PickleError, Value, View};
+use super::error::{ContainerProblem, PytorchError, TensorProblem};
+use super::pickle::{Id, Value, View};
 use super::scalar::Scalar;
-use pixgen_edge::atomic::FileError;
 use pixgen_edge::tensor_file::{self, Shaped, WriteError};
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,95 +19,9 @@ const MAX_VISITS: usize = 8 << 20;
 /// Numbers of a tensor that repeats those of a smaller storage (stride 0).
 const MAX_REPEATED: usize = 1 << 24;
 
-/// Why a PyTorch file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PytorchError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        source: std::io::Error,
-    },
-    /// A file of another kind.
-    #[error("{} is not a PyTorch file that can be read: {what}", path.display())]
-    Format {
-        /// File.
-        path: PathBuf,
-        /// What it is instead.
-        what: String,
-    },
-    /// Parts of the file are missing or changed.
-    #[error("{} is damaged: {what}", path.display())]
-    Damaged {
-        /// File.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-    /// The pickle makes no sense.
-    #[error("{} is damaged: byte {offset} of its pickle: {what}", path.display())]
-    Pickle {
-        /// File.
-        path: PathBuf,
-        /// Byte of the pickle.
-        offset: u64,
-        /// What is wrong there.
-        what: String,
-    },
-    /// The file wants code to be run.
-    #[error("{} holds more than tensors: it needs `{name}`, and no code of a file is run", path.display())]
-    Code {
-        /// File.
-        path: PathBuf,
-        /// Python's module and name.
-        name: String,
-    },
-    /// A tensor does not fit its storage.
-    #[error("{}: tensor {tensor}: {what}", path.display())]
-    Tensor {
-        /// File.
-        path: PathBuf,
-        /// Name.
-        tensor: String,
-        /// What is wrong.
-        what: String,
-    },
-    /// What was made of it cannot be written.
-    #[error(transparent)]
-    File(#[from] FileError),
-}
-
-impl PytorchError {
-    pub(super) fn pickle(path: &Path, error: PickleError) -> Self {
-        let path = path.to_owned();
-        match error {
-            PickleError::Bad(offset, what) => Self::Pickle { path, offset, what },
-            PickleError::Global(name) => Self::Code { path, name },
-        }
-    }
-
-    /// What to try next.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Read { .. } => "give the path of a .pt or .pth file".into(),
-            Self::Format { .. } => "save it again with torch.save(model.state_dict(), path)".into(),
-            Self::Damaged { .. } | Self::Pickle { .. } | Self::Tensor { .. } => {
-                "the copy may be incomplete or damaged: compare its size with the original's and copy it again".into()
-            }
-            Self::Code { .. } => {
-                "if you trust it, load it in PyTorch and save only the tensors: torch.save(model.state_dict(), path)".into()
-            }
-            Self::File(error) => return error.hint(),
-        })
-    }
-}
-
 /// One tensor of a file.
 #[derive(Clone, Debug)]
-pub struct Tensor {
+pub struct PytorchTensor {
     /// Keys of the dicts around its own, joined by dots; empty at the top. `ema`, or `optimizer.state.0`.
     pub group: String,
     /// Name in its own dict, for example `blocks.0.norm1.weight`.
@@ -119,7 +33,7 @@ pub struct Tensor {
     view: View,
 }
 
-impl Tensor {
+impl PytorchTensor {
     /// Group and key.
     pub fn name(&self) -> String {
         match self.group.as_str() {
@@ -141,24 +55,24 @@ impl Tensor {
 
 /// An open PyTorch file.
 #[derive(Debug)]
-pub struct Checkpoint {
+pub struct PytorchFile {
     path: PathBuf,
     file: File,
-    tensors: Vec<Tensor>,
+    tensors: Vec<PytorchTensor>,
     extents: Vec<Extent>,
 }
 
-impl Checkpoint {
+impl PytorchFile {
     /// Opens a file of either format and reads everything but the numbers.
     ///
     /// # Errors
     /// Every kind of [`PytorchError`] but [`File`](PytorchError::File). All sizes are checked against the file's.
     pub fn open(path: &Path) -> Result<Self, PytorchError> {
-        let file = File::open(path).map_err(|source| PytorchError::Read { path: path.to_owned(), source })?;
+        let file = File::open(path).map_err(PytorchError::read(path))?;
         let found = container::open(&file, path)?;
         let mut walk = Walk { values: &found.pickle.values, tensors: Vec::new(), names: HashMap::new(), visits: 0 };
         walk.visit(found.pickle.root, &mut Vec::new())
-            .map_err(|what| PytorchError::Damaged { path: path.to_owned(), what: what.to_owned() })?;
+            .map_err(|problem| PytorchError::damaged(path, problem))?;
         let checkpoint = Self { path: path.to_owned(), file, tensors: walk.tensors, extents: found.extents };
         for tensor in &checkpoint.tensors {
             checkpoint.span(tensor)?;
@@ -172,12 +86,12 @@ impl Checkpoint {
     }
 
     /// Its tensors in the order of the file.
-    pub fn tensors(&self) -> &[Tensor] {
+    pub fn tensors(&self) -> &[PytorchTensor] {
         &self.tensors
     }
 
     /// The numbers of one of [`tensors`](Self::tensors), row by row.
-    pub fn read(&self, tensor: &Tensor) -> Result<Vec<f32>, PytorchError> {
+    pub fn read(&self, tensor: &PytorchTensor) -> Result<Vec<f32>, PytorchError> {
         let numbers = self.span(tensor)?;
         let extent = self.extents[tensor.view.storage];
         let size = tensor.scalar.size();
@@ -186,12 +100,12 @@ impl Checkpoint {
         let start = extent.offset + (tensor.view.offset * size) as u64;
         file.seek(SeekFrom::Start(start))
             .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|source| PytorchError::Read { path: self.path.clone(), source })?;
+            .map_err(PytorchError::read(&self.path))?;
         if let Some(crc) = extent.crc
             && bytes.len() as u64 == extent.len
             && crc32fast::hash(&bytes) != crc
         {
-            return Err(self.fail(tensor, "its numbers are not those that were written (CRC-32)".to_owned()));
+            return Err(self.fail(tensor, TensorProblem::Checksum));
         }
         let mut values = Vec::with_capacity(numbers);
         tensor.scalar.decode(&bytes, &mut values);
@@ -204,9 +118,8 @@ impl Checkpoint {
     }
 
     /// Numbers from a tensor's first to its last, which lie in its storage.
-    fn span(&self, tensor: &Tensor) -> Result<usize, PytorchError> {
-        let beyond =
-            || self.fail(tensor, format!("shape {:?} with strides {:?} lies outside of its storage", tensor.shape, tensor.view.stride));
+    fn span(&self, tensor: &PytorchTensor) -> Result<usize, PytorchError> {
+        let beyond = || self.fail(tensor, TensorProblem::Outside { shape: tensor.shape.clone(), stride: tensor.view.stride.clone() });
         let len = tensor
             .shape
             .iter()
@@ -226,13 +139,13 @@ impl Checkpoint {
             return Err(beyond());
         }
         if len > span.max(MAX_REPEATED) {
-            return Err(self.fail(tensor, format!("it repeats {span} numbers {} times", len / span)));
+            return Err(self.fail(tensor, TensorProblem::Repeats { numbers: span, times: len / span }));
         }
         Ok(span)
     }
 
-    fn fail(&self, tensor: &Tensor, what: String) -> PytorchError {
-        PytorchError::Tensor { path: self.path.clone(), tensor: tensor.name(), what }
+    fn fail(&self, tensor: &PytorchTensor, kind: TensorProblem) -> PytorchError {
+        PytorchError::Tensor { path: self.path.clone(), tensor: tensor.name(), kind }
     }
 }
 
@@ -240,7 +153,7 @@ impl Checkpoint {
 ///
 /// A dict in the dict gives its key as the first part of the names: `ema.norm.weight`.
 pub fn convert(pytorch: &Path, safetensors: &Path) -> Result<usize, PytorchError> {
-    let checkpoint = Checkpoint::open(pytorch)?;
+    let checkpoint = PytorchFile::open(pytorch)?;
     let tensors = checkpoint.tensors();
     let list: Vec<Shaped> = tensors.iter().map(|t| Shaped { name: t.name(), shape: t.shape.clone() }).collect();
     tensor_file::write(safetensors, HashMap::new(), &list, |at| checkpoint.read(&tensors[at])).map_err(|error| match error {
@@ -253,19 +166,19 @@ pub fn convert(pytorch: &Path, safetensors: &Path) -> Result<usize, PytorchError
 /// Looks for tensors in dicts and lists.
 struct Walk<'a> {
     values: &'a [Value],
-    tensors: Vec<Tensor>,
+    tensors: Vec<PytorchTensor>,
     names: HashMap<String, usize>,
     visits: usize,
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, id: Id, keys: &mut Vec<String>) -> Result<(), &'static str> {
+    fn visit(&mut self, id: Id, keys: &mut Vec<String>) -> Result<(), ContainerProblem> {
         self.visits += 1;
         if self.visits > MAX_VISITS {
-            return Err("its dicts and lists hold more than 8 million values");
+            return Err(ContainerProblem::TooManyValues);
         }
         if keys.len() > MAX_DEPTH {
-            return Err("its dicts and lists lie in each other without end");
+            return Err(ContainerProblem::TooDeep);
         }
         match &self.values[id] {
             Value::Tensor(view) => self.found(view, keys),
@@ -290,7 +203,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn inside(&mut self, id: Id, key: impl FnOnce() -> String, keys: &mut Vec<String>) -> Result<(), &'static str> {
+    fn inside(&mut self, id: Id, key: impl FnOnce() -> String, keys: &mut Vec<String>) -> Result<(), ContainerProblem> {
         if matches!(self.values[id], Value::Tensor(_) | Value::List(_) | Value::Dict(_)) {
             keys.push(key());
             self.visit(id, keys)?;
@@ -305,7 +218,7 @@ impl Walk<'_> {
             [group @ .., key] => (key.clone(), group.join(".")),
             [] => ("tensor".to_owned(), String::new()),
         };
-        let tensor = Tensor { group, key, shape: view.shape.clone(), scalar: view.scalar, view: view.clone() };
+        let tensor = PytorchTensor { group, key, shape: view.shape.clone(), scalar: view.scalar, view: view.clone() };
         match self.names.insert(tensor.name(), self.tensors.len()) {
             Some(before) => {
                 self.names.insert(tensor.name(), before);

@@ -1,6 +1,7 @@
 //! Named tensors of another program, read one at a time: a PyTorch file or a safetensors file.
 
-use super::pytorch::{Checkpoint, PytorchError};
+use super::error::PytorchError;
+use super::pytorch::PytorchFile;
 use super::scalar::Scalar;
 use pixgen_edge::tensor_file::Shaped;
 use safetensors::Dtype;
@@ -57,7 +58,7 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    Pytorch(Checkpoint),
+    Pytorch(PytorchFile),
     Safetensors {
         path: PathBuf,
         file: File,
@@ -71,7 +72,7 @@ impl Source {
         if path.extension().is_some_and(|extension| extension == "safetensors") {
             return Self::safetensors(path);
         }
-        let checkpoint = Checkpoint::open(path)?;
+        let checkpoint = PytorchFile::open(path)?;
         let tensors = checkpoint
             .tensors()
             .iter()
