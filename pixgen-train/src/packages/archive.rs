@@ -1,6 +1,6 @@
 //! Opening packages: `.tgz` and `.crate`, `.deb`, and `.whl`. Nothing is written here, so names inside an archive can do no harm.
 
-use super::error::PackageError;
+use super::error::{ArchiveProblem, PackageError};
 use flate2::read::{DeflateDecoder, GzDecoder};
 use lzma_rust2::XzReader;
 use rawzip::{CompressionMethod, ZipArchive};
@@ -59,7 +59,7 @@ pub fn wheel(
         let unpacked: Box<dyn Read> = match record.compression_method() {
             CompressionMethod::STORE => Box::new(entry.data()),
             CompressionMethod::DEFLATE => Box::new(DeflateDecoder::new(entry.data())),
-            other => return Err(broken(path)(format!("{name} is packed in a way that is not known here: {other:?}"))),
+            other => return Err(PackageError::archive(path, ArchiveProblem::Compression { name, method: format!("{other:?}") })),
         };
         let mut bytes = Vec::new();
         // Length and CRC-32 are compared at the end.
@@ -116,7 +116,7 @@ fn tar(
         let mut bytes = Vec::new();
         entry.by_ref().take(MAX_MEMBER).read_to_end(&mut bytes).map_err(broken(path))?;
         if bytes.len() as u64 != entry.size() {
-            return Err(broken(path)(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is cut short"))));
+            return Err(PackageError::archive(path, ArchiveProblem::CutShort { name: name.to_owned() }));
         }
         take(name, bytes)?;
     }
@@ -124,9 +124,8 @@ fn tar(
 }
 
 /// A [`PackageError::Archive`], for `map_err`.
-pub(super) fn broken<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> PackageError {
-    let path = path.to_owned();
-    move |error| PackageError::Archive { path, what: error.to_string() }
+fn broken<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> PackageError {
+    move |error| PackageError::archive(path, ArchiveProblem::Unreadable(error.to_string()))
 }
 
 /// Archives for tests.

@@ -37,7 +37,7 @@ pub fn check(file: &Path, package: &Package) -> Result<(), PackageError> {
         return Ok(());
     }
     Err(PackageError::Checksum {
-        what: file.display().to_string(),
+        origin: file.display().to_string(),
         title: package.title,
         expected: package.sha256.to_owned(),
         found,

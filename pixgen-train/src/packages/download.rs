@@ -63,7 +63,7 @@ impl Client {
                 Err(PackageError::Checksum { title, expected, found, .. }) => {
                     std::fs::remove_file(part).map_err(FileError::write(part))?;
                     if !std::mem::take(&mut resumed) {
-                        return Err(PackageError::Checksum { what: url.to_owned(), title, expected, found });
+                        return Err(PackageError::Checksum { origin: url.to_owned(), title, expected, found });
                     }
                     if !self.quiet {
                         pixgen_edge::terminal::note("what an earlier call left was damaged; once more from the start");

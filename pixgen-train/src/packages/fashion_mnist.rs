@@ -1,7 +1,7 @@
 //! Fashion-MNIST: the four IDX files as they are.
 
 use super::archive;
-use super::error::PackageError;
+use super::error::{ArchiveProblem, PackageError};
 use super::place::Staging;
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub fn unpack(package: &Path, staging: &mut Staging) -> Result<(), PackageError>
         Ok(())
     })?;
     if found != 4 {
-        return Err(archive::broken(package)(format!("it holds {found} IDX files, expected 4")));
+        return Err(PackageError::archive(package, ArchiveProblem::Count { of: "IDX files", found, expected: 4 }));
     }
     staging.summarise("4 IDX files, 60,000 + 10,000 pictures of 28x28, 10 classes".to_owned());
     Ok(())

@@ -1,7 +1,7 @@
 //! Noto emoji: a folder for each category, pictures of 64x64 as they are in the package.
 
 use super::archive;
-use super::error::PackageError;
+use super::error::{ArchiveProblem, PackageError};
 use super::place::Staging;
 use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap};
@@ -36,7 +36,7 @@ struct Variant {
 /// # Errors
 /// [`PackageError::Archive`], [`PackageError::File`].
 pub fn unpack(package: &Path, skin_tones: bool, staging: &mut Staging) -> Result<(), PackageError> {
-    let broken = archive::broken::<String>;
+    let broken = |problem| PackageError::archive(package, problem);
     let (mut list, mut pictures) = (Vec::new(), HashMap::new());
     let wanted = |name: &str| name == LIST || name == LICENCE || name.starts_with(PICTURES);
     archive::tar_gz(package, wanted, |name, bytes| {
@@ -47,7 +47,8 @@ pub fn unpack(package: &Path, skin_tones: bool, staging: &mut Staging) -> Result
         }
         Ok(())
     })?;
-    let emoji: Vec<Emoji> = serde_json::from_slice(&list).map_err(|error| broken(package)(format!("{LIST}: {error}")))?;
+    let emoji: Vec<Emoji> =
+        serde_json::from_slice(&list).map_err(|error| broken(ArchiveProblem::List { name: LIST, reason: error.to_string() }))?;
 
     let (mut count, mut classes) = (0, BTreeSet::new());
     for emoji in emoji.iter().filter(|emoji| emoji.category != LEFT_OUT) {
@@ -57,7 +58,7 @@ pub fn unpack(package: &Path, skin_tones: bool, staging: &mut Staging) -> Result
             // Taking a picture out of the map also refuses a second emoji with the same one, and names with a path in them.
             let bytes = pictures
                 .remove(image)
-                .ok_or_else(|| broken(package)(format!("it has no picture {image}")))?;
+                .ok_or_else(|| broken(ArchiveProblem::NoPicture { name: image.clone() }))?;
             staging.write(&format!("{class}/{image}"), &bytes)?;
             count += 1;
         }

@@ -2,7 +2,7 @@
 
 use super::catalogue::{Name, Package};
 use super::checksum;
-use super::error::PackageError;
+use super::error::{Change, PackageError};
 use crate::run::atomic::{FileError, write_atomic};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -42,9 +42,7 @@ impl Record {
     }
 
     fn write(&self, path: &Path) -> Result<(), FileError> {
-        // A record is plain data, so serialising it cannot fail.
-        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        write_atomic(path, |file| file.write_all(&text))
+        write_atomic(path, |file| serde_json::to_writer_pretty(file, self).map_err(std::io::Error::from))
     }
 
     fn description(&self) -> String {
@@ -96,12 +94,11 @@ pub fn look(out: &Path, wanted: &Record) -> Result<Found, PackageError> {
     }
     let (files, files_sha256) = checksum::of_folder(out)?;
     if files != record.files {
-        let what = format!("{files} files instead of {}", record.files);
-        return Ok(Found::Other(PackageError::Changed { path: out.to_owned(), what }));
+        let kind = Change::Files { found: files, expected: record.files };
+        return Ok(Found::Other(PackageError::Changed { path: out.to_owned(), kind }));
     }
     if files_sha256 != record.files_sha256 {
-        let what = "a file has other bytes or another name".to_owned();
-        return Ok(Found::Other(PackageError::Changed { path: out.to_owned(), what }));
+        return Ok(Found::Other(PackageError::Changed { path: out.to_owned(), kind: Change::Contents }));
     }
     Ok(Found::Same)
 }
@@ -124,8 +121,7 @@ pub fn look_file(out: &Path, wanted: &Record) -> Result<Found, PackageError> {
         return Ok(Found::Other(PackageError::Other { path: out.to_owned(), was, is }));
     }
     if checksum::of_reader(&mut file).map_err(FileError::read(out))? != record.files_sha256 {
-        let what = "it has other bytes".to_owned();
-        return Ok(Found::Other(PackageError::Changed { path: out.to_owned(), what }));
+        return Ok(Found::Other(PackageError::Changed { path: out.to_owned(), kind: Change::Bytes }));
     }
     Ok(Found::Same)
 }

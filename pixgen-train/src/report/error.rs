@@ -9,12 +9,12 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum ReportError {
     /// A file with measurements that holds something else.
-    #[error("{} holds no measurements: {what}", .path.display())]
+    #[error("{} holds no measurements: {kind}", .path.display())]
     Json {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        what: String,
+        kind: JsonProblem,
     },
     /// A folder that is no run.
     #[error(transparent)]
@@ -22,6 +22,24 @@ pub enum ReportError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+/// Why a file holds no measurements.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonProblem {
+    /// It is no JSON.
+    #[error("{0}")]
+    Syntax(#[from] serde_json::Error),
+    /// It has other JSON than objects and lists of them.
+    #[error("it holds something that is no object")]
+    NotAnObject,
+    /// A list of other things.
+    #[error("a list holds something that is no object")]
+    ListOfOthers,
+    /// Nothing at all.
+    #[error("it holds no measurement")]
+    Empty,
 }
 
 impl ReportError {

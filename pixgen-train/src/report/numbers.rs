@@ -3,7 +3,7 @@
 //! Nothing here knows which numbers there are. An object inside a measurement becomes columns with dotted names, a list of objects (the
 //! classes) a table of its own, and what has one value everywhere is said once.
 
-use super::error::ReportError;
+use super::error::{JsonProblem, ReportError};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -35,10 +35,10 @@ impl Row {
 /// [`ReportError::Json`], [`ReportError::File`].
 pub fn read(path: &Path) -> Result<Vec<Row>, ReportError> {
     let bytes = std::fs::read(path).map_err(pixgen_edge::atomic::FileError::read(path))?;
-    let wrong = |what: String| ReportError::Json { path: path.to_owned(), what };
+    let wrong = |kind| ReportError::Json { path: path.to_owned(), kind };
     let mut objects = Vec::new();
     for value in serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>() {
-        let value = match value.map_err(|error| wrong(error.to_string()))? {
+        let value = match value.map_err(|error| wrong(error.into()))? {
             // What `eval --json` prints: a version, and the measurements.
             Value::Object(mut object) => match object.remove("rows") {
                 Some(Value::Array(rows)) => Value::Array(rows),
@@ -51,16 +51,16 @@ pub fn read(path: &Path) -> Result<Vec<Row>, ReportError> {
             Value::Array(values) => {
                 for value in values {
                     let Value::Object(object) = value else {
-                        return Err(wrong("a list holds something that is no object".to_owned()));
+                        return Err(wrong(JsonProblem::ListOfOthers));
                     };
                     objects.push(object);
                 }
             }
-            _ => return Err(wrong("it holds something that is no object".to_owned())),
+            _ => return Err(wrong(JsonProblem::NotAnObject)),
         }
     }
     if objects.is_empty() {
-        return Err(wrong("it holds no measurement".to_owned()));
+        return Err(wrong(JsonProblem::Empty));
     }
     let many = objects.len() > 1;
     let name = |number: usize| {

@@ -63,12 +63,12 @@ pub enum ImportError {
         tensors: usize,
     },
     /// Several sets of weights, or not the one asked for.
-    #[error("{}: {what}; it holds {}", path.display(), sets.join(", "))]
+    #[error("{}: {kind}; it holds {}", path.display(), sets.join(", "))]
     Sets {
         /// File.
         path: PathBuf,
         /// What is wrong.
-        what: String,
+        kind: SetProblem,
         /// What is there.
         sets: Vec<String>,
     },
@@ -127,6 +127,21 @@ pub enum ImportError {
     /// The model file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+/// Why no set of weights of a file is the one to import.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetProblem {
+    /// `--ema`, and no such set.
+    #[error("none of its weights are named an average")]
+    NoAverage,
+    /// `--key`, and no such set.
+    #[error("there are no weights under `{0}`")]
+    NoKey(String),
+    /// No choice, and more than one.
+    #[error("it holds several sets of weights")]
+    Several,
 }
 
 impl ImportError {
@@ -216,17 +231,17 @@ fn choose(source: &Source, path: &Path, set: &Set) -> Result<String, ImportError
         Set::Key(key) => prefix.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with('.')),
     };
     let candidates: Vec<&String> = sets.iter().filter(wanted).collect();
-    let what = match (&candidates[..], set) {
+    let kind = match (&candidates[..], set) {
         ([one], _) => return Ok((*one).clone()),
-        ([], Set::Ema) => "none of its weights are named an average".to_owned(),
-        ([], Set::Key(key)) => format!("there are no weights under `{key}`"),
-        _ => "it holds several sets of weights".to_owned(),
+        ([], Set::Ema) => SetProblem::NoAverage,
+        ([], Set::Key(key)) => SetProblem::NoKey(key.clone()),
+        _ => SetProblem::Several,
     };
     let shown = |prefix: &String| match prefix.trim_end_matches('.') {
         "" => "one set at the top".to_owned(),
         key => format!("`{key}`"),
     };
-    Err(ImportError::Sets { path: path.to_owned(), what, sets: sets.iter().map(shown).collect() })
+    Err(ImportError::Sets { path: path.to_owned(), kind, sets: sets.iter().map(shown).collect() })
 }
 
 /// The preset and the header of the model file.

@@ -29,12 +29,46 @@ pub enum SourceError {
         source: io::Error,
     },
     /// Not a safetensors file, or not a whole one.
-    #[error("{} is not a whole safetensors file: {what}", path.display())]
+    #[error("{} is not a whole safetensors file: {kind}", path.display())]
     Safetensors {
         /// File.
         path: PathBuf,
         /// What is wrong.
-        what: String,
+        kind: SafetensorsProblem,
+    },
+}
+
+/// What is wrong with a safetensors file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SafetensorsProblem {
+    /// The header's length lies beyond the file.
+    #[error("it is shorter than its header")]
+    Short,
+    /// The reason of the header's parser.
+    #[error("{0}")]
+    Header(String),
+    /// Numbers of a type that is not read.
+    #[error("tensor {tensor} is of type {dtype}")]
+    DataType {
+        /// Name.
+        tensor: String,
+        /// As safetensors names it.
+        dtype: String,
+    },
+    /// Numbers outside the file.
+    #[error("tensor {tensor} reaches beyond it")]
+    Beyond {
+        /// Name.
+        tensor: String,
+    },
+    /// A tensor that the model needs.
+    #[error("tensor {tensor} {shape:?} is missing")]
+    Missing {
+        /// Name.
+        tensor: String,
+        /// Dimensions.
+        shape: Vec<usize>,
     },
 }
 
@@ -83,18 +117,18 @@ impl Source {
 
     fn safetensors(path: &Path) -> Result<Self, SourceError> {
         let unreadable = |source| SourceError::Read { path: path.to_owned(), source };
-        let broken = |what: &str| SourceError::Safetensors { path: path.to_owned(), what: what.to_owned() };
+        let broken = |kind| SourceError::Safetensors { path: path.to_owned(), kind };
         let mut file = File::open(path).map_err(unreadable)?;
         let len = file.metadata().map_err(unreadable)?.len();
         let mut prefix = [0; 8];
-        file.read_exact(&mut prefix).map_err(|_| broken("it is shorter than its header"))?;
+        file.read_exact(&mut prefix).map_err(|_| broken(SafetensorsProblem::Short))?;
         let header_len = u64::from_le_bytes(prefix);
         if header_len > MAX_HEADER || header_len > len {
-            return Err(broken("it is shorter than its header"));
+            return Err(broken(SafetensorsProblem::Short));
         }
         let mut header = vec![0; header_len as usize];
         file.read_exact(&mut header).map_err(unreadable)?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| broken(&e.to_string()))?;
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| broken(SafetensorsProblem::Header(e.to_string())))?;
         let start = 8 + header_len;
         let (mut tensors, mut places) = (Vec::new(), Vec::new());
         for name in metadata.offset_keys() {
@@ -110,13 +144,13 @@ impl Source {
                 Dtype::I8 => Scalar::I8,
                 Dtype::U8 => Scalar::U8,
                 Dtype::BOOL => Scalar::Bool,
-                other => return Err(broken(&format!("tensor {name} is of type {other:?}"))),
+                other => return Err(broken(SafetensorsProblem::DataType { tensor: name, dtype: format!("{other:?}") })),
             };
             let (from, to) = info.data_offsets;
             let numbers = info.shape.iter().try_fold(1usize, |len, &size| len.checked_mul(size));
             let bytes = numbers.and_then(|numbers| numbers.checked_mul(scalar.size()));
             if bytes.is_none() || bytes != to.checked_sub(from) || start.saturating_add(to as u64) > len {
-                return Err(broken(&format!("tensor {name} reaches beyond it")));
+                return Err(broken(SafetensorsProblem::Beyond { tensor: name }));
             }
             places.push((scalar, start + from as u64, to - from));
             tensors.push(Shaped { name, shape: info.shape.clone() });

@@ -4,7 +4,7 @@
 //! `classes` `[B]` rows of the class embedding; `output` `[B, C, H, W]` is F. For an encoder, `feature` `[B, d]` is LN(CLS) and
 //! `projected` `[B, out]` its projection with running statistics.
 
-use super::source::{Source, SourceError};
+use super::source::{SafetensorsProblem, Source, SourceError};
 use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
@@ -29,14 +29,14 @@ pub enum VerifyError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A tensor of the vectors.
-    #[error("{}: {name}: {what}", path.display())]
+    #[error("{}: {name}: {kind}", path.display())]
     Vectors {
         /// File.
         path: PathBuf,
         /// Tensor.
         name: &'static str,
         /// What is wrong.
-        what: String,
+        kind: VectorProblem,
     },
     /// The device.
     #[error(transparent)]
@@ -50,6 +50,45 @@ pub enum VerifyError {
         name: &'static str,
         /// Largest difference, relative to the largest value.
         difference: f64,
+    },
+}
+
+/// What is wrong with a tensor of the vectors.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VectorProblem {
+    /// It is not there.
+    #[error("missing")]
+    Missing,
+    /// Pictures of another size.
+    #[error("shape {found:?}, [B, {channels}, {size}, {size}] expected")]
+    Shape {
+        /// Dimensions in the file.
+        found: Vec<usize>,
+        /// The model's colour channels.
+        channels: usize,
+        /// The model's pixels on a side.
+        size: usize,
+    },
+    /// Another number of results.
+    #[error("{found} values, {expected} expected")]
+    Length {
+        /// Values in the file.
+        found: usize,
+        /// Values that the model gives.
+        expected: usize,
+    },
+    /// Another number of levels.
+    #[error("as many levels as inputs expected")]
+    LevelCount,
+    /// Levels that are no noise.
+    #[error("levels above 0 expected")]
+    Level,
+    /// Classes of another model, or too few.
+    #[error("a row of 0 to {classes} for each input expected")]
+    Class {
+        /// Classes of the model; the last row is for no class.
+        classes: usize,
     },
 }
 
@@ -104,14 +143,14 @@ impl<'a> Vectors<'a> {
         let (shape, input) = vectors.needed("input")?;
         vectors.batch = shape.first().copied().unwrap_or(0);
         if vectors.batch == 0 || shape[1..] != [config.channels, config.size, config.size] {
-            return Err(vectors.wrong("input", &format!("shape {shape:?}, [B, {0}, {1}, {1}] expected", config.channels, config.size)));
+            return Err(vectors.wrong("input", VectorProblem::Shape { found: shape, channels: config.channels, size: config.size }));
         }
         let (_, t) = vectors.needed("t")?;
         if t.len() != vectors.batch {
-            return Err(vectors.wrong("t", "as many levels as inputs expected"));
+            return Err(vectors.wrong("t", VectorProblem::LevelCount));
         }
         if t.iter().any(|t| !(*t > 0.0 && t.is_finite())) {
-            return Err(vectors.wrong("t", "levels above 0 expected"));
+            return Err(vectors.wrong("t", VectorProblem::Level));
         }
         Ok(Self { input, t: t.into_iter().map(f64::from).collect(), ..vectors })
     }
@@ -124,11 +163,11 @@ impl<'a> Vectors<'a> {
     }
 
     fn needed(&self, name: &'static str) -> Result<(Vec<usize>, Vec<f32>), VerifyError> {
-        self.tensor(name)?.ok_or_else(|| self.wrong(name, "missing"))
+        self.tensor(name)?.ok_or_else(|| self.wrong(name, VectorProblem::Missing))
     }
 
-    fn wrong(&self, name: &'static str, what: &str) -> VerifyError {
-        VerifyError::Vectors { path: self.path.to_owned(), name, what: what.to_owned() }
+    fn wrong(&self, name: &'static str, kind: VectorProblem) -> VerifyError {
+        VerifyError::Vectors { path: self.path.to_owned(), name, kind }
     }
 
     /// Rows of the class embedding, the last of them for no class.
@@ -136,7 +175,7 @@ impl<'a> Vectors<'a> {
         let (_, classes) = self.needed("classes")?;
         let rows = 0.0..=config.classes as f32;
         if classes.len() != self.batch || classes.iter().any(|class| !rows.contains(class) || class.fract() != 0.0) {
-            return Err(self.wrong("classes", &format!("a row of 0 to {} for each input expected", config.classes)));
+            return Err(self.wrong("classes", VectorProblem::Class { classes: config.classes }));
         }
         Ok(classes.into_iter().map(|class| class as usize).collect())
     }
@@ -145,7 +184,7 @@ impl<'a> Vectors<'a> {
     fn compare(&self, name: &'static str, got: &[f32], found: &mut Vec<Agreement>) -> Result<(), VerifyError> {
         let Some((_, want)) = self.tensor(name)? else { return Ok(()) };
         if got.len() != want.len() {
-            return Err(self.wrong(name, &format!("{} values, {} expected", want.len(), got.len())));
+            return Err(self.wrong(name, VectorProblem::Length { found: want.len(), expected: got.len() }));
         }
         let scale = want.iter().fold(0.0f64, |most, &v| most.max(f64::from(v).abs()));
         let apart = got.iter().zip(&want).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs());
@@ -173,7 +212,10 @@ impl OnDevice for Comparison<'_> {
         let values = |name: &str, dims: &[usize]| {
             let tensors = file.tensors();
             let at = tensors.iter().position(|tensor| tensor.name == name && tensor.shape == dims);
-            let missing = || SourceError::Safetensors { path: model.to_owned(), what: format!("tensor {name} {dims:?} is missing") };
+            let missing = || SourceError::Safetensors {
+                path: model.to_owned(),
+                kind: SafetensorsProblem::Missing { tensor: name.to_owned(), shape: dims.to_vec() },
+            };
             file.read(at.ok_or_else(missing)?)
         };
         let weights = Weights::<B>::frozen_from(set, |entry| values(&entry.name, &entry.dims), device)?;
@@ -201,7 +243,7 @@ impl OnDevice for Comparison<'_> {
         let apart = |agreement: &&Agreement| agreement.difference > TOLERANCE || agreement.difference.is_nan();
         match found.iter().find(apart) {
             Some(&Agreement { name, difference, .. }) => Err(VerifyError::Differs { path: vectors.path.to_owned(), name, difference }),
-            None if found.is_empty() => Err(vectors.wrong(needed, "missing")),
+            None if found.is_empty() => Err(vectors.wrong(needed, VectorProblem::Missing)),
             None => Ok(found),
         }
     }
