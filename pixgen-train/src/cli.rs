@@ -38,36 +38,36 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train on bundled real data, from nothing to pictures, in minutes on a plain CPU
-    Quickstart(Quickstart),
+    Quickstart(QuickstartArgs),
     /// Stage 1: pre-train the encoder without labels
-    Pretrain(Pretrain),
+    Pretrain(PretrainArgs),
     /// Stage 2: train a generator, from a pre-trained encoder or from scratch
-    Finetune(Finetune),
+    Finetune(FinetuneArgs),
     /// Draw pictures with a trained model
-    Sample(Sample),
+    Sample(SampleArgs),
     /// Measure pictures of a trained model beside real ones
     Eval(Eval),
     /// Measure what the encoder knows of the classes: nearest neighbours and a linear probe at several noise levels
     Probe(Probe),
     /// Runs and measurements as one HTML page: curves, pictures, settings, numbers
-    Report(Report),
+    Report(ReportArgs),
     /// Describe a preset, a run or a model file
-    Inspect(Inspect),
+    Inspect(InspectArgs),
     /// Measure how fast this machine trains, or compute what a GPU could do at best
-    Bench(Bench),
+    Bench(BenchArgs),
     /// Get and look at training data
     #[command(subcommand)]
-    Data(Data),
+    Data(DataCommand),
     /// Look at settings
     #[command(subcommand)]
-    Config(Config),
+    Config(ConfigCommand),
     /// Print a shell completion script
     Completions {
         /// Shell
         shell: clap_complete::Shell,
     },
     /// Make a model file of weights from the authors' PyTorch code
-    Import(Import),
+    Import(ImportArgs),
     /// Write a model for other programs, with a model card if asked to
-    Export(Export),
+    Export(ExportArgs),
 }

@@ -10,7 +10,7 @@ use pixgen_tests::program::{fails, pixgen, succeeds};
 use pixgen_train::device::DeviceChoice;
 use pixgen_train::weights::export::export;
 use pixgen_train::weights::import::{ImportError, Imported, Known, Set, import};
-use pixgen_train::weights::source::Source;
+use pixgen_train::weights::source::TensorSource;
 use pixgen_train::weights::verify::{TOLERANCE, VerifyError, verify};
 use std::collections::HashMap;
 use std::fs;
@@ -54,7 +54,7 @@ fn refused(checkpoint: &Path, known: &Known) -> ImportError {
 
 /// The tensors of a file, changed, as a safetensors file with the same names.
 fn changed(checkpoint: &Path, change: impl Fn(&mut Vec<(Shaped, Vec<f32>)>)) -> tempfile::NamedTempFile {
-    let source = Source::open(checkpoint).expect("source");
+    let source = TensorSource::open(checkpoint).expect("source");
     let tensors = source.tensors().iter().enumerate();
     let mut tensors: Vec<_> = tensors.map(|(at, tensor)| (tensor.clone(), source.read(at).expect("values"))).collect();
     change(&mut tensors);
@@ -118,7 +118,7 @@ fn out_and_in_again() {
         let first = ModelFile::load(&out).expect("loads");
         let exported = folder.path().join("theirs.safetensors");
         export(&first, &exported).expect("exports");
-        let source = Source::open(&exported).expect("safetensors");
+        let source = TensorSource::open(&exported).expect("safetensors");
         let patch = source.tensors().iter().find(|t| t.name == "patch_embed.proj.weight").expect("their name");
         assert_eq!(patch.shape, [8, 3, 4, 4]);
         let (_folder, out, _) = imported(&exported, &Known { set: Set::Only, ..known });
@@ -181,7 +181,7 @@ fn safetensors_whose_header_lies() {
         let bytes = [&len.unwrap_or(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 16]].concat();
         let file = tempfile::Builder::new().suffix(".safetensors").tempfile().expect("file");
         fs::write(file.path(), bytes).expect("file");
-        Source::open(file.path()).expect_err("refused").to_string()
+        TensorSource::open(file.path()).expect_err("refused").to_string()
     };
     let tensor = |dtype: &str, shape: &str, end: &str| format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,{end}]}}}}"#);
     for (header, want) in [

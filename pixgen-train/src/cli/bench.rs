@@ -1,6 +1,6 @@
 //! `bench`: how fast, here and on paper.
 
-use super::Settings;
+use super::train::SettingsArgs;
 use clap::{Args, ValueEnum};
 
 /// Which stages `bench` measures.
@@ -23,13 +23,13 @@ pub enum BenchStage {
      pixgen-train bench --model EPG-XL-16-256 --roofline h100\n\n\
     A step is a whole optimiser step on random pictures in memory: views and noise, forward, backward, AdamW, averages."
 )]
-pub struct Bench {
+pub struct BenchArgs {
     /// What to measure
     #[arg(long, value_enum, default_value = "all")]
     pub stage: BenchStage,
     /// Settings
     #[command(flatten)]
-    pub settings: Settings,
+    pub settings: SettingsArgs,
     /// Timed steps of each stage
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub steps: u32,
@@ -47,12 +47,12 @@ pub struct Bench {
     pub interleave: bool,
     /// On paper
     #[command(flatten)]
-    pub roofline: Roofline,
+    pub roofline: RooflineArgs,
 }
 
 /// Arguments of `bench --roofline`; batch, micro-batch, precision and recomputation are those of the settings.
 #[derive(Debug, Args)]
-pub struct Roofline {
+pub struct RooflineArgs {
     /// Compute instead of measure: device whose published peaks bound the step: h100, h200, a100-80, a100-40, l40s, rtx4090
     #[arg(long, value_name = "DEVICE", conflicts_with_all = ["ops", "interleave"])]
     pub roofline: Option<String>,

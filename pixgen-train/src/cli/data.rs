@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 /// Verbs of `data`.
 #[derive(Debug, Subcommand)]
-pub enum Data {
+pub enum DataCommand {
     /// Download a data set from a package registry, check it and unpack it
-    Get(DataGet),
+    Get(DataGetArgs),
     /// Counts, classes, sizes, a contact sheet, and the first bad file by name
-    Check(DataCheck),
+    Check(DataCheckArgs),
     /// Write the pictures at the training size into a zip archive or tar shards
-    Prepare(DataPrepare),
+    Prepare(DataPrepareArgs),
     /// Measure how fast pictures are read and decoded, beside the decoder alone and what training needs
-    Bench(DataBench),
+    Bench(DataBenchArgs),
 }
 
 /// Arguments of `data get`.
@@ -24,7 +24,7 @@ pub enum Data {
     Run again after an interruption, it goes on. On a folder that is there it only checks the files.\n\
     HTTPS_PROXY and NO_PROXY are respected; SSL_CERT_FILE names certificates in place of the system's."
 )]
-pub struct DataGet {
+pub struct DataGetArgs {
     /// What to get
     #[arg(value_enum)]
     pub name: Name,
@@ -47,7 +47,7 @@ pub struct DataGet {
 
 /// Arguments of `data check`.
 #[derive(Debug, Args)]
-pub struct DataCheck {
+pub struct DataCheckArgs {
     /// `bundled`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,
@@ -74,7 +74,7 @@ pub struct DataCheck {
     ADM's were. A .zip has the layout of EDM's tools (stored pictures, dataset.json), a folder gets tar shards as WebDataset reads them.\n\
     The same pictures give the same bytes."
 )]
-pub struct DataPrepare {
+pub struct DataPrepareArgs {
     /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards, or an IDX file or folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,
@@ -118,7 +118,7 @@ pub enum FormatName {
 #[command(after_help = "Example:  pixgen-train data bench photos-256.zip --threads 8\n\n\
     All kinds of reading take turns in every round; medians over the rounds are shown. The need of training is that of the roofline:\n\
     see `pixgen-train bench --roofline h100`.")]
-pub struct DataBench {
+pub struct DataBenchArgs {
     /// A folder of pictures, a zip archive or tar shards
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,

@@ -1,12 +1,12 @@
 //! `sample`, and how it and `eval` draw.
 
-use super::DeviceArgs;
+use super::device::DeviceArgs;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 /// How `sample` and `eval` draw.
 #[derive(Debug, Args)]
-pub struct Drawn {
+pub struct SamplingArgs {
     /// Steps: 1 or 2 of a one-step generator (1 if not given); levels of a diffusion model (32 if not given)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub steps: Option<u32>,
@@ -44,7 +44,7 @@ pub enum SamplerName {
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train sample q --class all --seed 7 --out grid.png")]
-pub struct Sample {
+pub struct SampleArgs {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
@@ -59,7 +59,7 @@ pub struct Sample {
     pub guidance: f64,
     /// How
     #[command(flatten)]
-    pub drawn: Drawn,
+    pub drawn: SamplingArgs,
     /// Pictures of each class
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub count: u32,

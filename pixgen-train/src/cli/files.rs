@@ -1,13 +1,14 @@
 //! `inspect`, `import`, `export`: model files.
 
-use super::{DeviceArgs, Objective};
+use super::device::DeviceArgs;
+use super::train::ObjectiveName;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train inspect --preset EPG-L-16-256 --json")]
-pub struct Inspect {
+pub struct InspectArgs {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath, conflicts_with_all = ["preset", "presets"])]
     pub path: Option<PathBuf>,
@@ -31,7 +32,7 @@ pub struct Inspect {
     after_help = "Example:  pixgen-train import EPG-XL16-imagenet256.pth --objective diffusion --out model.safetensors\n\n\
     Nothing in the file is executed. docs/reference/weights.md lists the names that are read."
 )]
-pub struct Import {
+pub struct ImportArgs {
     /// PyTorch file (.pth, .pt, .ckpt) or safetensors file with the authors' names
     #[arg(value_hint = ValueHint::FilePath)]
     pub checkpoint: PathBuf,
@@ -40,7 +41,7 @@ pub struct Import {
     pub preset: Option<String>,
     /// What a model with a decoder was trained as; the weights do not tell
     #[arg(long, value_enum)]
-    pub objective: Option<Objective>,
+    pub objective: Option<ObjectiveName>,
     /// Of several sets of weights in the file, the moving average
     #[arg(long, conflicts_with = "key")]
     pub ema: bool,
@@ -82,7 +83,7 @@ pub enum ExportFormat {
     after_help = "Example:  pixgen-train export run1 --card --license mit --eval eval.json --out my-model\n\n\
     Models for chips are made by `pixgen-edge export`."
 )]
-pub struct Export {
+pub struct ExportArgs {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,

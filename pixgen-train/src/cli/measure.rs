@@ -1,6 +1,7 @@
 //! `eval`, `probe`, `report`: what looks at what was trained.
 
-use super::{DeviceArgs, Drawn};
+use super::device::DeviceArgs;
+use super::draw::SamplingArgs;
 use clap::{Args, ValueHint};
 use pixgen_edge::eval::{Network, Resize};
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub struct Eval {
     pub guidance: Vec<f64>,
     /// How they are drawn
     #[command(flatten)]
-    pub drawn: Drawn,
+    pub drawn: SamplingArgs,
     /// Write pictures of the first set, each beside the nearest training picture
     #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
     pub grid: Option<PathBuf>,
@@ -123,7 +124,7 @@ fn level(text: &str) -> Result<f64, String> {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train report gen --eval numbers.json --out gen.html\n\n\
     The page needs no server, no network and no other file. With several runs the curves share figures.")]
-pub struct Report {
+pub struct ReportArgs {
     /// Run folders, or folders with run folders in them, such as a quick start
     #[arg(required = true, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub runs: Vec<PathBuf>,

@@ -1,6 +1,6 @@
 //! `quickstart`, `pretrain`, `finetune`, `config`: what trains, and the settings of it.
 
-use super::DeviceArgs;
+use super::device::DeviceArgs;
 use crate::objective::Method;
 use crate::precision::Precision;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
@@ -12,7 +12,7 @@ pub const QUICKSTART_MINUTES: f64 = 15.0;
 /// Arguments of `quickstart`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train quickstart --out q --minutes 5")]
-pub struct Quickstart {
+pub struct QuickstartArgs {
     /// Folder for both runs, the grid and the report
     #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
     pub out: PathBuf,
@@ -35,13 +35,13 @@ pub struct Quickstart {
 #[command(after_help = "Example:  pixgen-train pretrain --preset small-28-grey --data bundled --out run1\n\n\
     To resume, run the same command again. Ctrl-C saves first.\n\
     Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show` lists them.")]
-pub struct Train {
+pub struct TrainArgs {
     /// Run folder
     #[arg(long, value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
     /// Settings
     #[command(flatten)]
-    pub settings: Settings,
+    pub settings: SettingsArgs,
     /// Print what would be done: sizes, memory, time after a few timed steps
     #[arg(long)]
     pub dry_run: bool,
@@ -55,7 +55,7 @@ pub struct Train {
 
 /// Where settings come from on the command line.
 #[derive(Debug, Args)]
-pub struct Settings {
+pub struct SettingsArgs {
     /// Model and its defaults; `inspect --presets` lists them
     #[arg(long)]
     pub preset: Option<String>,
@@ -101,18 +101,18 @@ pub struct Settings {
 
 /// Arguments of `pretrain`.
 #[derive(Debug, Args)]
-pub struct Pretrain {
+pub struct PretrainArgs {
     /// How; epg if not given. The method chooses the defaults of other settings: `config show pretrain --set pretrain.method=rrcm`
     #[arg(long, value_enum)]
     pub method: Option<Method>,
     /// The rest
     #[command(flatten)]
-    pub train: Train,
+    pub train: TrainArgs,
 }
 
 /// What stage 2 trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Objective {
+pub enum ObjectiveName {
     /// A one-step generator (stage 2b)
     Consistency,
     /// A diffusion model, which takes tens of steps (stage 2a)
@@ -121,34 +121,34 @@ pub enum Objective {
 
 /// Arguments of `finetune`.
 #[derive(Debug, Args)]
-pub struct Finetune {
+pub struct FinetuneArgs {
     /// What to train
     #[arg(long, value_enum, default_value = "consistency")]
-    pub objective: Objective,
+    pub objective: ObjectiveName,
     /// Run folder or model file of the pre-trained encoder; without it training starts from scratch
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub encoder: Option<String>,
     /// The rest
     #[command(flatten)]
-    pub train: Train,
+    pub train: TrainArgs,
 }
 
 /// Verbs of `config`.
 #[derive(Debug, Subcommand)]
-pub enum Config {
+pub enum ConfigCommand {
     /// Every setting of a stage with its value, and where the value comes from
-    Show(ConfigShow),
+    Show(ConfigShowArgs),
 }
 
 /// Arguments of `config show`.
 #[derive(Debug, Args)]
-pub struct ConfigShow {
+pub struct ConfigShowArgs {
     /// Stage
     #[arg(value_enum)]
     pub stage: StageName,
     /// Settings
     #[command(flatten)]
-    pub settings: Settings,
+    pub settings: SettingsArgs,
 }
 
 /// The stages by name.

@@ -1,20 +1,21 @@
 //! `bench`: the speed of training.
 
-use super::{print_bytes, print_json, print_line};
+use super::settings::resolve;
 use crate::bench::operations::{self, Row};
 use crate::bench::report::{Report, StageReport};
 use crate::bench::step::{Stepper, flops};
 use crate::bench::{median, peak};
-use crate::cli::{Bench, BenchStage};
+use crate::cli::{BenchArgs, BenchStage};
 use crate::config::{RunConfig, Stage};
 use crate::device::OnDevice;
 use crate::error::Error;
 use crate::precision::Precision;
 use crate::roofline::device::of_product;
 use crate::training::Engine;
+use pixgen_edge::terminal::{print_bytes, print_json, print_line};
 use std::io::BufRead;
 
-pub(super) fn run(args: &Bench) -> Result<(), Error> {
+pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     if args.settings.data.is_some() {
         return Err(Error::Argument {
             what: "--data: bench trains on random pictures in memory".to_owned(),
@@ -29,7 +30,7 @@ pub(super) fn run(args: &Bench) -> Result<(), Error> {
     };
     let configs = stages
         .iter()
-        .map(|&stage| Ok(super::resolve(stage, &args.settings, None)?.0))
+        .map(|&stage| Ok(resolve(stage, &args.settings, None)?.0))
         .collect::<Result<Vec<_>, Error>>()?;
     if args.interleave && configs.len() > 1 {
         return Err(Error::Argument {
@@ -52,7 +53,7 @@ pub(super) fn run(args: &Bench) -> Result<(), Error> {
 
 /// What is measured, on the device that the settings name.
 struct Work<'a> {
-    args: &'a Bench,
+    args: &'a BenchArgs,
     configs: Vec<RunConfig>,
     published_gflops: Option<f64>,
 }
@@ -99,7 +100,7 @@ struct Peaks {
 }
 
 /// Takes and times the steps that were asked for.
-fn measure<B: Engine>(mut stepper: Stepper<B>, args: &Bench, peaks: Peaks, device: &B::Device) -> Result<StageReport, Error> {
+fn measure<B: Engine>(mut stepper: Stepper<B>, args: &BenchArgs, peaks: Peaks, device: &B::Device) -> Result<StageReport, Error> {
     for _ in 0..args.warmup {
         stepper.step()?;
     }

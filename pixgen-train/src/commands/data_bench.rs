@@ -1,13 +1,13 @@
 //! `data bench`: the speed of reading pictures.
 
 use super::settings::find_preset;
-use super::{print_bytes, print_json};
 use crate::bench::data::measure;
-use crate::cli::DataBench;
+use crate::cli::DataBenchArgs;
 use crate::data::Source;
 use crate::error::Error;
+use pixgen_edge::terminal::{print_bytes, print_json};
 
-pub(super) fn run(args: &DataBench) -> Result<(), Error> {
+pub(super) fn run(args: &DataBenchArgs) -> Result<(), Error> {
     let preset = find_preset(&args.preset)?;
     let report = measure(&Source::from(args.path.as_str()), preset, args.pictures as usize, args.rounds as usize)?;
     if args.json {

@@ -1,20 +1,21 @@
 //! `data check`: what is in a data set, and what is wrong with it.
 
-use crate::cli::DataCheck;
+use crate::cli::DataCheckArgs;
 use crate::data::{self, DataSpec, Dataset, ImageShape, Memory, Part, Source, check, parse_colour};
 use crate::error::Error;
+use pixgen_edge::terminal::{print_json, print_line};
 
 /// Pictures of each class on the sheet, and of all classes.
 const SHEET: (usize, usize) = (10, 400);
 
-pub(super) fn run(args: &DataCheck) -> Result<(), Error> {
+pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
     let background = parse_colour(&args.background)?;
     let source = Source::from(args.path.as_str());
     let report = check::check(&source, Part::Train, background)?;
     if args.json {
-        super::print_json(&report)?;
+        print_json(&report)?;
     } else {
-        super::print_line(&report.to_string())?;
+        print_line(&report.to_string())?;
     }
     if !args.no_sheet && report.images > 0 {
         let path = &args.sheet;

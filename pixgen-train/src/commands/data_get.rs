@@ -1,24 +1,25 @@
 //! `data get`: a data set from a package registry.
 
-use crate::cli::DataGet;
+use crate::cli::DataGetArgs;
 use crate::error::Error;
-use crate::packages::{End, Origin, Request, get};
+use crate::packages::{GetOutcome, PackageRequest, PackageSource, get};
 use crate::run::interrupt::{EXIT_INTERRUPTED, install};
+use pixgen_edge::terminal::print_line;
 
 /// Prints the path of the folder; the exit code is 0 when it is there.
-pub(super) fn run(args: &DataGet, quiet: bool) -> Result<i32, Error> {
-    let out = args.out.clone().unwrap_or_else(|| Request::usual_place(args.name));
+pub(super) fn run(args: &DataGetArgs, quiet: bool) -> Result<i32, Error> {
+    let out = args.out.clone().unwrap_or_else(|| PackageRequest::usual_place(args.name));
     let origin = match (&args.file, &args.mirror) {
-        (Some(path), _) => Origin::File(path.clone()),
-        (None, Some(url)) => Origin::Mirror(url.clone()),
-        (None, None) => Origin::Registry,
+        (Some(path), _) => PackageSource::File(path.clone()),
+        (None, Some(url)) => PackageSource::Mirror(url.clone()),
+        (None, None) => PackageSource::Registry,
     };
-    let request = Request { name: args.name, out, origin, force: args.force, skin_tones: args.skin_tones, quiet };
+    let request = PackageRequest { name: args.name, out, origin, force: args.force, skin_tones: args.skin_tones, quiet };
     match get(&request, &install()?)? {
-        End::Placed | End::AlreadyThere => {
-            super::print_line(&request.out.display().to_string())?;
+        GetOutcome::Placed | GetOutcome::AlreadyThere => {
+            print_line(&request.out.display().to_string())?;
             Ok(0)
         }
-        End::Interrupted => Ok(EXIT_INTERRUPTED),
+        GetOutcome::Interrupted => Ok(EXIT_INTERRUPTED),
     }
 }

@@ -1,13 +1,13 @@
 //! `data prepare`: the pictures at the training size in one file or a few.
 
-use crate::cli::{DataPrepare, FormatName};
+use crate::cli::{DataPrepareArgs, FormatName};
 use crate::data::prepare::{Format, Options, Written, prepare};
 use crate::data::{self, DataSpec, ImageShape, Memory, Part, Source, parse_colour};
 use crate::error::Error;
 use crate::run::{Progress, note};
 use crate::settings::units::format_bytes;
 
-pub(super) fn run(args: &DataPrepare, quiet: bool) -> Result<(), Error> {
+pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
     let side = usize::from(args.size);
     let spec = DataSpec {
         source: Source::from(args.path.as_str()),

@@ -1,6 +1,6 @@
 //! From the flags of `sample` and `eval` to how pictures are drawn.
 
-use crate::cli::{Drawn, SamplerName};
+use crate::cli::{SamplerName, SamplingArgs};
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::sampling::Drawing;
@@ -24,7 +24,7 @@ fn wrong(what: impl Into<String>, hint: &str) -> Error {
 }
 
 /// How `file` is asked to draw with a weight of guidance, and the weaker model if there is one.
-pub fn choose(args: &Drawn, weight: f64, file: &ModelFile) -> Result<(Drawing, Option<ModelFile>), Error> {
+pub fn choose(args: &SamplingArgs, weight: f64, file: &ModelFile) -> Result<(Drawing, Option<ModelFile>), Error> {
     if file.header.content != Content::Denoiser {
         let steps = args.steps.unwrap_or(1);
         if steps > 2 {

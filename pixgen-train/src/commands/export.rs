@@ -1,14 +1,14 @@
 //! `export`: a model for other programs and for hubs.
 
-use super::print_line;
-use crate::cli::{Export, ExportFormat};
+use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::Error;
 use crate::model_file::ModelFile;
 use crate::prepared::save_model;
 use crate::run::atomic::{FileError, write_atomic};
 use crate::run::note;
-use crate::weights::card::{Card, Extra};
+use crate::weights::card::{Extra, ModelCard};
 use crate::weights::export::export;
+use pixgen_edge::terminal::print_line;
 use std::fs;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use std::path::Path;
 const WEIGHTS: &str = "model.safetensors";
 const CARD: &str = "README.md";
 
-pub(super) fn run(args: &Export) -> Result<(), Error> {
+pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let well_formed = |c: char| c.is_ascii_alphanumeric() || ['-', '.', '_', '+'].contains(&c);
     if args.license.is_empty() || !args.license.chars().all(well_formed) {
         return Err(Error::Argument {
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Export) -> Result<(), Error> {
         evaluation: evaluation.as_ref(),
         authors_names: args.to == ExportFormat::PytorchSafetensors,
     };
-    let card = Card { header: &file.header, extra }.to_string();
+    let card = ModelCard { header: &file.header, extra }.to_string();
     write(&file, args.to, &args.out.join(WEIGHTS))?;
     let path = args.out.join(CARD);
     write_atomic(&path, |out| out.write_all(card.as_bytes()))?;

@@ -1,8 +1,7 @@
 //! `import`: weights of the authors' PyTorch code as a model file.
 
 use super::settings::find_preset;
-use super::{print_json, print_line};
-use crate::cli::{Import, Objective};
+use crate::cli::{ImportArgs, ObjectiveName};
 use crate::error::Error;
 use crate::model_file::Content;
 use crate::run::atomic::FileError;
@@ -10,12 +9,13 @@ use crate::run::note;
 use crate::settings::units::parse_images;
 use crate::weights::import::{Imported, Known, Set, import};
 use crate::weights::verify::{Agreement, verify};
+use pixgen_edge::terminal::{print_json, print_line};
 use serde::Serialize;
 use std::fs;
 
-/// What was done.
+/// What was imported, for `--json`.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct ImportReport<'a> {
     /// Version of these keys.
     schema: u32,
     preset: &'a str,
@@ -26,7 +26,7 @@ struct Report<'a> {
     verified: Vec<Agreement>,
 }
 
-pub(super) fn run(args: &Import) -> Result<(), Error> {
+pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
     let device = args.device.choice()?;
     let class_names = match &args.class_names {
         Some(path) => {
@@ -38,8 +38,8 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
     let known = Known {
         preset: args.preset.as_deref().map(find_preset).transpose()?,
         objective: args.objective.map(|objective| match objective {
-            Objective::Consistency => Content::Generator,
-            Objective::Diffusion => Content::Denoiser,
+            ObjectiveName::Consistency => Content::Generator,
+            ObjectiveName::Diffusion => Content::Denoiser,
         }),
         set: match &args.key {
             Some(key) => Set::Key(key.clone()),
@@ -55,7 +55,7 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
         None => Vec::new(),
     };
     if args.json {
-        return Ok(print_json(&Report { schema: 1, preset, content: header.content, tensors, values, verified })?);
+        return Ok(print_json(&ImportReport { schema: 1, preset, content: header.content, tensors, values, verified })?);
     }
     note(&format!("{preset}: {tensors} tensors, {:.3} M values, none missing and none left over", values as f64 / 1e6));
     for Agreement { name, scale, difference } in &verified {

@@ -1,14 +1,14 @@
 //! `inspect`: what a preset, a run or a model file is, and what it costs.
 
 use super::settings::find_preset;
-use super::{print_bytes, print_json};
-use crate::cli::Inspect;
+use crate::cli::InspectArgs;
 use crate::error::Error;
 use crate::model_file::{Header, ModelFile};
 use crate::settings::units::{format_bytes, format_images};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::plan::{ForwardTotals, SiteCost, plan, plan_sites};
 use pixgen_core::presets::PRESETS;
+use pixgen_edge::terminal::{print_bytes, print_json};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -41,7 +41,7 @@ struct SiteRow {
     workspace: usize,
 }
 
-pub(super) fn run(args: &Inspect) -> Result<(), Error> {
+pub(super) fn run(args: &InspectArgs) -> Result<(), Error> {
     if args.presets {
         return presets(args.json);
     }
@@ -75,7 +75,7 @@ fn presets(json: bool) -> Result<(), Error> {
     Ok(print_bytes(text.as_bytes())?)
 }
 
-fn describe(name: String, model: ModelConfig, file: Option<&Header>, args: &Inspect) -> Result<(), Error> {
+fn describe(name: String, model: ModelConfig, file: Option<&Header>, args: &InspectArgs) -> Result<(), Error> {
     let mut sites = Vec::new();
     let mut row = |cost: &SiteCost| {
         sites.push(SiteRow {

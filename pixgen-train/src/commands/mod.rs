@@ -19,7 +19,7 @@ mod sample;
 mod settings;
 mod train;
 
-use crate::cli::{Cli, Command, Config, Data, Objective, StageName};
+use crate::cli::{Cli, Command, ConfigCommand, DataCommand, ObjectiveName, StageName};
 use crate::config::Stage;
 use crate::error::Error;
 use crate::run::interrupt::EXIT_INTERRUPTED;
@@ -27,7 +27,6 @@ use crate::session::End;
 use clap::{CommandFactory, ValueEnum};
 
 pub use pixgen_edge::terminal::{print_bytes, print_json, print_line};
-pub use settings::{flag_layers, resolve};
 
 /// Runs a command line; returns the exit code.
 pub fn run(cli: Cli) -> Result<i32, Error> {
@@ -45,8 +44,8 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         }
         Command::Finetune(args) => {
             let stage = match args.objective {
-                Objective::Consistency => Stage::Consistency,
-                Objective::Diffusion => Stage::Diffusion,
+                ObjectiveName::Consistency => Stage::Consistency,
+                ObjectiveName::Diffusion => Stage::Diffusion,
             };
             let own = args.encoder.as_deref().map(|encoder| ("--encoder", "encoder", encoder));
             train::run(stage, &args.train, own, cli.quiet).map(code)
@@ -56,11 +55,11 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Probe(args) => probe::run(&args).map(|()| 0),
         Command::Report(args) => report::run(&args, cli.quiet).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),
-        Command::Data(Data::Get(args)) => data_get::run(&args, cli.quiet),
-        Command::Data(Data::Check(args)) => data_check::run(&args).map(|()| 0),
-        Command::Data(Data::Prepare(args)) => data_prepare::run(&args, cli.quiet).map(|()| 0),
-        Command::Data(Data::Bench(args)) => data_bench::run(&args).map(|()| 0),
-        Command::Config(Config::Show(args)) => {
+        Command::Data(DataCommand::Get(args)) => data_get::run(&args, cli.quiet),
+        Command::Data(DataCommand::Check(args)) => data_check::run(&args).map(|()| 0),
+        Command::Data(DataCommand::Prepare(args)) => data_prepare::run(&args, cli.quiet).map(|()| 0),
+        Command::Data(DataCommand::Bench(args)) => data_bench::run(&args).map(|()| 0),
+        Command::Config(ConfigCommand::Show(args)) => {
             let stage = match args.stage {
                 StageName::Pretrain => Stage::Pretrain,
                 StageName::Finetune => Stage::Consistency,

@@ -1,7 +1,7 @@
 //! `quickstart`: bundled data, stage 1, stage 2b, a grid, a model file and a short report.
 
 use super::eval;
-use crate::cli::{QUICKSTART_MINUTES, Quickstart};
+use crate::cli::{QUICKSTART_MINUTES, QuickstartArgs};
 use crate::config::{RunConfig, Stage};
 use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::dry_run;
@@ -49,7 +49,7 @@ struct Report {
 }
 
 /// Runs or resumes the quick start.
-pub(super) fn run(args: &Quickstart, quiet: bool) -> Result<End, Error> {
+pub(super) fn run(args: &QuickstartArgs, quiet: bool) -> Result<End, Error> {
     if !(args.minutes.is_finite() && args.minutes > 0.0) {
         return Err(Error::Argument {
             what: format!("--minutes {}: not a positive number", args.minutes),
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Quickstart, quiet: bool) -> Result<End, Error> {
 
 /// Both stages and the report, on one device.
 struct Work<'a> {
-    args: &'a Quickstart,
+    args: &'a QuickstartArgs,
     quiet: bool,
     configs: [RunConfig; 2],
 }
@@ -104,7 +104,7 @@ fn make_folder(path: &Path) -> Result<(), Error> {
 }
 
 /// Settings of both stages for the minutes that were asked for, if the machine is as fast as the usual one.
-fn recipe(args: &Quickstart, device: DeviceChoice) -> Result<[RunConfig; 2], Error> {
+fn recipe(args: &QuickstartArgs, device: DeviceChoice) -> Result<[RunConfig; 2], Error> {
     // The table of presets holds it, as the tests show.
     let preset = preset(PRESET).ok_or_else(|| Error::Preset { name: PRESET.to_owned(), suggestion: None })?;
     let mut configs = [Stage::Pretrain, Stage::Consistency].map(|stage| RunConfig::defaults(stage, preset));
@@ -125,7 +125,7 @@ fn requirements(configs: &[RunConfig; 2]) -> Result<Requirements, DeviceProblem>
 }
 
 /// The same with images for the time that they take on this device; a resumed quick start takes its numbers of images from the runs it finds.
-fn fitted<B: Engine>(mut configs: [RunConfig; 2], args: &Quickstart, quiet: bool, device: &B::Device) -> Result<[RunConfig; 2], Error> {
+fn fitted<B: Engine>(mut configs: [RunConfig; 2], args: &QuickstartArgs, quiet: bool, device: &B::Device) -> Result<[RunConfig; 2], Error> {
     let found = ["pretrain", "finetune"].map(|run| images_of(&args.out.join(run)));
     if let [Some(first), second] = found {
         configs[0].train.images = first;
@@ -179,7 +179,7 @@ fn fit_to_time<B: Engine>(configs: &mut [RunConfig; 2], minutes: f64, quiet: boo
 }
 
 /// The final grid, the model file beside it, and the numbers.
-fn report<B: Engine>(args: &Quickstart, run: &Path, prepared: &Prepared, took: Duration, device: &B::Device) -> Result<(), Error> {
+fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, took: Duration, device: &B::Device) -> Result<(), Error> {
     let file = ModelFile::load_content(run, Content::Generator)?;
     let model = &file.header.model;
     let classes: Vec<usize> = (0..10 * model.classes).map(|i| i % model.classes).collect();
@@ -242,7 +242,7 @@ fn report<B: Engine>(args: &Quickstart, run: &Path, prepared: &Prepared, took: D
 }
 
 /// The int8 file, its pictures beside the `float` ones, and what it takes on three boards.
-fn for_chips(args: &Quickstart, file: &ModelFile, classes: &[usize], float: &[u8], samples: &Path) -> Result<String, Error> {
+fn for_chips(args: &QuickstartArgs, file: &ModelFile, classes: &[usize], float: &[u8], samples: &Path) -> Result<String, Error> {
     let path = args.out.join("model.pxg");
     let exported =
         quantise::export(file, None, &quantise::QuantiseOptions { name: model_name(file), ..quantise::QuantiseOptions::default() })?;

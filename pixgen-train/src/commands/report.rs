@@ -1,19 +1,20 @@
 //! `report`: runs and measurements as one HTML page.
 
-use crate::cli::Report;
+use crate::cli::ReportArgs;
 use crate::config::RunConfig;
 use crate::device::{DeviceChoice, OnDevice, Requirements};
 use crate::error::Error;
 use crate::model_file::ModelFile;
 use crate::report::nearest::{Pairs, pairs};
-use crate::report::page::{Part, page};
-use crate::report::source::{Source, find};
+use crate::report::page::{RunSection, page};
+use crate::report::source::{RunSource, find};
 use crate::report::{ReportError, numbers};
 use crate::run::atomic::write_atomic;
 use crate::run::note;
 use crate::training::Engine;
+use pixgen_edge::terminal::print_line;
 
-pub(super) fn run(args: &Report, quiet: bool) -> Result<(), Error> {
+pub(super) fn run(args: &ReportArgs, quiet: bool) -> Result<(), Error> {
     let device = args.device.choice()?;
     let mut measured = Vec::new();
     for path in &args.eval {
@@ -22,7 +23,7 @@ pub(super) fn run(args: &Report, quiet: bool) -> Result<(), Error> {
     let folders: Result<Vec<_>, ReportError> = args.runs.iter().map(|path| find(path)).collect();
     let mut parts = Vec::new();
     for folder in folders?.into_iter().flatten() {
-        let source = Source::read(&folder)?;
+        let source = RunSource::read(&folder)?;
         for remark in &source.remarks {
             note(&format!("warning: {}: {remark}", source.name));
         }
@@ -30,7 +31,7 @@ pub(super) fn run(args: &Report, quiet: bool) -> Result<(), Error> {
         if let Err(reason) = &pairs {
             note(&format!("warning: {}: {reason}", source.name));
         }
-        parts.push(Part { source, pairs });
+        parts.push(RunSection { source, pairs });
     }
     let title = args.title.clone().unwrap_or_else(|| {
         let names: Vec<&str> = parts.iter().map(|part| part.source.name.as_str()).collect();
@@ -38,7 +39,7 @@ pub(super) fn run(args: &Report, quiet: bool) -> Result<(), Error> {
     });
     let text = page(&title, &parts, &measured);
     write_atomic(&args.out, |out| out.write_all(text.as_bytes()))?;
-    Ok(super::print_line(&args.out.display().to_string())?)
+    Ok(print_line(&args.out.display().to_string())?)
 }
 
 /// Generated pictures of a run with their nearest training pictures.
@@ -57,7 +58,7 @@ impl OnDevice for Draw<'_> {
 }
 
 /// Pictures of the run's model with their nearest; the reason in words if its model draws but cannot here.
-fn draw(source: &Source, count: usize, device: DeviceChoice, quiet: bool) -> Result<Option<Pairs>, String> {
+fn draw(source: &RunSource, count: usize, device: DeviceChoice, quiet: bool) -> Result<Option<Pairs>, String> {
     let (Some(config), Some(model), 1..) = (&source.config, &source.model, count) else {
         return Ok(None);
     };

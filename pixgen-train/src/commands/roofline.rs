@@ -1,14 +1,14 @@
 //! `bench --roofline`: what a step would cost on a GPU with published peaks.
 
 use super::settings::find_preset;
-use super::{print_bytes, print_json};
-use crate::cli::Bench;
+use crate::cli::BenchArgs;
 use crate::error::Error;
 use crate::precision::Precision;
 use crate::roofline::device::{DEVICES, Device, device};
 use crate::roofline::{Report, Request};
 use crate::settings::suggest::closest;
 use pixgen_core::presets::{PRESETS, Preset};
+use pixgen_edge::terminal::{print_bytes, print_json};
 
 fn find_device(name: &str) -> Result<&'static Device, Error> {
     device(name).ok_or_else(|| {
@@ -37,8 +37,8 @@ fn images(flag: &str, text: Option<&str>) -> Result<Option<usize>, Error> {
     text.map(parse).transpose()
 }
 
-pub(super) fn run(device: &str, args: &Bench) -> Result<(), Error> {
-    let Bench { settings, roofline, .. } = args;
+pub(super) fn run(device: &str, args: &BenchArgs) -> Result<(), Error> {
+    let BenchArgs { settings, roofline, .. } = args;
     let out_of_range = |what: String, hint: &str| Err(Error::Argument { what, hint: Some(hint.to_owned()) });
     if !(roofline.launch_us.is_finite() && roofline.launch_us >= 0.0) {
         return out_of_range(format!("--launch-us {}: no time of a launch", roofline.launch_us), "give microseconds, for example 4");

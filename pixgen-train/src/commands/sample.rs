@@ -1,7 +1,7 @@
 //! `sample`: a grid of pictures from a model file.
 
 use super::drawn;
-use crate::cli::Sample;
+use crate::cli::SampleArgs;
 use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
 use crate::model_file::{Header, ModelFile};
@@ -9,6 +9,7 @@ use crate::picture::{Grid, Picture, Preview};
 use crate::run::note;
 use crate::sampling::{Drawing, Generator, Request};
 use crate::training::Engine;
+use pixgen_edge::terminal::print_bytes;
 use std::io::IsTerminal;
 
 /// Numbers of the classes that a user names.
@@ -41,7 +42,7 @@ impl OnDevice for Draw<'_> {
     }
 }
 
-pub(super) fn run(args: &Sample) -> Result<(), Error> {
+pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
     let device = args.device.choice()?;
     let file = drawn::load(&args.model)?;
     let (drawing, weak) = drawn::choose(&args.drawn, args.guidance, &file)?;
@@ -68,7 +69,7 @@ pub(super) fn run(args: &Sample) -> Result<(), Error> {
     note(&format!("{} pictures in {evaluations} {what}{plural}: {}", order.len(), args.out.display()));
     if args.preview || std::io::stdout().is_terminal() {
         let preview = Preview::from_environment(|name| std::env::var(name).ok());
-        super::print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;
+        print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;
     }
     Ok(())
 }

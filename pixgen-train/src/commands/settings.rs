@@ -1,6 +1,6 @@
 //! The settings of a stage from all their layers.
 
-use crate::cli::Settings;
+use crate::cli::SettingsArgs;
 use crate::config::{RunConfig, Stage};
 use crate::error::Error;
 use crate::objective::Method;
@@ -24,7 +24,7 @@ pub fn find_preset(name: &str) -> Result<&'static Preset, Error> {
 pub type StageFlag<'a> = (&'static str, &'static str, &'a str);
 
 /// Lays flags over environment over file over the defaults of preset and method, and reads the result.
-pub fn resolve(stage: Stage, args: &Settings, own: Option<StageFlag<'_>>) -> Result<(RunConfig, Resolved), Error> {
+pub fn resolve(stage: Stage, args: &SettingsArgs, own: Option<StageFlag<'_>>) -> Result<(RunConfig, Resolved), Error> {
     let file = args.config.as_deref().map(file::layer).transpose()?;
     let from_file = file
         .as_ref()
@@ -65,7 +65,7 @@ pub fn resolve(stage: Stage, args: &Settings, own: Option<StageFlag<'_>>) -> Res
 }
 
 /// A layer for each flag that was given.
-pub fn flag_layers(defaults: &Table, args: &Settings, own: Option<StageFlag<'_>>) -> Result<Vec<Layer>, Error> {
+fn flag_layers(defaults: &Table, args: &SettingsArgs, own: Option<StageFlag<'_>>) -> Result<Vec<Layer>, Error> {
     let precision = args.precision.map(|precision| precision.to_string());
     let named = [
         ("--preset", "preset", args.preset.as_deref()),

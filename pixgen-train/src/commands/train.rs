@@ -1,7 +1,7 @@
 //! `pretrain` and `finetune`.
 
-use super::settings::StageFlag;
-use crate::cli::Train;
+use super::settings::{StageFlag, resolve};
+use crate::cli::TrainArgs;
 use crate::config::Stage;
 use crate::device::{Cpu, OnDevice};
 use crate::dry_run::{self, Plan};
@@ -11,11 +11,12 @@ use crate::run::{interrupt, note};
 use crate::session::{self, End, Options};
 use crate::settings::units::parse_images;
 use crate::training::Engine;
+use pixgen_edge::terminal::{print_bytes, print_json};
 use std::path::Path;
 use std::time::Instant;
 
-pub(super) fn run(stage: Stage, args: &Train, own: Option<StageFlag<'_>>, quiet: bool) -> Result<End, Error> {
-    let (config, _) = super::resolve(stage, &args.settings, own)?;
+pub(super) fn run(stage: Stage, args: &TrainArgs, own: Option<StageFlag<'_>>, quiet: bool) -> Result<End, Error> {
+    let (config, _) = resolve(stage, &args.settings, own)?;
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
     let no_data = args.dry_run && config.data.path.is_empty();
     let prepared = if no_data {
@@ -37,9 +38,9 @@ pub(super) fn run(stage: Stage, args: &Train, own: Option<StageFlag<'_>>, quiet:
             }
         };
         if args.json {
-            super::print_json(&plan)?;
+            print_json(&plan)?;
         } else {
-            super::print_bytes(plan.to_string().as_bytes())?;
+            print_bytes(plan.to_string().as_bytes())?;
         }
         return Ok(End::Finished);
     }

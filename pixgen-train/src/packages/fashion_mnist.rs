@@ -42,7 +42,7 @@ fn idx_file(path: &str) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::packages::archive::making;
-    use crate::packages::place::Workshop;
+    use crate::packages::place::WorkFolder;
 
     #[test]
     fn four_files_and_the_licence() {
@@ -51,9 +51,9 @@ mod tests {
         let paths = names.map(|name| format!("{FOLDER}{name}-ubyte.gz"));
         let mut files: Vec<(&str, &[u8])> = paths.iter().map(|path| (path.as_str(), path.as_bytes())).collect();
         files.extend([(COPYRIGHT, &b"as is"[..]), ("usr/share/doc/x/README", b"no")]);
-        let workshop = Workshop::open(&folder.path().join("out")).unwrap();
+        let work = WorkFolder::open(&folder.path().join("out")).unwrap();
         let package = crate::packages::catalogue::Name::FashionMnist.package();
-        let mut staging = workshop.stage(package).unwrap();
+        let mut staging = work.stage(package).unwrap();
         unpack(&making::deb(folder.path(), &files), &mut staging).unwrap();
         for (name, path) in names.iter().zip(&paths) {
             assert_eq!(std::fs::read(staging.root().join(format!("{name}-ubyte.gz"))).unwrap(), path.as_bytes());

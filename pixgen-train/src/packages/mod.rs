@@ -24,12 +24,12 @@ use crate::settings::units::format_bytes;
 use catalogue::{Name, Package};
 use download::Client;
 pub use error::PackageError;
-use place::{Found, Record, Staging, Workshop};
+use place::{Found, Record, Staging, WorkFolder};
 use std::path::{Path, PathBuf};
 
 /// Where a package comes from.
 #[derive(Clone, Debug)]
-pub enum Origin {
+pub enum PackageSource {
     /// Its registry, through the client that is set up here.
     Registry,
     /// The paths of a registry under an address.
@@ -40,13 +40,13 @@ pub enum Origin {
 
 /// What is wanted.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct PackageRequest {
     /// Which package.
     pub name: Name,
     /// Folder to make; of weights the file.
     pub out: PathBuf,
     /// Where the package comes from.
-    pub origin: Origin,
+    pub origin: PackageSource,
     /// Replace a folder that an earlier call made.
     pub force: bool,
     /// Emoji: with skin tones.
@@ -55,7 +55,7 @@ pub struct Request {
     pub quiet: bool,
 }
 
-impl Request {
+impl PackageRequest {
     /// Where a package goes if nothing else is said: weights to the cache, data to `data/NAME`.
     pub fn usual_place(name: Name) -> PathBuf {
         match name {
@@ -67,7 +67,7 @@ impl Request {
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum GetOutcome {
     /// The folder is there now.
     Placed,
     /// It was there before, whole and unchanged.
@@ -80,7 +80,7 @@ pub enum End {
 ///
 /// # Errors
 /// [`PackageError`]; whatever was at `request.out` is then untouched.
-pub fn get(request: &Request, interrupt: &Interrupt) -> Result<End, PackageError> {
+pub fn get(request: &PackageRequest, interrupt: &Interrupt) -> Result<GetOutcome, PackageError> {
     let package = request.name.package();
     let say = |line: &str| {
         if !request.quiet {
@@ -95,50 +95,50 @@ pub fn get(request: &Request, interrupt: &Interrupt) -> Result<End, PackageError
         Found::Nothing => {}
         Found::Same if !request.force => {
             say(&format!("{} is there already: {}, checked", request.out.display(), package.contents));
-            return Ok(End::AlreadyThere);
+            return Ok(GetOutcome::AlreadyThere);
         }
         Found::Same => {}
         Found::Other(_) if request.force => {}
         Found::Other(error) => return Err(error),
     }
 
-    let workshop = Workshop::open(&request.out)?;
-    let archive = match bring(request, package, &workshop, interrupt)? {
+    let work = WorkFolder::open(&request.out)?;
+    let archive = match bring(request, package, &work, interrupt)? {
         Some(archive) => archive,
         None => {
-            say(&format!("stopped; {} keeps what is there, the same command goes on", workshop.path().display()));
-            return Ok(End::Interrupted);
+            say(&format!("stopped; {} keeps what is there, the same command goes on", work.path().display()));
+            return Ok(GetOutcome::Interrupted);
         }
     };
-    let mut staging = workshop.stage(package)?;
+    let mut staging = work.stage(package)?;
     say(&format!("unpacking {}", package.file_name()));
     unpack(request, &archive, &mut staging)?;
     let summary = if is_file {
-        workshop.finish_file(staging, efficientnet::MADE, record, &request.out)?
+        work.finish_file(staging, efficientnet::MADE, record, &request.out)?
     } else {
-        workshop.finish(staging, record, &request.out)?
+        work.finish(staging, record, &request.out)?
     };
     say(&format!("{}: {summary}", request.out.display()));
     say(&format!("licence: {}", package.licence));
     say(&format!("credit: {}", package.credit));
-    Ok(End::Placed)
+    Ok(GetOutcome::Placed)
 }
 
 /// The file of the package, checked; `None` when somebody asked to stop.
-fn bring(request: &Request, package: &Package, workshop: &Workshop, interrupt: &Interrupt) -> Result<Option<PathBuf>, PackageError> {
+fn bring(request: &PackageRequest, package: &Package, work: &WorkFolder, interrupt: &Interrupt) -> Result<Option<PathBuf>, PackageError> {
     let say = |from: &str| {
         if !request.quiet {
             note(&format!("{} ({}) from {from}", package.title, format_bytes(package.bytes)));
         }
     };
     let base = match &request.origin {
-        Origin::File(path) => {
+        PackageSource::File(path) => {
             checksum::check(path, package)?;
             return Ok(Some(path.clone()));
         }
-        Origin::Registry => {
+        PackageSource::Registry => {
             say(package.registry.name());
-            let folder = workshop.client_folder()?;
+            let folder = work.client_folder()?;
             let fetched = client::fetch(package, &folder).and_then(|file| checksum::check(&file, package).map(|()| file));
             if fetched.is_err() {
                 // Nothing in it is of use for the next call.
@@ -146,17 +146,17 @@ fn bring(request: &Request, package: &Package, workshop: &Workshop, interrupt: &
             }
             return if interrupt.requested() { Ok(None) } else { fetched.map(Some) };
         }
-        Origin::Mirror(base) => base.trim_end_matches('/'),
+        PackageSource::Mirror(base) => base.trim_end_matches('/'),
     };
     let url = format!("{base}/{}", package.path);
     say(&url);
-    let part = workshop.path().join(format!("{}.part", package.file_name()));
+    let part = work.path().join(format!("{}.part", package.file_name()));
     let done = Client::new(request.quiet).download(&url, package, &part, interrupt)?;
     Ok(done.then_some(part))
 }
 
 /// What the command line asks for beyond the defaults.
-fn options(request: &Request) -> Result<Vec<String>, PackageError> {
+fn options(request: &PackageRequest) -> Result<Vec<String>, PackageError> {
     const SKIN_TONES: &str = "skin-tones";
     match (request.skin_tones, request.name) {
         (false, _) => Ok(Vec::new()),
@@ -165,7 +165,7 @@ fn options(request: &Request) -> Result<Vec<String>, PackageError> {
     }
 }
 
-fn unpack(request: &Request, archive: &Path, staging: &mut Staging) -> Result<(), PackageError> {
+fn unpack(request: &PackageRequest, archive: &Path, staging: &mut Staging) -> Result<(), PackageError> {
     match request.name {
         Name::FashionMnist => fashion_mnist::unpack(archive, staging),
         Name::NotoEmoji => noto_emoji::unpack(archive, request.skin_tones, staging),

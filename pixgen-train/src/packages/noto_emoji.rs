@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use crate::packages::archive::making;
     use crate::packages::catalogue::Name;
-    use crate::packages::place::Workshop;
+    use crate::packages::place::WorkFolder;
     use std::fs;
 
     const EMOJI: &str = r#"[
@@ -104,8 +104,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = files(list);
         let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-        let workshop = Workshop::open(&folder.path().join("out")).unwrap();
-        let mut staging = workshop.stage(Name::NotoEmoji.package()).unwrap();
+        let work = WorkFolder::open(&folder.path().join("out")).unwrap();
+        let mut staging = work.stage(Name::NotoEmoji.package()).unwrap();
         unpack(&making::tgz(folder.path(), &files), skin_tones, &mut staging)?;
         let mut names = Vec::new();
         for class in fs::read_dir(staging.root()).unwrap() {

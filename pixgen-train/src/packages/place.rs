@@ -138,13 +138,13 @@ fn beside(out: &Path, suffix: &str) -> PathBuf {
 /// The folder of unfinished work beside the one to make; this process alone works in it. When something goes wrong it stays, unless
 /// nothing worth keeping is in it.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct WorkFolder {
     path: PathBuf,
     /// Held, not used.
     _lock: File,
 }
 
-impl Workshop {
+impl WorkFolder {
     /// Opens `.NAME.unfinished` beside `out`.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl Workshop {
         Ok(Staging { root, package, own_licence: String::new(), summary: String::new() })
     }
 
-    /// Puts the staged folder in its place and removes the workshop; returns the summary.
+    /// Puts the staged folder in its place and removes the work folder; returns the summary.
     ///
     /// # Errors
     /// [`PackageError::File`]; then what was at `out` is there still.
@@ -213,7 +213,7 @@ impl Workshop {
         }
         if let Err(error) = fs::rename(&staging.root, out) {
             if replaces {
-                // The first error is the one to tell; the old folder is in the workshop if this fails too.
+                // The first error is the one to tell; the old folder is in the work folder if this fails too.
                 let _ = fs::rename(&old, out);
             }
             return Err(FileError::write(out)(error).into());
@@ -245,7 +245,7 @@ impl Workshop {
     }
 }
 
-impl Drop for Workshop {
+impl Drop for WorkFolder {
     fn drop(&mut self) {
         let worthless = |entry: io::Result<fs::DirEntry>| {
             entry.is_ok_and(|entry| entry.file_name() == LOCK || entry.metadata().is_ok_and(|file| file.is_file() && file.len() == 0))
@@ -321,12 +321,12 @@ mod tests {
     }
 
     fn make(out: &Path, bytes: &[u8]) -> String {
-        let workshop = Workshop::open(out).unwrap();
-        let mut staging = workshop.stage(Name::NotoEmoji.package()).unwrap();
+        let work = WorkFolder::open(out).unwrap();
+        let mut staging = work.stage(Name::NotoEmoji.package()).unwrap();
         staging.write("a/1.png", bytes).unwrap();
         staging.licence(b"be kind");
         staging.summarise("one picture".to_owned());
-        workshop.finish(staging, record(&[]), out).unwrap()
+        work.finish(staging, record(&[]), out).unwrap()
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
         assert!(matches!(look(&out, &record(&[])), Ok(Found::Nothing)));
         assert_eq!(make(&out, b"one"), "one picture");
         assert!(matches!(look(&out, &record(&[])), Ok(Found::Same)));
-        assert_eq!(fs::read_dir(out.parent().unwrap()).unwrap().count(), 1, "the workshop is gone");
+        assert_eq!(fs::read_dir(out.parent().unwrap()).unwrap().count(), 1, "the work folder is gone");
         let licence = fs::read_to_string(out.join(LICENCE)).unwrap();
         for part in ["Apache-2.0", "Copyright Google LLC", "be kind"] {
             assert!(licence.contains(part), "{licence}");
@@ -368,10 +368,10 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let out = parent.path().join("cache/w.safetensors");
         assert!(matches!(look_file(&out, &record(&[])), Ok(Found::Nothing)));
-        let workshop = Workshop::open(&out).unwrap();
-        let staging = workshop.stage(Name::NotoEmoji.package()).unwrap();
+        let work = WorkFolder::open(&out).unwrap();
+        let staging = work.stage(Name::NotoEmoji.package()).unwrap();
         staging.write("x", b"weights").unwrap();
-        workshop.finish_file(staging, "x", record(&[]), &out).unwrap();
+        work.finish_file(staging, "x", record(&[]), &out).unwrap();
         assert!(matches!(look_file(&out, &record(&[])), Ok(Found::Same)));
         assert!(matches!(look_file(&out, &record(&["skin-tones"])), Ok(Found::Other(PackageError::Other { .. }))));
         let mut names: Vec<_> = fs::read_dir(out.parent().unwrap())
@@ -398,7 +398,7 @@ mod tests {
         fs::write(folder.join(RECORD), b"{}").unwrap();
         assert!(matches!(look(&folder, &record(&[])), Err(PackageError::Foreign { .. })));
         for path in ["/", "..", ""] {
-            assert!(matches!(Workshop::open(Path::new(path)), Err(PackageError::NoName { .. })), "{path}");
+            assert!(matches!(WorkFolder::open(Path::new(path)), Err(PackageError::NoName { .. })), "{path}");
         }
     }
 
@@ -406,18 +406,18 @@ mod tests {
     fn one_process_at_a_time() {
         let parent = tempfile::tempdir().unwrap();
         let out = parent.path().join("icons");
-        let workshop = Workshop::open(&out).unwrap();
-        let error = Workshop::open(&out).unwrap_err();
+        let work = WorkFolder::open(&out).unwrap();
+        let error = WorkFolder::open(&out).unwrap_err();
         assert!(matches!(error, PackageError::InUse { .. }), "{error}");
         assert!(error.hint().is_some());
-        std::fs::write(workshop.path().join("x.part"), b"").unwrap();
-        let path = workshop.path().to_owned();
-        drop(workshop);
+        std::fs::write(work.path().join("x.part"), b"").unwrap();
+        let path = work.path().to_owned();
+        drop(work);
         assert!(!path.exists(), "nothing worth keeping was in it");
-        let workshop = Workshop::open(&out).unwrap();
+        let work = WorkFolder::open(&out).unwrap();
         std::fs::write(path.join("x.part"), b"half").unwrap();
-        drop(workshop);
+        drop(work);
         assert!(path.join("x.part").exists());
-        Workshop::open(&out).unwrap();
+        WorkFolder::open(&out).unwrap();
     }
 }

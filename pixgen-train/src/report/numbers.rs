@@ -14,7 +14,7 @@ const REAL: [&str; 2] = ["real.", "floors.real_"];
 
 /// One measurement.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct MeasurementRow {
     /// The file, and the number in it if there are several.
     pub source: String,
     /// Dotted keys and values.
@@ -23,7 +23,7 @@ pub struct Row {
     pub lists: Vec<(String, Vec<Map<String, Value>>)>,
 }
 
-impl Row {
+impl MeasurementRow {
     fn get(&self, key: &str) -> Option<&Value> {
         self.cells.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
@@ -33,7 +33,7 @@ impl Row {
 ///
 /// # Errors
 /// [`ReportError::Json`], [`ReportError::File`].
-pub fn read(path: &Path) -> Result<Vec<Row>, ReportError> {
+pub fn read(path: &Path) -> Result<Vec<MeasurementRow>, ReportError> {
     let bytes = std::fs::read(path).map_err(pixgen_edge::atomic::FileError::read(path))?;
     let wrong = |kind| ReportError::Json { path: path.to_owned(), kind };
     let mut objects = Vec::new();
@@ -77,13 +77,13 @@ pub fn read(path: &Path) -> Result<Vec<Row>, ReportError> {
         .collect())
 }
 
-fn row(source: String, object: Map<String, Value>) -> Row {
-    let mut row = Row { source, cells: Vec::new(), lists: Vec::new() };
+fn row(source: String, object: Map<String, Value>) -> MeasurementRow {
+    let mut row = MeasurementRow { source, cells: Vec::new(), lists: Vec::new() };
     flatten("", object, &mut row);
     row
 }
 
-fn flatten(prefix: &str, object: Map<String, Value>, row: &mut Row) {
+fn flatten(prefix: &str, object: Map<String, Value>, row: &mut MeasurementRow) {
     for (key, value) in object {
         let key = format!("{prefix}{key}");
         match value {
@@ -129,7 +129,7 @@ fn five_digits(value: f64) -> String {
 }
 
 /// The union of all keys: first what says how something was measured, then the numbers.
-fn keys(rows: &[Row]) -> Vec<String> {
+fn keys(rows: &[MeasurementRow]) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     for (key, _) in rows.iter().flat_map(|row| &row.cells) {
         if !keys.contains(key) {
@@ -142,7 +142,7 @@ fn keys(rows: &[Row]) -> Vec<String> {
 }
 
 /// What is the same in all of several measurements: said once, and left out of the table.
-pub fn common(rows: &[Row]) -> Vec<(String, String)> {
+pub fn common(rows: &[MeasurementRow]) -> Vec<(String, String)> {
     let [first, others @ ..] = rows else { return Vec::new() };
     if others.is_empty() {
         return Vec::new();
@@ -152,9 +152,9 @@ pub fn common(rows: &[Row]) -> Vec<(String, String)> {
 }
 
 /// Head and rows of the table, without the keys of `common`.
-pub fn table(rows: &[Row], common: &[(String, String)]) -> (Vec<String>, Vec<Vec<String>>) {
+pub fn table(rows: &[MeasurementRow], common: &[(String, String)]) -> (Vec<String>, Vec<Vec<String>>) {
     let keys: Vec<String> = keys(rows).into_iter().filter(|key| common.iter().all(|(name, _)| name != key)).collect();
-    let cells = |row: &Row| keys.iter().map(|key| row.get(key).map_or_else(String::new, cell)).collect::<Vec<_>>();
+    let cells = |row: &MeasurementRow| keys.iter().map(|key| row.get(key).map_or_else(String::new, cell)).collect::<Vec<_>>();
     let lines = rows.iter().map(|row| [vec![row.source.clone()], cells(row)].concat()).collect();
     ([vec!["file".to_owned()], keys.clone()].concat(), lines)
 }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn rows(text: &str) -> Result<Vec<Row>, ReportError> {
+    fn rows(text: &str) -> Result<Vec<MeasurementRow>, ReportError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("eval.json");
         fs::write(&path, text).unwrap();

@@ -3,8 +3,8 @@
 use super::chart::{self, Series, Vertical};
 use super::html::Html;
 use super::nearest::Pairs;
-use super::numbers::{self, Row};
-use super::source::Source;
+use super::numbers::{self, MeasurementRow};
+use super::source::RunSource;
 use crate::picture::{Picture, png};
 use crate::settings::units::{format_duration, format_images, format_rate};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -18,15 +18,15 @@ const NO_TERMS: [&str; 6] = ["gradient_norm", "images_per_second", "loss", "rate
 
 /// A run with what was drawn for the page.
 #[derive(Debug)]
-pub struct Part {
+pub struct RunSection {
     /// The run.
-    pub source: Source,
+    pub source: RunSource,
     /// Generated pictures with their nearest, or why there are none.
     pub pairs: Result<Option<Pairs>, String>,
 }
 
 /// Lays out the page. The result is one whole HTML document.
-pub fn page(title: &str, parts: &[Part], measured: &[Row]) -> String {
+pub fn page(title: &str, parts: &[RunSection], measured: &[MeasurementRow]) -> String {
     let mut html = Html::default();
     html.raw("<!DOCTYPE html>\n");
     html.node("html", &[("lang", "en")], |html| {
@@ -60,7 +60,7 @@ fn head(html: &mut Html, title: &str) {
 }
 
 /// A line for each run.
-fn overview(html: &mut Html, parts: &[Part]) {
+fn overview(html: &mut Html, parts: &[RunSection]) {
     let head = [
         "run",
         "stage",
@@ -74,8 +74,8 @@ fn overview(html: &mut Html, parts: &[Part]) {
         "data",
     ]
     .map(str::to_owned);
-    let row = |part: &Part| {
-        let Source { name, config, log, model, .. } = &part.source;
+    let row = |part: &RunSection| {
+        let RunSource { name, config, log, model, .. } = &part.source;
         let header = model.as_ref().map(|model| &model.header);
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let seconds = log.sum("seconds");
@@ -114,7 +114,7 @@ fn overview(html: &mut Html, parts: &[Part]) {
 }
 
 /// Losses, gradient norm and learning rate; several runs share a figure.
-fn curves(html: &mut Html, parts: &[Part]) {
+fn curves(html: &mut Html, parts: &[RunSection]) {
     let present: BTreeSet<&String> = parts.iter().flat_map(|part| part.source.log.fields.keys()).collect();
     let has = |field: &str| present.iter().any(|name| *name == field);
     if present.is_empty() {
@@ -157,14 +157,14 @@ fn same(a: &[(f64, f64)], b: &[(f64, f64)]) -> bool {
 }
 
 /// A field of all runs that have it.
-fn series(parts: &[Part], field: &str) -> Vec<Series> {
+fn series(parts: &[RunSection], field: &str) -> Vec<Series> {
     let lines = parts.iter().filter_map(|part| Some((part, part.source.log.fields.get(field)?)));
     lines
         .map(|(part, points)| Series { name: part.source.name.clone(), points: points.clone() })
         .collect()
 }
 
-fn measurements(html: &mut Html, rows: &[Row]) {
+fn measurements(html: &mut Html, rows: &[MeasurementRow]) {
     html.element("h2", &[], "Measurements");
     let common = numbers::common(rows);
     let (head, lines) = numbers::table(rows, &common);
@@ -188,7 +188,7 @@ fn measurements(html: &mut Html, rows: &[Row]) {
     }
 }
 
-fn run(html: &mut Html, part: &Part) {
+fn run(html: &mut Html, part: &RunSection) {
     let source = &part.source;
     html.element("h2", &[], &source.name);
     for remark in source.remarks.iter().chain(part.pairs.as_ref().err()) {
@@ -253,7 +253,7 @@ fn image(html: &mut Html, picture: &Picture, alt: &str) {
 }
 
 /// All settings, those first that differ between the runs.
-fn settings(html: &mut Html, parts: &[Part]) {
+fn settings(html: &mut Html, parts: &[RunSection]) {
     let mut names: Vec<&String> = Vec::new();
     for (name, _) in parts.iter().flat_map(|part| &part.source.settings) {
         if !names.contains(&name) {
@@ -263,7 +263,7 @@ fn settings(html: &mut Html, parts: &[Part]) {
     if names.is_empty() {
         return;
     }
-    let value = |part: &Part, name: &String| {
+    let value = |part: &RunSection, name: &String| {
         let settings = &part.source.settings;
         settings
             .iter()
@@ -309,9 +309,9 @@ mod tests {
 
     const HOSTILE: &str = "</script><script>alert(1)</script> \"'&\u{1b}";
 
-    fn source(name: &str) -> Source {
+    fn source(name: &str) -> RunSource {
         let log = "{\"images\":10,\"loss\":2.5,\"<i>\":1,\"rate\":1}\n{\"images\":20,\"loss\":1.5,\"<i>\":null,\"rate\":1}\n";
-        Source {
+        RunSource {
             name: name.to_owned(),
             settings: vec![
                 ("train.seed".to_owned(), name.to_owned()),
@@ -336,7 +336,7 @@ mod tests {
         }
     }
 
-    fn rows(json: &str) -> Vec<Row> {
+    fn rows(json: &str) -> Vec<MeasurementRow> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), json).unwrap();
         numbers::read(file.path()).unwrap()
@@ -345,8 +345,8 @@ mod tests {
     #[test]
     fn a_page_is_well_formed_whatever_is_in_the_files() {
         let parts = [
-            Part { source: source(HOSTILE), pairs: Ok(Some(pairs())) },
-            Part { source: source("second"), pairs: Err(HOSTILE.to_owned()) },
+            RunSection { source: source(HOSTILE), pairs: Ok(Some(pairs())) },
+            RunSection { source: source("second"), pairs: Err(HOSTILE.to_owned()) },
         ];
         let json = serde_json::json!([
             {"ema": HOSTILE, "fd": 1.5, "list": [{HOSTILE: HOSTILE}]},
@@ -372,17 +372,17 @@ mod tests {
 
     #[test]
     fn one_run_without_anything_makes_a_page_too() {
-        let bare = Source { log: Log::default(), grids: vec![], settings: vec![], remarks: vec![], ..source("bare") };
-        let text = page("t", &[Part { source: bare, pairs: Ok(None) }], &[]);
+        let bare = RunSource { log: Log::default(), grids: vec![], settings: vec![], remarks: vec![], ..source("bare") };
+        let text = page("t", &[RunSection { source: bare, pairs: Ok(None) }], &[]);
         reading::elements(&text);
         assert!(text.starts_with("<!DOCTYPE html>") && !text.contains("Curves") && !text.contains("Settings"));
     }
 
     #[test]
     fn terms_of_one_run_share_a_figure() {
-        let one = page("t", &[Part { source: source("one"), pairs: Ok(None) }], &[]);
+        let one = page("t", &[RunSection { source: source("one"), pairs: Ok(None) }], &[]);
         assert_eq!(one.matches("class=\"chart\"").count(), 2, "loss with its terms, and the learning rate");
-        let parts = ["one", "two"].map(|name| Part { source: source(name), pairs: Ok(None) });
+        let parts = ["one", "two"].map(|name| RunSection { source: source(name), pairs: Ok(None) });
         assert_eq!(page("t", &parts, &[]).matches("class=\"chart\"").count(), 3, "loss, its term, the learning rate");
     }
 }

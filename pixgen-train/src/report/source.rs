@@ -17,7 +17,7 @@ const KINDS: [(&str, &str); 3] = [
 
 /// A run as it is on disk.
 #[derive(Debug)]
-pub struct Source {
+pub struct RunSource {
     /// The folder as it was named.
     pub name: String,
     /// All settings: dotted names and values.
@@ -53,7 +53,7 @@ pub fn find(path: &Path) -> Result<Vec<PathBuf>, ReportError> {
     if inside.is_empty() { Err(not_a_run.into()) } else { Ok(inside) }
 }
 
-impl Source {
+impl RunSource {
     /// Reads a run folder. What is missing or damaged in it becomes a remark.
     ///
     /// # Errors

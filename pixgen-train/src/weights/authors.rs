@@ -11,7 +11,7 @@ pub const COUNTER: &str = "num_batches_tracked";
 
 /// How a tensor lies in the authors' files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum TensorLayout {
     /// As here, but for dimensions of one.
     Same,
     /// A convolution `[d, C, p, p]`; here a matrix `[d, p*p*C]` with the pixels in the order of patches.
@@ -25,7 +25,7 @@ pub enum Layout {
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Mapping {
     /// Name here.
     pub name: String,
     /// The authors' name.
@@ -33,23 +33,23 @@ pub struct Row {
     /// The authors' dimensions.
     pub shape: Vec<usize>,
     /// How the values lie there.
-    pub layout: Layout,
+    pub layout: TensorLayout,
 }
 
-impl Row {
+impl Mapping {
     /// The authors' values as they lie here.
     pub fn import(&self, values: Vec<f32>) -> Vec<f32> {
         match self.layout {
-            Layout::Same => values,
-            Layout::Convolution { channels, pixels } => swap(&values, channels, pixels),
+            TensorLayout::Same => values,
+            TensorLayout::Convolution { channels, pixels } => swap(&values, channels, pixels),
         }
     }
 
     /// Values as they lie here, for the authors.
     pub fn export(&self, values: Vec<f32>) -> Vec<f32> {
         match self.layout {
-            Layout::Same => values,
-            Layout::Convolution { channels, pixels } => swap(&values, pixels, channels),
+            TensorLayout::Same => values,
+            TensorLayout::Convolution { channels, pixels } => swap(&values, pixels, channels),
         }
     }
 }
@@ -64,7 +64,7 @@ fn swap(values: &[f32], a: usize, b: usize) -> Vec<f32> {
 }
 
 /// The table of a model file, in the order of [`Header::tensors`].
-pub fn table(header: &Header) -> Vec<Row> {
+pub fn table(header: &Header) -> Vec<Mapping> {
     let model = &header.model;
     let params = header.params();
     let sites: HashMap<&str, Site> = params
@@ -75,15 +75,15 @@ pub fn table(header: &Header) -> Vec<Row> {
     let row = |tensor: Shaped| {
         let (theirs, shape, layout) = match sites.get(tensor.name.as_str()) {
             Some(site) => network(model, *site, &tensor.name, &tensor.shape),
-            None => (projector(&tensor.name), tensor.shape, Layout::Same),
+            None => (projector(&tensor.name), tensor.shape, TensorLayout::Same),
         };
-        Row { name: tensor.name, theirs, shape, layout }
+        Mapping { name: tensor.name, theirs, shape, layout }
     };
     header.tensors().into_iter().map(row).collect()
 }
 
 /// Name, dimensions and layout of a parameter of the network.
-fn network(model: &ModelConfig, site: Site, name: &str, shape: &[usize]) -> (String, Vec<usize>, Layout) {
+fn network(model: &ModelConfig, site: Site, name: &str, shape: &[usize]) -> (String, Vec<usize>, TensorLayout) {
     let kind = if name.ends_with(".bias") {
         ParamKind::Bias
     } else {
@@ -122,12 +122,12 @@ fn network(model: &ModelConfig, site: Site, name: &str, shape: &[usize]) -> (Str
     };
     let (channels, patch) = (model.channels, model.patch);
     match (site.layer, kind) {
-        (Layer::ClassToken, _) => (theirs, vec![1, 1, shape[0]], Layout::Same),
-        (Layer::Position, _) => (theirs, vec![1, shape[0], shape[1]], Layout::Same),
+        (Layer::ClassToken, _) => (theirs, vec![1, 1, shape[0]], TensorLayout::Same),
+        (Layer::Position, _) => (theirs, vec![1, shape[0], shape[1]], TensorLayout::Same),
         (Layer::PatchEmbed, ParamKind::Weight) => {
-            (theirs, vec![shape[0], channels, patch, patch], Layout::Convolution { channels, pixels: patch * patch })
+            (theirs, vec![shape[0], channels, patch, patch], TensorLayout::Convolution { channels, pixels: patch * patch })
         }
-        _ => (theirs, shape.to_vec(), Layout::Same),
+        _ => (theirs, shape.to_vec(), TensorLayout::Same),
     }
 }
 
@@ -163,11 +163,11 @@ mod tests {
     #[test]
     fn convolutions_there_and_back() {
         // One row, two channels, patches of 2 x 2: the authors' c p1 p2 is p1 p2 c here.
-        let row = Row {
+        let row = Mapping {
             name: String::new(),
             theirs: String::new(),
             shape: vec![1, 2, 2, 2],
-            layout: Layout::Convolution { channels: 2, pixels: 4 },
+            layout: TensorLayout::Convolution { channels: 2, pixels: 4 },
         };
         let theirs: Vec<f32> = (0..8u8).map(f32::from).collect();
         let here = row.import(theirs.clone());

@@ -23,14 +23,14 @@ pub struct Extra<'a> {
 
 /// A card in Markdown with a YAML front matter.
 #[derive(Debug)]
-pub struct Card<'a> {
+pub struct ModelCard<'a> {
     /// Metadata of the model file.
     pub header: &'a Header,
     /// The rest.
     pub extra: Extra<'a>,
 }
 
-impl Display for Card<'_> {
+impl Display for ModelCard<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (header, extra) = (self.header, &self.extra);
         let (kind, tag, pipeline) = match header.content {
@@ -68,7 +68,7 @@ impl Display for Card<'_> {
     }
 }
 
-impl Card<'_> {
+impl ModelCard<'_> {
     fn table(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let header = self.header;
         let model = &header.model;
@@ -176,7 +176,7 @@ mod tests {
         };
         let evaluation = serde_json::json!({ "fd": 12.5, "ema": "raw", "floors": { "real_fd": 0.25 } });
         let extra = Extra { name: "shirts", license: "mit", evaluation: Some(&evaluation), authors_names: false };
-        let card = Card { header: &header, extra }.to_string();
+        let card = ModelCard { header: &header, extra }.to_string();
         for part in [
             "---\nlicense: mit\nlibrary_name: pixgen\n",
             "# shirts\n",

@@ -1,7 +1,7 @@
 //! The authors' weights as a model file: names matched, shapes checked, layouts turned; one tensor in memory at a time.
 
-use super::authors::{ANCHOR, CLASSES, COUNTER, DECODER, PROJECTOR_FIRST, PROJECTOR_LAST, Row, table};
-use super::source::{Source, SourceError};
+use super::authors::{ANCHOR, CLASSES, COUNTER, DECODER, Mapping, PROJECTOR_FIRST, PROJECTOR_LAST, table};
+use super::source::{SourceError, TensorSource};
 use crate::data::normalise::Normalisation;
 use crate::model_file::{Content, FORMAT, Header, write_streamed};
 use crate::run::atomic::FileError;
@@ -53,7 +53,7 @@ pub enum Set {
 pub enum ImportError {
     /// The file.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    TensorSource(#[from] SourceError),
     /// There are no weights of this architecture in it.
     #[error("{} holds {tensors} tensors, but no `{ANCHOR}`: it is no EPG or RCM model of the authors", path.display())]
     Foreign {
@@ -148,7 +148,7 @@ impl ImportError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Source(error) => return error.hint(),
+            Self::TensorSource(error) => return error.hint(),
             Self::Foreign { .. } => "docs/reference/weights.md lists the names that are read".into(),
             Self::Sets { .. } => "choose one with --key NAME".into(),
             Self::Unknown { .. } => "give --preset NAME to see which tensors differ from it".into(),
@@ -183,7 +183,7 @@ pub struct Imported {
 /// # Errors
 /// [`ImportError`]; a model file is written whole or not at all.
 pub fn import(path: &Path, known: &Known, out: &Path) -> Result<Imported, ImportError> {
-    let source = Source::open(path)?;
+    let source = TensorSource::open(path)?;
     let prefix = choose(&source, path, &known.set)?;
     let mut found: HashMap<&str, usize> = HashMap::new();
     for (at, tensor) in source.tensors().iter().enumerate() {
@@ -218,7 +218,7 @@ pub fn import(path: &Path, known: &Known, out: &Path) -> Result<Imported, Import
 }
 
 /// The prefix of the wanted set of weights: everything before the name of its patch embedding, `ema.` or `model.module.`.
-fn choose(source: &Source, path: &Path, set: &Set) -> Result<String, ImportError> {
+fn choose(source: &TensorSource, path: &Path, set: &Set) -> Result<String, ImportError> {
     let prefix = |name: &str| name.strip_suffix(ANCHOR).filter(|p| p.is_empty() || p.ends_with('.')).map(str::to_owned);
     let sets: Vec<String> = source.tensors().iter().filter_map(|tensor| prefix(&tensor.name)).collect();
     if sets.is_empty() {
@@ -310,7 +310,7 @@ fn header<'a>(
 }
 
 /// Every tensor that is missing, of another shape or left over, a line each.
-fn differences<'a>(rows: &[Row], found: &HashMap<&str, usize>, shape: impl Fn(&str) -> Option<&'a [usize]>) -> Vec<String> {
+fn differences<'a>(rows: &[Mapping], found: &HashMap<&str, usize>, shape: impl Fn(&str) -> Option<&'a [usize]>) -> Vec<String> {
     let mut problems = Vec::new();
     for row in rows {
         match shape(&row.theirs) {

@@ -85,7 +85,7 @@ impl SourceError {
 
 /// A file of named tensors.
 #[derive(Debug)]
-pub struct Source {
+pub struct TensorSource {
     tensors: Vec<Shaped>,
     file: Kind,
 }
@@ -100,7 +100,7 @@ enum Kind {
     },
 }
 
-impl Source {
+impl TensorSource {
     /// Opens a file; everything but the numbers is read and checked.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         if path.extension().is_some_and(|extension| extension == "safetensors") {

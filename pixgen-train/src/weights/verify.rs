@@ -4,7 +4,7 @@
 //! `classes` `[B]` rows of the class embedding; `output` `[B, C, H, W]` is F. For an encoder, `feature` `[B, d]` is LN(CLS) and
 //! `projected` `[B, out]` its projection with running statistics.
 
-use super::source::{SafetensorsProblem, Source, SourceError};
+use super::source::{SafetensorsProblem, SourceError, TensorSource};
 use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
@@ -27,7 +27,7 @@ pub const TOLERANCE: f64 = 1e-4;
 pub enum VerifyError {
     /// The vectors or the model file.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    TensorSource(#[from] SourceError),
     /// A tensor of the vectors.
     #[error("{}: {name}: {kind}", path.display())]
     Vectors {
@@ -96,7 +96,7 @@ impl VerifyError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Source(error) => error.hint(),
+            Self::TensorSource(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::Vectors { .. } => Some("docs/reference/weights.md says what the file holds".into()),
             Self::Differs { .. } => Some("the vectors must come from the same weights, with `input` already scaled by c_in".into()),
@@ -128,7 +128,7 @@ pub fn verify(model: &Path, header: &Header, vectors: &Path, device: DeviceChoic
 /// Inputs and results of another program.
 struct Vectors<'a> {
     path: &'a Path,
-    source: Source,
+    source: TensorSource,
     /// Pictures.
     batch: usize,
     /// C H W, one after another.
@@ -139,7 +139,7 @@ struct Vectors<'a> {
 
 impl<'a> Vectors<'a> {
     fn open(path: &'a Path, config: &ModelConfig) -> Result<Self, VerifyError> {
-        let mut vectors = Self { path, source: Source::open(path)?, batch: 0, input: Vec::new(), t: Vec::new() };
+        let mut vectors = Self { path, source: TensorSource::open(path)?, batch: 0, input: Vec::new(), t: Vec::new() };
         let (shape, input) = vectors.needed("input")?;
         vectors.batch = shape.first().copied().unwrap_or(0);
         if vectors.batch == 0 || shape[1..] != [config.channels, config.size, config.size] {
@@ -208,7 +208,7 @@ impl OnDevice for Comparison<'_> {
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
         let Self { model, header, set, vectors } = self;
-        let file = Source::open(model)?;
+        let file = TensorSource::open(model)?;
         let values = |name: &str, dims: &[usize]| {
             let tensors = file.tensors();
             let at = tensors.iter().position(|tensor| tensor.name == name && tensor.shape == dims);
