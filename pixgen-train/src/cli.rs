@@ -1,4 +1,4 @@
-//! What can be typed: the verbs, and a file for the arguments of each kind. Declarations only; [`crate::commands`] does the work.
+//! The command line: the verbs, and a file for the arguments of each group. Declarations only; [`crate::commands`] does the work.
 
 mod bench;
 mod data;
@@ -26,10 +26,10 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
-    /// Threads for computing; all cores by default
+    /// Number of threads; all cores by default
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
-    /// No progress on stderr
+    /// Print no progress on stderr
     #[arg(short, long, global = true)]
     pub quiet: bool,
 }
@@ -37,7 +37,7 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train on bundled real data, from nothing to pictures, in minutes on a plain CPU
+    /// Train on bundled pictures and draw, in minutes on an ordinary CPU
     Quickstart(QuickstartArgs),
     /// Stage 1: pre-train the encoder without labels
     Pretrain(PretrainArgs),
@@ -47,18 +47,18 @@ pub enum Command {
     Sample(SampleArgs),
     /// Measure pictures of a trained model beside real ones
     Eval(Eval),
-    /// Measure what the encoder knows of the classes: nearest neighbours and a linear probe at several noise levels
+    /// Measure what the encoder knows about the classes: nearest neighbours and a linear probe at several noise levels
     Probe(Probe),
-    /// Runs and measurements as one HTML page: curves, pictures, settings, numbers
+    /// Lay out runs and measurements as one HTML page: curves, pictures, settings, numbers
     Report(ReportArgs),
     /// Describe a preset, a run or a model file
     Inspect(InspectArgs),
     /// Measure how fast this machine trains, or compute what a GPU could do at best
     Bench(BenchArgs),
-    /// Get and look at training data
+    /// Get, check, prepare and time training data
     #[command(subcommand)]
     Data(DataCommand),
-    /// Look at settings
+    /// Show settings
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print a shell completion script
@@ -66,8 +66,8 @@ pub enum Command {
         /// Shell
         shell: clap_complete::Shell,
     },
-    /// Make a model file of weights from the authors' PyTorch code
+    /// Turn weights of the authors' PyTorch code into a model file
     Import(ImportArgs),
-    /// Write a model for other programs, with a model card if asked to
+    /// Write a model for other programs, optionally with a model card
     Export(ExportArgs),
 }

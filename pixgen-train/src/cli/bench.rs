@@ -30,10 +30,10 @@ pub struct BenchArgs {
     /// Settings
     #[command(flatten)]
     pub settings: SettingsArgs,
-    /// Timed steps of each stage
+    /// Timed steps per stage
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub steps: u32,
-    /// Steps before them that are not timed
+    /// Untimed steps before them
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub warmup: u32,
     /// Also time every fused operation, forward and backward

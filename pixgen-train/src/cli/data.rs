@@ -1,4 +1,4 @@
-//! `data`: what brings training pictures here and looks at them.
+//! `data`: getting training pictures and looking at them.
 
 use crate::packages::catalogue::Name;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
@@ -13,7 +13,7 @@ pub enum DataCommand {
     Check(DataCheckArgs),
     /// Write the pictures at the training size into a zip archive or tar shards
     Prepare(DataPrepareArgs),
-    /// Measure how fast pictures are read and decoded, beside the decoder alone and what training needs
+    /// Measure how fast pictures are read and decoded, beside the decoder alone and the need of training
     Bench(DataBenchArgs),
 }
 
@@ -21,23 +21,23 @@ pub enum DataCommand {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:  pixgen-train data get noto-emoji && pixgen-train data check data/noto-emoji\n\n\
-    Run again after an interruption, it goes on. On a folder that is there it only checks the files.\n\
-    HTTPS_PROXY and NO_PROXY are respected; SSL_CERT_FILE names certificates in place of the system's."
+    Run it again to resume an interrupted download. On an existing folder it only checks the files.\n\
+    HTTPS_PROXY and NO_PROXY are respected; SSL_CERT_FILE replaces the system's certificates."
 )]
 pub struct DataGetArgs {
     /// What to get
     #[arg(value_enum)]
     pub name: Name,
-    /// Folder to make; data/NAME if not given. Of weights the file; if not given, in $PIXGEN_CACHE or ~/.cache/pixgen
+    /// Folder to create; data/NAME by default. For weights, the file; by default in $PIXGEN_CACHE or ~/.cache/pixgen
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub out: Option<PathBuf>,
     /// Download over HTTP from a mirror of the registry at this address, instead of asking the registry's own client
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub mirror: Option<String>,
-    /// The package as a file; nothing is downloaded
+    /// Use this file of the package and download nothing
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "mirror")]
     pub file: Option<PathBuf>,
-    /// Replace the folder if it holds something else that this command made, or was changed
+    /// Replace a folder that this command made, if it holds another set or was changed
     #[arg(long)]
     pub force: bool,
     /// noto-emoji: also the variants in five skin tones, 3,781 pictures in all
@@ -70,9 +70,9 @@ pub struct DataCheckArgs {
 #[command(
     after_help = "Examples:  pixgen-train data prepare photos --size 256 --out photos-256.zip\n           \
      pixgen-train data prepare imagenet.tar --size 256 --format jpeg --out shards\n\n\
-    Pictures are halved with a box filter while they are twice as large, scaled with a bicubic one, and cropped to the middle square, as\n\
-    ADM's were. A .zip has the layout of EDM's tools (stored pictures, dataset.json), a folder gets tar shards as WebDataset reads them.\n\
-    The same pictures give the same bytes."
+    Pictures are halved with a box filter while they are at least twice as large, then scaled bicubically and cropped to the central\n\
+    square, as in ADM. A .zip gets the layout of EDM's tools (stored pictures, dataset.json), a folder gets tar shards for WebDataset.\n\
+    The same pictures always give the same bytes."
 )]
 pub struct DataPrepareArgs {
     /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards, or an IDX file or folder
@@ -81,7 +81,7 @@ pub struct DataPrepareArgs {
     /// Height and width of the written pictures
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub size: u16,
-    /// A .zip file, or a folder for tar shards; it must not be there yet
+    /// A .zip file, or a folder for tar shards; it must not exist
     #[arg(long, short, value_hint = ValueHint::AnyPath)]
     pub out: PathBuf,
     /// How pictures are stored
@@ -93,7 +93,7 @@ pub struct DataPrepareArgs {
     /// Write grey pictures instead of colour
     #[arg(long)]
     pub grey: bool,
-    /// Pictures of a tar shard
+    /// Pictures per tar shard
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub shard_images: u32,
     /// Colour behind transparent pictures
@@ -116,8 +116,8 @@ pub enum FormatName {
 /// Arguments of `data bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train data bench photos-256.zip --threads 8\n\n\
-    All kinds of reading take turns in every round; medians over the rounds are shown. The need of training is that of the roofline:\n\
-    see `pixgen-train bench --roofline h100`.")]
+    The ways of reading take turns in each round; the table shows medians over the rounds. What training needs comes from the\n\
+    roofline: see `pixgen-train bench --roofline h100`.")]
 pub struct DataBenchArgs {
     /// A folder of pictures, a zip archive or tar shards
     #[arg(value_hint = ValueHint::AnyPath)]
@@ -125,7 +125,7 @@ pub struct DataBenchArgs {
     /// The model that the pictures are for; `inspect --presets` lists them
     #[arg(long, default_value = "EPG-L-16-256")]
     pub preset: String,
-    /// Pictures of a round, in the order of training
+    /// Pictures per round, in the order of training
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub pictures: u32,
     /// Rounds

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 /// How `sample` and `eval` draw.
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
-    /// Steps: 1 or 2 of a one-step generator (1 if not given); levels of a diffusion model (32 if not given)
+    /// Steps: 1 or 2 for a one-step generator (default 1); noise levels for a diffusion model (default 32)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub steps: Option<u32>,
-    /// Diffusion: how a step is taken
+    /// Diffusion: sampler
     #[arg(long, value_enum, default_value = "heun")]
     pub sampler: SamplerName,
-    /// Diffusion: noise levels between which guidance acts, before the shift for the resolution; 0.19,1.61 if not given
+    /// Diffusion: noise levels between which guidance acts, before the shift for the resolution; default 0.19,1.61
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub interval: Option<(f64, f64)>,
     /// Diffusion: the weaker model of autoguidance, a model file or run folder
@@ -33,11 +33,11 @@ fn interval(text: &str) -> Result<(f64, f64), String> {
 /// Steps of a diffusion sampler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SamplerName {
-    /// One evaluation a step
+    /// One evaluation per step
     Euler,
-    /// Two evaluations a step
+    /// Two evaluations per step
     Heun,
-    /// Heun's with noise added on the way (EDM)
+    /// Heun's, with noise added at each step (EDM)
     Stochastic,
 }
 
@@ -54,7 +54,7 @@ pub struct SampleArgs {
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Diffusion: weight of guidance, 1 for none; away from the model without class, or from the model of --weak
+    /// Diffusion: guidance weight, 1 for none; guides away from the model without class, or from the model of --weak
     #[arg(long, value_name = "W", default_value_t = 1.0)]
     pub guidance: f64,
     /// How
@@ -69,7 +69,7 @@ pub struct SampleArgs {
     /// Where to draw
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Show the grid in the terminal too, even when stdout is none
+    /// Show the grid in the terminal even if stdout is not one
     #[arg(long)]
     pub preview: bool,
 }

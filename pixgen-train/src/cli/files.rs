@@ -18,7 +18,7 @@ pub struct InspectArgs {
     /// The table of presets
     #[arg(long, conflicts_with = "preset")]
     pub presets: bool,
-    /// Cost of every call of the network
+    /// Also print the cost of every call of the network
     #[arg(long)]
     pub sites: bool,
     /// As JSON on stdout
@@ -36,22 +36,22 @@ pub struct ImportArgs {
     /// PyTorch file (.pth, .pt, .ckpt) or safetensors file with the authors' names
     #[arg(value_hint = ValueHint::FilePath)]
     pub checkpoint: PathBuf,
-    /// The model; found by its shapes if not given
+    /// Preset of the model; found from the shapes by default
     #[arg(long)]
     pub preset: Option<String>,
-    /// What a model with a decoder was trained as; the weights do not tell
+    /// Objective that a model with a decoder was trained with; the weights do not tell
     #[arg(long, value_enum)]
     pub objective: Option<ObjectiveName>,
-    /// Of several sets of weights in the file, the moving average
+    /// Take the moving average, if the file holds several sets of weights
     #[arg(long, conflicts_with = "key")]
     pub ema: bool,
-    /// Of several sets of weights in the file, the one under this key, for example `model` or `state.ema`
+    /// Take the set of weights under this key, for example `model` or `state.ema`
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
-    /// Images seen in training, for the record
+    /// Images seen in training; noted in the model file
     #[arg(long)]
     pub images: Option<String>,
-    /// File with the names of the classes, one a line
+    /// File with the names of the classes, one per line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub class_names: Option<PathBuf>,
     /// Run the model on the inputs of a safetensors file and compare with the outputs in it
@@ -60,7 +60,7 @@ pub struct ImportArgs {
     /// Where --verify runs the model
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Model file
+    /// Model file to write
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.safetensors")]
     pub out: PathBuf,
     /// As JSON on stdout
@@ -71,7 +71,7 @@ pub struct ImportArgs {
 /// How `export` writes the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// Pixgen's own names, with all that is needed to use them
+    /// Pixgen's own names, with everything needed to use them
     Safetensors,
     /// The authors' names and layouts, for their `load_state_dict`
     PytorchSafetensors,
@@ -87,16 +87,16 @@ pub struct ExportArgs {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
-    /// Names and layouts
+    /// Names and layouts of the tensors
     #[arg(long, value_enum, default_value = "safetensors")]
     pub to: ExportFormat,
-    /// File; with --card a folder
+    /// File to write; with --card, a folder
     #[arg(long, short, value_hint = ValueHint::AnyPath)]
     pub out: PathBuf,
     /// Write a folder with the weights and a model card, README.md
     #[arg(long)]
     pub card: bool,
-    /// With --card: name of the model; that of the folder if not given
+    /// With --card: name of the model; by default that of the folder
     #[arg(long, requires = "card")]
     pub name: Option<String>,
     /// With --card: identifier of the weights' licence, for example mit or cc-by-nc-4.0

@@ -1,4 +1,4 @@
-//! `quickstart`, `pretrain`, `finetune`, `config`: what trains, and the settings of it.
+//! `quickstart`, `pretrain`, `finetune`, `config`: training and its settings.
 
 use super::device::DeviceArgs;
 use crate::objective::Method;
@@ -16,7 +16,7 @@ pub struct QuickstartArgs {
     /// Folder for both runs, the grid and the report
     #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
     pub out: PathBuf,
-    /// Time for training: fewer minutes, fewer images
+    /// Minutes to train for: fewer minutes, fewer images
     #[arg(long, default_value_t = QUICKSTART_MINUTES, value_name = "N")]
     pub minutes: f64,
     /// Seed of everything random
@@ -32,9 +32,6 @@ pub struct QuickstartArgs {
 
 /// Arguments of a training stage.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-train pretrain --preset small-28-grey --data bundled --out run1\n\n\
-    To resume, run the same command again. Ctrl-C saves first.\n\
-    Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show` lists them.")]
 pub struct TrainArgs {
     /// Run folder
     #[arg(long, value_hint = ValueHint::DirPath)]
@@ -42,13 +39,13 @@ pub struct TrainArgs {
     /// Settings
     #[command(flatten)]
     pub settings: SettingsArgs,
-    /// Print what would be done: sizes, memory, time after a few timed steps
+    /// Print the plan (sizes, memory, and time from a few timed steps) and train nothing
     #[arg(long)]
     pub dry_run: bool,
     /// With --dry-run: as JSON on stdout
     #[arg(long, requires = "dry_run")]
     pub json: bool,
-    /// Save and stop when this many images were seen; the same command without it goes on
+    /// Save and stop after this many images; the same command without it resumes
     #[arg(long, value_name = "IMAGES")]
     pub stop_at: Option<String>,
 }
@@ -56,7 +53,7 @@ pub struct TrainArgs {
 /// Where settings come from on the command line.
 #[derive(Debug, Args)]
 pub struct SettingsArgs {
-    /// Model and its defaults; `inspect --presets` lists them
+    /// A model with its default settings; `inspect --presets` lists them
     #[arg(long)]
     pub preset: Option<String>,
     /// TOML file with settings
@@ -66,10 +63,10 @@ pub struct SettingsArgs {
     /// `train-{000..146}.tar`), or an IDX file or folder
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub data: Option<String>,
-    /// Images of the run, for example 250k or 1.5M
+    /// Images to train on, repeats included, for example 250k or 1.5M
     #[arg(long)]
     pub images: Option<String>,
-    /// Images of an optimiser step
+    /// Images per optimiser step
     #[arg(long)]
     pub batch: Option<String>,
     /// Images that go through the network at once
@@ -81,17 +78,17 @@ pub struct SettingsArgs {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<String>,
-    /// Leave bad files out of the data instead of stopping; where pictures are decoded when their turn comes, the next good file of the
-    /// class takes the place
+    /// Leave bad files out instead of stopping; if pictures are decoded during training, the next good file of the class replaces a bad
+    /// one
     #[arg(long)]
     pub skip_bad: bool,
     /// `cpu`, `cuda`, `vulkan`, or one of several devices, for example `cuda:1`
     #[arg(long)]
     pub device: Option<String>,
-    /// Precision of matrices and activations; f32 if not given
+    /// Precision of matrices and activations; f32 by default
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
-    /// Keep only the inputs of the network's blocks for the backward pass and compute the rest again: less memory, more work
+    /// Save memory: keep only the inputs of the network's blocks, and recompute the rest in the backward pass
     #[arg(long)]
     pub recompute: bool,
     /// Any setting by its dotted name
@@ -101,8 +98,11 @@ pub struct SettingsArgs {
 
 /// Arguments of `pretrain`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train pretrain --preset small-28-grey --data bundled --out run1\n\n\
+    To resume, run the same command again. Ctrl-C saves first.\n\
+    Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show pretrain` lists them.")]
 pub struct PretrainArgs {
-    /// How; epg if not given. The method chooses the defaults of other settings: `config show pretrain --set pretrain.method=rrcm`
+    /// Method; epg by default. It also sets the defaults of other settings: `config show pretrain --set pretrain.method=rrcm`
     #[arg(long, value_enum)]
     pub method: Option<Method>,
     /// The rest
@@ -121,6 +121,9 @@ pub enum ObjectiveName {
 
 /// Arguments of `finetune`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-train finetune --preset small-28-grey --data bundled --encoder run1 --out run2\n\n\
+    To resume, run the same command again. Ctrl-C saves first.\n\
+    Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show finetune` lists them.")]
 pub struct FinetuneArgs {
     /// What to train
     #[arg(long, value_enum, default_value = "consistency")]
