@@ -82,7 +82,7 @@ fn an_uneven_stop_changes_nothing() {
         succeeds(bench.train(stage, "straight"));
         for at in ["40", "312"] {
             let done = succeeds(with(bench.train(stage, "broken"), &["--stop-at", at]));
-            assert!(done.stderr.contains("the same command without --stop-at goes on"), "{}", done.stderr);
+            assert!(done.stderr.contains("the same command without --stop-at resumes"), "{}", done.stderr);
         }
         let done = succeeds(bench.train(stage, "broken"));
         assert!(first_line(&done).starts_with("resuming at 312 images"), "{}", done.stderr);
@@ -180,7 +180,7 @@ fn pictures_in_archives() {
             succeeds(on("never", "straight"));
             for (at, memory) in [("40", "never"), ("312", "always")] {
                 let done = succeeds(with(on(memory, "broken"), &["--stop-at", at]));
-                assert!(done.stderr.contains("the same command without --stop-at goes on"), "{}", done.stderr);
+                assert!(done.stderr.contains("the same command without --stop-at resumes"), "{}", done.stderr);
             }
             let done = succeeds(on("never", "broken"));
             assert!(first_line(&done).starts_with("resuming at 312 images"), "{}", done.stderr);

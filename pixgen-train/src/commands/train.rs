@@ -55,8 +55,8 @@ pub(super) fn run(stage: Stage, args: &TrainArgs, own: Option<StageFlag<'_>>, qu
     let seconds = started.elapsed().as_secs_f64();
     match end {
         End::Finished => note(&format!("done in {seconds:.0} s; model: {}", out.join("model.safetensors").display())),
-        End::Stopped => note("stopped and saved; the same command without --stop-at goes on"),
-        End::Interrupted => note("interrupted and saved; the same command goes on"),
+        End::Stopped => note("stopped and saved; the same command without --stop-at resumes"),
+        End::Interrupted => note("interrupted and saved; the same command resumes"),
     }
     Ok(end)
 }

@@ -66,7 +66,7 @@ impl Client {
                         return Err(PackageError::Checksum { origin: url.to_owned(), title, expected, found });
                     }
                     if !self.quiet {
-                        pixgen_edge::terminal::note("what an earlier call left was damaged; once more from the start");
+                        pixgen_edge::terminal::note("what an earlier call left is damaged; starting again");
                     }
                 }
                 Err(error) => return Err(error),
@@ -88,7 +88,7 @@ impl Client {
         }
         let mut progress = Progress::of_bytes("download", kept, package.bytes, self.quiet);
         if kept > 0 {
-            progress.message(&format!("going on at {}", format_bytes(kept)));
+            progress.message(&format!("resuming at {}", format_bytes(kept)));
         }
         let mut fruitless = 0;
         while kept < package.bytes {
@@ -112,7 +112,7 @@ impl Client {
                 }
                 return Err(PackageError::Connection { url: url.to_owned(), reason, certificate, kept });
             }
-            progress.message(&format!("the connection broke at {}, once more", format_bytes(kept)));
+            progress.message(&format!("the connection broke at {}; trying again", format_bytes(kept)));
             sleep(self.pause * (fruitless + 1));
         }
         file.set_len(kept).map_err(FileError::write(part))?;

@@ -216,7 +216,7 @@ impl PackageError {
 
     /// The next thing to try.
     pub fn hint(&self) -> Option<String> {
-        const ELSEWHERE: &str = "name a mirror with --mirror URL, or download the package elsewhere and give it with --file PATH";
+        const ELSEWHERE: &str = "name a mirror with --mirror URL, or download the package on another machine and give it with --file PATH";
         let text = match self {
             Self::Connection { certificate: true, .. } => {
                 "if something on your network opens TLS connections, add its certificate to the system's, or name it in SSL_CERT_FILE; \
@@ -224,7 +224,7 @@ impl PackageError {
                     .to_owned()
             }
             Self::Connection { kept, .. } if *kept > 0 => {
-                format!("{} are kept, the same command goes on from there; or {ELSEWHERE}", format_bytes(*kept))
+                format!("{} are kept, and the same command resumes from there; or {ELSEWHERE}", format_bytes(*kept))
             }
             Self::Connection { .. } => format!("check the connection and HTTPS_PROXY, {ELSEWHERE}"),
             Self::Client { .. } => format!("install or set up the client, {ELSEWHERE}"),

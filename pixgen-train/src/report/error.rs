@@ -1,4 +1,4 @@
-//! Why there is no report.
+//! Why a report cannot be made.
 
 use crate::run::RunError;
 use crate::run::atomic::FileError;

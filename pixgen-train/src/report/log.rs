@@ -1,4 +1,4 @@
-//! The log of a run as curves. What cannot be read is counted, not a reason to stop: the page is for looking at what is there.
+//! The log of a run as curves. Lines that cannot be read are counted and left out, so that the page shows the rest.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Measurements from `eval --json`: as one table with every key that any of them has.
 //!
-//! Nothing here knows which numbers there are. An object inside a measurement becomes columns with dotted names, a list of objects (the
-//! classes) a table of its own, and what has one value everywhere is said once.
+//! The code knows no particular number. An object inside a measurement becomes columns with dotted names, a list of objects (the classes)
+//! becomes a table of its own, and a value that all measurements share stands once, below the table.
 
 use super::error::{JsonProblem, ReportError};
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! The page from top to bottom.
+//! The page, from top to bottom.
 
 use super::chart::{self, Series, Vertical};
 use super::html::Html;

@@ -1,4 +1,4 @@
-//! What a run folder holds, for people to look at; the folder may be of a run that still trains, or that was interrupted.
+//! A run folder as the page shows it. The run may still be training, or may have been interrupted.
 
 use super::error::ReportError;
 use super::log::Log;
@@ -30,7 +30,7 @@ pub struct RunSource {
     pub grids: Vec<(String, Vec<u8>)>,
     /// The weights.
     pub model: Option<ModelFile>,
-    /// What could not be read.
+    /// What cannot be read.
     pub remarks: Vec<String>,
 }
 
