@@ -121,9 +121,11 @@ pub enum ObjectiveName {
 
 /// Arguments of `finetune`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-train finetune --preset small-28-grey --data bundled --encoder run1 --out run2\n\n\
+#[command(
+    after_help = "Example:  pixgen-train finetune --preset small-28-grey --data bundled --encoder run1 --out run2\n\n\
     To resume, run the same command again. Ctrl-C saves first.\n\
-    Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show finetune` lists them.")]
+    Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show finetune` lists them."
+)]
 pub struct FinetuneArgs {
     /// What to train
     #[arg(long, value_enum, default_value = "consistency")]

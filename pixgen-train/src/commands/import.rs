@@ -57,7 +57,10 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
     if args.json {
         return Ok(print_json(&ImportReport { schema: 1, preset, content: header.content, tensors, values, verified })?);
     }
-    note(&format!("{preset}: {tensors} tensors with {:.3} M values; none is missing, none left over", values as f64 / 1e6));
+    note(&format!(
+        "{preset}: {tensors} tensors with {:.3} M values; none is missing, none left over",
+        values as f64 / 1e6
+    ));
     for Agreement { name, scale, difference } in &verified {
         note(&format!(
             "{name}: at most {difference:.1e} of its scale ({scale:.3}) from {}",
