@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::network;
     use crate::presets::PRESETS;
-    use crate::reference::{Condition, FlatWeights, Reference};
+    use crate::reference::{FlatWeights, Reference, ReferenceCondition};
     use std::collections::BTreeMap;
     use std::vec;
 
@@ -164,7 +164,7 @@ mod tests {
         let values = vec![0.01; config.parameter_count()];
         let weights = FlatWeights::new(&config, &values).expect("fits");
         let image = vec![0.5; config.image_len()];
-        let condition = Condition { t: 1.0, class: Some(3) };
+        let condition = ReferenceCondition { t: 1.0, class: Some(3) };
         let mut workspace = vec![0.0; config.workspace_len()];
         let mut want = vec![0.0; config.image_len()];
         let mut plain = Reference::new(weights, &mut workspace).expect("binds");

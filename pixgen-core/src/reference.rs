@@ -11,7 +11,7 @@ use core::fmt;
 
 /// Noise level and class of one picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Condition {
+pub struct ReferenceCondition {
     /// Shifted noise level t.
     pub t: f64,
     /// Row of the class embedding; `None` adds no embedding at all, as in pre-training.
@@ -117,7 +117,7 @@ impl<'a> Reference<'a> {
     }
 
     /// F(image, t, class): `image` is H W C, scaled by c_in; so is `out`.
-    pub fn forward(&mut self, image: &[f32], condition: &Condition, out: &mut [f32]) -> Result<(), ReferenceError> {
+    pub fn forward(&mut self, image: &[f32], condition: &ReferenceCondition, out: &mut [f32]) -> Result<(), ReferenceError> {
         self.check(image.len(), condition)?;
         self.check(out.len(), condition)?;
         self.stack = Stack::new(self.memory.len());
@@ -129,7 +129,7 @@ impl<'a> Reference<'a> {
     }
 
     /// The pre-training feature LN(CLS), `encoder.width` values; `image` as in [`forward`](Self::forward).
-    pub fn features(&mut self, image: &[f32], condition: &Condition, out: &mut [f32]) -> Result<(), ReferenceError> {
+    pub fn features(&mut self, image: &[f32], condition: &ReferenceCondition, out: &mut [f32]) -> Result<(), ReferenceError> {
         self.check(image.len(), condition)?;
         let (want, have) = (self.config.encoder.width, out.len());
         if want != have {
@@ -148,7 +148,7 @@ impl<'a> Reference<'a> {
         &mut self,
         noise: &NoiseConfig,
         parametrisation: Parametrisation,
-        condition: &Condition,
+        condition: &ReferenceCondition,
         x: &mut [f32],
         scratch: &mut [f32],
     ) -> Result<(), ReferenceError> {
@@ -182,7 +182,7 @@ impl<'a> Reference<'a> {
         self.stack.mark()
     }
 
-    fn check(&self, len: usize, condition: &Condition) -> Result<(), ReferenceError> {
+    fn check(&self, len: usize, condition: &ReferenceCondition) -> Result<(), ReferenceError> {
         let want = self.config.image_len();
         if len != want {
             return Err(ReferenceError::ImageLen { want, have: len });
@@ -227,12 +227,12 @@ impl<'a> Reference<'a> {
     }
 
     /// c = time sinusoid + class embedding, into `out`.
-    fn embed_condition(&self, condition: &Condition, out: &mut [f32]) {
+    fn embed_condition(&self, condition: &ReferenceCondition, out: &mut [f32]) {
         time_embedding(condition.t, out);
         self.add_class(condition, out);
     }
 
-    fn add_class(&self, condition: &Condition, out: &mut [f32]) {
+    fn add_class(&self, condition: &ReferenceCondition, out: &mut [f32]) {
         if let Some(class) = condition.class {
             let table = self.weight(Site::new(Side::Encoder, 0, Layer::ClassEmbed));
             add(out, &table[class * out.len()..(class + 1) * out.len()]);
@@ -271,13 +271,13 @@ type ReferenceResult<T = ReferenceAct> = Result<T, ReferenceError>;
 
 impl Ops for Reference<'_> {
     type Image = [f32];
-    type Condition = Condition;
+    type Condition = ReferenceCondition;
     type Output = ReferenceAct;
     type Act = ReferenceAct;
     type Skip = ReferenceSkip;
     type Error = ReferenceError;
 
-    fn tokens(&mut self, image: &[f32], condition: &Condition) -> ReferenceResult {
+    fn tokens(&mut self, image: &[f32], condition: &ReferenceCondition) -> ReferenceResult {
         let (config, d) = (self.config, self.config.encoder.width);
         let region = self.stack.push(config.stream_len())?;
         let x = ReferenceAct { region, offset: self.stack.offset(region), tokens: config.tokens(), width: d };
@@ -417,7 +417,7 @@ impl Ops for Reference<'_> {
         Ok(both)
     }
 
-    fn condition(&mut self, condition: &Condition) -> ReferenceResult {
+    fn condition(&mut self, condition: &ReferenceCondition) -> ReferenceResult {
         let c = self.alloc(1, self.config.encoder.width)?;
         let memory = core::mem::take(&mut self.memory);
         let values = &mut memory[c.offset..c.offset + c.width];

@@ -127,9 +127,9 @@ fn c_header(bytes: &[u8], about: &str) -> String {
 fn rust_module(bytes: &[u8], about: &str) -> String {
     let len = bytes.len();
     format!(
-        "// {} Made by pixgen-edge export.\n\n/// Bytes at a multiple of 16.\n#[repr(C, align(16))]\npub struct AlignedBytes(pub [u8; {len}]);\n\n\
-         /// Bytes of workspace for a picture.\npub const WORKSPACE: usize = {};\n\n\
-         /// A `.pxg` file: `pixgen_core::pxg::Model::read(&MODEL.0)`.\n#[rustfmt::skip]\npub static MODEL: AlignedBytes = AlignedBytes([\n{}]);\n",
+        "// {} Made by pixgen-edge export.\n\n/// Bytes of workspace for a picture.\npub const WORKSPACE: usize = {};\n\n\
+         /// A `.pxg` file: `pixgen_core::pxg::Model::read(&MODEL.0)`.\n#[rustfmt::skip]\n\
+         pub static MODEL: pixgen_core::Aligned<[u8; {len}]> = pixgen_core::Aligned([\n{}]);\n",
         about.replace('\n', " "),
         workspace_len(bytes),
         rows(bytes)

@@ -3,7 +3,7 @@
 use burn_flex::Flex;
 use pixgen_core::noise::{NoiseConfig, PairMap, Parametrisation};
 use pixgen_core::presets::{Preset, preset};
-use pixgen_core::reference::{Condition, FlatWeights, Reference};
+use pixgen_core::reference::{FlatWeights, Reference, ReferenceCondition};
 use pixgen_core::rng::Rng;
 use pixgen_core::sampler::Denoiser;
 use pixgen_core::streams::{Purpose, stream};
@@ -12,7 +12,7 @@ use pixgen_train::data::augment::AugmentProfile;
 use pixgen_train::data::bundled;
 use pixgen_train::data::normalise::Normalisation;
 use pixgen_train::model::batch::upload;
-use pixgen_train::model::{Condition as BurnCondition, ParamSet, Weights as BurnWeights, features};
+use pixgen_train::model::{Condition, ParamSet, Weights as BurnWeights, features};
 use pixgen_train::objective::consistency::{Consistency, Weighting};
 use pixgen_train::objective::pretrain::{Method, Pretrain, TargetDecay};
 use pixgen_train::objective::source::Batch;
@@ -57,7 +57,7 @@ fn boundary_condition_through_the_network() {
         let mut reference = Reference::new(FlatWeights::new(&config, &flat).expect("weights"), &mut workspace).expect("workspace");
         let mut denoised = |t: f64| {
             let (mut f, mut scratch) = (x.clone(), vec![0.0; x.len()]);
-            let condition = Condition { t, class: Some(3) };
+            let condition = ReferenceCondition { t, class: Some(3) };
             reference
                 .denoise(&noise, Parametrisation::Edm, &condition, &mut f, &mut scratch)
                 .expect("denoise");
@@ -140,7 +140,7 @@ fn noisy_features(config: &RunConfig, params: &[f32], first: u64, count: usize, 
     let c_in = config.noise.c_in(t) as f32;
     let x = x0.iter().zip(eps).map(|(x, e)| c_in * (x + t as f32 * e)).collect();
     let image = upload::<Flex>(x, [count, model.patches(), model.patch_len()], &device);
-    let condition = BurnCondition::new(&vec![t; count], None, model.encoder.width, &device);
+    let condition = Condition::new(&vec![t; count], None, model.encoder.width, &device);
     let weights = BurnWeights::frozen(&set, params, &device);
     let mut z: Vec<f32> = features(model, &weights, &image, &condition).into_data().into_vec().expect("f32");
     for z in z.chunks_exact_mut(model.encoder.width) {
@@ -231,7 +231,7 @@ fn zero_decoder_is_the_skip() {
     for t in [0.01, 0.7, 80.0] {
         let (mut f, mut scratch) = (x.clone(), vec![0.0; x.len()]);
         reference
-            .denoise(&noise, Parametrisation::Edm, &Condition { t, class: Some(0) }, &mut f, &mut scratch)
+            .denoise(&noise, Parametrisation::Edm, &ReferenceCondition { t, class: Some(0) }, &mut f, &mut scratch)
             .expect("denoise");
         let want: Vec<f32> = x.iter().map(|x| noise.c_skip(t) as f32 * x).collect();
         assert_eq!(f, want, "t = {t}");

@@ -6,7 +6,7 @@ use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature, c_noise, time_embedding};
 use pixgen_core::patch::{patchify, unpatchify};
-use pixgen_core::reference::{Condition as OneCondition, FlatWeights, Reference};
+use pixgen_core::reference::{FlatWeights, Reference, ReferenceCondition};
 use pixgen_tests::{Golden, alone, assert_close};
 use pixgen_train::data::augment::AugmentProfile;
 use pixgen_train::data::normalise::Normalisation;
@@ -124,7 +124,7 @@ fn reference_forward() {
         for (i, &t) in t.iter().enumerate() {
             let picture = &x[i * len..(i + 1) * len];
             let scaled: Vec<f32> = picture.iter().map(|v| v * noise.c_in(t) as f32).collect();
-            let condition = OneCondition { t, class: Some(classes[i]) };
+            let condition = ReferenceCondition { t, class: Some(classes[i]) };
             let of = |what: &str, len: usize| golden.f64(what)[i * len..(i + 1) * len].to_vec();
             let mut f = vec![0.0; len];
             reference.forward(&scaled, &condition, &mut f).expect("forward");
@@ -133,7 +133,7 @@ fn reference_forward() {
             let mut feature = vec![0.0; width];
             reference.features(&scaled, &condition, &mut feature).expect("features");
             assert_close(&format!("{name} feature[{i}]"), &feature, &of("out.encoder.feature", width), FORWARD);
-            let without = OneCondition { class: None, ..condition };
+            let without = ReferenceCondition { class: None, ..condition };
             reference.features(&scaled, &without, &mut feature).expect("features");
             assert_close(&format!("{name} pretrain feature[{i}]"), &feature, &of("out.pretrain_feature", width), FORWARD);
             let (mut d, mut scratch) = (picture.to_vec(), vec![0.0; len]);

@@ -54,7 +54,7 @@ fn burn_equals_the_reference_on_every_small_preset() {
         let mut reference = Reference::new(weights, &mut workspace).expect("workspace");
         let mut wanted = Vec::new();
         for ((picture, &t), &class) in pictures.iter().zip(&t).zip(&classes) {
-            let condition = reference::Condition { t, class: Some(class) };
+            let condition = reference::ReferenceCondition { t, class: Some(class) };
             let (mut f, mut z) = (vec![0.0; len], vec![0.0; width]);
             reference.forward(picture, &condition, &mut f).expect("forward");
             reference.features(picture, &condition, &mut z).expect("features");
@@ -104,7 +104,7 @@ impl Denoiser for ReferenceDenoiser<'_> {
     fn denoise(&mut self, x: &mut [f32], t: f64, classes: &[usize]) -> Result<(), ReferenceError> {
         let mut scratch = vec![0.0; self.config.image_len()];
         for (picture, &class) in x.chunks_exact_mut(self.config.image_len()).zip(classes) {
-            let condition = reference::Condition { t, class: Some(class) };
+            let condition = reference::ReferenceCondition { t, class: Some(class) };
             self.reference
                 .denoise(&self.noise, self.parametrisation, &condition, picture, &mut scratch)?;
         }

@@ -7,7 +7,7 @@ use crate::data::{DataError, Dataset};
 use crate::model_file::ModelFile;
 use pixgen_core::network;
 use pixgen_core::params::{Layer, Site};
-use pixgen_core::reference::{Condition, FlatWeights, Reference};
+use pixgen_core::reference::{FlatWeights, Reference, ReferenceCondition};
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 use rayon::prelude::*;
@@ -99,7 +99,7 @@ impl Calibration {
                 .zip(rng.gaussians_q16(0))
                 .for_each(|(x, g)| *x += t as f32 * g as f32 / 65_536.0);
             let scaled: Vec<f32> = x.iter().map(|v| v * noise.c_in(t) as f32).collect();
-            let condition = Condition { t, class: Some(class) };
+            let condition = ReferenceCondition { t, class: Some(class) };
             let see = |site: Site, width: usize, values: &[f32]| self.count(site, width, values, divisors.get(&site));
             let mut observe = Observe { inner: Reference::new(weights, &mut workspace)?, see };
             network::forward(&mut observe, config, &scaled[..], &condition)?;

@@ -6,7 +6,7 @@ use crate::aligned::AlignedBytes;
 use crate::model_file::ModelFile;
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
-use pixgen_core::reference::{Condition, FlatWeights, Reference};
+use pixgen_core::reference::{FlatWeights, Reference, ReferenceCondition};
 use pixgen_core::sampler::{ConsistencySampler, Denoiser};
 use rayon::prelude::*;
 
@@ -31,7 +31,7 @@ impl Denoiser for Float<'_> {
     fn denoise(&mut self, x: &mut [f32], t: f64, classes: &[usize]) -> Result<(), QuantiseError> {
         let header = &self.file.header;
         let mut reference = Reference::new(FlatWeights::new(&header.model, &self.file.params)?, &mut self.workspace)?;
-        let condition = Condition { t, class: classes.first().copied() };
+        let condition = ReferenceCondition { t, class: classes.first().copied() };
         Ok(reference.denoise(&header.noise, header.parametrisation, &condition, x, &mut self.scratch)?)
     }
 }

@@ -11,7 +11,7 @@ use pixgen_core::integer::{Integer, NoiseSeed};
 use pixgen_core::network;
 use pixgen_core::params::{Layer, Side, Site};
 use pixgen_core::pxg::Model;
-use pixgen_core::reference::{Condition, FlatWeights, Reference};
+use pixgen_core::reference::{FlatWeights, Reference, ReferenceCondition};
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 use rayon::prelude::*;
@@ -139,7 +139,7 @@ fn one(
         inner,
         see: |site: Site, _: usize, values: &[f32]| drop(float.insert(site, values.to_vec())),
     };
-    let condition = Condition { t, class: classes.get(class).copied() };
+    let condition = ReferenceCondition { t, class: classes.get(class).copied() };
     network::forward(&mut observe, config, &image[..], &condition)?;
 
     let mut sums = BTreeMap::<Site, Sums>::new();
