@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::eval::error::EvalError;
 use crate::eval::frechet::Moments;
-use crate::eval::matmul::{Table, multiply};
+use crate::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Rows compared at once: a block of products is 64 x 512 floats, 128 KiB.
 pub(crate) const QUERY_BLOCK: usize = 64;
@@ -114,7 +114,8 @@ pub(crate) fn scan<S: Send>(
             centre(rows, &mut right);
             let (first, count) = (other * REFERENCE_BLOCK, rows.len() / dim);
             products.resize(states.len() * count, 0.0);
-            multiply(Table::new(&left, dim), Table::new(&right, dim).transposed(), &mut products, false);
+            let (output, transposed) = (MatrixMut::new(&mut products, states.len(), count), Matrix::new(&right, count, dim).transposed());
+            matmul(output, Into::Overwrite, 1.0, Matrix::new(&left, states.len(), dim), transposed, Threads::Caller);
             for (query, (state, row)) in states.iter_mut().zip(products.chunks_exact_mut(count)).enumerate() {
                 for (product, square) in row.iter_mut().zip(&reference_squares[first..]) {
                     *product = (left_squares[query] + square - 2.0 * *product).max(0.0);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::eval::error::EvalError;
 use crate::eval::features::{Features, QUERY_BLOCK, REFERENCE_BLOCK};
-use crate::eval::matmul::{Table, multiply};
+use crate::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Subsets of [`subsets`], and pictures in each: those of the KID paper's code and of torch-fidelity.
 pub const SUBSETS: usize = 100;
@@ -93,7 +93,8 @@ fn kernel_sum(a: &Features, b: &Features, skip_equal_index: bool) -> f64 {
         for (other, columns) in b.values.chunks(REFERENCE_BLOCK * dim).enumerate() {
             let width = columns.len() / dim;
             products.resize(count * width, 0.0);
-            multiply(Table::new(rows, dim), Table::new(columns, dim).transposed(), &mut products, false);
+            let (output, transposed) = (MatrixMut::new(&mut products, count, width), Matrix::new(columns, width, dim).transposed());
+            matmul(output, Into::Overwrite, 1.0, Matrix::new(rows, count, dim), transposed, Threads::Caller);
             sum += products.iter().map(|&product| kernel(product)).sum::<f64>();
             if skip_equal_index {
                 let start = other * REFERENCE_BLOCK;

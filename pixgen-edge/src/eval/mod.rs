@@ -19,7 +19,6 @@ pub mod extractor;
 pub mod features;
 pub mod frechet;
 pub mod kernel;
-mod matmul;
 pub mod measurement;
 pub mod nearest;
 pub mod neighbours;

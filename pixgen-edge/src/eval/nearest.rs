@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use crate::eval::error::EvalError;
-use crate::eval::matmul::{Table, multiply};
+use crate::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Images compared at once: a block of products is 64 x 512 floats, 128 KiB.
 const QUERY_BLOCK: usize = 64;
@@ -82,8 +82,9 @@ fn winners(queries: &[u8], references: &[u8], half_squares: &[f32], pixels: usiz
         reference_values.clear();
         reference_values.extend(images.iter().map(|&p| centred(p)));
         products.resize(best.len() * count, 0.0);
-        let transposed = Table::new(&reference_values, pixels).transposed();
-        multiply(Table::new(&query_values, pixels), transposed, &mut products, false);
+        let (output, transposed) =
+            (MatrixMut::new(&mut products, best.len(), count), Matrix::new(&reference_values, count, pixels).transposed());
+        matmul(output, Into::Overwrite, 1.0, Matrix::new(&query_values, best.len(), pixels), transposed, Threads::Caller);
         for (best, row) in best.iter_mut().zip(products.chunks_exact(count)) {
             for (index, (product, half_square)) in row.iter().zip(&half_squares[start..]).enumerate() {
                 let score = half_square - product;

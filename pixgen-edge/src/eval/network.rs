@@ -7,7 +7,7 @@
 //! Maps are stored channels last, so that a convolution is one matrix product of the table of 5x5 windows with the weight, its
 //! result is the next map, and pooling runs along contiguous channels. Convolutions are not padded.
 
-use crate::eval::matmul::{Table, multiply};
+use crate::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Side of an image in pixels.
 pub const SIDE: usize = 28;
@@ -75,17 +75,29 @@ pub fn normalise(pixel: u8) -> f32 {
 impl Affine {
     fn apply(&self, input: &[f32], output: &mut Vec<f32>) {
         let outputs = self.bias.len();
-        let input = Table::new(input, self.weight.len() / outputs);
+        let inputs = self.weight.len() / outputs;
+        let rows = input.len() / inputs;
         output.clear();
-        output.extend(self.bias.iter().cycle().take(input.rows() * outputs));
-        multiply(input, Table::new(&self.weight, outputs), output, true);
+        output.extend(self.bias.iter().cycle().take(rows * outputs));
+        let weight = Matrix::new(&self.weight, inputs, outputs);
+        matmul(
+            MatrixMut::new(output, rows, outputs),
+            Into::Accumulate,
+            1.0,
+            Matrix::new(input, rows, inputs),
+            weight,
+            Threads::Caller,
+        );
     }
 
     /// Adds the gradient of the parameters to `gradient`.
     fn backward(input: &[f32], d_output: &[f32], gradient: &mut Self) {
         let outputs = gradient.bias.len();
         let inputs = gradient.weight.len() / outputs;
-        multiply(Table::new(input, inputs).transposed(), Table::new(d_output, outputs), &mut gradient.weight, true);
+        let rows = input.len() / inputs;
+        let output = MatrixMut::new(&mut gradient.weight, inputs, outputs);
+        let input = Matrix::new(input, rows, inputs).transposed();
+        matmul(output, Into::Accumulate, 1.0, input, Matrix::new(d_output, rows, outputs), Threads::Caller);
         for row in d_output.chunks_exact(outputs) {
             for (sum, d) in gradient.bias.iter_mut().zip(row) {
                 *sum += d;
@@ -97,8 +109,10 @@ impl Affine {
     fn backward_input(&self, d_output: &[f32]) -> Vec<f32> {
         let outputs = self.bias.len();
         let inputs = self.weight.len() / outputs;
-        let mut d_input = vec![0.0; d_output.len() / outputs * inputs];
-        multiply(Table::new(d_output, outputs), Table::new(&self.weight, outputs).transposed(), &mut d_input, false);
+        let rows = d_output.len() / outputs;
+        let mut d_input = vec![0.0; rows * inputs];
+        let (output, weight) = (MatrixMut::new(&mut d_input, rows, inputs), Matrix::new(&self.weight, inputs, outputs).transposed());
+        matmul(output, Into::Overwrite, 1.0, Matrix::new(d_output, rows, outputs), weight, Threads::Caller);
         d_input
     }
 }

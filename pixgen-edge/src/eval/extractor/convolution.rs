@@ -5,7 +5,7 @@
 
 use super::weights::Weights;
 use crate::eval::error::EvalError;
-use crate::eval::matmul::{Table, multiply};
+use crate::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Rows of windows gathered at once: small enough for the cache, large enough for the matrix product.
 const STRIP: usize = 256;
@@ -206,9 +206,20 @@ impl Convolution {
         let places = maps.n * rows.output * columns.output;
         let mut values: Vec<f32> = self.bias.iter().copied().cycle().take(places * outputs).collect();
         let window = self.weight.len() / outputs;
-        let weight = Table::new(&self.weight, outputs);
+        let multiply = |windows: &[f32], out: &mut [f32]| {
+            let rows = out.len() / outputs;
+            let weight = Matrix::new(&self.weight, window, outputs);
+            matmul(
+                MatrixMut::new(out, rows, outputs),
+                Into::Accumulate,
+                1.0,
+                Matrix::new(windows, rows, window),
+                weight,
+                Threads::Caller,
+            );
+        };
         if kernel == (1, 1) && stride == 1 && places == maps.n * maps.height * maps.width {
-            multiply(Table::new(&maps.values, window), weight, &mut values, true);
+            multiply(&maps.values, &mut values);
         } else {
             let mut windows = vec![0.0; STRIP.min(places) * window];
             for (strip, out) in values.chunks_mut(STRIP * outputs).enumerate() {
@@ -217,7 +228,7 @@ impl Convolution {
                 for (place, row) in (strip * STRIP..).zip(windows.chunks_exact_mut(window)) {
                     gather(maps, rows, columns, place, row);
                 }
-                multiply(Table::new(windows, window), weight, out, true);
+                multiply(windows, out);
             }
         }
         self.activation.apply(&mut values);
@@ -357,9 +368,18 @@ impl Linear {
     /// n x inputs to n x outputs.
     pub fn apply(&self, rows: &[f32]) -> Vec<f32> {
         let outputs = self.bias.len();
-        let rows = Table::new(rows, self.weight.len() / outputs);
-        let mut out: Vec<f32> = self.bias.iter().copied().cycle().take(rows.rows() * outputs).collect();
-        multiply(rows, Table::new(&self.weight, outputs), &mut out, true);
+        let inputs = self.weight.len() / outputs;
+        let n = rows.len() / inputs;
+        let mut out: Vec<f32> = self.bias.iter().copied().cycle().take(n * outputs).collect();
+        let weight = Matrix::new(&self.weight, inputs, outputs);
+        matmul(
+            MatrixMut::new(&mut out, n, outputs),
+            Into::Accumulate,
+            1.0,
+            Matrix::new(rows, n, inputs),
+            weight,
+            Threads::Caller,
+        );
         out
     }
 }
