@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::eval::error::EvalError;
 use crate::eval::features::Features;
 use crate::eval::frechet::Moments;
-use crate::eval::network::{Activations, CLASSES, FEATURES, LAYERS, Network, PIXELS, SIDE, normalise};
+use crate::eval::network::{Activations, CLASSES, ClassifierNetwork, FEATURES, LAYERS, PIXELS, SIDE, normalise};
 
 static FASHION: &[u8] = include_bytes!("../../data/fashion-classifier/classifier.safetensors");
 
@@ -24,7 +24,7 @@ pub type Card = BTreeMap<String, String>;
 
 /// A trained network with the moments of its features on real held-out images.
 pub struct Classifier {
-    network: Network,
+    network: ClassifierNetwork,
     reference: Moments,
     card: Card,
 }
@@ -42,7 +42,7 @@ impl Classifier {
     ///
     /// # Errors
     /// [`EvalError::PartialImage`], or less than two images.
-    pub fn new(network: Network, real: &[u8]) -> Result<Self, EvalError> {
+    pub fn new(network: ClassifierNetwork, real: &[u8]) -> Result<Self, EvalError> {
         let reference = features(&network, real)?.moments()?;
         Ok(Self { network, reference, card: Card::new() })
     }
@@ -61,7 +61,7 @@ impl Classifier {
         let file = SafeTensors::deserialize(bytes)?;
         let (_, header) = SafeTensors::read_metadata(bytes)?;
         let mut card: Card = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let mut network = Network::zeros();
+        let mut network = ClassifierNetwork::zeros();
         for ((name, inputs, outputs), layer) in LAYERS.into_iter().zip(&mut network.layers) {
             layer.weight = read(&file, &format!("{name}.weight"), Dtype::F32, &[inputs, outputs], f32::from_le_bytes)?;
             layer.bias = read(&file, &format!("{name}.bias"), Dtype::F32, &[outputs], f32::from_le_bytes)?;
@@ -145,13 +145,17 @@ impl Classifier {
     }
 }
 
-fn features(network: &Network, images: &[u8]) -> Result<Features, EvalError> {
+fn features(network: &ClassifierNetwork, images: &[u8]) -> Result<Features, EvalError> {
     let values = each_block(network, images, |kept| std::mem::take(&mut kept.features))?;
     Ok(Features { n: images.len() / PIXELS, dim: FEATURES, values })
 }
 
 /// Joins what `take` finds in the activations of every block of images.
-fn each_block<T: Send>(network: &Network, images: &[u8], take: impl Fn(&mut Activations) -> Vec<T> + Sync) -> Result<Vec<T>, EvalError> {
+fn each_block<T: Send>(
+    network: &ClassifierNetwork,
+    images: &[u8],
+    take: impl Fn(&mut Activations) -> Vec<T> + Sync,
+) -> Result<Vec<T>, EvalError> {
     check_images("images", images)?;
     let run = |(pixels, kept): &mut (Vec<f32>, Activations), block: &[u8]| {
         pixels.clear();

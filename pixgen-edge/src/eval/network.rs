@@ -1,4 +1,4 @@
-//! The classifier's network and its gradient: two 5x5 convolutions with ReLU and 2x2 max pooling, then two affine maps.
+//! The classifier's network: two 5x5 convolutions with ReLU and 2x2 max pooling, then two affine maps.
 //!
 //! ```text
 //! 28x28x1 -conv1-> 24x24x32 -pool, ReLU-> 12x12x32 -conv2-> 8x8x32 -pool, ReLU-> 4x4x32 -hidden, ReLU-> 64 features -head-> 10 logits
@@ -19,11 +19,13 @@ pub const FEATURES: usize = 64;
 pub const CLASSES: usize = 10;
 
 /// Side of the convolution windows.
-const KERNEL: usize = 5;
-/// Side and channels of the two maps that are convolved, then of the map the affine layers see.
-const MAP1: (usize, usize) = (SIDE, 1);
-const MAP2: (usize, usize) = (12, 32);
-const MAP3: (usize, usize) = (4, 32);
+pub const KERNEL: usize = 5;
+/// Side and channels of the images, which the first convolution sees.
+pub const MAP1: (usize, usize) = (SIDE, 1);
+/// Side and channels of the map that the second convolution sees.
+pub const MAP2: (usize, usize) = (12, 32);
+/// Side and channels of the map that the affine layers see.
+pub const MAP3: (usize, usize) = (4, 32);
 /// Mean and standard deviation of the training pixels on the scale [0, 1].
 const PIXEL_MEAN: f32 = 0.286;
 const PIXEL_STD: f32 = 0.353;
@@ -47,20 +49,26 @@ pub struct Affine {
 
 /// The parameters, or something of the same shape: a gradient, a moment of the optimiser.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Network {
+pub struct ClassifierNetwork {
     /// In the order of [`LAYERS`].
     pub layers: [Affine; 4],
 }
 
-/// Every intermediate result of a batch of n images; [`Network::backward`] reads them again.
+/// Every intermediate result of a batch of n images; training reads them again.
 #[derive(Default)]
 pub struct Activations {
-    windows1: Vec<f32>,
-    conv1: Vec<f32>,
-    map2: Vec<f32>,
-    windows2: Vec<f32>,
-    conv2: Vec<f32>,
-    map3: Vec<f32>,
+    /// All 5x5 windows of the images: (n x 24 x 24) x 25.
+    pub windows1: Vec<f32>,
+    /// n x 24 x 24 x 32, before pooling.
+    pub conv1: Vec<f32>,
+    /// n x 12 x 12 x 32, after pooling and ReLU.
+    pub map2: Vec<f32>,
+    /// All 5x5 windows of `map2`: (n x 8 x 8) x 800.
+    pub windows2: Vec<f32>,
+    /// n x 8 x 8 x 32, before pooling.
+    pub conv2: Vec<f32>,
+    /// n x 4 x 4 x 32, after pooling and ReLU.
+    pub map3: Vec<f32>,
     /// n x 64, after the ReLU.
     pub features: Vec<f32>,
     /// n x 10.
@@ -89,35 +97,9 @@ impl Affine {
             Threads::Caller,
         );
     }
-
-    /// Adds the gradient of the parameters to `gradient`.
-    fn backward(input: &[f32], d_output: &[f32], gradient: &mut Self) {
-        let outputs = gradient.bias.len();
-        let inputs = gradient.weight.len() / outputs;
-        let rows = input.len() / inputs;
-        let output = MatrixMut::new(&mut gradient.weight, inputs, outputs);
-        let input = Matrix::new(input, rows, inputs).transposed();
-        matmul(output, Into::Accumulate, 1.0, input, Matrix::new(d_output, rows, outputs), Threads::Caller);
-        for row in d_output.chunks_exact(outputs) {
-            for (sum, d) in gradient.bias.iter_mut().zip(row) {
-                *sum += d;
-            }
-        }
-    }
-
-    /// The gradient of the input.
-    fn backward_input(&self, d_output: &[f32]) -> Vec<f32> {
-        let outputs = self.bias.len();
-        let inputs = self.weight.len() / outputs;
-        let rows = d_output.len() / outputs;
-        let mut d_input = vec![0.0; rows * inputs];
-        let (output, weight) = (MatrixMut::new(&mut d_input, rows, inputs), Matrix::new(&self.weight, inputs, outputs).transposed());
-        matmul(output, Into::Overwrite, 1.0, Matrix::new(d_output, rows, outputs), weight, Threads::Caller);
-        d_input
-    }
 }
 
-impl Network {
+impl ClassifierNetwork {
     /// All zero.
     pub fn zeros() -> Self {
         Self {
@@ -149,36 +131,12 @@ impl Network {
         }
         head.apply(&kept.features, &mut kept.logits);
     }
-
-    /// Adds to `gradient` the gradient of a loss whose derivative by the logits (n x 10) is `d_logits`, for the batch that `kept`
-    /// was filled with.
-    ///
-    /// # Panics
-    /// If `d_logits` and `kept` are of different batches.
-    pub fn backward(&self, kept: &Activations, d_logits: &[f32], gradient: &mut Self) {
-        assert_eq!(d_logits.len(), kept.logits.len(), "derivatives of the logits");
-        let [_, conv2, hidden, head] = &self.layers;
-        let [d_conv1, d_conv2, d_hidden, d_head] = &mut gradient.layers;
-
-        Affine::backward(&kept.features, d_logits, d_head);
-        let mut d_features = head.backward_input(d_logits);
-        for (d, feature) in d_features.iter_mut().zip(&kept.features) {
-            *d = if *feature > 0.0 { *d } else { 0.0 };
-        }
-        Affine::backward(&kept.map3, &d_features, d_hidden);
-        let d_map3 = hidden.backward_input(&d_features);
-        let d_maps = pool_relu_backward(&d_map3, &kept.map3, &kept.conv2, MAP3);
-        Affine::backward(&kept.windows2, &d_maps, d_conv2);
-        let d_map2 = scatter_windows(&conv2.backward_input(&d_maps), MAP2);
-        let d_maps = pool_relu_backward(&d_map2, &kept.map2, &kept.conv1, MAP2);
-        Affine::backward(&kept.windows1, &d_maps, d_conv1);
-    }
 }
 
 /// Where in the maps each row of each window starts, in the order of the table of windows.
 ///
 /// A row of a window is `KERNEL * channels` contiguous values in the maps and in the table.
-fn window_rows(maps: usize, (side, channels): (usize, usize)) -> impl Iterator<Item = usize> {
+pub fn window_rows(maps: usize, (side, channels): (usize, usize)) -> impl Iterator<Item = usize> {
     let places = side - KERNEL + 1;
     (0..maps).flat_map(move |map| {
         (0..places)
@@ -197,22 +155,8 @@ fn gather_windows(maps: &[f32], shape: (usize, usize), windows: &mut Vec<f32>) {
     }
 }
 
-/// The transpose of [`gather_windows`]: adds every window back into the map it came from.
-fn scatter_windows(windows: &[f32], shape: (usize, usize)) -> Vec<f32> {
-    let (side, channels) = shape;
-    let places = side - KERNEL + 1;
-    let n = windows.len() / (places * places * KERNEL * KERNEL * channels);
-    let mut maps = vec![0.0; n * side * side * channels];
-    for (from, to) in windows.chunks_exact(KERNEL * channels).zip(window_rows(n, shape)) {
-        for (sum, value) in maps[to..to + KERNEL * channels].iter_mut().zip(from) {
-            *sum += value;
-        }
-    }
-    maps
-}
-
 /// Starts of the four pixels that are pooled into one, for every pixel of the smaller maps.
-fn quads(maps: usize, (side, channels): (usize, usize)) -> impl Iterator<Item = [usize; 4]> {
+pub fn quads(maps: usize, (side, channels): (usize, usize)) -> impl Iterator<Item = [usize; 4]> {
     let row = 2 * side * channels;
     (0..maps * side).flat_map(move |y| {
         (0..side).map(move |x| {
@@ -237,31 +181,13 @@ fn pool_relu(maps: &[f32], shape: (usize, usize), pooled: &mut Vec<f32>) {
     }
 }
 
-/// The gradient of the larger maps: it goes to the first pixel of the square that is the largest, if that is positive.
-fn pool_relu_backward(d_pooled: &[f32], pooled: &[f32], maps: &[f32], shape: (usize, usize)) -> Vec<f32> {
-    let (side, channels) = shape;
-    let n = pooled.len() / (side * side * channels);
-    let mut d_maps = vec![0.0; maps.len()];
-    let squares = d_pooled.chunks_exact(channels).zip(pooled.chunks_exact(channels));
-    for ((d, largest), quad) in squares.zip(quads(n, shape)) {
-        for channel in 0..channels {
-            if largest[channel] > 0.0
-                && let Some(at) = quad.iter().find(|&&at| maps[at + channel] == largest[channel])
-            {
-                d_maps[at + channel] = d[channel];
-            }
-        }
-    }
-    d_maps
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use pixgen_core::rng::Rng;
 
-    fn random_network() -> Network {
-        let mut network = Network::zeros();
+    fn random_network() -> ClassifierNetwork {
+        let mut network = ClassifierNetwork::zeros();
         for (stream, layer) in network.layers.iter_mut().enumerate() {
             let scale = (layer.bias.len() as f32 / layer.weight.len() as f32).sqrt();
             Rng::new(3, stream as u64).fill_gaussian(0, &mut layer.weight);
@@ -332,53 +258,6 @@ mod tests {
             }
             for (fast, naive) in kept.logits[n * CLASSES..].iter().zip(&logits) {
                 assert!((f64::from(*fast) - naive).abs() < 1e-4, "logit {fast} {naive}");
-            }
-        }
-    }
-
-    #[test]
-    fn backward_equals_finite_differences() {
-        // The loss is the sum of logits times fixed coefficients.
-        let mut network = random_network();
-        let images = random_images(2);
-        let mut coefficients = vec![0.0; 2 * CLASSES];
-        Rng::new(6, 0).fill_gaussian(0, &mut coefficients);
-        let loss = |network: &Network| -> f64 {
-            let mut kept = Activations::default();
-            network.forward(&images, &mut kept);
-            kept.logits.iter().zip(&coefficients).map(|(l, c)| f64::from(*l) * f64::from(*c)).sum()
-        };
-        let mut kept = Activations::default();
-        network.forward(&images, &mut kept);
-        let mut gradient = Network::zeros();
-        network.backward(&kept, &coefficients, &mut gradient);
-
-        for (layer, (name, ..)) in LAYERS.into_iter().enumerate() {
-            // Along the gradient itself, where rounding matters least.
-            let square: f64 = gradient.layers[layer].weight.iter().map(|g| f64::from(*g).powi(2)).sum();
-            assert!(square > 0.0);
-            let step = 1e-3 / square.sqrt();
-            let start = network.layers[layer].weight.clone();
-            let mut moved = |sign: f64| {
-                for ((w, s), g) in network.layers[layer].weight.iter_mut().zip(&start).zip(&gradient.layers[layer].weight) {
-                    *w = (f64::from(*s) + sign * step * f64::from(*g)) as f32;
-                }
-                loss(&network)
-            };
-            let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
-            moved(0.0);
-            assert!((slope / square - 1.0).abs() < 0.02, "{name}: {slope} {square}");
-
-            for index in 0..network.layers[layer].bias.len() {
-                let exact = f64::from(gradient.layers[layer].bias[index]);
-                let start = network.layers[layer].bias[index];
-                network.layers[layer].bias[index] = start + 1e-3;
-                let up = loss(&network);
-                network.layers[layer].bias[index] = start - 1e-3;
-                let down = loss(&network);
-                network.layers[layer].bias[index] = start;
-                let slope = (up - down) / 2e-3;
-                assert!((slope - exact).abs() < 0.02 * exact.abs().max(1.0), "{name} {index}: {slope} {exact}");
             }
         }
     }

@@ -7,16 +7,19 @@
 //! ```
 //!
 //! It prints the accuracy on the real test split, the speed, and the Frechet distances of real training images and of noise. The
-//! gradient is `eval::network`'s own, so what is trained here is exactly what measures.
+//! forward pass is that of `eval::network`, so what is trained here is exactly what measures.
+
+mod backward;
 
 use std::{env, error::Error, fs, path::Path, time::Instant};
 
+use backward::backward;
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_edge::data::{
     Dataset,
     idx::{self, Part},
 };
-use pixgen_edge::eval::network::{Activations, CLASSES, LAYERS, Network, PIXELS, SIDE, normalise};
+use pixgen_edge::eval::network::{Activations, CLASSES, ClassifierNetwork, LAYERS, PIXELS, SIDE, normalise};
 use pixgen_edge::eval::{Card, Classifier, EvalError, frechet};
 
 const SEED: u64 = 20_260;
@@ -97,9 +100,9 @@ fn image(pixels: &[u8], index: usize) -> &[u8] {
 }
 
 /// Adam with decoupled weight decay under a one-cycle rate: linear warm-up, then a cosine to 0.
-fn train_network(data: &Dataset, images: &[u8]) -> Network {
+fn train_network(data: &Dataset, images: &[u8]) -> ClassifierNetwork {
     let mut network = initial_network();
-    let (mut first, mut second) = (Network::zeros(), Network::zeros());
+    let (mut first, mut second) = (ClassifierNetwork::zeros(), ClassifierNetwork::zeros());
     let steps_per_epoch = data.len() / BATCH;
     let steps = EPOCHS * steps_per_epoch;
     let mut kept = Activations::default();
@@ -110,7 +113,7 @@ fn train_network(data: &Dataset, images: &[u8]) -> Network {
         let mut right = 0;
         for (batch, chosen) in order.chunks_exact(BATCH).enumerate() {
             let step = epoch * steps_per_epoch + batch;
-            let mut gradient = Network::zeros();
+            let mut gradient = ClassifierNetwork::zeros();
             for (block, chosen) in chosen.chunks(BLOCK).enumerate() {
                 let seen = (step * BATCH + block * BLOCK) as u64;
                 let mut pixels = Vec::with_capacity(BLOCK * PIXELS);
@@ -124,7 +127,7 @@ fn train_network(data: &Dataset, images: &[u8]) -> Network {
                     right += usize::from(row.iter().all(|l| *l <= row[usize::from(data.labels[index])]));
                     loss += cross_entropy(row, usize::from(data.labels[index]));
                 }
-                network.backward(&kept, &d_logits, &mut gradient);
+                backward(&network, &kept, &d_logits, &mut gradient);
             }
             adam_step(&mut network, &mut gradient, &mut first, &mut second, step, steps);
         }
@@ -137,8 +140,8 @@ fn train_network(data: &Dataset, images: &[u8]) -> Network {
 }
 
 /// Gaussian weights of variance 2 / inputs (He et al. 2015), zero biases.
-fn initial_network() -> Network {
-    let mut network = Network::zeros();
+fn initial_network() -> ClassifierNetwork {
+    let mut network = ClassifierNetwork::zeros();
     for (index, ((_, inputs, _), layer)) in LAYERS.iter().zip(&mut network.layers).enumerate() {
         Rng::new(SEED, INIT).fill_gaussian((index as u64) << 32, &mut layer.weight);
         let scale = (2.0 / *inputs as f32).sqrt();
@@ -186,7 +189,14 @@ fn cross_entropy(logits: &mut [f32], label: usize) -> f32 {
     loss
 }
 
-fn adam_step(network: &mut Network, gradient: &mut Network, first: &mut Network, second: &mut Network, step: usize, steps: usize) {
+fn adam_step(
+    network: &mut ClassifierNetwork,
+    gradient: &mut ClassifierNetwork,
+    first: &mut ClassifierNetwork,
+    second: &mut ClassifierNetwork,
+    step: usize,
+    steps: usize,
+) {
     const BETA1: f32 = 0.9;
     const BETA2: f32 = 0.999;
     let done = step as f32 / steps as f32;
