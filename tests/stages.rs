@@ -4,9 +4,9 @@ use pixgen_core::noise::{LevelCurriculum, PairMap, Parametrisation, Temperature}
 use pixgen_core::params::Init;
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_edge::data::bundled;
+use pixgen_edge::data::normalise::Normalisation;
 use pixgen_train::data::augment::AugmentProfile;
-use pixgen_train::data::bundled;
-use pixgen_train::data::normalise::Normalisation;
 use pixgen_train::model::{ParamSet, ProjectorConfig};
 use pixgen_train::objective::auxiliary::FrozenFeature;
 use pixgen_train::objective::consistency::{ConsistencyConfig, Weighting};

@@ -8,8 +8,6 @@ mod defaults;
 mod validate;
 
 use crate::data::augment::AugmentProfile;
-use crate::data::normalise::Normalisation;
-use crate::data::{DataError, DataSpec, Dataset, ImageShape, Memory, Part, Source, parse_colour};
 use crate::device::{DeviceChoice, DeviceProblem, Requirements};
 use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig};
 use crate::precision::Precision;
@@ -17,6 +15,8 @@ use crate::roofline::memory::{self, Setup};
 use crate::training::{EmaConfig, OptimiserConfig, Schedule};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
+use pixgen_edge::data::normalise::Normalisation;
+use pixgen_edge::data::{DataError, DataSpec, Dataset, ImageShape, Memory, Part, Source, parse_colour};
 use serde::{Deserialize, Serialize};
 
 /// What a run trains.

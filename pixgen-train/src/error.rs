@@ -1,19 +1,20 @@
 //! What the program tells a user who cannot go on: the error of each part, and its hint.
 
 use crate::config::ConfigProblem;
-use crate::data::DataError;
 use crate::data::prepare::PrepareError;
 use crate::device::DeviceProblem;
-use crate::eval::EvalError;
-use crate::model_file::ModelFileError;
 use crate::packages::PackageError;
-use crate::picture::PictureError;
+use crate::quality::error::QualityError;
 use crate::report::ReportError;
 use crate::run::RunError;
 use crate::run::atomic::FileError;
 use crate::settings::SettingsError;
 use crate::weights::import::ImportError;
 use crate::weights::verify::VerifyError;
+use pixgen_edge::data::DataError;
+use pixgen_edge::eval::EvalError;
+use pixgen_edge::model_file::ModelFileError;
+use pixgen_edge::picture::PictureError;
 use pixgen_edge::terminal::OutputError;
 
 /// Any error of the trainer.
@@ -50,9 +51,12 @@ pub enum Error {
     /// PNG files.
     #[error(transparent)]
     Picture(#[from] PictureError),
-    /// Quality measurement.
+    /// Pictures that the classifier cannot measure.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// Quality measurement.
+    #[error(transparent)]
+    Quality(#[from] QualityError),
     /// Export for chips.
     #[error(transparent)]
     Quantise(#[from] pixgen_edge::quantise::QuantiseError),
@@ -161,6 +165,7 @@ impl Error {
             Self::ModelFile(error) => error.hint(),
             Self::Picture(error) => error.hint(),
             Self::Eval(error) => error.hint(),
+            Self::Quality(error) => error.hint(),
             Self::Quantise(error) => error.hint(),
             Self::Preset { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Preset { .. } => Some("`pixgen-train inspect --presets` lists them".into()),

@@ -3,8 +3,8 @@
 //! From what users touch to what they do not:
 //!
 //! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb,
-//! [`report`] lays runs out as a page, [`dry_run`] tells what a run would need, [`mod@bench`] how fast this machine goes, [`evaluation`]
-//! how good pictures are, and [`roofline`] what a GPU could do at best. [`error`] is
+//! [`report`] lays runs out as a page, [`dry_run`] tells what a run would need, [`mod@bench`] how fast this machine goes,
+//! and [`roofline`] what a GPU could do at best. [`error`] is
 //! what a user reads when something cannot go on.
 //!
 //! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`prepared`] makes
@@ -15,8 +15,8 @@
 //! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
 //!
 //! **Pictures.** [`packages`] downloads data sets, and weights into [`cache`]; [`data`] brings pictures in, in order and augmented, [`sampling`]
-//! draws them; [`mod@probe`] asks the encoder for their classes. What needs no burn comes from `pixgen-edge`: [`picture`] writes grids, [`eval`]
-//! measures, and [`model_file`] is the file that people exchange. [`weights`] brings those of other programs in, and ours out.
+//! draws them, and [`quality`] measures them. What needs no burn comes from `pixgen-edge`: its `data` loads pictures, `picture` writes grids,
+//! and `model_file` is the file that people exchange. [`weights`] brings those of other programs in, and ours out.
 //!
 //! Everything random is a function of (seed, images seen): the same command resumes a run, bit for bit.
 
@@ -27,7 +27,6 @@ pub mod cli;
 pub mod commands;
 pub mod dry_run;
 pub mod error;
-pub mod evaluation;
 pub mod report;
 
 pub mod config;
@@ -48,7 +47,6 @@ pub mod roofline;
 pub mod cache;
 pub mod data;
 pub mod packages;
-pub mod probe;
+pub mod quality;
 pub mod sampling;
 pub mod weights;
-pub use pixgen_edge::{eval, model_file, picture};

@@ -1,11 +1,8 @@
 //! What a run needs before its first step: settings, data, start values, the objective; and the model file that it ends with.
 
 use crate::config::{DataConfig, RunConfig, Stage};
-use crate::data::normalise::Normalisation;
-use crate::data::{self, Dataset, SPLIT_SEED};
 use crate::error::Error;
 use crate::model::ParamSet;
-use crate::model_file::{Content, FORMAT, Header, ModelFile};
 use crate::objective::{Compute, Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, Progress, Source};
 use crate::run::{self, atomic};
 use crate::settings::{self, SettingsError};
@@ -14,6 +11,9 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::presets::preset;
 use pixgen_core::rng::Rng;
+use pixgen_edge::data::normalise::Normalisation;
+use pixgen_edge::data::{self, Dataset, SPLIT_SEED};
+use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -93,7 +93,7 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
         let wanted = config.model.encoder_params().count();
         if taken_over != wanted {
             let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
-            return Err(crate::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
+            return Err(pixgen_edge::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
         }
         let auxiliary = config.consistency.is_some_and(|settings| settings.auxiliary > 0.0);
         if auxiliary && file.statistics.is_none() {
@@ -251,7 +251,7 @@ pub fn save_model(file: &ModelFile, path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Memory;
+    use pixgen_edge::data::Memory;
 
     #[test]
     fn the_data_of_a_run_are_read_over_the_defaults() {

@@ -1,16 +1,16 @@
 //! Pictures from weights: the burn denoiser behind core's samplers.
 
-use crate::data::normalise::Normalisation;
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Weights, forward};
-use crate::model_file::ModelFile;
 use crate::ops::Ops as Fused;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::diffusion::{DiffusionSampler, Guidance, SCRATCH, Sampler, Weaker};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::patch::{patchify, unpatchify};
 use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
+use pixgen_edge::data::normalise::Normalisation;
+use pixgen_edge::model_file::ModelFile;
 use std::convert::Infallible;
 
 /// Pictures that go through the network at once.

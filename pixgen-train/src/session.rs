@@ -1,15 +1,15 @@
 //! A training run from its first step to its last: resume, loop, sample, save.
 
 use crate::config::{RunConfig, Stage};
-use crate::data::DataError;
 use crate::error::Error;
 use crate::objective::Objective;
-use crate::picture::{Grid, Picture, strip};
 use crate::prepared::{Prepared, parametrisation, save_model};
 use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, checkpoint, note};
 use crate::sampling::{Drawing, Generator, Request};
 use crate::settings::units::format_images;
 use crate::training::{Engine, Flat, Outcome, State, step};
+use pixgen_edge::data::DataError;
+use pixgen_edge::picture::{Grid, Picture, strip};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints KERNEL_GOLDEN and MANIFOLD_GOLDEN of pixgen-edge/src/eval/{kernel,neighbours}.rs.
+"""Prints KERNEL_GOLDEN and MANIFOLD_GOLDEN of pixgen-train/src/quality/{kernel,neighbours}.rs.
 
 The kernel distance through torch-fidelity's own functions, on subsets that this project's generator draws; precision, recall, density
 and coverage through the authors' package prdc.

@@ -2,10 +2,10 @@
 
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_edge::model_file::ModelFile;
 use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, checkpoints, contents, metrics};
 use pixgen_tests::program::{Done, fails, finish, interrupt, start, succeeds, wait_until};
 use pixgen_train::data::order::index_at;
-use pixgen_train::model_file::ModelFile;
 use std::fs;
 use std::path::Path;
 use std::process::Command;

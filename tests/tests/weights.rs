@@ -256,7 +256,7 @@ fn small() -> ModelFile {
         model,
         noise: pixgen_core::noise::NoiseConfig::with_shift(1.0),
         parametrisation: pixgen_core::noise::Parametrisation::Edm,
-        normalisation: pixgen_train::data::normalise::Normalisation::simple(),
+        normalisation: pixgen_edge::data::normalise::Normalisation::simple(),
         projector: None,
         ema: "raw".into(),
         images: 7,

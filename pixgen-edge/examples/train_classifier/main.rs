@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn fd(classifier: &Classifier, images: &[u8]) -> Result<f64, EvalError> {
-    frechet::distance(&classifier.features(images)?.moments()?, classifier.reference())
+    frechet::distance(&classifier.moments(images)?, classifier.reference())
 }
 
 fn image(pixels: &[u8], index: usize) -> &[u8] {

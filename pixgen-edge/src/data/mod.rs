@@ -5,12 +5,9 @@
 //! * `listing` is what the last three find: names, places and, by `classes`, labels of files, which any thread reads by number.
 //! * `decode` and `resize` bring any image file to the training shape. `pictures` does so with all at once or with each when it is asked
 //!   for, and `dataset` puts labels to them.
-//! * `prepare` writes a data set at the training size as a zip archive or tar shards.
-//! * `check` tells people what a data set holds before they train on it.
 //! * `normalise` maps bytes to network numbers.
 
 pub mod bundled;
-pub mod check;
 mod classes;
 pub mod dataset;
 pub mod decode;
@@ -20,7 +17,6 @@ pub mod idx;
 pub mod listing;
 pub mod normalise;
 mod pictures;
-pub mod prepare;
 pub mod resize;
 pub mod spec;
 pub mod tar;

@@ -138,7 +138,7 @@ pub fn list(source: &Source) -> Result<Listing, DataError> {
 }
 
 /// A source before its images are decoded.
-pub(crate) enum Stored {
+pub enum Stored {
     /// Image files, alone or in archives.
     Files(Listing),
     /// Pixels at their own size.
@@ -146,7 +146,10 @@ pub(crate) enum Stored {
 }
 
 /// Opens a source; nothing is decoded.
-pub(crate) fn open(source: &Source, part: Part) -> Result<(Kind, Stored), DataError> {
+///
+/// # Errors
+/// A source that cannot be read or that is none, and a test part where there is none.
+pub fn open(source: &Source, part: Part) -> Result<(Kind, Stored), DataError> {
     let kind = kind_of(source, part)?;
     let stored = match (kind, source) {
         (_, Source::Bundled) => Stored::Pixels(bundled()?),

@@ -14,7 +14,7 @@ use crate::data::listing::{Listing, Method, Place, has_image_name, inside};
 use crate::data::{BadFile, DataError};
 
 /// Name of the file with the labels.
-pub(crate) const LABEL_FILE: &str = "dataset.json";
+pub const LABEL_FILE: &str = "dataset.json";
 
 /// Lists the images of the archive at `path`.
 ///

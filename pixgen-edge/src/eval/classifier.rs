@@ -6,7 +6,6 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::eval::error::EvalError;
-use crate::eval::features::Features;
 use crate::eval::frechet::Moments;
 use crate::eval::network::{Activations, CLASSES, ClassifierNetwork, FEATURES, LAYERS, PIXELS, SIDE, normalise};
 
@@ -43,7 +42,7 @@ impl Classifier {
     /// # Errors
     /// [`EvalError::PartialImage`], or less than two images.
     pub fn new(network: ClassifierNetwork, real: &[u8]) -> Result<Self, EvalError> {
-        let reference = features(&network, real)?.moments()?;
+        let reference = Moments::from_rows(&features(&network, real)?, FEATURES)?;
         Ok(Self { network, reference, card: Card::new() })
     }
 
@@ -120,12 +119,20 @@ impl Classifier {
         }
     }
 
-    /// The 64 features of each image (n x 28 x 28 bytes). Uses all rayon threads.
+    /// The 64 features of each image (n x 28 x 28 bytes), row-major. Uses all rayon threads.
     ///
     /// # Errors
     /// [`EvalError::PartialImage`].
-    pub fn features(&self, images: &[u8]) -> Result<Features, EvalError> {
+    pub fn features(&self, images: &[u8]) -> Result<Vec<f32>, EvalError> {
         features(&self.network, images)
+    }
+
+    /// Mean and covariance of the features of images (n x 28 x 28 bytes).
+    ///
+    /// # Errors
+    /// [`EvalError::PartialImage`], or less than two images.
+    pub fn moments(&self, images: &[u8]) -> Result<Moments, EvalError> {
+        Moments::from_rows(&self.features(images)?, FEATURES)
     }
 
     /// The 10 logits of each image (n x 28 x 28 bytes), row-major.
@@ -145,9 +152,8 @@ impl Classifier {
     }
 }
 
-fn features(network: &ClassifierNetwork, images: &[u8]) -> Result<Features, EvalError> {
-    let values = each_block(network, images, |kept| std::mem::take(&mut kept.features))?;
-    Ok(Features { n: images.len() / PIXELS, dim: FEATURES, values })
+fn features(network: &ClassifierNetwork, images: &[u8]) -> Result<Vec<f32>, EvalError> {
+    each_block(network, images, |kept| std::mem::take(&mut kept.features))
 }
 
 /// Joins what `take` finds in the activations of every block of images.
@@ -261,7 +267,7 @@ mod tests {
         let some = &data.pixels().unwrap()[..(BLOCK * 2 + 3) * PIXELS];
         let together = classifier.logits(some).unwrap();
         let features = classifier.features(some).unwrap();
-        assert_eq!((features.n, features.dim, features.values.len()), (19, 64, 19 * 64));
+        assert_eq!(features.len(), 19 * 64);
         for (index, image) in some.chunks_exact(PIXELS).enumerate() {
             let alone = classifier.logits(image).unwrap();
             for (a, b) in alone.iter().zip(&together[index * CLASSES..]) {
@@ -278,7 +284,7 @@ mod tests {
         let rng = Rng::new(2, 0);
         let noise: Vec<u8> = (0..(1000 * PIXELS) as u64).map(|i| (rng.u32(i) >> 24) as u8).collect();
         let fd = |images: &[u8]| {
-            let moments = classifier.features(images).unwrap().moments().unwrap();
+            let moments = classifier.moments(images).unwrap();
             crate::eval::frechet::distance(&moments, classifier.reference()).unwrap()
         };
         let real = fd(&data.pixels().unwrap());

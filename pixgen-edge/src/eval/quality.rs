@@ -88,7 +88,7 @@ pub fn measure(
 
     let predictions = classifier.predict(generated)?;
     let real_predictions = classifier.predict(held_out)?;
-    let fd = |images: &[u8]| frechet::distance(&classifier.features(images)?.moments()?, classifier.reference());
+    let fd = |images: &[u8]| frechet::distance(&classifier.moments(images)?, classifier.reference());
     let (nearest_median, nearest_p05) = nearest_summary(generated, train)?;
     let (real_nearest_median, real_nearest_p05) = nearest_summary(held_out, train)?;
     Ok(Quality {

@@ -5,12 +5,12 @@
 use super::median;
 use crate::config::{RunConfig, Stage};
 use crate::data::order::index_at;
-use crate::data::{self, BadFile, DataError, DataSpec, Dataset, ImageShape, Memory, Part, WHITE, decode_plainly};
 use crate::error::Error;
 use crate::objective::Source;
 use crate::precision::Precision;
 use crate::roofline::{self, Request};
 use pixgen_core::presets::Preset;
+use pixgen_edge::data::{self, BadFile, DataError, DataSpec, Dataset, ImageShape, Memory, Part, WHITE, decode_plainly};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt;

@@ -2,8 +2,8 @@
 
 use super::device::DeviceArgs;
 use super::draw::SamplingArgs;
+use crate::quality::{Network, Resize};
 use clap::{Args, ValueHint};
-use pixgen_edge::eval::{Network, Resize};
 use std::path::PathBuf;
 
 /// Arguments of `eval`.

@@ -3,8 +3,8 @@
 use super::settings::find_preset;
 use crate::bench::data::measure;
 use crate::cli::DataBenchArgs;
-use crate::data::Source;
 use crate::error::Error;
+use pixgen_edge::data::Source;
 use pixgen_edge::terminal::{print_bytes, print_json};
 
 pub(super) fn run(args: &DataBenchArgs) -> Result<(), Error> {

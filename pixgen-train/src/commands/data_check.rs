@@ -1,8 +1,9 @@
 //! `data check`: what is in a data set, and what is wrong with it.
 
 use crate::cli::DataCheckArgs;
-use crate::data::{self, DataSpec, Dataset, ImageShape, Memory, Part, Source, check, parse_colour};
+use crate::data::check;
 use crate::error::Error;
+use pixgen_edge::data::{self, DataSpec, Dataset, ImageShape, Memory, Part, Source, parse_colour};
 use pixgen_edge::terminal::{print_json, print_line};
 
 /// Pictures of each class on the sheet, and of all classes.
@@ -21,8 +22,8 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
         let path = &args.sheet;
         let sheet = check::contact_sheet(&pictures(source, &report, background)?, SHEET.0, SHEET.1);
         let (width, height) = (sheet.width() as usize, sheet.height() as usize);
-        let picture = crate::picture::Picture::new(width, height, 3, sheet.into_raw())?;
-        crate::picture::png::write(path, &picture, None)?;
+        let picture = pixgen_edge::picture::Picture::new(width, height, 3, sheet.into_raw())?;
+        pixgen_edge::picture::png::write(path, &picture, None)?;
         crate::run::note(&format!("contact sheet: {}", path.display()));
     }
     match report.bad.first() {

@@ -2,10 +2,10 @@
 
 use crate::cli::{DataPrepareArgs, FormatName};
 use crate::data::prepare::{Format, Options, Written, prepare};
-use crate::data::{self, DataSpec, ImageShape, Memory, Part, Source, parse_colour};
 use crate::error::Error;
 use crate::run::{Progress, note};
 use crate::settings::units::format_bytes;
+use pixgen_edge::data::{self, DataSpec, ImageShape, Memory, Part, Source, parse_colour};
 
 pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
     let side = usize::from(args.size);

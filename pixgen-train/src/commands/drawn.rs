@@ -2,9 +2,9 @@
 
 use crate::cli::{SamplerName, SamplingArgs};
 use crate::error::Error;
-use crate::model_file::{Content, ModelFile};
 use crate::sampling::Drawing;
 use pixgen_core::diffusion::{Churn, Guidance, Sampler};
+use pixgen_edge::model_file::{Content, ModelFile};
 use std::path::Path;
 
 /// Levels of a diffusion model's grid, if not given: the paper's.

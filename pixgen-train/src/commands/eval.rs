@@ -4,21 +4,22 @@ use super::drawn;
 use crate::cache;
 use crate::cli::{Eval, FeatureArgs};
 use crate::config::DataConfig;
-use crate::data::{self, DataError, Dataset, FASHION_MNIST_CLASSES, ImageShape, bundled_split};
 use crate::device::{Cpu as Backend, CpuDevice as Device};
 use crate::error::Error;
-use crate::eval::yardstick::Options;
-use crate::eval::{Classifier, Extractor, Measurement, Network, Quality, Real, Recipe, Subject, Table, Yardstick, measure, npz};
-use crate::evaluation::{self, Evaluated, Way, proportional};
-use crate::model_file::{Header, ModelFile};
 use crate::ops::Ops;
-use crate::picture::{Grid, Picture};
 use crate::prepared;
+use crate::quality::sweep::{self, Evaluated, Way, proportional};
+use crate::quality::yardstick::Options;
+use crate::quality::{Extractor, Measurement, Network, Real, Recipe, Subject, Table, Yardstick, npz};
 use crate::run::averages::averages;
 use crate::run::note;
 use crate::sampling::{Drawing, Generator, Request};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::PRESETS;
+use pixgen_edge::data::{self, DataError, Dataset, FASHION_MNIST_CLASSES, ImageShape, bundled_split};
+use pixgen_edge::eval::{Classifier, Quality, measure};
+use pixgen_edge::model_file::{Header, ModelFile};
+use pixgen_edge::picture::{Grid, Picture};
 use serde::Serialize;
 use std::path::Path;
 
@@ -193,7 +194,7 @@ fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result
     let yardstick = Yardstick::new(extractor, real, options, reference(&args.features)?)?;
     let asked = proportional(&training.class_counts(), count);
     let source = path.display().to_string();
-    let sets = evaluation::evaluate::<Backend>(&yardstick, (&source, models), ways, &asked, args.seed, &Device::default())?;
+    let sets = sweep::evaluate::<Backend>(&yardstick, (&source, models), ways, &asked, args.seed, &Device::default())?;
     if let (Some(out), Some(set)) = (&args.grid, sets.first()) {
         pairs(set, &training, out)?;
         note(&format!(

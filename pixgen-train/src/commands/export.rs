@@ -2,12 +2,12 @@
 
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::Error;
-use crate::model_file::ModelFile;
 use crate::prepared::save_model;
 use crate::run::atomic::{FileError, write_atomic};
 use crate::run::note;
 use crate::weights::card::{Extra, ModelCard};
 use crate::weights::export::export;
+use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::terminal::print_line;
 use std::fs;
 use std::path::Path;

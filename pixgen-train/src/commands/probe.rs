@@ -2,20 +2,20 @@
 
 use super::{print_bytes, print_json};
 use crate::cli::Probe;
-use crate::data::{DataError, Dataset};
 use crate::device::{Cpu as Backend, CpuDevice as Device};
 use crate::error::Error;
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Weights, features};
-use crate::model_file::{Content, Header, ModelFile};
 use crate::precision::Precision;
 use crate::prepared;
-use crate::probe::{Labelled, linear, nearest_neighbours};
+use crate::quality::probe::{Labelled, linear, nearest_neighbours};
 use crate::run::note;
 use pixgen_core::patch::patchify;
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_edge::data::{DataError, Dataset};
+use pixgen_edge::model_file::{Content, Header, ModelFile};
 use serde::Serialize;
 use std::fmt;
 

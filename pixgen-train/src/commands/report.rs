@@ -4,14 +4,14 @@ use crate::cli::ReportArgs;
 use crate::config::RunConfig;
 use crate::device::{DeviceChoice, OnDevice, Requirements};
 use crate::error::Error;
-use crate::model_file::ModelFile;
-use crate::report::nearest::{Pairs, pairs};
+use crate::quality::nearest_pairs::{Pairs, pairs};
 use crate::report::page::{RunSection, page};
 use crate::report::source::{RunSource, find};
 use crate::report::{ReportError, numbers};
 use crate::run::atomic::write_atomic;
 use crate::run::note;
 use crate::training::Engine;
+use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::terminal::print_line;
 
 pub(super) fn run(args: &ReportArgs, quiet: bool) -> Result<(), Error> {

@@ -4,11 +4,11 @@ use super::drawn;
 use crate::cli::SampleArgs;
 use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
-use crate::model_file::{Header, ModelFile};
-use crate::picture::{Grid, Picture, Preview};
 use crate::run::note;
 use crate::sampling::{Drawing, Generator, Request};
 use crate::training::Engine;
+use pixgen_edge::model_file::{Header, ModelFile};
+use pixgen_edge::picture::{Grid, Picture, Preview};
 use pixgen_edge::terminal::print_bytes;
 use std::io::IsTerminal;
 

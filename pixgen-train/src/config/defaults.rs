@@ -1,7 +1,6 @@
 //! The recipes: every default of a stage for a preset, of small pictures (docs/reference/method.md section 7) and of the paper (sections 3 to 5).
 
 use super::{ComputeConfig, DataConfig, EmaSettings, NormaliseMode, OutputConfig, RunConfig, Stage, TrainConfig};
-use crate::data::Memory;
 use crate::data::augment::AugmentProfile;
 use crate::model::ProjectorConfig;
 use crate::objective::auxiliary::FrozenFeature;
@@ -11,6 +10,7 @@ use crate::training::{OptimiserConfig, Schedule, Shape};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
 use pixgen_core::presets::Preset;
+use pixgen_edge::data::Memory;
 
 /// Small models follow the recipe of docs/reference/method.md section 7, those of the paper sections 3.4 and 5.
 fn is_small(model: &ModelConfig) -> bool {

@@ -12,7 +12,7 @@ use pixgen_core::streams::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-use crate::data::{DataError, ImageShape};
+use pixgen_edge::data::{DataError, ImageShape};
 
 /// How views are made. Pairs are [lowest, highest], or [view 1, view 2] for probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

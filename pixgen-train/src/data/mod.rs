@@ -1,9 +1,9 @@
-//! Images in, batches out: everything between a user's files and the numbers that the network sees.
+//! What training adds to the loading of pixgen-edge: which image comes when ([`order`]), the views of stage 1 ([`augment`]), and the
+//! verbs that look at a data set ([`check`]) or write it at the training size ([`prepare`]).
 //!
-//! Loading is that of [`pixgen_edge::data`], all of which is here too. Training adds which image comes when ([`order`]) and the views
-//! of stage 1 ([`augment`]). Both are functions of (seed, images seen), so a resumed run repeats them exactly.
+//! Order and views are functions of (seed, images seen), so a resumed run repeats them exactly.
 
 pub mod augment;
+pub mod check;
 pub mod order;
-
-pub use pixgen_edge::data::*;
+pub mod prepare;

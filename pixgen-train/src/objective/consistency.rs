@@ -5,7 +5,6 @@ use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
 use super::source::{Batch, Source};
 use super::{Compute, Objective, Progress, Terms};
-use crate::data::DataError;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Pass, Wanted, Weights, forward};
 use crate::ops::{Dropout, LossFactors, Ops, blend, consistency_loss};
@@ -16,6 +15,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, PairMap, Parametrisation};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_edge::data::DataError;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 

@@ -4,7 +4,6 @@ use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
 use super::source::{Batch, Source};
 use super::{Compute, Objective, Progress, Terms};
-use crate::data::DataError;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, ParamSet, Pass, Weights};
 use crate::ops::{Ops, blend};
@@ -14,6 +13,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_edge::data::DataError;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -185,11 +185,11 @@ impl<B: Engine> Objective<B> for Diffusion<B> {
 mod tests {
     use super::*;
     use crate::data::augment::AugmentProfile;
-    use crate::data::normalise::Normalisation;
-    use crate::data::{Dataset, ImageShape};
     use crate::precision::Precision;
     use burn_flex::Flex;
     use pixgen_core::config::Tower;
+    use pixgen_edge::data::normalise::Normalisation;
+    use pixgen_edge::data::{Dataset, ImageShape};
 
     const MODEL: ModelConfig = ModelConfig {
         size: 8,

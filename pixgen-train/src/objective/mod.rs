@@ -14,10 +14,10 @@ pub use diffusion::{Diffusion, DiffusionConfig};
 pub use pretrain::{Method, Pretrain, PretrainConfig, TargetDecay};
 pub use source::Source;
 
-use crate::data::DataError;
 use crate::model::ParamSet;
 use crate::precision::Precision;
 use crate::training::Engine;
+use pixgen_edge::data::DataError;
 
 /// Where a run stands; everything random in a step is a function of this and the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,6 @@ use super::pieces;
 use super::prefetch::{Pictures, Prefetch};
 use super::source::Source;
 use super::{Compute, NamedValues, Objective, Progress, Terms};
-use crate::data::DataError;
 use crate::model::weights::to_vec;
 use crate::model::{
     Condition, NormMode, NormStatistics, ParamSet, Pass, Projector, ProjectorConfig, RunningStatistics, Wanted, Weights, features,
@@ -20,6 +19,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, Temperature};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_edge::data::DataError;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 

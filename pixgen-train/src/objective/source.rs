@@ -1,13 +1,13 @@
 //! Training pictures, normalised and in patch layout, as a function of images seen.
 
 use crate::data::augment::{self, AugmentProfile, Scratch};
-use crate::data::normalise::Normalisation;
 use crate::data::order::index_at;
-use crate::data::{DataError, Dataset};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::patch::patchify;
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
+use pixgen_edge::data::normalise::Normalisation;
+use pixgen_edge::data::{DataError, Dataset};
 use rayon::prelude::*;
 
 /// A data set as the objectives see it.
@@ -126,8 +126,8 @@ impl Source {
 mod tests {
     use super::*;
     use crate::data::prepare::{Format, Options, prepare};
-    use crate::data::{DataSpec, ImageShape, Memory, Part, WHITE, load};
     use pixgen_core::config::Tower;
+    use pixgen_edge::data::{DataSpec, ImageShape, Memory, Part, WHITE, load};
 
     const MODEL: ModelConfig = ModelConfig {
         size: 8,
@@ -170,7 +170,7 @@ mod tests {
         let options = Options { out: out.clone(), format: Format::Png, shard_images: 1, skip_bad: false };
         prepare(&kept, &options, &mut |_| ()).expect("an archive");
         let spec = DataSpec {
-            source: crate::data::Source::Path(out),
+            source: pixgen_edge::data::Source::Path(out),
             shape,
             background: WHITE,
             skip_bad: false,

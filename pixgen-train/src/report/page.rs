@@ -2,12 +2,12 @@
 
 use super::chart::{self, Series, Vertical};
 use super::html::Html;
-use super::nearest::Pairs;
 use super::numbers::{self, MeasurementRow};
 use super::source::RunSource;
-use crate::picture::{Picture, png};
+use crate::quality::nearest_pairs::Pairs;
 use crate::settings::units::{format_duration, format_images, format_rate};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use pixgen_edge::picture::{Picture, png};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -304,8 +304,8 @@ fn data_uri(png: &[u8]) -> String {
 mod tests {
     use super::super::html::reading;
     use super::super::log::Log;
-    use super::super::nearest::Pair;
     use super::*;
+    use crate::quality::nearest_pairs::Pair;
 
     const HOSTILE: &str = "</script><script>alert(1)</script> \"'&\u{1b}";
 

@@ -3,8 +3,8 @@
 use super::error::ReportError;
 use super::log::Log;
 use crate::config::RunConfig;
-use crate::model_file::ModelFile;
 use crate::run::{RunError, RunFolder};
+use pixgen_edge::model_file::ModelFile;
 use std::fs;
 use std::path::{Path, PathBuf};
 

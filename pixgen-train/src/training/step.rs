@@ -4,8 +4,8 @@ use super::flat::{Engine, Flat, Update};
 use super::optimiser::{OptimiserConfig, first_non_finite};
 use super::schedule::Schedule;
 use super::state::State;
-use crate::data::DataError;
 use crate::objective::{Objective, Progress, Terms};
+use pixgen_edge::data::DataError;
 
 /// What a step did.
 #[derive(Clone, Debug)]

@@ -1,11 +1,11 @@
 //! The model card: a README.md as model hubs show it, beside the weights it describes.
 
-use crate::model_file::{Content, Header};
 use crate::settings::units::format_images;
 use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::plan::plan;
 use pixgen_core::presets::PRESETS;
+use pixgen_edge::model_file::{Content, Header};
 use std::fmt::{self, Display, Formatter, Write};
 
 /// What the model file does not know.
@@ -153,10 +153,10 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::normalise::Normalisation;
-    use crate::model_file::FORMAT;
     use pixgen_core::noise::NoiseConfig;
     use pixgen_core::presets::preset;
+    use pixgen_edge::data::normalise::Normalisation;
+    use pixgen_edge::model_file::FORMAT;
 
     #[test]
     fn a_card_says_what_it_is() {

@@ -1,8 +1,8 @@
 //! A model file with the authors' names and layouts, as safetensors.
 
 use super::authors::table;
-use crate::model_file::ModelFile;
 use crate::run::atomic::FileError;
+use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::tensor_file::{self, Shaped, WriteError};
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -2,12 +2,12 @@
 
 use super::authors::{ANCHOR, CLASSES, COUNTER, DECODER, Mapping, PROJECTOR_FIRST, PROJECTOR_LAST, table};
 use super::source::{SourceError, TensorSource};
-use crate::data::normalise::Normalisation;
-use crate::model_file::{Content, FORMAT, Header, write_streamed};
 use crate::run::atomic::FileError;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::{PRESETS, Preset};
+use pixgen_edge::data::normalise::Normalisation;
+use pixgen_edge::model_file::{Content, FORMAT, Header, write_streamed};
 use pixgen_edge::projector::ProjectorConfig;
 use pixgen_edge::tensor_file::WriteError;
 use std::collections::{HashMap, HashSet};

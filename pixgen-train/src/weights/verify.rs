@@ -9,12 +9,12 @@ use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
 use crate::model::{Condition, NormMode, ParamSet, Projector, RunningStatistics, Weights, features, forward};
-use crate::model_file::{Content, Header};
 use crate::ops::Ops;
 use crate::training::Engine;
 use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::patch::{patchify, unpatchify};
+use pixgen_edge::model_file::{Content, Header};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

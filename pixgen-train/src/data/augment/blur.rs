@@ -1,6 +1,6 @@
 //! Gaussian blur, one direction after the other; the border pixels continue outwards.
 
-use crate::data::ImageShape;
+use pixgen_edge::data::ImageShape;
 
 /// Working memory.
 #[derive(Debug, Default)]

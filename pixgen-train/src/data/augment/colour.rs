@@ -53,7 +53,7 @@ pub(super) fn solarise(image: &mut [f32]) {
     }
 }
 
-/// BT.601, as in [`crate::data::luma`].
+/// BT.601, as in [`pixgen_edge::data::luma`].
 fn grey_of(pixel: &[f32]) -> f32 {
     0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
 }

@@ -3,7 +3,7 @@
 use pixgen_core::rng::Draws;
 
 use super::AugmentProfile;
-use crate::data::ImageShape;
+use pixgen_edge::data::ImageShape;
 
 /// Crops to try before falling back on the centre.
 const TRIES: usize = 10;

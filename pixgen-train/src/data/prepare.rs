@@ -17,10 +17,10 @@ use rawzip::time::UtcDateTime;
 use rayon::prelude::*;
 use serde_json::json;
 
-use crate::atomic::FileError;
-use crate::data::error::BadFile;
-use crate::data::zip::LABEL_FILE;
-use crate::data::{DataError, Dataset};
+use pixgen_edge::atomic::FileError;
+use pixgen_edge::data::error::BadFile;
+use pixgen_edge::data::zip::LABEL_FILE;
+use pixgen_edge::data::{DataError, Dataset};
 
 /// How pictures are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ fn encode_all(
     match (counts.iter().position(|&count| count == 0), skipped.first()) {
         (Some(class), Some(bad)) => {
             let what = format!("no image of class `{}` is left without the bad files", dataset.class_names[class]);
-            Err(DataError::archive(&bad.path, &what, "repair the files, or remove the class").into())
+            Err(DataError::Archive { path: bad.path.clone(), what, hint: "repair the files, or remove the class" }.into())
         }
         _ => Ok((images, skipped)),
     }
@@ -274,7 +274,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::data::{DataSpec, ImageShape, Memory, Part, Source, WHITE, load};
+    use pixgen_edge::data::{DataSpec, ImageShape, Memory, Part, Source, WHITE, load};
 
     fn pictures() -> TempDir {
         let folder = tempfile::tempdir().unwrap();

@@ -14,36 +14,24 @@ mod weights;
 
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::data::ImageShape;
-use crate::eval::classifier::Classifier;
-use crate::eval::error::EvalError;
-use crate::eval::features::Features;
-use crate::eval::network::{FEATURES, SIDE};
+use crate::quality::error::QualityError;
+use crate::quality::features::Features;
+use crate::quality::network::Network;
 use convolution::Maps;
+use pixgen_edge::data::ImageShape;
+use pixgen_edge::eval::Classifier;
+use pixgen_edge::eval::EvalError;
+use pixgen_edge::eval::network::{FEATURES, SIDE};
 use weights::Weights;
 
 pub use resize::Resize;
 
 /// The smallest and largest side that EfficientNet-Lite0 is given: it halves five times.
 const INPUTS: std::ops::RangeInclusive<usize> = 32..=1024;
-
-/// A network whose features can be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// The project's classifier of Fashion-MNIST; its weights are in the program. 28x28 grey pictures only.
-    Fashion,
-    /// EfficientNet-Lite0, trained on ImageNet.
-    #[serde(rename = "efficientnet-lite0")]
-    EfficientNetLite0,
-    /// The Inception-v3 of the FID.
-    Inception,
-}
 
 /// Where features are taken.
 #[derive(Clone, Copy, Debug)]
@@ -63,9 +51,6 @@ enum Tap {
 }
 
 impl Network {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Fashion, Self::EfficientNetLite0, Self::Inception];
-
     /// Its layers, from the input to the output.
     pub fn layers(self) -> &'static [Layer] {
         const fn layer(name: &'static str, width: usize, tap: Tap) -> Layer {
@@ -109,28 +94,6 @@ impl Network {
     }
 }
 
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fashion => "fashion",
-            Self::EfficientNetLite0 => "efficientnet-lite0",
-            Self::Inception => "inception",
-        })
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = Self::ALL.map(|network| network.to_string());
-        let found = Self::ALL.into_iter().zip(&names).find(|(_, name)| *name == text);
-        found
-            .map(|(network, _)| network)
-            .ok_or_else(|| format!("one of {} needed", names.join(", ")))
-    }
-}
-
 /// Everything about features but the weights.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Recipe {
@@ -155,11 +118,11 @@ impl Recipe {
     ///
     /// # Errors
     /// A layer that the network does not have, a size that it cannot see.
-    pub fn new(network: Network, layer: Option<&str>, input: Option<usize>, resize: Option<Resize>) -> Result<Self, EvalError> {
+    pub fn new(network: Network, layer: Option<&str>, input: Option<usize>, resize: Option<Resize>) -> Result<Self, QualityError> {
         let wanted = layer.unwrap_or(network.usual_layer());
         let Some(&layer) = network.layers().iter().find(|layer| layer.name == wanted) else {
             let known = network.layers().iter().map(|layer| layer.name).collect::<Vec<_>>().join(", ");
-            return Err(EvalError::Layer { network, layer: wanted.to_owned(), known });
+            return Err(QualityError::Layer { network, layer: wanted.to_owned(), known });
         };
         let (fits, usual) = match network {
             Network::Fashion => (SIDE..=SIDE, SIDE),
@@ -168,7 +131,7 @@ impl Recipe {
         };
         let input = input.unwrap_or(usual);
         if !fits.contains(&input) {
-            return Err(EvalError::Input { network, input, low: *fits.start(), high: *fits.end() });
+            return Err(QualityError::Input { network, input, low: *fits.start(), high: *fits.end() });
         }
         let resize = match network {
             Network::Fashion => Resize::None,
@@ -210,7 +173,7 @@ impl Extractor {
     ///
     /// # Errors
     /// Only if its file was damaged before the build.
-    pub fn fashion() -> Result<Self, EvalError> {
+    pub fn fashion() -> Result<Self, QualityError> {
         let recipe = Recipe::new(Network::Fashion, None, None, None)?;
         Ok(Self { recipe, network: Loaded::Fashion(Box::new(Classifier::fashion()?)) })
     }
@@ -218,12 +181,12 @@ impl Extractor {
     /// Reads a weight file: safetensors in f32 with the names of the original PyTorch package. `fashion` needs none.
     ///
     /// # Errors
-    /// [`EvalError::WeightsMissing`], [`EvalError::WeightFile`], [`EvalError::Weight`].
-    pub fn load(recipe: Recipe, weights: &Path) -> Result<Self, EvalError> {
+    /// [`QualityError::WeightsMissing`], [`EvalError::WeightFile`], [`EvalError::Weight`].
+    pub fn load(recipe: Recipe, weights: &Path) -> Result<Self, QualityError> {
         if recipe.network == Network::Fashion {
             return Self::fashion();
         }
-        let bytes = std::fs::read(weights).map_err(|source| EvalError::WeightsMissing {
+        let bytes = std::fs::read(weights).map_err(|source| QualityError::WeightsMissing {
             network: recipe.network,
             path: weights.to_owned(),
             source,
@@ -231,7 +194,7 @@ impl Extractor {
         Self::new(recipe, &Weights::new(&bytes, weights)?)
     }
 
-    fn new(recipe: Recipe, weights: &Weights<'_>) -> Result<Self, EvalError> {
+    fn new(recipe: Recipe, weights: &Weights<'_>) -> Result<Self, QualityError> {
         let network = match recipe.network {
             Network::Fashion => Loaded::Fashion(Box::new(Classifier::fashion()?)),
             Network::EfficientNetLite0 => Loaded::EfficientNet(Box::new(efficientnet::EfficientNet::load(weights)?)),
@@ -258,14 +221,14 @@ impl Extractor {
     ///
     /// # Errors
     /// [`EvalError::PartialImage`]; [`EvalError::ImageShape`] for `fashion`; [`EvalError::NonFinite`] if the weights overflow.
-    pub fn features(&self, images: &[u8], shape: ImageShape) -> Result<Features, EvalError> {
+    pub fn features(&self, images: &[u8], shape: ImageShape) -> Result<Features, QualityError> {
         let length = shape.len();
         if length == 0 || !images.len().is_multiple_of(length) {
-            return Err(EvalError::PartialImage { what: "images", bytes: images.len(), pixels: length });
+            return Err(EvalError::PartialImage { what: "images", bytes: images.len(), pixels: length }.into());
         }
         if let Loaded::Fashion(classifier) = &self.network {
             Classifier::check_shape(shape.channels, shape.height, shape.width)?;
-            return classifier.features(images);
+            return Ok(Features::new(classifier.features(images)?, self.recipe.layer.width)?);
         }
         let Recipe { layer, input, resize: how, .. } = self.recipe;
         // A few images fill a matrix product; Inception's are large enough alone.
@@ -286,6 +249,6 @@ impl Extractor {
                 _ => unreachable!("a recipe has a layer of its network"),
             }
         };
-        Features::new(images.par_chunks(block * length).map(run).flatten_iter().collect(), layer.width)
+        Ok(Features::new(images.par_chunks(block * length).map(run).flatten_iter().collect(), layer.width)?)
     }
 }

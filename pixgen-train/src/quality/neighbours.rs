@@ -8,8 +8,8 @@
 
 use serde::Serialize;
 
-use crate::eval::error::EvalError;
-use crate::eval::features::{Features, scan};
+use crate::quality::features::{Features, scan};
+use pixgen_edge::eval::EvalError;
 
 /// Which neighbour a ball reaches to unless another is asked for.
 pub const NEIGHBOURS: usize = 5;
@@ -164,7 +164,7 @@ pub fn vote(queries: &Features, labelled: &Features, labels: &[u16], k: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::features::golden;
+    use crate::quality::features::golden;
 
     fn line(values: &[f32]) -> Features {
         Features::new(values.to_vec(), 1).unwrap()

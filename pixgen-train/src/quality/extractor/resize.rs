@@ -8,7 +8,7 @@ use fast_image_resize::pixels::F32;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::Serialize;
 
-use crate::data::ImageShape;
+use pixgen_edge::data::ImageShape;
 
 /// How an image comes to the size that a network sees. Distances depend on it (Parmar et al. 2022), so every result names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

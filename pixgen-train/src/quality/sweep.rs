@@ -1,11 +1,12 @@
 //! Draws sets of pictures and measures each against the same yardstick: one set for every average and every weight of guidance.
 
-use crate::error::Error;
-use crate::eval::nearest::Nearest;
-use crate::eval::{Measured, Measurement, Subject, Yardstick};
-use crate::model_file::ModelFile;
 use crate::ops::Ops as Fused;
+use crate::quality::error::QualityError;
+use crate::quality::measurement::{Measurement, Subject};
+use crate::quality::yardstick::{Measured, Yardstick};
 use crate::sampling::{Drawing, Generator, Request};
+use pixgen_edge::eval::nearest::Nearest;
+use pixgen_edge::model_file::ModelFile;
 
 /// One way to draw.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ pub fn evaluate<B: Fused>(
     asked: &[usize],
     seed: u64,
     device: &B::Device,
-) -> Result<Vec<Evaluated>, Error> {
+) -> Result<Vec<Evaluated>, QualityError> {
     let labels: Vec<u16> = asked.iter().map(|&class| class as u16).collect();
     let mut sets = Vec::new();
     for file in models {

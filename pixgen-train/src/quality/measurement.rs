@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::eval::extractor::Recipe;
-use crate::eval::yardstick::Numbers;
+use crate::quality::extractor::Recipe;
+use crate::quality::yardstick::Numbers;
 
 /// Whose pictures were measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -155,8 +155,8 @@ impl fmt::Display for Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::extractor::Network;
-    use crate::eval::neighbours::Manifolds;
+    use crate::quality::neighbours::Manifolds;
+    use crate::quality::network::Network;
 
     fn numbers(frechet: f64) -> Numbers {
         Numbers {

@@ -6,7 +6,7 @@
 
 use super::convolution::{Activation, Convolution, Linear, Maps, Padding, Pooling, Shape, pool};
 use super::weights::Weights;
-use crate::eval::error::EvalError;
+use crate::quality::error::QualityError;
 
 /// Side of the images it sees.
 pub(super) const SIDE: usize = 299;
@@ -65,7 +65,7 @@ enum Pool {
 }
 
 /// `<name>.conv` and `<name>.bn`.
-fn read(weights: &Weights<'_>, name: &str, shape: Shape) -> Result<Convolution, EvalError> {
+fn read(weights: &Weights<'_>, name: &str, shape: Shape) -> Result<Convolution, QualityError> {
     Convolution::load(weights, &format!("{name}.conv"), &format!("{name}.bn"), shape, Activation::Relu)
 }
 
@@ -77,7 +77,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The convolution `name` of the block.
-    fn one(&self, name: &str, inputs: usize, outputs: usize, kernel: (usize, usize), stride: usize) -> Result<Convolution, EvalError> {
+    fn one(&self, name: &str, inputs: usize, outputs: usize, kernel: (usize, usize), stride: usize) -> Result<Convolution, QualityError> {
         // Whatever halves the map is not padded, all else keeps its size.
         let padding = if stride == 1 {
             Padding::Each(kernel.0 / 2, kernel.1 / 2)
@@ -89,7 +89,7 @@ impl Reader<'_> {
     }
 
     /// A branch: each convolution's name, outputs, window and stride.
-    fn branch(&self, inputs: usize, steps: &[(&str, usize, (usize, usize), usize)]) -> Result<Branch, EvalError> {
+    fn branch(&self, inputs: usize, steps: &[(&str, usize, (usize, usize), usize)]) -> Result<Branch, QualityError> {
         let mut inputs = inputs;
         let mut convolutions = Vec::new();
         for &(name, outputs, kernel, stride) in steps {
@@ -100,18 +100,18 @@ impl Reader<'_> {
     }
 
     /// A pool and a convolution of single places.
-    fn pooled(&self, pool: Pool, inputs: usize, outputs: usize) -> Result<Branch, EvalError> {
+    fn pooled(&self, pool: Pool, inputs: usize, outputs: usize) -> Result<Branch, QualityError> {
         Ok(Branch { pool: Some(pool), ..self.branch(inputs, &[("branch_pool", outputs, (1, 1), 1)])? })
     }
 
     /// A branch that ends in a row and a column of 384 channels each.
-    fn forked(&self, inputs: usize, steps: &[(&str, usize, (usize, usize), usize)], fork: [&str; 2]) -> Result<Branch, EvalError> {
+    fn forked(&self, inputs: usize, steps: &[(&str, usize, (usize, usize), usize)], fork: [&str; 2]) -> Result<Branch, QualityError> {
         let fork = vec![self.one(fork[0], 384, 384, (1, 3), 1)?, self.one(fork[1], 384, 384, (3, 1), 1)?];
         Ok(Branch { fork, ..self.branch(inputs, steps)? })
     }
 
     /// 35 x 35.
-    fn a(&self, inputs: usize, pool: usize) -> Result<Mixed, EvalError> {
+    fn a(&self, inputs: usize, pool: usize) -> Result<Mixed, QualityError> {
         let branches = vec![
             self.branch(inputs, &[("branch1x1", 64, (1, 1), 1)])?,
             self.branch(inputs, &[("branch5x5_1", 48, (1, 1), 1), ("branch5x5_2", 64, (5, 5), 1)])?,
@@ -129,7 +129,7 @@ impl Reader<'_> {
     }
 
     /// 35 x 35 to 17 x 17.
-    fn b(&self, inputs: usize) -> Result<Mixed, EvalError> {
+    fn b(&self, inputs: usize) -> Result<Mixed, QualityError> {
         let branches = vec![
             self.branch(inputs, &[("branch3x3", 384, (3, 3), 2)])?,
             self.branch(
@@ -146,7 +146,7 @@ impl Reader<'_> {
     }
 
     /// 17 x 17, with `c` channels inside.
-    fn c(&self, inputs: usize, c: usize) -> Result<Mixed, EvalError> {
+    fn c(&self, inputs: usize, c: usize) -> Result<Mixed, QualityError> {
         let branches = vec![
             self.branch(inputs, &[("branch1x1", 192, (1, 1), 1)])?,
             self.branch(
@@ -173,7 +173,7 @@ impl Reader<'_> {
     }
 
     /// 17 x 17 to 8 x 8.
-    fn d(&self, inputs: usize) -> Result<Mixed, EvalError> {
+    fn d(&self, inputs: usize) -> Result<Mixed, QualityError> {
         let branches = vec![
             self.branch(inputs, &[("branch3x3_1", 192, (1, 1), 1), ("branch3x3_2", 320, (3, 3), 2)])?,
             self.branch(
@@ -191,7 +191,7 @@ impl Reader<'_> {
     }
 
     /// 8 x 8.
-    fn e(&self, inputs: usize, pool: Pool) -> Result<Mixed, EvalError> {
+    fn e(&self, inputs: usize, pool: Pool) -> Result<Mixed, QualityError> {
         let branches = vec![
             self.branch(inputs, &[("branch1x1", 320, (1, 1), 1)])?,
             self.forked(inputs, &[("branch3x3_1", 384, (1, 1), 1)], ["branch3x3_2a", "branch3x3_2b"])?,
@@ -238,7 +238,7 @@ impl Mixed {
 
 impl Inception {
     /// Reads all tensors.
-    pub fn load(weights: &Weights<'_>) -> Result<Self, EvalError> {
+    pub fn load(weights: &Weights<'_>) -> Result<Self, QualityError> {
         let block = |name: &str| Reader { weights, block: name.to_owned() };
         // The stem's convolutions have no padding but one.
         let stem = |name: &str, inputs, outputs, kernel: usize, stride, padding: usize| {

@@ -4,8 +4,8 @@
 //! everything else runs along contiguous channels.
 
 use super::weights::Weights;
-use crate::eval::error::EvalError;
-use crate::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
+use crate::quality::error::QualityError;
+use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Rows of windows gathered at once: small enough for the cache, large enough for the matrix product.
 const STRIP: usize = 256;
@@ -151,7 +151,7 @@ impl Shape {
 }
 
 /// The batch norm y = (x - mean) weight / sqrt(variance + epsilon) + bias as a factor and a constant for each channel.
-fn folded(weights: &Weights<'_>, norm: &str, channels: usize) -> Result<(Vec<f64>, Vec<f32>), EvalError> {
+fn folded(weights: &Weights<'_>, norm: &str, channels: usize) -> Result<(Vec<f64>, Vec<f32>), QualityError> {
     let read = |name: &str| weights.tensor(&format!("{norm}.{name}"), &[channels]);
     let (weight, bias, mean, variance) = (read("weight")?, read("bias")?, read("running_mean")?, read("running_var")?);
     let factors: Vec<f64> = weight
@@ -183,7 +183,7 @@ pub(super) struct Convolution {
 
 impl Convolution {
     /// Reads `<convolution>.weight`, (output, input, row, column), and the batch norm `norm`.
-    pub fn load(weights: &Weights<'_>, convolution: &str, norm: &str, shape: Shape, activation: Activation) -> Result<Self, EvalError> {
+    pub fn load(weights: &Weights<'_>, convolution: &str, norm: &str, shape: Shape, activation: Activation) -> Result<Self, QualityError> {
         let Shape { kernel: (rows, columns), inputs, outputs, .. } = shape;
         let stored = weights.tensor(&format!("{convolution}.weight"), &[outputs, inputs, rows, columns])?;
         let (factors, bias) = folded(weights, norm, outputs)?;
@@ -267,7 +267,7 @@ pub(super) struct Depthwise {
 
 impl Depthwise {
     /// Reads `<convolution>.weight`, (channel, 1, row, column), and the batch norm `norm`; inputs and outputs are equal.
-    pub fn load(weights: &Weights<'_>, convolution: &str, norm: &str, shape: Shape, activation: Activation) -> Result<Self, EvalError> {
+    pub fn load(weights: &Weights<'_>, convolution: &str, norm: &str, shape: Shape, activation: Activation) -> Result<Self, QualityError> {
         let Shape { kernel: (rows, columns), inputs: channels, .. } = shape;
         let stored = weights.tensor(&format!("{convolution}.weight"), &[channels, 1, rows, columns])?;
         let (factors, bias) = folded(weights, norm, channels)?;
@@ -357,7 +357,7 @@ pub(super) struct Linear {
 
 impl Linear {
     /// Reads `<name>.weight`, (output, input), and `<name>.bias`.
-    pub fn load(weights: &Weights<'_>, name: &str, inputs: usize, outputs: usize) -> Result<Self, EvalError> {
+    pub fn load(weights: &Weights<'_>, name: &str, inputs: usize, outputs: usize) -> Result<Self, QualityError> {
         let stored = weights.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         let weight = (0..stored.len())
             .map(|index| stored[index % outputs * inputs + index / outputs])

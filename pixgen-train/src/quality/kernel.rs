@@ -8,9 +8,9 @@ use pixgen_core::rng::{Draws, Rng};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::eval::error::EvalError;
-use crate::eval::features::{Features, QUERY_BLOCK, REFERENCE_BLOCK};
-use crate::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
+use crate::quality::features::{Features, QUERY_BLOCK, REFERENCE_BLOCK};
+use pixgen_edge::eval::EvalError;
+use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Subsets of [`subsets`], and pictures in each: those of the KID paper's code and of torch-fidelity.
 pub const SUBSETS: usize = 100;
@@ -111,7 +111,7 @@ fn kernel_sum(a: &Features, b: &Features, skip_equal_index: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::features::golden;
+    use crate::quality::features::golden;
 
     #[test]
     fn three_points_by_hand() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors};
 
-use crate::eval::error::EvalError;
+use crate::quality::error::QualityError;
 
 /// Named tensors of a file.
 pub(crate) struct Weights<'a> {
@@ -24,10 +24,10 @@ enum Source<'a> {
 
 impl<'a> Weights<'a> {
     /// The tensors in the bytes of a file; `path` is for messages.
-    pub fn new(bytes: &'a [u8], path: &Path) -> Result<Self, EvalError> {
+    pub fn new(bytes: &'a [u8], path: &Path) -> Result<Self, QualityError> {
         match SafeTensors::deserialize(bytes) {
             Ok(file) => Ok(Self { path: path.to_owned(), source: Source::File(file) }),
-            Err(error) => Err(EvalError::WeightFile { path: path.to_owned(), reason: error.to_string() }),
+            Err(error) => Err(QualityError::WeightFile { path: path.to_owned(), reason: error.to_string() }),
         }
     }
 
@@ -41,7 +41,7 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     /// If it is missing, of another type or shape, or holds a value that is not finite. Other tensors in the file do not matter.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EvalError> {
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, QualityError> {
         let values: Vec<f32> = match &self.source {
             Source::File(file) => {
                 let tensor = file.tensor(name).map_err(|_| self.problem(name, "missing"))?;
@@ -62,8 +62,8 @@ impl<'a> Weights<'a> {
     }
 
     /// The error that names a tensor.
-    pub fn problem(&self, tensor: &str, problem: &str) -> EvalError {
-        EvalError::Weight { path: self.path.clone(), tensor: tensor.to_owned(), problem: problem.to_owned() }
+    pub fn problem(&self, tensor: &str, problem: &str) -> QualityError {
+        QualityError::Weight { path: self.path.clone(), tensor: tensor.to_owned(), problem: problem.to_owned() }
     }
 }
 
@@ -90,6 +90,6 @@ mod tests {
         assert_eq!(fails("half", &[4]), "w.safetensors: tensor `half`: F32 [4] expected, found F16 [4]");
         assert_eq!(fails("nan", &[3]), "w.safetensors: tensor `nan`: value 2 is not finite");
         let error = Weights::new(&file[..20], Path::new("w.safetensors")).err().unwrap();
-        assert!(matches!(error, EvalError::WeightFile { .. }) && error.hint().is_some(), "{error}");
+        assert!(matches!(error, QualityError::WeightFile { .. }) && error.hint().is_some(), "{error}");
     }
 }

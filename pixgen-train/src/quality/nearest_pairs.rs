@@ -2,12 +2,12 @@
 
 use crate::config::RunConfig;
 use crate::error::Error;
-use crate::eval::nearest::nearest;
-use crate::model_file::{Content, ModelFile};
 use crate::ops::Ops;
-use crate::picture::Picture;
 use crate::prepared;
 use crate::sampling::{Drawing, Generator, Request};
+use pixgen_edge::eval::nearest::nearest;
+use pixgen_edge::model_file::{Content, ModelFile};
+use pixgen_edge::picture::Picture;
 
 /// Seed of the noise, not one of those that runs sample with.
 const SEED: u64 = 4_000_000;

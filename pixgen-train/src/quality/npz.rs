@@ -12,9 +12,9 @@ use std::path::Path;
 use flate2::read::DeflateDecoder;
 use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ZipArchive};
 
-use crate::data::ImageShape;
-use crate::eval::error::EvalError;
-use crate::eval::frechet::Moments;
+use crate::quality::error::QualityError;
+use pixgen_edge::data::ImageShape;
+use pixgen_edge::eval::frechet::Moments;
 
 /// What a file holds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,9 +34,9 @@ enum Values {
 /// Reads a reference file.
 ///
 /// # Errors
-/// [`EvalError::Reference`] if it cannot be read, is no such archive, or holds neither statistics nor pictures.
-pub fn read(path: &Path) -> Result<Npz, EvalError> {
-    let fail = |problem: String| EvalError::Reference { path: path.to_owned(), problem };
+/// [`QualityError::Reference`] if it cannot be read, is no such archive, or holds neither statistics nor pictures.
+pub fn read(path: &Path) -> Result<Npz, QualityError> {
+    let fail = |problem: String| QualityError::Reference { path: path.to_owned(), problem };
     let file = File::open(path).map_err(|error| fail(error.to_string()))?;
     let zip = |error: rawzip::Error| fail(format!("as a zip archive: {error}"));
     let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
@@ -47,7 +47,7 @@ pub fn read(path: &Path) -> Result<Npz, EvalError> {
         let entry = (record.wayfinder(), record.compression_method(), record.uncompressed_size_hint());
         found.insert(record.file_path().as_bytes().to_vec(), entry);
     }
-    let array = |name: &str| -> Result<Option<(Vec<usize>, Values)>, EvalError> {
+    let array = |name: &str| -> Result<Option<(Vec<usize>, Values)>, QualityError> {
         let Some(&(place, method, size)) = found.get(format!("{name}.npy").as_bytes()) else {
             return Ok(None);
         };
@@ -148,6 +148,7 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::DeflateEncoder;
+    use pixgen_edge::eval::EvalError;
     use rawzip::ZipArchiveWriter;
     use std::io::Write;
     use std::path::PathBuf;
@@ -237,9 +238,9 @@ mod tests {
         assert!(fails(&[("arr_0", b"\x93NUMPY\x01\x00\xff\xff".to_vec())]).contains("longer than the file"));
         assert!(fails(&[("arr_0", b"\x93NUM".to_vec())]).contains("too early"));
         let nan = ("sigma", npy("<f8", "(2, 2)", &f64s(&[f64::NAN; 4])));
-        assert!(matches!(read(&file(&folder, &[mu(), nan])), Err(EvalError::NonFinite { .. })));
+        assert!(matches!(read(&file(&folder, &[mu(), nan])), Err(QualityError::Eval(EvalError::NonFinite { .. }))));
         std::fs::write(folder.path().join("text"), "no").unwrap();
-        assert!(matches!(read(&folder.path().join("text")), Err(EvalError::Reference { .. })));
+        assert!(matches!(read(&folder.path().join("text")), Err(QualityError::Reference { .. })));
         assert!(read(&folder.path().join("missing")).unwrap_err().to_string().contains("missing"));
     }
 }

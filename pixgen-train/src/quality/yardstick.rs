@@ -5,16 +5,17 @@
 
 use serde::Serialize;
 
-use crate::data::{FASHION_MNIST_CLASSES, ImageShape};
-use crate::eval::error::EvalError;
-use crate::eval::extractor::Extractor;
-use crate::eval::features::Features;
-use crate::eval::frechet::Origin;
-use crate::eval::kernel::{self, SUBSET_SIZE, SUBSETS, Subsets, sample};
-use crate::eval::measurement::{Measurement, Subject};
-use crate::eval::nearest::{Nearest, nearest};
-use crate::eval::neighbours::{Balls, Manifolds, NEIGHBOURS, vote};
-use crate::eval::npz::Npz;
+use crate::quality::error::QualityError;
+use crate::quality::extractor::Extractor;
+use crate::quality::features::Features;
+use crate::quality::kernel::{self, SUBSET_SIZE, SUBSETS, Subsets, sample};
+use crate::quality::measurement::{Measurement, Subject};
+use crate::quality::neighbours::{Balls, Manifolds, NEIGHBOURS, vote};
+use crate::quality::npz::Npz;
+use pixgen_edge::data::{FASHION_MNIST_CLASSES, ImageShape};
+use pixgen_edge::eval::EvalError;
+use pixgen_edge::eval::frechet::Origin;
+use pixgen_edge::eval::nearest::{Nearest, nearest};
 
 /// Seed of every random choice of real pictures, so that all measurements of a data set see the same ones.
 const SEED: u64 = 0x7265_616C;
@@ -126,7 +127,7 @@ impl<'a> Yardstick<'a> {
     ///
     /// # Errors
     /// Pictures that the network cannot see, too few of them, statistics of other features.
-    pub fn new(extractor: Extractor, real: Real<'a>, options: Options, published: Option<(&str, Npz)>) -> Result<Self, EvalError> {
+    pub fn new(extractor: Extractor, real: Real<'a>, options: Options, published: Option<(&str, Npz)>) -> Result<Self, QualityError> {
         let length = real.shape.len();
         let training = real.labels.len();
         for (what, pixels, labels) in [
@@ -134,14 +135,14 @@ impl<'a> Yardstick<'a> {
             ("held-out images", real.held_out, real.held_out_labels),
         ] {
             if length == 0 || !pixels.len().is_multiple_of(length) {
-                return Err(EvalError::PartialImage { what, bytes: pixels.len(), pixels: length });
+                return Err(EvalError::PartialImage { what, bytes: pixels.len(), pixels: length }.into());
             }
             if pixels.len() / length != labels.len() {
-                return Err(EvalError::LabelCount { what, images: pixels.len() / length, labels: labels.len() });
+                return Err(EvalError::LabelCount { what, images: pixels.len() / length, labels: labels.len() }.into());
             }
         }
         if training == 0 && published.is_none() {
-            return Err(EvalError::TooFew { what: "training images", needed: 2, found: 0 });
+            return Err(EvalError::TooFew { what: "training images", needed: 2, found: 0 }.into());
         }
         let fashion = real.class_names.iter().map(String::as_str).eq(FASHION_MNIST_CLASSES);
         let judge = match extractor.classifier() {
@@ -174,7 +175,7 @@ impl<'a> Yardstick<'a> {
                 let moments = match (npz.moments, &features) {
                     (Some(moments), _) if extractor.recipe().distance_names().0 == "FID" => moments,
                     (_, Some(features)) => features.moments()?,
-                    _ => return Err(EvalError::PublishedFeatures { recipe: extractor.recipe().to_string() }),
+                    _ => return Err(QualityError::PublishedFeatures { recipe: extractor.recipe().to_string() }),
                 };
                 (name.to_owned(), moments, features)
             }
@@ -227,17 +228,17 @@ impl<'a> Yardstick<'a> {
     ///
     /// # Errors
     /// Bytes or labels that do not fit, or too few pictures.
-    pub fn measure(&self, pictures: &[u8], asked: Option<&[u16]>) -> Result<Measured, EvalError> {
+    pub fn measure(&self, pictures: &[u8], asked: Option<&[u16]>) -> Result<Measured, QualityError> {
         self.numbers(pictures, asked, Some(pictures))
     }
 
-    fn numbers(&self, pictures: &[u8], asked: Option<&[u16]>, near: Option<&[u8]>) -> Result<Measured, EvalError> {
+    fn numbers(&self, pictures: &[u8], asked: Option<&[u16]>, near: Option<&[u8]>) -> Result<Measured, QualityError> {
         let Options { neighbours: k, .. } = self.options;
         let features = self.extractor.features(pictures, self.real.shape)?;
         if let Some(asked) = asked
             && asked.len() != features.n
         {
-            return Err(EvalError::LabelCount { what: "pictures", images: features.n, labels: asked.len() });
+            return Err(EvalError::LabelCount { what: "pictures", images: features.n, labels: asked.len() }.into());
         }
         let seen = match (self.judge, self.extractor.classifier()) {
             (Judge::Classifier, Some(classifier)) => classifier.predict(pictures)?.into_iter().map(u16::from).collect(),
@@ -298,8 +299,8 @@ fn pick(pixels: &[u8], length: usize, indices: &[usize]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Dataset, bundled_split};
-    use crate::eval::frechet::Moments;
+    use pixgen_edge::data::{Dataset, bundled_split};
+    use pixgen_edge::eval::frechet::Moments;
 
     const SHAPE: ImageShape = ImageShape { height: 28, width: 28, channels: 1 };
 
@@ -400,7 +401,7 @@ mod tests {
         // Statistics of Inception say nothing about other features.
         let moments = Some(Moments::published(&[0.0; 64], &[0.0; 64 * 64]).unwrap());
         let error = make(Npz { moments, pictures: None }).err().unwrap();
-        assert!(matches!(error, EvalError::PublishedFeatures { .. }) && error.hint().is_some(), "{error}");
+        assert!(matches!(error, QualityError::PublishedFeatures { .. }) && error.hint().is_some(), "{error}");
     }
 
     #[test]
@@ -409,15 +410,18 @@ mod tests {
         let data = real(&training, &held_out, &names);
         let make = |real, options| Yardstick::new(Extractor::fashion().unwrap(), real, options, None);
         let error = make(Real { labels: &training.labels[1..], ..data }, Options::new(20)).err().unwrap();
-        assert!(matches!(error, EvalError::LabelCount { what: "training images", .. }), "{error}");
+        assert!(matches!(error, QualityError::Eval(EvalError::LabelCount { what: "training images", .. })), "{error}");
         let error = make(Real { held_out: &held_out.pixels[1..], ..data }, Options::new(20)).err().unwrap();
-        assert!(matches!(error, EvalError::PartialImage { what: "held-out images", .. }), "{error}");
+        assert!(matches!(error, QualityError::Eval(EvalError::PartialImage { what: "held-out images", .. })), "{error}");
         let error = make(Real { training: &[], labels: &[], ..data }, Options::new(20)).err().unwrap();
-        assert!(matches!(error, EvalError::TooFew { .. }), "{error}");
+        assert!(matches!(error, QualityError::Eval(EvalError::TooFew { .. })), "{error}");
         let error = make(data, Options { neighbours: 100, ..Options::new(20) }).err().unwrap();
-        assert!(matches!(error, EvalError::TooFew { .. }), "{error}");
+        assert!(matches!(error, QualityError::Eval(EvalError::TooFew { .. })), "{error}");
         let yardstick = make(data, Options::new(20)).unwrap();
-        assert!(matches!(yardstick.measure(&held_out.pixels, Some(&[0; 3])), Err(EvalError::LabelCount { .. })));
-        assert!(matches!(yardstick.measure(&held_out.pixels[..784], None), Err(EvalError::TooFew { .. })));
+        assert!(matches!(
+            yardstick.measure(&held_out.pixels, Some(&[0; 3])),
+            Err(QualityError::Eval(EvalError::LabelCount { .. }))
+        ));
+        assert!(matches!(yardstick.measure(&held_out.pixels[..784], None), Err(QualityError::Eval(EvalError::TooFew { .. }))));
     }
 }

@@ -147,9 +147,15 @@ fn bad_files_and_pictures_are_errors() {
         .unwrap();
     assert!(error.hint().unwrap().contains("pixgen-train data get efficientnet-lite0"), "{error}");
     let error = Extractor::new(recipe, &Weights::new(GOLDEN, Path::new("golden")).unwrap()).err().unwrap();
-    assert!(matches!(error, EvalError::Weight { .. }) && error.hint().is_some(), "{error}");
+    assert!(matches!(error, QualityError::Weight { .. }) && error.hint().is_some(), "{error}");
     let fashion = Extractor::fashion().unwrap();
-    assert!(matches!(fashion.features(&[0; 3 * 64], shape(8, 8, 3)), Err(EvalError::ImageShape { .. })));
-    assert!(matches!(fashion.features(&[0; 65], shape(8, 8, 1)), Err(EvalError::PartialImage { bytes: 65, .. })));
+    assert!(matches!(
+        fashion.features(&[0; 3 * 64], shape(8, 8, 3)),
+        Err(QualityError::Eval(EvalError::ImageShape { .. }))
+    ));
+    assert!(matches!(
+        fashion.features(&[0; 65], shape(8, 8, 1)),
+        Err(QualityError::Eval(EvalError::PartialImage { bytes: 65, .. }))
+    ));
     assert_eq!(fashion.features(&[0; 2 * 784], shape(28, 28, 1)).unwrap().n, 2);
 }

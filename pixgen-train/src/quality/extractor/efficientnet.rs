@@ -5,7 +5,7 @@
 
 use super::convolution::{Activation, Convolution, Depthwise, Linear, Maps, Padding, Shape};
 use super::weights::Weights;
-use crate::eval::error::EvalError;
+use crate::quality::error::QualityError;
 
 /// Blocks of equal shape: how many, window, stride of the first, expansion, outputs.
 const STAGES: [(usize, usize, usize, usize, usize); 7] = [
@@ -63,7 +63,7 @@ fn shape(kernel: usize, stride: usize, inputs: usize, outputs: usize) -> Shape {
 
 impl EfficientNet {
     /// Reads all tensors.
-    pub fn load(weights: &Weights<'_>) -> Result<Self, EvalError> {
+    pub fn load(weights: &Weights<'_>) -> Result<Self, QualityError> {
         use Activation::{Linear as None, Relu6};
         let mut blocks = Vec::new();
         let mut inputs = STEM;

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::eval::error::EvalError;
-use crate::eval::frechet::Moments;
-use crate::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
+use pixgen_edge::eval::EvalError;
+use pixgen_edge::eval::frechet::Moments;
+use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Rows compared at once: a block of products is 64 x 512 floats, 128 KiB.
 pub(crate) const QUERY_BLOCK: usize = 64;

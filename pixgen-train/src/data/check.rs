@@ -7,12 +7,12 @@ use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::data::decode::decode;
-use crate::data::error::BadFile;
-use crate::data::idx::Part;
-use crate::data::listing::Listing;
-use crate::data::spec::{Stored, open};
-use crate::data::{DataError, Dataset, ImageShape, Kind, Source};
+use pixgen_edge::data::decode::decode;
+use pixgen_edge::data::error::BadFile;
+use pixgen_edge::data::idx::Part;
+use pixgen_edge::data::listing::Listing;
+use pixgen_edge::data::spec::{Stored, open};
+use pixgen_edge::data::{DataError, Dataset, ImageShape, Kind, Source};
 
 /// Classes and sizes that [`Report`] prints; all of them are in its JSON.
 const SHOWN: usize = 12;
@@ -141,13 +141,14 @@ pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImag
 }
 
 fn facts_of_files(listing: Listing, background: [u8; 3]) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
+    let labels = listing.labels();
     let look = |bytes: &mut Vec<u8>, index: usize| {
         listing.read(index, bytes)?;
         let image = decode(bytes, background).map_err(|reason| BadFile { path: listing.path(index), reason })?;
-        Ok(Facts::new(listing.entries[index].label, image.shape, image.mode, &image.pixels))
+        Ok(Facts::new(labels[index], image.shape, image.mode, &image.pixels))
     };
     let facts = (0..listing.len()).into_par_iter().map_init(Vec::new, look).collect();
-    (listing.class_names, facts)
+    (listing.class_names().to_vec(), facts)
 }
 
 fn facts_of(dataset: Dataset) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
@@ -264,7 +265,7 @@ mod tests {
     use image::{GrayImage, Luma};
 
     use super::*;
-    use crate::data::{BadReason, WHITE};
+    use pixgen_edge::data::{BadReason, WHITE};
 
     #[test]
     fn the_bundled_set_is_described() {

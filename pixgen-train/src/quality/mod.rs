@@ -1,0 +1,33 @@
+//! How good are generated pictures? Distances between features of real and generated ones, each beside what real pictures get.
+//!
+//! **Features.** [`extractor`] runs the [`network`]s: the project's own classifier of Fashion-MNIST, EfficientNet-Lite0, and the
+//! Inception of the FID. [`features`] is a table of what they give.
+//!
+//! **Numbers.** On features: the Frechet distance of `pixgen_edge::eval`, the unbiased [`kernel`] distance, and precision, recall,
+//! density, coverage and votes among [`neighbours`]. On pixels: the distance to the nearest training picture, because small sets are
+//! memorised and a Frechet distance rewards that. Only what the Inception network gives is called FID or KID.
+//!
+//! **Reports.** A [`yardstick`] holds real pictures (or a reference file, [`npz`]) and measures generated ones against them; a
+//! [`measurement`] says what its numbers depend on. [`sweep`] draws and measures a set for every average and weight of guidance.
+//!
+//! [`nearest_pairs`] shows generated pictures beside their nearest training pictures; [`mod@probe`] asks the encoder for classes.
+
+pub mod error;
+pub mod extractor;
+pub mod features;
+pub mod kernel;
+pub mod measurement;
+pub mod nearest_pairs;
+pub mod neighbours;
+pub mod network;
+pub mod npz;
+pub mod probe;
+pub mod sweep;
+pub mod yardstick;
+
+pub use error::QualityError;
+pub use extractor::{Extractor, Recipe, Resize};
+pub use features::Features;
+pub use measurement::{Measurement, Subject, Table};
+pub use network::Network;
+pub use yardstick::{Measured, Numbers, Real, Yardstick};

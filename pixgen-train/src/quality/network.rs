@@ -1,0 +1,46 @@
+//! The networks whose features can be compared, by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// A network whose features can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The project's classifier of Fashion-MNIST; its weights are in the program. 28x28 grey pictures only.
+    Fashion,
+    /// EfficientNet-Lite0, trained on ImageNet.
+    #[serde(rename = "efficientnet-lite0")]
+    EfficientNetLite0,
+    /// The Inception-v3 of the FID.
+    Inception,
+}
+
+impl Network {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fashion, Self::EfficientNetLite0, Self::Inception];
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fashion => "fashion",
+            Self::EfficientNetLite0 => "efficientnet-lite0",
+            Self::Inception => "inception",
+        })
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = Self::ALL.map(|network| network.to_string());
+        let found = Self::ALL.into_iter().zip(&names).find(|(_, name)| *name == text);
+        found
+            .map(|(network, _)| network)
+            .ok_or_else(|| format!("one of {} needed", names.join(", ")))
+    }
+}
