@@ -1,60 +1,18 @@
 //! Images and labels at the training resolution.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
-use serde::{Deserialize, Serialize};
 
-use crate::data::error::BadFile;
-use crate::data::pictures::Pictures;
-use crate::data::{DataError, resize};
-
-/// The longest side that is accepted.
-pub const MAX_SIDE: usize = 4096;
+use crate::data::error::{BadFile, DataError};
+use crate::data::pictures::ImageStore;
+use crate::data::resize;
+use crate::data::shape::ImageShape;
 
 /// Seed of the split into training and held-out pictures: the same for every run, so that a picture that one stage or seed kept out
 /// is never seen by another.
 pub const SPLIT_SEED: u64 = 0;
-
-/// Size of every image of a data set. Pixels are rows of columns of channels (H, W, C).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ImageShape {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// 1 (grey) or 3 (red, green, blue).
-    pub channels: usize,
-}
-
-impl ImageShape {
-    /// Bytes of one image.
-    pub const fn len(self) -> usize {
-        self.height * self.width * self.channels
-    }
-
-    /// Whether an image of this shape has no pixel.
-    pub const fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    /// Refuses shapes other than 1 or 3 channels with sides in `1..=MAX_SIDE`.
-    pub fn check(self) -> Result<(), DataError> {
-        let side = |n: usize| (1..=MAX_SIDE).contains(&n);
-        if side(self.height) && side(self.width) && matches!(self.channels, 1 | 3) {
-            return Ok(());
-        }
-        Err(DataError::Shape { height: self.height, width: self.width, channels: self.channels })
-    }
-}
-
-impl fmt::Display for ImageShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}x{}", self.height, self.width, self.channels)
-    }
-}
 
 /// Labelled images at the training resolution: pixels in memory, or files that are decoded when their turn comes.
 #[derive(Clone, Debug)]
@@ -67,7 +25,7 @@ pub struct Dataset {
     pub class_names: Vec<String>,
     /// Where the images come from, for people.
     pub source: String,
-    pictures: Pictures,
+    pictures: ImageStore,
     /// What is known of the content of each image without decoding it; of pixels that never were files, nothing.
     marks: Option<Vec<u32>>,
 }
@@ -75,13 +33,13 @@ pub struct Dataset {
 impl Dataset {
     /// Puts a data set of pixels, one image after another, each H W C, together and refuses parts that do not fit.
     pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>, source: String) -> Result<Self, DataError> {
-        Self::from_parts(shape, Pictures::Memory(pixels), labels, class_names, source, None)
+        Self::from_parts(shape, ImageStore::Memory(pixels), labels, class_names, source, None)
     }
 
     /// The same of pictures that may be files, with what is known of each.
     pub(crate) fn from_parts(
         shape: ImageShape,
-        pictures: Pictures,
+        pictures: ImageStore,
         labels: Vec<u16>,
         class_names: Vec<String>,
         source: String,
@@ -90,7 +48,7 @@ impl Dataset {
         shape.check()?;
         let fault = if labels.is_empty() {
             Some("there is no image".to_string())
-        } else if let Pictures::Memory(pixels) = &pictures
+        } else if let ImageStore::Memory(pixels) = &pictures
             && labels.len().checked_mul(shape.len()) != Some(pixels.len())
         {
             Some(format!("{} bytes of pixels for {} images of {shape}", pixels.len(), labels.len()))
@@ -134,7 +92,7 @@ impl Dataset {
     /// # Errors
     /// Those of [`image`](Self::image).
     pub fn pixels(&self) -> Result<Cow<'_, [u8]>, DataError> {
-        if let Pictures::Memory(pixels) = &self.pictures {
+        if let ImageStore::Memory(pixels) = &self.pictures {
             return Ok(Cow::Borrowed(pixels));
         }
         let mut pixels = Vec::with_capacity(self.len() * self.shape.len());
@@ -147,8 +105,8 @@ impl Dataset {
     /// Bytes of pixels in memory; 0 if images are decoded when their turn comes.
     pub fn bytes_in_memory(&self) -> usize {
         match &self.pictures {
-            Pictures::Memory(pixels) => pixels.len(),
-            Pictures::Stream(_) => 0,
+            ImageStore::Memory(pixels) => pixels.len(),
+            ImageStore::Stream(_) => 0,
         }
     }
 
@@ -173,7 +131,7 @@ impl Dataset {
             Ok::<(), BadFile>(())
         };
         pixels.par_chunks_exact_mut(shape.len()).enumerate().try_for_each(fit)?;
-        Ok(Self { shape, pictures: Pictures::Memory(pixels), ..self })
+        Ok(Self { shape, pictures: ImageStore::Memory(pixels), ..self })
     }
 
     /// Images of each class, in class order.
@@ -200,7 +158,7 @@ impl Dataset {
         }
         let mut content = crc32fast::Hasher::new();
         match (&self.marks, &self.pictures) {
-            (None, Pictures::Memory(pixels)) => content.update(pixels),
+            (None, ImageStore::Memory(pixels)) => content.update(pixels),
             (marks, _) => marks.iter().flatten().for_each(|mark| content.update(&mark.to_le_bytes())),
         }
         format!("{:08x}{:08x}", head.finalize(), content.finalize())
@@ -282,6 +240,7 @@ impl Dataset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::MAX_SIDE;
 
     const SHAPE: ImageShape = ImageShape { height: 1, width: 2, channels: 1 };
 
@@ -335,7 +294,7 @@ mod tests {
         let mut variants = vec![base.fingerprint()];
         let mut pixels = base.pixels().unwrap().into_owned();
         pixels[5] ^= 1;
-        variants.push(Dataset { pictures: Pictures::Memory(pixels), ..base.clone() }.fingerprint());
+        variants.push(Dataset { pictures: ImageStore::Memory(pixels), ..base.clone() }.fingerprint());
         let mut label = base.clone();
         label.labels[0] = 1;
         variants.push(label.fingerprint());

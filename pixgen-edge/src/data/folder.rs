@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::data::error::BadReason;
-    use crate::data::pictures::decode_all;
+    use crate::data::load::decode_all;
     use crate::data::{ImageShape, Loaded};
 
     const WHITE: [u8; 3] = [255; 3];

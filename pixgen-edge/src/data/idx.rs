@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
-use crate::data::dataset::MAX_SIDE;
+use crate::data::shape::MAX_SIDE;
 use crate::data::{DataError, Dataset, ImageShape};
 
 /// Class names of Fashion-MNIST, in label order.

@@ -4,23 +4,22 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
-
 use crate::data::decode::decode;
 use crate::data::error::BadFile;
 use crate::data::listing::Listing;
-use crate::data::{DataError, Dataset, ImageShape, Loaded, resize};
+use crate::data::resize;
+use crate::data::shape::ImageShape;
 
 /// Where the pixels of a data set are.
 #[derive(Clone, Debug)]
-pub(crate) enum Pictures {
+pub(crate) enum ImageStore {
     /// One image after another.
     Memory(Vec<u8>),
     /// In their files.
     Stream(Stream),
 }
 
-/// Pictures that are read and decoded when they are asked for, from any thread.
+/// ImageStore that are read and decoded when they are asked for, from any thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     listing: Arc<Listing>,
@@ -71,7 +70,14 @@ impl Stream {
     }
 }
 
-impl Pictures {
+impl ImageStore {
+    /// The pictures of a listing, decoded when they are asked for; with `replace` the next good one of its class takes the place of a bad
+    /// file, so that the same picture is seen in its place every time.
+    pub fn stream(listing: Listing, shape: ImageShape, background: [u8; 3], replace: bool) -> Self {
+        let picks = (0..listing.len() as u32).collect();
+        let (listing, bad) = (Arc::new(listing), Arc::default());
+        Self::Stream(Stream { listing, picks, shape, background, replace, bad })
+    }
     /// Picture `index` of `size` bytes.
     pub fn image(&self, index: usize, size: usize) -> Result<Cow<'_, [u8]>, BadFile> {
         match self {
@@ -109,60 +115,4 @@ pub(crate) fn read_picture(listing: &Listing, index: usize, shape: ImageShape, b
     listing.read(index, &mut bytes)?;
     let image = decode(&bytes, background).map_err(|reason| BadFile { path: listing.path(index), reason })?;
     Ok(resize::fit(image.pixels, image.shape, shape))
-}
-
-/// The pictures of a listing, decoded when they are asked for; with `skip_bad` the next good one of its class takes the place of a bad
-/// file, so that the same picture is seen in its place every time.
-pub(crate) fn stream(listing: Listing, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<Dataset, DataError> {
-    let (labels, marks) = (listing.labels(), listing.marks());
-    let (class_names, source) = (listing.class_names.clone(), listing.root.display().to_string());
-    let picks = (0..listing.len() as u32).collect();
-    let (listing, bad) = (Arc::new(listing), Arc::default());
-    let pictures = Pictures::Stream(Stream { listing, picks, shape, background, replace: skip_bad, bad });
-    Dataset::from_parts(shape, pictures, labels, class_names, source, Some(marks))
-}
-
-/// All pictures of a listing in memory.
-///
-/// # Errors
-/// Bad files are an error that names the first one, or, with `skip_bad`, are left out and returned.
-pub(crate) fn decode_all(listing: &Listing, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<Loaded, DataError> {
-    let size = shape.len();
-    let mut pixels = vec![0; listing.len() * size];
-    let bad: Vec<Option<BadFile>> = pixels
-        .par_chunks_exact_mut(size)
-        .enumerate()
-        .map(|(index, out)| {
-            let picture = read_picture(listing, index, shape, background);
-            picture.map(|pixels| out.copy_from_slice(&pixels)).err()
-        })
-        .collect();
-
-    let total = listing.len();
-    let count = bad.iter().flatten().count();
-    if !skip_bad && let Some(first) = bad.iter().flatten().next() {
-        return Err(DataError::BadFiles { first: first.clone(), count, total });
-    }
-
-    // Close the gaps of the bad files.
-    let all_marks = listing.marks();
-    let (mut labels, mut marks) = (Vec::with_capacity(total - count), Vec::with_capacity(total - count));
-    for (index, entry) in listing.entries.iter().enumerate() {
-        if bad[index].is_none() {
-            pixels.copy_within(index * size..(index + 1) * size, labels.len() * size);
-            labels.push(entry.label);
-            marks.push(all_marks[index]);
-        }
-    }
-    pixels.truncate(labels.len() * size);
-    let mut counts = vec![0; listing.class_names.len()];
-    for &label in &labels {
-        counts[usize::from(label)] += 1;
-    }
-    listing.refuse_empty_class(&counts)?;
-    let (class_names, source) = (listing.class_names.clone(), listing.root.display().to_string());
-    Ok(Loaded {
-        dataset: Dataset::from_parts(shape, Pictures::Memory(pixels), labels, class_names, source, Some(marks))?,
-        skipped: bad.into_iter().flatten().collect(),
-    })
 }

@@ -222,7 +222,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::data::pictures::decode_all;
+    use crate::data::load::decode_all;
     use crate::data::zip::tests::grey;
     use crate::data::{ImageShape, WHITE};
 

@@ -147,7 +147,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::data::BadReason;
-    use crate::data::pictures::{decode_all, stream};
+    use crate::data::load::{decode_all, stream};
     use crate::data::{ImageShape, WHITE};
 
     const SHAPE: ImageShape = ImageShape { height: 2, width: 2, channels: 1 };

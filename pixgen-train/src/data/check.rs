@@ -11,7 +11,7 @@ use pixgen_edge::data::decode::decode;
 use pixgen_edge::data::error::BadFile;
 use pixgen_edge::data::idx::Part;
 use pixgen_edge::data::listing::Listing;
-use pixgen_edge::data::spec::{Stored, open};
+use pixgen_edge::data::load::{Stored, open};
 use pixgen_edge::data::{DataError, Dataset, ImageShape, Kind, Source};
 
 /// Classes and sizes that [`Report`] prints; all of them are in its JSON.
