@@ -16,7 +16,7 @@ use crate::training::{EmaConfig, OptimiserConfig, Schedule};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use pixgen_edge::data::normalise::Normalisation;
-use pixgen_edge::data::{DataError, DataSpec, Dataset, ImageShape, Memory, Part, Source, parse_colour};
+use pixgen_edge::data::{DataError, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, parse_colour};
 use serde::{Deserialize, Serialize};
 
 /// What a run trains.
@@ -111,7 +111,7 @@ pub struct DataConfig {
     pub skip_bad: bool,
     /// Keep the pixels of a folder or archive in memory: `always`, `never` (a picture is decoded when its turn comes), or `auto`, up to
     /// 4 GiB. The run is the same, bit for bit.
-    pub memory: Memory,
+    pub memory: PixelStore,
     /// Share of the pictures kept out of training, balanced over classes, for measurements.
     pub hold_out: f64,
     /// `measured` (the data's mean, one std so that the overall std is sigma_data), `simple` (2x - 1) or `imagenet`.
@@ -123,12 +123,12 @@ impl DataConfig {
     pub fn spec(&self, model: &ModelConfig) -> Result<DataSpec, ConfigProblem> {
         let background = parse_colour(&self.background).map_err(|e| problem("data.background", e))?;
         Ok(DataSpec {
-            source: Source::from(self.path.as_str()),
+            source: DataSource::from(self.path.as_str()),
             shape: ImageShape { height: model.size, width: model.size, channels: model.channels },
             background,
             skip_bad: self.skip_bad,
             memory: self.memory,
-            part: Part::Train,
+            part: DataPart::Train,
         })
     }
 }

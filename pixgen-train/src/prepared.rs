@@ -251,7 +251,7 @@ pub fn save_model(file: &ModelFile, path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pixgen_edge::data::Memory;
+    use pixgen_edge::data::PixelStore;
 
     #[test]
     fn the_data_of_a_run_are_read_over_the_defaults() {
@@ -264,7 +264,7 @@ mod tests {
         let settings =
             read("stage = \"pretrain\"\n[data]\npath = \"photos\"\nmemory = \"never\"\nhold_out = 0\n[train]\nseed = 3").unwrap();
         let defaults = DataConfig::defaults(true);
-        assert_eq!(settings, DataConfig { path: "photos".to_owned(), memory: Memory::Never, hold_out: 0.0, ..defaults });
+        assert_eq!(settings, DataConfig { path: "photos".to_owned(), memory: PixelStore::Never, hold_out: 0.0, ..defaults });
         assert_eq!(read("seed = 1").unwrap(), DataConfig::defaults(true));
         let error = read("[data]\nskip_bad = 1").unwrap_err().to_string();
         assert!(error.contains("`data.skip_bad`") && error.contains(run::CONFIG), "{error}");

@@ -17,7 +17,7 @@ use backward::backward;
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_edge::data::{
     Dataset,
-    idx::{self, Part},
+    idx::{self, DataPart},
 };
 use pixgen_edge::eval::network::{Activations, CLASSES, ClassifierNetwork, LAYERS, PIXELS, SIDE, normalise};
 use pixgen_edge::eval::{Card, Classifier, EvalError, frechet};
@@ -47,8 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [data, out] = arguments.as_slice() else {
         return Err("usage: train_classifier DATA_FOLDER OUT.safetensors".into());
     };
-    let train = idx::load(Path::new(data), Part::Train)?;
-    let test = idx::load(Path::new(data), Part::Test)?;
+    let train = idx::load(Path::new(data), DataPart::Train)?;
+    let test = idx::load(Path::new(data), DataPart::Test)?;
     for data in [&train, &test] {
         Classifier::check_shape(data.shape.channels, data.shape.height, data.shape.width)?;
         if data.class_names.len() > CLASSES {

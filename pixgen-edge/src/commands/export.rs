@@ -2,7 +2,7 @@
 
 use super::classes;
 use crate::cli::{ExportArgs, QuantisationArgs};
-use crate::data::{self, DataSpec, Dataset, ImageShape, Memory, Part, Source, WHITE};
+use crate::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, WHITE};
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::pxg_file::write;
@@ -19,15 +19,15 @@ pub(super) fn options(args: &QuantisationArgs, file: &ModelFile) -> Result<(Opti
         "noise" => None,
         source => {
             let shape = ImageShape { width: model.size, height: model.size, channels: model.channels };
-            let source = Source::from(source);
+            let source = DataSource::from(source);
             // A few pictures of the set are read.
             let spec = DataSpec {
                 source,
                 shape,
                 background: WHITE,
                 skip_bad: false,
-                memory: Memory::Never,
-                part: Part::Train,
+                memory: PixelStore::Never,
+                part: DataPart::Train,
             };
             Some(data::load(&spec)?.dataset)
         }

@@ -7,7 +7,7 @@ use rawzip::FileReader;
 use serde::Deserialize;
 
 use crate::data::DataError;
-use crate::data::listing::{Entry, Listing, MAX_CLASSES, Place, name_of};
+use crate::data::listing::{Entry, EntryLocation, Listing, MAX_CLASSES, name_of};
 
 /// An image of an archive before it has a class.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Found {
     /// Its class, where the archive gives numbers.
     pub label: Option<u32>,
     /// Where its bytes are.
-    pub place: Place,
+    pub place: EntryLocation,
 }
 
 /// `dataset.json`, as the tools of StyleGAN and EDM write it; `classes` is our own and names the classes.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::data::DataError;
-use crate::data::listing::{Entry, Listing, MAX_CLASSES, Place, has_image_name, name_of};
+use crate::data::listing::{Entry, EntryLocation, Listing, MAX_CLASSES, has_image_name, name_of};
 
 /// Folders may be nested this deep inside a class.
 const MAX_DEPTH: usize = 16;
@@ -48,7 +48,7 @@ pub fn list(root: &Path) -> Result<Listing, DataError> {
     let entry = |(path, size, label): (PathBuf, u64, u16)| {
         // Every path begins with the root that it was found under.
         let name = path.strip_prefix(root).map_or_else(|_| path.clone(), Path::to_path_buf);
-        Entry { name, label, place: Place::File { size } }
+        Entry { name, label, place: EntryLocation::File { size } }
     };
     Ok(Listing {
         root: root.to_path_buf(),
@@ -110,12 +110,12 @@ mod tests {
     use super::*;
     use crate::data::error::BadReason;
     use crate::data::load::decode_all;
-    use crate::data::{ImageShape, Loaded};
+    use crate::data::{ImageShape, LoadedData};
 
     const WHITE: [u8; 3] = [255; 3];
     const SHAPE: ImageShape = ImageShape { height: 2, width: 2, channels: 1 };
 
-    fn load(root: &Path, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<Loaded, DataError> {
+    fn load(root: &Path, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<LoadedData, DataError> {
         decode_all(&list(root)?, shape, background, skip_bad)
     }
 

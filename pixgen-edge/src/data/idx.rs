@@ -37,7 +37,7 @@ const IMAGE_SUFFIXES: [&str; 2] = ["images-idx3-ubyte", "images.idx3-ubyte"];
 /// A part of a data set that is published in two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
+pub enum DataPart {
     /// Files whose name contains `train`.
     #[default]
     Train,
@@ -45,7 +45,7 @@ pub enum Part {
     Test,
 }
 
-impl Part {
+impl DataPart {
     /// `train` or `test`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -94,7 +94,7 @@ pub fn is_idx_file(path: &Path) -> bool {
 /// Loads the data set at `path`: an image file, or a folder that holds exactly one image file of `part`.
 ///
 /// Ten classes under a path that contains "fashion" get the names of Fashion-MNIST; others are named by their numbers.
-pub fn load(path: &Path, part: Part) -> Result<Dataset, DataError> {
+pub fn load(path: &Path, part: DataPart) -> Result<Dataset, DataError> {
     let image_file = if path.is_dir() { choose(path, part)? } else { path.to_path_buf() };
     let images = read_images(open(&image_file)?, &image_file)?;
     let label_file = label_file_of(&image_file)?;
@@ -178,7 +178,7 @@ fn image_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(found)
 }
 
-fn choose(folder: &Path, part: Part) -> Result<PathBuf, DataError> {
+fn choose(folder: &Path, part: DataPart) -> Result<PathBuf, DataError> {
     let mut found = image_files(folder)?;
     found.retain(|path| part.matches(&file_name(path)));
     match <[PathBuf; 1]>::try_from(found) {
@@ -401,31 +401,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         assert!(!is_idx_folder(at).unwrap());
-        let error = load(at, Part::Train).unwrap_err().to_string();
+        let error = load(at, DataPart::Train).unwrap_err().to_string();
         assert!(error.ends_with("holds 0 train image files in IDX format, expected 1"), "{error}");
 
         write(at, "train-images-idx3-ubyte.gz", &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)));
         write(at, "train-labels-idx1-ubyte", &label_bytes(LABEL_MAGIC, 2, &[4, 0]));
         write(at, "t10k-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 1, 2, 3, &PIXELS[..6]));
         assert!(is_idx_folder(at).unwrap());
-        let train = load(at, Part::Train).unwrap();
+        let train = load(at, DataPart::Train).unwrap();
         assert_eq!((train.labels.as_slice(), train.class_names.len()), (&[4, 0][..], 5));
         assert_eq!(*train.image(1).unwrap(), PIXELS[6..]);
 
-        let error = load(at, Part::Test).unwrap_err();
+        let error = load(at, DataPart::Test).unwrap_err();
         assert!(matches!(error, DataError::IdxNoLabels { .. }), "{error}");
         write(at, "t10k-labels-idx1-ubyte.gz", &gzip(&label_bytes(LABEL_MAGIC, 2, &[1, 1])));
-        let error = load(at, Part::Test).unwrap_err().to_string();
+        let error = load(at, DataPart::Test).unwrap_err().to_string();
         assert!(error.contains("holds 1 images but") && error.ends_with("holds 2 labels"), "{error}");
 
         // A plain twin is preferred, a second data set is ambiguous.
         write(at, "train-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
-        assert!(load(at, Part::Train).is_ok());
+        assert!(load(at, DataPart::Train).is_ok());
         write(at, "other-train-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
-        let error = load(at, Part::Train).unwrap_err().to_string();
+        let error = load(at, DataPart::Train).unwrap_err().to_string();
         assert!(error.contains("holds 2 train image files"), "{error}");
         // The path of one file chooses.
-        assert!(load(&at.join("train-images-idx3-ubyte.gz"), Part::Train).is_ok());
+        assert!(load(&at.join("train-images-idx3-ubyte.gz"), DataPart::Train).is_ok());
     }
 
     #[test]
@@ -440,7 +440,7 @@ mod tests {
             fs::create_dir(&at).unwrap();
             write(&at, "train-images.idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
             write(&at, "train-labels.idx1-ubyte", &label_bytes(LABEL_MAGIC, 2, &labels));
-            let data = load(&at, Part::Train).unwrap();
+            let data = load(&at, DataPart::Train).unwrap();
             assert_eq!(data.class_names[0], first, "{name}");
             assert_eq!(data.class_names.len(), usize::from(labels[0]) + 1);
         }
@@ -450,7 +450,7 @@ mod tests {
     fn an_image_file_is_never_its_own_label_file() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "data.gz", &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)));
-        let error = load(&folder.path().join("data.gz"), Part::Train).unwrap_err();
+        let error = load(&folder.path().join("data.gz"), DataPart::Train).unwrap_err();
         assert!(matches!(error, DataError::IdxNoLabels { .. }), "{error}");
     }
 }

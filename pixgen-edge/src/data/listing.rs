@@ -44,12 +44,12 @@ pub(crate) struct Entry {
     /// Class.
     pub label: u16,
     /// Where its bytes are.
-    pub place: Place,
+    pub place: EntryLocation,
 }
 
 /// Where the bytes of an entry are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum EntryLocation {
     /// In a file of their own with this many bytes.
     File { size: u64 },
     /// In a tar archive, from a position on.
@@ -60,13 +60,13 @@ pub(crate) enum Place {
         packed: u64,
         size: u64,
         crc: u32,
-        method: Method,
+        method: Compression,
     },
 }
 
 /// How an entry of a zip archive is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
+pub(crate) enum Compression {
     Stored,
     Deflated,
     /// By the number in the header.
@@ -118,15 +118,15 @@ impl Listing {
     pub fn read(&self, index: usize, bytes: &mut Vec<u8>) -> Result<(), BadFile> {
         let entry = &self.entries[index];
         let done = match entry.place {
-            Place::File { .. } => {
+            EntryLocation::File { .. } => {
                 bytes.clear();
                 File::open(self.root.join(&entry.name))
                     .and_then(|mut file| file.read_to_end(bytes))
                     .map(|_| ())
                     .map_err(refused)
             }
-            Place::Tar { archive, at, size } => self.read_at(archive, at, size, bytes),
-            Place::Zip { header, packed, size, crc, method } => self.unzip(header, packed, size, method, bytes).and_then(|()| {
+            EntryLocation::Tar { archive, at, size } => self.read_at(archive, at, size, bytes),
+            EntryLocation::Zip { header, packed, size, crc, method } => self.unzip(header, packed, size, method, bytes).and_then(|()| {
                 if crc32fast::hash(bytes) == crc {
                     return Ok(());
                 }
@@ -145,7 +145,7 @@ impl Listing {
         self.archives[archive as usize].read_exact_at(bytes, at).map_err(refused)
     }
 
-    fn unzip(&self, header: u64, packed: u64, size: u64, method: Method, bytes: &mut Vec<u8>) -> Result<(), BadReason> {
+    fn unzip(&self, header: u64, packed: u64, size: u64, method: Compression, bytes: &mut Vec<u8>) -> Result<(), BadReason> {
         let refuse = |text: String| Err(BadReason::Read(text));
         let (fixed, magic) = LOCAL_HEADER;
         self.read_at(0, header, fixed as u64, bytes)?;
@@ -155,9 +155,9 @@ impl Listing {
         let length = |at: usize| u64::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
         let start = header.saturating_add(fixed as u64 + length(26) + length(28));
         match method {
-            Method::Stored if packed != size => refuse(format!("the archive says {size} bytes, stored as {packed}")),
-            Method::Stored => self.read_at(0, start, size, bytes),
-            Method::Deflated => {
+            Compression::Stored if packed != size => refuse(format!("the archive says {size} bytes, stored as {packed}")),
+            Compression::Stored => self.read_at(0, start, size, bytes),
+            Compression::Deflated => {
                 if size > MAX_FILE_BYTES {
                     return refuse(format!("the archive says {size} bytes, more than any image"));
                 }
@@ -178,8 +178,8 @@ impl Listing {
                     if more { "more".into() } else { bytes.len().to_string() }
                 ))
             }
-            Method::Other(number) => refuse(format!("packing method {number} is not known here; pack with deflate or store")),
-            Method::Encrypted => refuse("the entry is encrypted".into()),
+            Compression::Other(number) => refuse(format!("packing method {number} is not known here; pack with deflate or store")),
+            Compression::Encrypted => refuse("the entry is encrypted".into()),
         }
     }
 
@@ -200,8 +200,8 @@ impl Entry {
             hasher.update(b"/");
         }
         let (size, crc) = match self.place {
-            Place::File { size } | Place::Tar { size, .. } => (size, 0),
-            Place::Zip { size, crc, .. } => (size, crc),
+            EntryLocation::File { size } | EntryLocation::Tar { size, .. } => (size, 0),
+            EntryLocation::Zip { size, crc, .. } => (size, crc),
         };
         hasher.update(&size.to_le_bytes());
         hasher.update(&crc.to_le_bytes());

@@ -7,16 +7,16 @@ use rayon::prelude::*;
 use crate::data::bundled::bundled;
 use crate::data::dataset::Dataset;
 use crate::data::error::{BadFile, DataError};
-use crate::data::idx::Part;
+use crate::data::idx::DataPart;
 use crate::data::listing::Listing;
 use crate::data::pictures::{ImageStore, read_picture};
 use crate::data::shape::ImageShape;
-use crate::data::spec::{DataSpec, Kind, Source};
+use crate::data::spec::{DataSource, DataSpec, StorageKind};
 use crate::data::{folder, idx, tar, zip};
 
 /// A data set, and the files left out of it.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedData {
     /// The images.
     pub dataset: Dataset,
     /// Bad files, in order; empty unless skipping was asked for.
@@ -27,7 +27,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// See [`DataError`]. Only IDX data have a test part.
-pub fn load(spec: &DataSpec) -> Result<Loaded, DataError> {
+pub fn load(spec: &DataSpec) -> Result<LoadedData, DataError> {
     spec.shape.check()?;
     let (_, stored) = open(&spec.source, spec.part)?;
     let dataset = match stored {
@@ -37,15 +37,15 @@ pub fn load(spec: &DataSpec) -> Result<Loaded, DataError> {
         Stored::Files(listing) => stream(listing, spec.shape, spec.background, spec.skip_bad)?,
         Stored::Pixels(dataset) => dataset.fitted(spec.shape)?,
     };
-    Ok(Loaded { dataset, skipped: Vec::new() })
+    Ok(LoadedData { dataset, skipped: Vec::new() })
 }
 
 /// The image files of a source, before anything is decoded.
 ///
 /// # Errors
 /// A source without image files: the bundled set, and IDX files.
-pub fn list(source: &Source) -> Result<Listing, DataError> {
-    match open(source, Part::Train)?.1 {
+pub fn list(source: &DataSource) -> Result<Listing, DataError> {
+    match open(source, DataPart::Train)?.1 {
         Stored::Files(listing) => Ok(listing),
         Stored::Pixels(_) => Err(DataError::NotAFolder { path: source.to_string().into() }),
     }
@@ -63,39 +63,39 @@ pub enum Stored {
 ///
 /// # Errors
 /// A source that cannot be read or that is none, and a test part where there is none.
-pub fn open(source: &Source, part: Part) -> Result<(Kind, Stored), DataError> {
+pub fn open(source: &DataSource, part: DataPart) -> Result<(StorageKind, Stored), DataError> {
     let kind = kind_of(source, part)?;
     let stored = match (kind, source) {
-        (_, Source::Bundled) => Stored::Pixels(bundled()?),
-        (Kind::Folder, Source::Path(path)) => Stored::Files(folder::list(path)?),
-        (Kind::Zip, Source::Path(path)) => Stored::Files(zip::list(path)?),
-        (Kind::Tar, Source::Path(path)) => Stored::Files(tar::list(&tar::shards(path)?)?),
-        (Kind::Idx | Kind::Bundled, Source::Path(path)) => Stored::Pixels(idx::load(path, part)?),
+        (_, DataSource::Bundled) => Stored::Pixels(bundled()?),
+        (StorageKind::Folder, DataSource::Path(path)) => Stored::Files(folder::list(path)?),
+        (StorageKind::Zip, DataSource::Path(path)) => Stored::Files(zip::list(path)?),
+        (StorageKind::Tar, DataSource::Path(path)) => Stored::Files(tar::list(&tar::shards(path)?)?),
+        (StorageKind::Idx | StorageKind::Bundled, DataSource::Path(path)) => Stored::Pixels(idx::load(path, part)?),
     };
     Ok((kind, stored))
 }
 
 /// Recognises the kind of a source, and refuses a test part where there is none.
-fn kind_of(source: &Source, part: Part) -> Result<Kind, DataError> {
+fn kind_of(source: &DataSource, part: DataPart) -> Result<StorageKind, DataError> {
     let kind = match source {
-        Source::Bundled => Kind::Bundled,
-        Source::Path(path) => kind_of_path(path)?,
+        DataSource::Bundled => StorageKind::Bundled,
+        DataSource::Path(path) => kind_of_path(path)?,
     };
-    if part == Part::Test && kind != Kind::Idx {
+    if part == DataPart::Test && kind != StorageKind::Idx {
         return Err(DataError::NoTestPart { name: source.to_string() });
     }
     Ok(kind)
 }
 
-fn kind_of_path(path: &Path) -> Result<Kind, DataError> {
+fn kind_of_path(path: &Path) -> Result<StorageKind, DataError> {
     let shards = tar::shards(path)?;
     let among_images = path.is_dir() && folder::has_images(path)?;
     if !shards.is_empty() && !among_images {
-        return Ok(Kind::Tar);
+        return Ok(StorageKind::Tar);
     }
     if std::fs::metadata(path).map_err(DataError::read(path))?.is_dir() {
         let idx = idx::is_idx_folder(path)?;
-        return Ok(if idx { Kind::Idx } else { Kind::Folder });
+        return Ok(if idx { StorageKind::Idx } else { StorageKind::Folder });
     }
     let name = path.to_string_lossy().to_lowercase();
     if [".tgz", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2"]
@@ -109,10 +109,10 @@ fn kind_of_path(path: &Path) -> Result<Kind, DataError> {
         ));
     }
     if idx::is_idx_file(path) {
-        return Ok(Kind::Idx);
+        return Ok(StorageKind::Idx);
     }
     match name.ends_with(".zip") {
-        true => Ok(Kind::Zip),
+        true => Ok(StorageKind::Zip),
         false => Err(DataError::NotAFolder { path: path.to_path_buf() }),
     }
 }
@@ -130,7 +130,7 @@ pub(crate) fn stream(listing: Listing, shape: ImageShape, background: [u8; 3], s
 ///
 /// # Errors
 /// Bad files are an error that names the first one, or, with `skip_bad`, are left out and returned.
-pub(crate) fn decode_all(listing: &Listing, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<Loaded, DataError> {
+pub(crate) fn decode_all(listing: &Listing, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<LoadedData, DataError> {
     let size = shape.len();
     let mut pixels = vec![0; listing.len() * size];
     let bad: Vec<Option<BadFile>> = pixels
@@ -165,7 +165,7 @@ pub(crate) fn decode_all(listing: &Listing, shape: ImageShape, background: [u8; 
     }
     listing.refuse_empty_class(&counts)?;
     let (class_names, source) = (listing.class_names.clone(), listing.root.display().to_string());
-    Ok(Loaded {
+    Ok(LoadedData {
         dataset: Dataset::from_parts(shape, ImageStore::Memory(pixels), labels, class_names, source, Some(marks))?,
         skipped: bad.into_iter().flatten().collect(),
     })
@@ -176,17 +176,17 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::data::{BUNDLED_NAME, Memory, WHITE};
+    use crate::data::{BUNDLED_NAME, PixelStore, WHITE};
     use std::path::PathBuf;
 
-    fn spec(source: impl Into<Source>, height: usize, channels: usize) -> DataSpec {
+    fn spec(source: impl Into<DataSource>, height: usize, channels: usize) -> DataSpec {
         DataSpec {
             source: source.into(),
             shape: ImageShape { height, width: height, channels },
             background: WHITE,
             skip_bad: false,
-            memory: Memory::Auto,
-            part: Part::Train,
+            memory: PixelStore::Auto,
+            part: DataPart::Train,
         }
     }
 
@@ -214,25 +214,25 @@ mod tests {
         fs::create_dir(at("shards")).unwrap();
         fs::write(at("shards/01.tar"), b"no").unwrap();
         fs::write(at("shards/02.tar"), b"no").unwrap();
-        let kind = |path: PathBuf, part| kind_of(&Source::Path(path), part);
-        assert_eq!(kind(at("idx"), Part::Test).unwrap(), Kind::Idx);
-        assert_eq!(kind(at("idx/train-images-idx3-ubyte"), Part::Train).unwrap(), Kind::Idx);
-        assert_eq!(kind(at(""), Part::Train).unwrap(), Kind::Folder);
-        assert_eq!(kind(at("a.ZIP"), Part::Train).unwrap(), Kind::Zip);
+        let kind = |path: PathBuf, part| kind_of(&DataSource::Path(path), part);
+        assert_eq!(kind(at("idx"), DataPart::Test).unwrap(), StorageKind::Idx);
+        assert_eq!(kind(at("idx/train-images-idx3-ubyte"), DataPart::Train).unwrap(), StorageKind::Idx);
+        assert_eq!(kind(at(""), DataPart::Train).unwrap(), StorageKind::Folder);
+        assert_eq!(kind(at("a.ZIP"), DataPart::Train).unwrap(), StorageKind::Zip);
         for shards in ["shards", "shards/01.tar", "shards/{01..02}.tar"] {
-            assert_eq!(kind(at(shards), Part::Train).unwrap(), Kind::Tar, "{shards}");
+            assert_eq!(kind(at(shards), DataPart::Train).unwrap(), StorageKind::Tar, "{shards}");
         }
-        let error = kind(at("shards/{01..03}.tar"), Part::Train).unwrap_err();
+        let error = kind(at("shards/{01..03}.tar"), DataPart::Train).unwrap_err();
         assert!(error.to_string().contains("03.tar"), "{error}");
-        assert!(kind(at("shards/{3..1}.tar"), Part::Train).is_err());
-        let error = kind(at("a.tar.gz"), Part::Train).unwrap_err();
+        assert!(kind(at("shards/{3..1}.tar"), DataPart::Train).is_err());
+        let error = kind(at("a.tar.gz"), DataPart::Train).unwrap_err();
         assert!(error.to_string().contains("packed tar"), "{error}");
-        assert!(matches!(kind(at(""), Part::Test), Err(DataError::NoTestPart { .. })));
-        assert!(matches!(kind(at("picture.png"), Part::Train), Err(DataError::NotAFolder { .. })));
-        let error = kind(at("missing"), Part::Train).unwrap_err();
+        assert!(matches!(kind(at(""), DataPart::Test), Err(DataError::NoTestPart { .. })));
+        assert!(matches!(kind(at("picture.png"), DataPart::Train), Err(DataError::NotAFolder { .. })));
+        let error = kind(at("missing"), DataPart::Train).unwrap_err();
         assert!(error.hint().is_some_and(|hint| hint.contains("spelling")), "{error}");
         let mut test = spec("bundled", 28, 1);
-        test.part = Part::Test;
+        test.part = DataPart::Test;
         assert!(matches!(load(&test), Err(DataError::NoTestPart { .. })));
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::bundled::BUNDLED_NAME;
 use crate::data::error::DataError;
-use crate::data::idx::Part;
+use crate::data::idx::DataPart;
 use crate::data::shape::ImageShape;
 
 /// Background of transparent images unless another is asked for.
@@ -16,14 +16,14 @@ pub const WHITE: [u8; 3] = [255; 3];
 /// Where images come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-pub enum Source {
+pub enum DataSource {
     /// The data set inside the binary.
     Bundled,
     /// A folder of images, a zip archive, tar shards, or an IDX file or folder.
     Path(PathBuf),
 }
 
-impl From<&str> for Source {
+impl From<&str> for DataSource {
     /// `bundled` or the name of the bundled set; anything else is a path.
     fn from(text: &str) -> Self {
         match text {
@@ -33,19 +33,19 @@ impl From<&str> for Source {
     }
 }
 
-impl From<String> for Source {
+impl From<String> for DataSource {
     fn from(text: String) -> Self {
         text.as_str().into()
     }
 }
 
-impl From<Source> for String {
-    fn from(source: Source) -> Self {
+impl From<DataSource> for String {
+    fn from(source: DataSource) -> Self {
         source.to_string()
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for DataSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bundled => f.write_str("bundled"),
@@ -58,7 +58,7 @@ impl fmt::Display for Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataSpec {
     /// Where the images come from.
-    pub source: Source,
+    pub source: DataSource,
     /// The training shape; every image is brought to it.
     pub shape: ImageShape,
     /// Colour behind transparent images.
@@ -67,16 +67,16 @@ pub struct DataSpec {
     /// found when their turn comes, the next good file of the class takes the place.
     pub skip_bad: bool,
     /// Whether the pixels are to be in memory.
-    pub memory: Memory,
+    pub memory: PixelStore,
     /// Which part of a data set that is published in two.
-    pub part: Part,
+    pub part: DataPart,
 }
 
 /// Whether the pictures of a folder or archive are all decoded at once and kept, or each when its turn comes. Others are always kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Memory {
-    /// Kept if their pixels take up to [`Memory::AUTO`] bytes.
+pub enum PixelStore {
+    /// Kept if their pixels take up to [`PixelStore::AUTO`] bytes.
     #[default]
     Auto,
     /// Kept.
@@ -85,7 +85,7 @@ pub enum Memory {
     Never,
 }
 
-impl Memory {
+impl PixelStore {
     /// 4 GiB.
     pub const AUTO: u64 = 1 << 32;
 
@@ -113,7 +113,7 @@ pub fn parse_colour(text: &str) -> Result<[u8; 3], DataError> {
 /// How a source is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum StorageKind {
     /// Inside the binary.
     Bundled,
     /// IDX files.
@@ -141,9 +141,9 @@ mod tests {
     #[test]
     fn sources_survive_a_configuration_file() {
         for text in ["bundled", "some/folder"] {
-            let source = Source::from(text);
+            let source = DataSource::from(text);
             let json = serde_json::to_string(&source).unwrap();
-            assert_eq!(serde_json::from_str::<Source>(&json).unwrap(), source);
+            assert_eq!(serde_json::from_str::<DataSource>(&json).unwrap(), source);
             assert_eq!(source.to_string(), text);
         }
     }

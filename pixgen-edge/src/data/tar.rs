@@ -14,7 +14,7 @@ use tar::{Archive, EntryType};
 
 use crate::data::DataError;
 use crate::data::classes::{By, Found, classify};
-use crate::data::listing::{Listing, Place, has_image_name, inside, name_of};
+use crate::data::listing::{EntryLocation, Listing, has_image_name, inside, name_of};
 use crate::data::zip::{LABEL_FILE, parse_labels};
 
 /// Most bytes of a label in a shard.
@@ -162,7 +162,7 @@ fn walk(path: &Path, file: &File, number: u32) -> Result<Shard, DataError> {
         if is_image {
             shard
                 .images
-                .push(Found { name: inner, label: None, place: Place::Tar { archive: number, at: start, size } });
+                .push(Found { name: inner, label: None, place: EntryLocation::Tar { archive: number, at: start, size } });
         } else if extension == "cls" || extension == "json" {
             let mut text = Vec::new();
             entry.by_ref().take(MAX_LABEL_BYTES).read_to_end(&mut text).map_err(damaged)?;

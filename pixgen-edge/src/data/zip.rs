@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rawzip::{CompressionMethod, ErrorKind, FileReader, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipArchive};
 
 use crate::data::classes::{By, Found, Labels, classify};
-use crate::data::listing::{Listing, Method, Place, has_image_name, inside};
+use crate::data::listing::{Compression, EntryLocation, Listing, has_image_name, inside};
 use crate::data::{BadFile, DataError};
 
 /// Name of the file with the labels.
@@ -64,12 +64,12 @@ fn directory(path: &Path, file: File) -> Result<(Vec<Found>, Option<Found>), Dat
             return Err(DataError::archive(&path.join(inner), "the entry is a link", "pack the files themselves"));
         }
         let method = match entry.compression_method() {
-            _ if entry.flags().is_encrypted() => Method::Encrypted,
-            CompressionMethod::STORE => Method::Stored,
-            CompressionMethod::DEFLATE => Method::Deflated,
-            other => Method::Other(other.as_u16()),
+            _ if entry.flags().is_encrypted() => Compression::Encrypted,
+            CompressionMethod::STORE => Compression::Stored,
+            CompressionMethod::DEFLATE => Compression::Deflated,
+            other => Compression::Other(other.as_u16()),
         };
-        let place = Place::Zip {
+        let place = EntryLocation::Zip {
             header: entry.local_header_offset(),
             packed: entry.compressed_size_hint(),
             size: entry.uncompressed_size_hint(),

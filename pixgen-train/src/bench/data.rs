@@ -10,7 +10,7 @@ use crate::objective::Source;
 use crate::precision::Precision;
 use crate::roofline::{self, Request};
 use pixgen_core::presets::Preset;
-use pixgen_edge::data::{self, BadFile, DataError, DataSpec, Dataset, ImageShape, Memory, Part, WHITE, decode_plainly};
+use pixgen_edge::data::{self, BadFile, DataError, DataPart, DataSpec, Dataset, ImageShape, PixelStore, WHITE, decode_plainly};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt;
@@ -120,7 +120,7 @@ pub struct Report {
 ///
 /// # Errors
 /// Data without image files, and a bad file among those that are read.
-pub fn measure(source: &data::Source, preset: &'static Preset, pictures: usize, rounds: usize) -> Result<Report, Error> {
+pub fn measure(source: &data::DataSource, preset: &'static Preset, pictures: usize, rounds: usize) -> Result<Report, Error> {
     let config = RunConfig::defaults(Stage::Consistency, preset);
     let stage1 = RunConfig::defaults(Stage::Pretrain, preset);
     let model = config.model;
@@ -131,8 +131,8 @@ pub fn measure(source: &data::Source, preset: &'static Preset, pictures: usize, 
         shape,
         background: WHITE,
         skip_bad: false,
-        memory: Memory::Never,
-        part: Part::Train,
+        memory: PixelStore::Never,
+        part: DataPart::Train,
     };
     let streamed = data::load(&spec)?.dataset;
     let pictures = pictures.min(streamed.len());

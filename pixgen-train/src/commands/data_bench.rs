@@ -4,12 +4,12 @@ use super::settings::find_preset;
 use crate::bench::data::measure;
 use crate::cli::DataBenchArgs;
 use crate::error::Error;
-use pixgen_edge::data::Source;
+use pixgen_edge::data::DataSource;
 use pixgen_edge::terminal::{print_bytes, print_json};
 
 pub(super) fn run(args: &DataBenchArgs) -> Result<(), Error> {
     let preset = find_preset(&args.preset)?;
-    let report = measure(&Source::from(args.path.as_str()), preset, args.pictures as usize, args.rounds as usize)?;
+    let report = measure(&DataSource::from(args.path.as_str()), preset, args.pictures as usize, args.rounds as usize)?;
     if args.json {
         return Ok(print_json(&report)?);
     }

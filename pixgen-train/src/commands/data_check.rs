@@ -3,7 +3,7 @@
 use crate::cli::DataCheckArgs;
 use crate::data::check;
 use crate::error::Error;
-use pixgen_edge::data::{self, DataSpec, Dataset, ImageShape, Memory, Part, Source, parse_colour};
+use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, parse_colour};
 use pixgen_edge::terminal::{print_json, print_line};
 
 /// Pictures of each class on the sheet, and of all classes.
@@ -11,8 +11,8 @@ const SHEET: (usize, usize) = (10, 400);
 
 pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
     let background = parse_colour(&args.background)?;
-    let source = Source::from(args.path.as_str());
-    let report = check::check(&source, Part::Train, background)?;
+    let source = DataSource::from(args.path.as_str());
+    let report = check::check(&source, DataPart::Train, background)?;
     if args.json {
         print_json(&report)?;
     } else {
@@ -36,10 +36,17 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
 }
 
 /// The pictures at a common size: the most frequent one, at most 64 pixels.
-fn pictures(source: Source, report: &check::Report, background: [u8; 3]) -> Result<Dataset, Error> {
+fn pictures(source: DataSource, report: &check::Report, background: [u8; 3]) -> Result<Dataset, Error> {
     let side = report.sizes.first().map_or(64, |size| size.height.min(size.width)).clamp(1, 64);
     let channels = if report.mean.len() == 1 { 1 } else { 3 };
     let shape = ImageShape { height: side, width: side, channels };
-    let spec = DataSpec { source, shape, background, skip_bad: false, memory: Memory::Never, part: Part::Train };
+    let spec = DataSpec {
+        source,
+        shape,
+        background,
+        skip_bad: false,
+        memory: PixelStore::Never,
+        part: DataPart::Train,
+    };
     Ok(data::load(&spec)?.dataset)
 }

@@ -5,18 +5,18 @@ use crate::data::prepare::{Format, Options, Written, prepare};
 use crate::error::Error;
 use crate::run::{Progress, note};
 use crate::settings::units::format_bytes;
-use pixgen_edge::data::{self, DataSpec, ImageShape, Memory, Part, Source, parse_colour};
+use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, ImageShape, PixelStore, parse_colour};
 
 pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
     let side = usize::from(args.size);
     let spec = DataSpec {
-        source: Source::from(args.path.as_str()),
+        source: DataSource::from(args.path.as_str()),
         shape: ImageShape { height: side, width: side, channels: if args.grey { 1 } else { 3 } },
         background: parse_colour(&args.background)?,
         // A bad file is named or left out, but nothing takes its place.
         skip_bad: false,
-        memory: Memory::Never,
-        part: Part::Train,
+        memory: PixelStore::Never,
+        part: DataPart::Train,
     };
     let dataset = data::load(&spec)?.dataset;
     let options = Options {

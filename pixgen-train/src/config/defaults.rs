@@ -10,7 +10,7 @@ use crate::training::{OptimiserConfig, Schedule, Shape};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
 use pixgen_core::presets::Preset;
-use pixgen_edge::data::Memory;
+use pixgen_edge::data::PixelStore;
 
 /// Small models follow the recipe of docs/reference/method.md section 7, those of the paper sections 3.4 and 5.
 fn is_small(model: &ModelConfig) -> bool {
@@ -25,7 +25,7 @@ impl DataConfig {
             path: if small { "bundled" } else { "" }.to_owned(),
             background: "#ffffff".to_owned(),
             skip_bad: false,
-            memory: Memory::Auto,
+            memory: PixelStore::Auto,
             hold_out: if small { 0.1 } else { 0.0 },
             normalise: if small { NormaliseMode::Measured } else { NormaliseMode::Imagenet },
         }

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use pixgen_edge::data::decode::decode;
 use pixgen_edge::data::error::BadFile;
-use pixgen_edge::data::idx::Part;
+use pixgen_edge::data::idx::DataPart;
 use pixgen_edge::data::listing::Listing;
 use pixgen_edge::data::load::{Stored, open};
-use pixgen_edge::data::{DataError, Dataset, ImageShape, Kind, Source};
+use pixgen_edge::data::{DataError, DataSource, Dataset, ImageShape, StorageKind};
 
 /// Classes and sizes that [`Report`] prints; all of them are in its JSON.
 const SHOWN: usize = 12;
@@ -27,7 +27,7 @@ pub struct Report {
     /// Path, or `bundled`.
     pub source: String,
     /// How it is stored.
-    pub kind: Kind,
+    pub kind: StorageKind,
     /// Usable images.
     pub images: usize,
     /// Usable images of each class, in label order.
@@ -77,7 +77,7 @@ struct Facts {
 ///
 /// # Errors
 /// Those of loading, except that bad files are listed and only a data set without any usable image is an error.
-pub fn check(source: &Source, part: Part, background: [u8; 3]) -> Result<Report, DataError> {
+pub fn check(source: &DataSource, part: DataPart, background: [u8; 3]) -> Result<Report, DataError> {
     let (kind, stored) = open(source, part)?;
     let (class_names, facts) = match stored {
         Stored::Files(listing) => facts_of_files(listing, background),
@@ -176,7 +176,7 @@ impl Facts {
 }
 
 impl Report {
-    fn new(source: String, kind: Kind, class_names: Vec<String>, facts: Vec<Result<Facts, BadFile>>) -> Self {
+    fn new(source: String, kind: StorageKind, class_names: Vec<String>, facts: Vec<Result<Facts, BadFile>>) -> Self {
         let mut classes: Vec<ClassCount> = class_names.into_iter().map(|name| ClassCount { name, images: 0 }).collect();
         let mut sizes = BTreeMap::new();
         let mut colour_modes = BTreeMap::new();
@@ -221,11 +221,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::Bundled => "inside the program",
-            Kind::Idx => "IDX files",
-            Kind::Folder => "image folder",
-            Kind::Zip => "zip archive",
-            Kind::Tar => "tar shards",
+            StorageKind::Bundled => "inside the program",
+            StorageKind::Idx => "IDX files",
+            StorageKind::Folder => "image folder",
+            StorageKind::Zip => "zip archive",
+            StorageKind::Tar => "tar shards",
         };
         writeln!(f, "source   {} ({kind})", self.source)?;
         writeln!(f, "images   {} usable, {} bad", self.images, self.bad.len())?;
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_bundled_set_is_described() {
-        let report = check(&Source::Bundled, Part::Train, WHITE).unwrap();
+        let report = check(&DataSource::Bundled, DataPart::Train, WHITE).unwrap();
         assert_eq!((report.images, report.classes.len()), (10_000, 10));
         // Published statistics of the full training set: mean 0.2860, std 0.3530.
         assert!((report.mean[0] - 0.286).abs() < 0.003, "{:?}", report.mean);
@@ -290,7 +290,7 @@ mod tests {
         RgbImage::from_pixel(3, 3, Rgb([0, 255, 0])).save(at("b/1.png")).unwrap();
         fs::write(at("b/2.png"), b"text").unwrap();
         fs::write(at("b/3.png"), b"").unwrap();
-        let report = check(&Source::Path(folder.path().into()), Part::Train, WHITE).unwrap();
+        let report = check(&DataSource::Path(folder.path().into()), DataPart::Train, WHITE).unwrap();
         let counts: Vec<usize> = report.classes.iter().map(|class| class.images).collect();
         assert_eq!((report.images, counts), (3, vec![2, 1]));
         let sizes: Vec<_> = report.sizes.iter().map(|s| (s.height, s.width, s.images)).collect();
@@ -314,11 +314,11 @@ mod tests {
     fn a_folder_of_bad_files_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("x.png"), b"text").unwrap();
-        let source = Source::Path(folder.path().into());
-        let error = check(&source, Part::Train, WHITE).unwrap_err();
+        let source = DataSource::Path(folder.path().into());
+        let error = check(&source, DataPart::Train, WHITE).unwrap_err();
         assert!(matches!(error, DataError::BadFiles { count: 1, .. }), "{error}");
-        let source = Source::Path(folder.path().join("x.png"));
-        assert!(matches!(check(&source, Part::Train, WHITE), Err(DataError::NotAFolder { .. })));
+        let source = DataSource::Path(folder.path().join("x.png"));
+        assert!(matches!(check(&source, DataPart::Train, WHITE), Err(DataError::NotAFolder { .. })));
     }
 
     #[test]

@@ -274,7 +274,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use pixgen_edge::data::{DataSpec, ImageShape, Memory, Part, Source, WHITE, load};
+    use pixgen_edge::data::{DataPart, DataSource, DataSpec, ImageShape, PixelStore, WHITE, load};
 
     fn pictures() -> TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -288,14 +288,14 @@ mod tests {
 
     fn loaded(path: &Path) -> Dataset {
         let shape = ImageShape { height: 8, width: 8, channels: 3 };
-        let source = Source::Path(path.into());
+        let source = DataSource::Path(path.into());
         let spec = DataSpec {
             source,
             shape,
             background: WHITE,
             skip_bad: false,
-            memory: Memory::Never,
-            part: Part::Train,
+            memory: PixelStore::Never,
+            part: DataPart::Train,
         };
         load(&spec).unwrap().dataset
     }

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::data::prepare::{Format, Options, prepare};
     use pixgen_core::config::Tower;
-    use pixgen_edge::data::{DataSpec, ImageShape, Memory, Part, WHITE, load};
+    use pixgen_edge::data::{DataPart, DataSpec, ImageShape, PixelStore, WHITE, load};
 
     const MODEL: ModelConfig = ModelConfig {
         size: 8,
@@ -170,12 +170,12 @@ mod tests {
         let options = Options { out: out.clone(), format: Format::Png, shard_images: 1, skip_bad: false };
         prepare(&kept, &options, &mut |_| ()).expect("an archive");
         let spec = DataSpec {
-            source: pixgen_edge::data::Source::Path(out),
+            source: pixgen_edge::data::DataSource::Path(out),
             shape,
             background: WHITE,
             skip_bad: false,
-            memory: Memory::Never,
-            part: Part::Train,
+            memory: PixelStore::Never,
+            part: DataPart::Train,
         };
         let streamed = load(&spec).expect("a data set").dataset;
         let source = |dataset| Source { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::moco_v3() };
