@@ -2,7 +2,7 @@
 
 use pixgen_core::rng::Draws;
 
-use super::AugmentProfile;
+use super::profile::AugmentProfile;
 
 /// Values from here on are inverted by [`solarise`].
 const SOLARISE_FROM: f32 = 128.0 / 255.0;

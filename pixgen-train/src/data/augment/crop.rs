@@ -2,7 +2,7 @@
 
 use pixgen_core::rng::Draws;
 
-use super::AugmentProfile;
+use super::profile::AugmentProfile;
 use pixgen_edge::data::ImageShape;
 
 /// Crops to try before falling back on the centre.
