@@ -20,7 +20,7 @@ use pixgen_edge::data::{
     idx::{self, DataPart},
 };
 use pixgen_edge::eval::network::{Activations, CLASSES, ClassifierNetwork, LAYERS, PIXELS, SIDE, normalise};
-use pixgen_edge::eval::{Card, Classifier, EvalError, frechet};
+use pixgen_edge::eval::{Classifier, ClassifierCard, EvalError, frechet};
 
 const SEED: u64 = 20_260;
 const EPOCHS: usize = 30;
@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let right = predicted.iter().zip(&test.labels).filter(|(p, l)| u16::from(**p) == **l).count();
     let accuracy = right as f64 / test.len() as f64;
     println!("test accuracy {accuracy:.4}");
-    let classifier = classifier.with_card(Card::from([
+    let classifier = classifier.with_card(ClassifierCard::from([
         ("test_accuracy".into(), format!("{accuracy:.4}")),
         (
             "data".into(),

@@ -5,7 +5,7 @@ use crate::aligned::AlignedBytes;
 use crate::cli::ReportArgs;
 use crate::data::bundled_split;
 use crate::error::Error;
-use crate::eval::{Classifier, Quality, measure};
+use crate::eval::{Classifier, EvalReport, FashionReference, Subject};
 use crate::model_file::{Content, ModelFile};
 use crate::picture::{Grid, Picture};
 use crate::quantise::draw::{draw_float, draw_integer, requests};
@@ -29,13 +29,13 @@ struct PictureComparison {
     rms_levels: f64,
     /// Share of bytes that are equal.
     equal: f64,
-    float: Option<Quality>,
-    int8: Option<Quality>,
 }
 
 #[derive(Serialize)]
 struct ReportJson<'a> {
-    schema: u32,
+    /// Schema, and a row for each of both networks; none if nothing here can measure their pictures.
+    #[serde(flatten)]
+    quality: EvalReport,
     pictures: &'a PictureComparison,
     compared: &'a QuantisationReport,
 }
@@ -53,15 +53,13 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
     let float = draw_float(&file, &requests(args.seed, 0, &classes), options.steps)?;
     let int8 = draw_integer(&model, &requests(args.seed, 0, &exported_classes))?;
     let differences = float.iter().zip(&int8).map(|(&a, &b)| f64::from(a) - f64::from(b));
-    let [float_quality, int8_quality] = [quality(&file, &float, &classes)?, quality(&file, &int8, &classes)?];
+    let quality = quality(args, &file, [("f32", &float), ("int8", &int8)], &classes, args.quantisation.steps)?;
     let pictures = PictureComparison {
         count: classes.len(),
         seed: args.seed,
         steps: args.quantisation.steps,
         rms_levels: (differences.clone().map(|d| d * d).sum::<f64>() / float.len() as f64).sqrt(),
         equal: differences.filter(|&d| d == 0.0).count() as f64 / float.len() as f64,
-        float: float_quality,
-        int8: int8_quality,
     };
     if let Some(path) = &args.pairs {
         let config = &file.header.model;
@@ -74,25 +72,37 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
         note(&format!("float rows, each with its int8 row below: {}", path.display()));
     }
     if args.json {
-        return Ok(print_json(&ReportJson { schema: 1, pictures: &pictures, compared: &sites })?);
+        return Ok(print_json(&ReportJson { quality, pictures: &pictures, compared: &sites })?);
     }
-    Ok(print_bytes(format!("{sites}\n{}", text(&pictures)).as_bytes())?)
+    Ok(print_bytes(format!("{sites}\n{}", text(&pictures, &quality)).as_bytes())?)
 }
 
-/// Distances of Fashion-MNIST models; nothing for others.
-fn quality(file: &ModelFile, pictures: &[u8], classes: &[usize]) -> Result<Option<Quality>, Error> {
+/// A row for the pictures of each arithmetic, for Fashion-MNIST models; no rows for others.
+fn quality(args: &ReportArgs, file: &ModelFile, drawn: [(&'static str, &[u8]); 2], classes: &[usize], steps: u8) -> Result<EvalReport, Error> {
     let model = &file.header.model;
     if Classifier::check_shape(model.channels, model.size, model.size).is_err() || model.classes != 10 {
-        return Ok(None);
+        return Ok(EvalReport::new(Vec::new()));
     }
     let (training, held_out) = bundled_split()?;
-    let labels = |values: &mut dyn Iterator<Item = usize>| values.map(|v| v as u8).collect::<Vec<u8>>();
-    let asked = labels(&mut classes.iter().copied());
-    let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));
-    Ok(Some(measure(&Classifier::fashion()?, pictures, &asked, &training.pixels()?, (&held_out.pixels()?, &real))?))
+    let reference = FashionReference::new(&training, &held_out, classes.len())?;
+    let asked: Vec<u16> = classes.iter().map(|&class| class as u16).collect();
+    let row = |(arithmetic, pictures): (&'static str, &[u8])| {
+        let subject = Subject {
+            source: args.model.display().to_string(),
+            ema: Some(file.header.ema.clone()),
+            images_seen: Some(file.header.images),
+            arithmetic: Some(arithmetic),
+            seed: Some(args.seed),
+            evaluations: Some(steps.into()),
+            guidance: None,
+        };
+        reference.measure(subject, pictures, &asked)
+    };
+    let rows = drawn.into_iter().map(row).collect::<Result<_, _>>()?;
+    Ok(EvalReport::new(rows))
 }
 
-fn text(pictures: &PictureComparison) -> String {
+fn text(pictures: &PictureComparison, quality: &EvalReport) -> String {
     let mut text = format!(
         "{} pictures, seed {}, {} step(s): int8 differs by {:.2} grey levels (root mean square), {:.1}% of bytes are equal\n",
         pictures.count,
@@ -101,11 +111,9 @@ fn text(pictures: &PictureComparison) -> String {
         pictures.rms_levels,
         100.0 * pictures.equal
     );
-    if let (Some(float), Some(int8)) = (&pictures.float, &pictures.int8) {
+    if let [float, int8] = &quality.rows[..] {
         // Into memory: cannot fail.
-        let _ = writeln!(text, "{:<32} {:>8} {:>8}", "", "float", "int8");
-        let _ = writeln!(text, "{:<32} {:>7.1}% {:>7.1}%", "classifier agrees", 100.0 * float.accuracy, 100.0 * int8.accuracy);
-        let _ = writeln!(text, "{:<32} {:>8.2} {:>8.2}  ratio {:.3}", "FD-fmnist", float.fd, int8.fd, int8.fd / float.fd);
+        let _ = write!(text, "\n{quality}\nFD of int8 over FD of f32: {:.3}\n", int8.generated.frechet / float.generated.frechet);
     }
     text
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::eval::error::EvalError;
-use crate::eval::frechet::Moments;
+use crate::eval::frechet::FeatureMoments;
 use crate::eval::network::{Activations, CLASSES, ClassifierNetwork, FEATURES, LAYERS, PIXELS, SIDE, normalise};
 
 static FASHION: &[u8] = include_bytes!("../../data/fashion-classifier/classifier.safetensors");
@@ -19,13 +19,13 @@ const REFERENCE_COVARIANCE: &str = "reference.covariance";
 const REFERENCE_IMAGES: &str = "reference.images";
 
 /// Where a classifier comes from: the metadata of its file, as text (`test_accuracy`, `command`, `seed`, `data`, ..).
-pub type Card = BTreeMap<String, String>;
+pub type ClassifierCard = BTreeMap<String, String>;
 
 /// A trained network with the moments of its features on real held-out images.
 pub struct Classifier {
     network: ClassifierNetwork,
-    reference: Moments,
-    card: Card,
+    reference: FeatureMoments,
+    card: ClassifierCard,
 }
 
 impl Classifier {
@@ -42,24 +42,24 @@ impl Classifier {
     /// # Errors
     /// [`EvalError::PartialImage`], or less than two images.
     pub fn new(network: ClassifierNetwork, real: &[u8]) -> Result<Self, EvalError> {
-        let reference = Moments::from_rows(&features(&network, real)?, FEATURES)?;
-        Ok(Self { network, reference, card: Card::new() })
+        let reference = FeatureMoments::from_rows(&features(&network, real)?, FEATURES)?;
+        Ok(Self { network, reference, card: ClassifierCard::new() })
     }
 
     /// The same classifier with another card.
-    pub fn with_card(self, card: Card) -> Self {
+    pub fn with_card(self, card: ClassifierCard) -> Self {
         Self { card, ..self }
     }
 
     /// Reads a safetensors file: `<layer>.weight` (inputs x outputs) and `<layer>.bias` in f32 for each of [`LAYERS`],
-    /// `reference.mean` and `reference.covariance` in f64, and in the metadata `reference.images` beside the [`Card`].
+    /// `reference.mean` and `reference.covariance` in f64, and in the metadata `reference.images` beside the [`ClassifierCard`].
     ///
     /// # Errors
     /// A file of another format, or a missing, misshapen or non-finite tensor.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EvalError> {
         let file = SafeTensors::deserialize(bytes)?;
         let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let mut card: Card = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut card: ClassifierCard = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let mut network = ClassifierNetwork::zeros();
         for ((name, inputs, outputs), layer) in LAYERS.into_iter().zip(&mut network.layers) {
             layer.weight = read(&file, &format!("{name}.weight"), Dtype::F32, &[inputs, outputs], f32::from_le_bytes)?;
@@ -71,7 +71,7 @@ impl Classifier {
             .remove(REFERENCE_IMAGES)
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| EvalError::Entry { name: REFERENCE_IMAGES.into(), problem: "no such count in the metadata".into() })?;
-        Ok(Self { network, reference: Moments::from_parts(images, &mean, &covariance)?, card })
+        Ok(Self { network, reference: FeatureMoments::from_parts(images, &mean, &covariance)?, card })
     }
 
     /// The file that [`Classifier::from_bytes`] reads.
@@ -98,12 +98,12 @@ impl Classifier {
     }
 
     /// The features' moments on real held-out images: what FD-fmnist is measured against.
-    pub fn reference(&self) -> &Moments {
+    pub fn reference(&self) -> &FeatureMoments {
         &self.reference
     }
 
     /// Where the classifier comes from.
-    pub fn card(&self) -> &Card {
+    pub fn card(&self) -> &ClassifierCard {
         &self.card
     }
 
@@ -131,8 +131,8 @@ impl Classifier {
     ///
     /// # Errors
     /// [`EvalError::PartialImage`], or less than two images.
-    pub fn moments(&self, images: &[u8]) -> Result<Moments, EvalError> {
-        Moments::from_rows(&self.features(images)?, FEATURES)
+    pub fn moments(&self, images: &[u8]) -> Result<FeatureMoments, EvalError> {
+        FeatureMoments::from_rows(&self.features(images)?, FEATURES)
     }
 
     /// The 10 logits of each image (n x 28 x 28 bytes), row-major.
@@ -173,7 +173,7 @@ fn each_block<T: Send>(
 }
 
 /// Index of the largest logit, the first among equals.
-pub(crate) fn largest(logits: &[f32]) -> u8 {
+fn largest(logits: &[f32]) -> u8 {
     let best = logits
         .iter()
         .enumerate()
@@ -182,7 +182,7 @@ pub(crate) fn largest(logits: &[f32]) -> u8 {
 }
 
 /// Refuses a table of bytes that is not a whole number of images.
-pub(crate) fn check_images(what: &'static str, images: &[u8]) -> Result<(), EvalError> {
+fn check_images(what: &'static str, images: &[u8]) -> Result<(), EvalError> {
     if !images.len().is_multiple_of(PIXELS) {
         return Err(EvalError::PartialImage { what, bytes: images.len(), pixels: PIXELS });
     }

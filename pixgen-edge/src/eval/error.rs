@@ -1,11 +1,15 @@
 //! What can go wrong while measuring quality.
 
+use crate::data::DataError;
 use crate::eval::network::{CLASSES, SIDE};
 
 /// An input that cannot be measured, or a classifier file that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
+    /// The pictures cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The images are not single-channel 28x28.
     #[error("{channels}x{height}x{width} images (channels, height, width) cannot be measured: the classifier sees 1x{SIDE}x{SIDE}")]
     ImageShape {
@@ -54,7 +58,7 @@ pub enum EvalError {
         /// Position of the label.
         index: usize,
         /// Its value.
-        label: u8,
+        label: u16,
     },
     /// Two sets of statistics of different width, or a table whose length does not fit its width.
     #[error("{what}: expected {expected}, found {found}")]
@@ -94,6 +98,7 @@ impl EvalError {
     /// The next thing to try, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Data(error) => error.hint(),
             Self::ImageShape { .. } => {
                 Some("this network knows Fashion-MNIST pictures only; measure others with --network efficientnet-lite0".into())
             }

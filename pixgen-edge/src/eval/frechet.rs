@@ -12,13 +12,13 @@ const BLOCK: usize = 1024;
 
 /// The sample mean and covariance of n feature vectors.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moments {
+pub struct FeatureMoments {
     n: usize,
     mean: DVector<f64>,
     covariance: DMatrix<f64>,
 }
 
-impl Moments {
+impl FeatureMoments {
     /// Of the rows of a row-major table, `dim` values each, in f64.
     ///
     /// # Errors
@@ -115,17 +115,17 @@ fn check_finite(what: &'static str, mut values: impl Iterator<Item = f64>) -> Re
 
 /// A Gaussian that others are measured against: the root of its covariance is taken once.
 #[derive(Clone, Debug)]
-pub struct Origin {
-    moments: Moments,
+pub struct FrechetReference {
+    moments: FeatureMoments,
     root: DMatrix<f64>,
 }
 
-impl Origin {
+impl FrechetReference {
     /// Takes the root of the covariance.
     ///
     /// # Errors
     /// Eigenvalues that do not converge.
-    pub fn new(moments: Moments) -> Result<Self, EvalError> {
+    pub fn new(moments: FeatureMoments) -> Result<Self, EvalError> {
         const SWEEPS: usize = 10_000;
         let eigen = SymmetricEigen::try_new(moments.covariance.clone(), f64::EPSILON, SWEEPS).ok_or(EvalError::Eigenvalues)?;
         let scaled = &eigen.eigenvectors * DMatrix::from_diagonal(&eigen.eigenvalues.map(root));
@@ -134,15 +134,15 @@ impl Origin {
     }
 
     /// The mean and covariance.
-    pub fn moments(&self) -> &Moments {
+    pub fn moments(&self) -> &FeatureMoments {
         &self.moments
     }
 
     /// As [`distance`].
     ///
     /// # Errors
-    /// Moments of different width, or so large that the result is not finite.
-    pub fn distance(&self, other: &Moments) -> Result<f64, EvalError> {
+    /// FeatureMoments of different width, or so large that the result is not finite.
+    pub fn distance(&self, other: &FeatureMoments) -> Result<f64, EvalError> {
         let this = &self.moments;
         if this.dim() != other.dim() {
             return Err(EvalError::Dimension { what: "width of the second moments", expected: this.dim(), found: other.dim() });
@@ -162,9 +162,9 @@ impl Origin {
 /// of real images beside it.
 ///
 /// # Errors
-/// Moments of different width, or eigenvalues that do not converge.
-pub fn distance(a: &Moments, b: &Moments) -> Result<f64, EvalError> {
-    Origin::new(a.clone())?.distance(b)
+/// FeatureMoments of different width, or eigenvalues that do not converge.
+pub fn distance(a: &FeatureMoments, b: &FeatureMoments) -> Result<f64, EvalError> {
+    FrechetReference::new(a.clone())?.distance(b)
 }
 
 /// Rounding breaks the symmetry in the last bits.
@@ -187,25 +187,25 @@ fn root(eigenvalue: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn gaussian(mean: &[f64], variances: &[f64]) -> Moments {
+    fn gaussian(mean: &[f64], variances: &[f64]) -> FeatureMoments {
         let covariance = DMatrix::from_diagonal(&DVector::from_row_slice(variances));
-        Moments::from_parts(10, mean, covariance.as_slice()).unwrap()
+        FeatureMoments::from_parts(10, mean, covariance.as_slice()).unwrap()
     }
 
     /// The features of tests/gen/frechet_golden.py.
-    fn golden(set: u32, n: usize, dim: usize) -> Moments {
+    fn golden(set: u32, n: usize, dim: usize) -> FeatureMoments {
         let mixed = |i: usize, j: usize| {
             let raw = |j: usize| (i as f64 * 12.9898 + j as f64 * 78.233 + f64::from(set) * 37.719).sin() * 43.7585;
             let value = raw(j) - raw(j).floor();
             f64::from(set) * value + 0.5 * (raw(j / 2) - raw(j / 2).floor()) + 0.01 * f64::from(set) * j as f64
         };
         let values: Vec<f32> = (0..n * dim).map(|index| mixed(index / dim, index % dim) as f32).collect();
-        Moments::from_rows(&values, dim).unwrap()
+        FeatureMoments::from_rows(&values, dim).unwrap()
     }
 
     #[test]
     fn moments_of_three_points() {
-        let moments = Moments::from_rows(&[0.0, 1.0, 2.0, 1.0, 4.0, 7.0], 2).unwrap();
+        let moments = FeatureMoments::from_rows(&[0.0, 1.0, 2.0, 1.0, 4.0, 7.0], 2).unwrap();
         assert_eq!((moments.n(), moments.dim()), (3, 2));
         assert_eq!(moments.mean(), [2.0, 3.0]);
         assert_eq!(moments.covariance(), [4.0, 6.0, 6.0, 12.0]);
@@ -248,13 +248,13 @@ mod tests {
 
     #[test]
     fn bad_input_is_an_error() {
-        assert!(matches!(Moments::from_rows(&[1.0, 2.0], 2), Err(EvalError::TooFew { found: 1, .. })));
-        assert!(matches!(Moments::from_rows(&[], 2), Err(EvalError::TooFew { found: 0, .. })));
-        assert!(matches!(Moments::from_rows(&[1.0; 7], 2), Err(EvalError::Dimension { found: 1, .. })));
-        assert!(matches!(Moments::from_rows(&[1.0], 0), Err(EvalError::Dimension { .. })));
-        let nan = Moments::from_rows(&[1.0, 2.0, f32::NAN, 0.0], 2);
+        assert!(matches!(FeatureMoments::from_rows(&[1.0, 2.0], 2), Err(EvalError::TooFew { found: 1, .. })));
+        assert!(matches!(FeatureMoments::from_rows(&[], 2), Err(EvalError::TooFew { found: 0, .. })));
+        assert!(matches!(FeatureMoments::from_rows(&[1.0; 7], 2), Err(EvalError::Dimension { found: 1, .. })));
+        assert!(matches!(FeatureMoments::from_rows(&[1.0], 0), Err(EvalError::Dimension { .. })));
+        let nan = FeatureMoments::from_rows(&[1.0, 2.0, f32::NAN, 0.0], 2);
         assert!(matches!(nan, Err(EvalError::NonFinite { index: 2, .. })));
-        assert!(matches!(Moments::from_parts(5, &[0.0; 2], &[0.0; 3]), Err(EvalError::Dimension { expected: 4, .. })));
+        assert!(matches!(FeatureMoments::from_parts(5, &[0.0; 2], &[0.0; 3]), Err(EvalError::Dimension { expected: 4, .. })));
         let a = gaussian(&[0.0], &[1.0]);
         let b = gaussian(&[0.0; 2], &[1.0; 2]);
         assert!(matches!(distance(&a, &b), Err(EvalError::Dimension { expected: 1, found: 2, .. })));
