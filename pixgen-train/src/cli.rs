@@ -46,9 +46,9 @@ pub enum Command {
     /// Draw pictures with a trained model
     Sample(SampleArgs),
     /// Measure pictures of a trained model beside real ones
-    Eval(Eval),
+    Eval(EvalArgs),
     /// Measure what the encoder knows about the classes: nearest neighbours and a linear probe at several noise levels
-    Probe(Probe),
+    Probe(ProbeArgs),
     /// Lay out runs and measurements as one HTML page: curves, pictures, settings, numbers
     Report(ReportArgs),
     /// Describe a preset, a run or a model file

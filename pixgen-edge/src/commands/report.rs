@@ -78,7 +78,13 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
 }
 
 /// A row for the pictures of each arithmetic, for Fashion-MNIST models; no rows for others.
-fn quality(args: &ReportArgs, file: &ModelFile, drawn: [(&'static str, &[u8]); 2], classes: &[usize], steps: u8) -> Result<EvalReport, Error> {
+fn quality(
+    args: &ReportArgs,
+    file: &ModelFile,
+    drawn: [(&'static str, &[u8]); 2],
+    classes: &[usize],
+    steps: u8,
+) -> Result<EvalReport, Error> {
     let model = &file.header.model;
     if Classifier::check_shape(model.channels, model.size, model.size).is_err() || model.classes != 10 {
         return Ok(EvalReport::new(Vec::new()));

@@ -2,7 +2,7 @@
 
 use super::device::DeviceArgs;
 use super::draw::SamplingArgs;
-use crate::quality::{Network, Resize};
+use crate::quality::{FeatureNetwork, Resize};
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
 
@@ -11,9 +11,10 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:  pixgen-train eval q --count 5000 --json\n           \
      pixgen-train eval run --ema all --guidance 1,1.5,2,3 --grid nearest.png\n           \
      pixgen-train eval run --network inception --weights pt_inception.safetensors --reference VIRTUAL_imagenet64_labeled.npz\n\n\
-    Models of Fashion-MNIST get a short report unless a list, --grid or something below `How features are taken` is given; all others\n\
-    are measured with EfficientNet-Lite0: `pixgen-train data get efficientnet-lite0` fetches it once.")]
-pub struct Eval {
+    Pictures are drawn on --device; their features are computed on the CPU.\n\
+    Models of Fashion-MNIST are measured by the classifier in this program, all others by EfficientNet-Lite0:\n\
+    `pixgen-train data get efficientnet-lite0` fetches it once.")]
+pub struct EvalArgs {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: Option<PathBuf>,
@@ -44,6 +45,9 @@ pub struct Eval {
     /// With --folder: side of the pictures; others are cropped and resized to it
     #[arg(long, value_name = "PIXELS", requires = "folder", value_parser = clap::value_parser!(u32).range(8..=4096))]
     pub size: Option<u32>,
+    /// Where pictures are drawn; features are computed on the CPU
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -57,8 +61,8 @@ pub struct Eval {
 #[command(next_help_heading = "How features are taken")]
 pub struct FeatureArgs {
     /// `fashion`, `efficientnet-lite0` or `inception`; only the last gives a FID
-    #[arg(long, value_parser = clap::value_parser!(Network))]
-    pub network: Option<Network>,
+    #[arg(long, value_parser = clap::value_parser!(FeatureNetwork))]
+    pub network: Option<FeatureNetwork>,
     /// Layer: 40, 112, 1280 or logits of EfficientNet-Lite0 (112); 64, 192, 768, 2048 or logits of Inception (2048)
     #[arg(long)]
     pub layer: Option<String>,
@@ -88,7 +92,7 @@ pub struct FeatureArgs {
 /// Arguments of `probe`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train probe q/pretrain --sigma 0.002,0.5,2")]
-pub struct Probe {
+pub struct ProbeArgs {
     /// Model file or run folder, of any stage
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
@@ -107,6 +111,9 @@ pub struct Probe {
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Where the encoder runs
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,

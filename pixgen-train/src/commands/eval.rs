@@ -2,165 +2,53 @@
 
 use super::drawn;
 use crate::cache;
-use crate::cli::{Eval, FeatureArgs};
+use crate::cli::{EvalArgs, FeatureArgs};
 use crate::config::DataConfig;
-use crate::device::{Cpu as Backend, CpuDevice as Device};
+use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
-use crate::ops::Ops;
 use crate::prepared;
-use crate::quality::sweep::{self, Evaluated, Way, proportional};
-use crate::quality::yardstick::Options;
-use crate::quality::{Extractor, Measurement, Network, Real, Recipe, Subject, Table, Yardstick, npz};
+use crate::quality::npz::{self, Npz};
+use crate::quality::sweep::{EvaluatedSet, SamplingOptions, Sweep};
+use crate::quality::{Extractor, FeatureNetwork, FeatureRecipe, QualityError, RealPictures, ReferenceOptions, ReferenceSet};
 use crate::run::averages::averages;
 use crate::run::note;
-use crate::sampling::{Drawing, Generator, Request};
+use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::PRESETS;
-use pixgen_edge::data::{self, DataError, Dataset, FASHION_MNIST_CLASSES, ImageShape, bundled_split};
-use pixgen_edge::eval::{Classifier, Quality, measure};
-use pixgen_edge::model_file::{Header, ModelFile};
+use pixgen_edge::data::{self, DataError, Dataset, FASHION_MNIST_CLASSES, ImageShape};
+use pixgen_edge::eval::{Classifier, EvalReport, Subject};
+use pixgen_edge::model_file::Header;
 use pixgen_edge::picture::{Grid, Picture};
-use serde::Serialize;
+use pixgen_edge::terminal::{print_bytes, print_json};
 use std::path::Path;
 
-/// A measurement of a Fashion-MNIST model with everything that it depends on.
-#[derive(Debug, Serialize)]
-pub struct Measured {
-    /// Which average the weights are.
-    pub ema: String,
-    /// Images seen in training.
-    pub images_seen: u64,
-    /// Seed of the noise.
-    pub seed: u64,
-    /// Network evaluations for each picture.
-    pub steps: u32,
-    /// The numbers.
-    #[serde(flatten)]
-    pub quality: Quality,
-}
-
-/// What is drawn for a measurement.
-#[derive(Debug)]
-pub struct Drawn<'a> {
-    /// Pictures, the same number of each class.
-    pub count: usize,
-    /// Seed of the noise.
-    pub seed: u64,
-    /// How.
-    pub drawing: Drawing,
-    /// The weaker model of autoguidance.
-    pub weak: Option<&'a ModelFile>,
-}
-
-/// Draws pictures of a Fashion-MNIST model and measures them against its own training and held-out pictures.
-pub fn evaluate<B: Ops>(
-    file: &ModelFile,
-    training: &Dataset,
-    held_out: &Dataset,
-    drawn: &Drawn<'_>,
-    device: &B::Device,
-) -> Result<Measured, Error> {
-    let Drawn { count, seed, drawing, weak } = *drawn;
-    let model = &file.header.model;
-    Classifier::check_shape(model.channels, model.size, model.size)?;
-    if model.classes != 10 {
-        return Err(Error::Argument {
-            what: format!("the classifier knows ten classes, the model has {}", model.classes),
-            hint: Some("only models of Fashion-MNIST can be measured with it".to_owned()),
-        });
-    }
-    let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
-    let wanted = Request { seed, first: 0, classes: &classes, drawing };
-    let pictures = Generator::from(file).draw::<B>(&file.params, weak, device, &wanted);
-    let labels = |values: &mut dyn Iterator<Item = usize>| values.map(|v| v as u8).collect::<Vec<u8>>();
-    let asked = labels(&mut classes.iter().copied());
-    let real = labels(&mut held_out.labels.iter().map(|&l| usize::from(l)));
-    let classifier = Classifier::fashion()?;
-    let quality = measure(&classifier, &pictures, &asked, &training.pixels()?, (&held_out.pixels()?, &real))?;
-    let steps = drawing.evaluations(&file.header.noise);
-    Ok(Measured { ema: file.header.ema.clone(), images_seen: file.header.images, seed, steps, quality })
-}
-
-/// All rows of a command, for `--json`.
-#[derive(Serialize)]
-struct Report<'a> {
-    /// Version of these keys.
-    schema: u32,
-    rows: &'a [Measurement],
-}
-
-pub(super) fn run(args: &Eval) -> Result<(), Error> {
-    if let (Some(folder), Some(against)) = (&args.folder, &args.against) {
-        return folders(args, folder, against);
-    }
-    let Some(path) = &args.model else {
-        return Err(Error::Argument {
-            what: "nothing to measure".to_owned(),
-            hint: Some("give a model file, a run folder, or --folder A --against B".to_owned()),
-        });
+pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
+    let report = match (&args.folder, &args.against, &args.model) {
+        (Some(folder), Some(against), _) => folders(args, folder, against)?,
+        (_, _, Some(model)) => generator(args, model)?,
+        _ => {
+            return Err(Error::Argument {
+                what: "nothing to measure".to_owned(),
+                hint: Some("give a model file, a run folder, or --folder A --against B".to_owned()),
+            });
+        }
     };
+    if args.json {
+        return Ok(print_json(&report)?);
+    }
+    Ok(print_bytes(report.to_string().as_bytes())?)
+}
+
+/// Every average of a model drawn in every way, against one reference.
+fn generator(args: &EvalArgs, path: &Path) -> Result<EvalReport, Error> {
+    let device = args.device.choice()?;
     let file = drawn::load(path)?;
-    let ways: Vec<Way> = args
+    let sampling: Vec<SamplingOptions> = args
         .guidance
         .iter()
-        .map(|&weight| drawn::choose(&args.drawn, weight, &file).map(|(drawing, weak)| Way { drawing, weak }))
+        .map(|&weight| drawn::choose(&args.drawn, weight, &file).map(|(drawing, weak)| SamplingOptions { drawing, weak }))
         .collect::<Result<_, _>>()?;
     let models = averages(file, path, &args.ema)?;
-    if let ([file], [way]) = (&models[..], &ways[..])
-        && is_fashion(&file.header)
-        && usual(args)
-    {
-        return fashion(args, file, way);
-    }
-    let sets = sweep(args, path, &models, &ways)?;
-    let rows: Vec<Measurement> = sets.into_iter().map(|set| set.measurement).collect();
-    print(args, &rows)
-}
-
-/// Whether the committed classifier knows a model's pictures.
-fn is_fashion(header: &Header) -> bool {
-    let model = &header.model;
-    let names = header.class_names.iter().map(String::as_str);
-    Classifier::check_shape(model.channels, model.size, model.size).is_ok() && names.eq(FASHION_MNIST_CLASSES)
-}
-
-/// Whether nothing is asked for that the short report does not have.
-fn usual(args: &Eval) -> bool {
-    let FeatureArgs { network, layer, input, resize, weights, data, reference, reference_count, k } = &args.features;
-    let options = [
-        network.is_some(),
-        layer.is_some(),
-        input.is_some(),
-        resize.is_some(),
-        weights.is_some(),
-        data.is_some(),
-        reference.is_some(),
-        reference_count.is_some(),
-        k.is_some(),
-        args.grid.is_some(),
-    ];
-    options == [false; 10]
-}
-
-/// The report of the quick start.
-fn fashion(args: &Eval, file: &ModelFile, way: &Way) -> Result<(), Error> {
-    let (training, held_out) = bundled_split()?;
-    if file.header.data != training.fingerprint() {
-        note("warning: the model was trained on other data; floors and nearest pictures are of the bundled data");
-    }
-    let Way { drawing, weak } = way;
-    let drawn = Drawn { count: args.count as usize, seed: args.seed, drawing: *drawing, weak: weak.as_ref() };
-    let measured = evaluate::<Backend>(file, &training, &held_out, &drawn, &Device::default())?;
-    if args.json {
-        return Ok(super::print_json(&measured)?);
-    }
-    let Measured { ema, images_seen, seed, steps, quality } = measured;
-    let text = format!("{images_seen} images seen, average {ema}, seed {seed}, {steps} step(s)\n{quality}");
-    Ok(super::print_bytes(text.as_bytes())?)
-}
-
-/// Every model drawn in every way, against one yardstick.
-fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result<Vec<Evaluated>, Error> {
     let header = &models[0].header;
     let (training, held_out) = prepared::pictures_of(path, args.features.data.as_deref(), header)?;
     if training.class_names.len() != header.model.classes {
@@ -173,42 +61,59 @@ fn sweep(args: &Eval, path: &Path, models: &[ModelFile], ways: &[Way]) -> Result
         note(&format!("warning: the model was trained on other data than {}", training.source));
     }
     let usual = if is_fashion(header) {
-        Network::Fashion
+        FeatureNetwork::Fashion
     } else {
-        Network::EfficientNetLite0
+        FeatureNetwork::EfficientNetLite0
     };
     let extractor = extractor(&args.features, usual)?;
-    let count = args.count as usize;
-    let (known, fresh) = (training.pixels()?, held_out.pixels()?);
-    let real = Real {
-        name: &training.source,
-        shape: training.shape,
-        training: &known,
-        labels: &training.labels,
-        held_out: &fresh,
-        held_out_labels: &held_out.labels,
-        class_names: &training.class_names,
-    };
-    let options = options(&args.features, count);
-    note(&format!("features of real pictures by {}", extractor.recipe()));
-    let yardstick = Yardstick::new(extractor, real, options, reference(&args.features)?)?;
-    let asked = proportional(&training.class_counts(), count);
     let source = path.display().to_string();
-    let sets = sweep::evaluate::<Backend>(&yardstick, (&source, models), ways, &asked, args.seed, &Device::default())?;
+    let sweep = Sweep {
+        source: &source,
+        models: &models,
+        sampling: &sampling,
+        seed: args.seed,
+        training: &training,
+        held_out: &held_out,
+        reference: reference_options(&args.features, args.count as usize),
+        published: published(&args.features)?,
+    };
+    let sizes = models
+        .iter()
+        .chain(sampling.iter().filter_map(|options| options.weak.as_ref()))
+        .map(|file| file.params.len());
+    let sets = device.run(Requirements::inference(sizes.sum()), Measure { sweep, extractor })??;
     if let (Some(out), Some(set)) = (&args.grid, sets.first()) {
-        pairs(set, &training, out)?;
-        note(&format!(
-            "{}, each with the nearest training picture on its right: {}",
-            set.measurement.subject,
-            out.display()
-        ));
+        save_pairs(set, &training, out)?;
+        note(&format!("{}, each with the nearest training picture on its right: {}", set.row.subject, out.display()));
     }
-    Ok(sets)
+    Ok(EvalReport::new(sets.into_iter().map(|set| set.row).collect()))
 }
 
-fn options(args: &FeatureArgs, count: usize) -> Options {
-    let usual = Options::new(count);
-    Options {
+/// A sweep, on whichever device.
+struct Measure<'a> {
+    sweep: Sweep<'a>,
+    extractor: Extractor,
+}
+
+impl OnDevice for Measure<'_> {
+    type Output = Result<Vec<EvaluatedSet>, QualityError>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
+        note(&format!("features of real pictures by {}", self.extractor.recipe()));
+        self.sweep.run::<B>(self.extractor, device)
+    }
+}
+
+/// Whether the committed classifier knows a model's pictures.
+fn is_fashion(header: &Header) -> bool {
+    let model = &header.model;
+    let names = header.class_names.iter().map(String::as_str);
+    Classifier::check_shape(model.channels, model.size, model.size).is_ok() && names.eq(FASHION_MNIST_CLASSES)
+}
+
+fn reference_options(args: &FeatureArgs, count: usize) -> ReferenceOptions {
+    let usual = ReferenceOptions::new(count);
+    ReferenceOptions {
         neighbours: args.k.map_or(usual.neighbours, |k| k as usize),
         reference: args.reference_count.map_or(usual.reference, |count| count as usize),
         ..usual
@@ -216,11 +121,11 @@ fn options(args: &FeatureArgs, count: usize) -> Options {
 }
 
 /// The network with its weights.
-fn extractor(args: &FeatureArgs, usual: Network) -> Result<Extractor, Error> {
-    let recipe = Recipe::new(args.network.unwrap_or(usual), args.layer.as_deref(), args.input, args.resize)?;
+fn extractor(args: &FeatureArgs, usual: FeatureNetwork) -> Result<Extractor, Error> {
+    let recipe = FeatureRecipe::new(args.network.unwrap_or(usual), args.layer.as_deref(), args.input, args.resize)?;
     match (&args.weights, recipe.network) {
         (Some(path), _) => Ok(Extractor::load(recipe, path)?),
-        (None, Network::Inception) => Err(Error::Argument {
+        (None, FeatureNetwork::Inception) => Err(Error::Argument {
             what: "--network inception needs --weights FILE".to_owned(),
             hint: Some(
                 "its weights are in no package: save pt_inception-2015-12-05 of pytorch-fid as safetensors, names unchanged".to_owned(),
@@ -231,7 +136,7 @@ fn extractor(args: &FeatureArgs, usual: Network) -> Result<Extractor, Error> {
 }
 
 /// The file of `--reference`, with its name.
-fn reference(args: &FeatureArgs) -> Result<Option<(&str, npz::Npz)>, Error> {
+fn published(args: &FeatureArgs) -> Result<Option<(&str, Npz)>, Error> {
     let Some(path) = &args.reference else {
         return Ok(None);
     };
@@ -239,15 +144,8 @@ fn reference(args: &FeatureArgs) -> Result<Option<(&str, npz::Npz)>, Error> {
     Ok(Some((name, npz::read(path)?)))
 }
 
-fn print(args: &Eval, rows: &[Measurement]) -> Result<(), Error> {
-    if args.json {
-        return Ok(super::print_json(&Report { schema: 1, rows })?);
-    }
-    Ok(super::print_bytes(Table(rows).to_string().as_bytes())?)
-}
-
-/// Up to four rows of pictures, each beside the nearest training picture.
-fn pairs(set: &Evaluated, training: &Dataset, out: &Path) -> Result<(), Error> {
+/// Writes up to four rows of pictures, each beside the nearest training picture.
+fn save_pairs(set: &EvaluatedSet, training: &Dataset, out: &Path) -> Result<(), Error> {
     let Some(nearest) = &set.nearest else {
         return Ok(());
     };
@@ -264,16 +162,16 @@ fn pairs(set: &Evaluated, training: &Dataset, out: &Path) -> Result<(), Error> {
 }
 
 /// The pictures of one folder against those of another; no model.
-fn folders(args: &Eval, folder: &Path, against: &Path) -> Result<(), Error> {
+fn folders(args: &EvalArgs, folder: &Path, against: &Path) -> Result<EvalReport, Error> {
     let model = ModelConfig { size: args.size.unwrap_or_default() as usize, channels: 3, ..PRESETS[0].model };
     let load = |path: &Path| -> Result<Dataset, Error> {
         let settings = DataConfig { path: path.display().to_string(), ..DataConfig::defaults(true) };
         Ok(data::load(&settings.spec(&model)?)?.dataset)
     };
     let (pictures, real) = (load(folder)?, load(against)?);
-    let extractor = extractor(&args.features, Network::EfficientNetLite0)?;
+    let extractor = extractor(&args.features, FeatureNetwork::EfficientNetLite0)?;
     let known = real.pixels()?;
-    let everything = Real {
+    let everything = RealPictures {
         name: &real.source,
         shape: real.shape,
         training: &known,
@@ -282,12 +180,12 @@ fn folders(args: &Eval, folder: &Path, against: &Path) -> Result<(), Error> {
         held_out_labels: &[],
         class_names: &[],
     };
-    let options = Options {
+    let options = ReferenceOptions {
         reference: args.features.reference_count.map_or(usize::MAX, |count| count as usize),
         top_up: false,
-        ..options(&args.features, pictures.len())
+        ..reference_options(&args.features, pictures.len())
     };
-    let yardstick = Yardstick::new(extractor, everything, options, reference(&args.features)?)?;
-    let measured = yardstick.measure(&pictures.pixels()?, None)?;
-    print(args, &[yardstick.report(Subject::pictures(&folder.display().to_string()), measured.numbers)])
+    let reference = ReferenceSet::new(extractor, everything, options, published(&args.features)?)?;
+    let measured = reference.measure(&pictures.pixels()?, None)?;
+    Ok(EvalReport::new(vec![reference.row(Subject::pictures(&folder.display().to_string()), &measured, None)]))
 }

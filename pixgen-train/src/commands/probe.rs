@@ -1,30 +1,30 @@
 //! `probe`: what the encoder's feature knows of the classes, at several noise levels.
 
-use super::{print_bytes, print_json};
-use crate::cli::Probe;
-use crate::device::{Cpu as Backend, CpuDevice as Device};
+use crate::cli::ProbeArgs;
+use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{Condition, ParamSet, Weights, features};
-use crate::precision::Precision;
+use crate::model::{Condition, Weights, features};
 use crate::prepared;
 use crate::quality::probe::{Labelled, linear, nearest_neighbours};
 use crate::run::note;
+use crate::training::Engine;
 use pixgen_core::patch::patchify;
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::data::{DataError, Dataset};
-use pixgen_edge::model_file::{Content, Header, ModelFile};
+use pixgen_edge::model_file::{Content, ModelFile};
+use pixgen_edge::terminal::{print_bytes, print_json};
 use serde::Serialize;
 use std::fmt;
 
 /// Pictures that go through the encoder at once.
 const BATCH: usize = 250;
 
-/// What was found, with what it depends on.
+/// What `probe` prints: what was found, with what it depends on.
 #[derive(Debug, Serialize)]
-struct Probed {
+struct ProbeReport {
     /// Version of these keys.
     schema: u32,
     /// Images seen in training.
@@ -42,12 +42,12 @@ struct Probed {
     features: usize,
     /// The largest share of one class among the pictures asked about: what guessing reaches.
     guessing: f64,
-    levels: Vec<Level>,
+    levels: Vec<ProbeLevel>,
 }
 
 /// Both probes at one level; the untrained encoder's beside them.
 #[derive(Debug, Serialize)]
-struct Level {
+struct ProbeLevel {
     /// Unshifted.
     sigma: f64,
     knn: f64,
@@ -56,7 +56,8 @@ struct Level {
     untrained_linear: f64,
 }
 
-pub(super) fn run(args: &Probe) -> Result<(), Error> {
+pub(super) fn run(args: &ProbeArgs) -> Result<(), Error> {
+    let device = args.device.choice()?;
     let file = ModelFile::load(&args.model)?;
     let (training, held_out) = prepared::pictures_of(&args.model, args.data.as_deref(), &file.header)?;
     if held_out.is_empty() || training.len() < 2 {
@@ -68,28 +69,12 @@ pub(super) fn run(args: &Probe) -> Result<(), Error> {
     if file.header.data != training.fingerprint() {
         note("warning: the model was trained on other data");
     }
-    let untrained = file.set.initialise(file.header.seed);
-    let encoders = [&file.params, &untrained];
     let known = training.len().min(args.count as usize);
-    let classes = training.class_names.len();
-    let mut levels = Vec::new();
-    for &sigma in &args.sigma {
-        let mut found = [[0.0; 2]; 2];
-        for (params, found) in encoders.into_iter().zip(&mut found) {
-            let see = |pictures: &Dataset, count: usize, first: usize| {
-                let noise = Noise { sigma, seed: args.seed, first: first as u64 };
-                see(&file.header, &file.set, params, pictures, count, &noise)
-            };
-            let (known, asked) = (see(&training, known, 0)?, see(&held_out, held_out.len(), known)?);
-            *found = [
-                nearest_neighbours(&known, &asked, classes, args.neighbours as usize),
-                linear(&known, &asked, classes),
-            ];
-        }
-        let [[knn, linear], [untrained_knn, untrained_linear]] = found;
-        levels.push(Level { sigma, knn, linear, untrained_knn, untrained_linear });
-    }
-    let probed = Probed {
+    let levels = device.run(
+        Requirements::inference(2 * file.params.len()),
+        Levels { args, file: &file, training: &training, held_out: &held_out, known },
+    )??;
+    let report = ProbeReport {
         schema: 1,
         images_seen: file.header.images,
         ema: file.header.ema.clone(),
@@ -102,9 +87,46 @@ pub(super) fn run(args: &Probe) -> Result<(), Error> {
         levels,
     };
     if args.json {
-        return Ok(print_json(&probed)?);
+        return Ok(print_json(&report)?);
     }
-    Ok(print_bytes(probed.to_string().as_bytes())?)
+    Ok(print_bytes(report.to_string().as_bytes())?)
+}
+
+/// Both probes at every level, on whichever device.
+struct Levels<'a> {
+    args: &'a ProbeArgs,
+    file: &'a ModelFile,
+    training: &'a Dataset,
+    held_out: &'a Dataset,
+    /// Training pictures whose classes are known.
+    known: usize,
+}
+
+impl OnDevice for Levels<'_> {
+    type Output = Result<Vec<ProbeLevel>, DataError>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
+        let Self { args, file, training, held_out, known } = self;
+        let untrained = file.set.initialise(file.header.seed);
+        let classes = training.class_names.len();
+        let probe = |params: &[f32], sigma: f64| -> Result<[f64; 2], DataError> {
+            let see = |pictures: &Dataset, count: usize, first: usize| {
+                let noise = Noise { sigma, seed: args.seed, first: first as u64 };
+                encode::<B>(file, params, pictures, count, &noise, device)
+            };
+            let (known, asked) = (see(training, known, 0)?, see(held_out, held_out.len(), known)?);
+            Ok([
+                nearest_neighbours(&known, &asked, classes, args.neighbours as usize),
+                linear(&known, &asked, classes),
+            ])
+        };
+        let level = |&sigma: &f64| {
+            let [knn, linear] = probe(&file.params, sigma)?;
+            let [untrained_knn, untrained_linear] = probe(&untrained, sigma)?;
+            Ok(ProbeLevel { sigma, knn, linear, untrained_knn, untrained_linear })
+        };
+        args.sigma.iter().map(level).collect()
+    }
 }
 
 /// Noise of a set of pictures.
@@ -117,10 +139,18 @@ struct Noise {
 }
 
 /// LN(CLS) of x0 + t eps for `count` of the pictures, evenly spread, without class.
-fn see(header: &Header, set: &ParamSet, params: &Vec<f32>, pictures: &Dataset, count: usize, noise: &Noise) -> Result<Labelled, DataError> {
+fn encode<B: Engine>(
+    file: &ModelFile,
+    params: &[f32],
+    pictures: &Dataset,
+    count: usize,
+    noise: &Noise,
+    device: &B::Device,
+) -> Result<Labelled, DataError> {
+    let header = &file.header;
     let (config, len) = (&header.model, header.model.image_len());
-    let (device, channels) = (Device::default(), config.channels);
-    let weights = Weights::<Backend>::of(set, params, Precision::F32, &device);
+    let channels = config.channels;
+    let weights = Weights::<B>::frozen(&file.set, params, device);
     let t = header.noise.shift * noise.sigma;
     let (c_in, level) = (header.noise.c_in(t) as f32, t as f32);
     let no_class = (header.content != Content::Encoder).then_some(config.classes);
@@ -143,16 +173,16 @@ fn see(header: &Header, set: &ParamSet, params: &Vec<f32>, pictures: &Dataset, c
                 .for_each(|(value, eps)| *value = c_in * (*value + level * eps));
             patchify(config, &picture, patches);
         }
-        let image = upload(patches, [batch.len(), config.patches(), config.patch_len()], &device);
+        let image = upload(patches, [batch.len(), config.patches(), config.patch_len()], device);
         let classes = no_class.map(|row| vec![row; batch.len()]);
-        let condition = Condition::new(&vec![t; batch.len()], classes.as_deref(), config.encoder.width, &device);
+        let condition = Condition::new(&vec![t; batch.len()], classes.as_deref(), config.encoder.width, device);
         values.extend(to_vec(features(config, &weights, &image, &condition).into_data()));
     }
     let labels = numbers.iter().map(|&number| pictures.labels[number]).collect();
     Ok(Labelled { values, dim: config.encoder.width, labels })
 }
 
-impl fmt::Display for Probed {
+impl fmt::Display for ProbeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { images_seen, ema, seed, known, asked, neighbours, features, guessing, .. } = self;
         writeln!(f, "{images_seen} images seen, average {ema}, seed {seed}: {features} features of the encoder")?;

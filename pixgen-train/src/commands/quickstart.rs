@@ -1,12 +1,13 @@
 //! `quickstart`: bundled data, stage 1, stage 2b, a grid, a model file and a short report.
 
-use super::eval;
 use crate::cli::{QUICKSTART_MINUTES, QuickstartArgs};
 use crate::config::{RunConfig, Stage};
 use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::dry_run;
 use crate::error::Error;
 use crate::prepared::{self, Prepared};
+use crate::quality::sweep::{SamplingOptions, Sweep};
+use crate::quality::{Extractor, ReferenceOptions};
 use crate::run::{atomic, interrupt, note};
 use crate::sampling::{Drawing, Generator, Request};
 use crate::session::{self, End, Options};
@@ -16,6 +17,7 @@ use pixgen_core::presets::preset;
 use pixgen_core::pxg::Model;
 use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::boards::board;
+use pixgen_edge::eval::EvalReport;
 use pixgen_edge::model_file::{Content, ModelFile};
 use pixgen_edge::picture::{Grid, Picture};
 use pixgen_edge::plan::{fits, plan};
@@ -40,12 +42,13 @@ const MEASURED_SEED: u64 = 1_000_000;
 
 /// The report's numbers.
 #[derive(Serialize)]
-struct Report {
-    schema: u32,
+struct QuickstartReport {
+    /// Schema, and one row.
+    #[serde(flatten)]
+    quality: EvalReport,
     pretrain_images: u64,
     finetune_images: u64,
     seconds: f64,
-    measured: eval::Measured,
 }
 
 /// Runs or resumes the quick start.
@@ -201,13 +204,20 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
     prepared::save_model(&file, &args.out.join("model.safetensors"))?;
     let chip = for_chips(args, &file, &classes, &one_step, &samples)?;
 
-    let drawn = eval::Drawn {
-        count: MEASURED,
+    let source = args.out.display().to_string();
+    let sampling = [SamplingOptions { drawing: Drawing::Consistency { steps: 1 }, weak: None }];
+    let sweep = Sweep {
+        source: &source,
+        models: std::slice::from_ref(&file),
+        sampling: &sampling,
         seed: MEASURED_SEED,
-        drawing: Drawing::Consistency { steps: 1 },
-        weak: None,
+        training: &prepared.training,
+        held_out: &prepared.held_out,
+        reference: ReferenceOptions::new(MEASURED),
+        published: None,
     };
-    let measured = eval::evaluate::<B>(&file, &prepared.training, &prepared.held_out, &drawn, device)?;
+    let sets = sweep.run::<B>(Extractor::fashion()?, device)?;
+    let quality = EvalReport::new(sets.into_iter().map(|set| set.row).collect());
     let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
     let text = format!(
         "images seen      {} in stage 1, {} in stage 2, {} in this call\n{}\
@@ -216,19 +226,18 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
         format_images(encoder.header.images),
         format_images(file.header.images),
         format_duration(took),
-        measured.quality,
+        quality,
         samples.join("grid-1step.png").display(),
         args.out.join("model.safetensors").display(),
         chip,
         args.out.display(),
         args.out.join("model.pxg").display(),
     );
-    let report = Report {
-        schema: 1,
+    let report = QuickstartReport {
+        quality,
         pretrain_images: encoder.header.images,
         finetune_images: file.header.images,
         seconds: took.as_secs_f64(),
-        measured,
     };
     let json = serde_json::to_vec_pretty(&report).unwrap_or_default(); // plain data
     atomic::write_atomic(&args.out.join("report.json"), |out| out.write_all(&json))?;

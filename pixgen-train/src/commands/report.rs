@@ -4,7 +4,8 @@ use crate::cli::ReportArgs;
 use crate::config::RunConfig;
 use crate::device::{DeviceChoice, OnDevice, Requirements};
 use crate::error::Error;
-use crate::quality::nearest_pairs::{Pairs, pairs};
+use crate::prepared;
+use crate::quality::nearest_pairs::{NearestPairs, nearest_pairs};
 use crate::report::page::{RunSection, page};
 use crate::report::source::{RunSource, find};
 use crate::report::{ReportError, numbers};
@@ -50,15 +51,20 @@ struct Draw<'a> {
 }
 
 impl OnDevice for Draw<'_> {
-    type Output = Result<Option<Pairs>, Error>;
+    type Output = Result<Option<NearestPairs>, Error>;
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
-        pairs::<B>(self.config, self.model, self.count, device)
+        let Self { config, model, count } = self;
+        let (training, held_out, _) = prepared::load(&config.data, &config.model)?;
+        if training.fingerprint() != model.header.data {
+            return Err(Error::Argument { what: format!("{} has other pictures now", config.data.path), hint: None });
+        }
+        Ok(nearest_pairs::<B>(model, &training, &held_out, count, device)?)
     }
 }
 
 /// Pictures of the run's model with their nearest; the reason in words if its model draws but cannot here.
-fn draw(source: &RunSource, count: usize, device: DeviceChoice, quiet: bool) -> Result<Option<Pairs>, String> {
+fn draw(source: &RunSource, count: usize, device: DeviceChoice, quiet: bool) -> Result<Option<NearestPairs>, String> {
     let (Some(config), Some(model), 1..) = (&source.config, &source.model, count) else {
         return Ok(None);
     };

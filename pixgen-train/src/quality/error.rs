@@ -1,7 +1,8 @@
 //! Why pictures cannot be measured.
 
-use crate::quality::network::Network;
+use crate::quality::network::FeatureNetwork;
 use pixgen_edge::eval::EvalError;
+use pixgen_edge::picture::PictureError;
 use std::path::PathBuf;
 
 /// A network, a weight file or a reference that cannot be used, or pictures that have no statistics.
@@ -11,11 +12,14 @@ pub enum QualityError {
     /// The pictures, or their features.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// Pictures of another shape than their model's.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// A layer that the network does not have.
     #[error("{network} has no layer `{layer}`")]
     Layer {
-        /// Network.
-        network: Network,
+        /// FeatureNetwork.
+        network: FeatureNetwork,
         /// What was asked for.
         layer: String,
         /// What there is.
@@ -24,8 +28,8 @@ pub enum QualityError {
     /// A size that the network cannot see.
     #[error("{network} cannot see images of {input} x {input}")]
     Input {
-        /// Network.
-        network: Network,
+        /// FeatureNetwork.
+        network: FeatureNetwork,
         /// The side asked for.
         input: usize,
         /// The smallest.
@@ -36,8 +40,8 @@ pub enum QualityError {
     /// The weights of a network cannot be read.
     #[error("cannot read the weights of {network} from {}: {source}", path.display())]
     WeightsMissing {
-        /// Network.
-        network: Network,
+        /// FeatureNetwork.
+        network: FeatureNetwork,
         /// File.
         path: PathBuf,
         /// Reason.
@@ -82,10 +86,11 @@ impl QualityError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Eval(error) => error.hint(),
+            Self::Picture(error) => error.hint(),
             Self::Layer { known, .. } => Some(format!("its layers are {known}")),
             Self::Input { low, high, .. } if low == high => Some(format!("it sees {low} x {low} only")),
             Self::Input { low, high, .. } => Some(format!("it sees {low} to {high}")),
-            Self::WeightsMissing { network: Network::EfficientNetLite0, .. } => {
+            Self::WeightsMissing { network: FeatureNetwork::EfficientNetLite0, .. } => {
                 Some("fetch them once with `pixgen-train data get efficientnet-lite0`, or give a file with --weights".into())
             }
             Self::WeightsMissing { .. } => Some(

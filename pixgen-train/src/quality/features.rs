@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use pixgen_edge::eval::EvalError;
-use pixgen_edge::eval::frechet::Moments;
+use pixgen_edge::eval::frechet::FeatureMoments;
 use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Rows compared at once: a block of products is 64 x 512 floats, 128 KiB.
@@ -58,8 +58,8 @@ impl Features {
     ///
     /// # Errors
     /// Less than two images, or a value that is not finite.
-    pub fn moments(&self) -> Result<Moments, EvalError> {
-        Moments::from_rows(&self.values, self.dim)
+    pub fn moments(&self) -> Result<FeatureMoments, EvalError> {
+        FeatureMoments::from_rows(&self.values, self.dim)
     }
 
     /// Refuses two sets of different width, or one with fewer rows than `needed`.

@@ -4,31 +4,17 @@
 //! m(X, Y) = mean of k(x, x') over different pairs + the same of Y - 2 mean of k(x, y). Its expectation does not depend on the number
 //! of pictures, which the Frechet distance's does; between two samples of one distribution it scatters around 0, also below it.
 
-use pixgen_core::rng::{Draws, Rng};
 use rayon::prelude::*;
-use serde::Serialize;
 
 use crate::quality::features::{Features, QUERY_BLOCK, REFERENCE_BLOCK};
-use pixgen_edge::eval::EvalError;
+use pixgen_edge::eval::sample::sample;
+use pixgen_edge::eval::{EvalError, KernelSubsets};
 use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
-/// Subsets of [`subsets`], and pictures in each: those of the KID paper's code and of torch-fidelity.
+/// KernelSubsets of [`subsets`], and pictures in each: those of the KID paper's code and of torch-fidelity.
 pub const SUBSETS: usize = 100;
 /// See [`SUBSETS`].
 pub const SUBSET_SIZE: usize = 1000;
-
-/// The distance over random subsets of both sets.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Subsets {
-    /// Mean over the subsets.
-    pub mean: f64,
-    /// Standard deviation over the subsets, divisor their number.
-    pub std: f64,
-    /// How many.
-    pub count: usize,
-    /// Pictures of each set in a subset.
-    pub size: usize,
-}
 
 /// The unbiased estimate from all pairs of pictures: no subsets, nothing random.
 ///
@@ -45,7 +31,7 @@ pub fn distance(a: &Features, b: &Features) -> Result<f64, EvalError> {
 ///
 /// # Errors
 /// As [`distance`]; less than four pictures in a set; `count` 0.
-pub fn subsets(a: &Features, b: &Features, count: usize, size: usize, seed: u64) -> Result<Subsets, EvalError> {
+pub fn subsets(a: &Features, b: &Features, count: usize, size: usize, seed: u64) -> Result<KernelSubsets, EvalError> {
     Features::check_pair(a, b, 4)?;
     if count == 0 {
         return Err(EvalError::TooFew { what: "subsets", needed: 1, found: 0 });
@@ -60,20 +46,7 @@ pub fn subsets(a: &Features, b: &Features, count: usize, size: usize, seed: u64)
         .collect();
     let mean = values.iter().sum::<f64>() / count as f64;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count as f64;
-    Ok(Subsets { mean, std: variance.sqrt(), count, size })
-}
-
-/// `size` different numbers below `n`, in random order: the first steps of a Fisher-Yates shuffle in the stream `stream` of `seed`.
-pub fn sample(n: usize, size: usize, seed: u64, stream: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..n).collect();
-    let mut draws = Draws::new(Rng::new(seed, stream), 0);
-    for i in 0..size.min(n) {
-        // Sets of more than 2^32 pictures do not fit in memory.
-        let rest = (n - i) as u32;
-        order.swap(i, i + draws.below(rest) as usize);
-    }
-    order.truncate(size);
-    order
+    Ok(KernelSubsets { mean, std: variance.sqrt(), count, size })
 }
 
 fn unbiased(a: &Features, b: &Features) -> f64 {
@@ -151,16 +124,6 @@ mod tests {
             let near = distance(&part(0, n), &part(600, 600 + n)).unwrap();
             assert!(near.abs() < far / 50.0, "{n}: {near} {far}");
         }
-    }
-
-    #[test]
-    fn samples_have_no_number_twice() {
-        let mut some = sample(50, 50, 3, 1);
-        assert_ne!(some, Vec::from_iter(0..50));
-        some.sort_unstable();
-        assert_eq!(some, Vec::from_iter(0..50));
-        assert_eq!(sample(50, 3, 3, 1).len(), 3);
-        assert_ne!(sample(50, 20, 3, 1), sample(50, 20, 3, 2));
     }
 
     #[test]

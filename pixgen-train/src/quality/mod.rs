@@ -7,8 +7,8 @@
 //! density, coverage and votes among [`neighbours`]. On pixels: the distance to the nearest training picture, because small sets are
 //! memorised and a Frechet distance rewards that. Only what the Inception network gives is called FID or KID.
 //!
-//! **Reports.** A [`yardstick`] holds real pictures (or a reference file, [`npz`]) and measures generated ones against them; a
-//! [`measurement`] says what its numbers depend on. [`sweep`] draws and measures a set for every average and weight of guidance.
+//! **Reports.** A [`reference_set`] holds real pictures (or a reference file, [`npz`]) and measures generated ones against them; its rows
+//! are those of `pixgen_edge::eval::EvalReport`. [`sweep`] draws and measures a set for every average and weight of guidance.
 //!
 //! [`nearest_pairs`] shows generated pictures beside their nearest training pictures; [`mod@probe`] asks the encoder for classes.
 
@@ -16,18 +16,16 @@ pub mod error;
 pub mod extractor;
 pub mod features;
 pub mod kernel;
-pub mod measurement;
 pub mod nearest_pairs;
 pub mod neighbours;
 pub mod network;
 pub mod npz;
 pub mod probe;
+pub mod reference_set;
 pub mod sweep;
-pub mod yardstick;
 
 pub use error::QualityError;
-pub use extractor::{Extractor, Recipe, Resize};
+pub use extractor::{Extractor, FeatureRecipe, Resize};
 pub use features::Features;
-pub use measurement::{Measurement, Subject, Table};
-pub use network::Network;
-pub use yardstick::{Measured, Numbers, Real, Yardstick};
+pub use network::FeatureNetwork;
+pub use reference_set::{RealPictures, ReferenceOptions, ReferenceSet};

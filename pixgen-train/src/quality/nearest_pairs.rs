@@ -1,11 +1,12 @@
 //! Generated pictures beside the training pictures that are nearest to them: does the model draw, or does it remember?
 
-use crate::config::RunConfig;
-use crate::error::Error;
-use crate::ops::Ops;
-use crate::prepared;
+use crate::ops::Ops as Fused;
+use crate::quality::error::QualityError;
 use crate::sampling::{Drawing, Generator, Request};
+use pixgen_edge::data::Dataset;
+use pixgen_edge::eval::EvalError;
 use pixgen_edge::eval::nearest::nearest;
+use pixgen_edge::eval::sample::pick;
 use pixgen_edge::model_file::{Content, ModelFile};
 use pixgen_edge::picture::Picture;
 
@@ -16,7 +17,7 @@ const REAL: usize = 500;
 
 /// A generated picture and its nearest.
 #[derive(Clone, Debug)]
-pub struct Pair {
+pub struct NearestPair {
     /// Generated.
     pub picture: Picture,
     /// The class that was asked for.
@@ -27,11 +28,11 @@ pub struct Pair {
     pub distance: f32,
 }
 
-/// Pairs, and what is usual between real pictures.
+/// NearestPairs, and what is usual between real pictures.
 #[derive(Clone, Debug)]
-pub struct Pairs {
+pub struct NearestPairs {
     /// One for each generated picture.
-    pub pairs: Vec<Pair>,
+    pub pairs: Vec<NearestPair>,
     /// How they were drawn.
     pub how: String,
     /// Median distance of the pairs.
@@ -40,40 +41,44 @@ pub struct Pairs {
     pub real: Option<(f32, usize)>,
 }
 
-/// Draws `count` pictures, the classes in turn, and finds their nearest training pictures; `None` for an encoder, which does not draw.
+/// Draws `count` pictures on a device, the classes in turn, and finds their nearest training pictures; `None` for an encoder, which does
+/// not draw.
 ///
 /// # Errors
-/// If the run's data cannot be loaded, or are not those of the model.
-pub fn pairs<B: Ops>(config: &RunConfig, file: &ModelFile, count: usize, device: &B::Device) -> Result<Option<Pairs>, Error> {
+/// Pictures that cannot be read, or of another shape than the model's.
+pub fn nearest_pairs<B: Fused>(
+    file: &ModelFile,
+    training: &Dataset,
+    held_out: &Dataset,
+    count: usize,
+    device: &B::Device,
+) -> Result<Option<NearestPairs>, QualityError> {
     let drawing = match file.header.content {
         Content::Encoder => return Ok(None),
         Content::Generator => Drawing::Consistency { steps: 1 },
         Content::Denoiser => Drawing::PREVIEW,
     };
-    let (training, held_out, _) = prepared::load(&config.data, &config.model)?;
     let model = &file.header.model;
-    if training.fingerprint() != file.header.data {
-        return Err(Error::Argument { what: format!("{} has other pictures now", config.data.path), hint: None });
-    }
     let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
-    let wanted = Request { seed: SEED, first: 0, classes: &classes, drawing };
-    let bytes = Generator::from(file).draw::<B>(&file.params, None, device, &wanted);
+    let request = Request { seed: SEED, first: 0, classes: &classes, drawing };
+    let bytes = Generator::from(file).draw::<B>(&file.params, None, device, &request);
     let len = model.image_len();
-    let (known, fresh) = (training.pixels()?, held_out.pixels()?);
+    let (known, fresh) = (training.pixels().map_err(EvalError::from)?, held_out.pixels().map_err(EvalError::from)?);
     let found = nearest(&bytes, &known, len)?;
-    let real_median = nearest(&fresh[..held_out.len().min(REAL) * len], &known, len)?.median();
-    let originals: Vec<u8> = found.indices.iter().flat_map(|&index| &known[index * len..][..len]).copied().collect();
+    let real = held_out.len().min(REAL);
+    let real_median = nearest(&fresh[..real * len], &known, len)?.median();
+    let originals = pick(&known, &found.indices, len);
     let pictures = Picture::squares(&bytes, model.size, model.channels)?.into_iter();
     let nearest = Picture::squares(&originals, model.size, model.channels)?;
     let pairs = pictures.zip(nearest).zip(&found.distances).zip(&classes);
     let pairs = pairs.map(|(((picture, nearest), &distance), &class)| {
         let class = file.header.class_names.get(class).cloned().unwrap_or_default();
-        Pair { picture, class, nearest, distance }
+        NearestPair { picture, class, nearest, distance }
     });
-    Ok(Some(Pairs {
+    Ok(Some(NearestPairs {
         pairs: pairs.collect(),
         how: format!("seed {SEED}, {} evaluations each, average {}", drawing.evaluations(&file.header.noise), file.header.ema),
         median: found.median(),
-        real: real_median.map(|median| (median, held_out.len().min(REAL))),
+        real: real_median.map(|median| (median, real)),
     }))
 }

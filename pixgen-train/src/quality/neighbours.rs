@@ -6,8 +6,6 @@
 //! of real pictures inside the ball of a generated one, coverage the share of real balls that hold a generated picture. All four
 //! depend on the number of pictures: compare equal numbers only.
 
-use serde::Serialize;
-
 use crate::quality::features::{Features, scan};
 use pixgen_edge::eval::EvalError;
 
@@ -15,8 +13,8 @@ use pixgen_edge::eval::EvalError;
 pub const NEIGHBOURS: usize = 5;
 
 /// The four shares.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Manifolds {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ManifoldScores {
     /// Generated pictures inside the ball of a real one: are they good?
     pub precision: f64,
     /// Real pictures inside the ball of a generated one: is nothing missing?
@@ -31,22 +29,22 @@ pub struct Manifolds {
 ///
 /// # Errors
 /// Features of different width, k = 0, or a set of k pictures or less.
-pub fn manifolds(real: &Features, generated: &Features, k: usize) -> Result<Manifolds, EvalError> {
+pub fn manifolds(real: &Features, generated: &Features, k: usize) -> Result<ManifoldScores, EvalError> {
     check_k(k)?;
     Features::check_pair(real, generated, k + 1)?;
-    Balls::new(real, k)?.measure(generated)
+    RealManifold::new(real, k)?.measure(generated)
 }
 
 /// A set of real pictures with the radii of their balls, to measure several sets against.
 #[derive(Clone, Debug)]
-pub struct Balls {
+pub struct RealManifold {
     real: Features,
     k: usize,
     /// Squared.
     radii: Vec<f32>,
 }
 
-impl Balls {
+impl RealManifold {
     /// The balls of `real` to the `k`-th neighbour.
     ///
     /// # Errors
@@ -71,7 +69,7 @@ impl Balls {
     ///
     /// # Errors
     /// Features of another width, or k pictures or less.
-    pub fn measure(&self, generated: &Features) -> Result<Manifolds, EvalError> {
+    pub fn measure(&self, generated: &Features) -> Result<ManifoldScores, EvalError> {
         let Self { real, k, radii: real_radii } = self;
         Features::check_pair(real, generated, k + 1)?;
         let inside = |distances: &[f32], radii: &[f32]| distances.iter().zip(radii).filter(|(d, r)| d < r).count();
@@ -88,7 +86,7 @@ impl Balls {
             },
         );
         let share = |count: usize, of: usize| count as f64 / of as f64;
-        Ok(Manifolds {
+        Ok(ManifoldScores {
             precision: share(balls.iter().filter(|&&count| count > 0).count(), generated.n),
             recall: share(reached.iter().filter(|(count, _)| *count > 0).count(), real.n),
             density: share(balls.iter().sum(), generated.n * k),
@@ -189,7 +187,7 @@ mod tests {
     #[test]
     fn equals_prdc() {
         for (n1, n2, dim, k, expected) in MANIFOLD_GOLDEN {
-            let Manifolds { precision, recall, density, coverage } = manifolds(&golden(1, n1, dim), &golden(2, n2, dim), k).unwrap();
+            let ManifoldScores { precision, recall, density, coverage } = manifolds(&golden(1, n1, dim), &golden(2, n2, dim), k).unwrap();
             for (found, expected) in [precision, recall, density, coverage].into_iter().zip(expected) {
                 assert!((found - expected).abs() < 1e-9, "{n1} {n2} {dim} {k}: {found} {expected}");
             }
@@ -209,7 +207,7 @@ mod tests {
         let same = manifolds(&real, &real, 5).unwrap();
         assert_eq!((same.precision, same.recall, same.coverage), (1.0, 1.0, 1.0));
         let far = Features::new(real.values.iter().map(|v| v + 100.0).collect(), 6).unwrap();
-        let none = Manifolds { precision: 0.0, recall: 0.0, density: 0.0, coverage: 0.0 };
+        let none = ManifoldScores { precision: 0.0, recall: 0.0, density: 0.0, coverage: 0.0 };
         assert_eq!(manifolds(&real, &far, 5).unwrap(), none);
         // One picture again and again: precise, and nothing is covered.
         let collapsed = real.select(&[7; 300]);

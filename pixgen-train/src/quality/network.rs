@@ -3,27 +3,23 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
-
 /// A network whose features can be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeatureNetwork {
     /// The project's classifier of Fashion-MNIST; its weights are in the program. 28x28 grey pictures only.
     Fashion,
     /// EfficientNet-Lite0, trained on ImageNet.
-    #[serde(rename = "efficientnet-lite0")]
     EfficientNetLite0,
     /// The Inception-v3 of the FID.
     Inception,
 }
 
-impl Network {
+impl FeatureNetwork {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Fashion, Self::EfficientNetLite0, Self::Inception];
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for FeatureNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fashion => "fashion",
@@ -33,7 +29,7 @@ impl fmt::Display for Network {
     }
 }
 
-impl FromStr for Network {
+impl FromStr for FeatureNetwork {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

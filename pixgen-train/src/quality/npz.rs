@@ -14,13 +14,13 @@ use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ZipArchive};
 
 use crate::quality::error::QualityError;
 use pixgen_edge::data::ImageShape;
-use pixgen_edge::eval::frechet::Moments;
+use pixgen_edge::eval::frechet::FeatureMoments;
 
 /// What a file holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Npz {
     /// `mu` and `sigma`; of how many pictures is not stored.
-    pub moments: Option<Moments>,
+    pub moments: Option<FeatureMoments>,
     /// `arr_0`: the shape of every picture, and all of them one after another.
     pub pictures: Option<(ImageShape, Vec<u8>)>,
 }
@@ -65,7 +65,7 @@ pub fn read(path: &Path) -> Result<Npz, QualityError> {
             if mean_shape.len() != 1 || shape != [dim, dim] {
                 return Err(fail(format!("mu {mean_shape:?} and sigma {shape:?} are no mean and covariance")));
             }
-            Some(Moments::published(&mean, &covariance)?)
+            Some(FeatureMoments::published(&mean, &covariance)?)
         }
         (None, None) => None,
         _ => return Err(fail("mu and sigma must both be there, as f32 or f64".to_owned())),

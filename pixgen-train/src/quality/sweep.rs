@@ -1,81 +1,105 @@
-//! Draws sets of pictures and measures each against the same yardstick: one set for every average and every weight of guidance.
+//! Draws sets of pictures and measures each against the same reference: one set for every average and every weight of guidance.
 
 use crate::ops::Ops as Fused;
 use crate::quality::error::QualityError;
-use crate::quality::measurement::{Measurement, Subject};
-use crate::quality::yardstick::{Measured, Yardstick};
+use crate::quality::extractor::Extractor;
+use crate::quality::npz::Npz;
+use crate::quality::reference_set::{RealPictures, ReferenceOptions, ReferenceSet};
 use crate::sampling::{Drawing, Generator, Request};
+use pixgen_edge::data::Dataset;
 use pixgen_edge::eval::nearest::Nearest;
+use pixgen_edge::eval::{EvalError, EvalRow, Subject};
 use pixgen_edge::model_file::ModelFile;
 
-/// One way to draw.
+/// How a set is drawn.
 #[derive(Debug)]
-pub struct Way {
+pub struct SamplingOptions {
     /// Steps and guidance.
     pub drawing: Drawing,
     /// The weaker model of autoguidance.
     pub weak: Option<ModelFile>,
 }
 
-impl Way {
-    /// The weight of guidance: 1 for none.
-    fn guidance(&self) -> Option<f64> {
-        match self.drawing {
-            Drawing::Consistency { .. } => None,
-            Drawing::Diffusion { guidance, .. } => Some(guidance.map_or(1.0, |guidance| guidance.weight)),
-        }
-    }
+/// What is drawn, and what it is measured against.
+pub struct Sweep<'a> {
+    /// Name of the model, for people.
+    pub source: &'a str,
+    /// Averages of it.
+    pub models: &'a [ModelFile],
+    /// A set is drawn in each of these ways.
+    pub sampling: &'a [SamplingOptions],
+    /// Seed of the noise, the same for all sets.
+    pub seed: u64,
+    /// Pictures that the model learned from.
+    pub training: &'a Dataset,
+    /// Pictures that it did not learn from.
+    pub held_out: &'a Dataset,
+    /// Pictures of a set, and how they are measured.
+    pub reference: ReferenceOptions,
+    /// A reference file, with its name, in place of the training pictures.
+    pub published: Option<(&'a str, Npz)>,
 }
 
 /// A measured set with its pictures.
 #[derive(Debug)]
-pub struct Evaluated {
-    /// The numbers and what they depend on.
-    pub measurement: Measurement,
+pub struct EvaluatedSet {
+    /// Its metrics and what they depend on.
+    pub row: EvalRow,
     /// Pictures, bytes H W C, one after another.
     pub pictures: Vec<u8>,
-    /// The class that each should show.
-    pub asked: Vec<u16>,
-    /// The class that is seen in each; empty if there is nobody to tell.
-    pub seen: Vec<u16>,
     /// The nearest training picture of each, by pixels.
     pub nearest: Option<Nearest>,
 }
 
-/// Draws a set for every model and way, from the same noise, and measures it.
-///
-/// `models` are averages of one model, `source` is their name for people. All of `asked` is drawn for each.
-///
-/// # Errors
-/// Those of [`Yardstick::measure`].
-pub fn evaluate<B: Fused>(
-    yardstick: &Yardstick<'_>,
-    (source, models): (&str, &[ModelFile]),
-    ways: &[Way],
-    asked: &[usize],
-    seed: u64,
-    device: &B::Device,
-) -> Result<Vec<Evaluated>, QualityError> {
-    let labels: Vec<u16> = asked.iter().map(|&class| class as u16).collect();
-    let mut sets = Vec::new();
-    for file in models {
-        for way in ways {
-            let wanted = Request { seed, first: 0, classes: asked, drawing: way.drawing };
-            let pictures = Generator::from(file).draw::<B>(&file.params, way.weak.as_ref(), device, &wanted);
-            let Measured { numbers, nearest, seen } = yardstick.measure(&pictures, Some(&labels))?;
-            let subject = Subject {
-                source: source.to_owned(),
-                ema: Some(file.header.ema.clone()),
-                images_seen: Some(file.header.images),
-                seed: Some(seed),
-                evaluations: Some(way.drawing.evaluations(&file.header.noise)),
-                guidance: way.guidance(),
-            };
-            let measurement = yardstick.report(subject, numbers);
-            sets.push(Evaluated { measurement, pictures, asked: labels.clone(), seen, nearest });
+impl Sweep<'_> {
+    /// Draws every set on a device and measures it. Classes are asked for as often as the training pictures have them.
+    ///
+    /// # Errors
+    /// Those of [`ReferenceSet::new`] and [`ReferenceSet::measure`], and pictures that cannot be read.
+    pub fn run<B: Fused>(self, extractor: Extractor, device: &B::Device) -> Result<Vec<EvaluatedSet>, QualityError> {
+        let Self { source, models, sampling, seed, training, held_out, reference, published } = self;
+        let (known, fresh) = (training.pixels().map_err(EvalError::from)?, held_out.pixels().map_err(EvalError::from)?);
+        let real = RealPictures {
+            name: &training.source,
+            shape: training.shape,
+            training: &known,
+            labels: &training.labels,
+            held_out: &fresh,
+            held_out_labels: &held_out.labels,
+            class_names: &training.class_names,
+        };
+        let classes = proportional(&training.class_counts(), reference.n);
+        let asked: Vec<u16> = classes.iter().map(|&class| class as u16).collect();
+        let reference = ReferenceSet::new(extractor, real, reference, published)?;
+        let mut sets = Vec::new();
+        for file in models {
+            for SamplingOptions { drawing, weak } in sampling {
+                let request = Request { seed, first: 0, classes: &classes, drawing: *drawing };
+                let pictures = Generator::from(file).draw::<B>(&file.params, weak.as_ref(), device, &request);
+                let measured = reference.measure(&pictures, Some(&asked))?;
+                let subject = Subject {
+                    source: source.to_owned(),
+                    ema: Some(file.header.ema.clone()),
+                    images_seen: Some(file.header.images),
+                    arithmetic: Some("f32"),
+                    seed: Some(seed),
+                    evaluations: Some(drawing.evaluations(&file.header.noise)),
+                    guidance: guidance_weight(drawing),
+                };
+                let row = reference.row(subject, &measured, Some(&asked));
+                sets.push(EvaluatedSet { row, pictures, nearest: measured.nearest });
+            }
         }
+        Ok(sets)
     }
-    Ok(sets)
+}
+
+/// The weight of guidance: 1 for none, and nothing for models that take none.
+fn guidance_weight(drawing: &Drawing) -> Option<f64> {
+    match drawing {
+        Drawing::Consistency { .. } => None,
+        Drawing::Diffusion { guidance, .. } => Some(guidance.map_or(1.0, |guidance| guidance.weight)),
+    }
 }
 
 /// `count` classes as often as `real` has them, so that a distance does not tell other frequencies; any first part of them too.

@@ -4,7 +4,7 @@ use super::chart::{self, Series, Vertical};
 use super::html::Html;
 use super::numbers::{self, MeasurementRow};
 use super::source::RunSource;
-use crate::quality::nearest_pairs::Pairs;
+use crate::quality::nearest_pairs::NearestPairs;
 use crate::settings::units::{format_duration, format_images, format_rate};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use pixgen_edge::picture::{Picture, png};
@@ -22,7 +22,7 @@ pub struct RunSection {
     /// The run.
     pub source: RunSource,
     /// Generated pictures with their nearest, or why there are none.
-    pub pairs: Result<Option<Pairs>, String>,
+    pub pairs: Result<Option<NearestPairs>, String>,
 }
 
 /// Lays out the page. The result is one whole HTML document.
@@ -225,7 +225,7 @@ fn run(html: &mut Html, part: &RunSection) {
     }
 }
 
-fn memory(html: &mut Html, pairs: &Pairs) {
+fn memory(html: &mut Html, pairs: &NearestPairs) {
     html.element("h3", &[], "Generated pictures, and below each the nearest training picture");
     let mut text = "The number is their distance: the root mean square of the pixels' differences, black to white being 1.".to_owned();
     if let Some(median) = pairs.median {
@@ -305,7 +305,7 @@ mod tests {
     use super::super::html::reading;
     use super::super::log::Log;
     use super::*;
-    use crate::quality::nearest_pairs::Pair;
+    use crate::quality::nearest_pairs::NearestPair;
 
     const HOSTILE: &str = "</script><script>alert(1)</script> \"'&\u{1b}";
 
@@ -325,10 +325,10 @@ mod tests {
         }
     }
 
-    fn pairs() -> Pairs {
+    fn pairs() -> NearestPairs {
         let picture = Picture::new(2, 2, 1, vec![0, 80, 160, 255]).unwrap();
-        let pair = Pair { picture: picture.clone(), class: HOSTILE.to_owned(), nearest: picture, distance: 0.25 };
-        Pairs {
+        let pair = NearestPair { picture: picture.clone(), class: HOSTILE.to_owned(), nearest: picture, distance: 0.25 };
+        NearestPairs {
             pairs: vec![pair; 3],
             how: "somehow".to_owned(),
             median: Some(0.25),

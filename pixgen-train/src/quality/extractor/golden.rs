@@ -63,9 +63,10 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn efficientnet_is_that_of_its_package() {
-    let mut extractor = Extractor::new(Recipe::new(Network::EfficientNetLite0, None, Some(64), None).unwrap(), &formula()).unwrap();
+    let mut extractor =
+        Extractor::new(FeatureRecipe::new(FeatureNetwork::EfficientNetLite0, None, Some(64), None).unwrap(), &formula()).unwrap();
     let pictures = images(1, 2, shape(64, 64, 3));
-    for layer in Network::EfficientNetLite0.layers() {
+    for layer in FeatureNetwork::EfficientNetLite0.layers() {
         extractor.recipe.layer = *layer;
         let found = extractor.features(&pictures, shape(64, 64, 3)).unwrap();
         let name = format!("efficientnet.{}", layer.name);
@@ -73,7 +74,7 @@ fn efficientnet_is_that_of_its_package() {
     }
     // More images than a task takes: each has the same features as alone.
     let many = images(9, 7, shape(20, 30, 1));
-    extractor.recipe = Recipe::new(Network::EfficientNetLite0, Some("112"), Some(32), None).unwrap();
+    extractor.recipe = FeatureRecipe::new(FeatureNetwork::EfficientNetLite0, Some("112"), Some(32), None).unwrap();
     let together = extractor.features(&many, shape(20, 30, 1)).unwrap();
     let alone = extractor.features(&many[6 * 600..], shape(20, 30, 1)).unwrap();
     assert_eq!((together.n, together.dim), (7, 112));
@@ -82,10 +83,10 @@ fn efficientnet_is_that_of_its_package() {
 
 #[test]
 fn inception_is_that_of_torch_fidelity() {
-    let recipe = Recipe::new(Network::Inception, None, None, Some(Resize::TfBilinear)).unwrap();
+    let recipe = FeatureRecipe::new(FeatureNetwork::Inception, None, None, Some(Resize::TfBilinear)).unwrap();
     let mut extractor = Extractor::new(recipe, &formula()).unwrap();
     let picture = images(2, 1, shape(48, 40, 3));
-    for layer in Network::Inception.layers() {
+    for layer in FeatureNetwork::Inception.layers() {
         extractor.recipe.layer = *layer;
         let found = extractor.features(&picture, shape(48, 40, 3)).unwrap();
         let name = format!("inception.{}", layer.name);
@@ -118,30 +119,33 @@ fn grey_is_repeated_and_equal_sizes_are_untouched() {
 
 #[test]
 fn recipes_are_checked_and_named() {
-    for network in Network::ALL {
-        assert_eq!(network.to_string().parse::<Network>(), Ok(network));
-        let usual = Recipe::new(network, None, None, None).unwrap();
+    for network in FeatureNetwork::ALL {
+        assert_eq!(network.to_string().parse::<FeatureNetwork>(), Ok(network));
+        let usual = FeatureRecipe::new(network, None, None, None).unwrap();
         assert!(network.layers().iter().any(|layer| layer.name == usual.layer.name));
     }
-    assert!("fid".parse::<Network>().unwrap_err().contains("inception"));
-    let fid = Recipe::new(Network::Inception, None, None, None).unwrap();
+    assert!("fid".parse::<FeatureNetwork>().unwrap_err().contains("inception"));
+    let fid = FeatureRecipe::new(FeatureNetwork::Inception, None, None, None).unwrap();
     assert_eq!(fid.distance_names(), ("FID".to_owned(), "KID".to_owned()));
     assert_eq!(fid.to_string(), "inception, layer 2048, input 299, resize pil-bicubic");
-    let json = serde_json::to_value(fid).unwrap();
-    assert_eq!(json, serde_json::json!({"network": "inception", "layer": "2048", "input": 299, "resize": "pil-bicubic"}));
-    let other = Recipe::new(Network::Inception, Some("768"), None, None).unwrap();
+    let json = serde_json::to_value(fid.info()).unwrap();
+    let expected = serde_json::json!({
+        "network": "inception", "layer": "2048", "input": 299, "resize": "pil-bicubic", "frechet_name": "FID", "kernel_name": "KID",
+    });
+    assert_eq!(json, expected);
+    let other = FeatureRecipe::new(FeatureNetwork::Inception, Some("768"), None, None).unwrap();
     assert!(!other.distance_names().0.contains("FID"));
-    let error = Recipe::new(Network::EfficientNetLite0, Some("2048"), None, None).unwrap_err();
+    let error = FeatureRecipe::new(FeatureNetwork::EfficientNetLite0, Some("2048"), None, None).unwrap_err();
     assert_eq!(error.to_string(), "efficientnet-lite0 has no layer `2048`");
     assert_eq!(error.hint().unwrap(), "its layers are 40, 112, 1280, logits");
-    let error = Recipe::new(Network::Inception, None, Some(96), None).unwrap_err();
+    let error = FeatureRecipe::new(FeatureNetwork::Inception, None, Some(96), None).unwrap_err();
     assert_eq!(error.hint().unwrap(), "it sees 299 x 299 only");
-    assert!(Recipe::new(Network::EfficientNetLite0, None, Some(8), None).is_err());
+    assert!(FeatureRecipe::new(FeatureNetwork::EfficientNetLite0, None, Some(8), None).is_err());
 }
 
 #[test]
 fn bad_files_and_pictures_are_errors() {
-    let recipe = Recipe::new(Network::EfficientNetLite0, None, None, None).unwrap();
+    let recipe = FeatureRecipe::new(FeatureNetwork::EfficientNetLite0, None, None, None).unwrap();
     let error = Extractor::load(recipe, Path::new("/nowhere/efficientnet-lite0.safetensors"))
         .err()
         .unwrap();

@@ -4,7 +4,7 @@
 //! from torchvision's in two places: zeros around a map do not count in average pools, and the last block pools by maximum. It sees
 //! (rgb - 128) / 128 at 299 x 299.
 
-use super::convolution::{Activation, Convolution, Linear, Maps, Padding, Pooling, Shape, pool};
+use super::convolution::{Activation, Convolution, Linear, Maps, Padding, Pooling, WindowShape, pool};
 use super::weights::Weights;
 use crate::quality::error::QualityError;
 
@@ -65,7 +65,7 @@ enum Pool {
 }
 
 /// `<name>.conv` and `<name>.bn`.
-fn read(weights: &Weights<'_>, name: &str, shape: Shape) -> Result<Convolution, QualityError> {
+fn read(weights: &Weights<'_>, name: &str, shape: WindowShape) -> Result<Convolution, QualityError> {
     Convolution::load(weights, &format!("{name}.conv"), &format!("{name}.bn"), shape, Activation::Relu)
 }
 
@@ -84,7 +84,7 @@ impl Reader<'_> {
         } else {
             Padding::Each(0, 0)
         };
-        let shape = Shape { kernel, stride, padding, inputs, outputs };
+        let shape = WindowShape { kernel, stride, padding, inputs, outputs };
         read(self.weights, &format!("{}.{name}", self.block), shape)
     }
 
@@ -242,7 +242,7 @@ impl Inception {
         let block = |name: &str| Reader { weights, block: name.to_owned() };
         // The stem's convolutions have no padding but one.
         let stem = |name: &str, inputs, outputs, kernel: usize, stride, padding: usize| {
-            let shape = Shape {
+            let shape = WindowShape {
                 kernel: (kernel, kernel),
                 stride,
                 padding: Padding::Each(padding, padding),

@@ -1,7 +1,7 @@
 //! Features of pictures by a trained network: the project's own classifier, EfficientNet-Lite0, or the Inception network of the FID.
 //!
 //! `resize` brings byte images to the size that a network sees; `convolution` is what both published networks are made of,
-//! `efficientnet` and `inception` how they are put together, and `weights` reads their files. A [`Recipe`] names what was done,
+//! `efficientnet` and `inception` how they are put together, and `weights` reads their files. A [`FeatureRecipe`] names what was done,
 //! so that no number stands alone; an [`Extractor`] does it.
 
 mod convolution;
@@ -16,16 +16,15 @@ use std::fmt;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde::Serialize;
 
 use crate::quality::error::QualityError;
 use crate::quality::features::Features;
-use crate::quality::network::Network;
+use crate::quality::network::FeatureNetwork;
 use convolution::Maps;
 use pixgen_edge::data::ImageShape;
 use pixgen_edge::eval::Classifier;
-use pixgen_edge::eval::EvalError;
 use pixgen_edge::eval::network::{FEATURES, SIDE};
+use pixgen_edge::eval::{EvalError, FeatureInfo};
 use weights::Weights;
 
 pub use resize::Resize;
@@ -35,7 +34,7 @@ const INPUTS: std::ops::RangeInclusive<usize> = 32..=1024;
 
 /// Where features are taken.
 #[derive(Clone, Copy, Debug)]
-pub struct Layer {
+pub struct FeatureLayer {
     /// For people: the width, or `logits`.
     pub name: &'static str,
     /// Features of a picture.
@@ -50,11 +49,11 @@ enum Tap {
     Inception(inception::Tap),
 }
 
-impl Network {
+impl FeatureNetwork {
     /// Its layers, from the input to the output.
-    pub fn layers(self) -> &'static [Layer] {
-        const fn layer(name: &'static str, width: usize, tap: Tap) -> Layer {
-            Layer { name, width, tap }
+    pub fn layers(self) -> &'static [FeatureLayer] {
+        const fn layer(name: &'static str, width: usize, tap: Tap) -> FeatureLayer {
+            FeatureLayer { name, width, tap }
         }
         match self {
             Self::Fashion => const { &[layer("64", FEATURES, Tap::Fashion)] },
@@ -95,62 +94,64 @@ impl Network {
 }
 
 /// Everything about features but the weights.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Recipe {
+#[derive(Clone, Copy, Debug)]
+pub struct FeatureRecipe {
     /// Network.
-    pub network: Network,
+    pub network: FeatureNetwork,
     /// Layer.
-    #[serde(serialize_with = "layer_name")]
-    pub layer: Layer,
+    pub layer: FeatureLayer,
     /// Side of the images that the network sees, pixels.
     pub input: usize,
     /// How they come to it.
     pub resize: Resize,
 }
 
-fn layer_name<S: serde::Serializer>(layer: &Layer, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(layer.name)
-}
-
-impl Recipe {
+impl FeatureRecipe {
     /// The layer, input size and filter asked for, or the usual ones: 112 channels at 96 pixels for EfficientNet-Lite0, 2048 at 299 for
     /// Inception, both by PIL's bicubic filter.
     ///
     /// # Errors
     /// A layer that the network does not have, a size that it cannot see.
-    pub fn new(network: Network, layer: Option<&str>, input: Option<usize>, resize: Option<Resize>) -> Result<Self, QualityError> {
+    pub fn new(network: FeatureNetwork, layer: Option<&str>, input: Option<usize>, resize: Option<Resize>) -> Result<Self, QualityError> {
         let wanted = layer.unwrap_or(network.usual_layer());
         let Some(&layer) = network.layers().iter().find(|layer| layer.name == wanted) else {
             let known = network.layers().iter().map(|layer| layer.name).collect::<Vec<_>>().join(", ");
             return Err(QualityError::Layer { network, layer: wanted.to_owned(), known });
         };
         let (fits, usual) = match network {
-            Network::Fashion => (SIDE..=SIDE, SIDE),
-            Network::EfficientNetLite0 => (INPUTS, 96),
-            Network::Inception => (inception::SIDE..=inception::SIDE, inception::SIDE),
+            FeatureNetwork::Fashion => (SIDE..=SIDE, SIDE),
+            FeatureNetwork::EfficientNetLite0 => (INPUTS, 96),
+            FeatureNetwork::Inception => (inception::SIDE..=inception::SIDE, inception::SIDE),
         };
         let input = input.unwrap_or(usual);
         if !fits.contains(&input) {
             return Err(QualityError::Input { network, input, low: *fits.start(), high: *fits.end() });
         }
         let resize = match network {
-            Network::Fashion => Resize::None,
+            FeatureNetwork::Fashion => Resize::None,
             _ => resize.unwrap_or(Resize::PilBicubic),
         };
         Ok(Self { network, layer, input, resize })
     }
 
+    /// As a report has it.
+    pub fn info(&self) -> FeatureInfo {
+        let (frechet_name, kernel_name) = self.distance_names();
+        let [network, layer, resize] = [self.network.to_string(), self.layer.name.to_owned(), self.resize.to_string()];
+        FeatureInfo { network, layer, input: self.input, resize, frechet_name, kernel_name }
+    }
+
     /// `FID` and `KID` for what has that name, and nothing else; `FD-` and `KD-` with network and layer for the rest.
     pub fn distance_names(&self) -> (String, String) {
         match (self.network, self.layer.name) {
-            (Network::Inception, "2048") => ("FID".to_owned(), "KID".to_owned()),
-            (Network::Fashion, _) => ("FD-fmnist".to_owned(), "KD-fmnist".to_owned()),
+            (FeatureNetwork::Inception, "2048") => ("FID".to_owned(), "KID".to_owned()),
+            (FeatureNetwork::Fashion, _) => ("FD-fmnist".to_owned(), "KD-fmnist".to_owned()),
             (network, layer) => (format!("FD-{network}-{layer}"), format!("KD-{network}-{layer}")),
         }
     }
 }
 
-impl fmt::Display for Recipe {
+impl fmt::Display for FeatureRecipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, layer {}, input {}, resize {}", self.network, self.layer.name, self.input, self.resize)
     }
@@ -158,11 +159,11 @@ impl fmt::Display for Recipe {
 
 /// A network with its weights, and a recipe.
 pub struct Extractor {
-    recipe: Recipe,
-    network: Loaded,
+    recipe: FeatureRecipe,
+    network: LoadedNetwork,
 }
 
-enum Loaded {
+enum LoadedNetwork {
     Fashion(Box<Classifier>),
     EfficientNet(Box<efficientnet::EfficientNet>),
     Inception(Box<inception::Inception>),
@@ -174,16 +175,16 @@ impl Extractor {
     /// # Errors
     /// Only if its file was damaged before the build.
     pub fn fashion() -> Result<Self, QualityError> {
-        let recipe = Recipe::new(Network::Fashion, None, None, None)?;
-        Ok(Self { recipe, network: Loaded::Fashion(Box::new(Classifier::fashion()?)) })
+        let recipe = FeatureRecipe::new(FeatureNetwork::Fashion, None, None, None)?;
+        Ok(Self { recipe, network: LoadedNetwork::Fashion(Box::new(Classifier::fashion()?)) })
     }
 
     /// Reads a weight file: safetensors in f32 with the names of the original PyTorch package. `fashion` needs none.
     ///
     /// # Errors
     /// [`QualityError::WeightsMissing`], [`EvalError::WeightFile`], [`EvalError::Weight`].
-    pub fn load(recipe: Recipe, weights: &Path) -> Result<Self, QualityError> {
-        if recipe.network == Network::Fashion {
+    pub fn load(recipe: FeatureRecipe, weights: &Path) -> Result<Self, QualityError> {
+        if recipe.network == FeatureNetwork::Fashion {
             return Self::fashion();
         }
         let bytes = std::fs::read(weights).map_err(|source| QualityError::WeightsMissing {
@@ -194,24 +195,24 @@ impl Extractor {
         Self::new(recipe, &Weights::new(&bytes, weights)?)
     }
 
-    fn new(recipe: Recipe, weights: &Weights<'_>) -> Result<Self, QualityError> {
+    fn new(recipe: FeatureRecipe, weights: &Weights<'_>) -> Result<Self, QualityError> {
         let network = match recipe.network {
-            Network::Fashion => Loaded::Fashion(Box::new(Classifier::fashion()?)),
-            Network::EfficientNetLite0 => Loaded::EfficientNet(Box::new(efficientnet::EfficientNet::load(weights)?)),
-            Network::Inception => Loaded::Inception(Box::new(inception::Inception::load(weights)?)),
+            FeatureNetwork::Fashion => LoadedNetwork::Fashion(Box::new(Classifier::fashion()?)),
+            FeatureNetwork::EfficientNetLite0 => LoadedNetwork::EfficientNet(Box::new(efficientnet::EfficientNet::load(weights)?)),
+            FeatureNetwork::Inception => LoadedNetwork::Inception(Box::new(inception::Inception::load(weights)?)),
         };
         Ok(Self { recipe, network })
     }
 
     /// What it does.
-    pub fn recipe(&self) -> &Recipe {
+    pub fn recipe(&self) -> &FeatureRecipe {
         &self.recipe
     }
 
     /// The classifier of Fashion-MNIST, if it is that.
     pub fn classifier(&self) -> Option<&Classifier> {
         match &self.network {
-            Loaded::Fashion(classifier) => Some(classifier),
+            LoadedNetwork::Fashion(classifier) => Some(classifier),
             _ => None,
         }
     }
@@ -226,14 +227,14 @@ impl Extractor {
         if length == 0 || !images.len().is_multiple_of(length) {
             return Err(EvalError::PartialImage { what: "images", bytes: images.len(), pixels: length }.into());
         }
-        if let Loaded::Fashion(classifier) = &self.network {
+        if let LoadedNetwork::Fashion(classifier) = &self.network {
             Classifier::check_shape(shape.channels, shape.height, shape.width)?;
             return Ok(Features::new(classifier.features(images)?, self.recipe.layer.width)?);
         }
-        let Recipe { layer, input, resize: how, .. } = self.recipe;
+        let FeatureRecipe { layer, input, resize: how, .. } = self.recipe;
         // A few images fill a matrix product; Inception's are large enough alone.
         let (block, offset, scale) = match self.network {
-            Loaded::Inception(_) => (1, 128.0, 1.0 / 128.0),
+            LoadedNetwork::Inception(_) => (1, 128.0, 1.0 / 128.0),
             _ => (4, 127.0, 1.0 / 128.0),
         };
         let run = |images: &[u8]| {
@@ -244,8 +245,8 @@ impl Extractor {
                 .collect();
             let maps = Maps { n: images.len() / length, height: input, width: input, channels: 3, values };
             match (&self.network, layer.tap) {
-                (Loaded::EfficientNet(network), Tap::EfficientNet(tap)) => network.features(&maps, tap),
-                (Loaded::Inception(network), Tap::Inception(tap)) => network.features(&maps, tap),
+                (LoadedNetwork::EfficientNet(network), Tap::EfficientNet(tap)) => network.features(&maps, tap),
+                (LoadedNetwork::Inception(network), Tap::Inception(tap)) => network.features(&maps, tap),
                 _ => unreachable!("a recipe has a layer of its network"),
             }
         };

@@ -6,13 +6,11 @@ use std::str::FromStr;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::F32;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use serde::Serialize;
 
 use pixgen_edge::data::ImageShape;
 
 /// How an image comes to the size that a network sees. Distances depend on it (Parmar et al. 2022), so every result names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resize {
     /// Not at all.
     None,

@@ -9,14 +9,14 @@ use crate::quality::error::QualityError;
 /// Named tensors of a file.
 pub(crate) struct Weights<'a> {
     path: PathBuf,
-    source: Source<'a>,
+    source: TensorSource<'a>,
 }
 
 /// A tensor by its name and shape.
 #[cfg(test)]
 type Formula<'a> = dyn Fn(&str, &[usize]) -> Vec<f32> + 'a;
 
-enum Source<'a> {
+enum TensorSource<'a> {
     File(SafeTensors<'a>),
     #[cfg(test)]
     Formula(Box<Formula<'a>>),
@@ -26,7 +26,7 @@ impl<'a> Weights<'a> {
     /// The tensors in the bytes of a file; `path` is for messages.
     pub fn new(bytes: &'a [u8], path: &Path) -> Result<Self, QualityError> {
         match SafeTensors::deserialize(bytes) {
-            Ok(file) => Ok(Self { path: path.to_owned(), source: Source::File(file) }),
+            Ok(file) => Ok(Self { path: path.to_owned(), source: TensorSource::File(file) }),
             Err(error) => Err(QualityError::WeightFile { path: path.to_owned(), reason: error.to_string() }),
         }
     }
@@ -34,7 +34,7 @@ impl<'a> Weights<'a> {
     /// Tensors by name and shape, for tests without a file.
     #[cfg(test)]
     pub fn from_fn(formula: impl Fn(&str, &[usize]) -> Vec<f32> + 'a) -> Self {
-        Self { path: "formula".into(), source: Source::Formula(Box::new(formula)) }
+        Self { path: "formula".into(), source: TensorSource::Formula(Box::new(formula)) }
     }
 
     /// The values of a tensor of f32, row-major.
@@ -43,7 +43,7 @@ impl<'a> Weights<'a> {
     /// If it is missing, of another type or shape, or holds a value that is not finite. Other tensors in the file do not matter.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, QualityError> {
         let values: Vec<f32> = match &self.source {
-            Source::File(file) => {
+            TensorSource::File(file) => {
                 let tensor = file.tensor(name).map_err(|_| self.problem(name, "missing"))?;
                 if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
                     let (dtype, found) = (tensor.dtype(), tensor.shape());
@@ -53,7 +53,7 @@ impl<'a> Weights<'a> {
                 values.iter().copied().map(f32::from_le_bytes).collect()
             }
             #[cfg(test)]
-            Source::Formula(formula) => formula(name, shape),
+            TensorSource::Formula(formula) => formula(name, shape),
         };
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(self.problem(name, &format!("value {index} is not finite"))),
