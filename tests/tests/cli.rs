@@ -748,30 +748,25 @@ fn eval_reports() {
     ];
     succeeds(with(pixgen(train), &[&out]));
     let json = succeeds(with(pixgen(["eval", "--count", "40", "--json"]), &[&out])).json();
-    assert_eq!(
-        keys(&json),
-        [
-            "accuracy",
-            "ema",
-            "fd",
-            "floors",
-            "images",
-            "images_seen",
-            "nearest_median",
-            "nearest_p05",
-            "per_class",
-            "seed",
-            "steps"
-        ]
-    );
-    assert_eq!((&json["images"], &json["images_seen"], &json["steps"]), (&40.into(), &256.into(), &1.into()));
-    assert!(json["floors"]["real_accuracy"].as_f64().expect("a number") > 0.85, "{json}");
-    assert!(json["accuracy"].as_f64().expect("a number") < 0.6, "256 images teach nobody clothes: {json}");
-    assert!(json["fd"].as_f64().expect("a number") > json["floors"]["real_fd_at_same_n"].as_f64().expect("a number"));
-    assert_eq!(json["per_class"].as_array().expect("rows").len(), 10);
+    assert_eq!((keys(&json), &json["schema"]), (vec!["rows", "schema"], &2.into()));
+    let row = &json["rows"][0];
+    assert_eq!((&row["generated"]["n"], &row["images_seen"], &row["evaluations"]), (&40.into(), &256.into(), &1.into()));
+    assert_eq!((&row["arithmetic"], &row["guidance"]), (&"f32".into(), &Value::Null));
+    let number = |set: &str, key: &str| row[set][key].as_f64().unwrap_or_else(|| panic!("{set}.{key} of {row}"));
+    assert!(number("real", "accuracy") > 0.85, "{json}");
+    assert!(number("generated", "accuracy") < 0.6, "256 images teach nobody clothes: {json}");
+    assert!(number("generated", "frechet") > number("real", "frechet"), "{json}");
+    assert_eq!(row["classes"].as_array().expect("classes").len(), 10);
     let text = succeeds(with(pixgen(["eval", "--count", "40"]), &[&out]));
-    assert!(text.text().contains("256 images seen") && text.text().contains("seed 1000000"), "{}", text.text());
-
+    for part in [
+        "256 images seen",
+        "seed 1000000",
+        "FD-fmnist",
+        "nearest training image, median",
+        "Ankle boot",
+    ] {
+        assert!(text.text().contains(part), "{part}: {}", text.text());
+    }
     // A list, a grid or a network: a row for each set, against training pictures.
     let nearest = bench.path("nearest.png");
     let arguments = [
@@ -810,8 +805,10 @@ fn eval_reports() {
     let grid = image::open(&nearest).expect("grid");
     // Eight pairs in a row, four times as large, two pixels apart.
     assert_eq!(grid.dimensions(), (16 * (4 * 28 + 2) - 2, 4 * (4 * 28 + 2) - 2));
-    let table = succeeds(with(pixgen(["eval", "--count", "40", "--network", "fashion"]), &[&out]));
-    assert!(table.text().contains("FD-fmnist") && table.text().contains("real pictures, n = 40"), "{}", table.text());
+    let table = succeeds(with(pixgen(["eval", "--count", "40", "--ema", "raw,decay-0.99"]), &[&out]));
+    for part in ["FD-fmnist", "real pictures, n = 40", "decay-0.99, 1 evaluation"] {
+        assert!(table.text().contains(part), "{part}: {}", table.text());
+    }
     fails(with(pixgen(["eval", "--ema", "share-7"]), &[&out]), &["share-7", "raw, share-0.02, decay-0.99"]);
     fails(with(pixgen(["eval", "--ema", "raw"]), &[out.join("model.safetensors")]), &["no run folder", "share-0.02"]);
     fails(with(pixgen(["eval", "--network", "inception"]), &[&out]), &["--weights", "safetensors"]);
