@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt deny core bare-metal clippy doc train kernels cross guides examples cuda onnx firmware boards doctest fuzz)
+steps=(fmt package deny core bare-metal clippy doc train kernels cross guides examples cuda onnx firmware boards doctest fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
 
@@ -137,7 +137,8 @@ step_examples() {
   trap 'rm -rf "$out"' EXIT
   cargo build --release --locked "${gpu[@]}" --examples
   "$built/draw" firmware-examples/models/nano-28-grey.pxg "$out/picture.pgm" 9 7
-  [ -s "$out/picture.pgm" ]
+  "$built/train_on_folder" docs/images "$out/run" 512
+  [ -s "$out/picture.pgm" ] && [ -s "$out/run/model.safetensors" ]
 }
 
 # --- What the steps need ----------------------------------------------------------------------------------------------------------------
