@@ -110,7 +110,7 @@ const UNITS: usize = 1024;
 /// Row lanes of a cube where columns alone cannot keep the device busy.
 const ROW_LANES: usize = 32;
 
-/// What a pass over `[groups, rows, width]` also does.
+/// What a pass over `[groups, rows, width]` computes beside the sums.
 #[allow(clippy::large_enum_variant)] // lives for one call
 pub(crate) enum ColumnPass<R: CubeRuntime> {
     /// Nothing: the sum of x.

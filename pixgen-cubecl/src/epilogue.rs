@@ -1,4 +1,4 @@
-//! What follows a matrix product: the bias, the exact GELU with its slope, and their gradients (docs/reference/method.md section 2.1).
+//! After a matrix product: the bias, the exact GELU with its slope, and their gradients (docs/reference/method.md section 2.1).
 //!
 //! The forward works in place where nobody else holds the product, so a layer moves `2 rows O` elements, `3 rows O` with the slope. The
 //! backward writes `dy slope` and sums the bias's gradient in one pass ([`crate::columns`]).

@@ -1,11 +1,11 @@
-//! Why a kernel was not launched: asked wrongly, or beyond this device.
+//! Why a kernel was not launched: a mistake of the caller, or a limit of the device.
 
 use thiserror::Error;
 
 /// Result of a launch.
 pub type Result<T> = core::result::Result<T, KernelError>;
 
-/// A kernel that was not launched. Nothing was computed; the caller may take another way.
+/// A kernel that was not launched. Nothing was computed; the caller may use another implementation.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -38,7 +38,7 @@ impl KernelError {
         Self::Unavailable { op, what: what.into() }
     }
 
-    /// Whether another implementation may still do it.
+    /// Whether another implementation may still run it.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }

@@ -1,8 +1,8 @@
 //! Operations on whole images: the weighted sum of two, and the consistency loss (docs/reference/method.md sections 4 and 5).
 //!
-//! A weighted sum is one pass. The loss takes two, as its slope needs the sum over the image: the first reads f, x and the target, writes the
-//! difference and sums its squares; the second scales the difference in place, 24 bytes an element together. An image is cut into
-//! strips, a cube each, so that few images keep the device busy too; strips are added in index order.
+//! A weighted sum is one pass. The loss takes two, as its slope needs the sum over the image: the first reads f, x and the target, writes
+//! the difference and sums its squares; the second scales the difference in place. Together they move 24 bytes an element. An image is cut
+//! into strips, a cube each, so that few images keep the device busy too; strips are added in index order.
 
 use burn_backend::DType;
 use burn_cubecl::CubeRuntime;

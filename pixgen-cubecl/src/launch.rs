@@ -1,4 +1,4 @@
-//! What every launch needs: checked and contiguous operands, the width of loads, and cube counts within the device's limits.
+//! Checked and contiguous operands, widths of loads, and cube counts within the device's limits: what every launch needs.
 
 use burn_backend::{DType, TensorMetadata};
 use burn_cubecl::tensor::CubeTensor;
@@ -7,13 +7,14 @@ use cubecl::prelude::*;
 
 use crate::error::{KernelError, Result};
 
-/// Units of a cube where nothing else decides: enough planes to hide memory latency, few enough registers for several cubes a multiprocessor.
+/// Units of a cube where nothing else decides: enough planes to hide memory latency, few enough registers for several cubes a
+/// multiprocessor.
 pub const CUBE_UNITS: u32 = 256;
 
-/// A tensor without gaps, itself where it already is.
+/// The tensor, copied if it is not contiguous.
 ///
 /// # Errors
-/// Has more than 2^31 elements: kernels count in 32 bits.
+/// It has more than 2^31 elements; kernels count in 32 bits.
 pub fn contiguous<R: CubeRuntime>(op: &'static str, tensor: CubeTensor<R>) -> Result<CubeTensor<R>> {
     let elements = tensor.meta.num_elements();
     if elements > i32::MAX as usize {
@@ -22,10 +23,10 @@ pub fn contiguous<R: CubeRuntime>(op: &'static str, tensor: CubeTensor<R>) -> Re
     Ok(into_contiguous(tensor))
 }
 
-/// A contiguous tensor of the given shape and type.
+/// The tensor as [`contiguous`] returns it, if it has the given shape and type.
 ///
 /// # Errors
-/// Another shape or type, named as `name` in the sentence.
+/// It has another shape or type; the message calls it `name`.
 pub fn operand<R: CubeRuntime>(
     op: &'static str,
     name: &str,
@@ -122,7 +123,7 @@ pub fn elementwise<R: CubeRuntime>(op: &'static str, client: &ComputeClient<R>, 
     Ok((cube_count(op, client, units.div_ceil(dim as usize))?, CubeDim::new_1d(dim)))
 }
 
-/// Units that keep the device busy: `each` on every multiprocessor, of which a device that does not tell has few.
+/// Units that keep the device busy: `each` on every multiprocessor, or on eight where the device does not report how many it has.
 pub fn busy_units<R: CubeRuntime>(client: &ComputeClient<R>, each: usize) -> usize {
     client.properties().hardware.num_streaming_multiprocessors.unwrap_or(8) as usize * each
 }

@@ -2,7 +2,7 @@
 //! or memory, for CUDA (Hopper and Ampere) and for any Vulkan device.
 //!
 //! Kernels take and return burn's [`CubeTensor`](burn_cubecl::tensor::CubeTensor). pixgen-train registers them with autodiff, behind its
-//! trait of fused operations; here is no autodiff. A call that a device cannot run returns a [`KernelError`] and computes nothing.
+//! trait of fused operations. A call that a device cannot run returns a [`KernelError`] and computes nothing.
 //!
 //! **The network.** [`mod@matmul`]: products with tiles that are chosen beforehand. [`epilogue`]: bias and GELU after them. [`norm`]: layer
 //! norm. [`modulate`]: AdaLN, which is the norm with its modulation and the gated residual. [`attention`]: all heads, without a map of

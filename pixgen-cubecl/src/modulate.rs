@@ -121,7 +121,8 @@ pub fn gated_residual<R: CubeRuntime>(x: CubeTensor<R>, y: CubeTensor<R>, m: Cub
     Ok(out)
 }
 
-/// Gradients of x, y and m of [`gated_residual`] for the output gradient `dy`: that of x is `dy` itself, that of m is zero but for the gate.
+/// Gradients of x, y and m of [`gated_residual`] for the output gradient `dy`: that of x is `dy` itself, that of m is zero but for the
+/// gate.
 ///
 /// # Errors
 /// As [`gated_residual`].

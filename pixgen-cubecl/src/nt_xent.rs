@@ -531,8 +531,8 @@ pub fn nt_xent_backward<R: CubeRuntime>(
     // Whole vectors.
     let pitch = others.next_multiple_of(4);
     let slopes = empty(queries, &[*count, pitch], DType::F32);
-    // SAFETY: matrices hold `count` and `others` rows of `width` numbers, vectors a number for each row, slopes `count` rows of `pitch`; the
-    // kernel compares rows and columns with their counts.
+    // SAFETY: matrices hold `count` and `others` rows of `width` numbers, vectors a number for each row, slopes `count` rows of `pitch`;
+    // the kernel compares rows and columns with their counts.
     unsafe {
         slopes_kernel::launch_unchecked::<R>(
             &queries.client,

@@ -25,7 +25,7 @@ pub const CHUNK: usize = 256;
 /// Averages that [`adamw`] takes along in its pass.
 const FUSED_AVERAGES: usize = 4;
 
-/// What an AdamW update needs beside the buffers.
+/// The scalars of an AdamW update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// Decay of the first moment.
@@ -202,9 +202,9 @@ fn view<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize,
     ))
 }
 
-/// One AdamW update of `params` with moments `m` and `v`, then `average += weight (params - average)` for each average and
-/// the weight beside it, all in place and in one pass over up to four averages (docs/reference/method.md section 3.4). `decay` holds the weight decay of each [`CHUNK`]
-/// elements; the other buffers are equally long.
+/// One AdamW update of `params` with moments `m` and `v`, then `average += weight (params - average)` for each average and the weight
+/// beside it, all in place and in one pass over up to four averages (docs/reference/method.md section 3.4). `decay` holds the weight decay
+/// of each [`CHUNK`] elements; the other buffers are equally long.
 ///
 /// # Errors
 /// Buffers that do not fit together.
@@ -298,7 +298,7 @@ pub fn add_all<R: CubeRuntime>(into: &CubeTensor<R>, other: &CubeTensor<R>) -> R
 /// Adds a tensor of any shape, in `f32` or bf16, to the elements of `buffer` from `offset` on, in `f32`.
 ///
 /// # Errors
-/// A part that the buffer has not, or an offset at which the device cannot bind it; multiples of [`CHUNK`] always can be.
+/// A part outside the buffer, or an offset at which the device cannot bind it; multiples of [`CHUNK`] always can be.
 pub fn add_into<R: CubeRuntime>(buffer: &CubeTensor<R>, offset: usize, tensor: CubeTensor<R>) -> Result<()> {
     const OP: &str = "sum into a buffer";
     let tensor = contiguous(OP, tensor)?;
@@ -338,7 +338,7 @@ pub fn zero<R: CubeRuntime>(buffer: &CubeTensor<R>) -> Result<()> {
 /// Elements from `offset` on as a tensor of `shape`: in `f32` one that shares the buffer's memory, in bf16 a new one, rounded.
 ///
 /// # Errors
-/// Another type, a part that the buffer has not, or an offset at which the device cannot bind it; multiples of [`CHUNK`] always can be.
+/// Another type, a part outside the buffer, or an offset at which the device cannot bind it; multiples of [`CHUNK`] always can be.
 pub fn segment<R: CubeRuntime>(buffer: &CubeTensor<R>, offset: usize, shape: &[usize], dtype: DType) -> Result<CubeTensor<R>> {
     const OP: &str = "part of a buffer";
     let part = view(OP, buffer, offset, shape)?;

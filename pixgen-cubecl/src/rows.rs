@@ -58,7 +58,7 @@ impl RowLayout {
         Self { width, vectors, group, groups: (cube / group).max(1), plane: if known { plane } else { 0 } }
     }
 
-    /// What turns a sum over the row into its mean.
+    /// 1 / width: from a sum over the row to its mean.
     fn share(&self) -> f32 {
         1.0 / self.width as f32
     }

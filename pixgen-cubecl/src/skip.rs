@@ -1,5 +1,5 @@
-//! `[x, s]` before the product of a long skip (docs/reference/method.md section 2.3), and its backward. Each moves its elements once in and once out,
-//! in vectors that divide both parts.
+//! `[x, s]` before the product of a long skip (docs/reference/method.md section 2.3), and its backward. Each moves its elements once in and
+//! once out, in vectors that divide both parts.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;

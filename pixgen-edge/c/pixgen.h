@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-/* What the functions return. */
+/* Return values. */
 enum pixgen_status {
     PIXGEN_OK = 0,
     PIXGEN_NULL_POINTER = 1,
@@ -53,9 +53,9 @@ struct pixgen_info {
     uint32_t steps;              /* network evaluations of a picture */
     uint32_t tests;              /* self-test vectors in the file */
     uint32_t band_rows;          /* rows of a band */
-    const char *name;            /* UTF-8, in the file; no zero behind it */
+    const char *name;            /* UTF-8, in the file; not zero-terminated */
     size_t name_length;
-    const char *class_names;     /* one a line, UTF-8, in the file; no zero behind them */
+    const char *class_names;     /* one a line, UTF-8, in the file; not zero-terminated */
     size_t class_names_length;
 };
 
@@ -68,24 +68,24 @@ struct pixgen_band {
     uint32_t channels;           /* bytes of a pixel: 1 or 3 */
 };
 
-/* Takes the bands of a picture, from the top; user is what was given to pixgen_draw. */
+/* Takes the bands of a picture, from the top; user is the pointer given to pixgen_draw. */
 typedef void (*pixgen_show)(const struct pixgen_band *band, void *user);
 
 /* Checks the file, which takes six instructions a byte, and fills model. Nothing is copied: the file, often in flash, must stay where
  * it is. It begins at a multiple of 16 bytes. */
 int pixgen_open(struct pixgen *model, const void *file, size_t length);
 
-/* Says what the model is. */
+/* Describes the model. */
 int pixgen_get_info(const struct pixgen *model, struct pixgen_info *info);
 
-/* Draws picture `number` of `seed`. The workspace begins at a multiple of 16 bytes; its content does not matter before and after. */
+/* Draws picture `number` of `seed`. The workspace begins at a multiple of 16 bytes; its content need not be kept between calls. */
 int pixgen_draw(const struct pixgen *model, uint32_t class_number, uint64_t seed, uint64_t number, void *workspace,
                 size_t workspace_length, pixgen_show show, void *user);
 
 /* Draws the pictures whose hashes the exporter put into the file, and compares. */
 int pixgen_self_test(const struct pixgen *model, void *workspace, size_t workspace_length);
 
-/* What a status says: English, one line, never null. */
+/* The text of a status: English, one line, never null. */
 const char *pixgen_error_text(int error);
 
 #ifdef __cplusplus

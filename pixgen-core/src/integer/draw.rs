@@ -38,8 +38,8 @@ pub struct Usage {
 impl Model<'_> {
     /// Draws a picture and gives it to `each` in bands of [`patch`](crate::config::ModelConfig::patch) rows, from the top.
     ///
-    /// `workspace` holds [`workspace_len`](Self::workspace_len) bytes and begins at a multiple of [`ALIGN`](crate::ALIGN); its content does not
-    /// matter.
+    /// `workspace` holds [`workspace_len`](Self::workspace_len) bytes and begins at a multiple of [`ALIGN`](crate::ALIGN); its content does
+    /// not matter.
     ///
     /// # Errors
     /// No such class, or a workspace that is too small or not aligned.

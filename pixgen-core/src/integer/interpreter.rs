@@ -95,7 +95,8 @@ impl<'m, 'o> Integer<'m, 'o> {
         self.memory.get_disjoint_mut(ranges).map_err(|_| DrawError::Sequence(site))
     }
 
-    /// The matrix product of a site, from the int8 rows at `from` to the i16 or, by way of a table where the site has one, int8 rows at `to`.
+    /// The matrix product of a site, from the int8 rows at `from` to the i16 or, by way of a table where the site has one, int8 rows at
+    /// `to`.
     fn product(&mut self, site: Site, tokens: usize, from: Range<usize>, to: Range<usize>, kind: ActKind) -> Result<(), DrawError> {
         let layer = self.model.linear(site, self.step)?;
         let table = if site.layer == Layer::Fc1 {

@@ -1,4 +1,5 @@
-//! A row of softmax before its division: exp of every score's distance from the greatest, from a table (docs/reference/numerics.md section 4.5).
+//! A row of softmax before its division: exp of every score's distance from the greatest, from a table (docs/reference/numerics.md section
+//! 4.5).
 
 use super::multiply_high;
 

@@ -1,4 +1,5 @@
-//! Where everything lies in the body of a `.pxg` file: a function of the architecture and the number of steps (docs/reference/format-pxg.md).
+//! Where everything lies in the body of a `.pxg` file: a function of the architecture and the number of steps
+//! (docs/reference/format-pxg.md).
 //!
 //! There are no offsets in the file to be forged. The reader computes the layout from the checked header and compares its length with
 //! the body's; the exporter writes to the same places. All offsets are in bytes from the start of the body, multiples of [`ALIGN`].

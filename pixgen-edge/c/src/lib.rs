@@ -1,7 +1,7 @@
 //! The C interface: five functions over [`pixgen_core::pxg`]. `pixgen.h` documents them for users.
 //!
-//! There are no globals and no allocation. A model is the place and length of its file; every call reads the header again, which takes
-//! little against a picture. Null pointers, wrong alignment and wrong lengths are errors; what C cannot check, each function names
+//! There are no globals and no allocation. A model is the place and length of its file; every call reads the header again, which is
+//! quick beside drawing a picture. Null pointers, wrong alignment and wrong lengths are errors; what C cannot check, each function names
 //! under "Safety".
 
 #![cfg_attr(target_os = "none", no_std)]
@@ -44,11 +44,11 @@ pub struct PixgenInfo {
     pub tests: u32,
     /// Rows of a band.
     pub band_rows: u32,
-    /// Name of the model, UTF-8, in the file; no zero behind it.
+    /// Name of the model, UTF-8, in the file; not zero-terminated.
     pub name: *const c_char,
     /// Bytes of the name.
     pub name_length: usize,
-    /// Names of the classes, one a line, UTF-8, in the file; no zero behind them.
+    /// Names of the classes, one a line, UTF-8, in the file; not zero-terminated.
     pub class_names: *const c_char,
     /// Bytes of the names of the classes.
     pub class_names_length: usize,
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn pixgen_open(model: *mut Pixgen, file: *const c_void, le
     open().into()
 }
 
-/// Says what a model is.
+/// Describes a model.
 ///
 /// # Safety
 /// `model` is null or was filled by [`pixgen_open`], and its file is still there; `info` is null or can be written.
@@ -176,13 +176,13 @@ pub unsafe extern "C" fn pixgen_self_test(model: *const Pixgen, workspace: *mut 
     test().into()
 }
 
-/// What an error code says: a sentence that ends in a zero and lives for ever.
+/// The text of an error code: a sentence, zero-terminated and never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn pixgen_error_text(error: c_int) -> *const c_char {
     Status::text(error).as_ptr()
 }
 
-/// Refuses pointers that nothing can be at.
+/// Rejects pointers that are null or misaligned.
 fn check<T>(pointer: *const T) -> Result<(), Status> {
     if pointer.is_null() {
         Err(Status::NullPointer)

@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_int};
 use pixgen_core::integer::{DrawError, SelfTestError};
 use pixgen_core::pxg::PxgError;
 
-/// What a call came to.
+/// Result of a call.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -37,7 +37,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All codes, and what they say.
+    /// All codes and their texts.
     pub const ALL: &[(Self, &CStr)] = &[
         (Self::Ok, c"no error"),
         (Self::NullPointer, c"a pointer is null"),
@@ -54,7 +54,7 @@ impl Status {
         (Self::Internal, c"a fault of the library"),
     ];
 
-    /// What a code says.
+    /// The text of a code.
     pub fn text(code: c_int) -> &'static CStr {
         let known = Self::ALL.iter().find(|(status, _)| *status as c_int == code);
         known.map_or(c"not an error code of pixgen", |(_, text)| text)
