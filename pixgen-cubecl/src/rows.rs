@@ -16,6 +16,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 use pixgen_core::config::NORM_EPSILON;
+use pixgen_core::ops::Branch;
 
 use crate::error::Result;
 use crate::launch::{array, busy_units, cube_count, cube_units, empty, vector_size};
@@ -94,7 +95,7 @@ pub struct Chunks {
 }
 
 /// Chunks of a modulation vector (docs/reference/method.md section 2.3).
-pub const CHUNKS: usize = 6;
+pub const CHUNKS: usize = Branch::Mlp.gate() + 1;
 
 /// Sum over the units of a group, in every one of them.
 #[cube]

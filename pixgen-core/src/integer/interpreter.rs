@@ -7,6 +7,7 @@ use super::norm::RowStats;
 use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len};
 use super::{attention, head};
 use crate::aligned::ALIGN;
+use crate::config::PREFIX_TOKENS;
 use crate::kernels::{Kernel, Lookup, Native, Rows, Saturate, Scaled};
 use crate::ops::{Branch, Ops};
 use crate::params::{Layer, Side, Site};
@@ -212,7 +213,7 @@ impl Ops for Integer<'_, '_> {
         let before = if self.step == 0 { 0 } else { self.picture };
         let [picture, to] = self.parts(site, [0..before, patches.bytes()])?;
         input::noisy_patches(&config, &parameters, noise, picture, bytemuck::cast_slice_mut(to));
-        let [first, prefix] = [x.rows(&(2..x.tokens)), x.rows(&(0..2))];
+        let [first, prefix] = [x.rows(&(PREFIX_TOKENS..x.tokens)), x.rows(&(0..PREFIX_TOKENS))];
         self.product(site, config.patches(), patches.bytes(), first, ActKind::I16)?;
         self.release(patches);
         let tokens = [model.class_token(self.class), model.time_token(self.step)];
@@ -408,7 +409,7 @@ impl Ops for Integer<'_, '_> {
     }
 
     fn patch_tokens(&mut self, x: IntegerAct) -> DrawResult {
-        let tokens = 2..x.tokens;
+        let tokens = PREFIX_TOKENS..x.tokens;
         Ok(IntegerAct { offset: x.rows(&tokens).start, tokens: tokens.len(), ..x })
     }
 
