@@ -138,7 +138,9 @@ step_examples() {
   cargo build --release --locked "${gpu[@]}" --examples
   "$built/draw" firmware-examples/models/nano-28-grey.pxg "$out/picture.pgm" 9 7
   "$built/train_on_folder" docs/images "$out/run" 512
-  [ -s "$out/picture.pgm" ] && [ -s "$out/run/model.safetensors" ]
+  "$built/random_models" "$out" >/dev/null
+  "$built/quantise_and_draw" "$out/1-edm.safetensors" "$out/model.pxg" "$out/rows.png"
+  [ -s "$out/picture.pgm" ] && [ -s "$out/run/model.safetensors" ] && [ -s "$out/model.pxg" ] && [ -s "$out/rows.png" ]
 }
 
 # --- What the steps need ----------------------------------------------------------------------------------------------------------------

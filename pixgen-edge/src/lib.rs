@@ -20,6 +20,7 @@ pub mod cli;
 pub mod commands;
 pub mod error;
 
+pub mod draw;
 pub mod model_file;
 pub mod onnx;
 pub mod param_set;

@@ -3,8 +3,10 @@
 use crate::aligned::AlignedBytes;
 use crate::atomic::{FileError, write_atomic};
 use clap::ValueEnum;
-use pixgen_core::pxg::{Model, PxgError};
+use pixgen_core::pxg::{MAGIC, Model, PxgError};
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A file in memory, where a model can be read in place.
@@ -60,6 +62,13 @@ impl PxgFile {
     pub fn model(&self) -> Result<Model<'_>, PxgFileError> {
         Model::read(self.bytes.bytes()).map_err(|source| PxgFileError::Content { path: self.path.clone(), source })
     }
+}
+
+/// Whether a file is meant to be a `.pxg` file, by its name or its first bytes. One that cannot be opened is not.
+pub fn is_pxg(path: &Path) -> bool {
+    let mut start = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    path.extension().is_some_and(|extension| extension == "pxg") || (read.is_ok() && start == MAGIC)
 }
 
 /// Forms of a model file.

@@ -10,11 +10,13 @@ use pixgen_core::patch::unpatchify;
 use pixgen_core::pxg::Model;
 use pixgen_core::workspace::WorkspaceError;
 use pixgen_edge::aligned::AlignedBytes;
+use pixgen_edge::draw::draw;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::quantise::draw::{draw_float, draw_integer, requests};
 use pixgen_edge::quantise::observe::Observe;
 use pixgen_edge::quantise::{QuantiseOptions, export};
 use random::{generator, shapes};
+use std::path::Path;
 
 fn quantised(file: &ModelFile, steps: usize) -> AlignedBytes {
     let options = QuantiseOptions { steps, pictures: 24, tests: 1, ..QuantiseOptions::default() };
@@ -157,4 +159,31 @@ fn an_untrained_model_exports() {
         "{:?}",
         &picture[..3]
     );
+}
+
+/// One call draws either form of a model, from a file or a run folder.
+#[test]
+fn a_path_is_enough_to_draw() {
+    let file = generator(shapes()[1], Parametrisation::Edm);
+    let bytes = quantised(&file, 1);
+    let exported = Model::read(bytes.bytes()).expect("reads");
+    let requests = requests(4, 2, &[2, 0]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let [weights, pxg] = ["model.safetensors", "model.pxg"].map(|name| folder.path().join(name));
+    std::fs::write(&weights, file.to_bytes().expect("bytes")).expect("writes");
+    std::fs::write(&pxg, bytes.bytes()).expect("writes");
+    let drawn = |path: &Path| {
+        draw(path, &requests)
+            .expect("draws")
+            .iter()
+            .flat_map(|p| p.bytes().to_vec())
+            .collect::<Vec<u8>>()
+    };
+    let float = draw_float(&file, &requests, 1).expect("draws");
+    assert_eq!(drawn(&weights), float);
+    assert_eq!(drawn(folder.path()), float);
+    assert_eq!(drawn(&pxg), draw_integer(&exported, &requests).expect("draws"));
+    let missing = draw(&folder.path().join("none.pxg"), &requests).expect_err("no file");
+    assert!(missing.to_string().contains("none.pxg"), "{missing}");
+    assert!(draw(&pxg, &[DrawRequest { class: 3, seed: 0, number: 0 }]).is_err(), "no such class");
 }

@@ -9,17 +9,14 @@ use crate::model_file::{Content, ModelFile};
 use crate::onnx::proto::ModelProto;
 use crate::onnx::vectors::Vectors;
 use crate::onnx::{Form, OnnxError, float_graph, integer_graph, qdq_graph};
-use crate::pxg_file::PxgFile;
+use crate::pxg_file::{PxgFile, is_pxg};
 use crate::quantise::draw::requests;
 use crate::quantise::{QuantiseOptions, export};
 use crate::terminal::note;
 use crate::units::format_bytes;
 use pixgen_core::integer::DrawRequest;
-use pixgen_core::pxg::{MAGIC, Model};
+use pixgen_core::pxg::Model;
 use prost::Message;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 
 pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
     let batch = args.batch.map(|batch| batch as usize);
@@ -40,13 +37,6 @@ pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
         note(&format!("{}: {} picture(s) with their noise", path.display(), args.count));
     }
     Ok(())
-}
-
-/// By its first bytes; what cannot be read is left to the reader of model files to tell.
-fn is_pxg(path: &Path) -> bool {
-    let mut begin = [0; MAGIC.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut begin));
-    path.extension().is_some_and(|extension| extension == "pxg") || (read.is_ok() && begin == MAGIC)
 }
 
 type GraphAndVectors = (ModelProto, Option<Vectors>);

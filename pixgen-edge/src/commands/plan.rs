@@ -5,7 +5,7 @@ use crate::cli::PlanArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::plan::{ChipPlan, Fit, file_len, fits, plan};
-use crate::pxg_file::PxgFile;
+use crate::pxg_file::{PxgFile, is_pxg};
 use crate::quantise::{QuantiseError, QuantiseOptions, model_name};
 use crate::terminal::{print_bytes, print_json};
 use pixgen_core::presets::{PRESETS, preset};
@@ -87,7 +87,7 @@ fn read(model: &str, steps: u8) -> Result<ChipPlan, Error> {
         };
         return Ok(plan(&preset.model, usize::from(steps)));
     }
-    if path.extension().is_some_and(|extension| extension == "pxg") {
+    if is_pxg(path) {
         let file = PxgFile::load(path)?;
         let read = file.model()?;
         return Ok(ChipPlan { file: read.file_len() as u64, ..plan(read.config(), read.steps()) });

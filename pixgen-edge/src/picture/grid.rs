@@ -18,6 +18,13 @@ pub struct Grid {
     pub scale: usize,
 }
 
+/// Ten to a row, pixel by pixel.
+impl Default for Grid {
+    fn default() -> Self {
+        Self { columns: 10, scale: 1 }
+    }
+}
+
 impl Grid {
     /// Lays `pictures` out row by row, [`GAP`] apart, with background in the places left over.
     ///
