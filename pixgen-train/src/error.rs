@@ -1,4 +1,4 @@
-//! What the program tells a user who cannot go on: the error of each part, and its hint.
+//! The errors of the trainer: one variant for the error of each part, and those that belong to no part, each with a hint.
 
 use crate::config::ConfigProblem;
 use crate::data::prepare::PrepareError;
@@ -91,12 +91,12 @@ pub enum Error {
         is: String,
     },
     /// A whole checkpoint that this run cannot use.
-    #[error("the checkpoint {path} does not fit the run: {what}")]
+    #[error("the checkpoint {path} does not fit the run: {kind}")]
     OtherCheckpoint {
         /// File.
         path: String,
         /// The first difference.
-        what: String,
+        kind: CheckpointMismatch,
     },
     /// Training went wrong.
     #[error("{count} steps in a row were skipped because {tensor} was not finite; stopped at {images} images")]
@@ -108,7 +108,7 @@ pub enum Error {
         /// Images seen.
         images: u64,
     },
-    /// A picture that was read in its turn cannot be used.
+    /// A picture that is decoded during training cannot be used.
     #[error("{error}; stopped at {images} images, and saved")]
     BadFileOnTheWay {
         /// Images seen.
@@ -116,10 +116,10 @@ pub enum Error {
         /// The file and what is wrong with it.
         error: DataError,
     },
-    /// An argument that no setting holds.
+    /// The command line asks for something that cannot be done.
     #[error("{what}")]
     Argument {
-        /// What is wrong.
+        /// The argument, and what is wrong with it.
         what: String,
         /// What to try.
         hint: Option<String>,
@@ -144,6 +144,21 @@ pub enum Error {
     /// A model that was compared with another program.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+}
+
+/// How a checkpoint, or the settings beside it, does not fit a run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointMismatch {
+    /// The run's `config.toml` cannot be read: the parser's reason.
+    #[error("{0}")]
+    Settings(String),
+    /// A counter in the metadata.
+    #[error("no number `{0}`")]
+    Number(String),
+    /// A tensor.
+    #[error("tensor `{0}` is missing or of another size")]
+    Tensor(String),
 }
 
 impl Error {

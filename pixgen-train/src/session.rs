@@ -1,7 +1,7 @@
 //! A training run from its first step to its last: resume, loop, sample, save.
 
 use crate::config::{RunConfig, Stage};
-use crate::error::Error;
+use crate::error::{CheckpointMismatch, Error};
 use crate::objective::Objective;
 use crate::prepared::{Prepared, parametrisation, save_model};
 use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, checkpoint, note};
@@ -129,8 +129,10 @@ fn may_change(key: &str) -> bool {
 /// A run goes on with the settings it was started with, or not at all.
 fn check_settings(config: &RunConfig, folder: &RunFolder) -> Result<(), Error> {
     let text = std::fs::read_to_string(folder.config()).map_err(run::RunError::read(&folder.config()))?;
-    let was: toml::Table =
-        toml::from_str(&text).map_err(|e| Error::OtherCheckpoint { path: folder.config().display().to_string(), what: e.to_string() })?;
+    let was: toml::Table = toml::from_str(&text).map_err(|e| Error::OtherCheckpoint {
+        path: folder.config().display().to_string(),
+        kind: CheckpointMismatch::Settings(e.to_string()),
+    })?;
     let is = config.to_table();
     let mut keys = crate::settings::layers::dotted_keys(&is);
     keys.extend(crate::settings::layers::dotted_keys(&was));
@@ -156,13 +158,17 @@ fn restore<B: Engine>(
     device: &B::Device,
     out: &Path,
 ) -> Result<(), Error> {
-    let misfit = |what: String| Error::OtherCheckpoint { path: path.display().to_string(), what };
+    let misfit = |kind| Error::OtherCheckpoint { path: path.display().to_string(), kind };
     let metadata = |key: &str| checkpoint.metadata.get(key).cloned().unwrap_or_default();
     let (was, is) = (metadata("data"), prepared.training.fingerprint());
     if was != is {
         return Err(Error::OtherData { folder: out.display().to_string(), was, is });
     }
-    let number = |key: &str| metadata(key).parse::<u64>().map_err(|_| misfit(format!("no number `{key}`")));
+    let number = |key: &str| {
+        metadata(key)
+            .parse::<u64>()
+            .map_err(|_| misfit(CheckpointMismatch::Number(key.to_owned())))
+    };
     state.images = checkpoint.images;
     state.updates = number("updates")?;
     state.skipped = number("skipped")?;
@@ -171,7 +177,7 @@ fn restore<B: Engine>(
     let set = objective.params();
     let mut take = |name: String, place: &mut B::Flat| {
         let values = tensors.remove(&name).filter(|values| values.len() == set.len());
-        let values = values.ok_or_else(|| misfit(format!("tensor `{name}` is missing or of another size")))?;
+        let values = values.ok_or_else(|| misfit(CheckpointMismatch::Tensor(name.clone())))?;
         *place = B::Flat::upload(set, &values, device);
         Ok::<(), Error>(())
     };
@@ -183,7 +189,7 @@ fn restore<B: Engine>(
     }
     objective
         .restore(&mut |name| tensors.remove(&format!("objective.{name}")))
-        .map_err(|name| misfit(format!("tensor `objective.{name}` is missing or of another size")))
+        .map_err(|name| misfit(CheckpointMismatch::Tensor(format!("objective.{name}"))))
 }
 
 impl<B: Engine> Session<'_, B> {
