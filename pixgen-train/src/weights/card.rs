@@ -127,15 +127,16 @@ impl ModelCard<'_> {
         writeln!(f, "## {title}\n\n```sh\n{command}\n```\n")
     }
 
-    /// Every number at the top of the report, and those one level below it.
+    /// Every number of the first measurement, and those one level below it by dotted names.
     fn evaluation(&self, f: &mut Formatter<'_>, evaluation: &serde_json::Value) -> fmt::Result {
+        let first = evaluation.get("rows").and_then(|rows| rows.get(0)).unwrap_or(evaluation);
         let mut rows = String::new();
-        for (name, value) in evaluation.as_object().into_iter().flatten() {
+        for (name, value) in first.as_object().into_iter().flatten() {
             match value {
                 serde_json::Value::Number(number) => writeln!(rows, "| {} | {number} |", cell(name))?,
                 serde_json::Value::Object(inner) => {
                     for (inner, number) in inner.iter().filter(|(_, value)| value.is_number()) {
-                        writeln!(rows, "| {} | {number} |", cell(inner))?;
+                        writeln!(rows, "| {}.{} | {number} |", cell(name), cell(inner))?;
                     }
                 }
                 _ => {}
@@ -174,7 +175,7 @@ mod tests {
             data: "a|b".into(),
             class_names: vec![],
         };
-        let evaluation = serde_json::json!({ "fd": 12.5, "ema": "raw", "floors": { "real_fd": 0.25 } });
+        let evaluation = serde_json::json!({ "schema": 1, "rows": [{ "evaluations": 1, "ema": "raw", "generated": { "fd": 12.5 }, "real": { "fd": 0.25 } }, {}] });
         let extra = Extra { name: "shirts", license: "mit", evaluation: Some(&evaluation), authors_names: false };
         let card = ModelCard { header: &header, extra }.to_string();
         for part in [
@@ -184,8 +185,9 @@ mod tests {
             "| Parameters | 0.", // of 4 x 64
             "250 kimg",
             "a\\|b",
-            "| fd | 12.5 |",
-            "| real_fd | 0.25 |",
+            "| evaluations | 1 |",
+            "| generated.fd | 12.5 |",
+            "| real.fd | 0.25 |",
             "pixgen-train sample model.safetensors",
             "\"shift\": 1.0",
         ] {
