@@ -197,7 +197,7 @@ impl Requirements {
             report.require_bf16()?;
         }
         self.memory.map_or(Ok(()), |needed| report.require_memory(needed))?;
-        crate::run::note(&report.to_string());
+        pixgen_edge::terminal::note(&report.to_string());
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
         let (width, height) = (sheet.width() as usize, sheet.height() as usize);
         let picture = pixgen_edge::picture::Picture::new(width, height, 3, sheet.into_raw())?;
         pixgen_edge::picture::png::write(path, &picture, None)?;
-        crate::run::note(&format!("contact sheet: {}", path.display()));
+        pixgen_edge::terminal::note(&format!("contact sheet: {}", path.display()));
     }
     match report.bad.first() {
         None => Ok(()),

@@ -3,9 +3,10 @@
 use crate::cli::{DataPrepareArgs, FormatName};
 use crate::data::prepare::{Format, Options, Written, prepare};
 use crate::error::Error;
-use crate::run::{Progress, note};
-use crate::settings::units::format_bytes;
+use crate::run::Progress;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, ImageShape, PixelStore, parse_colour};
+use pixgen_edge::terminal::note;
+use pixgen_edge::units::format_bytes;
 
 pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
     let side = usize::from(args.size);

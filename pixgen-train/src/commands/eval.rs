@@ -11,7 +11,6 @@ use crate::quality::npz::{self, Npz};
 use crate::quality::sweep::{EvaluatedSet, SamplingOptions, Sweep};
 use crate::quality::{Extractor, FeatureNetwork, FeatureRecipe, QualityError, RealPictures, ReferenceOptions, ReferenceSet};
 use crate::run::averages::averages;
-use crate::run::note;
 use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::PRESETS;
@@ -19,7 +18,7 @@ use pixgen_edge::data::{self, DataError, Dataset, FASHION_MNIST_CLASSES, ImageSh
 use pixgen_edge::eval::{Classifier, EvalReport, Subject};
 use pixgen_edge::model_file::Header;
 use pixgen_edge::picture::{Grid, Picture};
-use pixgen_edge::terminal::{print_bytes, print_json};
+use pixgen_edge::terminal::{note, print_bytes, print_json};
 use std::path::Path;
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {

@@ -3,12 +3,11 @@
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::Error;
 use crate::prepared::save_model;
-use crate::run::atomic::{FileError, write_atomic};
-use crate::run::note;
 use crate::weights::card::{Extra, ModelCard};
 use crate::weights::export::export;
+use pixgen_edge::atomic::{FileError, write_atomic};
 use pixgen_edge::model_file::ModelFile;
-use pixgen_edge::terminal::print_line;
+use pixgen_edge::terminal::{note, print_line};
 use std::fs;
 use std::path::Path;
 

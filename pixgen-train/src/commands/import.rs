@@ -3,13 +3,12 @@
 use super::settings::find_preset;
 use crate::cli::{ImportArgs, ObjectiveName};
 use crate::error::Error;
-use crate::run::atomic::FileError;
-use crate::run::note;
 use crate::settings::units::parse_images;
 use crate::weights::import::{Imported, Known, Set, import};
 use crate::weights::verify::{Agreement, verify};
+use pixgen_edge::atomic::FileError;
 use pixgen_edge::model_file::Content;
-use pixgen_edge::terminal::{print_json, print_line};
+use pixgen_edge::terminal::{note, print_json, print_line};
 use serde::Serialize;
 use std::fs;
 

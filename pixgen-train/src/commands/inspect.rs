@@ -3,12 +3,12 @@
 use super::settings::find_preset;
 use crate::cli::InspectArgs;
 use crate::error::Error;
-use crate::settings::units::{format_bytes, format_images};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::plan::{ForwardTotals, SiteCost, plan, plan_sites};
 use pixgen_core::presets::PRESETS;
 use pixgen_edge::model_file::{Header, ModelFile};
 use pixgen_edge::terminal::{print_bytes, print_json};
+use pixgen_edge::units::{format_bytes, format_images};
 use serde::Serialize;
 use std::fmt::Write;
 

@@ -7,7 +7,7 @@ mod data_check;
 mod data_get;
 mod data_prepare;
 mod drawn;
-pub mod eval;
+mod eval;
 mod export;
 mod import;
 mod inspect;
@@ -25,8 +25,7 @@ use crate::error::Error;
 use crate::run::interrupt::EXIT_INTERRUPTED;
 use crate::session::End;
 use clap::{CommandFactory, ValueEnum};
-
-pub use pixgen_edge::terminal::{print_bytes, print_json, print_line};
+use pixgen_edge::terminal::print_bytes;
 
 /// Runs a command line; returns the exit code.
 pub fn run(cli: Cli) -> Result<i32, Error> {

@@ -8,14 +8,13 @@ use crate::model::weights::to_vec;
 use crate::model::{Condition, Weights, features};
 use crate::prepared;
 use crate::quality::probe::{Labelled, linear, nearest_neighbours};
-use crate::run::note;
 use crate::training::Engine;
 use pixgen_core::patch::patchify;
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::data::{DataError, Dataset};
 use pixgen_edge::model_file::{Content, ModelFile};
-use pixgen_edge::terminal::{print_bytes, print_json};
+use pixgen_edge::terminal::{note, print_bytes, print_json};
 use serde::Serialize;
 use std::fmt;
 

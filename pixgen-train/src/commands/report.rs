@@ -9,11 +9,10 @@ use crate::quality::nearest_pairs::{NearestPairs, nearest_pairs};
 use crate::report::page::{RunSection, page};
 use crate::report::source::{RunSource, find};
 use crate::report::{ReportError, numbers};
-use crate::run::atomic::write_atomic;
-use crate::run::note;
 use crate::training::Engine;
+use pixgen_edge::atomic::write_atomic;
 use pixgen_edge::model_file::ModelFile;
-use pixgen_edge::terminal::print_line;
+use pixgen_edge::terminal::{note, print_line};
 
 pub(super) fn run(args: &ReportArgs, quiet: bool) -> Result<(), Error> {
     let device = args.device.choice()?;

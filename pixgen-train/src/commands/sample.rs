@@ -4,12 +4,11 @@ use super::drawn;
 use crate::cli::SampleArgs;
 use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
-use crate::run::note;
 use crate::sampling::{Drawing, Generator, Request};
 use crate::training::Engine;
 use pixgen_edge::model_file::{Header, ModelFile};
 use pixgen_edge::picture::{Grid, Picture, Preview};
-use pixgen_edge::terminal::print_bytes;
+use pixgen_edge::terminal::{note, print_bytes};
 use std::io::IsTerminal;
 
 /// Numbers of the classes that a user names.

@@ -7,11 +7,11 @@ use crate::device::{Cpu, OnDevice};
 use crate::dry_run::{self, Plan};
 use crate::error::Error;
 use crate::prepared::{self, Prepared};
-use crate::run::{interrupt, note};
+use crate::run::interrupt;
 use crate::session::{self, End, Options};
 use crate::settings::units::parse_images;
 use crate::training::Engine;
-use pixgen_edge::terminal::{print_bytes, print_json};
+use pixgen_edge::terminal::{note, print_bytes, print_json};
 use std::path::Path;
 use std::time::Instant;
 

@@ -3,9 +3,9 @@
 use super::catalogue::Package;
 use super::checksum;
 use super::error::PackageError;
-use crate::run::atomic::FileError;
 use crate::run::{Interrupt, Progress};
-use crate::settings::units::format_bytes;
+use pixgen_edge::atomic::FileError;
+use pixgen_edge::units::format_bytes;
 use std::error::Error as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -1,8 +1,8 @@
 //! Why a package cannot be had, and what to try next.
 
-use crate::run::atomic::FileError;
-use crate::settings::units::format_bytes;
 use crate::weights::error::PytorchError;
+use pixgen_edge::atomic::FileError;
+use pixgen_edge::units::format_bytes;
 use std::path::{Path, PathBuf};
 
 /// Why `data get` stops.

@@ -19,11 +19,12 @@ pub mod noto_emoji;
 pub mod place;
 
 use crate::cache;
-use crate::run::{Interrupt, note};
-use crate::settings::units::format_bytes;
+use crate::run::Interrupt;
 use catalogue::{Name, Package};
 use download::Client;
 pub use error::PackageError;
+use pixgen_edge::terminal::note;
+use pixgen_edge::units::format_bytes;
 use place::{Found, Record, Staging, WorkFolder};
 use std::path::{Path, PathBuf};
 

@@ -3,7 +3,7 @@
 use super::catalogue::{Name, Package};
 use super::checksum;
 use super::error::{Change, PackageError};
-use crate::run::atomic::{FileError, write_atomic};
+use pixgen_edge::atomic::{FileError, write_atomic};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;

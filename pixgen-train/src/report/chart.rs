@@ -1,7 +1,7 @@
 //! Curves over images seen as SVG inside the page: lines, axes with round numbers, a legend. Colours come from the page's style, dark and light.
 
 use super::html::Html;
-use crate::settings::units::format_images;
+use pixgen_edge::units::format_images;
 
 /// Colours of the style, `c0` to `c7`; further lines begin again, with dashes.
 const COLOURS: usize = 8;

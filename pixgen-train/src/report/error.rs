@@ -1,7 +1,7 @@
 //! Why a report cannot be made.
 
 use crate::run::RunError;
-use crate::run::atomic::FileError;
+use pixgen_edge::atomic::FileError;
 use std::path::PathBuf;
 
 /// Why a report cannot be made.

@@ -5,9 +5,9 @@ use super::html::Html;
 use super::numbers::{self, MeasurementRow};
 use super::source::RunSource;
 use crate::quality::nearest_pairs::NearestPairs;
-use crate::settings::units::{format_duration, format_images, format_rate};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use pixgen_edge::picture::{Picture, png};
+use pixgen_edge::units::{format_duration, format_images, format_rate};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -126,7 +126,7 @@ fn grids(samples: &Path) -> Vec<(String, Vec<u8>)> {
                 .split('-')
                 .next()
                 .and_then(|digits| digits.parse().ok());
-            let after = images.map_or_else(String::new, |images| format!("after {}, ", crate::settings::units::format_images(images)));
+            let after = images.map_or_else(String::new, |images| format!("after {}, ", pixgen_edge::units::format_images(images)));
             grids.push((format!("{after}{what}"), bytes));
         }
     }

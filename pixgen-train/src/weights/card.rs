@@ -1,11 +1,11 @@
 //! The model card: a README.md as model hubs show it, beside the weights it describes.
 
-use crate::settings::units::format_images;
 use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::plan::plan;
 use pixgen_core::presets::PRESETS;
 use pixgen_edge::model_file::{Content, Header};
+use pixgen_edge::units::format_images;
 use std::fmt::{self, Display, Formatter, Write};
 
 /// What the model file does not know.

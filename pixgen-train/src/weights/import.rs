@@ -2,10 +2,10 @@
 
 use super::authors::{ANCHOR, CLASSES, COUNTER, DECODER, Mapping, PROJECTOR_FIRST, PROJECTOR_LAST, table};
 use super::source::{SourceError, TensorSource};
-use crate::run::atomic::FileError;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::{PRESETS, Preset};
+use pixgen_edge::atomic::FileError;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::{Content, FORMAT, Header, write_streamed};
 use pixgen_edge::projector::ProjectorConfig;
