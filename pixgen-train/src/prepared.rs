@@ -1,15 +1,14 @@
 //! What a run needs before its first step: settings, data, start values, the objective; and the model file that it ends with.
 
-use crate::config::{DataConfig, RunConfig, Stage};
+use crate::config::{DataConfig, RunConfig, Stage, StageKind, TrainingRecipe};
 use crate::error::Error;
 use crate::model::ParamSet;
-use crate::objective::{Compute, Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, Progress, Source};
+use crate::objective::{BatchSource, Compute, Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, TrainingProgress};
 use crate::run::{self, atomic};
 use crate::settings::{self, SettingsError};
 use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
-use pixgen_core::presets::preset;
 use pixgen_core::rng::Rng;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::data::{self, Dataset, SPLIT_SEED};
@@ -50,11 +49,7 @@ pub fn prepare_without_data(config: RunConfig) -> Result<Prepared, Error> {
 ///
 /// Where the auxiliary loss is on, its encoder is that of stage 1 before training.
 pub fn prepare_random(mut config: RunConfig, pictures: usize) -> Result<Prepared, Error> {
-    let stage1 = preset(&config.preset).and_then(|preset| RunConfig::defaults(Stage::Pretrain, preset).pretrain);
-    let auxiliary = config.consistency.is_some_and(|settings| settings.auxiliary > 0.0);
-    let frozen = stage1
-        .filter(|_| auxiliary)
-        .map(|stage1| FrozenEncoder::fresh(&config.model, &stage1.projector, config.train.seed));
+    let frozen = has_auxiliary(&config).then(|| FrozenEncoder::fresh(&config.model, &config.projector(), config.train.seed));
     if frozen.is_some() && config.encoder.is_empty() {
         config.encoder = "before training".to_owned();
     }
@@ -86,7 +81,7 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
     let set = parameter_list(&config);
     let mut params = set.initialise(config.train.seed);
     let mut frozen = None;
-    if config.stage != Stage::Pretrain && !config.encoder.is_empty() {
+    if config.stage.kind() != StageKind::Pretrain && !config.encoder.is_empty() {
         let path = Path::new(&config.encoder);
         let file = ModelFile::load_content(path, Content::Encoder)?;
         let taken_over = set.copy_shared(&mut params, &file.set, &file.params);
@@ -95,8 +90,7 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
             let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
             return Err(pixgen_edge::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
         }
-        let auxiliary = config.consistency.is_some_and(|settings| settings.auxiliary > 0.0);
-        if auxiliary && file.statistics.is_none() {
+        if has_auxiliary(&config) && file.statistics.is_none() {
             return Err(Error::Argument {
                 what: format!("the encoder in {} has no projector, which the auxiliary loss needs", path.display()),
                 hint: Some("add --set consistency.auxiliary=0, or import an encoder with its projector".to_owned()),
@@ -110,6 +104,11 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
     Ok(Prepared { config, training, held_out, skipped_files, normalisation, params, frozen })
 }
 
+/// Whether a run compares pictures through the frozen encoder of stage 1.
+const fn has_auxiliary(config: &RunConfig) -> bool {
+    matches!(config.stage, Stage::Consistency(settings) if settings.auxiliary > 0.0)
+}
+
 /// Training and held-out pictures that a model is looked at with: those of `data`, of the run that `model` is the folder of, or the
 /// bundled ones, split as the run split them.
 pub fn pictures_of(model: &Path, data: Option<&str>, header: &Header) -> Result<(Dataset, Dataset), Error> {
@@ -117,7 +116,7 @@ pub fn pictures_of(model: &Path, data: Option<&str>, header: &Header) -> Result<
     let mut settings = if file.exists() {
         data_settings(&file)?
     } else {
-        DataConfig::defaults(true)
+        TrainingRecipe::SMALL.data()
     };
     if let Some(path) = data {
         path.clone_into(&mut settings.path);
@@ -132,8 +131,8 @@ fn data_settings(file: &Path) -> Result<DataConfig, SettingsError> {
     struct Section {
         data: DataConfig,
     }
-    // Plain data: laying it out as a table cannot fail.
-    let defaults = toml::Table::try_from(Section { data: DataConfig::defaults(true) }).unwrap_or_default();
+    let defaults = toml::Table::try_from(Section { data: TrainingRecipe::SMALL.data() })
+        .map_err(|error| SettingsError::NotToml { message: error.to_string() })?;
     let mut layer = settings::file::layer(file)?;
     layer.table.retain(|key, _| key == "data");
     Ok(settings::resolve(&defaults, &[layer])?.read::<Section>()?.data)
@@ -149,17 +148,18 @@ pub fn load(settings: &DataConfig, model: &ModelConfig) -> Result<(Dataset, Data
 
 /// How the network's output becomes a picture: in stage 2a it is one.
 pub(crate) fn parametrisation(config: &RunConfig) -> Parametrisation {
-    match (config.stage, &config.consistency) {
-        (Stage::Diffusion, _) => Parametrisation::PlainX,
-        (_, consistency) => consistency.map_or(Parametrisation::Edm, |settings| settings.parametrisation),
+    match &config.stage {
+        Stage::Pretrain(_) => Parametrisation::Edm,
+        Stage::Diffusion(_) => Parametrisation::PlainX,
+        Stage::Consistency(settings) => settings.parametrisation,
     }
 }
 
 /// The parameters that a stage trains.
 pub fn parameter_list(config: &RunConfig) -> ParamSet {
-    match (config.stage, &config.pretrain) {
-        (Stage::Pretrain, Some(pretrain)) => ParamSet::pretraining(&config.model, &pretrain.projector),
-        _ => ParamSet::generator(&config.model),
+    match &config.stage {
+        Stage::Pretrain(settings) => ParamSet::pretraining(&config.model, &settings.projector),
+        Stage::Diffusion(_) | Stage::Consistency(_) => ParamSet::generator(&config.model),
     }
 }
 
@@ -167,34 +167,33 @@ impl Prepared {
     /// The objective on a device.
     pub fn objective<B: Engine>(&self, device: &B::Device) -> Box<dyn Objective<B>> {
         let config = &self.config;
-        let source = Source {
+        let source = BatchSource {
             normalisation: self.normalisation,
             dataset: self.training.clone(),
             augment: config.augment.clone(),
         };
         let (model, noise, device) = (config.model, config.noise, device.clone());
         let compute = Compute { precision: config.compute.precision, recompute: config.compute.recompute };
-        match (config.pretrain, config.diffusion, config.consistency) {
-            (Some(settings), ..) => {
+        match config.stage {
+            Stage::Pretrain(settings) => {
                 let objective = Pretrain::<B>::new(model, noise, settings, source, &self.params, device);
                 Box::new(objective.with_compute(compute))
             }
-            (_, Some(settings), _) => {
+            Stage::Diffusion(settings) => {
                 let objective = Diffusion::<B>::new(model, noise, settings, source, device);
                 Box::new(objective.with_compute(compute))
             }
-            (.., Some(settings)) => {
+            Stage::Consistency(settings) => {
                 let objective = Consistency::<B>::new(model, noise, settings, source, self.frozen.clone(), device);
                 Box::new(objective.with_compute(compute))
             }
-            (None, None, None) => unreachable!("a validated configuration has the section of its stage"),
         }
     }
 
     /// Where the next step stands.
-    pub fn progress(&self, images: u64) -> Progress {
+    pub fn progress(&self, images: u64) -> TrainingProgress {
         let train = &self.config.train;
-        Progress {
+        TrainingProgress {
             seed: train.seed,
             images,
             total: train.images,
@@ -206,7 +205,10 @@ impl Prepared {
     /// The model file of some parameters.
     pub(crate) fn model_file(&self, set: &ParamSet, params: &[f32], images: u64, objective_state: NamedValues) -> ModelFile {
         let config = &self.config;
-        let projector = config.pretrain.map(|p| p.projector);
+        let projector = match &config.stage {
+            Stage::Pretrain(settings) => Some(settings.projector),
+            Stage::Diffusion(_) | Stage::Consistency(_) => None,
+        };
         let statistics = projector.map(|projector| {
             let kept: HashMap<String, Vec<f32>> = objective_state.into_iter().collect();
             let mut statistics = crate::model::RunningStatistics::new(&projector);
@@ -220,9 +222,9 @@ impl Prepared {
         let header = Header {
             format: FORMAT,
             content: match config.stage {
-                Stage::Pretrain => Content::Encoder,
-                Stage::Diffusion => Content::Denoiser,
-                Stage::Consistency => Content::Generator,
+                Stage::Pretrain(_) => Content::Encoder,
+                Stage::Diffusion(_) => Content::Denoiser,
+                Stage::Consistency(_) => Content::Generator,
             },
             model: config.model,
             noise: config.noise,
@@ -263,9 +265,9 @@ mod tests {
         };
         let settings =
             read("stage = \"pretrain\"\n[data]\npath = \"photos\"\nmemory = \"never\"\nhold_out = 0\n[train]\nseed = 3").unwrap();
-        let defaults = DataConfig::defaults(true);
+        let defaults = TrainingRecipe::SMALL.data();
         assert_eq!(settings, DataConfig { path: "photos".to_owned(), memory: PixelStore::Never, hold_out: 0.0, ..defaults });
-        assert_eq!(read("seed = 1").unwrap(), DataConfig::defaults(true));
+        assert_eq!(read("seed = 1").unwrap(), TrainingRecipe::SMALL.data());
         let error = read("[data]\nskip_bad = 1").unwrap_err().to_string();
         assert!(error.contains("`data.skip_bad`") && error.contains(run::CONFIG), "{error}");
         let error = read("[data]\nbackgroud = \"#000000\"").unwrap_err();

@@ -4,8 +4,8 @@ use crate::config::{RunConfig, Stage};
 use crate::error::{CheckpointMismatch, Error};
 use crate::objective::Objective;
 use crate::prepared::{Prepared, parametrisation, save_model};
-use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, Retention, RunFolder, checkpoint, note};
-use crate::sampling::{Drawing, Generator, Request};
+use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, RunFolder, checkpoint, note};
+use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::settings::units::format_images;
 use crate::training::{Engine, Flat, Outcome, State, step};
 use pixgen_edge::data::DataError;
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 /// What is not a setting of the run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct SessionOptions {
     /// Stop and save when this many images were seen, although the run is longer.
     pub stop_at: Option<u64>,
     /// No progress.
@@ -42,7 +42,7 @@ pub enum End {
 /// A run in its folder.
 struct Session<'a, B: Engine> {
     prepared: &'a Prepared,
-    options: &'a Options,
+    options: &'a SessionOptions,
     device: &'a B::Device,
     folder: RunFolder,
     metrics: Metrics,
@@ -65,7 +65,7 @@ struct Window {
 }
 
 /// Runs or resumes training in `out`. The first line on stderr says which of the two it is.
-pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &Options, device: &B::Device) -> Result<End, Error> {
+pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOptions, device: &B::Device) -> Result<End, Error> {
     let folder = RunFolder::open(out)?;
     let config = &prepared.config;
     if folder.config().exists() {
@@ -91,7 +91,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &Options, devi
             None
         }
     };
-    folder.write_config(&toml::to_string(config).unwrap_or_default())?; // plain data: serialising it cannot fail
+    folder.write_config(&config.to_toml()?)?;
     let metrics = Metrics::open(&folder, resumed)?;
     warnings.extend(metrics.warnings().iter().map(ToString::to_string));
     if prepared.skipped_files > 0 {
@@ -133,7 +133,7 @@ fn check_settings(config: &RunConfig, folder: &RunFolder) -> Result<(), Error> {
         path: folder.config().display().to_string(),
         kind: CheckpointMismatch::Settings(e.to_string()),
     })?;
-    let is = config.to_table();
+    let is = config.to_table()?;
     let mut keys = crate::settings::layers::dotted_keys(&is);
     keys.extend(crate::settings::layers::dotted_keys(&was));
     let show = |value: Option<&toml::Value>| value.map_or_else(|| "unset".to_owned(), ToString::to_string);
@@ -312,9 +312,9 @@ impl<B: Engine> Session<'_, B> {
     fn sample(&mut self) -> Result<(), Error> {
         let config = &self.prepared.config;
         let drawings: &[(&str, Drawing)] = match config.stage {
-            Stage::Pretrain => return Ok(()),
-            Stage::Diffusion => &[("heun", Drawing::PREVIEW)],
-            Stage::Consistency => &[
+            Stage::Pretrain(_) => return Ok(()),
+            Stage::Diffusion(_) => &[("heun", Drawing::PREVIEW)],
+            Stage::Consistency(_) => &[
                 ("1step", Drawing::Consistency { steps: 1 }),
                 ("2step", Drawing::Consistency { steps: 2 }),
             ],
@@ -331,7 +331,7 @@ impl<B: Engine> Session<'_, B> {
         let scale = (112 / config.model.size).clamp(1, 4);
         let exported = self.exported();
         for (number, &(name, drawing)) in drawings.iter().enumerate() {
-            let wanted = Request { seed: config.output.sample_seed, first: 0, classes: &classes, drawing };
+            let wanted = SampleRequest { seed: config.output.sample_seed, first: 0, classes: &classes, drawing };
             let bytes = generator.draw::<B>(&exported, None, self.device, &wanted);
             let pictures = Picture::squares(&bytes, config.model.size, config.model.channels)?;
             let path = self.folder.samples().join(format!("images-{:09}-{name}.png", self.state.images));
@@ -364,8 +364,7 @@ impl<B: Engine> Session<'_, B> {
             ("data".to_owned(), self.prepared.training.fingerprint()),
         ]);
         let checkpoint = Checkpoint { images: state.images, tensors, metadata };
-        let retention = Retention { newest: self.prepared.config.output.keep, major_every: None };
-        checkpoint::save(&self.folder, &checkpoint, retention)?;
+        checkpoint::save(&self.folder, &checkpoint, self.prepared.config.output.keep)?;
         self.export()
     }
 

@@ -1,16 +1,17 @@
 //! `bench`: the speed of training.
 
 use super::settings::resolve;
-use crate::bench::operations::{self, Row};
-use crate::bench::report::{Report, StageReport};
+use crate::bench::operations::{self, OperationTiming};
+use crate::bench::report::{BenchReport, StageBench};
 use crate::bench::step::{Stepper, flops};
 use crate::bench::{median, peak};
 use crate::cli::{BenchArgs, BenchStage};
-use crate::config::{RunConfig, Stage};
+use crate::config::{RunConfig, StageKind};
 use crate::device::OnDevice;
 use crate::error::Error;
+use crate::needs::memory::{fit_micro_batch, requirements};
 use crate::precision::Precision;
-use crate::roofline::device::of_product;
+use crate::roofline::gpu::of_product;
 use crate::training::Engine;
 use pixgen_edge::terminal::{print_bytes, print_json, print_line};
 use std::io::BufRead;
@@ -22,15 +23,21 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
             hint: Some("leave --data out".to_owned()),
         });
     }
-    let stages: &[Stage] = match args.stage {
-        BenchStage::Pretrain => &[Stage::Pretrain],
-        BenchStage::Finetune => &[Stage::Consistency],
-        BenchStage::Diffusion => &[Stage::Diffusion],
-        BenchStage::All => &[Stage::Pretrain, Stage::Consistency],
+    let stages: &[StageKind] = match args.stage {
+        BenchStage::Pretrain => &[StageKind::Pretrain],
+        BenchStage::Finetune => &[StageKind::Consistency],
+        BenchStage::Diffusion => &[StageKind::Diffusion],
+        BenchStage::All => &[StageKind::Pretrain, StageKind::Consistency],
     };
     let configs = stages
         .iter()
-        .map(|&stage| Ok(resolve(stage, &args.settings, None)?.0))
+        .map(|&stage| {
+            let mut config = resolve(stage, &args.settings, None)?.0;
+            if args.settings.auto_micro_batch() {
+                fit_micro_batch(&mut config)?;
+            }
+            Ok(config)
+        })
         .collect::<Result<Vec<_>, Error>>()?;
     if args.interleave && configs.len() > 1 {
         return Err(Error::Argument {
@@ -40,12 +47,9 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     }
     // Both stages have the flags' device.
     let Some(config) = configs.first() else { return Ok(()) };
-    let (device, requirements) = (config.device()?, config.requirements()?);
+    let (device, requirements) = (config.device()?, requirements(config)?);
     let published_gflops = match config.compute.precision {
-        Precision::Bf16 => device
-            .product()
-            .and_then(|product| of_product(&product))
-            .map(|device| 1e-9 * device.tensor),
+        Precision::Bf16 => device.product().and_then(|product| of_product(&product)).map(|gpu| 1e-9 * gpu.tensor),
         Precision::F32 => None,
     };
     device.run(requirements, Work { args, configs, published_gflops })?
@@ -74,7 +78,7 @@ impl OnDevice for Work<'_> {
         let stages = steppers.map(|stepper| measure(stepper?, args, peaks, device));
         let stages = stages.collect::<Result<_, _>>()?;
         let threads = rayon::current_num_threads();
-        let report = Report { schema: 1, threads, peak_gflops, published_gflops: self.published_gflops, stages };
+        let report = BenchReport { schema: 1, threads, peak_gflops, published_gflops: self.published_gflops, stages };
         if args.json {
             print_json(&report)?;
         } else {
@@ -84,11 +88,11 @@ impl OnDevice for Work<'_> {
     }
 }
 
-const fn name(stage: Stage) -> &'static str {
+const fn name(stage: StageKind) -> &'static str {
     match stage {
-        Stage::Pretrain => "pretrain",
-        Stage::Diffusion => "diffusion",
-        Stage::Consistency => "finetune",
+        StageKind::Pretrain => "pretrain",
+        StageKind::Diffusion => "diffusion",
+        StageKind::Consistency => "finetune",
     }
 }
 
@@ -100,27 +104,27 @@ struct Peaks {
 }
 
 /// Takes and times the steps that were asked for.
-fn measure<B: Engine>(mut stepper: Stepper<B>, args: &BenchArgs, peaks: Peaks, device: &B::Device) -> Result<StageReport, Error> {
+fn measure<B: Engine>(mut stepper: Stepper<B>, args: &BenchArgs, peaks: Peaks, device: &B::Device) -> Result<StageBench, Error> {
     for _ in 0..args.warmup {
         stepper.step()?;
     }
     let timed = (0..args.steps).map(|_| stepper.step()).collect::<Result<Vec<_>, _>>()?;
-    let taught = timed.iter().map(|step| step.taught as f64).sum::<f64>() / timed.len() as f64;
+    let teacher_images = timed.iter().map(|step| step.teacher_images as f64).sum::<f64>() / timed.len() as f64;
     let fastest = timed.iter().map(|step| step.seconds).fold(f64::INFINITY, f64::min);
     let seconds = median(timed.iter().map(|step| step.seconds).collect());
     let config: &RunConfig = stepper.config();
-    let gflop = 1e-9 * flops(config, taught);
+    let gflop = 1e-9 * flops(config, teacher_images);
     let memory = B::reserved_memory(device);
-    let operations: Vec<Row> = if args.ops {
-        operations::measure::<B>(config, taught, seconds, device)
+    let operations: Vec<OperationTiming> = if args.ops {
+        operations::measure::<B>(config, teacher_images, seconds, device)
     } else {
         Vec::new()
     };
-    Ok(StageReport {
-        stage: name(config.stage),
+    Ok(StageBench {
+        stage: name(config.stage.kind()),
         preset: config.preset.clone(),
         batch: config.train.batch,
-        taught,
+        teacher_images,
         parameters: stepper.parameters(),
         steps: timed.len(),
         seconds,
@@ -140,7 +144,7 @@ fn interleave<B: Engine>(mut stepper: Stepper<B>, device: &B::Device) -> Result<
     let config = stepper.config();
     let header = serde_json::json!({
         "preset": config.preset,
-        "stage": name(config.stage),
+        "stage": name(config.stage.kind()),
         "batch": config.train.batch,
         "parameters": stepper.parameters(),
         "threads": rayon::current_num_threads(),
@@ -153,7 +157,7 @@ fn interleave<B: Engine>(mut stepper: Stepper<B>, device: &B::Device) -> Result<
             break; // the other side has gone
         }
         let step = stepper.step()?;
-        print_line(&format!("{:.6} {} {}", step.seconds, step.taught, B::reserved_memory(device).unwrap_or(0)))?;
+        print_line(&format!("{:.6} {} {}", step.seconds, step.teacher_images, B::reserved_memory(device).unwrap_or(0)))?;
     }
     Ok(())
 }

@@ -164,7 +164,7 @@ fn save_pairs(set: &EvaluatedSet, training: &Dataset, out: &Path) -> Result<(), 
 fn folders(args: &EvalArgs, folder: &Path, against: &Path) -> Result<EvalReport, Error> {
     let model = ModelConfig { size: args.size.unwrap_or_default() as usize, channels: 3, ..PRESETS[0].model };
     let load = |path: &Path| -> Result<Dataset, Error> {
-        let settings = DataConfig { path: path.display().to_string(), ..DataConfig::defaults(true) };
+        let settings = DataConfig { path: path.display().to_string(), ..crate::config::TrainingRecipe::SMALL.data() };
         Ok(data::load(&settings.spec(&model)?)?.dataset)
     };
     let (pictures, real) = (load(folder)?, load(against)?);

@@ -20,7 +20,7 @@ mod settings;
 mod train;
 
 use crate::cli::{Cli, Command, ConfigCommand, DataCommand, ObjectiveName, StageName};
-use crate::config::Stage;
+use crate::config::StageKind;
 use crate::error::Error;
 use crate::run::interrupt::EXIT_INTERRUPTED;
 use crate::session::End;
@@ -39,12 +39,12 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Pretrain(args) => {
             let method = args.method.and_then(|method| method.to_possible_value());
             let own = method.as_ref().map(|method| ("--method", "pretrain.method", method.get_name()));
-            train::run(Stage::Pretrain, &args.train, own, cli.quiet).map(code)
+            train::run(StageKind::Pretrain, &args.train, own, cli.quiet).map(code)
         }
         Command::Finetune(args) => {
             let stage = match args.objective {
-                ObjectiveName::Consistency => Stage::Consistency,
-                ObjectiveName::Diffusion => Stage::Diffusion,
+                ObjectiveName::Consistency => StageKind::Consistency,
+                ObjectiveName::Diffusion => StageKind::Diffusion,
             };
             let own = args.encoder.as_deref().map(|encoder| ("--encoder", "encoder", encoder));
             train::run(stage, &args.train, own, cli.quiet).map(code)
@@ -60,9 +60,9 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Data(DataCommand::Bench(args)) => data_bench::run(&args).map(|()| 0),
         Command::Config(ConfigCommand::Show(args)) => {
             let stage = match args.stage {
-                StageName::Pretrain => Stage::Pretrain,
-                StageName::Finetune => Stage::Consistency,
-                StageName::Diffusion => Stage::Diffusion,
+                StageName::Pretrain => StageKind::Pretrain,
+                StageName::Finetune => StageKind::Consistency,
+                StageName::Diffusion => StageKind::Diffusion,
             };
             config_show::run(stage, &args.settings).map(|()| 0)
         }

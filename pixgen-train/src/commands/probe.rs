@@ -5,7 +5,7 @@ use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{Condition, Weights, features};
+use crate::model::{BurnWeights, Condition, features};
 use crate::prepared;
 use crate::quality::probe::{Labelled, linear, nearest_neighbours};
 use crate::training::Engine;
@@ -149,7 +149,7 @@ fn encode<B: Engine>(
     let header = &file.header;
     let (config, len) = (&header.model, header.model.image_len());
     let channels = config.channels;
-    let weights = Weights::<B>::frozen(&file.set, params, device);
+    let weights = BurnWeights::<B>::frozen(&file.set, params, device);
     let t = header.noise.shift * noise.sigma;
     let (c_in, level) = (header.noise.c_in(t) as f32, t as f32);
     let no_class = (header.content != Content::Encoder).then_some(config.classes);

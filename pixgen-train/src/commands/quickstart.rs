@@ -1,16 +1,16 @@
 //! `quickstart`: bundled data, stage 1, stage 2b, a grid, a model file and a short report.
 
 use crate::cli::{QUICKSTART_MINUTES, QuickstartArgs};
-use crate::config::{RunConfig, Stage};
+use crate::config::{RunConfig, StageKind};
 use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
-use crate::dry_run;
 use crate::error::Error;
+use crate::needs::{dry_run, memory};
 use crate::prepared::{self, Prepared};
 use crate::quality::sweep::{SamplingOptions, Sweep};
 use crate::quality::{Extractor, ReferenceOptions};
 use crate::run::interrupt;
-use crate::sampling::{Drawing, Generator, Request};
-use crate::session::{self, End, Options};
+use crate::sampling::{Drawing, Generator, SampleRequest};
+use crate::session::{self, End, SessionOptions};
 use crate::training::Engine;
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::Model;
@@ -85,7 +85,7 @@ impl OnDevice for Work<'_> {
         let generator_run = args.out.join("finetune");
         make_folder(&args.out)?;
 
-        let options = |title: &str| Options { stop_at: None, quiet, title: title.to_owned(), interrupt: interrupt.clone() };
+        let options = |title: &str| SessionOptions { stop_at: None, quiet, title: title.to_owned(), interrupt: interrupt.clone() };
         note("stage 1 of 2: pre-training the encoder without labels");
         let end = session::train::<B>(&prepared::prepare(first)?, &encoder_run, &options("1/2 pretrain"), device)?;
         if end != End::Finished {
@@ -111,7 +111,7 @@ fn make_folder(path: &Path) -> Result<(), Error> {
 fn recipe(args: &QuickstartArgs, device: DeviceChoice) -> Result<[RunConfig; 2], Error> {
     // The table of presets holds it, as the tests show.
     let preset = preset(PRESET).ok_or_else(|| Error::Preset { name: PRESET.to_owned(), suggestion: None })?;
-    let mut configs = [Stage::Pretrain, Stage::Consistency].map(|stage| RunConfig::defaults(stage, preset));
+    let mut configs = [StageKind::Pretrain, StageKind::Consistency].map(|stage| RunConfig::defaults(stage, preset));
     let share = args.minutes / QUICKSTART_MINUTES;
     for (config, images) in configs.iter_mut().zip(IMAGES) {
         config.train.seed = args.seed;
@@ -123,9 +123,9 @@ fn recipe(args: &QuickstartArgs, device: DeviceChoice) -> Result<[RunConfig; 2],
 
 /// What the larger of both stages asks of the device.
 fn requirements(configs: &[RunConfig; 2]) -> Result<Requirements, DeviceProblem> {
-    let [first, second] = configs.each_ref().map(RunConfig::requirements);
+    let [first, second] = configs.each_ref().map(memory::requirements);
     let (first, second) = (first?, second?);
-    Ok(Requirements { memory: first.memory.max(second.memory), bf16: first.bf16 || second.bf16 })
+    Ok(Requirements { memory: first.memory.max(second.memory), bf16: first.bf16 || second.bf16, training: None })
 }
 
 /// The same with images for the time that they take on this device; a resumed quick start takes its numbers of images from the runs it finds.
@@ -190,7 +190,7 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
     let samples = args.out.join("samples");
     make_folder(&samples)?;
     let draw = |steps| {
-        let wanted = Request { seed: args.seed, first: 0, classes: &classes, drawing: Drawing::Consistency { steps } };
+        let wanted = SampleRequest { seed: args.seed, first: 0, classes: &classes, drawing: Drawing::Consistency { steps } };
         Generator::from(&file).draw::<B>(&file.params, None, device, &wanted)
     };
     let one_step = draw(1);

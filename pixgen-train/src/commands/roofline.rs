@@ -4,15 +4,15 @@ use super::settings::find_preset;
 use crate::cli::BenchArgs;
 use crate::error::Error;
 use crate::precision::Precision;
-use crate::roofline::device::{DEVICES, Device, device};
-use crate::roofline::{Report, Request};
+use crate::roofline::gpu::{GPUS, GpuPeaks, gpu};
+use crate::roofline::report::{RooflineReport, RooflineRequest};
 use crate::settings::suggest::closest;
 use pixgen_core::presets::{PRESETS, Preset};
 use pixgen_edge::terminal::{print_bytes, print_json};
 
-fn find_device(name: &str) -> Result<&'static Device, Error> {
-    device(name).ok_or_else(|| {
-        let names: Vec<&str> = DEVICES.iter().map(|device| device.name).collect();
+fn find_gpu(name: &str) -> Result<&'static GpuPeaks, Error> {
+    gpu(name).ok_or_else(|| {
+        let names: Vec<&str> = GPUS.iter().map(|gpu| gpu.name).collect();
         let near = closest(&name.to_lowercase(), names.iter().copied()).map_or(String::new(), |name| format!("did you mean `{name}`? "));
         let hint = format!("{near}known are {}", names.join(", "));
         Error::Argument { what: format!("--roofline {name}: there is no such device"), hint: Some(hint) }
@@ -40,9 +40,6 @@ fn images(flag: &str, text: Option<&str>) -> Result<Option<usize>, Error> {
 pub(super) fn run(device: &str, args: &BenchArgs) -> Result<(), Error> {
     let BenchArgs { settings, roofline, .. } = args;
     let out_of_range = |what: String, hint: &str| Err(Error::Argument { what, hint: Some(hint.to_owned()) });
-    if !(roofline.launch_us.is_finite() && roofline.launch_us >= 0.0) {
-        return out_of_range(format!("--launch-us {}: no time of a launch", roofline.launch_us), "give microseconds, for example 4");
-    }
     if !(roofline.matmul_efficiency > 0.0 && roofline.matmul_efficiency <= 1.0) {
         return out_of_range(
             format!("--matmul-efficiency {}: no share of a peak", roofline.matmul_efficiency),
@@ -52,14 +49,13 @@ pub(super) fn run(device: &str, args: &BenchArgs) -> Result<(), Error> {
     let Some(model) = roofline.model.as_ref().or(settings.preset.as_ref()) else {
         return out_of_range("--roofline: no model given".to_owned(), "add --model EPG-XL-16-256, for example");
     };
-    let report = Report::new(&Request {
+    let report = RooflineReport::new(&RooflineRequest {
         preset: find_model(model)?,
-        device: find_device(device)?,
+        gpu: find_gpu(device)?,
         precision: settings.precision.unwrap_or(Precision::Bf16),
         batch: images("--batch", settings.batch.as_deref())?,
         micro_batch: images("--micro-batch", settings.micro_batch.as_deref())?,
         recompute: settings.recompute,
-        launch: 1e-6 * roofline.launch_us,
         efficiency: roofline.matmul_efficiency,
         gpus: roofline.gpus as usize,
     });

@@ -4,7 +4,7 @@ use super::drawn;
 use crate::cli::SampleArgs;
 use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
-use crate::sampling::{Drawing, Generator, Request};
+use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::training::Engine;
 use pixgen_edge::model_file::{Header, ModelFile};
 use pixgen_edge::picture::{Grid, Picture, Preview};
@@ -30,7 +30,7 @@ struct Draw<'a> {
     file: &'a ModelFile,
     /// The weaker model of autoguidance.
     weak: Option<&'a ModelFile>,
-    request: Request<'a>,
+    request: SampleRequest<'a>,
 }
 
 impl OnDevice for Draw<'_> {
@@ -52,7 +52,7 @@ pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
         [class] => (count.min(10), vec![class; count]),
         _ => (asked.len(), (0..asked.len() * count).map(|i| asked[i % asked.len()]).collect()),
     };
-    let request = Request { seed: args.seed, first: 0, classes: &order, drawing };
+    let request = SampleRequest { seed: args.seed, first: 0, classes: &order, drawing };
     let parameters = file.params.len() + weak.as_ref().map_or(0, |weak| weak.params.len());
     let bytes = device.run(Requirements::inference(parameters), Draw { file: &file, weak: weak.as_ref(), request })?;
     let model = &file.header.model;

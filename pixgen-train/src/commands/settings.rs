@@ -1,10 +1,10 @@
 //! The settings of a stage from all their layers.
 
 use crate::cli::SettingsArgs;
-use crate::config::{RunConfig, Stage};
+use crate::config::{RunConfig, Stage, StageKind};
 use crate::error::Error;
-use crate::objective::Method;
-use crate::settings::{self, Layer, Origin, Resolved, env, file};
+use crate::objective::PretrainMethod;
+use crate::settings::{self, Origin, Resolved, SettingsLayer, env, file};
 use pixgen_core::presets::{PRESETS, Preset, preset};
 use toml::Table;
 
@@ -24,7 +24,7 @@ pub fn find_preset(name: &str) -> Result<&'static Preset, Error> {
 pub type StageFlag<'a> = (&'static str, &'static str, &'a str);
 
 /// Lays flags over environment over file over the defaults of preset and method, and reads the result.
-pub fn resolve(stage: Stage, args: &SettingsArgs, own: Option<StageFlag<'_>>) -> Result<(RunConfig, Resolved), Error> {
+pub fn resolve(stage: StageKind, args: &SettingsArgs, own: Option<StageFlag<'_>>) -> Result<(RunConfig, Resolved), Error> {
     let file = args.config.as_deref().map(file::layer).transpose()?;
     let from_file = file
         .as_ref()
@@ -39,40 +39,48 @@ pub fn resolve(stage: Stage, args: &SettingsArgs, own: Option<StageFlag<'_>>) ->
         .unwrap_or_else(|| DEFAULT_PRESET.to_owned());
     let preset = find_preset(&name)?;
     let standard = RunConfig::defaults(stage, preset);
-    let defaults = standard.to_table();
-    let mut over: Vec<Layer> = file.into_iter().collect();
+    let defaults = standard.to_table()?;
+    let mut over: Vec<SettingsLayer> = file.into_iter().collect();
     over.extend(env::layers(&defaults, std::env::vars_os(), &[crate::cache::OVERRIDE])?);
     over.extend(flag_layers(&defaults, args, own)?);
     let lay = |table: Table| {
-        let mut layers = vec![Layer { origin: Origin::Preset(preset.name.to_owned()), table }];
+        let mut layers = vec![SettingsLayer { origin: Origin::Preset(preset.name.to_owned()), table }];
         layers.extend(over.iter().cloned());
         settings::resolve(&defaults, &layers)
     };
     let mut resolved = lay(defaults.clone())?;
-    let mut config: RunConfig = resolved.read()?;
-    // A method of stage 1 has defaults of its own, and what was laid over them stays there.
-    if let Some(method) = config.pretrain.map(|settings| settings.method).filter(|&method| method != Method::Epg) {
-        resolved = lay(standard.with_method(method).to_table())?;
-        config = resolved.read()?;
-    }
-    if config.stage != stage {
+    // The command has chosen the stage, and with it the section that there is.
+    if let Some(named) = resolved
+        .table
+        .get("stage")
+        .and_then(toml::Value::as_str)
+        .filter(|&named| named != stage.name())
+    {
         return Err(Error::Argument {
-            what: format!("stage: the settings are for {:?}, the command is for {stage:?}", config.stage),
+            what: format!("stage: the settings are for {named}, the command is for {}", stage.name()),
             hint: Some("use the command of that stage, or take `stage` out of the file".to_owned()),
         });
+    }
+    let mut config: RunConfig = resolved.read()?;
+    // A method of stage 1 has defaults of its own, and what was laid over them stays there.
+    if let Stage::Pretrain(settings) = config.stage
+        && settings.method != PretrainMethod::Epg
+    {
+        resolved = lay(standard.with_method(settings.method).to_table()?)?;
+        config = resolved.read()?;
     }
     Ok((config, resolved))
 }
 
 /// A layer for each flag that was given.
-fn flag_layers(defaults: &Table, args: &SettingsArgs, own: Option<StageFlag<'_>>) -> Result<Vec<Layer>, Error> {
+fn flag_layers(defaults: &Table, args: &SettingsArgs, own: Option<StageFlag<'_>>) -> Result<Vec<SettingsLayer>, Error> {
     let precision = args.precision.map(|precision| precision.to_string());
     let named = [
         ("--preset", "preset", args.preset.as_deref()),
         ("--data", "data.path", args.data.as_deref()),
         ("--images", "train.images", args.images.as_deref()),
         ("--batch", "train.batch", args.batch.as_deref()),
-        ("--micro-batch", "train.micro_batch", args.micro_batch.as_deref()),
+        ("--micro-batch", "train.micro_batch", args.micro_batch.as_deref().filter(|_| !args.auto_micro_batch())),
         ("--lr", "schedule.peak", args.lr.as_deref()),
         ("--seed", "train.seed", args.seed.as_deref()),
         ("--device", "compute.device", args.device.as_deref()),

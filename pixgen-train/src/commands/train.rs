@@ -2,29 +2,39 @@
 
 use super::settings::{StageFlag, resolve};
 use crate::cli::TrainArgs;
-use crate::config::Stage;
+use crate::config::StageKind;
 use crate::device::{Cpu, OnDevice};
-use crate::dry_run::{self, Plan};
 use crate::error::Error;
+use crate::needs::dry_run::{self, DryRun};
+use crate::needs::memory::{fit_micro_batch, requirements};
 use crate::prepared::{self, Prepared};
 use crate::run::interrupt;
-use crate::session::{self, End, Options};
-use crate::settings::units::parse_images;
+use crate::session::{self, End, SessionOptions};
+use crate::settings::units::{format_bytes, parse_images};
 use crate::training::Engine;
 use pixgen_edge::terminal::{note, print_bytes, print_json};
 use std::path::Path;
 use std::time::Instant;
 
-pub(super) fn run(stage: Stage, args: &TrainArgs, own: Option<StageFlag<'_>>, quiet: bool) -> Result<End, Error> {
+pub(super) fn run(stage: StageKind, args: &TrainArgs, own: Option<StageFlag<'_>>, quiet: bool) -> Result<End, Error> {
     let (config, _) = resolve(stage, &args.settings, own)?;
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
     let no_data = args.dry_run && config.data.path.is_empty();
-    let prepared = if no_data {
+    let mut prepared = if no_data {
         prepared::prepare_without_data(config)?
     } else {
         prepared::prepare(config)?
     };
-    let (device, requirements) = (prepared.config.device()?, prepared.config.requirements()?);
+    if args.settings.auto_micro_batch() {
+        let free = fit_micro_batch(&mut prepared.config)?;
+        note(&format!(
+            "micro-batch {} of {}: {} are free",
+            prepared.config.train.micro_batch,
+            prepared.config.train.batch,
+            format_bytes(free)
+        ));
+    }
+    let (device, requirements) = (prepared.config.device()?, requirements(&prepared.config)?);
     if args.dry_run {
         if prepared.skipped_files > 0 {
             note(&format!("warning: left out {} bad files", prepared.skipped_files));
@@ -48,8 +58,8 @@ pub(super) fn run(stage: Stage, args: &TrainArgs, own: Option<StageFlag<'_>>, qu
         what: "no run folder given".to_owned(),
         hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),
     })?;
-    let title = if stage == Stage::Pretrain { "pretrain" } else { "finetune" };
-    let options = Options { stop_at, quiet, title: title.to_owned(), interrupt: interrupt::install()? };
+    let title = if stage == StageKind::Pretrain { "pretrain" } else { "finetune" };
+    let options = SessionOptions { stop_at, quiet, title: title.to_owned(), interrupt: interrupt::install()? };
     let started = Instant::now();
     let end = device.run(requirements, Training { prepared: &prepared, out, options: &options })??;
     let seconds = started.elapsed().as_secs_f64();
@@ -67,7 +77,7 @@ struct Planning<'a> {
 }
 
 impl OnDevice for Planning<'_> {
-    type Output = Result<Plan, Error>;
+    type Output = Result<DryRun, Error>;
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
         dry_run::plan::<B>(self.prepared, Some(device))
@@ -78,7 +88,7 @@ impl OnDevice for Planning<'_> {
 struct Training<'a> {
     prepared: &'a Prepared,
     out: &'a Path,
-    options: &'a Options,
+    options: &'a SessionOptions,
 }
 
 impl OnDevice for Training<'_> {

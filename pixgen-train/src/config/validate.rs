@@ -1,6 +1,8 @@
 //! What makes a configuration unusable as a whole, with the key at fault.
 
-use super::{ConfigProblem, RunConfig, Stage, problem};
+use super::problem::{ConfigProblem, problem};
+use super::run::RunConfig;
+use super::stage::Stage;
 use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig};
 use crate::training::EmaConfig;
 use pixgen_core::noise::Parametrisation;
@@ -38,7 +40,7 @@ impl RunConfig {
         check(finite(optimiser.clip, 0.0), "optimiser.clip", "must be 0 (off) or above")?;
         for ema in self.ema.configs() {
             let (key, value) = match ema {
-                EmaConfig::Share { share } => ("ema.shares", share),
+                EmaConfig::HalfLife { share } => ("ema.shares", share),
                 EmaConfig::Decay { decay } => ("ema.decays", decay),
             };
             check(value > 0.0 && value < 1.0, key, "must lie between 0 and 1")?;
@@ -48,51 +50,11 @@ impl RunConfig {
             let hint = Some(format!("use `raw` or one of: {}", names.join(", ")));
             return Err(ConfigProblem { hint, ..problem("ema.export", format!("there is no average `{}`", self.ema.export)) });
         }
-        match (self.stage, &self.pretrain, &self.diffusion, &self.consistency) {
-            (Stage::Pretrain, Some(pretrain), ..) => self.validate_pretrain(pretrain),
-            (Stage::Diffusion, _, Some(diffusion), _) => validate_diffusion(diffusion),
-            (Stage::Consistency, .., Some(consistency)) => self.validate_consistency(consistency),
-            _ => Err(problem("stage", "the section of this stage is missing")),
+        match &self.stage {
+            Stage::Pretrain(settings) => validate_pretrain(settings),
+            Stage::Diffusion(settings) => validate_diffusion(settings),
+            Stage::Consistency(settings) => self.validate_consistency(settings),
         }
-    }
-
-    fn validate_pretrain(&self, pretrain: &PretrainConfig) -> Result<(), ConfigProblem> {
-        let check = check_in("pretrain");
-        let width = |w: usize| (1..=1 << 16).contains(&w);
-        check(
-            width(pretrain.projector.hidden) && width(pretrain.projector.out),
-            "projector",
-            "widths must lie between 1 and 65536",
-        )?;
-        let positive = |v: f64| v.is_finite() && v > 0.0;
-        check(positive(pretrain.contrast_temperature), "contrast_temperature", "must be positive")?;
-        check(positive(pretrain.temperature.low), "temperature.low", "must be positive")?;
-        check(
-            pretrain.temperature.start >= pretrain.temperature.low,
-            "temperature.start",
-            "must be at least temperature.low",
-        )?;
-        check(pretrain.temperature.start.is_finite(), "temperature.start", "must be finite")?;
-        let levels = pretrain.levels;
-        check(
-            levels.start >= 1 && levels.end >= levels.start && levels.end <= 1 << 20,
-            "levels",
-            "1 <= start <= end <= 1048576 must hold",
-        )?;
-        for (key, decay) in [("start", pretrain.target_decay.start), ("end", pretrain.target_decay.end)] {
-            check((0.0..1.0).contains(&decay), &format!("target_decay.{key}"), "must be at least 0 and below 1")?;
-        }
-        for (key, weight) in [
-            ("contrast_weight", pretrain.contrast_weight),
-            ("consistency_weight", pretrain.consistency_weight),
-        ] {
-            check(weight.is_finite() && weight >= 0.0, key, "must be 0 or above")?;
-        }
-        check(
-            pretrain.contrast_weight + pretrain.consistency_weight > 0.0,
-            "contrast_weight",
-            "one of contrast_weight and consistency_weight must be positive",
-        )
     }
 
     fn validate_consistency(&self, consistency: &ConsistencyConfig) -> Result<(), ConfigProblem> {
@@ -130,6 +92,45 @@ impl RunConfig {
     }
 }
 
+fn validate_pretrain(pretrain: &PretrainConfig) -> Result<(), ConfigProblem> {
+    let check = check_in("pretrain");
+    let width = |w: usize| (1..=1 << 16).contains(&w);
+    check(
+        width(pretrain.projector.hidden) && width(pretrain.projector.out),
+        "projector",
+        "widths must lie between 1 and 65536",
+    )?;
+    let positive = |v: f64| v.is_finite() && v > 0.0;
+    check(positive(pretrain.contrast_temperature), "contrast_temperature", "must be positive")?;
+    check(positive(pretrain.temperature.low), "temperature.low", "must be positive")?;
+    check(
+        pretrain.temperature.start >= pretrain.temperature.low,
+        "temperature.start",
+        "must be at least temperature.low",
+    )?;
+    check(pretrain.temperature.start.is_finite(), "temperature.start", "must be finite")?;
+    let levels = pretrain.levels;
+    check(
+        levels.start >= 1 && levels.end >= levels.start && levels.end <= 1 << 20,
+        "levels",
+        "1 <= start <= end <= 1048576 must hold",
+    )?;
+    for (key, decay) in [("start", pretrain.target_decay.start), ("end", pretrain.target_decay.end)] {
+        check((0.0..1.0).contains(&decay), &format!("target_decay.{key}"), "must be at least 0 and below 1")?;
+    }
+    for (key, weight) in [
+        ("contrast_weight", pretrain.contrast_weight),
+        ("consistency_weight", pretrain.consistency_weight),
+    ] {
+        check(weight.is_finite() && weight >= 0.0, key, "must be 0 or above")?;
+    }
+    check(
+        pretrain.contrast_weight + pretrain.consistency_weight > 0.0,
+        "contrast_weight",
+        "one of contrast_weight and consistency_weight must be positive",
+    )
+}
+
 fn validate_diffusion(diffusion: &DiffusionConfig) -> Result<(), ConfigProblem> {
     let check = check_in("diffusion");
     check(
@@ -148,6 +149,46 @@ fn check_in(section: &str) -> impl Fn(bool, &str, &str) -> Result<(), ConfigProb
             Ok(())
         } else {
             Err(problem(&format!("{section}.{key}"), reason))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StageKind;
+    use pixgen_core::presets::PRESETS;
+
+    #[test]
+    fn problems_name_the_key() {
+        let good = RunConfig::defaults(StageKind::Consistency, &PRESETS[1]);
+        fn consistency(config: &mut RunConfig) -> &mut ConsistencyConfig {
+            match &mut config.stage {
+                Stage::Consistency(settings) => settings,
+                other => panic!("{other:?}"),
+            }
+        }
+        type Change = Box<dyn Fn(&mut RunConfig)>;
+        let cases: Vec<(&str, Change)> = vec![
+            ("model.patch", Box::new(|c| c.model.patch = 3)),
+            ("noise.sigma_max", Box::new(|c| c.noise.sigma_max = 0.0)),
+            ("train.batch", Box::new(|c| c.train.batch = 1)),
+            ("train.images", Box::new(|c| c.train.images = 0)),
+            ("data.hold_out", Box::new(|c| c.data.hold_out = 1000.0)),
+            ("data.background", Box::new(|c| c.data.background = "red".into())),
+            ("output.keep", Box::new(|c| c.output.keep = 0)),
+            ("optimiser.beta2", Box::new(|c| c.optimiser.beta2 = 1.0)),
+            ("ema.export", Box::new(|c| c.ema.export = "share-0.5".into())),
+            ("ema.decays", Box::new(|c| c.ema.decays = vec![1.5])),
+            ("consistency.dropout", Box::new(|c| consistency(c).dropout = 1.0)),
+            ("consistency.anchor", Box::new(|c| consistency(c).anchor = 0.0)),
+            ("consistency.auxiliary", Box::new(|c| consistency(c).auxiliary = 1.0)),
+        ];
+        for (key, change) in cases {
+            let mut config = good.clone();
+            change(&mut config);
+            let found = config.validate().err().or_else(|| config.data_spec().err()).expect(key);
+            assert_eq!(found.key, key);
         }
     }
 }

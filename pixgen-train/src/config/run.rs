@@ -1,17 +1,11 @@
-//! The plain configuration of a run: every setting with its value, written to `config.toml` before work starts.
-//!
-//! [`RunConfig::defaults`] gives a stage's defaults for a preset; files, environment and flags are laid over it
-//! ([`crate::settings`]), and [`RunConfig::validate`] looks at the result as a whole.
-//! Each of the two has a file.
+//! The settings of a run, section by section, as they lie in `config.toml`.
 
-mod defaults;
-mod validate;
-
+use super::problem::{ConfigProblem, problem};
+use super::stage::Stage;
 use crate::data::augment::AugmentProfile;
-use crate::device::{DeviceChoice, DeviceProblem, Requirements};
-use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig};
+use crate::device::{DeviceChoice, DeviceProblem};
 use crate::precision::Precision;
-use crate::roofline::memory::{self, Setup};
+use crate::settings::SettingsError;
 use crate::training::{EmaConfig, OptimiserConfig, Schedule};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
@@ -19,37 +13,10 @@ use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::data::{DataError, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, parse_colour};
 use serde::{Deserialize, Serialize};
 
-/// What a run trains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Stage 1: the encoder, without labels.
-    Pretrain,
-    /// Stage 2a: a diffusion model.
-    Diffusion,
-    /// Stage 2b: a one-step generator.
-    Consistency,
-}
-
-impl Stage {
-    /// All of them in order.
-    pub const ALL: [Self; 3] = [Self::Pretrain, Self::Diffusion, Self::Consistency];
-
-    /// Name in tables.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Pretrain => "stage 1",
-            Self::Diffusion => "stage 2a",
-            Self::Consistency => "stage 2b",
-        }
-    }
-}
-
 /// All settings of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig {
-    /// What is trained.
+    /// What is trained, and its settings.
     pub stage: Stage,
     /// The preset that the defaults came from.
     pub preset: String,
@@ -63,15 +30,6 @@ pub struct RunConfig {
     pub model: ModelConfig,
     /// Noise constants.
     pub noise: NoiseConfig,
-    /// Stage 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pretrain: Option<PretrainConfig>,
-    /// Stage 2a.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub diffusion: Option<DiffusionConfig>,
-    /// Stage 2b.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub consistency: Option<ConsistencyConfig>,
     /// Learning rate.
     pub schedule: Schedule,
     /// AdamW.
@@ -176,7 +134,7 @@ pub struct EmaSettings {
 impl EmaSettings {
     /// All averages.
     pub fn configs(&self) -> Vec<EmaConfig> {
-        let shares = self.shares.iter().map(|&share| EmaConfig::Share { share });
+        let shares = self.shares.iter().map(|&share| EmaConfig::HalfLife { share });
         shares.chain(self.decays.iter().map(|&decay| EmaConfig::Decay { decay })).collect()
     }
 }
@@ -199,26 +157,25 @@ pub struct OutputConfig {
     pub sample_rows: usize,
 }
 
-/// A configuration that cannot be run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {reason}")]
-#[non_exhaustive]
-pub struct ConfigProblem {
-    /// Dotted key at fault.
-    pub key: String,
-    /// What is wrong.
-    pub reason: String,
-    /// What to try.
-    pub hint: Option<String>,
-}
-
 impl RunConfig {
+    /// The text of `config.toml`.
+    ///
+    /// # Errors
+    /// [`SettingsError::NotToml`]: a setting that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, SettingsError> {
+        toml::to_string(self).map_err(|error| SettingsError::NotToml { message: error.to_string() })
+    }
+
     /// The settings as the table that `config.toml` holds.
     ///
     /// It goes through the text: converted directly, an f32 such as 0.1 would become the f64 0.10000000149011612.
-    pub fn to_table(&self) -> toml::Table {
-        // Plain data: writing it and reading it back cannot fail.
-        toml::to_string(self).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+    ///
+    /// # Errors
+    /// Those of [`to_toml`](Self::to_toml).
+    pub fn to_table(&self) -> Result<toml::Table, SettingsError> {
+        let text = self.to_toml()?;
+        text.parse()
+            .map_err(|error: toml::de::Error| SettingsError::NotToml { message: error.to_string() })
     }
 
     /// What to load.
@@ -243,73 +200,11 @@ impl RunConfig {
         self.compute.device.parse()
     }
 
-    /// What the run asks of its device.
-    ///
-    /// # Errors
-    /// A device that has no such name.
-    pub fn requirements(&self) -> Result<Requirements, DeviceProblem> {
-        let memory = memory::estimate(self, Setup::of(self)?).total();
-        Ok(Requirements { memory: Some(memory), bf16: self.compute.precision == Precision::Bf16 })
-    }
-
     /// Images that go through the network at once.
     pub fn micro_batch(&self) -> usize {
         match self.train.micro_batch {
             0 => self.train.batch,
             micro => micro.min(self.train.batch),
-        }
-    }
-}
-
-fn problem(key: &str, reason: impl ToString) -> ConfigProblem {
-    ConfigProblem { key: key.to_owned(), reason: reason.to_string(), hint: None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use pixgen_core::presets::PRESETS;
-
-    #[test]
-    fn defaults_are_valid_and_survive_toml() {
-        for preset in PRESETS {
-            for stage in [Stage::Pretrain, Stage::Diffusion, Stage::Consistency] {
-                let mut config = RunConfig::defaults(stage, preset);
-                if stage == Stage::Consistency {
-                    config.encoder = "run".to_owned();
-                }
-                assert_eq!(config.validate(), Ok(()), "{} {stage:?}", preset.name);
-                let text = toml::to_string(&config).expect("toml");
-                assert_eq!(toml::from_str::<RunConfig>(&text).expect("parses"), config);
-            }
-        }
-    }
-
-    #[test]
-    fn problems_name_the_key() {
-        let good = RunConfig::defaults(Stage::Consistency, &PRESETS[1]);
-        type Change = Box<dyn Fn(&mut RunConfig)>;
-        let cases: Vec<(&str, Change)> = vec![
-            ("model.patch", Box::new(|c| c.model.patch = 3)),
-            ("noise.sigma_max", Box::new(|c| c.noise.sigma_max = 0.0)),
-            ("train.batch", Box::new(|c| c.train.batch = 1)),
-            ("train.images", Box::new(|c| c.train.images = 0)),
-            ("data.hold_out", Box::new(|c| c.data.hold_out = 1000.0)),
-            ("data.background", Box::new(|c| c.data.background = "red".into())),
-            ("output.keep", Box::new(|c| c.output.keep = 0)),
-            ("optimiser.beta2", Box::new(|c| c.optimiser.beta2 = 1.0)),
-            ("ema.export", Box::new(|c| c.ema.export = "share-0.5".into())),
-            ("ema.decays", Box::new(|c| c.ema.decays = vec![1.5])),
-            ("consistency.dropout", Box::new(|c| c.consistency.as_mut().expect("stage").dropout = 1.0)),
-            ("consistency.anchor", Box::new(|c| c.consistency.as_mut().expect("stage").anchor = 0.0)),
-            ("consistency.auxiliary", Box::new(|c| c.consistency.as_mut().expect("stage").auxiliary = 1.0)),
-            ("stage", Box::new(|c| c.consistency = None)),
-        ];
-        for (key, change) in cases {
-            let mut config = good.clone();
-            change(&mut config);
-            let found = config.validate().err().or_else(|| config.data_spec().err()).expect(key);
-            assert_eq!(found.key, key);
         }
     }
 }
