@@ -25,7 +25,6 @@
 pub mod bench;
 pub mod cli;
 pub mod commands;
-pub mod dry_run;
 pub mod error;
 pub mod report;
 
@@ -42,6 +41,7 @@ pub mod objective;
 pub mod ops;
 pub mod precision;
 
+pub mod needs;
 pub mod roofline;
 
 pub mod cache;

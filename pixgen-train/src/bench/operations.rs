@@ -1,15 +1,16 @@
 //! The fused operations one by one, forward and backward, at the sizes of a step.
 //!
-//! Each is timed as a step runs it: the batch in pieces, a piece per thread ([`crate::objective::pieces`]).
+//! Each is timed as a step runs it: the batch in micro-batches, one per thread ([`crate::objective::micro_batches`]).
 
 use super::median;
-use crate::config::{RunConfig, Stage};
-use crate::objective::pieces;
-use crate::ops::{self, Branch, Ops};
+use crate::config::{RunConfig, Stage, StageKind};
+use crate::objective::micro_batches;
+use crate::ops::{self, FusedOps};
 use crate::precision::Precision;
 use burn_autodiff::Autodiff;
 use burn_tensor::{Distribution, Tensor};
 use pixgen_core::config::{MLP_RATIO, PREFIX_TOKENS, Tower};
+use pixgen_core::ops::Branch;
 use serde::Serialize;
 use std::ops::Range;
 use std::time::Instant;
@@ -21,7 +22,7 @@ const REPEATS: usize = 9;
 
 /// An operation of the network.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct OperationTiming {
     /// What, and in which tower.
     pub name: String,
     /// Calls of one pass.
@@ -59,7 +60,7 @@ const fn vector(len: usize) -> Parameter {
 type Run<B> = Box<dyn Fn(usize, &[Tensor<Tracked<B>, 1>]) -> Tensor<Tracked<B>, 3> + Sync>;
 
 /// An operation on flat inputs: those of `images` pictures first, then parameters.
-struct Operation<B: Ops> {
+struct Operation<B: FusedOps> {
     name: &'static str,
     calls: usize,
     /// Elements of the inputs that a picture brings.
@@ -70,36 +71,36 @@ struct Operation<B: Ops> {
     run: Run<B>,
 }
 
-/// Times the operations of a step of `step` seconds, whose teacher sees `taught` pictures.
-pub fn measure<B: Ops>(config: &RunConfig, taught: f64, step: f64, device: &B::Device) -> Vec<Row> {
+/// Times the operations of a step of `step` seconds, whose teacher sees `teacher_images` pictures.
+pub fn measure<B: FusedOps>(config: &RunConfig, teacher_images: f64, step: f64, device: &B::Device) -> Vec<OperationTiming> {
     let batch = config.train.batch;
     let (tracked, free) = match config.stage {
-        Stage::Pretrain => (3.0, 3.0),
-        Stage::Diffusion | Stage::Consistency => (1.0, taught / batch as f64),
+        Stage::Pretrain(_) => (3.0, 3.0),
+        Stage::Diffusion(_) | Stage::Consistency(_) => (1.0, teacher_images / batch as f64),
     };
     let mut operations: Vec<(String, Operation<B>)> = Vec::new();
     let mut add = |side: &str, of: Vec<Operation<B>>| operations.extend(of.into_iter().map(|op| (format!("{side} {}", op.name), op)));
     let model = &config.model;
     add("encoder", tower(model.encoder, model.tokens()));
     add("encoder", encoder(config));
-    if config.stage != Stage::Pretrain {
+    if config.stage.kind() != StageKind::Pretrain {
         add("decoder", tower(model.decoder, model.tokens()));
         add("decoder", decoder(config));
     }
     operations
         .into_iter()
         .map(|(name, operation)| {
-            let ranges = pieces::ranges::<B>(batch, config.micro_batch(), model.tokens());
+            let ranges = micro_batches::ranges::<B>(batch, config.micro_batch(), model.tokens());
             let [forward, both] = [false, true].map(|gradient| time(&operation, &ranges, config.compute.precision, gradient, device));
             let gflops = (operation.macs > 0).then(|| 6e-9 * (operation.macs * batch) as f64 / both);
             let share = operation.calls as f64 * (tracked * both + free * forward) / step;
-            Row { name, calls: operation.calls, forward, both, gflops, share }
+            OperationTiming { name, calls: operation.calls, forward, both, gflops, share }
         })
         .collect()
 }
 
-/// Seconds of an operation on a batch in these pieces.
-fn time<B: Ops>(operation: &Operation<B>, ranges: &[Range<usize>], precision: Precision, gradient: bool, device: &B::Device) -> f64 {
+/// Seconds of an operation on a batch in these micro-batches.
+fn time<B: FusedOps>(operation: &Operation<B>, ranges: &[Range<usize>], precision: Precision, gradient: bool, device: &B::Device) -> f64 {
     let random = |len: usize| Tensor::<Tracked<B>, 1>::random([len], Distribution::Normal(0.0, 0.1), device);
     let stored = |len: usize| random(len).cast(precision.dtype());
     let parameter = |&Parameter { len, matrix }: &Parameter| if matrix { stored(len) } else { random(len) };
@@ -114,7 +115,7 @@ fn time<B: Ops>(operation: &Operation<B>, ranges: &[Range<usize>], precision: Pr
         .collect();
     let once = || {
         let started = Instant::now();
-        pieces::map::<B, _, _>(parts.iter().collect(), |(images, inputs, upstream)| {
+        micro_batches::map::<B, _, _>(parts.iter().collect(), |(images, inputs, upstream)| {
             let leaves = inputs.iter().chain(&parameters).cloned();
             let leaves: Vec<_> = if gradient {
                 leaves.map(Tensor::require_grad).collect()
@@ -136,13 +137,13 @@ fn time<B: Ops>(operation: &Operation<B>, ranges: &[Range<usize>], precision: Pr
 }
 
 /// `[images, rows, width]` of a flat tensor.
-fn rows<B: Ops>(x: &Tensor<Tracked<B>, 1>, images: usize, width: usize) -> Tensor<Tracked<B>, 3> {
+fn rows<B: FusedOps>(x: &Tensor<Tracked<B>, 1>, images: usize, width: usize) -> Tensor<Tracked<B>, 3> {
     let rows = x.dims()[0] / images.max(1) / width;
     x.clone().reshape([images, rows, width])
 }
 
 /// A linear layer; without bias if `bias` is false.
-fn linear<B: Ops>(name: &'static str, calls: usize, tokens: usize, inputs: usize, outputs: usize, bias: bool) -> Operation<B> {
+fn linear<B: FusedOps>(name: &'static str, calls: usize, tokens: usize, inputs: usize, outputs: usize, bias: bool) -> Operation<B> {
     let mut parameters = vec![matrix(inputs * outputs)];
     parameters.extend(bias.then_some(vector(outputs)));
     let run = move |images: usize, x: &[Tensor<Tracked<B>, 1>]| {
@@ -160,7 +161,7 @@ fn linear<B: Ops>(name: &'static str, calls: usize, tokens: usize, inputs: usize
 }
 
 /// What the blocks of both towers share.
-fn tower<B: Ops>(tower: Tower, tokens: usize) -> Vec<Operation<B>> {
+fn tower<B: FusedOps>(tower: Tower, tokens: usize) -> Vec<Operation<B>> {
     let Tower { depth, width: d, heads } = tower;
     let hidden = MLP_RATIO * d;
     vec![
@@ -187,7 +188,7 @@ fn tower<B: Ops>(tower: Tower, tokens: usize) -> Vec<Operation<B>> {
 }
 
 /// What only the encoder has.
-fn encoder<B: Ops>(config: &RunConfig) -> Vec<Operation<B>> {
+fn encoder<B: FusedOps>(config: &RunConfig) -> Vec<Operation<B>> {
     let model = &config.model;
     let (depth, d, tokens) = (model.encoder.depth, model.encoder.width, model.tokens());
     vec![
@@ -220,7 +221,7 @@ fn encoder<B: Ops>(config: &RunConfig) -> Vec<Operation<B>> {
 }
 
 /// What only the decoder has.
-fn decoder<B: Ops>(config: &RunConfig) -> Vec<Operation<B>> {
+fn decoder<B: FusedOps>(config: &RunConfig) -> Vec<Operation<B>> {
     let model = &config.model;
     let (depth, d, skip, tokens) = (model.decoder.depth, model.decoder.width, model.encoder.width, model.tokens());
     let joined = d + skip;

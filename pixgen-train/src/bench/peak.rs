@@ -1,7 +1,7 @@
 //! The fastest that this machine multiplies matrices: what the speed of a step is compared with.
 
 use super::median;
-use crate::ops::Ops;
+use crate::ops::FusedOps;
 use crate::precision::Precision;
 use burn_tensor::{Distribution, Tensor, TensorPrimitive};
 use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
@@ -16,9 +16,9 @@ const IN_A_ROW: usize = 5;
 
 /// GFLOP/s of a square product: on the CPU in f32 on the threads of the current pool, on a GPU in the precision of the run with the
 /// kernel that training takes.
-pub fn measure<B: Ops>(precision: Precision, device: &B::Device) -> f64 {
+pub fn measure<B: FusedOps>(precision: Precision, device: &B::Device) -> f64 {
     let [cpu, gpu] = SIDES;
-    let (side, seconds) = if B::PIECE.is_some() {
+    let (side, seconds) = if B::MICRO_BATCH_TOKENS.is_some() {
         (cpu, on_cpu(cpu))
     } else {
         (gpu, on_gpu::<B>(gpu, precision, device))
@@ -40,7 +40,7 @@ fn on_cpu(side: usize) -> f64 {
     times.fold(f64::INFINITY, f64::min)
 }
 
-fn on_gpu<B: Ops>(side: usize, precision: Precision, device: &B::Device) -> f64 {
+fn on_gpu<B: FusedOps>(side: usize, precision: Precision, device: &B::Device) -> f64 {
     let random = || {
         let values = Tensor::<B, 2>::random([side, side], Distribution::Normal(0.0, 1.0), device).cast(precision.dtype());
         values.into_primitive().tensor()

@@ -1,13 +1,13 @@
 //! What `bench` prints.
 
-use super::operations::Row;
+use super::operations::OperationTiming;
 use crate::settings::units::format_bytes;
 use serde::Serialize;
 use std::fmt;
 
 /// The result of a call of `bench`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct BenchReport {
     /// Version of these keys.
     pub schema: u32,
     /// Threads that compute.
@@ -18,12 +18,12 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published_gflops: Option<f64>,
     /// One for each stage.
-    pub stages: Vec<StageReport>,
+    pub stages: Vec<StageBench>,
 }
 
 /// A stage.
 #[derive(Clone, Debug, Serialize)]
-pub struct StageReport {
+pub struct StageBench {
     /// `pretrain` or `finetune`.
     pub stage: &'static str,
     /// Preset that the settings started from.
@@ -31,7 +31,8 @@ pub struct StageReport {
     /// Pictures of a step.
     pub batch: usize,
     /// Mean number of pictures of a step that the teacher draws.
-    pub taught: f64,
+    #[serde(rename = "taught")]
+    pub teacher_images: f64,
     /// Trained values.
     pub parameters: usize,
     /// Timed steps.
@@ -54,10 +55,10 @@ pub struct StageReport {
     pub memory: Option<u64>,
     /// The fused operations; empty unless asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub operations: Vec<Row>,
+    pub operations: Vec<OperationTiming>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} threads, matrix products reach {:.0} GFLOP/s", self.threads, self.peak_gflops)?;
         match self.published_gflops {
@@ -68,7 +69,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl fmt::Display for StageReport {
+impl fmt::Display for StageBench {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -77,7 +78,7 @@ impl fmt::Display for StageReport {
             self.preset,
             self.parameters as f64 / 1e6,
             self.batch,
-            self.taught
+            self.teacher_images
         )?;
         writeln!(f, "  step        {:.4} s, median of {}; fastest {:.4} s", self.seconds, self.steps, self.fastest)?;
         writeln!(f, "  images/s    {:.1}", self.images_per_second)?;

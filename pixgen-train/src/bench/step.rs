@@ -1,8 +1,8 @@
 //! Whole optimiser steps on random pictures.
 
 use crate::config::{RunConfig, Stage};
-use crate::dry_run::encoder_share;
 use crate::error::Error;
+use crate::needs::dry_run::encoder_share;
 use crate::objective::Objective;
 use crate::prepared::{self, Prepared};
 use crate::training::{Engine, Flat, Outcome, State, step};
@@ -29,7 +29,7 @@ pub struct Timed {
     /// Loss of the step's batch before the step.
     pub loss: f64,
     /// Pictures that went through the teacher of stage 2b, whose targets need no gradient; in stage 1 the whole batch.
-    pub taught: usize,
+    pub teacher_images: usize,
 }
 
 impl<B: Engine> Stepper<B> {
@@ -52,14 +52,14 @@ impl<B: Engine> Stepper<B> {
     pub fn step(&mut self) -> Result<Timed, Error> {
         let config = &self.prepared.config;
         let progress = self.prepared.progress(config.train.images / 2 + self.state.images);
-        let taught = match &config.consistency {
-            Some(settings) => settings
+        let teacher_images = match &config.stage {
+            Stage::Consistency(settings) => settings
                 .pairs(&config.noise, &progress)
                 .iter()
                 .filter(|pair| settings.needs_teacher(pair))
                 .count(),
-            None if config.stage == Stage::Pretrain => progress.batch,
-            None => 0,
+            Stage::Pretrain(_) => progress.batch,
+            Stage::Diffusion(_) => 0,
         };
         let started = Instant::now();
         let outcome = step(&mut *self.objective, &mut self.state, &progress, &config.optimiser, &config.schedule, &mut self.gradient)?;
@@ -67,7 +67,7 @@ impl<B: Engine> Stepper<B> {
         let _ = B::sync(&self.device);
         let seconds = started.elapsed().as_secs_f64();
         match outcome {
-            Outcome::Taken { terms, .. } => Ok(Timed { seconds, loss: terms.first().map_or(f64::NAN, |(_, loss)| *loss), taught }),
+            Outcome::Taken { terms, .. } => Ok(Timed { seconds, loss: terms.first().map_or(f64::NAN, |(_, loss)| *loss), teacher_images }),
             Outcome::Skipped { tensor } => Err(Error::Diverged { count: 1, tensor, images: self.state.images }),
         }
     }
@@ -89,18 +89,18 @@ impl<B: Engine> Stepper<B> {
     }
 }
 
-/// Floating-point operations of a step whose teacher sees `taught` pictures: two for each multiply-accumulate of the network, where a
+/// Floating-point operations of a step whose teacher sees `teacher_images` pictures: two for each multiply-accumulate of the network, where a
 /// backward pass counts as two forward passes. Losses, norms, projector and optimiser are left out.
-pub fn flops(config: &RunConfig, taught: f64) -> f64 {
+pub fn flops(config: &RunConfig, teacher_images: f64) -> f64 {
     let batch = config.train.batch as f64;
     let (macs, passes) = match config.stage {
-        Stage::Pretrain => {
+        Stage::Pretrain(_) => {
             let (macs, attention) = encoder_share(config);
-            (macs + attention, 3.0 * (3.0 * batch + taught))
+            (macs + attention, 3.0 * (3.0 * batch + teacher_images))
         }
-        Stage::Diffusion | Stage::Consistency => {
+        Stage::Diffusion(_) | Stage::Consistency(_) => {
             let totals = plan(&config.model);
-            (totals.macs + totals.attention_macs, 3.0 * batch + taught)
+            (totals.macs + totals.attention_macs, 3.0 * batch + teacher_images)
         }
     };
     2.0 * macs as f64 * passes

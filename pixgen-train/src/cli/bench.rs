@@ -59,9 +59,6 @@ pub struct RooflineArgs {
     /// Model of the roofline, the same as --preset but in any case; `inspect --presets` lists them
     #[arg(long, value_name = "PRESET", requires = "roofline", conflicts_with = "preset")]
     pub model: Option<String>,
-    /// Time that each kernel launch adds, microseconds
-    #[arg(long, value_name = "US", default_value_t = 4.0)]
-    pub launch_us: f64,
     /// Share of their peak that matrix products reach; 1 is the roofline
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     pub matmul_efficiency: f64,

@@ -13,7 +13,7 @@ use std::convert::Infallible;
 
 /// An activation of one image, `[rows, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Act {
+pub struct Activation {
     /// Number within its trace, in order of creation.
     pub id: usize,
     /// Tokens, or 1.
@@ -22,7 +22,7 @@ pub struct Act {
     pub width: usize,
 }
 
-impl Act {
+impl Activation {
     /// Values of one image.
     pub const fn len(&self) -> usize {
         self.rows * self.width
@@ -86,9 +86,9 @@ pub struct Call {
     /// Where in the network; `None` in the projector.
     pub site: Option<Site>,
     /// Activations that it reads.
-    pub inputs: Vec<Act>,
+    pub inputs: Vec<Activation>,
     /// The activation that it writes.
-    pub output: Act,
+    pub output: Activation,
 }
 
 impl Call {
@@ -141,19 +141,19 @@ pub struct Trace {
 pub const INPUT: usize = 0;
 
 impl Trace {
-    fn act(&mut self, rows: usize, width: usize) -> Act {
+    fn act(&mut self, rows: usize, width: usize) -> Activation {
         self.acts += 1;
-        Act { id: self.acts - 1, rows, width }
+        Activation { id: self.acts - 1, rows, width }
     }
 
-    fn call(&mut self, op: Op, site: impl Into<Option<Site>>, inputs: &[Act], rows: usize, width: usize) -> Act {
+    fn call(&mut self, op: Op, site: impl Into<Option<Site>>, inputs: &[Activation], rows: usize, width: usize) -> Activation {
         let output = self.act(rows, width);
         self.calls.push(Call { op, site: site.into(), inputs: inputs.to_vec(), output });
         output
     }
 
     /// Activations that are read more than once, once for each reading after the first: gradients that have to be summed.
-    pub fn shared(&self) -> Vec<Act> {
+    pub fn shared(&self) -> Vec<Activation> {
         let mut seen = vec![false; self.acts];
         let inputs = self.calls.iter().flat_map(|call| call.inputs.iter());
         inputs.filter(|act| std::mem::replace(&mut seen[act.id], true)).copied().collect()
@@ -203,7 +203,7 @@ struct Recorder<'a> {
     trace: Trace,
 }
 
-type Done = Result<Act, Infallible>;
+type Done = Result<Activation, Infallible>;
 
 impl Recorder<'_> {
     /// Rows of the weight at a site.
@@ -216,9 +216,9 @@ impl Recorder<'_> {
 impl Ops for Recorder<'_> {
     type Image = ();
     type Condition = ();
-    type Output = Act;
-    type Act = Act;
-    type Skip = Act;
+    type Output = Activation;
+    type Act = Activation;
+    type Skip = Activation;
     type Error = Infallible;
 
     fn tokens(&mut self, (): &(), (): &()) -> Done {
@@ -229,32 +229,32 @@ impl Ops for Recorder<'_> {
     }
 
     /// [`tokens`](Ops::tokens) has added it already.
-    fn add_position(&mut self, x: Act) -> Done {
+    fn add_position(&mut self, x: Activation) -> Done {
         Ok(x)
     }
 
-    fn layer_norm(&mut self, site: Site, x: &Act) -> Done {
+    fn layer_norm(&mut self, site: Site, x: &Activation) -> Done {
         Ok(self.trace.call(Op::LayerNorm, site, &[*x], x.rows, x.width))
     }
 
-    fn layer_norm_in_place(&mut self, site: Site, x: Act) -> Done {
+    fn layer_norm_in_place(&mut self, site: Site, x: Activation) -> Done {
         self.layer_norm(site, &x)
     }
 
-    fn linear(&mut self, site: Site, x: &Act) -> Done {
+    fn linear(&mut self, site: Site, x: &Activation) -> Done {
         let bias = self.set.position(site, ParamKind::Bias).is_some();
         Ok(self.trace.call(Op::Linear { bias }, site, &[*x], x.rows, self.out_width(site)))
     }
 
-    fn linear_into(&mut self, site: Site, x: &Act, _: Act) -> Done {
+    fn linear_into(&mut self, site: Site, x: &Activation, _: Activation) -> Done {
         self.linear(site, x)
     }
 
-    fn bridge(&mut self, x: Act) -> Done {
+    fn bridge(&mut self, x: Activation) -> Done {
         self.linear(Site::new(Side::Decoder, 0, Layer::Bridge), &x)
     }
 
-    fn attend(&mut self, site: Site, qkv: &Act, _: Act) -> Done {
+    fn attend(&mut self, site: Site, qkv: &Activation, _: Activation) -> Done {
         let heads = match site.side {
             Side::Encoder => self.config.encoder.heads,
             Side::Decoder => self.config.decoder.heads,
@@ -262,19 +262,19 @@ impl Ops for Recorder<'_> {
         Ok(self.trace.call(Op::Attention { heads }, site, &[*qkv], qkv.rows, qkv.width / 3))
     }
 
-    fn gelu(&mut self, site: Site, x: Act) -> Done {
+    fn gelu(&mut self, site: Site, x: Activation) -> Done {
         Ok(self.trace.call(Op::Gelu, site, &[x], x.rows, x.width))
     }
 
-    fn add(&mut self, site: Site, x: Act, y: Act) -> Done {
+    fn add(&mut self, site: Site, x: Activation, y: Activation) -> Done {
         Ok(self.trace.call(Op::Add, site, &[x, y], x.rows, x.width))
     }
 
-    fn keep(&mut self, _: Site, x: &Act) -> Done {
+    fn keep(&mut self, _: Site, x: &Activation) -> Done {
         Ok(*x)
     }
 
-    fn concat(&mut self, site: Site, x: &Act, skip: Act) -> Done {
+    fn concat(&mut self, site: Site, x: &Activation, skip: Activation) -> Done {
         Ok(self.trace.call(Op::Concat, site, &[*x, skip], x.rows, x.width + skip.width))
     }
 
@@ -284,19 +284,19 @@ impl Ops for Recorder<'_> {
         Ok(self.trace.call(Op::Condition { table }, site, &[], 1, self.config.encoder.width))
     }
 
-    fn modulation(&mut self, site: Site, condition: &Act) -> Done {
+    fn modulation(&mut self, site: Site, condition: &Activation) -> Done {
         self.linear(site, condition)
     }
 
-    fn modulated_norm(&mut self, site: Site, x: &Act, modulation: &Act, _: Branch) -> Done {
+    fn modulated_norm(&mut self, site: Site, x: &Activation, modulation: &Activation, _: Branch) -> Done {
         Ok(self.trace.call(Op::NormModulate, site, &[*x, *modulation], x.rows, x.width))
     }
 
-    fn gated_add(&mut self, site: Site, x: Act, y: Act, modulation: &Act, _: Branch) -> Done {
+    fn gated_add(&mut self, site: Site, x: Activation, y: Activation, modulation: &Activation, _: Branch) -> Done {
         Ok(self.trace.call(Op::GatedResidual, site, &[x, y, *modulation], x.rows, x.width))
     }
 
-    fn dropout(&mut self, site: Site, x: Act) -> Done {
+    fn dropout(&mut self, site: Site, x: Activation) -> Done {
         Ok(if self.dropout {
             self.trace.call(Op::Dropout, site, &[x], x.rows, x.width)
         } else {
@@ -304,31 +304,31 @@ impl Ops for Recorder<'_> {
         })
     }
 
-    fn class_token(&mut self, x: Act) -> Done {
+    fn class_token(&mut self, x: Activation) -> Done {
         let site = Site::new(Side::Encoder, 0, Layer::ClassToken);
         Ok(self.trace.call(Op::Slice, site, &[x], 1, x.width))
     }
 
-    fn patch_tokens(&mut self, x: Act) -> Done {
+    fn patch_tokens(&mut self, x: Activation) -> Done {
         let site = Site::new(Side::Decoder, 0, Layer::Head);
         Ok(self.trace.call(Op::Slice, site, &[x], self.config.patches(), x.width))
     }
 
-    fn unpatchify(&mut self, _: Site, patches: Act) -> Done {
+    fn unpatchify(&mut self, _: Site, patches: Activation) -> Done {
         Ok(patches)
     }
 
-    fn release(&mut self, _: Act) {}
+    fn release(&mut self, _: Activation) {}
 
     /// GELU rides on the first linear.
-    fn mlp(&mut self, side: Side, block: usize, x: Act) -> Done {
+    fn mlp(&mut self, side: Side, block: usize, x: Activation) -> Done {
         let fc1 = Site::new(side, block, Layer::Fc1);
         let hidden = self.trace.call(Op::LinearGelu, fc1, &[x], x.rows, self.out_width(fc1));
         self.linear(Site::new(side, block, Layer::Fc2), &hidden)
     }
 
     /// Concat, linear and norm at once.
-    fn skip_fuse(&mut self, block: usize, x: Act, skip: Act) -> Done {
+    fn skip_fuse(&mut self, block: usize, x: Activation, skip: Activation) -> Done {
         let site = Site::new(Side::Decoder, block, Layer::Skip);
         Ok(self.trace.call(Op::SkipFuse, site, &[x, skip], x.rows, x.width))
     }
@@ -338,7 +338,7 @@ impl Ops for Recorder<'_> {
 mod tests {
     use super::*;
     use crate::model::batch::upload;
-    use crate::model::{self, Condition, NormMode, Projector, Weights};
+    use crate::model::{self, BurnWeights, Condition, NormMode, Projector};
     use crate::ops::Dropout;
     use crate::ops::calls::{Noted, record};
     use burn_flex::Flex;
@@ -377,7 +377,7 @@ mod tests {
 
     /// What the trace lists as a fused call, with the dimensions that [`crate::ops::calls`] notes for it: a batch of one.
     fn noted(call: &Call) -> Option<Noted> {
-        let (output, dims) = (call.output, |act: &Act| [1, act.rows, act.width]);
+        let (output, dims) = (call.output, |act: &Activation| [1, act.rows, act.width]);
         let inputs: Vec<[usize; 3]> = call.inputs.iter().map(dims).collect();
         let weight = |x: [usize; 3]| [output.width, x[2]];
         Some(match call.op {
@@ -408,7 +408,7 @@ mod tests {
             let image = upload::<Flex>(vec![0.5; 16], [1, 4, 4], &device);
             let (generator, encoder) = (ParamSet::generator(&model), ParamSet::pretraining(&model, &config));
             let (first, second) = (generator.initialise(1), encoder.initialise(1));
-            let weights = Weights::<Flex>::upload(&generator, &first, &device);
+            let weights = BurnWeights::<Flex>::upload(&generator, &first, &device);
             let condition = Condition::new(&[1.0], Some(&[2]), model.encoder.width, &device);
             let listed = |trace: Trace| trace.calls.iter().filter_map(noted).collect::<Vec<_>>();
             for dropout in [None, Some(Dropout { rate: 0.5, seed: 1, streams: [7].into(), mask: 0 })] {
@@ -416,7 +416,7 @@ mod tests {
                 assert_eq!(calls, listed(forward(&model, dropout.is_some())));
             }
 
-            let weights = Weights::<Flex>::upload(&encoder, &second, &device);
+            let weights = BurnWeights::<Flex>::upload(&encoder, &second, &device);
             let condition = Condition::new(&[1.0], None, model.encoder.width, &device);
             let calls = record(|| {
                 let z = model::features(&model, &weights, &image, &condition);

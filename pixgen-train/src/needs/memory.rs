@@ -3,14 +3,15 @@
 //! What the nodes of the autodiff graph keep follows from the calls of [`super::trace`] and from what [`crate::ops::contract`] says that each
 //! backward pass takes back. An activation that several nodes keep is one tensor and counts once.
 
-use super::step::projector_of;
-use super::trace::{self, Act, Call, Op, Trace};
-use crate::config::{RunConfig, Stage};
-use crate::device::{Cpu, DeviceProblem};
+use super::trace::{self, Activation, Call, Op, Trace};
+use crate::config::{RunConfig, Stage, StageKind};
+use crate::device::{Cpu, DeviceProblem, Requirements, TrainingMemory, usable};
+use crate::error::Error;
 use crate::model::ParamSet;
 use crate::objective::auxiliary::FrozenFeature;
-use crate::ops::Ops;
+use crate::ops::FusedOps;
 use crate::precision::Precision;
+use crate::settings::units::format_bytes;
 use pixgen_core::params::Side;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -25,10 +26,10 @@ const BATCH_NORM_KEEPS: u64 = 6;
 /// Where a step computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// On this machine: threads take pieces of `piece` tokens through forward and backward.
+    /// On this machine: threads take micro-batches of `tokens` tokens through forward and backward.
     Cpu {
-        /// Tokens of a piece; `None` if the batch goes through the network as a whole.
-        piece: Option<usize>,
+        /// Tokens of a thread's micro-batch; `None` if the batch goes through the network as a whole.
+        tokens: Option<usize>,
         /// Threads.
         threads: usize,
     },
@@ -56,9 +57,61 @@ impl Setup {
         let place = if config.device()?.is_gpu() {
             Place::Gpu
         } else {
-            Place::Cpu { piece: <Cpu as Ops>::PIECE, threads: rayon::current_num_threads() }
+            Place::Cpu { tokens: <Cpu as FusedOps>::MICRO_BATCH_TOKENS, threads: rayon::current_num_threads() }
         };
         Ok(Self { place, precision: config.compute.precision, recompute: config.compute.recompute })
+    }
+}
+
+/// What a training run asks of its device.
+///
+/// # Errors
+/// A device that has no such name.
+pub fn requirements(config: &RunConfig) -> Result<Requirements, DeviceProblem> {
+    let estimate = estimate(config, Setup::of(config)?);
+    let training = TrainingMemory { micro_batch: config.micro_batch(), fixed: estimate.state(), per_image: estimate.per_image };
+    let bf16 = config.compute.precision == Precision::Bf16;
+    Ok(Requirements { memory: Some(estimate.total()), training: Some(training), bf16 })
+}
+
+/// Takes the largest micro-batch that fits into the free memory of the run's device; returns that memory in bytes.
+///
+/// # Errors
+/// A device that is not there or does not tell its memory, and one on which not even one image fits.
+pub fn fit_micro_batch(config: &mut RunConfig) -> Result<u64, Error> {
+    let device = config.device()?;
+    let free = device.free_memory()?.ok_or_else(|| Error::Argument {
+        what: format!("--micro-batch auto: {device} does not tell how much memory is free"),
+        hint: Some("give a number of images".to_owned()),
+    })?;
+    let largest = largest_micro_batch(config, Setup::of(config)?, free);
+    config.train.micro_batch = largest.ok_or_else(|| Error::Argument {
+        what: format!("--micro-batch auto: not even one image fits into the {} that are free on {device}", format_bytes(free)),
+        hint: Some("--recompute or --precision bf16 need less, and so does a smaller --preset".to_owned()),
+    })?;
+    Ok(free)
+}
+
+/// Images, at most the whole batch, that go through the network at once in `free` bytes. `None` if not even one does.
+pub fn largest_micro_batch(config: &RunConfig, setup: Setup, free: u64) -> Option<usize> {
+    let batch = config.train.batch;
+    let at = |micro_batch| {
+        let mut config = config.clone();
+        config.train.micro_batch = micro_batch;
+        estimate(&config, setup)
+    };
+    match setup.place {
+        // Fewer images at once are more micro-batches, each with a gradient of its own, so that less is not always smaller. More than a
+        // thread takes at once make a difference only where a whole batch keeps its graphs.
+        Place::Cpu { tokens: Some(tokens), .. } => {
+            let most = (tokens / config.model.tokens()).clamp(1, batch);
+            let mut sizes = std::iter::once(batch).chain((1..=most).rev());
+            sizes.find(|&size| at(size).total() <= usable(free))
+        }
+        Place::Cpu { tokens: None, .. } | Place::Gpu => {
+            let largest = at(1).images_in(usable(free)).min(batch as u64) as usize;
+            (largest > 0).then_some(largest)
+        }
     }
 }
 
@@ -107,17 +160,20 @@ impl Estimate {
 /// Memory of a step of `config` with its batch and micro-batch. Code, contexts and workspaces of libraries, and the allocator's gaps are
 /// not in it.
 pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
-    let projector = projector_of(config);
+    let projector = config.projector();
     let pretraining = ParamSet::pretraining(&config.model, &projector);
-    let auxiliary = config.consistency.filter(|settings| settings.auxiliary > 0.0);
+    let auxiliary = match config.stage {
+        Stage::Consistency(settings) => Some(settings).filter(|settings| settings.auxiliary > 0.0),
+        Stage::Pretrain(_) | Stage::Diffusion(_) => None,
+    };
     let (element, recompute) = (setup.precision.bytes() as u64, setup.recompute);
     let encoder = || trace::features(&config.model);
     let head = || trace::projector(config.model.encoder.width, &projector);
 
     let (set, graphs, networks) = match config.stage {
         // Three branches are alive at once; the target network is a second one.
-        Stage::Pretrain => (pretraining.len(), vec![(3, encoder()), (2, head())], 2),
-        Stage::Diffusion | Stage::Consistency => {
+        Stage::Pretrain(_) => (pretraining.len(), vec![(3, encoder()), (2, head())], 2),
+        Stage::Diffusion(_) | Stage::Consistency(_) => {
             let mut graphs = vec![(1, trace::forward(&config.model, false))];
             if let Some(settings) = auxiliary {
                 graphs.push((1, encoder()));
@@ -133,18 +189,18 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
     let pictures = PICTURES * F32 * config.model.image_len() as u64;
 
     let set = set as u64;
-    let target = config.stage == Stage::Pretrain;
+    let target = config.stage.kind() == StageKind::Pretrain;
     // The frozen encoder has no gradient and no moments: its buffer, and its weights as the network reads them.
     let frozen = auxiliary.map_or(0, |_| pretraining.len() as u64);
     let (gradients, copies, images) = match setup.place {
-        Place::Cpu { piece, threads } => {
-            let images = piece.map(|rows| (rows / config.model.tokens()).max(1));
+        Place::Cpu { tokens, threads } => {
+            let images = tokens.map(|rows| (rows / config.model.tokens()).max(1));
             let size = images.map_or(config.micro_batch(), |images| images.min(config.micro_batch())).max(1);
-            let pieces = config.train.batch.div_ceil(size);
-            let parallel = if piece.is_some() { pieces.min(threads.max(1)) } else { 1 };
-            // Pieces hand their own gradients over, if there are several; those of a graph lie beside them. Tensors are copies.
-            let parts = if piece.is_some() && pieces > 1 { pieces } else { 0 };
-            ((1 + parts + parallel) as u64 * F32 * set, F32 * (networks * set + 2 * frozen), size * parallel)
+            let parts = config.train.batch.div_ceil(size);
+            let parallel = if tokens.is_some() { parts.min(threads.max(1)) } else { 1 };
+            // Micro-batches hand their own gradients over, if there are several; those of a graph lie beside them. Tensors are copies.
+            let handed = if tokens.is_some() && parts > 1 { parts } else { 0 };
+            ((1 + handed + parallel) as u64 * F32 * set, F32 * (networks * set + 2 * frozen), size * parallel)
         }
         Place::Gpu => {
             // The gradients of the last graph lie beside the buffer. In f32 tensors share the buffer's memory.
@@ -171,7 +227,7 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
 }
 
 /// What a call keeps for its backward pass: activations, and bytes of its own beside them, for one image.
-fn keeps(call: &Call, element: u64) -> (Vec<Act>, u64) {
+fn keeps(call: &Call, element: u64) -> (Vec<Activation>, u64) {
     let (all, output) = (call.inputs.clone(), call.output.len() as u64);
     match call.op {
         Op::Linear { .. } | Op::LayerNorm | Op::NormModulate | Op::Gelu => (all, 0),
@@ -189,7 +245,7 @@ fn keeps(call: &Call, element: u64) -> (Vec<Act>, u64) {
     }
 }
 
-const fn bytes(act: Act, element: u64) -> u64 {
+const fn bytes(act: Activation, element: u64) -> u64 {
     element * act.len() as u64
 }
 
@@ -264,7 +320,7 @@ mod tests {
     #[test]
     fn checkpointing_keeps_less_and_more_precision_more() {
         for preset in PRESETS {
-            for stage in Stage::ALL {
+            for stage in StageKind::ALL {
                 let config = RunConfig::defaults(stage, preset);
                 let of = |setup| estimate(&config, setup);
                 let (full, less) = (of(GPU), of(Setup { recompute: true, ..GPU }));
@@ -291,22 +347,43 @@ mod tests {
     #[test]
     fn state_by_hand() {
         let preset = preset("EPG-XL-16-256").expect("preset");
-        let config = RunConfig::defaults(Stage::Consistency, preset);
+        let config = RunConfig::defaults(StageKind::Consistency, preset);
         let count = preset.model.parameter_count() as u64;
-        let frozen = ParamSet::pretraining(&config.model, &projector_of(&config)).len() as u64;
+        let frozen = ParamSet::pretraining(&config.model, &config.projector()).len() as u64;
         // Weights, moments, two averages and gradients in f32; gradients and weights in bf16; the frozen encoder in both.
         assert_eq!(estimate(&config, GPU).state(), count * (4 + 8 + 8 + 4 + 2 + 2) + 6 * frozen);
-        let diffusion = RunConfig::defaults(Stage::Diffusion, preset);
+        let diffusion = RunConfig::defaults(StageKind::Diffusion, preset);
         assert_eq!(estimate(&diffusion, GPU).state(), count * (4 + 8 + 8 + 4 + 2 + 2));
-        // On the CPU each of 16 pieces and both threads have a gradient; the tensors are copies.
+        // On the CPU each of 16 micro-batches and both threads have a gradient; the tensors are copies.
         let cpu = Setup {
-            place: Place::Cpu { piece: Some(64 * preset.model.tokens()), threads: 2 },
+            place: Place::Cpu { tokens: Some(64 * preset.model.tokens()), threads: 2 },
             precision: Precision::F32,
             recompute: false,
         };
         let estimate = estimate(&config, cpu);
         assert_eq!(estimate.state(), 4 * count * (1 + 2 + 2 + (1 + 16 + 2) + 1) + 8 * frozen);
         assert_eq!(estimate.activations + estimate.in_flight, 128 * estimate.per_image);
+    }
+
+    /// What is chosen fits and one image more does not; on the CPU the whole batch fits where a small part of it does.
+    #[test]
+    fn the_largest_micro_batch_fits() {
+        let preset = preset("EPG-L-16-256").expect("preset");
+        for stage in StageKind::ALL {
+            let mut config = RunConfig::defaults(stage, preset);
+            let free = 80 << 30;
+            let largest = largest_micro_batch(&config, GPU, free).expect("some fit");
+            let mut total = |micro_batch| {
+                config.train.micro_batch = micro_batch;
+                estimate(&config, GPU).total()
+            };
+            assert!(total(largest) <= usable(free) && total(largest + 1) > usable(free), "{stage:?}: {largest}");
+            assert_eq!(largest_micro_batch(&config, GPU, 1 << 30), None);
+        }
+        let config = RunConfig::defaults(StageKind::Consistency, PRESETS.first().expect("a preset"));
+        assert_eq!(largest_micro_batch(&config, GPU, 80 << 30), Some(config.train.batch));
+        let place = Place::Cpu { tokens: <Cpu as FusedOps>::MICRO_BATCH_TOKENS, threads: 2 };
+        assert_eq!(largest_micro_batch(&config, Setup { place, ..GPU }, 8 << 30), Some(config.train.batch));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `--dry-run`: what a run would do, need and take, before it starts.
 
+use super::memory::{self, Setup};
 use crate::config::{RunConfig, Stage};
 use crate::error::Error;
 use crate::prepared::{Prepared, parameter_list};
-use crate::roofline::memory::{self, Setup};
 use crate::settings::units::{format_bytes, format_duration, format_images};
 use crate::training::{Engine, Flat, State, step};
 use pixgen_core::diffusion::{DiffusionSampler, Guidance};
@@ -19,7 +19,7 @@ const TIMED_STEPS: usize = 3;
 
 /// Bytes by kind.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Memory {
+pub struct MemoryNeeds {
     /// Parameters, gradients, moments, averages, copies for the network, target network.
     pub state: u64,
     /// Activations kept for the backward pass of what goes through the network at once, and their gradients in flight.
@@ -28,13 +28,13 @@ pub struct Memory {
     pub data: u64,
     /// The sum.
     pub total: u64,
-    /// The largest micro-batch with which everything fits into this machine's free memory; 0 if none does or it is not known.
-    pub largest_micro_batch: u64,
+    /// The largest micro-batch that fits into the free memory of the device; 0 if none does or the memory is not known.
+    pub largest_micro_batch: usize,
 }
 
 /// How the paper draws with a diffusion model (docs/reference/method.md section 4); levels before the shift.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Drawn {
+pub struct PaperSampling {
     /// Points of the grid.
     pub levels: usize,
     /// Weight of guidance.
@@ -47,7 +47,7 @@ pub struct Drawn {
     pub evaluations: u32,
 }
 
-impl Drawn {
+impl PaperSampling {
     /// Of a stage 2a at a resolution whose weight of guidance the paper gives.
     fn of(config: &RunConfig) -> Option<Self> {
         let weight = match config.model.size {
@@ -59,13 +59,13 @@ impl Drawn {
         let sampler = DiffusionSampler::paper(Some(guidance), (0.0, 0.0));
         let Guidance { weight, low, high } = guidance;
         let evaluations = sampler.evaluations(&config.noise);
-        (config.stage == Stage::Diffusion).then_some(Self { levels: sampler.levels, guidance: weight, low, high, evaluations })
+        matches!(config.stage, Stage::Diffusion(_)).then_some(Self { levels: sampler.levels, guidance: weight, low, high, evaluations })
     }
 }
 
 /// The plan of a run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Plan {
+pub struct DryRun {
     /// Version of these keys.
     pub schema: u32,
     /// The resolved settings.
@@ -73,7 +73,7 @@ pub struct Plan {
     /// Optimiser steps.
     pub steps: u64,
     /// Stage 2a: how the paper draws with such a model.
-    pub drawing: Option<Drawn>,
+    pub drawing: Option<PaperSampling>,
     /// Trained values.
     pub parameters: usize,
     /// Multiply-accumulates of one forward pass of one picture, without the attention products.
@@ -85,7 +85,7 @@ pub struct Plan {
     /// Pictures kept out.
     pub held_out: usize,
     /// Bytes.
-    pub memory: Memory,
+    pub memory: MemoryNeeds,
     /// Measured speed; `None` if the model is too large to time here.
     pub images_per_second: Option<f64>,
     /// Estimated time of the whole run.
@@ -96,35 +96,36 @@ pub struct Plan {
 ///
 /// # Errors
 /// Settings with a device that has no such name, and a picture that cannot be read.
-pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Result<Plan, Error> {
+pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Result<DryRun, Error> {
     let config = &prepared.config;
     let setup = Setup::of(config)?;
     let totals = count(&config.model);
     let parameters = parameter_list(config).len();
     // Stage 1 runs the encoder only, about its share of the whole.
     let (macs, attention) = match config.stage {
-        Stage::Pretrain => encoder_share(config),
-        Stage::Diffusion | Stage::Consistency => (totals.macs, totals.attention_macs),
+        Stage::Pretrain(_) => encoder_share(config),
+        Stage::Diffusion(_) | Stage::Consistency(_) => (totals.macs, totals.attention_macs),
     };
     let data = prepared.training.bytes_in_memory() as u64;
     let estimate = memory::estimate(config, setup);
     let (state, activations) = (estimate.state(), estimate.activations + estimate.in_flight);
-    let memory = Memory {
+    let free = config.device()?.free_memory().ok().flatten();
+    let memory = MemoryNeeds {
         state,
         activations,
         data,
         total: state + activations + data,
-        largest_micro_batch: estimate.images_in(available_memory().unwrap_or(0).saturating_sub(data)),
+        largest_micro_batch: free.and_then(|free| memory::largest_micro_batch(config, setup, free)).unwrap_or(0),
     };
     let images_per_second = match device {
         Some(device) => time_steps::<B>(prepared, (macs + attention) as u64, device)?,
         None => None,
     };
-    Ok(Plan {
+    Ok(DryRun {
         schema: 1,
         config: config.clone(),
         steps: config.train.images.div_ceil(config.train.batch as u64),
-        drawing: Drawn::of(config),
+        drawing: PaperSampling::of(config),
         parameters,
         macs_per_image: macs,
         attention_macs_per_image: attention,
@@ -176,30 +177,23 @@ fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> 
     Ok(Some(batch as f64 / fastest))
 }
 
-/// Free memory of this machine, where the system says.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
-impl fmt::Display for Plan {
+impl fmt::Display for DryRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = &self.config;
-        writeln!(f, "{}", toml::to_string(config).unwrap_or_default().trim_end())?;
+        writeln!(f, "{}", config.to_toml().map_err(|_| fmt::Error)?.trim_end())?;
         writeln!(f)?;
         writeln!(f, "pictures     {} for training, {} kept out", self.pictures, self.held_out)?;
         let (batch, micro) = (config.train.batch, config.micro_batch());
         write!(f, "run          {} = {} steps of {batch}", format_images(config.train.images), self.steps)?;
         if micro < batch {
-            write!(f, ", each in {} pieces of {micro} or fewer", batch.div_ceil(micro))?;
+            write!(f, ", each in {} micro-batches of {micro} or fewer", batch.div_ceil(micro))?;
         }
         if self.pictures > 0 {
             write!(f, ", {:.1} epochs", config.train.images as f64 / self.pictures as f64)?;
         }
         writeln!(f)?;
         if let Some(drawing) = &self.drawing {
-            let Drawn { levels, guidance, low, high, evaluations } = drawing;
+            let PaperSampling { levels, guidance, low, high, evaluations } = drawing;
             writeln!(
                 f,
                 "drawing      as the paper: {evaluations} evaluations = Heun on {levels} levels, guidance {guidance} for {low} < sigma <= {high}"
