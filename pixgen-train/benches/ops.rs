@@ -1,4 +1,4 @@
-//! Speed of the fused operations against plain burn: `cargo bench --bench ops [-- --fastest <filter>..]`.
+//! Speed of the fused operations against plain burn: `cargo bench --features testing --bench ops [-- --fastest <filter>..]`.
 //!
 //! Prints median times of forward and of forward plus backward for every operation at the sizes of the quick-start model and of
 //! a mid-size one, then a whole training step. Uses every core that rayon sees (`RAYON_NUM_THREADS` limits it).
@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use burn_autodiff::Autodiff;
 use burn_flex::{Flex, FlexDevice};
 use burn_tensor::{Distribution, Tensor};
+use pixgen_core::ops::Branch;
 use pixgen_train::ops::{
-    Branch, Implementation, Ops, attention, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, set_implementation, skip_fuse,
+    FusedOps, Implementation, attention, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, set_implementation, skip_fuse,
 };
 
 type Tracked = Autodiff<Flex>;
@@ -61,7 +62,7 @@ fn selected(name: &str) -> bool {
 }
 
 /// Normal numbers.
-fn random<B: Ops, const D: usize>(dims: [usize; D], deviation: f64) -> Tensor<B, D> {
+fn random<B: FusedOps, const D: usize>(dims: [usize; D], deviation: f64) -> Tensor<B, D> {
     Tensor::random(dims, Distribution::Normal(0.0, deviation), &Default::default())
 }
 
@@ -161,7 +162,7 @@ fn operations(s: Sizes) {
 }
 
 /// A network of the shape of EPG's encoder and decoder (docs/reference/method.md section 2), with random weights.
-struct Network<B: Ops> {
+struct Network<B: FusedOps> {
     sizes: Sizes,
     matrices: Vec<Tensor<B, 2>>,
     vectors: Vec<Tensor<B, 1>>,
@@ -193,7 +194,7 @@ impl Network<Flex> {
     }
 }
 
-impl<B: Ops> Network<B> {
+impl<B: FusedOps> Network<B> {
     /// Patches `[B, P, patch]` and times `[B, D]` to patches.
     fn forward(&self, patches: Tensor<B, 3>, time: Tensor<B, 2>) -> Tensor<B, 3> {
         let s = self.sizes;

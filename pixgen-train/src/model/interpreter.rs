@@ -4,8 +4,8 @@
 //! throughout and only pictures for people are put back into rows.
 
 use super::batch::Condition;
-use super::weights::Weights;
-use crate::ops::{self as fused, Dropout, Ops as Fused};
+use super::weights::BurnWeights;
+use crate::ops::{self as fused, Dropout, FusedOps};
 use crate::precision::Precision;
 use burn_tensor::{Tensor, activation};
 use pixgen_core::config::{ModelConfig, PREFIX_TOKENS};
@@ -16,22 +16,22 @@ use std::convert::Infallible;
 
 /// The network with weights on a device.
 #[derive(Debug)]
-pub struct Network<'a, B: Fused> {
+pub struct BurnNetwork<'a, B: FusedOps> {
     config: &'a ModelConfig,
-    weights: &'a Weights<'a, B>,
+    weights: &'a BurnWeights<'a, B>,
     dropout: Option<&'a Dropout>,
 }
 
 /// F for a batch: `image` `[B, N_p, p*p*C]`, scaled by c_in, and the result of that shape, both in `f32`. `dropout` holds the decoder's
 /// for its first block (docs/reference/method.md section 2.3).
-pub fn forward<B: Fused>(
+pub fn forward<B: FusedOps>(
     config: &ModelConfig,
-    weights: &Weights<'_, B>,
+    weights: &BurnWeights<'_, B>,
     image: &Tensor<B, 3>,
     condition: &Condition<B>,
     dropout: Option<&Dropout>,
 ) -> Tensor<B, 3> {
-    let mut network = Network::new(config, weights, dropout);
+    let mut network = BurnNetwork::new(config, weights, dropout);
     match network::forward(&mut network, config, image, condition) {
         Ok(output) => output.cast(Precision::F32.dtype()),
         Err(never) => match never {},
@@ -39,8 +39,13 @@ pub fn forward<B: Fused>(
 }
 
 /// LN(CLS) for a batch, `[B, d]` in `f32`.
-pub fn features<B: Fused>(config: &ModelConfig, weights: &Weights<'_, B>, image: &Tensor<B, 3>, condition: &Condition<B>) -> Tensor<B, 2> {
-    let mut network = Network::new(config, weights, None);
+pub fn features<B: FusedOps>(
+    config: &ModelConfig,
+    weights: &BurnWeights<'_, B>,
+    image: &Tensor<B, 3>,
+    condition: &Condition<B>,
+) -> Tensor<B, 2> {
+    let mut network = BurnNetwork::new(config, weights, None);
     match network::features(&mut network, config, image, condition) {
         Ok(features) => flat(features).cast(Precision::F32.dtype()),
         Err(never) => match never {},
@@ -48,14 +53,14 @@ pub fn features<B: Fused>(config: &ModelConfig, weights: &Weights<'_, B>, image:
 }
 
 /// `[B, 1, d]` to `[B, d]`.
-pub(super) fn flat<B: Fused>(x: Tensor<B, 3>) -> Tensor<B, 2> {
+pub(super) fn flat<B: FusedOps>(x: Tensor<B, 3>) -> Tensor<B, 2> {
     let [batch, _, width] = x.dims();
     x.reshape([batch, width])
 }
 
-impl<'a, B: Fused> Network<'a, B> {
+impl<'a, B: FusedOps> BurnNetwork<'a, B> {
     /// The interpreter of one pass; `dropout` holds the decoder's for its first block (docs/reference/method.md section 2.3).
-    pub(super) fn new(config: &'a ModelConfig, weights: &'a Weights<'a, B>, dropout: Option<&'a Dropout>) -> Self {
+    pub(super) fn new(config: &'a ModelConfig, weights: &'a BurnWeights<'a, B>, dropout: Option<&'a Dropout>) -> Self {
         Self { config, weights, dropout }
     }
 
@@ -88,7 +93,7 @@ impl<'a, B: Fused> Network<'a, B> {
 
 type Done<T> = Result<T, Infallible>;
 
-impl<B: Fused> Ops for Network<'_, B> {
+impl<B: FusedOps> Ops for BurnNetwork<'_, B> {
     type Image = Tensor<B, 3>;
     type Condition = Condition<B>;
     type Output = Tensor<B, 3>;

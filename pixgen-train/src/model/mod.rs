@@ -8,9 +8,9 @@ pub mod recompute;
 pub mod weights;
 
 pub use batch::Condition;
-pub use interpreter::{Network, features, forward};
-pub use pass::{Pass, Wanted};
+pub use interpreter::{BurnNetwork, features, forward};
+pub use pass::{GradientOf, Pass};
 pub use pixgen_edge::param_set::{ParamEntry, ParamSet};
 pub use pixgen_edge::projector::{BatchStatistics, ProjectorConfig, RunningStatistics};
 pub use projector::{NormMode, NormStatistics, Projector};
-pub use weights::Weights;
+pub use weights::BurnWeights;

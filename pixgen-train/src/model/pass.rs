@@ -3,7 +3,7 @@
 use super::batch::Condition;
 use super::interpreter::{features, forward};
 use super::recompute::Tape;
-use super::weights::Weights;
+use super::weights::BurnWeights;
 use crate::ops::Dropout;
 use crate::training::Engine;
 use burn_autodiff::Autodiff;
@@ -12,7 +12,7 @@ use pixgen_core::config::ModelConfig;
 
 /// What a pass has gradients for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum GradientOf {
     /// The weights; the picture is a constant.
     Weights,
     /// The picture; the weights are constants.
@@ -31,7 +31,7 @@ pub struct Pass<'a, B: Engine, const D: usize> {
 #[derive(Debug)]
 enum Kept<'a, B: Engine, const D: usize> {
     Graph {
-        weights: Weights<'a, Autodiff<B>>,
+        weights: BurnWeights<'a, Autodiff<B>>,
         image: Tensor<Autodiff<B>, 3>,
         output: Tensor<Autodiff<B>, D>,
     },
@@ -43,7 +43,7 @@ impl<'a, B: Engine> Pass<'a, B, 3> {
     pub fn forward(
         recompute: bool,
         config: &'a ModelConfig,
-        weights: &'a Weights<'a, B>,
+        weights: &'a BurnWeights<'a, B>,
         image: Tensor<B, 3>,
         condition: Condition<B>,
         dropout: Option<Dropout>,
@@ -52,7 +52,7 @@ impl<'a, B: Engine> Pass<'a, B, 3> {
             let (output, tape) = Tape::forward(config, weights, image, condition, dropout);
             return Self { output, kept: Kept::Tape(tape) };
         }
-        Self::graph(weights, image, Wanted::Weights, |weights, image| {
+        Self::graph(weights, image, GradientOf::Weights, |weights, image| {
             forward(config, weights, image, &condition.constant(), dropout.as_ref())
         })
     }
@@ -63,10 +63,10 @@ impl<'a, B: Engine> Pass<'a, B, 2> {
     pub fn features(
         recompute: bool,
         config: &'a ModelConfig,
-        weights: &'a Weights<'a, B>,
+        weights: &'a BurnWeights<'a, B>,
         image: Tensor<B, 3>,
         condition: Condition<B>,
-        wanted: Wanted,
+        wanted: GradientOf,
     ) -> Self {
         if recompute {
             let (output, tape) = Tape::features(config, weights, image, condition);
@@ -78,15 +78,15 @@ impl<'a, B: Engine> Pass<'a, B, 2> {
 
 impl<'a, B: Engine, const D: usize> Pass<'a, B, D> {
     fn graph(
-        weights: &Weights<'a, B>,
+        weights: &BurnWeights<'a, B>,
         image: Tensor<B, 3>,
-        wanted: Wanted,
-        run: impl FnOnce(&Weights<'a, Autodiff<B>>, &Tensor<Autodiff<B>, 3>) -> Tensor<Autodiff<B>, D>,
+        wanted: GradientOf,
+        run: impl FnOnce(&BurnWeights<'a, Autodiff<B>>, &Tensor<Autodiff<B>, 3>) -> Tensor<Autodiff<B>, D>,
     ) -> Self {
         let image = Tensor::from_inner(image);
         let (weights, image) = match wanted {
-            Wanted::Weights => (weights.tracked(), image),
-            Wanted::Image => (weights.constant(), image.require_grad()),
+            GradientOf::Weights => (weights.tracked(), image),
+            GradientOf::Image => (weights.constant(), image.require_grad()),
         };
         let output = run(&weights, &image);
         Self { output: output.clone().inner(), kept: Kept::Graph { weights, image, output } }
@@ -97,12 +97,12 @@ impl<'a, B: Engine, const D: usize> Pass<'a, B, D> {
         self.output.clone()
     }
 
-    /// Adds the gradient of the weights to `gradient`, given that of the output. For passes that wanted [`Wanted::Weights`].
+    /// Adds the gradient of the weights to `gradient`, given that of the output. For passes that wanted [`GradientOf::Weights`].
     pub fn backward(self, upstream: Tensor<B, D>, gradient: &mut B::Flat) {
         self.back(upstream, Some(gradient));
     }
 
-    /// The gradient of the image, `[B, N_p, p*p*C]`, given that of the output. `None` for passes that did not want [`Wanted::Image`].
+    /// The gradient of the image, `[B, N_p, p*p*C]`, given that of the output. `None` for passes that did not want [`GradientOf::Image`].
     pub fn image_gradient(self, upstream: Tensor<B, D>) -> Option<Tensor<B, 3>> {
         self.back(upstream, None)
     }

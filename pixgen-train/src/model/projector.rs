@@ -1,7 +1,7 @@
 //! The projector of stage 1: three linears without bias, batch norm and ReLU between them (docs/reference/method.md section 2.2).
 
-use super::weights::{Weights, to_vec};
-use crate::ops::{self as fused, Ops as Fused};
+use super::weights::{BurnWeights, to_vec};
+use crate::ops::{self as fused, FusedOps};
 use crate::precision::Precision;
 use burn_autodiff::Autodiff;
 use burn_tensor::{Tensor, TensorData, activation};
@@ -21,21 +21,21 @@ pub enum NormMode<'a> {
 
 /// Mean and unbiased variance of a batch in one norm, still on the device: `[1, hidden]`.
 #[derive(Clone, Debug)]
-pub struct NormStatistics<B: Fused> {
+pub struct NormStatistics<B: FusedOps> {
     /// Mean of each channel.
     pub mean: Tensor<B, 2>,
     /// Unbiased variance of each channel.
     pub variance: Tensor<B, 2>,
 }
 
-impl<B: Fused> NormStatistics<B> {
+impl<B: FusedOps> NormStatistics<B> {
     /// Waits for them.
     pub fn read(self) -> BatchStatistics {
         BatchStatistics { mean: to_vec(self.mean.into_data()), variance: to_vec(self.variance.into_data()) }
     }
 }
 
-impl<B: Fused> NormStatistics<Autodiff<B>> {
+impl<B: FusedOps> NormStatistics<Autodiff<B>> {
     /// Without the graph.
     pub fn inner(self) -> NormStatistics<B> {
         NormStatistics { mean: self.mean.inner(), variance: self.variance.inner() }
@@ -44,13 +44,13 @@ impl<B: Fused> NormStatistics<Autodiff<B>> {
 
 /// The projector with weights on a device.
 #[derive(Debug)]
-pub struct Projector<'a, B: Fused> {
-    weights: &'a Weights<'a, B>,
+pub struct Projector<'a, B: FusedOps> {
+    weights: &'a BurnWeights<'a, B>,
 }
 
-impl<'a, B: Fused> Projector<'a, B> {
+impl<'a, B: FusedOps> Projector<'a, B> {
     /// The projector inside a stage-1 parameter list.
-    pub fn new(weights: &'a Weights<'a, B>) -> Self {
+    pub fn new(weights: &'a BurnWeights<'a, B>) -> Self {
         Self { weights }
     }
 

@@ -6,8 +6,8 @@
 //! drives the segments from outside; results are those of the whole graph. Dropout counts instead of remembering and so repeats itself.
 
 use super::batch::Condition;
-use super::interpreter::{self, Network};
-use super::weights::Weights;
+use super::interpreter::{self, BurnNetwork};
+use super::weights::BurnWeights;
 use crate::ops::Dropout;
 use crate::precision::Precision;
 use crate::training::Engine;
@@ -59,7 +59,7 @@ impl Segment {
 #[derive(Debug)]
 pub struct Tape<'a, B: Engine> {
     config: &'a ModelConfig,
-    weights: &'a Weights<'a, B>,
+    weights: &'a BurnWeights<'a, B>,
     image: Tensor<B, 3>,
     condition: Condition<B>,
     dropout: Option<Dropout>,
@@ -73,13 +73,13 @@ impl<'a, B: Engine> Tape<'a, B> {
     /// As [`interpreter::forward`], and the tape: F of a batch, `[B, N_p, p*p*C]`.
     pub fn forward(
         config: &'a ModelConfig,
-        weights: &'a Weights<'a, B>,
+        weights: &'a BurnWeights<'a, B>,
         image: Tensor<B, 3>,
         condition: Condition<B>,
         dropout: Option<Dropout>,
     ) -> (Tensor<B, 3>, Self) {
         let mut tape = Self { config, weights, image, condition, dropout, encoder: Vec::new(), decoder: Vec::new() };
-        let mut network = Network::new(config, weights, tape.dropout.as_ref());
+        let mut network = BurnNetwork::new(config, weights, tape.dropout.as_ref());
         let last = encode(&mut network, config, &tape.image, &tape.condition, &mut tape.encoder);
         let Ok(mut x) = network::cross(&mut network, config, last);
         let Ok(c) = network.condition(&tape.condition);
@@ -96,12 +96,12 @@ impl<'a, B: Engine> Tape<'a, B> {
     /// As [`interpreter::features`], and the tape: LN(CLS) of a batch, `[B, d]`.
     pub fn features(
         config: &'a ModelConfig,
-        weights: &'a Weights<'a, B>,
+        weights: &'a BurnWeights<'a, B>,
         image: Tensor<B, 3>,
         condition: Condition<B>,
     ) -> (Tensor<B, 2>, Self) {
         let mut tape = Self { config, weights, image, condition, dropout: None, encoder: Vec::new(), decoder: Vec::new() };
-        let mut network = Network::new(config, weights, None);
+        let mut network = BurnNetwork::new(config, weights, None);
         let last = encode(&mut network, config, &tape.image, &tape.condition, &mut tape.encoder);
         let Ok(feature) = network::class_feature(&mut network, last);
         (interpreter::flat(feature).cast(Precision::F32.dtype()), tape)
@@ -153,7 +153,7 @@ impl<'a, B: Engine> Tape<'a, B> {
                 Ok(network::picture(network, x)?.cast(Precision::F32.dtype()))
             });
         }
-        let Ok(c) = Network::new(self.config, self.weights, None).condition(&self.condition);
+        let Ok(c) = BurnNetwork::new(self.config, self.weights, None).condition(&self.condition);
         let mut of_condition = None;
         while let Some(x) = self.decoder.pop() {
             let block = self.decoder.len();
@@ -181,14 +181,14 @@ impl<'a, B: Engine> Tape<'a, B> {
         inputs: [Tensor<B, 3>; N],
         upstream: Tensor<B, 3>,
         gradient: &mut Option<&mut B::Flat>,
-        run: impl FnOnce(&mut Network<'_, Autodiff<B>>, [Tensor<Autodiff<B>, 3>; N]) -> Result<Tensor<Autodiff<B>, 3>, Infallible>,
+        run: impl FnOnce(&mut BurnNetwork<'_, Autodiff<B>>, [Tensor<Autodiff<B>, 3>; N]) -> Result<Tensor<Autodiff<B>, 3>, Infallible>,
     ) -> [Tensor<B, 3>; N] {
         let weights = self
             .weights
             .part::<Autodiff<B>>(|entry| entry.site.is_some_and(|site| segment.reads(site)));
         let weights = if gradient.is_some() { weights.leaves() } else { weights };
         let inputs = inputs.map(|input| Tensor::<Autodiff<B>, 3>::from_inner(input).require_grad());
-        let Ok(output) = run(&mut Network::new(self.config, &weights, self.dropout.as_ref()), inputs.clone());
+        let Ok(output) = run(&mut BurnNetwork::new(self.config, &weights, self.dropout.as_ref()), inputs.clone());
         let mut gradients = (output * Tensor::from_inner(upstream)).sum().backward();
         if let Some(gradient) = gradient.as_deref_mut() {
             weights.add_gradients(&mut gradients, gradient);
@@ -200,7 +200,7 @@ impl<'a, B: Engine> Tape<'a, B> {
 
 /// The encoder: the input of each block and the output of the last go to `kept`.
 fn encode<B: Engine>(
-    network: &mut Network<'_, B>,
+    network: &mut BurnNetwork<'_, B>,
     config: &ModelConfig,
     image: &Tensor<B, 3>,
     condition: &Condition<B>,

@@ -27,38 +27,38 @@ impl<B: Backend> Value<B> {
 
 /// The tensors of a [`ParamSet`] on a device.
 #[derive(Clone, Debug)]
-pub struct Weights<'a, B: Backend> {
+pub struct BurnWeights<'a, B: Backend> {
     set: &'a ParamSet,
     /// `None` for those that a [part](Self::part) leaves out.
     values: Vec<Option<Value<B>>>,
     precision: Precision,
 }
 
-impl<'a, B: Backend> Weights<'a, B> {
+impl<'a, B: Backend> BurnWeights<'a, B> {
     /// Copies `flat`, which is laid out as `set` says, to the device. On an autodiff backend the tensors are leaves of the graph.
     pub fn upload(set: &'a ParamSet, flat: &[f32], device: &B::Device) -> Self {
         Self::frozen(set, flat, device).leaves()
     }
 
     /// The same tensors as leaves of a new graph; nothing is copied.
-    pub fn tracked<T: AutodiffBackend<InnerBackend = B>>(&self) -> Weights<'a, T> {
+    pub fn tracked<T: AutodiffBackend<InnerBackend = B>>(&self) -> BurnWeights<'a, T> {
         self.constant::<T>().leaves()
     }
 
     /// The same tensors as constants of a graph; nothing is copied.
-    pub fn constant<T: AutodiffBackend<InnerBackend = B>>(&self) -> Weights<'a, T> {
+    pub fn constant<T: AutodiffBackend<InnerBackend = B>>(&self) -> BurnWeights<'a, T> {
         self.part(|_| true)
     }
 
     /// The tensors of some layers alone, as constants of a graph. Asking it for another tensor panics.
-    pub(super) fn part<T: AutodiffBackend<InnerBackend = B>>(&self, wanted: impl Fn(&ParamEntry) -> bool) -> Weights<'a, T> {
+    pub(super) fn part<T: AutodiffBackend<InnerBackend = B>>(&self, wanted: impl Fn(&ParamEntry) -> bool) -> BurnWeights<'a, T> {
         let constant = |value: &Value<B>| match value {
             Value::Vector(tensor) => Value::Vector(Tensor::from_inner(tensor.clone())),
             Value::Matrix(tensor) => Value::Matrix(Tensor::from_inner(tensor.clone())),
         };
         let values = self.set.entries().iter().zip(&self.values);
         let values = values.map(|(entry, value)| value.as_ref().filter(|_| wanted(entry)).map(constant));
-        Weights { set: self.set, values: values.collect(), precision: self.precision }
+        BurnWeights { set: self.set, values: values.collect(), precision: self.precision }
     }
 
     /// The same tensors, whose gradients are wanted from now on.
@@ -110,7 +110,7 @@ impl<'a, B: Backend> Weights<'a, B> {
         };
         let all = 0..set.entries().len();
         // A GPU has a stream of its own for each thread, and all that follows would have to wait for each of them.
-        let values = if B::PIECE.is_none() {
+        let values = if B::MICRO_BATCH_TOKENS.is_none() {
             all.map(value).collect()
         } else {
             all.into_par_iter().map(value).collect()
@@ -173,7 +173,7 @@ impl<'a, B: Backend> Weights<'a, B> {
     }
 }
 
-impl<B: AutodiffBackend> Weights<'_, B> {
+impl<B: AutodiffBackend> BurnWeights<'_, B> {
     /// Adds the gradients of all tensors to `out`. A tensor that the loss does not depend on adds nothing.
     pub fn add_gradients<E>(&self, gradients: &mut B::Gradients, out: &mut E::Flat)
     where

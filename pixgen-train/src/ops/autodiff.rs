@@ -13,9 +13,11 @@ use burn_tensor::TensorMetadata;
 use burn_tensor::backend::{AutodiffBackend, Backend};
 use burn_tensor::ops::FloatTensor;
 
-use super::contract::{Branch, Dropout, InputGradients, Ops};
+use super::arguments::{Dropout, InputGradients};
+use super::contract::FusedOps;
 use super::implementation::{Implementation, implementation};
 use super::plain;
+use pixgen_core::ops::Branch;
 
 /// The backward of a node with `N` inputs: what the forward saved, the output's gradient and which inputs want theirs.
 type BackwardFn<B, S, const N: usize> = fn(S, FloatTensor<B>, [bool; N]) -> InputGradients<B, N>;
@@ -70,8 +72,8 @@ fn plain_chosen() -> bool {
     implementation() == Implementation::Plain
 }
 
-impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
-    const PIECE: Option<usize> = B::PIECE;
+impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
+    const MICRO_BATCH_TOKENS: Option<usize> = B::MICRO_BATCH_TOKENS;
 
     fn fused_tokens(prefix: FloatTensor<Self>, patches: FloatTensor<Self>, position: FloatTensor<Self>) -> FloatTensor<Self> {
         if plain_chosen() {
@@ -238,13 +240,18 @@ impl<B: Ops, C: CheckpointStrategy> Ops for Autodiff<B, C> {
         )
     }
 
-    fn fused_blend(x: FloatTensor<Self>, y: FloatTensor<Self>, a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn fused_weighted_sum(x: FloatTensor<Self>, y: FloatTensor<Self>, a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
         if plain_chosen() {
-            return plain::blend::<Self>(x, y, a, b);
+            return plain::weighted_sum::<Self>(x, y, a, b);
         }
         let factors = || (a.primitive.clone(), b.primitive.clone());
-        let forward = || B::fused_blend(x.primitive.clone(), y.primitive.clone(), a.primitive.clone(), b.primitive.clone());
-        node::<B, C, _, _>([&x, &y], forward, || (forward(), factors()), |(a, b), dy, wanted| B::fused_blend_backward(a, b, dy, wanted))
+        let forward = || B::fused_weighted_sum(x.primitive.clone(), y.primitive.clone(), a.primitive.clone(), b.primitive.clone());
+        node::<B, C, _, _>(
+            [&x, &y],
+            forward,
+            || (forward(), factors()),
+            |(a, b), dy, wanted| B::fused_weighted_sum_backward(a, b, dy, wanted),
+        )
     }
 
     fn fused_nt_xent(

@@ -1,4 +1,4 @@
-//! What a network calls, written down for tests: [`crate::roofline::trace`] must list the same calls.
+//! What a network calls, written down for tests: [`crate::needs::trace`] must list the same calls.
 
 use std::cell::RefCell;
 

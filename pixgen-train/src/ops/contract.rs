@@ -1,83 +1,20 @@
 //! The contract of the fused operations: what each computes, what its backward needs, and the shapes.
 
+use super::arguments::{Dropout, InputGradients, LossFactors};
+use super::plain;
 use burn_tensor::backend::Backend;
 use burn_tensor::ops::FloatTensor;
-
-pub use pixgen_core::ops::Branch;
-use pixgen_core::rng::Rng;
-use std::sync::Arc;
-
-use super::plain;
-
-/// The epsilon inside the square root of every layer norm (docs/reference/method.md section 2.1).
-pub const LAYER_NORM_EPSILON: f32 = pixgen_core::config::NORM_EPSILON;
-
-/// Gradients of an operation's inputs in the order of its arguments; `None` where none was asked for.
-pub type InputGradients<B, const N: usize> = [Option<FloatTensor<B>>; N];
-
-/// Inverted dropout of a batch of activations: a pure function of these numbers, so nothing is kept for the backward pass and a second
-/// forward pass drops the same elements.
-#[derive(Debug, Clone)]
-pub struct Dropout {
-    /// Share of the elements that become zero, in (0, 1); the others are divided by what is left.
-    pub rate: f64,
-    /// Seed of the run.
-    pub seed: u64,
-    /// Stream of random words of each picture.
-    pub streams: Arc<[u64]>,
-    /// Which of the masks of a picture: the decoder block.
-    pub mask: u64,
-}
-
-impl Dropout {
-    /// Words below this drop their element.
-    pub fn threshold(&self) -> u32 {
-        (self.rate * 4_294_967_296.0) as u32
-    }
-
-    /// What elements that stay are multiplied with.
-    pub fn factor(&self) -> f32 {
-        (1.0 / (1.0 - self.rate)) as f32
-    }
-
-    /// The block of four random words with which a picture's mask of `len` elements begins.
-    pub fn first_block(&self, len: usize) -> u64 {
-        self.mask * (len as u64).div_ceil(4)
-    }
-
-    /// Drops elements of a picture's activations in place.
-    pub fn apply(&self, picture: usize, values: &mut [f32]) {
-        let (threshold, factor) = (self.threshold(), self.factor());
-        let rng = Rng::new(self.seed, self.streams[picture]);
-        let first = self.first_block(values.len());
-        for (quad, block) in values.chunks_mut(4).zip(first..) {
-            for (value, word) in quad.iter_mut().zip(rng.words(block)) {
-                *value = if word >= threshold { *value * factor } else { 0.0 };
-            }
-        }
-    }
-}
-
-/// Per-image factors of the consistency loss, each `[B]`.
-#[derive(Debug, Clone)]
-pub struct LossFactors<T> {
-    /// c_skip.
-    pub skip: T,
-    /// c_out.
-    pub out: T,
-    /// Weight of the image, 1/B included.
-    pub weight: T,
-}
+use pixgen_core::ops::Branch;
 
 /// The fused operations over tensor primitives.
 ///
 /// `*_train` computes the forward and the tensors that `*_backward` takes back; where it is missing the backward needs
 /// the inputs only. `wanted[i]` asks for the gradient of input `i`. Shapes are the caller's duty
 /// ([`crate::ops::network`] checks them); the default bodies work on every backend.
-pub trait Ops: Backend {
-    /// Tokens of a piece, where training is faster when each thread takes whole pieces of a batch through forward and backward;
+pub trait FusedOps: Backend {
+    /// Tokens of a micro-batch, where training is faster when each thread takes whole micro-batches through forward and backward;
     /// `None` where the batch goes through the network as a whole.
-    const PIECE: Option<usize> = None;
+    const MICRO_BATCH_TOKENS: Option<usize> = None;
 
     /// `[prefix; patches] + position` along the token axis: prefix `[B, P, D]`, patches `[B, N, D]`, position `[P + N, D]`; returns
     /// `[B, P + N, D]`.
@@ -85,7 +22,7 @@ pub trait Ops: Backend {
         plain::tokens::<Self>(prefix, patches, position)
     }
 
-    /// Gradients of prefix, patches and position of [`Ops::fused_tokens`] with `prefix` tokens of prefix.
+    /// Gradients of prefix, patches and position of [`FusedOps::fused_tokens`] with `prefix` tokens of prefix.
     fn fused_tokens_backward(dy: FloatTensor<Self>, prefix: usize, wanted: [bool; 3]) -> InputGradients<Self, 3> {
         plain::tokens_backward::<Self>(dy, prefix, wanted)
     }
@@ -95,7 +32,7 @@ pub trait Ops: Backend {
         plain::linear::<Self>(x, w, b)
     }
 
-    /// Gradients of x, w and b of [`Ops::fused_linear`] for the output gradient `dy` `[.., O]`.
+    /// Gradients of x, w and b of [`FusedOps::fused_linear`] for the output gradient `dy` `[.., O]`.
     fn fused_linear_backward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
@@ -105,17 +42,17 @@ pub trait Ops: Backend {
         plain::linear_backward::<Self>(x, w, dy, wanted)
     }
 
-    /// `GELU(x W^T + b)` with the exact (erf) GELU; shapes of [`Ops::fused_linear`].
+    /// `GELU(x W^T + b)` with the exact (erf) GELU; shapes of [`FusedOps::fused_linear`].
     fn fused_linear_gelu(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
         plain::linear_gelu::<Self>(x, w, b)
     }
 
-    /// [`Ops::fused_linear_gelu`] and the slope of the GELU at every output, of the output's shape.
+    /// [`FusedOps::fused_linear_gelu`] and the slope of the GELU at every output, of the output's shape.
     fn fused_linear_gelu_train(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
         plain::linear_gelu_train::<Self>(x, w, b)
     }
 
-    /// Gradients of x, w and b of [`Ops::fused_linear_gelu`]; `slope` from [`Ops::fused_linear_gelu_train`].
+    /// Gradients of x, w and b of [`FusedOps::fused_linear_gelu`]; `slope` from [`FusedOps::fused_linear_gelu_train`].
     fn fused_linear_gelu_backward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
@@ -131,7 +68,7 @@ pub trait Ops: Backend {
         plain::layer_norm::<Self>(x, gamma, beta)
     }
 
-    /// Gradients of x, gamma and beta of [`Ops::fused_layer_norm`].
+    /// Gradients of x, gamma and beta of [`FusedOps::fused_layer_norm`].
     fn fused_layer_norm_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -152,7 +89,7 @@ pub trait Ops: Backend {
         plain::norm_modulate::<Self>(x, gamma, beta, m, branch)
     }
 
-    /// Gradients of x, gamma, beta and m of [`Ops::fused_norm_modulate`].
+    /// Gradients of x, gamma, beta and m of [`FusedOps::fused_norm_modulate`].
     fn fused_norm_modulate_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -170,7 +107,7 @@ pub trait Ops: Backend {
         plain::gated_residual::<Self>(x, y, m, branch)
     }
 
-    /// Gradients of x, y and m of [`Ops::fused_gated_residual`].
+    /// Gradients of x, y and m of [`FusedOps::fused_gated_residual`].
     fn fused_gated_residual_backward(
         y: FloatTensor<Self>,
         m: FloatTensor<Self>,
@@ -187,12 +124,12 @@ pub trait Ops: Backend {
         plain::attention::<Self>(qkv, heads)
     }
 
-    /// [`Ops::fused_attention`] and the log-sum-exp of the scaled scores, `[B, heads, T]`.
+    /// [`FusedOps::fused_attention`] and the log-sum-exp of the scaled scores, `[B, heads, T]`.
     fn fused_attention_train(qkv: FloatTensor<Self>, heads: usize) -> (FloatTensor<Self>, FloatTensor<Self>) {
         plain::attention_train::<Self>(qkv, heads)
     }
 
-    /// Gradient of qkv of [`Ops::fused_attention`]; `y` is its output, `lse` from [`Ops::fused_attention_train`].
+    /// Gradient of qkv of [`FusedOps::fused_attention`]; `y` is its output, `lse` from [`FusedOps::fused_attention_train`].
     fn fused_attention_backward(
         qkv: FloatTensor<Self>,
         _y: FloatTensor<Self>,
@@ -215,7 +152,7 @@ pub trait Ops: Backend {
         plain::skip_fuse_train::<Self>(x, s, w, b, gamma, beta).0
     }
 
-    /// [`Ops::fused_skip_fuse`] and the input of its layer norm, `[B, T, D]`.
+    /// [`FusedOps::fused_skip_fuse`] and the input of its layer norm, `[B, T, D]`.
     fn fused_skip_fuse_train(
         x: FloatTensor<Self>,
         s: FloatTensor<Self>,
@@ -227,8 +164,8 @@ pub trait Ops: Backend {
         plain::skip_fuse_train::<Self>(x, s, w, b, gamma, beta)
     }
 
-    /// Gradients of x, s, w, b, gamma and beta of [`Ops::fused_skip_fuse`]; `normed` is the layer norm's input from
-    /// [`Ops::fused_skip_fuse_train`].
+    /// Gradients of x, s, w, b, gamma and beta of [`FusedOps::fused_skip_fuse`]; `normed` is the layer norm's input from
+    /// [`FusedOps::fused_skip_fuse_train`].
     fn fused_skip_fuse_backward(
         x: FloatTensor<Self>,
         s: FloatTensor<Self>,
@@ -247,18 +184,18 @@ pub trait Ops: Backend {
     }
 
     /// `a_i x_i + b_i y_i` for each image i: x and y `[B, ..]` in `f32`, a and b `[B]`.
-    fn fused_blend(x: FloatTensor<Self>, y: FloatTensor<Self>, a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        plain::blend::<Self>(x, y, a, b)
+    fn fused_weighted_sum(x: FloatTensor<Self>, y: FloatTensor<Self>, a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        plain::weighted_sum::<Self>(x, y, a, b)
     }
 
-    /// Gradients of x and y of [`Ops::fused_blend`].
-    fn fused_blend_backward(
+    /// Gradients of x and y of [`FusedOps::fused_weighted_sum`].
+    fn fused_weighted_sum_backward(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         wanted: [bool; 2],
     ) -> InputGradients<Self, 2> {
-        plain::blend_backward::<Self>(a, b, dy, wanted)
+        plain::weighted_sum_backward::<Self>(a, b, dy, wanted)
     }
 
     /// The consistency loss of each image, `[B]`, and its gradient with respect to f: with `d = skip x + out f - target` and
@@ -284,7 +221,7 @@ pub trait Ops: Backend {
         plain::nt_xent::<Self>(queries, keys, first, tau)
     }
 
-    /// Gradients of queries and keys of [`Ops::fused_nt_xent`]; `lse` from there, `dy` `[1]`.
+    /// Gradients of queries and keys of [`FusedOps::fused_nt_xent`]; `lse` from there, `dy` `[1]`.
     fn fused_nt_xent_backward(
         queries: FloatTensor<Self>,
         keys: FloatTensor<Self>,

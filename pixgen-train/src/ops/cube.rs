@@ -12,9 +12,11 @@ use cubecl::server::ComputeServer;
 use pixgen_cubecl::rows as reduction;
 use pixgen_cubecl::{KernelError, Result, attention, columns, dropout, epilogue, images, matmul, modulate, norm, nt_xent, skip, tokens};
 
-use super::contract::{Branch, Dropout, InputGradients, LossFactors, Ops};
+use super::arguments::{Dropout, InputGradients, LossFactors};
+use super::contract::FusedOps;
 use super::implementation::{Implementation, implementation};
 use super::plain;
+use pixgen_core::ops::Branch;
 
 /// A GPU backend. Tensors carry their own element type; `f32` is that of new ones.
 pub type Gpu<R> = CubeBackend<R, f32, i32, u32>;
@@ -90,7 +92,7 @@ fn or_plain<T>(result: Result<T>, otherwise: impl FnOnce() -> T) -> T {
     }
 }
 
-impl<R> Ops for Gpu<R>
+impl<R> FusedOps for Gpu<R>
 where
     R: CubeRuntime,
     R::Server: ComputeServer,
@@ -326,16 +328,16 @@ where
         done(dropout::dropout(x, by.seed, &by.streams, first, by.threshold(), by.factor()))
     }
 
-    fn fused_blend(x: CubeTensor<R>, y: CubeTensor<R>, a: CubeTensor<R>, b: CubeTensor<R>) -> CubeTensor<R> {
+    fn fused_weighted_sum(x: CubeTensor<R>, y: CubeTensor<R>, a: CubeTensor<R>, b: CubeTensor<R>) -> CubeTensor<R> {
         if !fused() {
-            return plain::blend::<Self>(x, y, a, b);
+            return plain::weighted_sum::<Self>(x, y, a, b);
         }
         done(images::weighted_sum(x, y, a, b))
     }
 
-    fn fused_blend_backward(a: CubeTensor<R>, b: CubeTensor<R>, dy: CubeTensor<R>, wanted: [bool; 2]) -> InputGradients<Self, 2> {
+    fn fused_weighted_sum_backward(a: CubeTensor<R>, b: CubeTensor<R>, dy: CubeTensor<R>, wanted: [bool; 2]) -> InputGradients<Self, 2> {
         if !fused() {
-            return plain::blend_backward::<Self>(a, b, dy, wanted);
+            return plain::weighted_sum_backward::<Self>(a, b, dy, wanted);
         }
         done(images::weighted_sum_backward(a, b, dy, wanted))
     }

@@ -1,6 +1,6 @@
 //! The operations that an EPG network is made of, each fused into one node of the autodiff graph.
 //!
-//! [`Ops`] extends burn's `Backend` by the handful of operations in which the network spends its time: linear layers
+//! [`FusedOps`] extends burn's `Backend` by the handful of operations in which the network spends its time: linear layers
 //! with their epilogues, layer norm, AdaLN modulation, gated residuals, attention, dropout and the long-skip fusion
 //! (docs/reference/method.md section 2), and by the losses on both ends of it (sections 3 and 5). Every operation has
 //!
@@ -15,6 +15,7 @@
 //! Results of the CPU version are bit-identical from run to run and for every number of threads: sums over rows run in
 //! fixed blocks that are combined in index order.
 
+pub mod arguments;
 pub mod autodiff;
 pub mod contract;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
@@ -29,8 +30,12 @@ pub(crate) mod calls;
 #[cfg(test)]
 mod tests;
 
-pub use contract::{Branch, Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors, Ops};
-pub use implementation::{Implementation, implementation, set_implementation};
+pub use arguments::{Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
+pub use contract::FusedOps;
+#[cfg(any(test, feature = "testing"))]
+pub use implementation::set_implementation;
+pub use implementation::{Implementation, implementation};
 pub use network::{
-    attention, blend, consistency_loss, dropout, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, nt_xent, skip_fuse, tokens,
+    attention, consistency_loss, dropout, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, nt_xent, skip_fuse, tokens,
+    weighted_sum,
 };

@@ -2,13 +2,15 @@
 
 use burn_tensor::{Tensor, TensorData, TensorPrimitive};
 
-use super::contract::{Branch, Dropout, LossFactors, Ops};
+use super::arguments::{Dropout, LossFactors};
+use super::contract::FusedOps;
+use pixgen_core::ops::Branch;
 
-fn unwrap<B: Ops, const D: usize>(tensor: Tensor<B, D>) -> B::FloatTensorPrimitive {
+fn unwrap<B: FusedOps, const D: usize>(tensor: Tensor<B, D>) -> B::FloatTensorPrimitive {
     tensor.into_primitive().tensor()
 }
 
-fn wrap<B: Ops, const D: usize>(primitive: B::FloatTensorPrimitive) -> Tensor<B, D> {
+fn wrap<B: FusedOps, const D: usize>(primitive: B::FloatTensorPrimitive) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
@@ -17,7 +19,7 @@ fn check_shape(operation: &str, name: &str, found: &[usize], expected: &[usize])
 }
 
 /// Checks x `[.., I]`, w `[O, I]` and b `[O]`.
-fn check_linear<B: Ops, const D: usize>(operation: &str, x: &Tensor<B, D>, w: &Tensor<B, 2>, b: Option<&Tensor<B, 1>>) {
+fn check_linear<B: FusedOps, const D: usize>(operation: &str, x: &Tensor<B, D>, w: &Tensor<B, 2>, b: Option<&Tensor<B, 1>>) {
     let [outputs, _] = w.dims();
     check_shape(operation, "the weight", &w.dims(), &[outputs, x.dims()[D - 1]]);
     if let Some(b) = b {
@@ -25,7 +27,7 @@ fn check_linear<B: Ops, const D: usize>(operation: &str, x: &Tensor<B, D>, w: &T
     }
 }
 
-fn check_norm<B: Ops>(operation: &str, width: usize, gamma: &Tensor<B, 1>, beta: &Tensor<B, 1>) {
+fn check_norm<B: FusedOps>(operation: &str, width: usize, gamma: &Tensor<B, 1>, beta: &Tensor<B, 1>) {
     check_shape(operation, "gamma", &gamma.dims(), &[width]);
     check_shape(operation, "beta", &beta.dims(), &[width]);
 }
@@ -34,7 +36,7 @@ fn check_norm<B: Ops>(operation: &str, width: usize, gamma: &Tensor<B, 1>, beta:
 ///
 /// # Panics
 /// If the shapes do not agree, like every burn operation; so do the other functions of this file.
-pub fn tokens<B: Ops>(prefix: Tensor<B, 3>, patches: Tensor<B, 3>, position: Tensor<B, 2>) -> Tensor<B, 3> {
+pub fn tokens<B: FusedOps>(prefix: Tensor<B, 3>, patches: Tensor<B, 3>, position: Tensor<B, 2>) -> Tensor<B, 3> {
     #[cfg(test)]
     super::calls::note("tokens", &[&prefix.dims(), &patches.dims()]);
     let ([batch, prefixes, _], [_, count, width]) = (prefix.dims(), patches.dims());
@@ -48,7 +50,7 @@ pub fn tokens<B: Ops>(prefix: Tensor<B, 3>, patches: Tensor<B, 3>, position: Ten
 ///
 /// # Panics
 /// As [`tokens`].
-pub fn linear<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Option<Tensor<B, 1>>) -> Tensor<B, D> {
+pub fn linear<B: FusedOps, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Option<Tensor<B, 1>>) -> Tensor<B, D> {
     #[cfg(test)]
     super::calls::note("linear", &[&x.dims(), &w.dims()]);
     check_linear("linear", &x, &w, b.as_ref());
@@ -56,7 +58,7 @@ pub fn linear<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Optio
 }
 
 /// `GELU(x W^T + b)` with the exact GELU; shapes of [`linear`].
-pub fn linear_gelu<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Tensor<B, 1>) -> Tensor<B, D> {
+pub fn linear_gelu<B: FusedOps, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: Tensor<B, 1>) -> Tensor<B, D> {
     #[cfg(test)]
     super::calls::note("linear_gelu", &[&x.dims(), &w.dims()]);
     check_linear("linear_gelu", &x, &w, Some(&b));
@@ -64,7 +66,7 @@ pub fn linear_gelu<B: Ops, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>, b: 
 }
 
 /// Layer norm over the last axis, epsilon 1e-5: x `[.., D]`, gamma and beta `[D]`.
-pub fn layer_norm<B: Ops, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>) -> Tensor<B, D> {
+pub fn layer_norm<B: FusedOps, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>) -> Tensor<B, D> {
     #[cfg(test)]
     super::calls::note("layer_norm", &[&x.dims()]);
     check_norm("layer_norm", x.dims()[D - 1], &gamma, &beta);
@@ -72,7 +74,13 @@ pub fn layer_norm<B: Ops, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, 
 }
 
 /// `LN(x) * (1 + scale) + shift`: x `[B, T, D]`, gamma and beta `[D]`, m `[B, 6 D]` with the chunks of [`Branch`].
-pub fn norm_modulate<B: Ops>(x: Tensor<B, 3>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>, m: Tensor<B, 2>, branch: Branch) -> Tensor<B, 3> {
+pub fn norm_modulate<B: FusedOps>(
+    x: Tensor<B, 3>,
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
+    m: Tensor<B, 2>,
+    branch: Branch,
+) -> Tensor<B, 3> {
     #[cfg(test)]
     super::calls::note("norm_modulate", &[&x.dims()]);
     let [batch, _, width] = x.dims();
@@ -82,7 +90,7 @@ pub fn norm_modulate<B: Ops>(x: Tensor<B, 3>, gamma: Tensor<B, 1>, beta: Tensor<
 }
 
 /// `x + gate * y`: x and y `[B, T, D]`, m `[B, 6 D]` with the chunks of [`Branch`].
-pub fn gated_residual<B: Ops>(x: Tensor<B, 3>, y: Tensor<B, 3>, m: Tensor<B, 2>, branch: Branch) -> Tensor<B, 3> {
+pub fn gated_residual<B: FusedOps>(x: Tensor<B, 3>, y: Tensor<B, 3>, m: Tensor<B, 2>, branch: Branch) -> Tensor<B, 3> {
     #[cfg(test)]
     super::calls::note("gated_residual", &[&x.dims()]);
     let [batch, _, width] = x.dims();
@@ -93,7 +101,7 @@ pub fn gated_residual<B: Ops>(x: Tensor<B, 3>, y: Tensor<B, 3>, m: Tensor<B, 2>,
 
 /// Multi-head self-attention of a joint projection: qkv `[B, T, 3 D]`, whose last axis holds q, k and v in this order,
 /// each head-major; returns `softmax(q k^T / sqrt(D / heads)) v`, `[B, T, D]`.
-pub fn attention<B: Ops>(qkv: Tensor<B, 3>, heads: usize) -> Tensor<B, 3> {
+pub fn attention<B: FusedOps>(qkv: Tensor<B, 3>, heads: usize) -> Tensor<B, 3> {
     #[cfg(test)]
     super::calls::note("attention", &[&qkv.dims(), &[heads]]);
     let [_, _, width] = qkv.dims();
@@ -105,7 +113,7 @@ pub fn attention<B: Ops>(qkv: Tensor<B, 3>, heads: usize) -> Tensor<B, 3> {
 }
 
 /// `LN([x, s] W^T + b)`, the fusion of a long skip: x `[B, T, D]`, s `[B, T, E]`, w `[D, D + E]`, the rest `[D]`.
-pub fn skip_fuse<B: Ops>(
+pub fn skip_fuse<B: FusedOps>(
     x: Tensor<B, 3>,
     s: Tensor<B, 3>,
     w: Tensor<B, 2>,
@@ -127,7 +135,7 @@ pub fn skip_fuse<B: Ops>(
 ///
 /// # Panics
 /// As [`tokens`], also if there is not a stream for each image.
-pub fn dropout<B: Ops, const D: usize>(x: Tensor<B, D>, dropout: &Dropout) -> Tensor<B, D> {
+pub fn dropout<B: FusedOps, const D: usize>(x: Tensor<B, D>, dropout: &Dropout) -> Tensor<B, D> {
     #[cfg(test)]
     super::calls::note("dropout", &[&x.dims()]);
     check_shape("dropout", "the list of streams", &[dropout.streams.len()], &x.dims()[..1]);
@@ -135,7 +143,11 @@ pub fn dropout<B: Ops, const D: usize>(x: Tensor<B, D>, dropout: &Dropout) -> Te
 }
 
 /// Factors of the images of a batch on the device of `x`.
-fn factors<B: Ops, const D: usize>(operation: &str, x: &Tensor<B, D>, factors: impl IntoIterator<Item = f64>) -> B::FloatTensorPrimitive {
+fn factors<B: FusedOps, const D: usize>(
+    operation: &str,
+    x: &Tensor<B, D>,
+    factors: impl IntoIterator<Item = f64>,
+) -> B::FloatTensorPrimitive {
     let values: Vec<f32> = factors.into_iter().map(|factor| factor as f32).collect();
     check_shape(operation, "a list of factors", &[values.len()], &x.dims()[..1]);
     let count = values.len();
@@ -146,23 +158,23 @@ fn factors<B: Ops, const D: usize>(operation: &str, x: &Tensor<B, D>, factors: i
 ///
 /// # Panics
 /// As [`tokens`], also if there is not a factor for each image.
-pub fn blend<B: Ops, const D: usize>(
+pub fn weighted_sum<B: FusedOps, const D: usize>(
     x: Tensor<B, D>,
     y: Tensor<B, D>,
     a: impl IntoIterator<Item = f64>,
     b: impl IntoIterator<Item = f64>,
 ) -> Tensor<B, D> {
-    check_shape("blend", "the second image", &y.dims(), &x.dims());
-    let (a, b) = (factors("blend", &x, a), factors("blend", &x, b));
-    wrap(B::fused_blend(unwrap(x), unwrap(y), a, b))
+    check_shape("weighted_sum", "the second image", &y.dims(), &x.dims());
+    let (a, b) = (factors("weighted_sum", &x, a), factors("weighted_sum", &x, b));
+    wrap(B::fused_weighted_sum(unwrap(x), unwrap(y), a, b))
 }
 
 /// The consistency loss of each image and its gradient with respect to f: f, x and target `[B, N, P]` in `f32`; c_skip, c_out and weight
-/// of each image. Returns `[B]` and `[B, N, P]`; see [`Ops::fused_consistency_loss`].
+/// of each image. Returns `[B]` and `[B, N, P]`; see [`FusedOps::fused_consistency_loss`].
 ///
 /// # Panics
-/// As [`blend`].
-pub fn consistency_loss<B: Ops>(
+/// As [`weighted_sum`].
+pub fn consistency_loss<B: FusedOps>(
     f: Tensor<B, 3>,
     x: Tensor<B, 3>,
     target: Tensor<B, 3>,
@@ -182,7 +194,7 @@ pub fn consistency_loss<B: Ops>(
 ///
 /// # Panics
 /// As [`tokens`].
-pub fn nt_xent<B: Ops>(queries: Tensor<B, 2>, keys: Tensor<B, 2>, first: usize, tau: f64) -> Tensor<B, 1> {
+pub fn nt_xent<B: FusedOps>(queries: Tensor<B, 2>, keys: Tensor<B, 2>, first: usize, tau: f64) -> Tensor<B, 1> {
     let ([count, width], [others, _]) = (queries.dims(), keys.dims());
     check_shape("nt_xent", "the keys", &keys.dims(), &[others, width]);
     assert!(first + count <= others, "nt_xent: {count} queries from key {first} on, but only {others} keys");

@@ -1,6 +1,6 @@
 //! Every operation as a composition of burn's own tensor operations.
 //!
-//! These are the default bodies of [`crate::ops::Ops`] and the comparison that the fused versions are measured against.
+//! These are the default bodies of [`crate::ops::FusedOps`] and the comparison that the fused versions are measured against.
 //! Written for clarity: leading axes are flattened so that every product is one matrix product.
 
 use burn_tensor::activation::{gelu, softmax};
@@ -8,7 +8,8 @@ use burn_tensor::backend::Backend;
 use burn_tensor::ops::FloatTensor;
 use burn_tensor::{Tensor, TensorData, TensorMetadata, TensorPrimitive};
 
-use super::contract::{Branch, Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
+use super::arguments::{Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
+use pixgen_core::ops::Branch;
 
 fn wrap<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
@@ -48,13 +49,13 @@ fn put_chunk<B: Backend>(dm: Tensor<B, 2>, index: usize, value: Tensor<B, 2>) ->
     dm.slice_assign([0..batch, index * d..(index + 1) * d], value)
 }
 
-/// See [`crate::ops::Ops::fused_tokens`].
+/// See [`crate::ops::FusedOps::fused_tokens`].
 pub fn tokens<B: Backend>(prefix: FloatTensor<B>, patches: FloatTensor<B>, position: FloatTensor<B>) -> FloatTensor<B> {
     let joined = Tensor::cat(vec![wrap::<B, 3>(prefix), wrap(patches)], 1);
     unwrap(joined + wrap::<B, 2>(position).unsqueeze_dim(0))
 }
 
-/// See [`crate::ops::Ops::fused_tokens_backward`].
+/// See [`crate::ops::FusedOps::fused_tokens_backward`].
 pub fn tokens_backward<B: Backend>(dy: FloatTensor<B>, prefix: usize, wanted: [bool; 3]) -> InputGradients<B, 3> {
     let dy = wrap::<B, 3>(dy);
     let [_, tokens, _] = dy.dims();
@@ -65,7 +66,7 @@ pub fn tokens_backward<B: Backend>(dy: FloatTensor<B>, prefix: usize, wanted: [b
     ]
 }
 
-/// See [`crate::ops::Ops::fused_linear`].
+/// See [`crate::ops::FusedOps::fused_linear`].
 pub fn linear<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, b: Option<FloatTensor<B>>) -> FloatTensor<B> {
     let dims = x.shape().to_vec();
     let product = flat::<B>(x).matmul(wrap::<B, 2>(w).transpose());
@@ -76,7 +77,7 @@ pub fn linear<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, b: Option<FloatT
     unflat(y, &dims)
 }
 
-/// See [`crate::ops::Ops::fused_linear_backward`].
+/// See [`crate::ops::FusedOps::fused_linear_backward`].
 pub fn linear_backward<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, dy: FloatTensor<B>, wanted: [bool; 3]) -> InputGradients<B, 3> {
     let dims = x.shape().to_vec();
     let dy = flat::<B>(dy);
@@ -87,14 +88,14 @@ pub fn linear_backward<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, dy: Flo
     ]
 }
 
-/// See [`crate::ops::Ops::fused_linear_gelu`].
+/// See [`crate::ops::FusedOps::fused_linear_gelu`].
 pub fn linear_gelu<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
     let dims = x.shape().to_vec();
     let z = flat::<B>(linear::<B>(x, w, Some(b)));
     unflat(gelu(z), &dims)
 }
 
-/// See [`crate::ops::Ops::fused_linear_gelu_train`].
+/// See [`crate::ops::FusedOps::fused_linear_gelu_train`].
 pub fn linear_gelu_train<B: Backend>(x: FloatTensor<B>, w: FloatTensor<B>, b: FloatTensor<B>) -> (FloatTensor<B>, FloatTensor<B>) {
     let dims = x.shape().to_vec();
     let z = flat::<B>(linear::<B>(x, w, Some(b)));
@@ -118,7 +119,7 @@ fn normalise_backward<B: Backend>(normed: Tensor<B, 2>, scale: Tensor<B, 2>, g: 
     (g.clone() - g.mean_dim(1) - normed * along) * scale
 }
 
-/// See [`crate::ops::Ops::fused_layer_norm`].
+/// See [`crate::ops::FusedOps::fused_layer_norm`].
 pub fn layer_norm<B: Backend>(x: FloatTensor<B>, gamma: FloatTensor<B>, beta: FloatTensor<B>) -> FloatTensor<B> {
     let dims = x.shape().to_vec();
     let (normed, _) = normalise(flat::<B>(x));
@@ -126,7 +127,7 @@ pub fn layer_norm<B: Backend>(x: FloatTensor<B>, gamma: FloatTensor<B>, beta: Fl
     unflat(y, &dims)
 }
 
-/// See [`crate::ops::Ops::fused_layer_norm_backward`].
+/// See [`crate::ops::FusedOps::fused_layer_norm_backward`].
 pub fn layer_norm_backward<B: Backend>(
     x: FloatTensor<B>,
     gamma: FloatTensor<B>,
@@ -145,7 +146,7 @@ pub fn layer_norm_backward<B: Backend>(
     [dx, dgamma, dbeta]
 }
 
-/// See [`crate::ops::Ops::fused_norm_modulate`].
+/// See [`crate::ops::FusedOps::fused_norm_modulate`].
 pub fn norm_modulate<B: Backend>(
     x: FloatTensor<B>,
     gamma: FloatTensor<B>,
@@ -158,7 +159,7 @@ pub fn norm_modulate<B: Backend>(
     unwrap(normed * (chunk(&m, branch.scale()) + 1.0) + chunk(&m, branch.shift()))
 }
 
-/// See [`crate::ops::Ops::fused_norm_modulate_backward`].
+/// See [`crate::ops::FusedOps::fused_norm_modulate_backward`].
 pub fn norm_modulate_backward<B: Backend>(
     x: FloatTensor<B>,
     gamma: FloatTensor<B>,
@@ -182,13 +183,13 @@ pub fn norm_modulate_backward<B: Backend>(
     [dx, dgamma, dbeta, dm]
 }
 
-/// See [`crate::ops::Ops::fused_gated_residual`].
+/// See [`crate::ops::FusedOps::fused_gated_residual`].
 pub fn gated_residual<B: Backend>(x: FloatTensor<B>, y: FloatTensor<B>, m: FloatTensor<B>, branch: Branch) -> FloatTensor<B> {
     let gate = chunk(&wrap::<B, 2>(m), branch.gate());
     unwrap(wrap::<B, 3>(x) + wrap::<B, 3>(y) * gate)
 }
 
-/// See [`crate::ops::Ops::fused_gated_residual_backward`].
+/// See [`crate::ops::FusedOps::fused_gated_residual_backward`].
 pub fn gated_residual_backward<B: Backend>(
     y: FloatTensor<B>,
     m: FloatTensor<B>,
@@ -227,7 +228,7 @@ fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
     x.swap_dims(1, 2).reshape([batch, tokens, heads * width])
 }
 
-/// See [`crate::ops::Ops::fused_attention`].
+/// See [`crate::ops::FusedOps::fused_attention`].
 pub fn attention<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> FloatTensor<B> {
     let [q, k, v] = split_heads::<B>(qkv, heads);
     let scale = 1.0 / (q.dims()[3] as f64).sqrt();
@@ -235,7 +236,7 @@ pub fn attention<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> FloatTensor<B
     unwrap(merge_heads(softmax(scores, 3).matmul(v)))
 }
 
-/// See [`crate::ops::Ops::fused_attention_train`].
+/// See [`crate::ops::FusedOps::fused_attention_train`].
 pub fn attention_train<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> (FloatTensor<B>, FloatTensor<B>) {
     let [q, k, v] = split_heads::<B>(qkv, heads);
     let scale = 1.0 / (q.dims()[3] as f64).sqrt();
@@ -246,7 +247,7 @@ pub fn attention_train<B: Backend>(qkv: FloatTensor<B>, heads: usize) -> (FloatT
     (unwrap(merge_heads(weights.matmul(v))), unwrap(lse.squeeze_dim::<3>(3)))
 }
 
-/// See [`crate::ops::Ops::fused_attention_backward`].
+/// See [`crate::ops::FusedOps::fused_attention_backward`].
 pub fn attention_backward<B: Backend>(qkv: FloatTensor<B>, lse: FloatTensor<B>, heads: usize, dy: FloatTensor<B>) -> FloatTensor<B> {
     let [q, k, v] = split_heads::<B>(qkv, heads);
     let [batch, _, tokens, width] = q.dims();
@@ -263,7 +264,7 @@ pub fn attention_backward<B: Backend>(qkv: FloatTensor<B>, lse: FloatTensor<B>, 
     unwrap(Tensor::cat([dq, dk, dv].map(merge_heads).to_vec(), 2))
 }
 
-/// See [`crate::ops::Ops::fused_skip_fuse_train`].
+/// See [`crate::ops::FusedOps::fused_skip_fuse_train`].
 pub fn skip_fuse_train<B: Backend>(
     x: FloatTensor<B>,
     s: FloatTensor<B>,
@@ -277,7 +278,7 @@ pub fn skip_fuse_train<B: Backend>(
     (layer_norm::<B>(normed.clone(), gamma, beta), normed)
 }
 
-/// See [`crate::ops::Ops::fused_skip_fuse_backward`].
+/// See [`crate::ops::FusedOps::fused_skip_fuse_backward`].
 pub fn skip_fuse_backward<B: Backend>(
     x: FloatTensor<B>,
     s: FloatTensor<B>,
@@ -306,7 +307,7 @@ pub fn skip_fuse_backward<B: Backend>(
     [dx, ds, dw, db, dgamma, dbeta]
 }
 
-/// See [`crate::ops::Ops::fused_dropout`].
+/// See [`crate::ops::FusedOps::fused_dropout`].
 pub fn dropout<B: Backend>(x: FloatTensor<B>, dropout: &Dropout) -> FloatTensor<B> {
     let shape = x.shape();
     let image = shape.num_elements() / dropout.streams.len().max(1);
@@ -333,15 +334,20 @@ fn images<B: Backend>(x: FloatTensor<B>) -> Tensor<B, 2> {
     wrap(B::float_reshape(x, [count, shape.num_elements() / count.max(1)].into()))
 }
 
-/// See [`crate::ops::Ops::fused_blend`].
-pub fn blend<B: Backend>(x: FloatTensor<B>, y: FloatTensor<B>, a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+/// See [`crate::ops::FusedOps::fused_weighted_sum`].
+pub fn weighted_sum<B: Backend>(x: FloatTensor<B>, y: FloatTensor<B>, a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
     let shape = x.shape();
     let sum = images::<B>(x) * column::<B>(a) + images::<B>(y) * column::<B>(b);
     B::float_reshape(unwrap(sum), shape)
 }
 
-/// See [`crate::ops::Ops::fused_blend_backward`].
-pub fn blend_backward<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>, dy: FloatTensor<B>, wanted: [bool; 2]) -> InputGradients<B, 2> {
+/// See [`crate::ops::FusedOps::fused_weighted_sum_backward`].
+pub fn weighted_sum_backward<B: Backend>(
+    a: FloatTensor<B>,
+    b: FloatTensor<B>,
+    dy: FloatTensor<B>,
+    wanted: [bool; 2],
+) -> InputGradients<B, 2> {
     let shape = dy.shape();
     let scaled = |wanted: bool, factors: FloatTensor<B>| {
         wanted.then(|| B::float_reshape(unwrap(images::<B>(dy.clone()) * column::<B>(factors)), shape.clone()))
@@ -349,7 +355,7 @@ pub fn blend_backward<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>, dy: Floa
     [scaled(wanted[0], a), scaled(wanted[1], b)]
 }
 
-/// See [`crate::ops::Ops::fused_consistency_loss`].
+/// See [`crate::ops::FusedOps::fused_consistency_loss`].
 pub fn consistency_loss<B: Backend>(
     f: FloatTensor<B>,
     x: FloatTensor<B>,
@@ -372,7 +378,7 @@ fn unit_rows<B: Backend>(x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
     (x / length.clone(), length)
 }
 
-/// See [`crate::ops::Ops::fused_nt_xent`].
+/// See [`crate::ops::FusedOps::fused_nt_xent`].
 pub fn nt_xent<B: Backend>(queries: FloatTensor<B>, keys: FloatTensor<B>, first: usize, tau: f64) -> (FloatTensor<B>, FloatTensor<B>) {
     let ((queries, _), (keys, _)) = (unit_rows(wrap::<B, 2>(queries)), unit_rows(wrap::<B, 2>(keys)));
     let count = queries.dims()[0];
@@ -383,7 +389,7 @@ pub fn nt_xent<B: Backend>(queries: FloatTensor<B>, keys: FloatTensor<B>, first:
     (unwrap((lse.clone() - positive).mean()), unwrap(lse.squeeze_dim::<1>(1)))
 }
 
-/// See [`crate::ops::Ops::fused_nt_xent_backward`].
+/// See [`crate::ops::FusedOps::fused_nt_xent_backward`].
 pub fn nt_xent_backward<B: Backend>(
     queries: FloatTensor<B>,
     keys: FloatTensor<B>,

@@ -4,7 +4,7 @@
 //! first metadata entry is always `"crc32"`, with eight hexadecimal digits at a fixed place. They are the CRC-32 of the **whole file
 //! with those eight digits set to `0`**: length, header and data alike, so a single flipped bit anywhere is found.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -14,7 +14,6 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::atomic::write_atomic;
-use super::checkpoint::{Checkpoint, NamedTensor};
 use super::error::{Damage, RunError};
 
 /// Metadata entry of the checksum.
@@ -36,6 +35,49 @@ const MAX_HEADER_BYTES: u64 = 100 << 20;
 /// Values converted at a time.
 const CHUNK_VALUES: usize = 1 << 14;
 const F32_BYTES: usize = size_of::<f32>();
+
+/// The state of training after some number of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Images seen.
+    pub images: u64,
+    /// Weights, averages and moments, in the order of the file.
+    pub tensors: Vec<NamedTensor>,
+    /// Whatever else has to be known. `images` and `crc32` are taken.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One tensor of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Unique in its checkpoint.
+    pub name: String,
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// As many values as the product of `shape`.
+    pub data: Vec<f32>,
+}
+
+impl Checkpoint {
+    /// Writes a safetensors file, atomically.
+    ///
+    /// # Errors
+    /// [`RunError::File`]; [`RunError::TensorShape`] and [`RunError::NameTaken`] for a state that cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), RunError> {
+        write(path, self)
+    }
+
+    /// Reads a file that [`Checkpoint::write`] wrote; a single flipped bit anywhere is found.
+    ///
+    /// # Errors
+    /// [`RunError::File`] and [`RunError::Damaged`].
+    pub fn read(path: &Path) -> Result<Self, RunError> {
+        read(path).map_err(|failure| match failure {
+            ReadFailure::Io(source) => RunError::read(path)(source),
+            ReadFailure::Damage(damage) => RunError::Damaged { path: path.to_owned(), damage },
+        })
+    }
+}
 
 /// Why a file did not give a checkpoint.
 pub(super) enum ReadFailure {

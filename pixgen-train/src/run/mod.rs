@@ -17,7 +17,8 @@ pub mod progress;
 pub use pixgen_edge::atomic;
 pub use pixgen_edge::terminal::note;
 
-pub use checkpoint::{Checkpoint, Loaded, NamedTensor, Retention};
+pub use checkpoint::LoadedCheckpoint;
+pub use checkpoint_file::{Checkpoint, NamedTensor};
 pub use error::{Damage, RunError, Warning};
 pub use folder::{CONFIG, RunFolder};
 pub use interrupt::Interrupt;

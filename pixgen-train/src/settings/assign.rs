@@ -3,7 +3,8 @@
 use toml::{Table, Value};
 
 use super::error::SettingsError;
-use super::layers::{Layer, Origin, dotted_keys, get, type_name};
+use super::layers::{SettingsLayer, dotted_keys, get, type_name};
+use super::origin::Origin;
 use super::suggest::closest;
 use super::units::parse_images;
 
@@ -14,7 +15,7 @@ use super::units::parse_images;
 ///
 /// # Errors
 /// [`SettingsError::UnknownKey`] and [`SettingsError::WrongType`].
-pub fn assign(defaults: &Table, key: &str, text: &str, origin: Origin) -> Result<Layer, SettingsError> {
+pub fn assign(defaults: &Table, key: &str, text: &str, origin: Origin) -> Result<SettingsLayer, SettingsError> {
     let Some(example) = get(defaults, key) else {
         let suggestion = closest(key, dotted_keys(defaults).iter().map(String::as_str));
         return Err(SettingsError::UnknownKey { key: key.to_owned(), origin, suggestion });
@@ -22,7 +23,7 @@ pub fn assign(defaults: &Table, key: &str, text: &str, origin: Origin) -> Result
     let Some(value) = parse(example, text.trim()) else {
         return Err(SettingsError::WrongType { key: key.to_owned(), origin, expected: type_name(example), found: format!("`{text}`") });
     };
-    Ok(Layer { origin, table: nest(key, value) })
+    Ok(SettingsLayer { origin, table: nest(key, value) })
 }
 
 /// `text` as the type of `example`.

@@ -6,7 +6,8 @@ use toml::Table;
 
 use super::assign::assign;
 use super::error::SettingsError;
-use super::layers::{Layer, Origin, dotted_keys};
+use super::layers::{SettingsLayer, dotted_keys};
+use super::origin::Origin;
 use super::suggest::closest;
 
 /// What the names of all our variables begin with.
@@ -30,7 +31,7 @@ pub fn layers(
     defaults: &Table,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     reserved: &[&str],
-) -> Result<Vec<Layer>, SettingsError> {
+) -> Result<Vec<SettingsLayer>, SettingsError> {
     let known: Vec<(String, String)> = dotted_keys(defaults).into_iter().map(|key| (variable_name(&key), key)).collect();
     let mut ours: Vec<(String, OsString)> = variables
         .into_iter()
@@ -43,7 +44,7 @@ pub fn layers(
         .collect()
 }
 
-fn layer(defaults: &Table, known: &[(String, String)], variable: String, text: &str) -> Result<Layer, SettingsError> {
+fn layer(defaults: &Table, known: &[(String, String)], variable: String, text: &str) -> Result<SettingsLayer, SettingsError> {
     let Some((_, key)) = known.iter().find(|(name, _)| *name == variable) else {
         return Err(SettingsError::UnknownVariable {
             suggestion: closest(&variable, known.iter().map(|(name, _)| name.as_str())),
@@ -64,7 +65,7 @@ mod tests {
             .unwrap()
     }
 
-    fn from(variables: &[(&str, &str)]) -> Result<Vec<Layer>, SettingsError> {
+    fn from(variables: &[(&str, &str)]) -> Result<Vec<SettingsLayer>, SettingsError> {
         let variables = variables.iter().map(|(a, b)| (a.into(), b.into()));
         layers(&defaults(), variables, &["PIXGEN_LOG"])
     }

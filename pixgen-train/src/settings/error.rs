@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::layers::Origin;
+use super::origin::Origin;
 
 /// A setting that cannot be used: what, where, and (through [`SettingsError::hint`]) what to try next.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,12 @@ pub enum SettingsError {
         /// What the configuration says.
         message: String,
     },
+    /// Settings that cannot be written.
+    #[error("the settings cannot be written as TOML: {message}")]
+    NotToml {
+        /// What the writer says.
+        message: String,
+    },
     /// A text that is not a number of images.
     #[error("`{text}` is not a number of images")]
     NotANumber {
@@ -106,6 +112,7 @@ impl SettingsError {
                 Some("settings are TOML: `key = value` or `section.key = value`, texts in quotes, each key once".to_owned())
             }
             Self::Unfit { .. } => Some("`pixgen-train config show` prints every setting with its value".to_owned()),
+            Self::NotToml { .. } => None,
             Self::TooLarge { .. } => Some("give a smaller number".to_owned()),
         }
     }

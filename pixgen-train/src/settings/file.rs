@@ -6,20 +6,21 @@ use std::path::Path;
 use toml::Table;
 
 use super::error::SettingsError;
-use super::layers::{Layer, Origin};
+use super::layers::SettingsLayer;
+use super::origin::Origin;
 
 /// The layer of the file at `path`.
 ///
 /// # Errors
 /// [`SettingsError::Read`], and [`SettingsError::Parse`] with line and column.
-pub fn layer(path: &Path) -> Result<Layer, SettingsError> {
+pub fn layer(path: &Path) -> Result<SettingsLayer, SettingsError> {
     let text = fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
         let (line, column) = position(&text, start);
         SettingsError::Parse { path: path.to_owned(), line, column, message: error.message().to_owned() }
     })?;
-    Ok(Layer { origin: Origin::File(path.to_owned()), table })
+    Ok(SettingsLayer { origin: Origin::File(path.to_owned()), table })
 }
 
 /// Line and column, both from 1, of the byte at `offset`; the column counts characters.

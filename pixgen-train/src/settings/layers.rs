@@ -1,46 +1,17 @@
 //! Merging layers of settings over the defaults, and remembering which layer won.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::error::SettingsError;
+use super::origin::Origin;
 use super::suggest::closest;
-
-/// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Origin {
-    /// Built into the program.
-    Default,
-    /// A named preset.
-    Preset(String),
-    /// A TOML file.
-    File(PathBuf),
-    /// An environment variable.
-    Env(String),
-    /// A command-line flag, with its dashes.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Preset(name) => write!(f, "preset {name}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Env(variable) => write!(f, "environment {variable}"),
-            Self::Flag(flag) => write!(f, "flag {flag}"),
-        }
-    }
-}
 
 /// Some settings from one place.
 #[derive(Clone, Debug)]
-pub struct Layer {
+pub struct SettingsLayer {
     /// The place.
     pub origin: Origin,
     /// The values, nested like the defaults.
@@ -63,7 +34,7 @@ pub struct Resolved {
 ///
 /// # Errors
 /// [`SettingsError::UnknownKey`] and [`SettingsError::WrongType`], for the first bad key of the first bad layer.
-pub fn resolve(defaults: &Table, layers: &[Layer]) -> Result<Resolved, SettingsError> {
+pub fn resolve(defaults: &Table, layers: &[SettingsLayer]) -> Result<Resolved, SettingsError> {
     let known = dotted_keys(defaults);
     let mut resolved = Resolved {
         table: defaults.clone(),
@@ -126,7 +97,7 @@ impl Resolved {
 
 /// One layer on its way into the result.
 struct Merge<'a> {
-    layer: &'a Layer,
+    layer: &'a SettingsLayer,
     known: &'a [String],
     origins: &'a mut BTreeMap<String, Origin>,
 }
@@ -229,11 +200,11 @@ mod tests {
         )
     }
 
-    fn layer(origin: Origin, text: &str) -> Layer {
-        Layer { origin, table: table(text) }
+    fn layer(origin: Origin, text: &str) -> SettingsLayer {
+        SettingsLayer { origin, table: table(text) }
     }
 
-    fn flag(text: &str) -> Layer {
+    fn flag(text: &str) -> SettingsLayer {
         layer(Origin::Flag("--x".to_owned()), text)
     }
 

@@ -11,9 +11,11 @@ pub mod env;
 pub mod error;
 pub mod file;
 pub mod layers;
+mod origin;
 pub(crate) mod suggest;
 pub mod units;
 
 pub use assign::assign;
 pub use error::SettingsError;
-pub use layers::{Layer, Origin, Resolved, resolve};
+pub use layers::{Resolved, SettingsLayer, resolve};
+pub use origin::Origin;

@@ -9,7 +9,7 @@ use std::fmt;
 #[serde(untagged, deny_unknown_fields)]
 pub enum EmaConfig {
     /// Half-life as a share of the whole run's images: short runs get short memories.
-    Share {
+    HalfLife {
         /// Between 0 and 1.
         share: f64,
     },
@@ -26,7 +26,7 @@ impl EmaConfig {
     /// All averages warm up as min(decay, (1 + k)/(10 + k)), so that the start is forgotten early.
     pub fn decay(&self, update: u64, batch: u64, total: u64) -> f64 {
         let decay = match *self {
-            Self::Share { share } => 0.5f64.powf(batch as f64 / (share * total.max(1) as f64).max(1e-9)),
+            Self::HalfLife { share } => 0.5f64.powf(batch as f64 / (share * total.max(1) as f64).max(1e-9)),
             Self::Decay { decay } => decay,
         };
         decay.min((1.0 + update as f64) / (10.0 + update as f64))
@@ -37,14 +37,14 @@ impl EmaConfig {
 impl fmt::Display for EmaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Share { share } => write!(f, "share-{share}"),
+            Self::HalfLife { share } => write!(f, "share-{share}"),
             Self::Decay { decay } => write!(f, "decay-{decay}"),
         }
     }
 }
 
 /// Moves an average in host memory the share `share` of the way to `params`.
-pub fn approach(values: &mut [f32], params: &[f32], share: f32) {
+pub fn lerp(values: &mut [f32], params: &[f32], share: f32) {
     values
         .par_chunks_mut(1 << 15)
         .zip(params.par_chunks(1 << 15))
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn half_life_is_a_share_of_the_run() {
-        let config = EmaConfig::Share { share: 0.1 };
+        let config = EmaConfig::HalfLife { share: 0.1 };
         // A tenth of 10,000 images in steps of 10: one hundred steps halve what was there.
         let kept: f64 = (0..100).map(|_| config.decay(u64::MAX >> 1, 10, 10_000)).product();
         assert!((kept - 0.5).abs() < 1e-9);
@@ -73,7 +73,7 @@ mod tests {
     fn it_follows() {
         let mut values = [0.0; 3];
         let share = 1.0 - EmaConfig::Decay { decay: 0.9 }.decay(1_000, 1, 1) as f32;
-        approach(&mut values, &[1.0; 3], share);
+        lerp(&mut values, &[1.0; 3], share);
         assert_eq!(values, [0.100000024; 3]);
     }
 }

@@ -3,9 +3,9 @@
 //! The host's buffer is a slice of `f32`, tensors packed in the order of the list. A GPU keeps its own, padded so that every tensor is
 //! aligned; between steps nothing of it comes to the host.
 
-use super::optimiser::OptimiserConfig;
+use super::optimiser::Update;
 use crate::model::ParamSet;
-use crate::ops::Ops;
+use crate::ops::FusedOps;
 use crate::precision::Precision;
 use burn_flex::Flex;
 use burn_tensor::backend::Backend;
@@ -13,7 +13,7 @@ use burn_tensor::ops::FloatTensor;
 use std::borrow::Cow;
 
 /// A backend that can train: it keeps parameters, gradients and moments.
-pub trait Engine: Ops {
+pub trait Engine: FusedOps {
     /// Its buffer for a list of parameters.
     type Flat: Flat<Self>;
 
@@ -23,26 +23,9 @@ pub trait Engine: Ops {
     }
 }
 
-/// What an update needs beside the buffers.
-#[derive(Clone, Copy, Debug)]
-pub struct Update<'a> {
-    /// AdamW's settings.
-    pub config: &'a OptimiserConfig,
-    /// The list.
-    pub set: &'a ParamSet,
-    /// Learning rate.
-    pub rate: f64,
-    /// Multiplies the gradient first (clipping).
-    pub gradient_scale: f32,
-    /// Updates made, this one included.
-    pub updates: u64,
-    /// For each average the share of the way to the new parameters that it goes, 1 - decay.
-    pub shares: &'a [f32],
-}
-
-/// Moments of AdamW.
+/// AdamMoments of AdamW.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moments<F> {
+pub struct AdamMoments<F> {
     /// First.
     pub m: F,
     /// Second.
@@ -79,10 +62,10 @@ pub trait Flat<B: Backend>: Send + Sync + std::fmt::Debug + Sized {
     fn norm(&self, set: &ParamSet) -> f64;
 
     /// Moves the share `share` of the way to `target`.
-    fn approach(&mut self, target: &Self, share: f32);
+    fn lerp(&mut self, target: &Self, share: f32);
 
     /// AdamW on `params`, then every average: one pass over all buffers.
-    fn update(params: &mut Self, moments: &mut Moments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>);
+    fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>);
 }
 
 impl Engine for Flex {

@@ -1,7 +1,7 @@
 //! A GPU's buffer: one tensor of `f32` that stays on the device, every parameter at a multiple of [`ALIGN`] elements.
 
-use super::flat::{Engine, Flat, Moments, Update};
-use super::optimiser::{Corrections, OptimiserConfig};
+use super::flat::{AdamMoments, Engine, Flat};
+use super::optimiser::{Corrections, OptimiserConfig, Update};
 use crate::model::ParamSet;
 use crate::ops::cube::{Gpu, done};
 use crate::precision::Precision;
@@ -135,12 +135,12 @@ where
         done(optimiser::norm(&self.buffer))
     }
 
-    fn approach(&mut self, target: &Self, share: f32) {
+    fn lerp(&mut self, target: &Self, share: f32) {
         done(optimiser::lerp(&self.buffer, &target.buffer, share));
     }
 
-    fn update(params: &mut Self, moments: &mut Moments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
-        let Update { config, set, rate, gradient_scale, updates, shares } = *update;
+    fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
+        let Update { config, set, rate, gradient_scale, updates, ema_weights } = *update;
         let Corrections { step, second } = Corrections::new(config, rate, updates);
         let settings = AdamW {
             beta1: config.beta1 as f32,
@@ -151,7 +151,7 @@ where
             bias_correction2: second,
             gradient_scale,
         };
-        let averages: Vec<_> = averages.iter().map(|average| &average.buffer).zip(shares.iter().copied()).collect();
+        let averages: Vec<_> = averages.iter().map(|average| &average.buffer).zip(ema_weights.iter().copied()).collect();
         let decay = params.decay(set, config);
         done(optimiser::adamw(
             &params.buffer,

@@ -1,8 +1,8 @@
 //! The host's buffer: a `Vec<f32>`.
 
-use super::ema::approach;
-use super::flat::{Flat, Moments, Update};
-use super::optimiser::{adamw, global_norm};
+use super::ema::lerp;
+use super::flat::{AdamMoments, Flat};
+use super::optimiser::{Update, adamw, global_norm};
 use crate::model::ParamSet;
 use crate::ops::flex::add_to;
 use crate::precision::Precision;
@@ -69,14 +69,14 @@ impl Flat<Flex> for Vec<f32> {
         global_norm(set, self)
     }
 
-    fn approach(&mut self, target: &Self, share: f32) {
-        approach(self, target, share);
+    fn lerp(&mut self, target: &Self, share: f32) {
+        lerp(self, target, share);
     }
 
-    fn update(params: &mut Self, moments: &mut Moments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
+    fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
         adamw(params, &mut moments.m, &mut moments.v, gradient, update);
-        for (average, &share) in averages.iter_mut().zip(update.shares) {
-            approach(average, params, share);
+        for (average, &share) in averages.iter_mut().zip(update.ema_weights) {
+            lerp(average, params, share);
         }
     }
 }

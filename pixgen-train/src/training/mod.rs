@@ -13,6 +13,6 @@ pub mod step;
 pub use ema::EmaConfig;
 pub use flat::{Engine, Flat};
 pub use optimiser::OptimiserConfig;
-pub use schedule::{Schedule, Shape};
+pub use schedule::{LrShape, Schedule};
 pub use state::{Ema, State};
 pub use step::{Outcome, step};

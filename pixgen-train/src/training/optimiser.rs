@@ -3,7 +3,6 @@
 //! The optimiser works on flat buffers, not on burn's records: one pass over memory instead of a dozen small tensor operations for each
 //! of some hundred tensors, and a checkpoint is those buffers, bit for bit. Here are the settings and the pass over host memory.
 
-use super::flat::Update;
 use crate::model::ParamSet;
 use pixgen_core::params::Role;
 use rayon::prelude::*;
@@ -39,6 +38,23 @@ impl OptimiserConfig {
         };
         if decays { self.weight_decay } else { 0.0 }
     }
+}
+
+/// What an update needs beside the buffers.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    /// AdamW's settings.
+    pub config: &'a OptimiserConfig,
+    /// The list.
+    pub set: &'a ParamSet,
+    /// Learning rate.
+    pub rate: f64,
+    /// Multiplies the gradient first (clipping).
+    pub gradient_scale: f32,
+    /// Updates made, this one included.
+    pub updates: u64,
+    /// For each average the share of the way to the new parameters that it goes, 1 - decay.
+    pub ema_weights: &'a [f32],
 }
 
 /// One update of AdamW on host slices, laid out as `update.set` says.
@@ -132,7 +148,7 @@ mod tests {
         let mut params = vec![1.0; set.len()];
         let gradient: Vec<f32> = (0..set.len()).map(|i| if i % 2 == 0 { 0.5 } else { -3.0 }).collect();
         let (mut m, mut v) = (vec![0.0; set.len()], vec![0.0; set.len()]);
-        let update = Update { config: &CONFIG, set: &set, rate: 0.01, gradient_scale: 1.0, updates: 1, shares: &[] };
+        let update = Update { config: &CONFIG, set: &set, rate: 0.01, gradient_scale: 1.0, updates: 1, ema_weights: &[] };
         adamw(&mut params, &mut m, &mut v, &gradient, &update);
         for entry in set.entries() {
             let decay = if entry.role == Role::Matrix { 0.001 } else { 0.0 };

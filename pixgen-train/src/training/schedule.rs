@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How the rate goes on after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Shape {
+pub enum LrShape {
     /// Always the same.
     Constant,
     /// Half a cosine, down to `final_factor`.
@@ -23,7 +23,7 @@ pub struct Schedule {
     /// Images over which the rate rises linearly from 0.
     pub warmup: u64,
     /// The way down.
-    pub shape: Shape,
+    pub shape: LrShape,
     /// What the cosine ends at, as a share of the peak.
     pub final_factor: f64,
 }
@@ -38,15 +38,15 @@ impl Schedule {
         };
         let done = images as f64 / total.max(1) as f64;
         let factor = match self.shape {
-            Shape::Constant => 1.0,
-            Shape::Cosine => {
+            LrShape::Constant => 1.0,
+            LrShape::Cosine => {
                 let warmup = self.warmup.min(total) as f64 / total.max(1) as f64;
                 let along = ((done - warmup) / (1.0 - warmup).max(1e-9)).clamp(0.0, 1.0);
                 self.final_factor + (1.0 - self.final_factor) * 0.5 * (1.0 + (std::f64::consts::PI * along).cos())
             }
-            Shape::Staged if done < 4.0 / 7.0 => 1.0,
-            Shape::Staged if done < 5.0 / 7.0 => 0.3,
-            Shape::Staged => 0.08,
+            LrShape::Staged if done < 4.0 / 7.0 => 1.0,
+            LrShape::Staged if done < 5.0 / 7.0 => 0.3,
+            LrShape::Staged => 0.08,
         };
         self.peak * warm * factor
     }
@@ -58,14 +58,14 @@ mod tests {
 
     #[test]
     fn shapes() {
-        let cosine = Schedule { peak: 2.0, warmup: 100, shape: Shape::Cosine, final_factor: 0.02 };
+        let cosine = Schedule { peak: 2.0, warmup: 100, shape: LrShape::Cosine, final_factor: 0.02 };
         assert_eq!(cosine.rate(0, 10, 1100), 0.2);
         assert_eq!(cosine.rate(100, 10, 1100), 2.0);
         assert!((cosine.rate(600, 10, 1100) - 1.02).abs() < 1e-12);
         assert!((cosine.rate(1100, 10, 1100) - 0.04).abs() < 1e-12);
-        let staged = Schedule { peak: 1.0, warmup: 0, shape: Shape::Staged, final_factor: 0.0 };
+        let staged = Schedule { peak: 1.0, warmup: 0, shape: LrShape::Staged, final_factor: 0.0 };
         assert_eq!([0, 399, 400, 500, 700].map(|i| staged.rate(i, 1, 700)), [1.0, 1.0, 0.3, 0.08, 0.08]);
-        let constant = Schedule { shape: Shape::Constant, ..cosine };
+        let constant = Schedule { shape: LrShape::Constant, ..cosine };
         assert_eq!(constant.rate(1000, 10, 1100), 2.0);
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that a run must remember between steps.
 
 use super::ema::EmaConfig;
-use super::flat::{Engine, Flat, Moments};
+use super::flat::{AdamMoments, Engine, Flat};
 use crate::model::ParamSet;
 
 /// One average of the parameters.
@@ -27,7 +27,7 @@ pub struct State<F> {
     /// Parameters.
     pub params: F,
     /// Optimiser.
-    pub moments: Moments<F>,
+    pub moments: AdamMoments<F>,
     /// Averages.
     pub emas: Vec<Ema<F>>,
 }
@@ -45,7 +45,7 @@ impl<F> State<F> {
             skipped_in_row: 0,
             updates: 0,
             params: upload(),
-            moments: Moments { m: F::zeros(set, device), v: F::zeros(set, device) },
+            moments: AdamMoments { m: F::zeros(set, device), v: F::zeros(set, device) },
             emas: emas.iter().map(|&config| Ema { config, values: upload() }).collect(),
         }
     }

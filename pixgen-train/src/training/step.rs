@@ -1,10 +1,10 @@
 //! One optimiser step: gradient, checks, update, averages.
 
-use super::flat::{Engine, Flat, Update};
-use super::optimiser::{OptimiserConfig, first_non_finite};
+use super::flat::{Engine, Flat};
+use super::optimiser::{OptimiserConfig, Update, first_non_finite};
 use super::schedule::Schedule;
 use super::state::State;
-use crate::objective::{Objective, Progress, Terms};
+use crate::objective::{Objective, Terms, TrainingProgress};
 use pixgen_edge::data::DataError;
 
 /// What a step did.
@@ -33,7 +33,7 @@ pub enum Outcome {
 pub fn step<B: Engine>(
     objective: &mut dyn Objective<B>,
     state: &mut State<B::Flat>,
-    progress: &Progress,
+    progress: &TrainingProgress,
     optimiser: &OptimiserConfig,
     schedule: &Schedule,
     gradient: &mut B::Flat,
@@ -60,7 +60,7 @@ pub fn step<B: Engine>(
     };
     let rate = schedule.rate(progress.images, batch, progress.total);
     state.updates += 1;
-    let shares: Vec<f32> = state
+    let ema_weights: Vec<f32> = state
         .emas
         .iter()
         .map(|ema| 1.0 - ema.config.decay(state.updates, batch, progress.total) as f32)
@@ -71,7 +71,7 @@ pub fn step<B: Engine>(
         rate,
         gradient_scale: scale as f32,
         updates: state.updates,
-        shares: &shares,
+        ema_weights: &ema_weights,
     };
     let mut averages: Vec<&mut B::Flat> = state.emas.iter_mut().map(|ema| &mut ema.values).collect();
     B::Flat::update(&mut state.params, &mut state.moments, &mut averages, gradient, &update);

@@ -4,52 +4,19 @@
 
 use rayon::prelude::*;
 
-use super::attention_short::{self, MOST_TOKENS, Scratch};
+use super::attention_short::{self, AttentionScratch, MOST_TOKENS};
 use super::buffers::take;
+use super::heads::{HeadLayout, K, Q, V};
 use super::lanes::{exp, highest, ln, sum, sum_of, vectorised};
-use super::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
+use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
-/// Sizes of a joint projection `[images, tokens, 3 width]`.
-#[derive(Debug, Clone, Copy)]
-pub struct Sizes {
-    /// Tokens per image.
-    pub tokens: usize,
-    /// Width of a token, all heads together.
-    pub width: usize,
-    /// Heads.
-    pub heads: usize,
-}
-
-// Where q, k and v start in a row of the projection, as multiples of the width.
-pub const Q: usize = 0;
-pub const K: usize = 1;
-pub const V: usize = 2;
-
-impl Sizes {
-    /// Width of a head.
-    #[inline(always)]
-    pub fn head(self) -> usize {
-        self.width / self.heads
-    }
-
-    /// Where part `part` of a head starts in a row of the projection.
-    #[inline(always)]
-    pub fn start(self, part: usize, head: usize) -> usize {
-        part * self.width + head * self.head()
-    }
-
-    /// Factor of the scores.
-    #[inline(always)]
-    pub fn scale(self) -> f32 {
-        1.0 / (self.head() as f32).sqrt()
-    }
-
+impl HeadLayout {
     /// Part `part` of one head of an image's projection, `[tokens, head]`.
     fn part(self, qkv: &[f32], part: usize, head: usize) -> Matrix<'_> {
         Matrix::strided(&qkv[self.start(part, head)..], self.tokens, self.head(), 3 * self.width)
     }
 
-    /// [`Sizes::part`] of a gradient.
+    /// [`HeadLayout::part`] of a gradient.
     fn part_mut(self, dqkv: &mut [f32], part: usize, head: usize) -> MatrixMut<'_> {
         MatrixMut::strided(&mut dqkv[self.start(part, head)..], self.tokens, self.head(), 3 * self.width)
     }
@@ -109,8 +76,8 @@ vectorised! {
 }
 
 /// `softmax(scale q k^T) v` per head, `[images, tokens, width]`, and the log-sum-exp `[images, heads, tokens]`.
-pub fn forward(qkv: &[f32], sizes: Sizes) -> (Vec<f32>, Vec<f32>) {
-    let Sizes { tokens, width, heads } = sizes;
+pub fn forward(qkv: &[f32], sizes: HeadLayout) -> (Vec<f32>, Vec<f32>) {
+    let HeadLayout { tokens, width, heads } = sizes;
     let mut y = take(qkv.len() / 3);
     let mut lse = vec![0.0; y.len() / width.max(1) * heads];
     if y.is_empty() {
@@ -120,7 +87,10 @@ pub fn forward(qkv: &[f32], sizes: Sizes) -> (Vec<f32>, Vec<f32>) {
         y.par_chunks_mut(tokens * width)
             .zip(lse.par_chunks_mut(heads * tokens))
             .zip(qkv.par_chunks(3 * tokens * width))
-            .for_each_init(|| Scratch::new(sizes), |scratch, ((y, lse), qkv)| attention_short::forward(qkv, sizes, scratch, y, lse));
+            .for_each_init(
+                || AttentionScratch::new(sizes),
+                |scratch, ((y, lse), qkv)| attention_short::forward(qkv, sizes, scratch, y, lse),
+            );
         return (y, lse);
     }
     y.par_chunks_mut(tokens * width)
@@ -147,8 +117,8 @@ pub fn forward(qkv: &[f32], sizes: Sizes) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// Gradient of qkv for the output gradient `dy`.
-pub fn backward(qkv: &[f32], lse: &[f32], dy: &[f32], sizes: Sizes) -> Vec<f32> {
-    let Sizes { tokens, width, heads } = sizes;
+pub fn backward(qkv: &[f32], lse: &[f32], dy: &[f32], sizes: HeadLayout) -> Vec<f32> {
+    let HeadLayout { tokens, width, heads } = sizes;
     let mut dqkv = take(qkv.len());
     if qkv.is_empty() {
         return dqkv;
@@ -158,7 +128,7 @@ pub fn backward(qkv: &[f32], lse: &[f32], dy: &[f32], sizes: Sizes) -> Vec<f32> 
             .zip(qkv.par_chunks(3 * tokens * width))
             .zip(lse.par_chunks(heads * tokens).zip(dy.par_chunks(tokens * width)))
             .for_each_init(
-                || Scratch::new(sizes),
+                || AttentionScratch::new(sizes),
                 |scratch, ((dqkv, qkv), (lse, dy))| attention_short::backward(qkv, lse, dy, sizes, scratch, dqkv),
             );
         return dqkv;
@@ -183,7 +153,7 @@ fn head_backward(
     qkv: &[f32],
     lse: &[f32],
     dy: &[f32],
-    sizes: Sizes,
+    sizes: HeadLayout,
     head: usize,
     weights: &mut [f32],
     gradient: &mut [f32],

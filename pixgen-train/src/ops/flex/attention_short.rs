@@ -3,7 +3,7 @@
 //! Scores are kept transposed, keys down and queries across, so that the softmax over keys runs lane by lane without
 //! horizontal sums. Products are small tiles over packed operands whose rows are padded to [`LANES`].
 
-use super::attention::Sizes;
+use super::heads::{HeadLayout, K, Q, V};
 use super::lanes::{LANES, exp, ln, vectorised};
 
 /// The most tokens that this form is made for (those of 32 x 32 pixels in patches of 4, and some more); longer sequences pay off as matrix products.
@@ -123,9 +123,9 @@ fn product<const TRANSPOSED: bool>(a: Rows<'_>, rows: usize, depth: usize, b: Ro
     }
 }
 
-/// Scratch of one thread.
+/// AttentionScratch of one thread.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct AttentionScratch {
     /// Softmax weights, `[keys, queries]`.
     weights: Panel,
     /// Their gradient.
@@ -136,10 +136,10 @@ pub struct Scratch {
     across: Panel,
 }
 
-impl Scratch {
-    /// Scratch for sequences of these sizes.
-    pub fn new(sizes: Sizes) -> Self {
-        let Sizes { tokens, width, heads } = sizes;
+impl AttentionScratch {
+    /// AttentionScratch for sequences of these sizes.
+    pub fn new(sizes: HeadLayout) -> Self {
+        let HeadLayout { tokens, width, heads } = sizes;
         let head = width / heads;
         Self {
             weights: Panel::new(tokens, tokens),
@@ -198,10 +198,10 @@ fn pack_across(rows: &[f32], stride: usize, start: usize, head: usize, factor: f
 
 /// `scale k q^T` of a head into `scratch.weights`.
 #[inline(always)]
-fn scores(qkv: &[f32], sizes: Sizes, head: usize, scratch: &mut Scratch) {
+fn scores(qkv: &[f32], sizes: HeadLayout, head: usize, scratch: &mut AttentionScratch) {
     let (tokens, stride) = (sizes.tokens, 3 * sizes.width);
-    pack_across(qkv, stride, sizes.start(super::attention::Q, head), sizes.head(), sizes.scale(), &mut scratch.across);
-    let keys = Rows { data: &qkv[sizes.start(super::attention::K, head)..], stride };
+    pack_across(qkv, stride, sizes.start(Q, head), sizes.head(), sizes.scale(), &mut scratch.across);
+    let keys = Rows { data: &qkv[sizes.start(K, head)..], stride };
     let padded = scratch.weights.stride;
     let output = Output { data: &mut scratch.weights.data, stride: padded, columns: padded };
     product::<false>(keys, tokens, sizes.head(), scratch.across.rows(), output);
@@ -209,8 +209,8 @@ fn scores(qkv: &[f32], sizes: Sizes, head: usize, scratch: &mut Scratch) {
 
 vectorised! {
     /// `softmax(scale q k^T) v` of every head of one image, and the log-sum-exp.
-    pub fn forward(qkv: &[f32], sizes: Sizes, scratch: &mut Scratch, y: &mut [f32], lse: &mut [f32]) {
-        let Sizes { tokens, width, heads } = sizes;
+    pub fn forward(qkv: &[f32], sizes: HeadLayout, scratch: &mut AttentionScratch, y: &mut [f32], lse: &mut [f32]) {
+        let HeadLayout { tokens, width, heads } = sizes;
         for head in 0..heads {
             scores(qkv, sizes, head, scratch);
             let stride = scratch.weights.stride;
@@ -250,7 +250,7 @@ vectorised! {
                 let present = LANES.min(tokens.saturating_sub(column));
                 lse[column..][..present].copy_from_slice(&top[..present]);
             }
-            pack(qkv, 3 * width, sizes.start(super::attention::V, head), sizes.head(), &mut scratch.packed);
+            pack(qkv, 3 * width, sizes.start(V, head), sizes.head(), &mut scratch.packed);
             let output = Output { data: &mut y[head * sizes.head()..], stride: width, columns: sizes.head() };
             product::<true>(scratch.weights.rows(), tokens, tokens, scratch.packed.rows(), output);
         }
@@ -259,8 +259,8 @@ vectorised! {
 
 vectorised! {
     /// Gradient of one image's projection for the gradient `dy` of [`forward`]'s output.
-    pub fn backward(qkv: &[f32], lse: &[f32], dy: &[f32], sizes: Sizes, scratch: &mut Scratch, dqkv: &mut [f32]) {
-        let Sizes { tokens, width, heads } = sizes;
+    pub fn backward(qkv: &[f32], lse: &[f32], dy: &[f32], sizes: HeadLayout, scratch: &mut AttentionScratch, dqkv: &mut [f32]) {
+        let HeadLayout { tokens, width, heads } = sizes;
         let (head_width, stride) = (sizes.head(), 3 * width);
         for head in 0..heads {
             let [q_at, k_at, v_at] = [0, 1, 2].map(|part| sizes.start(part, head));

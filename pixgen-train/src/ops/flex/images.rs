@@ -1,14 +1,14 @@
-//! Operations on whole images: blending two, the consistency loss, dropout.
+//! Operations on whole images: a x + b y of two, the consistency loss, dropout.
 
 use rayon::prelude::*;
 
 use super::buffers::take;
 use super::lanes::vectorised;
-use crate::ops::contract::{Dropout, LossFactors};
+use crate::ops::arguments::{Dropout, LossFactors};
 
 vectorised! {
     /// `a x + b y`.
-    fn blend_image(x: &[f32], y: &[f32], a: f32, b: f32, out: &mut [f32]) {
+    fn weighted_sum_image(x: &[f32], y: &[f32], a: f32, b: f32, out: &mut [f32]) {
         for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
             *out = a.mul_add(*x, b * *y);
         }
@@ -43,13 +43,13 @@ fn image_len(values: &[f32], count: usize) -> usize {
 }
 
 /// `a_i x_i + b_i y_i` for each image i.
-pub fn blend(x: &[f32], y: &[f32], a: &[f32], b: &[f32]) -> Vec<f32> {
+pub fn weighted_sum(x: &[f32], y: &[f32], a: &[f32], b: &[f32]) -> Vec<f32> {
     let len = image_len(x, a.len());
     let mut out = take(x.len());
     let images = out.par_chunks_mut(len).zip(x.par_chunks(len)).zip(y.par_chunks(len));
     images
         .zip(a.par_iter().zip(b))
-        .for_each(|(((out, x), y), (&a, &b))| blend_image(x, y, a, b, out));
+        .for_each(|(((out, x), y), (&a, &b))| weighted_sum_image(x, y, a, b, out));
     out
 }
 

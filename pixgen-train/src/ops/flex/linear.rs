@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::buffers::take;
 use super::columns::{ROW_BLOCK, add_to_rows, column_sums, combine};
 use super::lanes::{normal, vectorised};
-use super::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
+use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Up to this many elements a weight gradient is summed from fixed blocks of rows, each a product of one thread; beyond,
 /// the product itself is large enough to be shared between threads.

@@ -6,6 +6,7 @@ mod attention;
 mod attention_short;
 mod buffers;
 mod columns;
+mod heads;
 mod images;
 pub(crate) mod lanes;
 mod linear;
@@ -18,14 +19,15 @@ mod tokens;
 use burn_flex::{Flex, FlexTensor};
 use burn_tensor::ops::FloatTensorOps;
 use burn_tensor::{DType, TensorMetadata};
-use pixgen_edge::matmul;
 
 use self::buffers::release;
 use self::linear::Weight;
-use self::modulate::Modulation;
+use self::modulate::ModulationRows;
 use self::storage::{Dense, fused, tensor, with_width};
-use crate::ops::contract::{Branch, Dropout, InputGradients, LossFactors, Ops};
+use crate::ops::arguments::{Dropout, InputGradients, LossFactors};
+use crate::ops::contract::FusedOps;
 use crate::ops::plain;
+use pixgen_core::ops::Branch;
 
 /// The weight `[outputs, inputs]`.
 fn weight(w: &Dense) -> Weight<'_> {
@@ -33,13 +35,13 @@ fn weight(w: &Dense) -> Weight<'_> {
 }
 
 /// The modulation of x `[images, tokens, width]`.
-fn modulation<'a>(m: &'a Dense, x: &Dense, branch: Branch) -> Modulation<'a> {
-    Modulation { data: m.data(), tokens: x.dims()[1], width: x.width(), branch }
+fn modulation<'a>(m: &'a Dense, x: &Dense, branch: Branch) -> ModulationRows<'a> {
+    ModulationRows { data: m.data(), tokens: x.dims()[1], width: x.width(), branch }
 }
 
 /// The sizes of qkv `[images, tokens, 3 width]`.
-fn attention_sizes(qkv: &Dense, heads: usize) -> attention::Sizes {
-    attention::Sizes { tokens: qkv.dims()[1], width: qkv.width() / 3, heads }
+fn attention_sizes(qkv: &Dense, heads: usize) -> heads::HeadLayout {
+    heads::HeadLayout { tokens: qkv.dims()[1], width: qkv.width() / 3, heads }
 }
 
 /// Gradients as tensors of the shapes of their inputs.
@@ -62,9 +64,9 @@ pub(crate) fn add_to(tensor: FlexTensor, sum: &mut [f32]) {
     }
 }
 
-impl Ops for Flex {
+impl FusedOps for Flex {
     /// Enough rows to pay for what a pass costs whatever its rows (packed weights, nodes of the graph, parameter gradients).
-    const PIECE: Option<usize> = Some(1152);
+    const MICRO_BATCH_TOKENS: Option<usize> = Some(1152);
 
     fn fused_tokens(prefix: FlexTensor, patches: FlexTensor, position: FlexTensor) -> FlexTensor {
         if !fused([&prefix, &patches, &position]) {
@@ -290,17 +292,17 @@ impl Ops for Flex {
         tensor(values, &dims)
     }
 
-    fn fused_blend(x: FlexTensor, y: FlexTensor, a: FlexTensor, b: FlexTensor) -> FlexTensor {
+    fn fused_weighted_sum(x: FlexTensor, y: FlexTensor, a: FlexTensor, b: FlexTensor) -> FlexTensor {
         if !fused([&x, &y, &a, &b]) {
-            return plain::blend::<Self>(x, y, a, b);
+            return plain::weighted_sum::<Self>(x, y, a, b);
         }
         let [x, y, a, b] = [x, y, a, b].map(Dense::new);
-        tensor(images::blend(x.data(), y.data(), a.data(), b.data()), x.dims())
+        tensor(images::weighted_sum(x.data(), y.data(), a.data(), b.data()), x.dims())
     }
 
-    fn fused_blend_backward(a: FlexTensor, b: FlexTensor, dy: FlexTensor, wanted: [bool; 2]) -> InputGradients<Self, 2> {
+    fn fused_weighted_sum_backward(a: FlexTensor, b: FlexTensor, dy: FlexTensor, wanted: [bool; 2]) -> InputGradients<Self, 2> {
         if !fused([&a, &b, &dy]) {
-            return plain::blend_backward::<Self>(a, b, dy, wanted);
+            return plain::weighted_sum_backward::<Self>(a, b, dy, wanted);
         }
         let [a, b, dy] = [a, b, dy].map(Dense::new);
         let scaled = |wanted: bool, factors: &Dense| wanted.then(|| images::scale(dy.data(), factors.data()));

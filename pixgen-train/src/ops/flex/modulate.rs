@@ -6,11 +6,11 @@ use super::buffers::take;
 use super::columns::{ROW_BLOCK, combine};
 use super::lanes::vectorised;
 use super::norm::{row_backward, statistics};
-use crate::ops::contract::Branch;
+use pixgen_core::ops::Branch;
 
 /// The modulation `[images, 6 width]` of a batch, seen by one branch.
 #[derive(Debug, Clone, Copy)]
-pub struct Modulation<'a> {
+pub struct ModulationRows<'a> {
     /// All elements.
     pub data: &'a [f32],
     /// Tokens per image.
@@ -21,7 +21,7 @@ pub struct Modulation<'a> {
     pub branch: Branch,
 }
 
-impl Modulation<'_> {
+impl ModulationRows<'_> {
     /// Chunk `index` of an image.
     #[inline(always)]
     fn chunk(&self, image: usize, index: usize) -> &[f32] {
@@ -41,7 +41,7 @@ vectorised! {
         x: &[f32],
         gamma: &[f32],
         beta: &[f32],
-        m: Modulation<'_>,
+        m: ModulationRows<'_>,
         first: usize,
         y: &mut [f32],
     ) {
@@ -60,7 +60,7 @@ vectorised! {
 }
 
 /// `LN(x) * (1 + scale) + shift`.
-pub fn norm_modulate(x: &[f32], gamma: &[f32], beta: &[f32], m: Modulation<'_>) -> Vec<f32> {
+pub fn norm_modulate(x: &[f32], gamma: &[f32], beta: &[f32], m: ModulationRows<'_>) -> Vec<f32> {
     let mut y = take(x.len());
     if !x.is_empty() {
         let block = ROW_BLOCK * m.width;
@@ -99,7 +99,7 @@ vectorised! {
 }
 
 /// Gradients of x, gamma, beta and m of [`norm_modulate`].
-pub fn norm_modulate_backward(x: &[f32], gamma: &[f32], beta: &[f32], m: Modulation<'_>, dy: &[f32]) -> [Vec<f32>; 4] {
+pub fn norm_modulate_backward(x: &[f32], gamma: &[f32], beta: &[f32], m: ModulationRows<'_>, dy: &[f32]) -> [Vec<f32>; 4] {
     let width = m.width;
     let mut dx = take(x.len());
     let mut dm = vec![0.0; m.data.len()];
@@ -133,7 +133,7 @@ pub fn norm_modulate_backward(x: &[f32], gamma: &[f32], beta: &[f32], m: Modulat
 
 vectorised! {
     /// Rows from `first` on of `x + gate * y`.
-    fn gate_rows(x: &[f32], y: &[f32], m: Modulation<'_>, first: usize, output: &mut [f32]) {
+    fn gate_rows(x: &[f32], y: &[f32], m: ModulationRows<'_>, first: usize, output: &mut [f32]) {
         let rows = x.chunks_exact(m.width).zip(y.chunks_exact(m.width));
         for (row, ((x, y), output)) in rows.zip(output.chunks_exact_mut(m.width)).enumerate() {
             let gate = m.chunk((first + row) / m.tokens, m.branch.gate());
@@ -145,7 +145,7 @@ vectorised! {
 }
 
 /// `x + gate * y`.
-pub fn gated_residual(x: &[f32], y: &[f32], m: Modulation<'_>) -> Vec<f32> {
+pub fn gated_residual(x: &[f32], y: &[f32], m: ModulationRows<'_>) -> Vec<f32> {
     let mut output = take(x.len());
     if !x.is_empty() {
         let block = ROW_BLOCK * m.width;
@@ -180,7 +180,7 @@ vectorised! {
 }
 
 /// Gradients of y and m of [`gated_residual`]; the one of x is `dout` itself.
-pub fn gated_residual_backward(y: &[f32], m: Modulation<'_>, dout: &[f32]) -> [Vec<f32>; 2] {
+pub fn gated_residual_backward(y: &[f32], m: ModulationRows<'_>, dout: &[f32]) -> [Vec<f32>; 2] {
     let width = m.width;
     let mut dy = take(y.len());
     let mut dm = vec![0.0; m.data.len()];

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::buffers::take;
 use super::columns::{ROW_BLOCK, combine};
 use super::lanes::{sum, sum_of, vectorised};
-use crate::ops::contract::LAYER_NORM_EPSILON;
+use crate::ops::arguments::LAYER_NORM_EPSILON;
 
 /// Mean of a row and the reciprocal of its standard deviation.
 #[inline(always)]

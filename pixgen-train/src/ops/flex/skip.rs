@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::buffers::{release, take};
 use super::columns::{ROW_BLOCK, add_to_rows, column_sums};
 use super::linear::{Weight, input_gradient, multiply, weight_gradient};
-use super::matmul::Into;
 use super::norm;
+use pixgen_edge::matmul::Into;
 
 /// The parts of the weight `[width, width + skip]` that apply to x and to s.
 pub fn split(w: &[f32], width: usize, skip: usize) -> [Weight<'_>; 2] {

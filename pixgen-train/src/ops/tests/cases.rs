@@ -4,7 +4,9 @@ use burn_autodiff::Autodiff;
 use burn_tensor::ops::{FloatTensor, FloatTensorOps};
 use burn_tensor::{DType, Tensor, TensorData, TensorMetadata, TensorPrimitive};
 
-use crate::ops::contract::{Branch, Dropout, LAYER_NORM_EPSILON, Ops};
+use crate::ops::arguments::{Dropout, LAYER_NORM_EPSILON};
+use crate::ops::contract::FusedOps;
+use pixgen_core::ops::Branch;
 
 /// The backend under test with its graph.
 pub type Tracked<B> = Autodiff<B>;
@@ -13,7 +15,7 @@ type Definition = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64> + Sync>;
 type Run<B> = Box<dyn Fn(Vec<FloatTensor<Tracked<B>>>) -> FloatTensor<Tracked<B>> + Sync>;
 
 /// One operation at one size, on backend `B`.
-pub struct Case<B: Ops> {
+pub struct Case<B: FusedOps> {
     /// Operation and size.
     pub name: String,
     /// Shape of each input.
@@ -57,7 +59,7 @@ pub fn numbers(n: usize, seed: u64) -> Vec<f64> {
         .collect()
 }
 
-impl<B: Ops> Case<B> {
+impl<B: FusedOps> Case<B> {
     fn new(
         name: String,
         dims: Vec<Vec<usize>>,
@@ -157,7 +159,7 @@ fn transpose(data: &[f64], rows: usize, columns: usize) -> Vec<f64> {
 }
 
 /// A view `[rows, width]` as `dims`, without a copy where there are two axes or fewer.
-fn regroup<B: Ops>(view: Tensor<Tracked<B>, 2>, dims: &[usize]) -> FloatTensor<Tracked<B>> {
+fn regroup<B: FusedOps>(view: Tensor<Tracked<B>, 2>, dims: &[usize]) -> FloatTensor<Tracked<B>> {
     let primitive = view.into_primitive().tensor();
     if dims.len() == 2 {
         return primitive;
@@ -165,12 +167,12 @@ fn regroup<B: Ops>(view: Tensor<Tracked<B>, 2>, dims: &[usize]) -> FloatTensor<T
     Tracked::<B>::float_reshape(primitive, dims.to_vec().into())
 }
 
-fn download<B: Ops, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
+fn download<B: FusedOps, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
 /// Takes the inputs of a run out of their vector.
-fn take<B: Ops, const N: usize>(inputs: Vec<FloatTensor<Tracked<B>>>) -> [FloatTensor<Tracked<B>>; N] {
+fn take<B: FusedOps, const N: usize>(inputs: Vec<FloatTensor<Tracked<B>>>) -> [FloatTensor<Tracked<B>>; N] {
     inputs.try_into().expect("a case has as many inputs as shapes")
 }
 
@@ -242,7 +244,7 @@ fn attention(qkv: &[f64], images: usize, tokens: usize, width: usize, heads: usi
 // The cases.
 
 /// Token sequence.
-pub fn tokens_case<B: Ops>(images: usize, prefix: usize, patches: usize, width: usize) -> Case<B> {
+pub fn tokens_case<B: FusedOps>(images: usize, prefix: usize, patches: usize, width: usize) -> Case<B> {
     Case::new(
         format!("tokens [{images}, {prefix} + {patches}, {width}]"),
         vec![
@@ -264,7 +266,7 @@ pub fn tokens_case<B: Ops>(images: usize, prefix: usize, patches: usize, width: 
 }
 
 /// Linear with or without bias; x is `[leading.., inputs]`.
-pub fn linear_case<B: Ops>(leading: &[usize], inputs: usize, outputs: usize, bias: bool) -> Case<B> {
+pub fn linear_case<B: FusedOps>(leading: &[usize], inputs: usize, outputs: usize, bias: bool) -> Case<B> {
     let mut dims = vec![[leading, &[inputs]].concat(), vec![outputs, inputs]];
     if bias {
         dims.push(vec![outputs]);
@@ -282,7 +284,7 @@ pub fn linear_case<B: Ops>(leading: &[usize], inputs: usize, outputs: usize, bia
 }
 
 /// Linear and GELU.
-pub fn linear_gelu_case<B: Ops>(leading: &[usize], inputs: usize, outputs: usize) -> Case<B> {
+pub fn linear_gelu_case<B: FusedOps>(leading: &[usize], inputs: usize, outputs: usize) -> Case<B> {
     Case::new(
         format!("linear_gelu {leading:?} {inputs}->{outputs}"),
         vec![[leading, &[inputs]].concat(), vec![outputs, inputs], vec![outputs]],
@@ -295,7 +297,7 @@ pub fn linear_gelu_case<B: Ops>(leading: &[usize], inputs: usize, outputs: usize
 }
 
 /// Layer norm.
-pub fn layer_norm_case<B: Ops>(leading: &[usize], width: usize) -> Case<B> {
+pub fn layer_norm_case<B: FusedOps>(leading: &[usize], width: usize) -> Case<B> {
     Case::new(
         format!("layer_norm {leading:?} x {width}"),
         vec![[leading, &[width]].concat(), vec![width], vec![width]],
@@ -308,7 +310,7 @@ pub fn layer_norm_case<B: Ops>(leading: &[usize], width: usize) -> Case<B> {
 }
 
 /// Modulated layer norm.
-pub fn norm_modulate_case<B: Ops>(images: usize, tokens: usize, width: usize, branch: Branch) -> Case<B> {
+pub fn norm_modulate_case<B: FusedOps>(images: usize, tokens: usize, width: usize, branch: Branch) -> Case<B> {
     Case::new(
         format!("norm_modulate [{images}, {tokens}, {width}] {branch:?}"),
         vec![vec![images, tokens, width], vec![width], vec![width], vec![images, 6 * width]],
@@ -329,7 +331,7 @@ pub fn norm_modulate_case<B: Ops>(images: usize, tokens: usize, width: usize, br
 }
 
 /// Gated residual.
-pub fn gated_residual_case<B: Ops>(images: usize, tokens: usize, width: usize, branch: Branch) -> Case<B> {
+pub fn gated_residual_case<B: FusedOps>(images: usize, tokens: usize, width: usize, branch: Branch) -> Case<B> {
     let rows = vec![images, tokens, width];
     Case::new(
         format!("gated_residual [{images}, {tokens}, {width}] {branch:?}"),
@@ -346,7 +348,7 @@ pub fn gated_residual_case<B: Ops>(images: usize, tokens: usize, width: usize, b
 }
 
 /// Attention; `width` is that of all heads.
-pub fn attention_case<B: Ops>(images: usize, tokens: usize, width: usize, heads: usize) -> Case<B> {
+pub fn attention_case<B: FusedOps>(images: usize, tokens: usize, width: usize, heads: usize) -> Case<B> {
     Case::new(
         format!("attention [{images}, {tokens}, 3 x {width}] heads {heads}"),
         vec![vec![images, tokens, 3 * width]],
@@ -359,7 +361,7 @@ pub fn attention_case<B: Ops>(images: usize, tokens: usize, width: usize, heads:
 }
 
 /// Skip fusion.
-pub fn skip_fuse_case<B: Ops>(images: usize, tokens: usize, width: usize, skip: usize) -> Case<B> {
+pub fn skip_fuse_case<B: FusedOps>(images: usize, tokens: usize, width: usize, skip: usize) -> Case<B> {
     let row = vec![width];
     Case::new(
         format!("skip_fuse [{images}, {tokens}, {width} + {skip}]"),
@@ -384,7 +386,7 @@ pub fn skip_fuse_case<B: Ops>(images: usize, tokens: usize, width: usize, skip: 
 }
 
 /// Dropout of half of the elements, each image by its own stream.
-pub fn dropout_case<B: Ops>(images: usize, tokens: usize, width: usize) -> Case<B> {
+pub fn dropout_case<B: FusedOps>(images: usize, tokens: usize, width: usize) -> Case<B> {
     let streams: Vec<u64> = (0..images as u64).map(|image| 7 + 1_000_003 * image).collect();
     let dropout = Dropout { rate: 0.4, seed: 5, streams: streams.into(), mask: 3 };
     let by = dropout.clone();
@@ -406,10 +408,10 @@ pub fn dropout_case<B: Ops>(images: usize, tokens: usize, width: usize) -> Case<
 }
 
 /// Blend of two images, with factors that are not differentiated.
-pub fn blend_case<B: Ops>(images: usize, patches: usize, width: usize) -> Case<B> {
+pub fn weighted_sum_case<B: FusedOps>(images: usize, patches: usize, width: usize) -> Case<B> {
     let factors = move |seed: u64| numbers(images, seed);
     Case::new(
-        format!("blend [{images}, {patches}, {width}]"),
+        format!("weighted_sum [{images}, {patches}, {width}]"),
         vec![vec![images, patches, width]; 2],
         move |v| {
             let (a, b) = (factors(8), factors(9));
@@ -424,13 +426,13 @@ pub fn blend_case<B: Ops>(images: usize, patches: usize, width: usize) -> Case<B
                 let factors: Tensor<Tracked<B>, 1> = Tensor::from_data(data, (&device, dtype));
                 factors.into_primitive().tensor()
             };
-            Tracked::<B>::fused_blend(x, y, factors(8), factors(9))
+            Tracked::<B>::fused_weighted_sum(x, y, factors(8), factors(9))
         },
     )
 }
 
 /// NT-Xent; the positives begin at key `first`.
-pub fn nt_xent_case<B: Ops>(queries: usize, keys: usize, width: usize, first: usize) -> Case<B> {
+pub fn nt_xent_case<B: FusedOps>(queries: usize, keys: usize, width: usize, first: usize) -> Case<B> {
     const TAU: f64 = 0.2;
     Case::new(
         format!("nt_xent [{queries}, {width}] against {keys}, first {first}"),

@@ -4,8 +4,9 @@ use burn_flex::Flex;
 
 use super::cases::*;
 use super::under;
-use crate::ops::contract::{Branch, Ops};
+use crate::ops::contract::FusedOps;
 use crate::ops::implementation::Implementation;
+use pixgen_core::ops::Branch;
 
 /// Largest difference relative to the largest element.
 fn error(found: &[f64], expected: &[f64]) -> f64 {
@@ -16,7 +17,7 @@ fn error(found: &[f64], expected: &[f64]) -> f64 {
 }
 
 /// Small shapes with every edge: one image, one token, one column, widths around a register, head widths not a power of 2.
-fn cases<B: Ops>() -> Vec<Case<B>> {
+fn cases<B: FusedOps>() -> Vec<Case<B>> {
     let mut cases = vec![
         linear_case(&[1], 1, 1, true),
         linear_case(&[2, 3], 5, 7, false),
@@ -46,8 +47,8 @@ fn cases<B: Ops>() -> Vec<Case<B>> {
         skip_fuse_case(1, 5, 16, 8),
         dropout_case(1, 1, 3),
         dropout_case(3, 5, 7),
-        blend_case(1, 1, 1),
-        blend_case(3, 4, 5),
+        weighted_sum_case(1, 1, 1),
+        weighted_sum_case(3, 4, 5),
         nt_xent_case(1, 1, 1, 0),
         nt_xent_case(3, 3, 7, 0),
         nt_xent_case(4, 9, 16, 3),
@@ -61,7 +62,7 @@ fn cases<B: Ops>() -> Vec<Case<B>> {
     cases
 }
 
-fn check<B: Ops>(case: &Case<B>, choice: Implementation, storage: Storage, limit: f64) -> f64 {
+fn check<B: FusedOps>(case: &Case<B>, choice: Implementation, storage: Storage, limit: f64) -> f64 {
     let tracked = vec![true; case.inputs.len()];
     let outcome = under(choice, || case.outcome(storage, &tracked));
     let mut worst = error(&outcome.output, &(case.definition)(&case.inputs));
@@ -76,7 +77,7 @@ fn check<B: Ops>(case: &Case<B>, choice: Implementation, storage: Storage, limit
 }
 
 /// All cases through the fused kernels of a backend; `tests/run.sh` collects what is printed.
-fn check_fused<B: Ops>(backend: &str) {
+fn check_fused<B: FusedOps>(backend: &str) {
     for case in cases::<B>() {
         let dense = check(&case, Implementation::Fused, Storage::F32, 1e-4);
         let strided = check(&case, Implementation::Fused, Storage::F32Transposed, 1e-4);
@@ -123,7 +124,7 @@ fn compare(case: &str, found: &Outcome, expected: &Outcome) {
     assert!(worst < 1e-4, "{case}: {worst:e}");
 }
 
-fn outcome<B: Ops>(case: &Case<B>, choice: Implementation) -> Outcome {
+fn outcome<B: FusedOps>(case: &Case<B>, choice: Implementation) -> Outcome {
     under(choice, || case.outcome(Storage::F32, &vec![true; case.inputs.len()]))
 }
 
@@ -148,7 +149,7 @@ fn fused_agrees_with_plain_at_network_sizes() {
         skip_fuse_case(9, 18, 64, 64),
         skip_fuse_case(2, 66, 240, 192),
         dropout_case(2, 66, 256),
-        blend_case(33, 64, 48),
+        weighted_sum_case(33, 64, 48),
         nt_xent_case(128, 256, 64, 128),
     ];
     for case in cases {
@@ -160,7 +161,7 @@ fn fused_agrees_with_plain_at_network_sizes() {
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 #[test]
 fn a_gpu_agrees_with_the_cpu_at_network_sizes() {
-    fn cases<B: Ops>() -> [Case<B>; 7] {
+    fn cases<B: FusedOps>() -> [Case<B>; 7] {
         [
             linear_case(&[2, 66], 256, 300, true),
             linear_gelu_case(&[2, 66], 192, 768),

@@ -4,9 +4,9 @@ use burn_flex::Flex;
 
 use super::cases::*;
 use super::under;
-use crate::ops::contract::Branch;
 use crate::ops::flex::lanes::{Level, limit_level};
 use crate::ops::implementation::Implementation;
+use pixgen_core::ops::Branch;
 
 /// Sizes with several blocks, a ragged last one, and both ways to compute a weight gradient.
 fn cases() -> Vec<Case<Flex>> {

@@ -5,9 +5,9 @@ use burn_tensor::{Distribution, Tensor};
 
 use super::cases::*;
 use super::under;
-use crate::ops::contract::Branch;
 use crate::ops::implementation::Implementation;
 use crate::ops::network::*;
+use pixgen_core::ops::Branch;
 
 #[test]
 fn only_tracked_inputs_get_gradients() {

@@ -6,7 +6,7 @@ use burn_tensor::{Tensor, TensorData};
 use super::cases::numbers;
 use super::under;
 use crate::ops::implementation::Implementation;
-use crate::ops::{LossFactors, Ops, consistency_loss, nt_xent};
+use crate::ops::{FusedOps, LossFactors, consistency_loss, nt_xent};
 
 #[test]
 fn nt_xent_closed_forms() {
@@ -25,7 +25,7 @@ fn nt_xent_closed_forms() {
 }
 
 /// Per image: with d = skip x + out f - target and u = |d|^2, the loss is w u / sqrt(u + c^2), whose root takes no gradient.
-fn consistency_loss_matches<B: Ops>() {
+fn consistency_loss_matches<B: FusedOps>() {
     let device = Default::default();
     let (images, patches, width, huber) = (3, 5, 7, 0.3);
     let len = patches * width;
