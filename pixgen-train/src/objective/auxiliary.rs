@@ -1,12 +1,12 @@
 //! The auxiliary loss of stage 2: generated and real pictures must look alike to the frozen encoder (docs/reference/method.md section 5).
 
-use super::pieces;
+use super::frame::Context;
+use super::micro_batches;
 use super::prefetch::Pictures;
-use crate::model::{Condition, NormMode, ParamSet, Projector, ProjectorConfig, RunningStatistics, Weights, features};
-use crate::ops::{Ops as Fused, nt_xent};
+use crate::model::{BurnWeights, Condition, NormMode, ParamSet, Projector, ProjectorConfig, RunningStatistics, features};
+use crate::ops::{FusedOps, nt_xent};
 use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
-use pixgen_core::noise::NoiseConfig;
 use serde::{Deserialize, Serialize};
 
 /// W: the encoder and projector of stage 1, never trained again.
@@ -38,57 +38,58 @@ impl FrozenEncoder {
         Self { set, params, statistics: RunningStatistics::new(projector) }
     }
 
-    /// W(picture, t_0) of clean pictures in patch layout `[B, N_p, p*p*C]`: no noise is added, the input is scaled by c_in(t_0).
-    pub fn features<B: Fused>(
-        &self,
-        config: &ModelConfig,
-        noise: &NoiseConfig,
-        weights: &Weights<'_, B>,
-        pictures: Tensor<B, 3>,
-        feature: FrozenFeature,
-    ) -> Tensor<B, 2> {
-        let condition = Self::condition(config, noise, pictures.dims()[0], &pictures.device());
-        let z = features(config, weights, &Self::scaled(noise, pictures), &condition);
-        self.seen(weights, z, feature)
-    }
-
-    /// What the encoder reads of clean pictures.
-    pub(super) fn scaled<B: Fused>(noise: &NoiseConfig, pictures: Tensor<B, 3>) -> Tensor<B, 3> {
-        pictures.mul_scalar(noise.c_in(noise.t_min()))
-    }
-
-    /// All pictures are at the lowest level.
-    pub(super) fn condition<B: Fused>(config: &ModelConfig, noise: &NoiseConfig, batch: usize, device: &B::Device) -> Condition<B> {
-        Condition::new(&vec![noise.t_min(); batch], None, config.encoder.width, device)
-    }
-
     /// From LN(CLS) to what the loss compares.
-    pub(super) fn seen<B: Fused>(&self, weights: &Weights<'_, B>, z: Tensor<B, 2>, feature: FrozenFeature) -> Tensor<B, 2> {
+    pub(super) fn seen<B: FusedOps>(&self, weights: &BurnWeights<'_, B>, z: Tensor<B, 2>, feature: FrozenFeature) -> Tensor<B, 2> {
         match feature {
             FrozenFeature::ClassToken => z,
             FrozenFeature::Projected => Projector::new(weights).forward(z, NormMode::Running(&self.statistics)).0,
         }
     }
+}
 
-    /// W(x0, t_0) of real pictures, without gradient, in pieces of at most `micro` pictures.
-    #[allow(clippy::too_many_arguments)] // one place, and a struct for it would hold the same seven things
-    pub fn targets<B: Fused>(
-        &self,
-        config: &ModelConfig,
-        noise: &NoiseConfig,
-        weights: &Weights<'_, B>,
-        feature: FrozenFeature,
-        x0: &Pictures<B>,
-        micro: usize,
-        device: &B::Device,
-    ) -> Tensor<B, 2> {
-        let ranges = pieces::ranges::<B>(x0.count(), micro, config.tokens());
-        let features = pieces::map::<B, _, _>(ranges, |range| self.features(config, noise, weights, x0.piece(&range, device), feature));
+/// W on a device during a step. It sees clean pictures `[B, N_p, p*p*C]` at the lowest level: c_in(t_0) x, without noise.
+#[derive(Debug)]
+pub struct Frozen<'a, B: FusedOps> {
+    /// The encoder.
+    pub encoder: &'a FrozenEncoder,
+    /// Architecture, noise and device.
+    pub context: &'a Context<B>,
+    /// Its weights.
+    pub weights: BurnWeights<'a, B>,
+    /// What is compared.
+    pub feature: FrozenFeature,
+}
+
+impl<B: FusedOps> Frozen<'_, B> {
+    /// W(picture, t_0).
+    pub fn features(&self, pictures: Tensor<B, 3>) -> Tensor<B, 2> {
+        let condition = self.condition(pictures.dims()[0]);
+        let z = features(&self.context.model, &self.weights, &self.scaled(pictures), &condition);
+        self.encoder.seen(&self.weights, z, self.feature)
+    }
+
+    /// W(x_0, t_0) of real pictures, without gradient, at most `micro` at once.
+    pub fn targets(&self, x0: &Pictures<B>, micro: usize) -> Tensor<B, 2> {
+        let Context { model, device, .. } = self.context;
+        let ranges = micro_batches::ranges::<B>(x0.count(), micro, model.tokens());
+        let features = micro_batches::map::<B, _, _>(ranges, |range| self.features(x0.range(&range, device)));
         Tensor::cat(features, 0)
+    }
+
+    /// What the encoder reads of clean pictures, on this backend or on autodiff over it.
+    pub(super) fn scaled<T: FusedOps>(&self, pictures: Tensor<T, 3>) -> Tensor<T, 3> {
+        let noise = &self.context.noise;
+        pictures.mul_scalar(noise.c_in(noise.t_min()))
+    }
+
+    /// All pictures are at the lowest level.
+    pub(super) fn condition(&self, count: usize) -> Condition<B> {
+        let Context { model, noise, device } = self.context;
+        Condition::new(&vec![noise.t_min(); count], None, model.encoder.width, device)
     }
 }
 
 /// d(W(f), sg[W(x0)]; tau): `generated` `[M, D]` are pictures `first..first + M` of the batch whose `targets` `[B, D]` are given.
-pub fn auxiliary_loss<B: Fused>(generated: Tensor<B, 2>, targets: Tensor<B, 2>, first: usize, tau: f64) -> Tensor<B, 1> {
+pub fn auxiliary_loss<B: FusedOps>(generated: Tensor<B, 2>, targets: Tensor<B, 2>, first: usize, tau: f64) -> Tensor<B, 1> {
     nt_xent(generated, targets.detach(), first, tau)
 }

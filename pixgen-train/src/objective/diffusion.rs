@@ -1,12 +1,11 @@
 //! Stage 2a: diffusion training, from scratch or from a pre-trained encoder (docs/reference/method.md section 4).
 
-use super::pieces;
-use super::prefetch::{Pictures, Prefetch};
-use super::source::{Batch, Source};
-use super::{Compute, Objective, Progress, Terms};
-use crate::model::weights::to_vec;
-use crate::model::{Condition, ParamSet, Pass, Weights};
-use crate::ops::{Ops, blend};
+use super::frame::{Context, Frame, StageSettings};
+use super::prefetch::Pictures;
+use super::source::{Batch, BatchSource};
+use super::{Compute, Objective, Terms, TrainingProgress, values};
+use crate::model::{BurnWeights, Condition, ParamSet, Pass};
+use crate::ops::{FusedOps, weighted_sum};
 use crate::training::Engine;
 use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
@@ -58,7 +57,7 @@ impl DiffusionConfig {
 
 /// What a step trains on.
 #[derive(Clone, Debug)]
-pub struct DiffusionBatch<B: Ops> {
+pub struct DiffusionBatch<B: FusedOps> {
     /// Pictures.
     pub x0: Pictures<B>,
     /// Noise.
@@ -69,102 +68,84 @@ pub struct DiffusionBatch<B: Ops> {
     pub sigma: Vec<f64>,
 }
 
-/// The objective of stage 2a: the mean over pixels of w (D(x, t) - x0)^2 with D = F(c_in x, c_noise).
-#[derive(Debug)]
-pub struct Diffusion<B: Engine> {
-    config: ModelConfig,
-    noise: NoiseConfig,
-    settings: DiffusionConfig,
-    prefetch: Prefetch<Result<DiffusionBatch<B>, DataError>>,
-    compute: Compute,
-    device: B::Device,
-    set: ParamSet,
-}
+impl<B: FusedOps> StageSettings<B> for DiffusionConfig {
+    type Batch = DiffusionBatch<B>;
 
-/// Makes batches.
-#[derive(Debug)]
-struct Sampler<B: Ops> {
-    config: ModelConfig,
-    noise: NoiseConfig,
-    settings: DiffusionConfig,
-    source: Source,
-    device: B::Device,
-}
-
-impl<B: Ops> Sampler<B> {
-    fn sample(&self, progress: &Progress) -> Result<DiffusionBatch<B>, DataError> {
-        let Progress { seed, images, batch, .. } = *progress;
-        let Batch { x0, mut classes } = self.source.batch(&self.config, seed, images, batch)?;
+    fn sample(&self, context: &Context<B>, source: &BatchSource, progress: &TrainingProgress) -> Result<DiffusionBatch<B>, DataError> {
+        let TrainingProgress { seed, images, batch, .. } = *progress;
+        let Batch { x0, mut classes } = source.batch(&context.model, seed, images, batch)?;
         for (class, picture) in classes.iter_mut().zip(images..) {
-            if self.settings.drops_label(seed, picture) {
-                *class = self.config.classes;
+            if self.drops_label(seed, picture) {
+                *class = context.model.classes;
             }
         }
-        let eps = Source::noise(&self.config, seed, images, batch);
-        let [x0, eps] = [x0, eps].map(|values| Pictures::new(&self.config, values, &self.device));
-        let sigma = (images..)
-            .take(batch)
-            .map(|picture| self.settings.level(&self.noise, seed, picture))
-            .collect();
+        let eps = BatchSource::noise(&context.model, seed, images, batch);
+        let [x0, eps] = [x0, eps].map(|values| Pictures::new(&context.model, values, &context.device));
+        let sigma = (images..).take(batch).map(|picture| self.level(&context.noise, seed, picture)).collect();
         Ok(DiffusionBatch { x0, eps, classes, sigma })
     }
 }
 
+/// The objective of stage 2a.
+#[derive(Debug)]
+pub struct Diffusion<B: Engine> {
+    frame: Frame<B, DiffusionConfig>,
+}
+
 impl<B: Engine> Diffusion<B> {
     /// Stage 2a on `source`, in `f32` and without recomputation.
-    pub fn new(config: ModelConfig, noise: NoiseConfig, settings: DiffusionConfig, source: Source, device: B::Device) -> Self {
-        let sampler = Sampler { config, noise, settings, source, device: device.clone() };
-        Self {
-            config,
-            noise,
-            settings,
-            prefetch: Prefetch::new::<B>(move |progress| sampler.sample(progress)),
-            compute: Compute::default(),
-            device,
-            set: ParamSet::generator(&config),
-        }
+    pub fn new(model: ModelConfig, noise: NoiseConfig, settings: DiffusionConfig, source: BatchSource, device: B::Device) -> Self {
+        let context = Context { model, noise, device };
+        Self { frame: Frame::new(context, settings, source, ParamSet::generator(&model)) }
     }
 
     /// The same computed in another way.
-    pub fn with_compute(self, compute: Compute) -> Self {
-        Self { compute, ..self }
+    pub fn with_compute(mut self, compute: Compute) -> Self {
+        self.frame.compute = compute;
+        self
     }
 
     /// The next step's batch.
     ///
     /// # Errors
     /// A picture that cannot be read.
-    pub fn sample(&self, progress: &Progress) -> Result<DiffusionBatch<B>, DataError> {
-        self.prefetch.make(progress)
+    pub fn sample(&self, progress: &TrainingProgress) -> Result<DiffusionBatch<B>, DataError> {
+        self.frame.sample(progress)
     }
 
     /// The loss and its gradient on a given batch, added to `gradient`.
-    pub fn gradient_on(&self, params: &B::Flat, batch: &DiffusionBatch<B>, progress: &Progress, gradient: &mut B::Flat) -> Terms {
-        let weights = Weights::<B>::of(&self.set, params, self.compute.precision, &self.device);
-        let ranges = pieces::ranges::<B>(batch.sigma.len(), progress.micro_batch, self.config.tokens());
-        let parts = pieces::accumulate::<B, _, _>(ranges, &self.set, &self.device, gradient, |range, gradient| {
-            self.piece(&weights, batch, range, gradient)
-        });
-        // Read last, when all work is on its way.
-        let loss = parts.into_iter().flat_map(|losses| to_vec(losses.into_data())).map(f64::from).sum();
-        vec![("loss", loss)]
+    pub fn gradient_on(&self, params: &B::Flat, batch: &DiffusionBatch<B>, progress: &TrainingProgress, gradient: &mut B::Flat) -> Terms {
+        let weights = self.frame.weights(&self.frame.set, params);
+        let ranges = self.frame.ranges(batch.sigma.len(), progress.micro_batch);
+        let losses = self
+            .frame
+            .accumulate(ranges, gradient, |range, gradient| self.loss(&weights, batch, range, gradient));
+        vec![("loss", losses.into_iter().flat_map(values).sum())]
     }
 
-    /// One piece of the batch: its part of the loss, a share for each picture of the whole batch's mean, and of the gradient.
-    fn piece(&self, weights: &Weights<'_, B>, batch: &DiffusionBatch<B>, range: Range<usize>, gradient: &mut B::Flat) -> Tensor<B, 3> {
-        let [x0, eps] = [&batch.x0, &batch.eps].map(|pictures| pictures.piece(&range, &self.device));
+    /// The loss of the images `range`, `[b, 1, 1]`, as parts of the batch's mean, and its gradient (section 4):
+    ///
+    /// ```text
+    /// t = s sigma,  x = x_0 + t eps,  D(x, t) = F(c_in(t) x, c_noise(t))
+    /// L = mean over images and pixels of w(sigma) (D(x, t) - x_0)^2
+    /// ```
+    fn loss(&self, weights: &BurnWeights<'_, B>, batch: &DiffusionBatch<B>, range: Range<usize>, gradient: &mut B::Flat) -> Tensor<B, 3> {
+        let Frame { context: Context { model, noise, device }, settings, compute, .. } = &self.frame;
+        let [x0, eps] = [&batch.x0, &batch.eps].map(|pictures| pictures.range(&range, device));
         let sigma = &batch.sigma[range.clone()];
-        let t: Vec<f64> = sigma.iter().map(|sigma| self.noise.shift * sigma).collect();
-        let c_in = |&t: &f64| self.noise.c_in(t);
-        let image = blend(x0.clone(), eps, t.iter().map(c_in), t.iter().map(|t| t * c_in(t)));
-        let condition = Condition::new(&t, Some(&batch.classes[range]), self.config.encoder.width, &self.device);
-        let pass = Pass::forward(self.compute.recompute, &self.config, weights, image, condition, None);
-        let f = pass.output();
-        // The loss of a picture is w |f - x0|^2 / pixels, and its slope with respect to f twice that over f - x0.
-        let share = 2.0 / (batch.sigma.len() * self.config.image_len()) as f64;
-        let factors: Vec<f64> = sigma.iter().map(|&sigma| share * self.settings.weight(sigma)).collect();
-        let slope = blend(f.clone(), x0.clone(), factors.iter().copied(), factors.iter().map(|factor| -factor));
-        let losses = ((f - x0) * slope.clone()).sum_dim(2).sum_dim(1).mul_scalar(0.5);
+        let t: Vec<f64> = sigma.iter().map(|sigma| noise.shift * sigma).collect();
+        let c_in = |&t: &f64| noise.c_in(t);
+
+        let image = weighted_sum(x0.clone(), eps, t.iter().map(c_in), t.iter().map(|t| t * c_in(t)));
+        let condition = Condition::new(&t, Some(&batch.classes[range]), model.encoder.width, device);
+        let pass = Pass::forward(compute.recompute, model, weights, image, condition, None);
+        let d = pass.output();
+
+        // dL/dD = 2 w (D - x_0) / (images pixels), and L is half of its product with D - x_0.
+        let share = 2.0 / (batch.sigma.len() * model.image_len()) as f64;
+        let factors: Vec<f64> = sigma.iter().map(|&sigma| share * settings.weight(sigma)).collect();
+        let slope = weighted_sum(d.clone(), x0.clone(), factors.iter().copied(), factors.iter().map(|factor| -factor));
+        let losses = ((d - x0) * slope.clone()).sum_dim(2).sum_dim(1).mul_scalar(0.5);
         pass.backward(slope, gradient);
         losses
     }
@@ -172,11 +153,11 @@ impl<B: Engine> Diffusion<B> {
 
 impl<B: Engine> Objective<B> for Diffusion<B> {
     fn params(&self) -> &ParamSet {
-        &self.set
+        &self.frame.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
-        let batch = self.prefetch.take(progress)?;
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
+        let batch = self.frame.next(progress)?;
         Ok(self.gradient_on(params, &batch, progress, gradient))
     }
 }
@@ -185,6 +166,7 @@ impl<B: Engine> Objective<B> for Diffusion<B> {
 mod tests {
     use super::*;
     use crate::data::augment::AugmentProfile;
+    use crate::model::weights::to_vec;
     use crate::precision::Precision;
     use burn_flex::Flex;
     use pixgen_core::config::Tower;
@@ -205,12 +187,12 @@ mod tests {
         let pixels = (0..6 * 64).map(|i| (i * 37 % 256) as u8).collect();
         let names = ["a", "b", "c"].map(str::to_owned).to_vec();
         let dataset = Dataset::new(shape, pixels, vec![0, 1, 2, 0, 1, 2], names, "test".to_owned()).expect("a data set");
-        let source = Source { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::small_image() };
+        let source = BatchSource { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::small_image() };
         Diffusion::new(MODEL, NoiseConfig::with_shift(0.5), DiffusionConfig::PAPER, source, Default::default())
     }
 
-    fn progress(batch: usize, micro_batch: usize) -> Progress {
-        Progress { seed: 4, images: 0, total: 1000, batch, micro_batch }
+    fn progress(batch: usize, micro_batch: usize) -> TrainingProgress {
+        TrainingProgress { seed: 4, images: 0, total: 1000, batch, micro_batch }
     }
 
     #[test]
@@ -254,12 +236,12 @@ mod tests {
         let (loss, gradient) = run(&objective, &params, 5);
 
         let device = Default::default();
-        let weights = Weights::<Flex>::of(&set, &params, Precision::F32, &device);
+        let weights = BurnWeights::<Flex>::of(&set, &params, Precision::F32, &device);
         let noise = NoiseConfig::with_shift(0.5);
         let mut expected = 0.0;
         for i in 0..5 {
             let t = 0.5 * batch.sigma[i];
-            let [x0, eps] = [&batch.x0, &batch.eps].map(|pictures| pictures.piece(&(i..i + 1), &device));
+            let [x0, eps] = [&batch.x0, &batch.eps].map(|pictures| pictures.range(&(i..i + 1), &device));
             let image = (x0.clone() + eps.mul_scalar(t)).mul_scalar(noise.c_in(t));
             let condition = Condition::new(&[t], Some(&batch.classes[i..=i]), MODEL.encoder.width, &device);
             let d = crate::model::forward(&MODEL, &weights, &image, &condition, None) - x0;

@@ -2,26 +2,31 @@
 
 pub mod auxiliary;
 pub mod consistency;
+pub mod consistency_config;
 pub mod diffusion;
-pub mod pieces;
+pub mod frame;
+pub mod micro_batches;
 pub mod prefetch;
 pub mod pretrain;
 pub mod source;
 
 pub use auxiliary::FrozenEncoder;
-pub use consistency::{Consistency, ConsistencyConfig, Weighting};
+pub use consistency::Consistency;
+pub use consistency_config::{ConsistencyConfig, Weighting};
 pub use diffusion::{Diffusion, DiffusionConfig};
-pub use pretrain::{Method, Pretrain, PretrainConfig, TargetDecay};
-pub use source::Source;
+pub use pretrain::{Pretrain, PretrainConfig, PretrainMethod, TargetDecay};
+pub use source::BatchSource;
 
 use crate::model::ParamSet;
+use crate::model::weights::to_vec;
 use crate::precision::Precision;
 use crate::training::Engine;
+use burn_tensor::Tensor;
 use pixgen_edge::data::DataError;
 
 /// Where a run stands; everything random in a step is a function of this and the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct TrainingProgress {
     /// Seed of the run.
     pub seed: u64,
     /// Images seen before the step.
@@ -60,7 +65,7 @@ pub trait Objective<B: Engine> {
     ///
     /// # Errors
     /// A picture that cannot be read; then nothing was added.
-    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Result<Terms, DataError>;
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<Terms, DataError>;
 
     /// Called when the step was taken, with the new parameters; not called for a skipped step.
     fn accept(&mut self, _params: &B::Flat) {}
@@ -74,4 +79,9 @@ pub trait Objective<B: Engine> {
     fn restore(&mut self, _state: &mut dyn FnMut(&str) -> Option<Vec<f32>>) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// The values of a tensor, to be summed in f64. It waits for the device, so it is called last, when all work is on its way.
+fn values<B: Engine, const D: usize>(losses: Tensor<B, D>) -> Vec<f64> {
+    to_vec(losses.into_data()).into_iter().map(f64::from).collect()
 }

@@ -1,11 +1,11 @@
 //! The next step's batch, made by a thread of its own while a GPU works on this one.
 //!
-//! A batch is a function of [`Progress`], so that making it early changes nothing but the time at which it is there. On the CPU, whose
+//! A batch is a function of [`TrainingProgress`], so that making it early changes nothing but the time at which it is there. On the CPU, whose
 //! threads all compute, nothing is made ahead.
 
-use super::Progress;
+use super::TrainingProgress;
 use crate::model::batch::upload;
-use crate::ops::Ops;
+use crate::ops::FusedOps;
 use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use std::fmt;
@@ -16,20 +16,20 @@ use std::thread::Builder;
 
 /// Pictures of a step or noise of their shape, in patch layout.
 #[derive(Clone, Debug)]
-pub struct Pictures<B: Ops> {
+pub struct Pictures<B: FusedOps> {
     values: Vec<f32>,
     /// `[N_p, p*p*C]`.
     shape: [usize; 2],
     uploaded: Option<Tensor<B, 3>>,
 }
 
-impl<B: Ops> Pictures<B> {
+impl<B: FusedOps> Pictures<B> {
     /// From host values. A GPU gets all of them at once, by the thread that makes the batch.
     pub fn new(config: &ModelConfig, values: Vec<f32>, device: &B::Device) -> Self {
         let shape = [config.patches(), config.patch_len()];
         let mut pictures = Self { values, shape, uploaded: None };
-        if B::PIECE.is_none() {
-            let whole = pictures.piece(&(0..pictures.count()), device);
+        if B::MICRO_BATCH_TOKENS.is_none() {
+            let whole = pictures.range(&(0..pictures.count()), device);
             pictures.uploaded = Some(whole);
         }
         pictures
@@ -46,7 +46,7 @@ impl<B: Ops> Pictures<B> {
     }
 
     /// Some of them on the device, `[len, N_p, p*p*C]`.
-    pub fn piece(&self, range: &Range<usize>, device: &B::Device) -> Tensor<B, 3> {
+    pub fn range(&self, range: &Range<usize>, device: &B::Device) -> Tensor<B, 3> {
         let [patches, len] = self.shape;
         match &self.uploaded {
             Some(whole) if range.len() == self.count() => whole.clone(),
@@ -65,15 +65,15 @@ pub struct Prefetch<T> {
     worker: Option<Worker<T>>,
 }
 
-type Make<T> = dyn Fn(&Progress) -> T + Send + Sync;
+type Make<T> = dyn Fn(&TrainingProgress) -> T + Send + Sync;
 
 /// A thread that makes batches until nobody asks any more: one for all steps, because a GPU keeps memory for each thread that uses it.
 struct Worker<T> {
-    requests: Sender<Progress>,
+    requests: Sender<TrainingProgress>,
     /// Never locked, but an objective is shared between threads.
     batches: Mutex<Receiver<T>>,
     /// What it was asked for last, if that was not taken yet.
-    ahead: Option<Progress>,
+    ahead: Option<TrainingProgress>,
 }
 
 impl<T> fmt::Debug for Prefetch<T> {
@@ -86,9 +86,9 @@ impl<T> fmt::Debug for Prefetch<T> {
 
 impl<T: Send + 'static> Prefetch<T> {
     /// Batches of a run on backend `B`, made by `make`.
-    pub fn new<B: Ops>(make: impl Fn(&Progress) -> T + Send + Sync + 'static) -> Self {
+    pub fn new<B: FusedOps>(make: impl Fn(&TrainingProgress) -> T + Send + Sync + 'static) -> Self {
         let make: Arc<Make<T>> = Arc::new(make);
-        let worker = if B::PIECE.is_none() {
+        let worker = if B::MICRO_BATCH_TOKENS.is_none() {
             Worker::start(Arc::clone(&make))
         } else {
             None
@@ -97,12 +97,12 @@ impl<T: Send + 'static> Prefetch<T> {
     }
 
     /// The batch of the step at `progress`, made now.
-    pub fn make(&self, progress: &Progress) -> T {
+    pub fn make(&self, progress: &TrainingProgress) -> T {
         (self.make)(progress)
     }
 
     /// The batch of the step at `progress`, made now or ahead. The batch of the step after it is then begun.
-    pub fn take(&mut self, progress: &Progress) -> T {
+    pub fn take(&mut self, progress: &TrainingProgress) -> T {
         let Some(worker) = &mut self.worker else {
             return (self.make)(progress);
         };
@@ -112,7 +112,7 @@ impl<T: Send + 'static> Prefetch<T> {
             Some((of, batch)) if of == *progress => batch,
             _ => (self.make)(progress),
         };
-        let next = Progress { images: progress.images + progress.batch as u64, ..*progress };
+        let next = TrainingProgress { images: progress.images + progress.batch as u64, ..*progress };
         if next.images < next.total && worker.requests.send(next).is_ok() {
             worker.ahead = Some(next);
         }
@@ -123,7 +123,7 @@ impl<T: Send + 'static> Prefetch<T> {
 impl<T: Send + 'static> Worker<T> {
     /// None if the system has no thread left.
     fn start(make: Arc<Make<T>>) -> Option<Self> {
-        let (requests, asked) = channel::<Progress>();
+        let (requests, asked) = channel::<TrainingProgress>();
         let (made, batches) = channel();
         let serve = move || asked.iter().map(|progress| make(&progress)).try_for_each(|batch| made.send(batch));
         Builder::new().name("next batch".to_owned()).spawn(serve).ok()?;
@@ -141,12 +141,12 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    fn at(images: u64) -> Progress {
-        Progress { seed: 1, images, total: 100, batch: 10, micro_batch: 10 }
+    fn at(images: u64) -> TrainingProgress {
+        TrainingProgress { seed: 1, images, total: 100, batch: 10, micro_batch: 10 }
     }
 
     /// Takes the batches of these steps; returns them and how many were made.
-    fn take<B: Ops>(steps: &[u64]) -> (Vec<u64>, usize) {
+    fn take<B: FusedOps>(steps: &[u64]) -> (Vec<u64>, usize) {
         let made = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&made);
         let mut prefetch = Prefetch::new::<B>(move |progress| {

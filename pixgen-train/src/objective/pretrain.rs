@@ -1,17 +1,17 @@
 //! Stage 1: contrastive and representation-consistency losses (docs/reference/method.md section 3).
 //!
-//! The [`Method`]s of the paper's comparison differ in nothing but settings: which terms there are, their temperatures, and how the
+//! The [`PretrainMethod`]s of the paper's comparison differ in nothing but settings: which terms there are, their temperatures, and how the
 //! target network follows.
 
-use super::pieces;
-use super::prefetch::{Pictures, Prefetch};
-use super::source::Source;
-use super::{Compute, NamedValues, Objective, Progress, Terms};
-use crate::model::weights::to_vec;
+use super::frame::{Context, Frame, StageSettings};
+use super::micro_batches;
+use super::prefetch::Pictures;
+use super::source::BatchSource;
+use super::{Compute, NamedValues, Objective, Terms, TrainingProgress, values};
 use crate::model::{
-    Condition, NormMode, NormStatistics, ParamSet, Pass, Projector, ProjectorConfig, RunningStatistics, Wanted, Weights, features,
+    BurnWeights, Condition, GradientOf, NormMode, NormStatistics, ParamSet, Pass, Projector, ProjectorConfig, RunningStatistics, features,
 };
-use crate::ops::{Ops, blend, nt_xent};
+use crate::ops::{FusedOps, nt_xent, weighted_sum};
 use crate::training::{Engine, Flat};
 use burn_autodiff::Autodiff;
 use burn_tensor::Tensor;
@@ -26,7 +26,7 @@ use std::ops::Range;
 /// A way to pre-train; it chooses the defaults of the other settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Method {
+pub enum PretrainMethod {
     /// Both terms, the paper's temperatures, a target of constant decay (section 3.1).
     Epg,
     /// The ancestor's: both terms, contrast in one direction, temperature 0.2, a target that slows down (section 3.5).
@@ -71,7 +71,7 @@ impl TargetDecay {
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
     /// Where the defaults of the others come from.
-    pub method: Method,
+    pub method: PretrainMethod,
     /// Widths of the projector.
     pub projector: ProjectorConfig,
     /// Temperature of L_con.
@@ -113,7 +113,7 @@ const CLEANER: usize = 3;
 
 /// What a step trains on, in patch layout. Its inputs are y1 + t_0 eps, y2 + t_0 eps, x0 + t_n eps and x0 + t_{n-1} eps.
 #[derive(Clone, Debug)]
-pub struct PretrainBatch<B: Ops> {
+pub struct PretrainBatch<B: FusedOps> {
     /// y1, y2 and x0.
     pub pictures: [Pictures<B>; 3],
     /// The noise of all inputs.
@@ -124,38 +124,31 @@ pub struct PretrainBatch<B: Ops> {
     pub temperature: f64,
 }
 
-/// Makes batches.
-#[derive(Debug)]
-struct Sampler<B: Ops> {
-    config: ModelConfig,
-    noise: NoiseConfig,
-    settings: PretrainConfig,
-    source: Source,
-    device: B::Device,
-}
+impl<B: FusedOps> StageSettings<B> for PretrainConfig {
+    type Batch = PretrainBatch<B>;
 
-impl<B: Ops> Sampler<B> {
     /// One index i ~ Uniform{0..N-2} for the whole batch (section 3.2).
-    fn sample(&self, progress: &Progress) -> Result<PretrainBatch<B>, DataError> {
-        let Progress { seed, images, total, batch, .. } = *progress;
-        let levels = self.settings.levels.levels(images, total).max(2);
+    fn sample(&self, context: &Context<B>, source: &BatchSource, progress: &TrainingProgress) -> Result<PretrainBatch<B>, DataError> {
+        let Context { model, noise, device } = context;
+        let TrainingProgress { seed, images, total, batch, .. } = *progress;
+        let levels = self.levels.levels(images, total).max(2);
         let mut draws = Draws::new(Rng::new(seed, stream(Purpose::NoiseLevel, images)), 0);
         let i = draws.below(levels as u32 - 1) as usize;
-        let sigma = self.noise.grid(levels, i);
-        let shifted = |sigma: f64| self.noise.shift * sigma;
-        let (t0, t_n, t_below) = (self.noise.t_min(), shifted(sigma), shifted(self.noise.grid(levels, i + 1)));
-        let pictures = |values| Pictures::new(&self.config, values, &self.device);
+        let sigma = noise.grid(levels, i);
+        let shifted = |sigma: f64| noise.shift * sigma;
+        let (t0, t_n, t_below) = (noise.t_min(), shifted(sigma), shifted(noise.grid(levels, i + 1)));
+        let pictures = |values| Pictures::new(model, values, device);
         Ok(PretrainBatch {
-            pictures: self.source.views(&self.config, seed, images, batch)?.map(pictures),
-            eps: pictures(Source::noise(&self.config, seed, images, batch)),
+            pictures: source.views(model, seed, images, batch)?.map(pictures),
+            eps: pictures(BatchSource::noise(model, seed, images, batch)),
             levels: [t0, t0, t_n, t_below],
-            temperature: self.settings.temperature.at(&self.noise, sigma, images, total),
+            temperature: self.temperature.at(noise, sigma, images, total),
         })
     }
 }
 
-/// A piece of a step's batch on the device.
-struct Piece<B: Engine> {
+/// A micro_batch of a step's batch on the device.
+struct MicroBatch<B: Engine> {
     /// y1, y2 and x0, `[pictures, N_p, p*p*C]`.
     pictures: [Tensor<B, 3>; 3],
     eps: Tensor<B, 3>,
@@ -164,13 +157,7 @@ struct Piece<B: Engine> {
 /// The objective of stage 1.
 #[derive(Debug)]
 pub struct Pretrain<B: Engine> {
-    config: ModelConfig,
-    noise: NoiseConfig,
-    settings: PretrainConfig,
-    prefetch: Prefetch<Result<PretrainBatch<B>, DataError>>,
-    compute: Compute,
-    device: B::Device,
-    set: ParamSet,
+    frame: Frame<B, PretrainConfig>,
     /// th-, the EMA of the parameters.
     target: B::Flat,
     running: RunningStatistics,
@@ -181,32 +168,26 @@ pub struct Pretrain<B: Engine> {
 impl<B: Engine> Pretrain<B> {
     /// Stage 1 on `source`, in `f32` and without recomputation, whose target network starts as a copy of `params`.
     pub fn new(
-        config: ModelConfig,
+        model: ModelConfig,
         noise: NoiseConfig,
         settings: PretrainConfig,
-        source: Source,
+        source: BatchSource,
         params: &[f32],
         device: B::Device,
     ) -> Self {
-        let set = ParamSet::pretraining(&config, &settings.projector);
-        let sampler = Sampler { config, noise, settings, source, device: device.clone() };
+        let set = ParamSet::pretraining(&model, &settings.projector);
         Self {
-            config,
-            noise,
-            settings,
-            prefetch: Prefetch::new::<B>(move |progress| sampler.sample(progress)),
-            compute: Compute::default(),
             target: B::Flat::upload(&set, params, &device),
-            device,
-            set,
             running: RunningStatistics::new(&settings.projector),
             pending: (Vec::new(), settings.target_decay.start),
+            frame: Frame::new(Context { model, noise, device }, settings, source, set),
         }
     }
 
     /// The same computed in another way.
-    pub fn with_compute(self, compute: Compute) -> Self {
-        Self { compute, ..self }
+    pub fn with_compute(mut self, compute: Compute) -> Self {
+        self.frame.compute = compute;
+        self
     }
 
     /// Running statistics of the projector's norms.
@@ -216,148 +197,179 @@ impl<B: Engine> Pretrain<B> {
 
     /// Replaces th-, which otherwise starts as a copy of the parameters.
     pub fn set_target(&mut self, target: &[f32]) {
-        self.target = B::Flat::upload(&self.set, target, &self.device);
+        self.target = B::Flat::upload(&self.frame.set, target, &self.frame.context.device);
     }
 
     /// The next step's batch (section 3.2).
     ///
     /// # Errors
     /// A picture that cannot be read.
-    pub fn sample(&self, progress: &Progress) -> Result<PretrainBatch<B>, DataError> {
-        self.prefetch.make(progress)
+    pub fn sample(&self, progress: &TrainingProgress) -> Result<PretrainBatch<B>, DataError> {
+        self.frame.sample(progress)
     }
 
-    fn piece(&self, step: &PretrainBatch<B>, range: &Range<usize>) -> Piece<B> {
-        let piece = |pictures: &Pictures<B>| pictures.piece(range, &self.device);
-        Piece { pictures: step.pictures.each_ref().map(piece), eps: piece(&step.eps) }
+    fn micro_batch(&self, step: &PretrainBatch<B>, range: &Range<usize>) -> MicroBatch<B> {
+        let micro_batch = |pictures: &Pictures<B>| pictures.range(range, &self.frame.context.device);
+        MicroBatch { pictures: step.pictures.each_ref().map(micro_batch), eps: micro_batch(&step.eps) }
     }
 
-    /// What the network reads of input `number` of a piece, c_in (x + t eps), and its condition.
-    fn input(&self, piece: &Piece<B>, levels: &[f64; 4], number: usize) -> (Tensor<B, 3>, Condition<B>) {
-        let (x, t) = (&piece.pictures[number.min(2)], levels[number]);
-        let (c_in, pictures) = (self.noise.c_in(t), x.dims()[0]);
-        let image = blend(x.clone(), piece.eps.clone(), vec![c_in; pictures], vec![t * c_in; pictures]);
-        (image, Condition::new(&vec![t; pictures], None, self.config.encoder.width, &self.device))
+    /// What the network reads of input `number` of a micro_batch, c_in (x + t eps), and its condition.
+    fn input(&self, micro_batch: &MicroBatch<B>, levels: &[f64; 4], number: usize) -> (Tensor<B, 3>, Condition<B>) {
+        let Context { model, noise, device } = &self.frame.context;
+        let (x, t) = (&micro_batch.pictures[number.min(2)], levels[number]);
+        let (c_in, pictures) = (noise.c_in(t), x.dims()[0]);
+        let image = weighted_sum(x.clone(), micro_batch.eps.clone(), vec![c_in; pictures], vec![t * c_in; pictures]);
+        (image, Condition::new(&vec![t; pictures], None, model.encoder.width, device))
     }
 
-    /// LN(CLS) of a piece under `weights`, `[pictures, d]`, without gradient.
-    fn features_of(&self, weights: &Weights<'_, B>, piece: &Piece<B>, levels: &[f64; 4], number: usize) -> Tensor<B, 2> {
-        let (image, condition) = self.input(piece, levels, number);
-        features(&self.config, weights, &image, &condition)
+    /// LN(CLS) of a micro_batch under `weights`, `[pictures, d]`, without gradient.
+    fn features_of(&self, weights: &BurnWeights<'_, B>, micro_batch: &MicroBatch<B>, levels: &[f64; 4], number: usize) -> Tensor<B, 2> {
+        let (image, condition) = self.input(micro_batch, levels, number);
+        features(&self.frame.context.model, weights, &image, &condition)
     }
 
-    /// The branches with gradient of a piece.
-    fn branches<'a>(&'a self, online: &'a Weights<'a, B>, piece: &Piece<B>, levels: &[f64; 4]) -> Vec<Pass<'a, B, 2>> {
+    /// The branches with gradient of a micro_batch.
+    fn branches<'a>(&'a self, online: &'a BurnWeights<'a, B>, micro_batch: &MicroBatch<B>, levels: &[f64; 4]) -> Vec<Pass<'a, B, 2>> {
+        let Frame { context, settings, compute, .. } = &self.frame;
         let branch = |number| {
-            let (image, condition) = self.input(piece, levels, number);
-            Pass::features(self.compute.recompute, &self.config, online, image, condition, Wanted::Weights)
+            let (image, condition) = self.input(micro_batch, levels, number);
+            Pass::features(compute.recompute, &context.model, online, image, condition, GradientOf::Weights)
         };
-        self.settings.branches().into_iter().map(branch).collect()
+        settings.branches().into_iter().map(branch).collect()
     }
 
     /// The loss and its gradient on given inputs, added to `gradient`.
     ///
-    /// The contrastive terms need the whole batch, the encoder works in pieces: features of all pieces, then the losses and their
-    /// gradients with respect to features (and projector) on the whole batch, then the encoder backwards, piece by piece. A batch
+    /// The contrastive terms need the whole batch, the encoder works in micro-batches: features of all of them, then the losses and their
+    /// gradients with respect to features (and projector) on the whole batch, then the encoder backwards, one after another. A batch
     /// that is to take less memory (`micro` below its size) keeps no graph in between and runs the encoder again instead.
     pub fn gradient_on(&mut self, params: &B::Flat, step: &PretrainBatch<B>, micro: usize, gradient: &mut B::Flat) -> Terms {
-        let device = self.device.clone();
+        let this = &*self;
         let batch = step.eps.count();
-        let (keep, ranges) = (micro >= batch, pieces::ranges::<B>(batch, micro, self.config.tokens()));
-        let online = Weights::<B>::of(&self.set, params, self.compute.precision, &device);
-        let target = Weights::<B>::of(&self.set, &self.target, self.compute.precision, &device);
+        let (keep, ranges) = (micro >= batch, this.frame.ranges(batch, micro));
+        let online = this.frame.weights(&this.frame.set, params);
+        let target = this.frame.weights(&this.frame.set, &this.target);
 
         // Branches with gradient; targets of th- on the other view of each contrasted one, and of the online network on the less noisy picture.
-        let this = &*self;
-        let contrasted = self.settings.contrasted();
-        let mut targets_of: Vec<(&Weights<'_, B>, usize)> = contrasted.iter().map(|view| (&target, 1 - view)).collect();
-        targets_of.extend((self.settings.consistency_weight > 0.0).then_some((&online, CLEANER)));
-        let done = pieces::map::<B, _, _>(ranges.clone(), |range| {
-            let piece = this.piece(step, &range);
-            let passes = this.branches(&online, &piece, &step.levels);
+        let mut targets_of: Vec<(&BurnWeights<'_, B>, usize)> =
+            this.frame.settings.contrasted().iter().map(|view| (&target, 1 - view)).collect();
+        targets_of.extend((this.frame.settings.consistency_weight > 0.0).then_some((&online, CLEANER)));
+        let done = micro_batches::map::<B, _, _>(ranges.clone(), |range| {
+            let micro_batch = this.micro_batch(step, &range);
+            let passes = this.branches(&online, &micro_batch, &step.levels);
             let branches: Vec<_> = passes.iter().map(Pass::output).collect();
-            let target = |&(weights, number)| this.features_of(weights, &piece, &step.levels, number);
+            let target = |&(weights, number)| this.features_of(weights, &micro_batch, &step.levels, number);
             let targets: Vec<_> = targets_of.iter().map(target).collect();
             (keep.then_some(passes), branches, targets)
         });
         let mut passes = Vec::with_capacity(done.len());
         let (mut branches, mut targets) = (vec![Vec::new(); targets_of.len()], vec![Vec::new(); targets_of.len()]);
-        for (kept, piece, piece_targets) in done {
+        for (kept, micro_batch, micro_batch_targets) in done {
             passes.push(kept);
-            branches.iter_mut().zip(piece).for_each(|(whole, piece)| whole.push(piece));
-            targets.iter_mut().zip(piece_targets).for_each(|(whole, piece)| whole.push(piece));
+            branches
+                .iter_mut()
+                .zip(micro_batch)
+                .for_each(|(whole, micro_batch)| whole.push(micro_batch));
+            targets
+                .iter_mut()
+                .zip(micro_batch_targets)
+                .for_each(|(whole, micro_batch)| whole.push(micro_batch));
         }
+        let [branches, targets] = [branches, targets].map(|all| all.into_iter().map(|parts| Tensor::cat(parts, 0)).collect());
 
-        // The losses and their gradients with respect to features and projector, on the whole batch.
-        let targets = targets.into_iter().map(|pieces| Tensor::<B, 2>::cat(pieces, 0));
+        let Losses { terms, upstream, statistics } = this.losses(&online, &target, branches, targets, step.temperature, gradient);
+        let items = ranges.into_iter().zip(passes).collect();
+        this.frame.accumulate(items, gradient, |(range, passes), gradient| {
+            let passes = passes.unwrap_or_else(|| this.branches(&online, &this.micro_batch(step, &range), &step.levels));
+            for (pass, upstream) in passes.into_iter().zip(&upstream) {
+                // None if the loss does not depend on a branch.
+                if let Some(upstream) = upstream {
+                    pass.backward(upstream.clone().narrow(0, range.start, range.len()), gradient);
+                }
+            }
+        });
+        self.pending.0 = statistics;
+        let (names, weights, means): (Vec<&str>, Vec<f64>, Vec<_>) = terms;
+        let means = values(Tensor::cat(means, 0));
+        let loss = weights.iter().zip(&means).map(|(weight, mean)| weight * mean).sum();
+        [("loss", loss)].into_iter().chain(names.into_iter().zip(means)).collect()
+    }
+
+    /// The losses of the whole batch and their gradients with respect to features and projector (section 3.1), from features `[B, d]` of
+    /// theta (`branches`) and their `targets`:
+    ///
+    /// ```text
+    /// L_con = d(P_theta(y1 + t_0 eps), P_theta'(y2 + t_0 eps); tau_con) + d(P_theta(y2 + t_0 eps), P_theta'(y1 + t_0 eps); tau_con)
+    /// L_rc  = d(z_theta(x_0 + t_n eps), sg[z_theta(x_0 + t_{n-1} eps)]; tau_rc)
+    /// L     = contrast_weight L_con + consistency_weight L_rc
+    /// ```
+    fn losses(
+        &self,
+        online: &BurnWeights<'_, B>,
+        target: &BurnWeights<'_, B>,
+        branches: Vec<Tensor<B, 2>>,
+        targets: Vec<Tensor<B, 2>>,
+        tau_rc: f64,
+        gradient: &mut B::Flat,
+    ) -> Losses<B> {
+        let settings = &self.frame.settings;
         let branches: Vec<_> = branches
             .into_iter()
-            .map(|pieces| Tensor::<Autodiff<B>, 2>::from_inner(Tensor::cat(pieces, 0)).require_grad())
+            .map(|z| Tensor::<Autodiff<B>, 2>::from_inner(z).require_grad())
             .collect();
         let tracked = online.tracked::<Autodiff<B>>();
-        let (queries, keys) = (Projector::new(&tracked), Projector::new(&target));
-        let (tau, mut statistics) = (self.settings.contrast_temperature, Vec::new());
+        let (queries, keys) = (Projector::new(&tracked), Projector::new(target));
+        let (contrasted, mut statistics) = (settings.contrasted().len(), Vec::new());
         let (mut con, mut rc): (Option<Tensor<Autodiff<B>, 1>>, _) = (None, None);
-        for (number, (branch, target)) in branches.iter().zip(targets).enumerate() {
-            if number >= contrasted.len() {
-                rc = Some(nt_xent(branch.clone(), Tensor::from_inner(target), 0, step.temperature));
+        for (number, (z, target)) in branches.iter().zip(targets).enumerate() {
+            if number >= contrasted {
+                rc = Some(nt_xent(z.clone(), Tensor::from_inner(target), 0, tau_rc));
                 continue;
             }
             let key = Tensor::from_inner(keys.forward(target, NormMode::Batch).0);
-            let (query, of_view) = queries.forward(branch.clone(), NormMode::Batch);
+            let (query, of_view) = queries.forward(z.clone(), NormMode::Batch);
             statistics.push(of_view.into_iter().map(NormStatistics::inner).collect());
-            let term = nt_xent(query, key, 0, tau);
+            let term = nt_xent(query, key, 0, settings.contrast_temperature);
             con = Some(con.map_or(term.clone(), |first| first + term));
         }
         let weighted = [
-            ("contrast", con, self.settings.contrast_weight),
-            ("consistency", rc, self.settings.consistency_weight),
+            ("contrast", con, settings.contrast_weight),
+            ("consistency", rc, settings.consistency_weight),
         ];
         let weighted: Vec<_> = weighted
             .into_iter()
             .filter_map(|(name, term, weight)| Some((name, term?, weight)))
             .collect();
-        let values = Tensor::cat(weighted.iter().map(|(_, term, _)| term.clone().inner()).collect(), 0);
-        let terms: Vec<(&str, f64)> = weighted.iter().map(|&(name, _, weight)| (name, weight)).collect();
+        let mut terms = (Vec::new(), Vec::new(), Vec::new());
+        terms.extend(weighted.iter().map(|(name, term, weight)| (*name, *weight, term.clone().inner())));
         let total = weighted.into_iter().map(|(_, term, weight)| term.mul_scalar(weight)).reduce(|a, b| a + b);
-        let mut gradients = total.expect("a validated stage 1 has a term").backward();
-        let upstream: Vec<_> = branches.into_iter().map(|z| z.grad_remove(&mut gradients)).collect();
-        tracked.add_gradients(&mut gradients, gradient);
-
-        pieces::accumulate::<B, _, _>(
-            ranges.into_iter().zip(passes).collect(),
-            &self.set,
-            &device,
-            gradient,
-            |(range, passes), gradient| {
-                let passes = passes.unwrap_or_else(|| this.branches(&online, &this.piece(step, &range), &step.levels));
-                for (pass, upstream) in passes.into_iter().zip(&upstream) {
-                    // None if the loss does not depend on a branch.
-                    if let Some(upstream) = upstream {
-                        pass.backward(upstream.clone().narrow(0, range.start, range.len()), gradient);
-                    }
-                }
-            },
-        );
-        self.pending.0 = statistics;
-        // Read last, when all work is on its way.
-        let values = to_vec(values.into_data()).into_iter().map(f64::from);
-        let loss = terms.iter().zip(values.clone()).map(|((_, weight), value)| weight * value).sum();
-        [("loss", loss)]
-            .into_iter()
-            .chain(terms.iter().map(|&(name, _)| name).zip(values))
-            .collect()
+        let mut gradients = total.map(|total| total.backward()); // a validated stage 1 has a term
+        let upstream = branches.into_iter().map(|z| z.grad_remove(gradients.as_mut()?)).collect();
+        if let Some(gradients) = &mut gradients {
+            tracked.add_gradients(gradients, gradient);
+        }
+        Losses { terms, upstream, statistics }
     }
+}
+
+/// The losses of a batch.
+struct Losses<B: Engine> {
+    /// Names, weights and values `[1]` of the terms.
+    terms: (Vec<&'static str>, Vec<f64>, Vec<Tensor<B, 1>>),
+    /// Gradients of the branches' features; `None` for one that the loss does not depend on.
+    upstream: Vec<Option<Tensor<B, 2>>>,
+    /// Statistics of the projector's norms in each contrasted view.
+    statistics: Vec<Vec<NormStatistics<B>>>,
 }
 
 impl<B: Engine> Objective<B> for Pretrain<B> {
     fn params(&self) -> &ParamSet {
-        &self.set
+        &self.frame.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &Progress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
-        let step = self.prefetch.take(progress)?;
-        self.pending.1 = self.settings.target_decay.at(progress.images, progress.total);
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
+        let step = self.frame.next(progress)?;
+        self.pending.1 = self.frame.settings.target_decay.at(progress.images, progress.total);
         Ok(self.gradient_on(params, &step, progress.micro_batch, gradient))
     }
 
@@ -367,7 +379,7 @@ impl<B: Engine> Objective<B> for Pretrain<B> {
                 self.running.update(&norms.map(NormStatistics::read));
             }
         }
-        self.target.approach(params, 1.0 - self.pending.1 as f32);
+        self.target.lerp(params, 1.0 - self.pending.1 as f32);
     }
 
     fn state(&self) -> NamedValues {
@@ -378,7 +390,7 @@ impl<B: Engine> Objective<B> for Pretrain<B> {
 
     fn restore(&mut self, state: &mut dyn FnMut(&str) -> Option<Vec<f32>>) -> Result<(), String> {
         let mut take = |name: String, len: usize| state(&name).filter(|values| values.len() == len).ok_or(name);
-        let target = take("target".to_owned(), self.set.len())?;
+        let target = take("target".to_owned(), self.frame.set.len())?;
         self.set_target(&target);
         for (name, place) in self.running.named_mut() {
             *place = take(name, place.len())?;

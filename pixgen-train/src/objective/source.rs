@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 /// A data set as the objectives see it.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct BatchSource {
     /// Pictures at the model's resolution.
     pub dataset: Dataset,
     /// Bytes to network values.
@@ -30,7 +30,7 @@ pub struct Batch {
     pub classes: Vec<usize>,
 }
 
-impl Source {
+impl BatchSource {
     /// The picture at position `position` of the run.
     fn index(&self, seed: u64, position: u64) -> usize {
         index_at(seed, self.dataset.len(), position)
@@ -145,7 +145,7 @@ mod tests {
         let model = ModelConfig { channels: 3, ..MODEL };
         let pixels = (0..20 * 192).map(|i| (i * 37 % 251) as u8).collect();
         let dataset = Dataset::new(shape, pixels, vec![0; 20], vec!["a".to_owned()], "test".to_owned()).expect("a data set");
-        let source = Source { dataset, normalisation: Normalisation::imagenet(), augment: AugmentProfile::moco_v3() };
+        let source = BatchSource { dataset, normalisation: Normalisation::imagenet(), augment: AugmentProfile::moco_v3() };
         let batch = source.batch(&model, 3, 0, 40).expect("pictures");
         for (position, found) in (0..).zip(batch.x0.chunks_exact(192)) {
             let mut plain = vec![0.0; 192];
@@ -178,15 +178,15 @@ mod tests {
             part: DataPart::Train,
         };
         let streamed = load(&spec).expect("a data set").dataset;
-        let source = |dataset| Source { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::moco_v3() };
+        let source = |dataset| BatchSource { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::moco_v3() };
         let (kept, streamed) = (source(kept), source(streamed));
-        let batch = |source: &Source, start, count| source.batch(&MODEL, 5, start, count).expect("pictures");
+        let batch = |source: &BatchSource, start, count| source.batch(&MODEL, 5, start, count).expect("pictures");
         let whole = batch(&kept, 0, 80);
         assert_eq!(batch(&streamed, 0, 80), whole);
         // On from the middle of the second epoch.
         let rest = batch(&streamed, 37, 43);
         assert_eq!((rest.x0.as_slice(), rest.classes.as_slice()), (&whole.x0[37 * 64..], &whole.classes[37..]));
-        let views = |source: &Source| source.views(&MODEL, 5, 11, 40).expect("pictures");
+        let views = |source: &BatchSource| source.views(&MODEL, 5, 11, 40).expect("pictures");
         assert_eq!(views(&streamed), views(&kept));
     }
 }

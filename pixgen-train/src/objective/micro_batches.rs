@@ -1,45 +1,49 @@
-//! A batch in pieces of a fixed size, each taken through the network by one thread.
+//! A batch in micro-batches of a fixed size, each taken through the network by one thread.
 //!
-//! On backends that ask for it ([`Ops::PIECE`]) threads share out whole pieces of a batch, forward and backward, instead of the rows
-//! inside each small operation: nobody waits for anybody, and a piece stays in the caches. Pieces have the same size whatever the
+//! On backends that ask for it ([`FusedOps::MICRO_BATCH_TOKENS`]) threads share out whole micro-batches, forward and backward, instead of the rows
+//! inside each small operation: nobody waits for anybody, and a micro-batch stays in the caches. They have the same size whatever the
 //! number of threads, and what they add to a gradient is added in their order, so results do not depend on the number of threads.
 
 use crate::model::ParamSet;
-use crate::ops::Ops;
+use crate::ops::FusedOps;
 use crate::training::{Engine, Flat};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The most images of a piece when at most `micro` may go through the network at once, each as `tokens` tokens.
-pub fn size<B: Ops>(micro: usize, tokens: usize) -> usize {
-    B::PIECE.map_or(micro, |rows| (rows / tokens.max(1)).min(micro)).max(1)
+/// The most images of a micro-batch when at most `micro` may go through the network at once, each as `tokens` tokens.
+pub fn size<B: FusedOps>(micro: usize, tokens: usize) -> usize {
+    B::MICRO_BATCH_TOKENS.map_or(micro, |rows| (rows / tokens.max(1)).min(micro)).max(1)
 }
 
-/// `0..count` in as few pieces as [`size`] allows, all of the same length or one less, so that threads finish together.
-pub fn ranges<B: Ops>(count: usize, micro: usize, tokens: usize) -> Vec<Range<usize>> {
-    let pieces = count.div_ceil(size::<B>(micro, tokens));
-    let start = |piece: usize| piece * count / pieces;
-    (0..pieces).map(|piece| start(piece)..start(piece + 1)).collect()
+/// `0..count` in as few micro-batches as [`size`] allows, all of the same length or one less, so that threads finish together.
+pub fn ranges<B: FusedOps>(count: usize, micro: usize, tokens: usize) -> Vec<Range<usize>> {
+    let parts = count.div_ceil(size::<B>(micro, tokens));
+    let start = |part: usize| part * count / parts;
+    (0..parts).map(|part| start(part)..start(part + 1)).collect()
 }
 
 /// Thread pools by number of threads, made when first asked for.
 ///
-/// Pieces run in pools of their own and not as tasks of the common pool, because a thread that waits there inside a backward pass may
-/// start another piece, whose backward then waits for the first.
+/// Micro-batches run in pools of their own and not as tasks of the common pool, because a thread that waits there inside a backward pass may
+/// start another micro-batch, whose backward then waits for the first.
 static POOLS: Mutex<BTreeMap<usize, Vec<Arc<ThreadPool>>>> = Mutex::new(BTreeMap::new());
 
-/// Pools that share the threads between `pieces` pieces: as many pools as pieces or threads, whichever is fewer. Empty if no thread
+/// Pools that share the threads between `parts` micro-batches: as many pools as micro-batches or threads, whichever is fewer. Empty if no thread
 /// can be started.
-fn pools(pieces: usize) -> Vec<Arc<ThreadPool>> {
+fn pools(parts: usize) -> Vec<Arc<ThreadPool>> {
     let threads = rayon::current_num_threads();
-    let count = pieces.clamp(1, threads);
+    let count = parts.clamp(1, threads);
     let each = threads / count;
     let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
     let pools = pools.entry(each).or_default();
     while pools.len() < count {
-        match ThreadPoolBuilder::new().num_threads(each).thread_name(|i| format!("piece-{i}")).build() {
+        match ThreadPoolBuilder::new()
+            .num_threads(each)
+            .thread_name(|i| format!("micro-batch-{i}"))
+            .build()
+        {
             Ok(pool) => pools.push(Arc::new(pool)),
             Err(_) => break,
         }
@@ -47,9 +51,9 @@ fn pools(pieces: usize) -> Vec<Arc<ThreadPool>> {
     pools.iter().take(count).cloned().collect()
 }
 
-/// Applies `work` to every item, on all threads if the backend works in pieces; results come in the order of the items.
-pub fn map<B: Ops, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    if B::PIECE.is_none() {
+/// Applies `work` to every item, on all threads if the backend works in micro-batches; results come in the order of the items.
+pub fn map<B: FusedOps, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if B::MICRO_BATCH_TOKENS.is_none() {
         return items.into_iter().map(work).collect();
     }
     let count = items.len();
@@ -84,7 +88,7 @@ pub fn accumulate<B: Engine, T: Send, R: Send>(
     gradient: &mut B::Flat,
     work: impl Fn(T, &mut B::Flat) -> R + Sync,
 ) -> Vec<R> {
-    if B::PIECE.is_none() {
+    if B::MICRO_BATCH_TOKENS.is_none() {
         return items.into_iter().map(|item| work(item, gradient)).collect();
     }
     let mut whole = Some(&mut *gradient);
@@ -113,7 +117,7 @@ mod tests {
     use pixgen_core::presets::preset;
 
     #[test]
-    fn pieces_cover_the_batch_in_order() {
+    fn micro_batches_cover_the_batch_in_order() {
         for (count, micro, tokens) in [
             (0, 8, 18),
             (1, 8, 18),
@@ -160,7 +164,7 @@ mod tests {
                 let share = threads / threads.min(count);
                 let squares = pool.install(|| {
                     map::<Flex, _, _>((0..count).collect(), |i: usize| {
-                        assert_eq!(rayon::current_num_threads(), share, "{count} pieces on {threads} threads");
+                        assert_eq!(rayon::current_num_threads(), share, "{count} micro-batches on {threads} threads");
                         i * i
                     })
                 });

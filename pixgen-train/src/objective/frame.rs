@@ -1,0 +1,95 @@
+//! What the objectives of all stages share: the model, how to compute, and batches that are made ahead.
+
+use super::prefetch::Prefetch;
+use super::source::BatchSource;
+use super::{Compute, TrainingProgress, micro_batches};
+use crate::model::{BurnWeights, ParamSet};
+use crate::ops::FusedOps;
+use crate::training::Engine;
+use pixgen_core::config::ModelConfig;
+use pixgen_core::noise::NoiseConfig;
+use pixgen_edge::data::DataError;
+use std::fmt::Debug;
+use std::ops::Range;
+
+/// The model of a run and where it computes.
+#[derive(Clone, Debug)]
+pub struct Context<B: FusedOps> {
+    /// Architecture.
+    pub model: ModelConfig,
+    /// Noise constants.
+    pub noise: NoiseConfig,
+    /// Device.
+    pub device: B::Device,
+}
+
+/// Settings of a stage, which say what a step trains on.
+pub trait StageSettings<B: FusedOps>: Copy + Debug + Send + Sync + 'static {
+    /// Pictures, noise, levels.
+    type Batch: Send + 'static;
+
+    /// The batch of the step at `progress`.
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    fn sample(&self, context: &Context<B>, source: &BatchSource, progress: &TrainingProgress) -> Result<Self::Batch, DataError>;
+}
+
+/// A stage without its loss.
+#[derive(Debug)]
+pub struct Frame<B: Engine, S: StageSettings<B>> {
+    /// Model and device.
+    pub context: Context<B>,
+    /// Settings of the stage.
+    pub settings: S,
+    /// Precision, and whether blocks are computed again.
+    pub compute: Compute,
+    /// The parameters that are trained.
+    pub set: ParamSet,
+    prefetch: Prefetch<Result<S::Batch, DataError>>,
+}
+
+impl<B: Engine, S: StageSettings<B>> Frame<B, S> {
+    /// A stage that trains `set` on `source`, in `f32` and without recomputation.
+    pub fn new(context: Context<B>, settings: S, source: BatchSource, set: ParamSet) -> Self {
+        let of = context.clone();
+        let prefetch = Prefetch::new::<B>(move |progress| settings.sample(&of, &source, progress));
+        Self { context, settings, compute: Compute::default(), set, prefetch }
+    }
+
+    /// The batch of the step at `progress`, made now.
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    pub fn sample(&self, progress: &TrainingProgress) -> Result<S::Batch, DataError> {
+        self.prefetch.make(progress)
+    }
+
+    /// The same, perhaps made ahead; that of the step after it is begun.
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    pub fn next(&mut self, progress: &TrainingProgress) -> Result<S::Batch, DataError> {
+        self.prefetch.take(progress)
+    }
+
+    /// The tensors of a list of parameters, in the precision of the run.
+    pub fn weights<'a>(&self, set: &'a ParamSet, params: &B::Flat) -> BurnWeights<'a, B> {
+        BurnWeights::of(set, params, self.compute.precision, &self.context.device)
+    }
+
+    /// A batch of `count` images in parts that go through the network at once, at most `micro` each.
+    pub fn ranges(&self, count: usize, micro: usize) -> Vec<Range<usize>> {
+        micro_batches::ranges::<B>(count, micro, self.context.model.tokens())
+    }
+
+    /// Applies `work` to every item and adds what it adds to its gradient to `gradient`, in the order of the items.
+    pub fn accumulate<T: Send, R: Send>(
+        &self,
+        items: Vec<T>,
+        gradient: &mut B::Flat,
+        work: impl Fn(T, &mut B::Flat) -> R + Sync,
+    ) -> Vec<R> {
+        micro_batches::accumulate::<B, _, _>(items, &self.set, &self.context.device, gradient, work)
+    }
+}
