@@ -9,16 +9,16 @@ use pixgen_edge::data::normalise::Normalisation;
 use pixgen_train::data::augment::AugmentProfile;
 use pixgen_train::model::{ParamSet, ProjectorConfig};
 use pixgen_train::objective::auxiliary::FrozenFeature;
-use pixgen_train::objective::consistency::{ConsistencyConfig, Weighting};
-use pixgen_train::objective::pretrain::{Method, PretrainConfig, TargetDecay};
-use pixgen_train::objective::{Progress, Source};
+use pixgen_train::objective::consistency_config::{ConsistencyConfig, Weighting};
+use pixgen_train::objective::pretrain::{PretrainConfig, PretrainMethod, TargetDecay};
+use pixgen_train::objective::{BatchSource, TrainingProgress};
 
 /// A small projector.
 pub const PROJECTOR: ProjectorConfig = ProjectorConfig { hidden: 64, out: 32 };
 
 /// A step of 32 pictures half-way through a run.
-pub const fn progress(micro_batch: usize) -> Progress {
-    Progress { seed: 9, images: 3200, total: 6400, batch: 32, micro_batch }
+pub const fn progress(micro_batch: usize) -> TrainingProgress {
+    TrainingProgress { seed: 9, images: 3200, total: 6400, batch: 32, micro_batch }
 }
 
 /// Stage 2b with dropout and the auxiliary loss.
@@ -42,7 +42,7 @@ pub fn consistency_settings() -> ConsistencyConfig {
 /// Stage 1 with both of its losses.
 pub fn pretrain_settings() -> PretrainConfig {
     PretrainConfig {
-        method: Method::Epg,
+        method: PretrainMethod::Epg,
         projector: PROJECTOR,
         contrast_temperature: 0.2,
         temperature: Temperature::PAPER,
@@ -69,8 +69,8 @@ pub fn random_weights(set: &ParamSet, seed: u64) -> Vec<f32> {
 }
 
 /// The bundled pictures with every augmentation of small images.
-pub fn source() -> Source {
+pub fn source() -> BatchSource {
     let dataset = bundled().expect("bundled data");
     let normalisation = Normalisation::measured(&dataset, 0.5).expect("pictures");
-    Source { dataset, normalisation, augment: AugmentProfile::small_image() }
+    BatchSource { dataset, normalisation, augment: AugmentProfile::small_image() }
 }

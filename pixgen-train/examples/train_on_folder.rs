@@ -2,20 +2,20 @@
 //! `cargo run --release --example train_on_folder -- PICTURES RUN IMAGES`
 
 use pixgen_core::presets::preset;
-use pixgen_train::config::{RunConfig, Stage};
+use pixgen_train::config::{RunConfig, StageKind};
 use pixgen_train::device::{Cpu, CpuDevice};
 use pixgen_train::run::interrupt;
-use pixgen_train::session::{self, Options};
+use pixgen_train::session::{self, SessionOptions};
 use std::{error::Error, path::Path};
 
 /// Trains on `images` pictures of the folder `pictures`; the run folder holds the model and grids of what it draws.
 pub fn train(pictures: &str, run: &str, images: u64) -> Result<(), Box<dyn Error>> {
-    let mut config = RunConfig::defaults(Stage::Consistency, preset("nano-28-grey").ok_or("no such preset")?);
+    let mut config = RunConfig::defaults(StageKind::Consistency, preset("nano-28-grey").ok_or("no such preset")?);
     config.data.path = pictures.to_owned();
     config.train.images = images;
     config.schedule.warmup = images / 10;
     let prepared = pixgen_train::prepared::prepare(config)?;
-    let options = Options { stop_at: None, quiet: false, title: "train".to_owned(), interrupt: interrupt::install()? };
+    let options = SessionOptions { stop_at: None, quiet: false, title: "train".to_owned(), interrupt: interrupt::install()? };
     session::train::<Cpu>(&prepared, Path::new(run), &options, &CpuDevice::default())?;
     Ok(())
 }

@@ -51,14 +51,44 @@ pub enum DeviceChoice {
 pub struct Requirements {
     /// Bytes of device memory, where they are known.
     pub memory: Option<u64>,
+    /// How memory depends on the micro-batch, for work that trains.
+    pub training: Option<TrainingMemory>,
     /// Whether matrix products run in bf16.
     pub bf16: bool,
+}
+
+/// Memory of a training step on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainingMemory {
+    /// Images that go through the network at once.
+    pub micro_batch: usize,
+    /// Bytes that do not depend on them.
+    pub fixed: u64,
+    /// Bytes of each.
+    pub per_image: u64,
+}
+
+impl TrainingMemory {
+    /// Images, at most as many as now, that go through the network at once in `free` bytes.
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    const fn fitting(&self, free: u64) -> usize {
+        match usable(free).saturating_sub(self.fixed).checked_div(self.per_image) {
+            Some(images) if images < self.micro_batch as u64 => images as usize,
+            _ => self.micro_batch,
+        }
+    }
+}
+
+/// The part of `free` bytes that a training step may be estimated to take. Estimates do not hold workspaces and the gaps of the allocator: on
+/// an H100 a step took 1.3 times its estimate (docs/results/performance.md).
+pub const fn usable(free: u64) -> u64 {
+    free / 4 * 3
 }
 
 impl Requirements {
     /// Those of a network that only draws or reads, with so many parameters: they are in f32.
     pub const fn inference(parameters: usize) -> Self {
-        Self { memory: Some(4 * parameters as u64), bf16: false }
+        Self { memory: Some(4 * parameters as u64), training: None, bf16: false }
     }
 }
 
@@ -83,6 +113,23 @@ pub enum DeviceProblem {
     /// The CPU's kernels compute in f32.
     #[error("the CPU computes in f32 only")]
     Bf16OnCpu,
+    /// More memory is needed than is free.
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    #[error("{error}")]
+    TooLittleMemory {
+        /// What is missing.
+        error: pixgen_cubecl::device::DeviceError,
+        /// For work that trains: images that fit at once.
+        fitting: Option<usize>,
+    },
+    /// The device ran out of memory while it worked.
+    #[error("the device ran out of memory: {what}")]
+    OutOfMemory {
+        /// What was asked for.
+        what: String,
+        /// For work that trains: images that may fit at once, half of those that did not.
+        fitting: Option<usize>,
+    },
     /// The device failed while it worked.
     #[error("the device failed: {what}")]
     Failed {
@@ -100,9 +147,18 @@ impl DeviceProblem {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name { .. } => Some("devices are `cpu`, `cuda`, `cuda:1`, `vulkan`, `vulkan:1`".into()),
-            Self::Failed { .. } => {
-                Some("if memory ran out, a smaller --micro-batch or --recompute needs less; the last checkpoint is whole".into())
-            }
+            Self::Failed { .. } => Some("the last checkpoint is whole: the same command goes on from there".into()),
+            Self::OutOfMemory { fitting, .. } => Some(match fitting {
+                Some(images @ 1..) => format!("try --micro-batch {images}, or --recompute; the last checkpoint is whole"),
+                Some(0) => "--recompute or --precision bf16 need less; the last checkpoint is whole".into(),
+                None => "free the memory that others hold, or take a smaller model".into(),
+            }),
+            #[cfg(any(feature = "cuda", feature = "vulkan"))]
+            Self::TooLittleMemory { error, fitting } => Some(match fitting {
+                Some(images @ 1..) => format!("--micro-batch {images} fits, which `--micro-batch auto` takes; --recompute needs less too"),
+                Some(0) => "not even one image fits; --recompute or --precision bf16 need less".into(),
+                None => error.hint(),
+            }),
             Self::Bf16OnCpu => Some("leave --precision out, or add --device cuda".into()),
             Self::NotBuilt { feature, .. } => Some(format!("build it with `cargo build --release --features {feature}`")),
             #[cfg(any(feature = "cuda", feature = "vulkan"))]
@@ -124,7 +180,7 @@ impl DeviceChoice {
             Self::Cuda(index) => {
                 let (device, report) = pixgen_cubecl::device::cuda::open(index)?;
                 requirements.ask(&report)?;
-                guarded(|| work.run::<Cuda>(&device))
+                guarded(requirements, || work.run::<Cuda>(&device))
             }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => Err(DeviceProblem::NotBuilt { api: "CUDA", feature: "cuda" }),
@@ -132,7 +188,7 @@ impl DeviceChoice {
             Self::Vulkan(index) => {
                 let (device, report) = pixgen_cubecl::device::vulkan::open(index)?;
                 requirements.ask(&report)?;
-                guarded(|| work.run::<Vulkan>(&device))
+                guarded(requirements, || work.run::<Vulkan>(&device))
             }
             #[cfg(not(feature = "vulkan"))]
             Self::Vulkan(_) => Err(DeviceProblem::NotBuilt { api: "Vulkan", feature: "vulkan" }),
@@ -148,16 +204,41 @@ impl DeviceChoice {
         }
     }
 
+    /// Free bytes of its memory: of this machine's for the CPU. `None` for a device that does not tell.
+    ///
+    /// # Errors
+    /// A device that is not there.
+    pub fn free_memory(self) -> Result<Option<u64>, DeviceProblem> {
+        match self {
+            Self::Cpu => Ok(available_memory()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => Ok(pixgen_cubecl::device::cuda::open(index)?.1.memory.map(|memory| memory.free)),
+            #[cfg(not(feature = "cuda"))]
+            Self::Cuda(_) => Err(DeviceProblem::NotBuilt { api: "CUDA", feature: "cuda" }),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan(index) => Ok(pixgen_cubecl::device::vulkan::open(index)?.1.memory.map(|memory| memory.free)),
+            #[cfg(not(feature = "vulkan"))]
+            Self::Vulkan(_) => Err(DeviceProblem::NotBuilt { api: "Vulkan", feature: "vulkan" }),
+        }
+    }
+
     /// Whether it is a GPU.
     pub const fn is_gpu(self) -> bool {
         !matches!(self, Self::Cpu)
     }
 }
 
+/// Free memory of this machine, where the system says.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
 /// Work on a GPU, whose failures burn and CubeCL report as panics, some in threads of their own after which the caller goes on with whatever
 /// lies in memory: each of them is an error here, and nothing is printed but that.
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, DeviceProblem> {
+fn guarded<T>(requirements: Requirements, work: impl FnOnce() -> T) -> Result<T, DeviceProblem> {
     use std::panic;
     use std::sync::{Arc, Mutex, PoisonError};
     let failures = Arc::new(Mutex::new(Vec::new()));
@@ -169,8 +250,31 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, DeviceProblem> {
     let first = failures.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
     match (done, first) {
         (Ok(done), None) => Ok(done),
-        (_, what) => Err(DeviceProblem::Failed { what: what.unwrap_or_else(|| "it says nothing".to_owned()) }),
+        (_, what) => {
+            let what = what.unwrap_or_else(|| "it says nothing".to_owned());
+            if !is_about_memory(&what) {
+                return Err(DeviceProblem::Failed { what });
+            }
+            let fitting = requirements.training.map(|training| training.micro_batch / 2);
+            Err(DeviceProblem::OutOfMemory { what, fitting })
+        }
     }
+}
+
+/// Whether a failure of CubeCL, wgpu or CUDA says that an allocation failed.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn is_about_memory(what: &str) -> bool {
+    let what = what.to_lowercase();
+    [
+        "out of memory",
+        "out-of-memory",
+        "out_of_memory",
+        "outofmemory",
+        "can't allocate",
+        "buffertoobig",
+    ]
+    .iter()
+    .any(|sign| what.contains(sign))
 }
 
 /// What a panic says, with its causes on one line and without a backtrace, and where.
@@ -196,7 +300,10 @@ impl Requirements {
         if self.bf16 {
             report.require_bf16()?;
         }
-        self.memory.map_or(Ok(()), |needed| report.require_memory(needed))?;
+        if let Some(Err(error)) = self.memory.map(|needed| report.require_memory(needed)) {
+            let fitting = self.training.zip(report.memory).map(|(training, memory)| training.fitting(memory.free));
+            return Err(DeviceProblem::TooLittleMemory { error, fitting });
+        }
         pixgen_edge::terminal::note(&report.to_string());
         Ok(())
     }
@@ -283,10 +390,12 @@ mod tests {
     fn the_cpu_computes_in_f32() {
         assert!(
             DeviceChoice::Cpu
-                .run(Requirements { memory: Some(u64::MAX), bf16: false }, Nothing)
+                .run(Requirements { memory: Some(u64::MAX), ..Requirements::default() }, Nothing)
                 .is_ok()
         );
-        let error = DeviceChoice::Cpu.run(Requirements { memory: None, bf16: true }, Nothing).unwrap_err();
+        let error = DeviceChoice::Cpu
+            .run(Requirements { bf16: true, ..Requirements::default() }, Nothing)
+            .unwrap_err();
         assert!(error.hint().unwrap().contains("--precision"));
     }
 
@@ -294,13 +403,41 @@ mod tests {
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
     #[test]
     fn panics_on_a_device_are_errors() {
-        let error = guarded(|| panic!("out of memory")).map(|(): ()| ()).unwrap_err();
-        assert!(error.to_string().contains("out of memory"), "{error}");
-        let error = guarded(|| {
+        let none = Requirements::default();
+        let error = guarded(none, || panic!("wrong shape")).map(|(): ()| ()).unwrap_err();
+        assert!(matches!(&error, DeviceProblem::Failed { what } if what.contains("wrong shape")), "{error}");
+        let error = guarded(none, || {
             let _ = std::thread::spawn(|| panic!("expansion")).join();
         });
         assert!(error.unwrap_err().to_string().contains("expansion"));
-        assert_eq!(guarded(|| 7).unwrap(), 7);
+        assert_eq!(guarded(none, || 7).unwrap(), 7);
+    }
+
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    #[test]
+    fn too_little_memory_names_a_micro_batch() {
+        let training = TrainingMemory { micro_batch: 64, fixed: 20 << 30, per_image: 1 << 30 };
+        let requirements = Requirements { memory: Some(84 << 30), training: Some(training), bf16: false };
+        for message in [
+            "can't allocate buffer of size: 4294967296",
+            "CUDA_ERROR_OUT_OF_MEMORY",
+            "Out of Memory",
+        ] {
+            let error = guarded(requirements, || panic!("{message}")).map(|(): ()| ()).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+            assert!(error.hint().unwrap().contains("--micro-batch 32"), "{:?}", error.hint());
+        }
+        let report = |free| pixgen_cubecl::device::DeviceReport {
+            name: "Test GPU".into(),
+            driver: "12.9".into(),
+            compute_capability: None,
+            memory: Some(pixgen_cubecl::device::DeviceMemory { total: 80 << 30, free }),
+        };
+        // 48 of 64 GiB may be planned with: 20 and 28 images.
+        let hint = requirements.ask(&report(64 << 30)).unwrap_err().hint().unwrap();
+        assert!(hint.contains("--micro-batch 28 fits"), "{hint}");
+        let hint = requirements.ask(&report(20 << 30)).unwrap_err().hint().unwrap();
+        assert!(hint.contains("not even one image"), "{hint}");
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -2,8 +2,8 @@
 
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{Condition, ParamSet, Weights, forward};
-use crate::ops::Ops as Fused;
+use crate::model::{BurnWeights, Condition, ParamSet, forward};
+use crate::ops::FusedOps;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::diffusion::{DiffusionSampler, Guidance, SCRATCH, Sampler, Weaker};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
@@ -18,20 +18,20 @@ const BATCH: usize = 250;
 
 /// f(x, t) on a burn backend, for pictures H W C.
 #[derive(Debug)]
-pub struct BurnDenoiser<'a, B: Fused> {
+pub struct BurnDenoiser<'a, B: FusedOps> {
     /// Architecture.
     pub config: &'a ModelConfig,
     /// Noise constants.
     pub noise: &'a NoiseConfig,
     /// How F becomes a picture.
     pub parametrisation: Parametrisation,
-    /// Weights.
-    pub weights: Weights<'a, B>,
+    /// BurnWeights.
+    pub weights: BurnWeights<'a, B>,
     /// Where to compute.
     pub device: B::Device,
 }
 
-impl<B: Fused> Denoiser for BurnDenoiser<'_, B> {
+impl<B: FusedOps> Denoiser for BurnDenoiser<'_, B> {
     type Error = Infallible;
 
     fn denoise(&mut self, x: &mut [f32], t: f64, classes: &[usize]) -> Result<(), Infallible> {
@@ -125,7 +125,7 @@ impl Drawing {
 
 /// Which pictures.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct SampleRequest<'a> {
     /// Seed of the noise.
     pub seed: u64,
     /// Number of the first.
@@ -137,18 +137,18 @@ pub struct Request<'a> {
 }
 
 impl<'a> Generator<'a> {
-    fn denoiser<B: Fused>(&self, params: &[f32], device: &B::Device) -> BurnDenoiser<'a, B> {
+    fn denoiser<B: FusedOps>(&self, params: &[f32], device: &B::Device) -> BurnDenoiser<'a, B> {
         BurnDenoiser {
             config: self.config,
             noise: self.noise,
             parametrisation: self.parametrisation,
-            weights: Weights::frozen(self.set, params, device),
+            weights: BurnWeights::frozen(self.set, params, device),
             device: device.clone(),
         }
     }
 
     /// Draws pictures; bytes H W C, one picture after another. `weak` is the weaker model of autoguidance.
-    pub fn draw<B: Fused>(&self, params: &[f32], weak: Option<&ModelFile>, device: &B::Device, wanted: &Request<'_>) -> Vec<u8> {
+    pub fn draw<B: FusedOps>(&self, params: &[f32], weak: Option<&ModelFile>, device: &B::Device, wanted: &SampleRequest<'_>) -> Vec<u8> {
         let (channels, len) = (self.config.channels, self.config.image_len());
         let range = self.normalisation.range(channels);
         let mut denoiser = self.denoiser::<B>(params, device);

@@ -1,7 +1,7 @@
 //! Facts that a right implementation shows before any training: boundary condition, losses at random and at zero weights, recipes.
 
 use burn_flex::Flex;
-use pixgen_core::noise::{NoiseConfig, PairMap, Parametrisation};
+use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::{Preset, preset};
 use pixgen_core::reference::{FlatWeights, Reference, ReferenceCondition};
 use pixgen_core::rng::Rng;
@@ -9,25 +9,42 @@ use pixgen_core::sampler::Denoiser;
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::data::bundled;
 use pixgen_edge::data::normalise::Normalisation;
-use pixgen_train::config::{NormaliseMode, RunConfig, Stage};
+use pixgen_train::config::{NormaliseMode, RunConfig, Stage, StageKind};
 use pixgen_train::data::augment::AugmentProfile;
 use pixgen_train::model::batch::upload;
-use pixgen_train::model::{Condition, ParamSet, Weights as BurnWeights, features};
-use pixgen_train::objective::consistency::{Consistency, Weighting};
-use pixgen_train::objective::pretrain::{Method, Pretrain, TargetDecay};
+use pixgen_train::model::{BurnWeights, Condition, ParamSet, features};
+use pixgen_train::objective::consistency::Consistency;
+use pixgen_train::objective::consistency_config::{ConsistencyConfig, Weighting};
+use pixgen_train::objective::pretrain::{Pretrain, PretrainMethod, TargetDecay};
 use pixgen_train::objective::source::Batch;
-use pixgen_train::objective::{Objective, Progress, Source};
+use pixgen_train::objective::{BatchSource, Objective, PretrainConfig, TrainingProgress};
 use pixgen_train::sampling::BurnDenoiser;
-use pixgen_train::training::{Shape, State, step};
+use pixgen_train::training::{LrShape, State, step};
 
 fn quick_start() -> &'static Preset {
     preset("small-28-grey").expect("preset")
 }
 
-fn source() -> Source {
+/// Settings of stage 1.
+fn pretrain(config: &RunConfig) -> PretrainConfig {
+    match config.stage {
+        Stage::Pretrain(settings) => settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Settings of stage 2b.
+fn consistency(config: &RunConfig) -> ConsistencyConfig {
+    match config.stage {
+        Stage::Consistency(settings) => settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn source() -> BatchSource {
     let dataset = bundled().expect("bundled data");
     let normalisation = Normalisation::measured(&dataset, 0.5).expect("pictures");
-    Source {
+    BatchSource {
         dataset,
         normalisation,
         augment: AugmentProfile { flip: false, ..AugmentProfile::small_image() },
@@ -89,14 +106,14 @@ fn boundary_condition_through_the_network() {
 #[test]
 fn stage_1_terms_at_random_weights() {
     let batch = 256;
-    let config = RunConfig::defaults(Stage::Pretrain, quick_start());
-    let settings = config.pretrain.expect("stage 1");
+    let config = RunConfig::defaults(StageKind::Pretrain, quick_start());
+    let settings = pretrain(&config);
     let mut contrast = Vec::new();
     for seed in 0..3 {
         let set = ParamSet::pretraining(&config.model, &settings.projector);
         let params = set.initialise(seed);
         let mut objective = Pretrain::<Flex>::new(config.model, config.noise, settings, source(), &params, Default::default());
-        let progress = Progress { seed, images: 0, total: 120_000, batch, micro_batch: batch };
+        let progress = TrainingProgress { seed, images: 0, total: 120_000, batch, micro_batch: batch };
         let step = objective.sample(&progress).expect("pictures");
         let terms = objective.gradient_on(&params, &step, batch, &mut vec![0.0; set.len()]);
         let [total, con, rc] = terms[..] else { panic!("{terms:?}") };
@@ -111,8 +128,8 @@ fn stage_1_terms_at_random_weights() {
 
 /// A short stage 1 of a small model, without anything around the loop; and the parameters that it started from.
 fn pretrained(steps: u64) -> (RunConfig, Vec<f32>, Vec<f32>) {
-    let mut config = RunConfig::defaults(Stage::Pretrain, preset("nano-28-grey").expect("preset"));
-    let settings = config.pretrain.expect("stage 1");
+    let mut config = RunConfig::defaults(StageKind::Pretrain, preset("nano-28-grey").expect("preset"));
+    let settings = pretrain(&config);
     config.train.batch = 128;
     config.schedule.peak = 3e-3;
     config.schedule.warmup = 640;
@@ -124,7 +141,7 @@ fn pretrained(steps: u64) -> (RunConfig, Vec<f32>, Vec<f32>) {
     let mut gradient = vec![0.0; state.params.len()];
     for _ in 0..steps {
         let (total, batch) = (config.train.images, config.train.batch);
-        let progress = Progress { seed: 1, images: state.images, total, batch, micro_batch: batch };
+        let progress = TrainingProgress { seed: 1, images: state.images, total, batch, micro_batch: batch };
         step(&mut objective, &mut state, &progress, &config.optimiser, &config.schedule, &mut gradient).expect("pictures");
     }
     assert_eq!(state.skipped, 0);
@@ -134,9 +151,9 @@ fn pretrained(steps: u64) -> (RunConfig, Vec<f32>, Vec<f32>) {
 /// LN(CLS) of noisy pictures at shifted level `t`, normalised: `[count, d]`.
 fn noisy_features(config: &RunConfig, params: &[f32], first: u64, count: usize, t: f64) -> (Vec<f32>, Vec<usize>) {
     let (model, source, device) = (&config.model, source(), Default::default());
-    let set = ParamSet::pretraining(model, &config.pretrain.expect("stage 1").projector);
+    let set = ParamSet::pretraining(model, &pretrain(config).projector);
     let Batch { x0, classes } = source.batch(model, 77, first, count).expect("pictures");
-    let eps = Source::noise(model, 77, first, count);
+    let eps = BatchSource::noise(model, 77, first, count);
     let c_in = config.noise.c_in(t) as f32;
     let x = x0.iter().zip(eps).map(|(x, e)| c_in * (x + t as f32 * e)).collect();
     let image = upload::<Flex>(x, [count, model.patches(), model.patch_len()], &device);
@@ -183,8 +200,8 @@ fn pretraining_helps_nearest_neighbours() {
 #[test]
 fn zero_decoder_leaves_the_energy_of_the_data() {
     let count = 128;
-    let defaults = RunConfig::defaults(Stage::Consistency, quick_start());
-    let mut settings = defaults.consistency.expect("stage 2");
+    let defaults = RunConfig::defaults(StageKind::Consistency, quick_start());
+    let mut settings = consistency(&defaults);
     settings.parametrisation = Parametrisation::PlainX;
     settings.weighting = Weighting::Smooth;
     settings.anchor = 1e9; // every target is x0
@@ -192,7 +209,7 @@ fn zero_decoder_leaves_the_energy_of_the_data() {
     let set = ParamSet::generator(&config);
     let params = set.initialise(1);
     let objective = Consistency::<Flex>::new(config, noise, settings, source(), None, Default::default());
-    let progress = Progress { seed: 1, images: 0, total: 1000, batch: count, micro_batch: count };
+    let progress = TrainingProgress { seed: 1, images: 0, total: 1000, batch: count, micro_batch: count };
     let batch = objective.sample(&progress).expect("pictures");
     let mut gradient = vec![0.0; set.len()];
     let loss = objective.gradient_on(&params, &batch, &progress, &mut gradient)[0].1;
@@ -238,51 +255,24 @@ fn zero_decoder_is_the_skip() {
     }
 }
 
-/// The recipe that is known to reach recognisable clothes from a few 100k images (docs/reference/method.md section 7).
-#[test]
-fn quick_start_recipe() {
-    let preset = quick_start();
-    assert_eq!((preset.model.size, preset.model.patch, preset.model.patches(), preset.shift), (28, 7, 16, 1.0));
-    for tower in [preset.model.encoder, preset.model.decoder] {
-        assert_eq!((tower.depth, tower.width, tower.heads), (4, 64, 4));
-    }
-    let config = RunConfig::defaults(Stage::Consistency, preset);
-    let c = config.consistency.expect("stage 2");
-    assert_eq!((c.parametrisation, c.weighting, c.anchor), (Parametrisation::PlainX, Weighting::Smooth, 0.3));
-    assert_eq!((c.p_mean, c.p_std, c.pair), (-0.4, 1.6, PairMap { q: 2.0, k: 8.0, b: 1.0 }));
-    assert_eq!((c.stages, c.huber, c.dropout, c.auxiliary), (3, 0.03, 0.0, 0.0));
-    assert_eq!([0, 99, 100, 199, 200, 299].map(|k| c.stage(k, 300)), [1, 1, 2, 2, 3, 3]);
-    assert_eq!((config.schedule.peak, config.train.batch, config.schedule.warmup), (3e-3, 128, 100 * 128));
-    assert_eq!((config.schedule.shape, config.schedule.final_factor), (Shape::Cosine, 0.02));
-    let o = config.optimiser;
-    assert_eq!((o.beta1, o.beta2, o.weight_decay, o.clip), (0.9, 0.99, 0.03, 0.0));
-    assert!(!config.augment.flip);
-    assert_eq!((config.data.normalise, config.noise.sigma_data), (NormaliseMode::Measured, 0.5));
-    // Few levels: what the clean pictures mean has to climb them within a short run.
-    let first = RunConfig::defaults(Stage::Pretrain, preset);
-    let levels = first.pretrain.expect("stage 1").levels;
-    assert_eq!([0, 1, 50, 100].map(|k| levels.levels(k, 100)), [6; 4]);
-    assert_eq!((first.optimiser.beta1, first.optimiser.beta2), (0.9, 0.95));
-}
-
 /// The paper's own settings for its own models (docs/reference/method.md sections 3.4 and 5).
 #[test]
 fn paper_settings() {
     let preset = preset("EPG-L-16-256").expect("preset");
-    let first = RunConfig::defaults(Stage::Pretrain, preset);
-    let p = first.pretrain.expect("stage 1");
+    let first = RunConfig::defaults(StageKind::Pretrain, preset);
+    let p = pretrain(&first);
     assert_eq!((p.projector.hidden, p.projector.out, p.contrast_temperature), (4096, 256, 0.2));
     assert_eq!((p.target_decay, p.contrast_symmetric), (TargetDecay::constant(0.99), true));
     assert_eq!((p.contrast_weight, p.consistency_weight), (1.0, 1.0));
     assert_eq!((p.levels.start, p.levels.end, p.temperature.low, p.temperature.start), (20, 1280, 0.1, 0.2));
     assert_eq!((first.train.batch, first.train.images, first.schedule.warmup), (1024, 600_000 * 1024, 10_000 * 1024));
     assert!((first.schedule.peak - 6e-4).abs() < 1e-12, "1.5e-4 B/256");
-    assert_eq!((first.schedule.shape, first.schedule.final_factor), (Shape::Cosine, 0.0));
+    assert_eq!((first.schedule.shape, first.schedule.final_factor), (LrShape::Cosine, 0.0));
     assert_eq!((first.optimiser.weight_decay, first.optimiser.decay_position, first.optimiser.clip), (0.03, true, 0.0));
     assert_eq!(first.noise, NoiseConfig { sigma_min: 0.002, sigma_max: 80.0, rho: 7.0, sigma_data: 0.5, shift: 4.0 });
 
-    let second = RunConfig::defaults(Stage::Consistency, preset);
-    let c = second.consistency.expect("stage 2");
+    let second = RunConfig::defaults(StageKind::Consistency, preset);
+    let c = consistency(&second);
     assert_eq!((c.stages, c.huber, c.dropout, c.auxiliary, c.auxiliary_temperature), (7, 0.06, 0.5, 1.0, 0.1));
     // Part a of seven lasts 100k of the 700k steps.
     let step = |k: u64| c.stage(k * 1024, second.train.images);
@@ -301,12 +291,14 @@ fn paper_settings_of_diffusion() {
             let name = format!("EPG-{name}-{patch}-{size}");
             let preset = preset(&name).expect("preset");
             assert_eq!((preset.model.size, preset.model.patch, preset.model.patches()), (size, patch, 256), "{name}");
-            let config = RunConfig::defaults(Stage::Diffusion, preset);
-            let d = config.diffusion.expect("stage 2a");
+            let config = RunConfig::defaults(StageKind::Diffusion, preset);
+            let Stage::Diffusion(d) = config.stage else {
+                panic!("{:?}", config.stage)
+            };
             assert_eq!((d.p_mean, d.p_std, d.power, d.label_drop), (-1.2, 1.6, 6.0 / 7.0, 0.1));
             let steps = if name.starts_with("EPG-G") { 2_000_000 } else { 1_000_000 };
             assert_eq!((config.train.batch, config.train.images, config.schedule.warmup), (1024, steps * 1024, 10_000 * 1024));
-            assert_eq!((config.schedule.peak, config.schedule.shape, config.schedule.final_factor), (1e-4, Shape::Cosine, 0.0));
+            assert_eq!((config.schedule.peak, config.schedule.shape, config.schedule.final_factor), (1e-4, LrShape::Cosine, 0.0));
             let o = config.optimiser;
             assert_eq!((o.beta1, o.beta2, o.weight_decay, o.decay_position), (0.9, 0.999, 0.01, false));
             assert_eq!(config.ema.decays, [0.9999]);
@@ -319,11 +311,11 @@ fn paper_settings_of_diffusion() {
 /// The other methods of stage 1 change what they are about and nothing else (docs/reference/method.md section 3.5).
 #[test]
 fn methods_of_stage_1() {
-    let standard = RunConfig::defaults(Stage::Pretrain, preset("EPG-B-16-256").expect("preset"));
-    let settings = |config: &RunConfig| config.pretrain.expect("stage 1");
-    let moco = standard.clone().with_method(Method::Moco);
-    assert_eq!((settings(&moco).method, settings(&moco).consistency_weight), (Method::Moco, 0.0));
-    let rrcm = standard.clone().with_method(Method::Rrcm);
+    let standard = RunConfig::defaults(StageKind::Pretrain, preset("EPG-B-16-256").expect("preset"));
+    let settings = pretrain;
+    let moco = standard.clone().with_method(PretrainMethod::Moco);
+    assert_eq!((settings(&moco).method, settings(&moco).consistency_weight), (PretrainMethod::Moco, 0.0));
+    let rrcm = standard.clone().with_method(PretrainMethod::Rrcm);
     let r = settings(&rrcm);
     assert_eq!((r.temperature.low, r.temperature.start, r.contrast_temperature), (0.2, 0.2, 0.2));
     assert_eq!((r.levels.start, r.levels.end), (20, 80));
@@ -332,7 +324,7 @@ fn methods_of_stage_1() {
     for config in [&moco, &rrcm] {
         assert_eq!(config.validate(), Ok(()));
     }
-    assert_eq!(standard.clone().with_method(Method::Epg), standard);
-    let second = RunConfig::defaults(Stage::Diffusion, preset("EPG-B-16-256").expect("preset"));
-    assert_eq!(second.clone().with_method(Method::Rrcm), second);
+    assert_eq!(standard.clone().with_method(PretrainMethod::Epg), standard);
+    let second = RunConfig::defaults(StageKind::Diffusion, preset("EPG-B-16-256").expect("preset"));
+    assert_eq!(second.clone().with_method(PretrainMethod::Rrcm), second);
 }

@@ -332,7 +332,7 @@ fn dry_runs_of_paper_recipes() {
         ];
         let text = succeeds(pixgen(plan));
         for part in [
-            format!("= {steps} steps of 1024, each in 16 pieces of 64 or fewer\n"),
+            format!("= {steps} steps of 1024, each in 16 micro-batches of 64 or fewer\n"),
             format!("75 evaluations = Heun on 32 levels, guidance {guidance} for 0.19 < sigma <= 1.61"),
         ] {
             assert!(text.text().contains(&part), "no `{part}` in\n{}", text.text());

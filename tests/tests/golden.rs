@@ -12,15 +12,18 @@ use pixgen_edge::data::{Dataset, ImageShape};
 use pixgen_tests::{Golden, alone, assert_close};
 use pixgen_train::data::augment::AugmentProfile;
 use pixgen_train::model::batch::upload;
-use pixgen_train::model::{Condition, ParamSet, ProjectorConfig, RunningStatistics, Weights, features, forward};
-use pixgen_train::objective::auxiliary::{FrozenEncoder, FrozenFeature, auxiliary_loss};
-use pixgen_train::objective::consistency::{Consistency, ConsistencyBatch, ConsistencyConfig, Weighting};
+use pixgen_train::model::{BurnWeights, Condition, ParamSet, ProjectorConfig, RunningStatistics, features, forward};
+use pixgen_train::objective::auxiliary::{Frozen, FrozenEncoder, FrozenFeature, auxiliary_loss};
+use pixgen_train::objective::consistency::{Consistency, ConsistencyBatch};
+use pixgen_train::objective::consistency_config::{ConsistencyConfig, Weighting};
+use pixgen_train::objective::frame::Context;
 use pixgen_train::objective::prefetch::Pictures;
-use pixgen_train::objective::pretrain::{Method, Pretrain, PretrainBatch, PretrainConfig, TargetDecay};
-use pixgen_train::objective::{Progress, Source};
+use pixgen_train::objective::pretrain::{Pretrain, PretrainBatch, PretrainConfig, PretrainMethod, TargetDecay};
+use pixgen_train::objective::{BatchSource, TrainingProgress};
 use pixgen_train::ops::{Implementation, set_implementation};
 
-type Train = Autodiff<Flex>;
+type Inner = Flex;
+type Train = Autodiff<Inner>;
 
 /// f32 against f64 through a whole network.
 const FORWARD: f64 = 1e-5;
@@ -49,10 +52,10 @@ fn values<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f32> {
 }
 
 /// A data set that no golden test reads from.
-fn any_source(config: &ModelConfig) -> Source {
+fn any_source(config: &ModelConfig) -> BatchSource {
     let shape = ImageShape { height: config.size, width: config.size, channels: config.channels };
     let dataset = Dataset::new(shape, vec![0; shape.len()], vec![0], vec!["0".into()], "test".into()).expect("data set");
-    Source { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::small_image() }
+    BatchSource { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::small_image() }
 }
 
 /// Checks every gradient of the file.
@@ -164,7 +167,7 @@ fn burn_forward_and_all_gradients() {
                 upload(values, shape(&config, t.len()), &device)
             };
             let x: Tensor<Train, 3> = upload(patches(&config, &golden.f32("in.x_t")), shape(&config, t.len()), &device);
-            let weights = Weights::<Train>::upload(&set, &flat, &device);
+            let weights = BurnWeights::<Train>::upload(&set, &flat, &device);
             let condition = Condition::new(&t, Some(&classes), config.encoder.width, &device);
             let scaled = x.clone() * spread(&|t| noise.c_in(t));
             let f = forward(&config, &weights, &scaled, &condition, None);
@@ -192,7 +195,7 @@ fn burn_forward_and_all_gradients() {
 fn pretrain_settings(golden: &Golden) -> PretrainConfig {
     let projector: ProjectorConfig = serde_json::from_value(golden.config["projector"].clone()).expect("projector");
     PretrainConfig {
-        method: Method::Epg,
+        method: PretrainMethod::Epg,
         projector,
         contrast_temperature: golden.number("tau_con"),
         temperature: Temperature::PAPER,
@@ -256,7 +259,7 @@ fn consistency_settings(golden: &Golden) -> ConsistencyConfig {
 fn pick(batch: &ConsistencyBatch<Flex>, kept: &[usize], config: &ModelConfig) -> ConsistencyBatch<Flex> {
     let picked = |of: &Pictures<Flex>| {
         let device = Default::default();
-        let pictures = Tensor::cat(kept.iter().map(|&i| of.piece(&(i..i + 1), &device)).collect(), 0);
+        let pictures = Tensor::cat(kept.iter().map(|&i| of.range(&(i..i + 1), &device)).collect(), 0);
         Pictures::new(config, values(pictures), &device)
     };
     ConsistencyBatch {
@@ -297,7 +300,7 @@ fn consistency_loss() {
         let without = pick(&batch, &kept, &config);
         for micro_batch in [64, 4, 1] {
             let run = |batch: &ConsistencyBatch<Flex>| {
-                let progress = Progress { seed: 1, images: 0, total: 1, batch: batch.t.len(), micro_batch };
+                let progress = TrainingProgress { seed: 1, images: 0, total: 1, batch: batch.t.len(), micro_batch };
                 let mut gradient = vec![0.0; set.len()];
                 let terms = objective.gradient_on(&params, batch, &progress, &mut gradient);
                 (terms[0].1 as f32, gradient)
@@ -338,21 +341,19 @@ fn auxiliary() {
     let x0 = patches(&config, &golden.f32("in.x0"));
     let eps: Tensor<Train, 3> = upload(patches(&config, &golden.f32("in.eps")), shape(&config, t.len()), &device);
     let x = upload(x0.clone(), shape(&config, t.len()), &device) + eps * spread(&|t| t);
-    let weights = Weights::<Train>::upload(&set, &params, &device);
+    let weights = BurnWeights::<Train>::upload(&set, &params, &device);
     let condition = Condition::new(&t, Some(&classes), config.encoder.width, &device);
     let f = forward(&config, &weights, &(x.clone() * spread(&|t| noise.c_in(t))), &condition, None);
     let pictures = x * spread(&|t| noise.c_skip(t)) + f * spread(&|t| noise.c_out(t));
-    let keys = frozen.targets(
-        &config,
-        &noise,
-        &Weights::frozen(&frozen.set, &frozen.params, &device),
-        FrozenFeature::Projected,
-        &Pictures::new(&config, x0, &Default::default()),
-        3,
-        &device,
-    );
-    let frozen_weights = Weights::<Train>::frozen(&frozen.set, &frozen.params, &device);
-    let seen = frozen.features(&config, &noise, &frozen_weights, pictures, FrozenFeature::Projected);
+    let context = Context::<Inner> { model: config, noise, device };
+    let weights_of_inner = BurnWeights::frozen(&frozen.set, &frozen.params, &device);
+    let feature = FrozenFeature::Projected;
+    let inner = Frozen { encoder: &frozen, context: &context, weights: weights_of_inner, feature };
+    let keys = inner.targets(&Pictures::new(&config, x0, &device), 3);
+    let context = Context::<Train> { model: config, noise, device };
+    let frozen_weights = BurnWeights::frozen(&frozen.set, &frozen.params, &device);
+    let outer = Frozen { encoder: &frozen, context: &context, weights: frozen_weights, feature };
+    let seen = outer.features(pictures);
     let loss = auxiliary_loss(seen, Tensor::from_inner(keys), 0, golden.number("tau_aux"));
     assert_close("auxiliary loss", &values(loss.clone().inner()), &golden.f64("out.loss"), FORWARD);
     let mut gradients = loss.backward();

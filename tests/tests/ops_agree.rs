@@ -5,7 +5,7 @@ use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::presets::preset;
 use pixgen_tests::alone;
 use pixgen_train::bench::step::Stepper;
-use pixgen_train::config::{RunConfig, Stage};
+use pixgen_train::config::{RunConfig, StageKind};
 use pixgen_train::ops::{Implementation, set_implementation};
 
 /// Steps of each run.
@@ -17,7 +17,7 @@ const CLOSE: f64 = 1e-3;
 const RATE: f64 = 3e-5;
 
 /// A small model of every kind of layer: 18 tokens, a bridge between towers of different widths.
-fn config(stage: Stage, peak: Option<f64>) -> RunConfig {
+fn config(stage: StageKind, peak: Option<f64>) -> RunConfig {
     let mut config = RunConfig::defaults(stage, preset("nano-28-grey").expect("preset"));
     let tower = |width| Tower { depth: 2, width, heads: 2 };
     config.model = ModelConfig { size: 8, channels: 1, patch: 2, classes: 3, encoder: tower(24), decoder: tower(32) };
@@ -51,7 +51,7 @@ fn difference(a: &[f64], b: &[f64]) -> (usize, f64) {
 #[test]
 fn fused_and_plain_training_have_the_same_losses() {
     let _alone = alone();
-    for stage in [Stage::Pretrain, Stage::Consistency] {
+    for stage in [StageKind::Pretrain, StageKind::Consistency] {
         let [fused, plain] = [Implementation::Fused, Implementation::Plain].map(|choice| curve(config(stage, Some(RATE)), choice, None));
         let (at, worst) = difference(&fused, &plain);
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
@@ -68,7 +68,7 @@ fn fused_and_plain_training_have_the_same_losses() {
 #[test]
 fn at_its_default_rate_stage_1_amplifies_rounding() {
     let _alone = alone();
-    let run = |implementation, change| curve(config(Stage::Pretrain, None), implementation, change);
+    let run = |implementation, change| curve(config(StageKind::Pretrain, None), implementation, change);
     let plain = run(Implementation::Plain, None);
     let (_, fused) = difference(&run(Implementation::Fused, None), &plain);
     let next: fn(f32) -> f32 = |value| {

@@ -13,13 +13,14 @@ use pixgen_edge::data::normalise::Normalisation;
 use pixgen_tests::stages::{PROJECTOR, consistency_settings, pretrain_settings, progress, random_weights, source};
 use pixgen_tests::{alone, assert_close};
 use pixgen_train::model::batch::upload;
-use pixgen_train::model::{Condition, ParamSet, Weights, features, forward};
+use pixgen_train::model::{BurnWeights, Condition, ParamSet, features, forward};
 use pixgen_train::objective::Terms;
 use pixgen_train::objective::auxiliary::FrozenEncoder;
-use pixgen_train::objective::consistency::{Consistency, ConsistencyConfig};
+use pixgen_train::objective::consistency::Consistency;
+use pixgen_train::objective::consistency_config::ConsistencyConfig;
 use pixgen_train::objective::pretrain::Pretrain;
 use pixgen_train::ops::{Implementation, set_implementation};
-use pixgen_train::sampling::{Drawing, Generator, Request};
+use pixgen_train::sampling::{Drawing, Generator, SampleRequest};
 
 /// What "agree" means, relative to the largest value of a picture.
 const PARITY: f64 = 1e-4;
@@ -70,7 +71,7 @@ fn burn_equals_the_reference_on_every_small_preset() {
             set_implementation(implementation);
             let image = upload::<Flex>(batch.clone(), [t.len(), config.patches(), config.patch_len()], &device);
             let condition = Condition::new(&t, Some(&classes), width, &device);
-            let weights = Weights::frozen(&set, &flat, &device);
+            let weights = BurnWeights::frozen(&set, &flat, &device);
             let f: Vec<f32> = forward(&config, &weights, &image, &condition, None).into_data().into_vec().expect("f32");
             let z: Vec<f32> = features(&config, &weights, &image, &condition).into_data().into_vec().expect("f32");
             for (i, [want_f, want_z]) in wanted.iter().enumerate() {
@@ -126,7 +127,7 @@ fn both_draw_the_same_pictures() {
         for parametrisation in [Parametrisation::Edm, Parametrisation::PlainX] {
             for steps in [1, 2] {
                 let generator = Generator { config: &config, noise: &noise, parametrisation, normalisation: &normalisation, set: &set };
-                let wanted = Request { seed: 11, first: 40, classes: &classes, drawing: Drawing::Consistency { steps } };
+                let wanted = SampleRequest { seed: 11, first: 40, classes: &classes, drawing: Drawing::Consistency { steps } };
                 let got = generator.draw::<Flex>(&flat, None, &Default::default(), &wanted);
 
                 let mut workspace = vec![0.0; config.workspace_len()];

@@ -8,9 +8,10 @@ use pixgen_tests::alone;
 use pixgen_tests::stages::{PROJECTOR, consistency_settings, pretrain_settings, progress, random_weights, source};
 use pixgen_train::model::ParamSet;
 use pixgen_train::objective::auxiliary::{FrozenEncoder, FrozenFeature};
-use pixgen_train::objective::consistency::{Consistency, ConsistencyConfig};
+use pixgen_train::objective::consistency::Consistency;
+use pixgen_train::objective::consistency_config::ConsistencyConfig;
 use pixgen_train::objective::pretrain::Pretrain;
-use pixgen_train::objective::{Compute, Progress, Terms};
+use pixgen_train::objective::{Compute, Terms, TrainingProgress};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -55,7 +56,7 @@ fn model(depth: usize, [encoder, decoder]: [usize; 2]) -> ModelConfig {
 
 type Answer = (Terms, Vec<f32>);
 
-fn pretrain(config: ModelConfig, progress: &Progress, recompute: bool) -> (Answer, usize) {
+fn pretrain(config: ModelConfig, progress: &TrainingProgress, recompute: bool) -> (Answer, usize) {
     let set = ParamSet::pretraining(&config, &PROJECTOR);
     let params = random_weights(&set, 7);
     let noise = NoiseConfig::with_shift(1.0);
@@ -68,7 +69,7 @@ fn pretrain(config: ModelConfig, progress: &Progress, recompute: bool) -> (Answe
     ((terms, gradient), peak)
 }
 
-fn consistency(config: ModelConfig, settings: ConsistencyConfig, progress: &Progress, recompute: bool) -> (Answer, usize) {
+fn consistency(config: ModelConfig, settings: ConsistencyConfig, progress: &TrainingProgress, recompute: bool) -> (Answer, usize) {
     let set = ParamSet::generator(&config);
     let params = random_weights(&set, 6);
     let frozen = FrozenEncoder::fresh(&config, &PROJECTOR, 4);

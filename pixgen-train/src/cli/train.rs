@@ -1,7 +1,7 @@
 //! `quickstart`, `pretrain`, `finetune`, `config`: training and its settings.
 
 use super::device::DeviceArgs;
-use crate::objective::Method;
+use crate::objective::PretrainMethod;
 use crate::precision::Precision;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ pub struct SettingsArgs {
     /// Images per optimiser step
     #[arg(long)]
     pub batch: Option<String>,
-    /// Images that go through the network at once
+    /// Images that go through the network at once; `auto` takes as many as fit into the device's memory
     #[arg(long)]
     pub micro_batch: Option<String>,
     /// Peak learning rate
@@ -96,6 +96,13 @@ pub struct SettingsArgs {
     pub set: Vec<String>,
 }
 
+impl SettingsArgs {
+    /// Whether the micro-batch is to follow from the device's memory.
+    pub fn auto_micro_batch(&self) -> bool {
+        self.micro_batch.as_deref() == Some("auto")
+    }
+}
+
 /// Arguments of `pretrain`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train pretrain --preset small-28-grey --data bundled --out run1\n\n\
@@ -104,7 +111,7 @@ pub struct SettingsArgs {
 pub struct PretrainArgs {
     /// Method; epg by default. It also sets the defaults of other settings: `config show pretrain --set pretrain.method=rrcm`
     #[arg(long, value_enum)]
-    pub method: Option<Method>,
+    pub method: Option<PretrainMethod>,
     /// The rest
     #[command(flatten)]
     pub train: TrainArgs,

@@ -1,8 +1,8 @@
 //! Generated pictures beside the training pictures that are nearest to them: does the model draw, or does it remember?
 
-use crate::ops::Ops as Fused;
+use crate::ops::FusedOps as Fused;
 use crate::quality::error::QualityError;
-use crate::sampling::{Drawing, Generator, Request};
+use crate::sampling::{Drawing, Generator, SampleRequest};
 use pixgen_edge::data::Dataset;
 use pixgen_edge::eval::EvalError;
 use pixgen_edge::eval::nearest::nearest;
@@ -60,7 +60,7 @@ pub fn nearest_pairs<B: Fused>(
     };
     let model = &file.header.model;
     let classes: Vec<usize> = (0..count).map(|i| i % model.classes).collect();
-    let request = Request { seed: SEED, first: 0, classes: &classes, drawing };
+    let request = SampleRequest { seed: SEED, first: 0, classes: &classes, drawing };
     let bytes = Generator::from(file).draw::<B>(&file.params, None, device, &request);
     let len = model.image_len();
     let (known, fresh) = (training.pixels().map_err(EvalError::from)?, held_out.pixels().map_err(EvalError::from)?);

@@ -1,11 +1,11 @@
 //! Draws sets of pictures and measures each against the same reference: one set for every average and every weight of guidance.
 
-use crate::ops::Ops as Fused;
+use crate::ops::FusedOps as Fused;
 use crate::quality::error::QualityError;
 use crate::quality::extractor::Extractor;
 use crate::quality::npz::Npz;
 use crate::quality::reference_set::{RealPictures, ReferenceOptions, ReferenceSet};
-use crate::sampling::{Drawing, Generator, Request};
+use crate::sampling::{Drawing, Generator, SampleRequest};
 use pixgen_edge::data::Dataset;
 use pixgen_edge::eval::nearest::Nearest;
 use pixgen_edge::eval::{EvalError, EvalRow, Subject};
@@ -74,7 +74,7 @@ impl Sweep<'_> {
         let mut sets = Vec::new();
         for file in models {
             for SamplingOptions { drawing, weak } in sampling {
-                let request = Request { seed, first: 0, classes: &classes, drawing: *drawing };
+                let request = SampleRequest { seed, first: 0, classes: &classes, drawing: *drawing };
                 let pictures = Generator::from(file).draw::<B>(&file.params, weak.as_ref(), device, &request);
                 let measured = reference.measure(&pictures, Some(&asked))?;
                 let subject = Subject {

@@ -8,8 +8,8 @@ use super::source::{SafetensorsProblem, SourceError, TensorSource};
 use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{Condition, NormMode, ParamSet, Projector, RunningStatistics, Weights, features, forward};
-use crate::ops::Ops;
+use crate::model::{BurnWeights, Condition, NormMode, ParamSet, Projector, RunningStatistics, features, forward};
+use crate::ops::FusedOps;
 use crate::training::Engine;
 use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
@@ -218,7 +218,7 @@ impl OnDevice for Comparison<'_> {
             };
             file.read(at.ok_or_else(missing)?)
         };
-        let weights = Weights::<B>::frozen_from(set, |entry| values(&entry.name, &entry.dims), device)?;
+        let weights = BurnWeights::<B>::frozen_from(set, |entry| values(&entry.name, &entry.dims), device)?;
         let config = &header.model;
         let mut found = Vec::new();
         let needed = if header.content == Content::Encoder {
@@ -250,7 +250,7 @@ impl OnDevice for Comparison<'_> {
 }
 
 /// The inputs as patches, `[B, patches, patch_len]`.
-fn image<B: Ops>(vectors: &Vectors<'_>, config: &ModelConfig, device: &B::Device) -> Tensor<B, 3> {
+fn image<B: FusedOps>(vectors: &Vectors<'_>, config: &ModelConfig, device: &B::Device) -> Tensor<B, 3> {
     let mut patches = vec![0.0; vectors.input.len()];
     for (picture, out) in vectors
         .input
@@ -262,7 +262,7 @@ fn image<B: Ops>(vectors: &Vectors<'_>, config: &ModelConfig, device: &B::Device
     upload(patches, [vectors.batch, config.patches(), config.patch_len()], device)
 }
 
-fn condition<B: Ops>(vectors: &Vectors<'_>, classes: Option<&[usize]>, config: &ModelConfig, device: &B::Device) -> Condition<B> {
+fn condition<B: FusedOps>(vectors: &Vectors<'_>, classes: Option<&[usize]>, config: &ModelConfig, device: &B::Device) -> Condition<B> {
     Condition::new(&vectors.t, classes, config.encoder.width, device)
 }
 
