@@ -13,7 +13,7 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
-    /// Threads for computing; all cores by default
+    /// Number of threads; all cores by default
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
 }
@@ -25,9 +25,9 @@ pub enum Command {
     Export(ExportArgs),
     /// Write a trained model as an ONNX graph, for other runtimes and tool chains
     Onnx(OnnxArgs),
-    /// Say where int8 loses quality: every site, picture pairs, distances
+    /// Measure what int8 costs in quality: by layer, in picture pairs, in distances
     Report(ReportArgs),
-    /// Draw pictures as a chip does, byte for byte
+    /// Draw pictures exactly as a chip does, byte for byte
     Sample(SampleArgs),
     /// Draw the self-test pictures of a file and compare their hashes
     Selftest {
@@ -35,7 +35,7 @@ pub enum Command {
         #[arg(value_hint = ValueHint::FilePath)]
         model: PathBuf,
     },
-    /// Say what a .pxg file holds
+    /// Describe a .pxg file
     Info {
         /// .pxg file
         #[arg(value_hint = ValueHint::FilePath)]
@@ -44,7 +44,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Say what a model takes on a chip: flash, RAM, time, and the boards that it fits
+    /// Compute what a model needs on a chip: flash, RAM and time, and which boards it fits
     Plan(PlanArgs),
     /// Print a shell completion script
     #[command(after_help = "Example:  pixgen-edge completions bash > ~/.local/share/bash-completion/completions/pixgen-edge")]
@@ -57,29 +57,29 @@ pub enum Command {
 /// How to quantise.
 #[derive(Debug, Args)]
 pub struct QuantisationArgs {
-    /// What lies under the noise of the calibration: `noise` alone, `bundled`, or pictures: a folder, a zip archive, tar shards, IDX files. One-step
-    /// models see nothing but noise, so `noise` is all they need
+    /// Pictures under the noise of the calibration: `noise` for none, `bundled`, or a folder, a zip archive, tar shards, IDX files. One-step
+    /// models see nothing but noise, so `noise` is enough for them
     #[arg(long, value_name = "DATA", default_value = "noise", value_hint = ValueHint::AnyPath)]
     pub calibrate: String,
-    /// Calibration pictures; classes take turns
+    /// Number of calibration pictures; classes take turns
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub pictures: u32,
     /// How the ranges of activations are chosen: `mse`, `min-max` or `percentile:P`
     #[arg(long, default_value = "mse")]
     pub method: RangeMethod,
-    /// Another method for sites whose name ends in SITE, for example attn.qkv=min-max; may be repeated
+    /// Use another method for sites whose name ends in SITE, for example attn.qkv=min-max; repeatable
     #[arg(long, value_name = "SITE=METHOD", value_parser = site_method)]
     pub site_method: Vec<(String, RangeMethod)>,
-    /// Share of the range that moves from activations to weights, channel by channel, 0 to 1; `off` leaves channels alone
+    /// How much of the range to move from activations to weights, channel by channel, from 0 to 1; `off` for none
     #[arg(long, default_value = "0.5", value_parser = equalise)]
     pub equalise: EqualiseShare,
-    /// Leave the mean error of rounded weights in
+    /// Do not correct the mean error of rounded weights
     #[arg(long)]
     pub no_bias_correction: bool,
-    /// Network evaluations for each picture
+    /// Network evaluations per picture
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub steps: u8,
-    /// Classes to export, by name or number, separated by commas; `all` for all
+    /// Classes to export, by name or number, separated by commas, or `all`
     #[arg(long, default_value = "all")]
     pub classes: String,
 }
@@ -113,10 +113,10 @@ pub struct ExportArgs {
     /// File to write
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.pxg")]
     pub out: PathBuf,
-    /// Form of the file
+    /// Format of the file
     #[arg(long, value_enum, default_value = "pxg")]
     pub format: PxgFormat,
-    /// Self-test pictures whose hashes go into the file
+    /// Number of self-test pictures whose hashes go into the file
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub tests: u16,
     /// How to quantise
@@ -136,16 +136,16 @@ pub struct OnnxArgs {
     /// File to write
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.onnx")]
     pub out: PathBuf,
-    /// Form of the graph: `integer` of a .pxg file, otherwise `float` when nothing is said
+    /// Form of the graph; by default `integer` for a .pxg file and `float` otherwise
     #[arg(long, value_enum)]
     pub form: Option<Form>,
-    /// Pictures that the graph takes at once, for tool chains that need to know; any number by default
+    /// Fixed batch size, for tool chains that need one; any number of pictures by default
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch: Option<u32>,
-    /// safetensors file for inputs of the graph and the outputs that this program gives for them
+    /// Also write a safetensors file with inputs of the graph and the outputs to expect
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub vectors: Option<PathBuf>,
-    /// Pictures in it; classes take turns
+    /// Number of pictures in that file; classes take turns
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub count: u32,
     /// Seed of their noise
@@ -163,13 +163,13 @@ pub struct ReportArgs {
     /// Model file or run folder of a trained generator
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
-    /// Pictures that both networks draw, the same number of each class
+    /// Number of pictures to draw with both networks, the same number of each class
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=9000))]
     pub count: u32,
     /// Seed of their noise
     #[arg(long, default_value_t = 1_000_000)]
     pub seed: u64,
-    /// PNG file with a float row and an int8 row below it for some of them
+    /// Also write a PNG file of some pictures: a row of float, and int8 below it
     #[arg(long, value_hint = ValueHint::FilePath)]
     pub pairs: Option<PathBuf>,
     /// As JSON on stdout
@@ -199,10 +199,10 @@ pub struct SampleArgs {
     /// PNG file
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "grid.png")]
     pub out: PathBuf,
-    /// Print class, seed, number and hash of each picture, as firmware does
+    /// Print class, seed, number and hash of each picture, as the firmware examples do
     #[arg(long)]
     pub hashes: bool,
-    /// Show the grid in the terminal too, even when stdout is none
+    /// Show the grid in the terminal even if stdout is not one
     #[arg(long)]
     pub preview: bool,
 }
@@ -211,7 +211,7 @@ pub struct SampleArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-edge plan small-28-grey --all-boards")]
 pub struct PlanArgs {
-    /// .pxg file, model.safetensors, run folder or name of a preset
+    /// .pxg file, model.safetensors, run folder, or name of a preset
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: String,
     /// Board to compare with
@@ -220,7 +220,7 @@ pub struct PlanArgs {
     /// Compare with all boards
     #[arg(long)]
     pub all_boards: bool,
-    /// Network evaluations for each picture; a .pxg file has its own
+    /// Network evaluations per picture; ignored for a .pxg file, which has its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub steps: u8,
     /// As JSON on stdout, with every call of the network

@@ -18,31 +18,31 @@ pub struct EvalArgs {
     /// Model file or run folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: Option<PathBuf>,
-    /// Pictures to draw, of each class as many as the data have in proportion
+    /// Number of pictures to draw; classes in the proportions of the data
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     pub count: u32,
     /// Seed of the noise
     #[arg(long, default_value_t = 1_000_000)]
     pub seed: u64,
-    /// Averages of a run, one or a list, or `all`; the exported one if not given
+    /// Averages of the weights, a list or `all`; by default the exported one
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub ema: Vec<String>,
-    /// Diffusion: weights of guidance, one or a list; 1 for none
+    /// Diffusion: guidance weights, a list; 1 for none
     #[arg(long, value_name = "W,..", value_delimiter = ',', default_values_t = [1.0])]
     pub guidance: Vec<f64>,
     /// How they are drawn
     #[command(flatten)]
     pub drawn: SamplingArgs,
-    /// Write pictures of the first set, each beside the nearest training picture
+    /// Also write pictures of the first set, each beside its nearest training picture
     #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
     pub grid: Option<PathBuf>,
-    /// Measure the pictures of a folder instead; with --against and --size
+    /// Measure the pictures of this folder instead; needs --against and --size
     #[arg(long, value_hint = ValueHint::DirPath, requires_all = ["against", "size"], conflicts_with_all = ["model", "ema", "data", "grid"])]
     pub folder: Option<PathBuf>,
     /// With --folder: the real pictures
     #[arg(long, value_hint = ValueHint::DirPath, requires = "folder")]
     pub against: Option<PathBuf>,
-    /// With --folder: side of the pictures; others are cropped and resized to it
+    /// With --folder: side in pixels that all pictures are cropped and resized to
     #[arg(long, value_name = "PIXELS", requires = "folder", value_parser = clap::value_parser!(u32).range(8..=4096))]
     pub size: Option<u32>,
     /// Where pictures are drawn; features are computed on the CPU
@@ -66,25 +66,25 @@ pub struct FeatureArgs {
     /// Layer: 40, 112, 1280 or logits of EfficientNet-Lite0 (112); 64, 192, 768, 2048 or logits of Inception (2048)
     #[arg(long)]
     pub layer: Option<String>,
-    /// Side of the pictures that EfficientNet-Lite0 sees; 96 if not given
+    /// Side of the input of EfficientNet-Lite0; default 96
     #[arg(long, value_name = "PIXELS")]
     pub input: Option<usize>,
-    /// How pictures come to that side: `pil-bicubic` (as clean-fid; if not given) or `tf-bilinear` (as the FID's own code)
+    /// How pictures are resized to the input: `pil-bicubic` (as clean-fid; the default) or `tf-bilinear` (as the FID's own code)
     #[arg(long, value_name = "FILTER", value_parser = clap::value_parser!(Resize))]
     pub resize: Option<Resize>,
-    /// Weights in safetensors, with the names of the PyTorch package; those of `data get efficientnet-lite0` if not given
+    /// Weights of the network in safetensors, with the names of the PyTorch package; by default those of `data get efficientnet-lite0`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub weights: Option<PathBuf>,
-    /// Real pictures: `bundled`, an IDX file or folder, a folder of pictures; those of the run if not given
+    /// Real pictures: `bundled`, a folder of pictures, an archive, or IDX files; by default those of the run
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub data: Option<String>,
-    /// Reference in place of the training pictures: an .npz of ADM with mu and sigma, or with pictures in arr_0
+    /// Reference to use instead of the training pictures: an .npz of ADM with mu and sigma, or with pictures in arr_0
     #[arg(long, value_name = "NPZ", value_hint = ValueHint::FilePath)]
     pub reference: Option<PathBuf>,
-    /// The most training pictures in the reference; 10000 if not given
+    /// Largest number of training pictures in the reference; default 10000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
     pub reference_count: Option<u32>,
-    /// Neighbours: of the balls of precision, recall, density and coverage, and of the vote for a class; 5 if not given
+    /// k of precision, recall, density and coverage, and of the vote for a class; default 5
     #[arg(short, long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub k: Option<u32>,
 }
@@ -99,13 +99,13 @@ pub struct ProbeArgs {
     /// Noise levels, before the shift for the resolution
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = level, default_value = "0.002,0.25,0.5,1,2,5")]
     pub sigma: Vec<f64>,
-    /// Pictures with classes; those of the run, or the bundled ones, if not given
+    /// Pictures with classes; by default those of the run, or the bundled ones
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub data: Option<String>,
-    /// Neighbours that vote
+    /// Number of neighbours that vote
     #[arg(long, value_name = "K", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub neighbours: u32,
-    /// Training pictures with known classes, at most
+    /// Largest number of training pictures with known classes
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub count: u32,
     /// Seed of the noise
@@ -135,13 +135,13 @@ pub struct ReportArgs {
     /// Run folders, or folders with run folders in them, such as a quick start
     #[arg(required = true, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub runs: Vec<PathBuf>,
-    /// What `eval --json` printed: a measurement, a list of them, or one on each line; may be given again
+    /// Output of `eval --json` to show in the report; repeatable
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub eval: Vec<PathBuf>,
     /// HTML file
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "report.html")]
     pub out: PathBuf,
-    /// Pictures that each run's model draws, to set them beside the nearest training pictures; 0 for none
+    /// Number of pictures to draw with each model and show beside their nearest training pictures; 0 for none
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub pictures: u32,
     /// Where to draw them
