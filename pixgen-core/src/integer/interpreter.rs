@@ -253,7 +253,12 @@ impl Ops for Integer<'_, '_> {
 
     fn linear(&mut self, site: Site, x: &IntegerAct) -> DrawResult {
         let width = self.model.linear(site, self.step)?.weights.count();
-        let kind = if site.layer == Layer::Proj { ActKind::I16 } else { ActKind::I8 };
+        // The head comes here only through an interpreter that takes its default body, to look at its levels.
+        let kind = if matches!(site.layer, Layer::Proj | Layer::Head) {
+            ActKind::I16
+        } else {
+            ActKind::I8
+        };
         let y = self.alloc(kind, x.tokens, width)?;
         self.product(site, x.tokens, x.bytes(), y.bytes(), kind)?;
         Ok(y)
