@@ -220,7 +220,7 @@ fn through_the_program() {
 
     let model = small();
     fs::write(path("small.safetensors"), model.to_bytes().expect("bytes")).expect("file");
-    fs::write(path("eval.json"), r#"{"fd": 12.5, "floors": {"real_accuracy": 0.5}}"#).expect("file");
+    fs::write(path("eval.json"), r#"{"schema": 2, "rows": [{"generated": {"frechet": 12.5}, "real": {"frechet": 0.5}}]}"#).expect("file");
     let export = |rest: &[&str]| pixgen([&["export", &path("small.safetensors")], rest].concat());
     succeeds(export(&["--to", "pytorch-safetensors", "--out", &path("theirs.safetensors")]));
     let back = path("back.safetensors");
@@ -239,7 +239,7 @@ fn through_the_program() {
     ]));
     let card = fs::read_to_string(path("hub/shirts/README.md")).expect("card");
     assert!(
-        card.starts_with("---\nlicense: mit\n") && card.contains("# shirts\n") && card.contains("| fd | 12.5 |"),
+        card.starts_with("---\nlicense: mit\n") && card.contains("# shirts\n") && card.contains("| generated.frechet | 12.5 |"),
         "{card}"
     );
     assert_eq!(ModelFile::load(Path::new(&path("hub/shirts"))).expect("loads").params, model.params);

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// What people vary; these keys come first.
-const VARIED: [&str; 5] = ["guidance", "ema", "evaluations", "steps", "images_seen"];
+const VARIED: [&str; 4] = ["guidance", "ema", "evaluations", "images_seen"];
 /// How the results of real pictures begin; they come last.
-const REAL: [&str; 2] = ["real.", "floors.real_"];
+const REAL: &str = "real.";
 
 /// One measurement.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,7 +137,7 @@ fn keys(rows: &[MeasurementRow]) -> Vec<String> {
         }
     }
     let is_number = |key: &String| rows.iter().any(|row| row.get(key).is_some_and(Value::is_number));
-    keys.sort_by_key(|key| (!VARIED.contains(&key.as_str()), is_number(key), REAL.iter().any(|real| key.starts_with(real))));
+    keys.sort_by_key(|key| (!VARIED.contains(&key.as_str()), is_number(key), key.starts_with(REAL)));
     keys
 }
 

@@ -175,7 +175,7 @@ mod tests {
             data: "a|b".into(),
             class_names: vec![],
         };
-        let evaluation = serde_json::json!({ "schema": 1, "rows": [{ "evaluations": 1, "ema": "raw", "generated": { "fd": 12.5 }, "real": { "fd": 0.25 } }, {}] });
+        let evaluation = serde_json::json!({ "schema": 2, "rows": [{ "evaluations": 1, "ema": "raw", "generated": { "frechet": 12.5 }, "real": { "frechet": 0.25 } }, {}] });
         let extra = Extra { name: "shirts", license: "mit", evaluation: Some(&evaluation), authors_names: false };
         let card = ModelCard { header: &header, extra }.to_string();
         for part in [
@@ -186,8 +186,8 @@ mod tests {
             "250 kimg",
             "a\\|b",
             "| evaluations | 1 |",
-            "| generated.fd | 12.5 |",
-            "| real.fd | 0.25 |",
+            "| generated.frechet | 12.5 |",
+            "| real.frechet | 0.25 |",
             "pixgen-train sample model.safetensors",
             "\"shift\": 1.0",
         ] {
