@@ -8,7 +8,7 @@ use crate::eval::error::EvalError;
 use crate::eval::frechet::FrechetReference;
 use crate::eval::nearest::nearest;
 use crate::eval::network::{CLASSES, FEATURES, PIXELS, SIDE};
-use crate::eval::report::{ClassCounts, EvalRow, FeatureInfo, Metrics, Subject, accuracy};
+use crate::eval::report::{ClassCounts, EvalRow, FeatureInfo, QualityMetrics, Subject, accuracy};
 use crate::eval::sample::RealSample;
 
 /// Real pictures of Fashion-MNIST, ready to measure sets of generated ones against.
@@ -18,7 +18,7 @@ pub struct FashionReference {
     frechet: FrechetReference,
     training: Vec<u8>,
     class_names: Vec<String>,
-    real: Metrics,
+    real: QualityMetrics,
 }
 
 impl FashionReference {
@@ -37,7 +37,7 @@ impl FashionReference {
             frechet,
             training: training.pixels()?.into_owned(),
             class_names: FASHION_MNIST_CLASSES.map(String::from).to_vec(),
-            real: Metrics::default(),
+            real: QualityMetrics::default(),
         };
         let fresh = held_out.pixels()?;
         let sample = RealSample::new(count, held_out.len(), training.len(), true);
@@ -75,8 +75,8 @@ impl FashionReference {
         })
     }
 
-    /// Metrics of pictures, with the class seen in each; `near` are those whose nearest training picture is looked for.
-    fn metrics(&self, pictures: &[u8], asked: &[u16], near: &[u8]) -> Result<(Metrics, Vec<u16>), EvalError> {
+    /// QualityMetrics of pictures, with the class seen in each; `near` are those whose nearest training picture is looked for.
+    fn metrics(&self, pictures: &[u8], asked: &[u16], near: &[u8]) -> Result<(QualityMetrics, Vec<u16>), EvalError> {
         let moments = self.classifier.moments(pictures)?;
         if moments.n() != asked.len() {
             return Err(EvalError::LabelCount { what: "images", images: moments.n(), labels: asked.len() });
@@ -86,13 +86,13 @@ impl FashionReference {
         }
         let seen: Vec<u16> = self.classifier.predict(pictures)?.into_iter().map(u16::from).collect();
         let nearest = nearest(near, &self.training, PIXELS)?;
-        let metrics = Metrics {
+        let metrics = QualityMetrics {
             n: moments.n(),
             frechet: self.frechet.distance(&moments)?,
             accuracy: accuracy(asked, &seen),
             nearest_median: nearest.quantile(0.5).map(f64::from),
             nearest_p05: nearest.quantile(0.05).map(f64::from),
-            ..Metrics::default()
+            ..QualityMetrics::default()
         };
         Ok((metrics, seen))
     }

@@ -20,4 +20,4 @@ mod text;
 pub use classifier::{Classifier, ClassifierCard};
 pub use error::EvalError;
 pub use fashion::FashionReference;
-pub use report::{ClassCounts, EvalReport, EvalRow, FeatureInfo, KernelSubsets, Metrics, Subject};
+pub use report::{ClassCounts, EvalReport, EvalRow, FeatureInfo, KernelSubsets, QualityMetrics, Subject};

@@ -43,10 +43,10 @@ pub struct EvalRow {
     pub neighbours: Option<usize>,
     /// What tells the class that a picture shows.
     pub class_judge: Option<String>,
-    /// Metrics of the set.
-    pub generated: Metrics,
+    /// QualityMetrics of the set.
+    pub generated: QualityMetrics,
     /// The same of real pictures that are not in the reference: what a perfect generator would get.
-    pub real: Option<Metrics>,
+    pub real: Option<QualityMetrics>,
     /// Asked and seen, by class; empty if nothing tells classes.
     pub classes: Vec<ClassCounts>,
 }
@@ -94,9 +94,9 @@ pub struct FeatureInfo {
     pub kernel_name: String,
 }
 
-/// Metrics of one set of pictures.
+/// QualityMetrics of one set of pictures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Metrics {
+pub struct QualityMetrics {
     /// Pictures.
     pub n: usize,
     /// Frechet distance of the features to the reference. It falls as `n` grows: compare equal `n` only.
@@ -191,13 +191,13 @@ mod tests {
             manifold_pictures: None,
             neighbours: None,
             class_judge: None,
-            generated: Metrics::default(),
+            generated: QualityMetrics::default(),
             real: None,
             classes: Vec::new(),
         };
         let full = EvalRow {
             subject: Subject { ema: Some("raw".into()), seed: Some(1), guidance: Some(1.5), ..bare.subject.clone() },
-            generated: Metrics { kernel: Some(0.5), precision: Some(0.25), ..Metrics::default() },
+            generated: QualityMetrics { kernel: Some(0.5), precision: Some(0.25), ..QualityMetrics::default() },
             classes: ClassCounts::count(&["a".into()], &[0], &[0]),
             ..bare.clone()
         };

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use crate::eval::report::{ClassCounts, EvalReport, EvalRow, Metrics, Subject};
+use crate::eval::report::{ClassCounts, EvalReport, EvalRow, QualityMetrics, Subject};
 
 /// A metric: its title in a table, its name in a list, and its value as text.
 struct Shown {
     title: &'static str,
     name: &'static str,
-    value: fn(&Metrics) -> Option<String>,
+    value: fn(&QualityMetrics) -> Option<String>,
 }
 
 const SHOWN: [Shown; 9] = [
@@ -79,7 +79,7 @@ fn dependencies(row: &EvalRow, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// A line for each row, and one for real pictures.
 fn table(rows: &[EvalRow], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut lines: Vec<(String, &Metrics)> = rows.iter().map(|row| (row.subject.short_name(), &row.generated)).collect();
+    let mut lines: Vec<(String, &QualityMetrics)> = rows.iter().map(|row| (row.subject.short_name(), &row.generated)).collect();
     if let Some(real) = rows.first().and_then(|first| first.real.as_ref()) {
         lines.push((format!("real pictures, n = {}", real.n), real));
     }
@@ -108,13 +108,13 @@ impl fmt::Display for EvalRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let none = || "-".to_owned();
         let Self { generated, real, features, .. } = self;
-        let beside = |value: &dyn Fn(&Metrics) -> Option<String>| real.as_ref().map(|real| value(real).unwrap_or_else(none));
-        let mut line = |name: &str, value: &dyn Fn(&Metrics) -> Option<String>| match (value(generated), beside(value)) {
+        let beside = |value: &dyn Fn(&QualityMetrics) -> Option<String>| real.as_ref().map(|real| value(real).unwrap_or_else(none));
+        let mut line = |name: &str, value: &dyn Fn(&QualityMetrics) -> Option<String>| match (value(generated), beside(value)) {
             (None, _) => Ok(()),
             (Some(generated), Some(real)) => writeln!(f, "{name:30}{generated:>10}{real:>10}"),
             (Some(generated), None) => writeln!(f, "{name:30}{generated:>10}"),
         };
-        let title = |m: &Metrics| Some(if std::ptr::eq(m, generated) { "generated" } else { "real" }.to_owned());
+        let title = |m: &QualityMetrics| Some(if std::ptr::eq(m, generated) { "generated" } else { "real" }.to_owned());
         line("", &title)?;
         line("images", &|m| Some(m.n.to_string()))?;
         for Shown { title, name, value } in &SHOWN {
@@ -169,8 +169,8 @@ mod tests {
     use super::*;
     use crate::eval::report::FeatureInfo;
 
-    fn metrics(frechet: f64) -> Metrics {
-        Metrics {
+    fn metrics(frechet: f64) -> QualityMetrics {
+        QualityMetrics {
             n: 100,
             frechet,
             kernel: Some(0.00123456),
@@ -180,7 +180,7 @@ mod tests {
             coverage: Some(0.75),
             nearest_median: Some(0.1),
             nearest_p05: Some(0.05),
-            ..Metrics::default()
+            ..QualityMetrics::default()
         }
     }
 

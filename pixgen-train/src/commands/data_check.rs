@@ -36,7 +36,7 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
 }
 
 /// The pictures at a common size: the most frequent one, at most 64 pixels.
-fn pictures(source: DataSource, report: &check::Report, background: [u8; 3]) -> Result<Dataset, Error> {
+fn pictures(source: DataSource, report: &check::DataReport, background: [u8; 3]) -> Result<Dataset, Error> {
     let side = report.sizes.first().map_or(64, |size| size.height.min(size.width)).clamp(1, 64);
     let channels = if report.mean.len() == 1 { 1 } else { 3 };
     let shape = ImageShape { height: side, width: side, channels };

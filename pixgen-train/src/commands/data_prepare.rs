@@ -1,7 +1,7 @@
 //! `data prepare`: the pictures at the training size in one file or a few.
 
 use crate::cli::{DataPrepareArgs, FormatName};
-use crate::data::prepare::{Format, Options, Written, prepare};
+use crate::data::prepare::{PictureFormat, PrepareOptions, WrittenFiles, prepare};
 use crate::error::Error;
 use crate::run::Progress;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, ImageShape, PixelStore, parse_colour};
@@ -20,17 +20,17 @@ pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
         part: DataPart::Train,
     };
     let dataset = data::load(&spec)?.dataset;
-    let options = Options {
+    let options = PrepareOptions {
         out: args.out.clone(),
         format: match args.format {
-            FormatName::Png => Format::Png,
-            FormatName::Jpeg => Format::Jpeg { quality: args.quality },
+            FormatName::Png => PictureFormat::Png,
+            FormatName::Jpeg => PictureFormat::Jpeg { quality: args.quality },
         },
         shard_images: args.shard_images as usize,
         skip_bad: args.skip_bad,
     };
     let mut progress = Progress::new("prepare", 0, dataset.len() as u64, quiet);
-    let Written { images, files, bytes, skipped } = prepare(&dataset, &options, &mut |done| progress.update(done as u64, None))?;
+    let WrittenFiles { images, files, bytes, skipped } = prepare(&dataset, &options, &mut |done| progress.update(done as u64, None))?;
     progress.finish();
     for bad in &skipped {
         note(&format!("warning: left out {bad}"));

@@ -14,7 +14,7 @@ use pixgen_edge::data::listing::Listing;
 use pixgen_edge::data::load::{Stored, open};
 use pixgen_edge::data::{DataError, DataSource, Dataset, ImageShape, StorageKind};
 
-/// Classes and sizes that [`Report`] prints; all of them are in its JSON.
+/// Classes and sizes that [`DataReport`] prints; all of them are in its JSON.
 const SHOWN: usize = 12;
 /// Pixels between the tiles of a contact sheet.
 const GAP: usize = 2;
@@ -23,7 +23,7 @@ const TILE: usize = 56;
 
 /// A description of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct DataReport {
     /// Path, or `bundled`.
     pub source: String,
     /// How it is stored.
@@ -77,13 +77,13 @@ struct Facts {
 ///
 /// # Errors
 /// Those of loading, except that bad files are listed and only a data set without any usable image is an error.
-pub fn check(source: &DataSource, part: DataPart, background: [u8; 3]) -> Result<Report, DataError> {
+pub fn check(source: &DataSource, part: DataPart, background: [u8; 3]) -> Result<DataReport, DataError> {
     let (kind, stored) = open(source, part)?;
     let (class_names, facts) = match stored {
         Stored::Files(listing) => facts_of_files(listing, background),
         Stored::Pixels(dataset) => facts_of(dataset),
     };
-    let report = Report::new(source.to_string(), kind, class_names, facts);
+    let report = DataReport::new(source.to_string(), kind, class_names, facts);
     match report.bad.first() {
         Some(first) if report.images == 0 => {
             Err(DataError::BadFiles { first: first.clone(), count: report.bad.len(), total: report.bad.len() })
@@ -175,7 +175,7 @@ impl Facts {
     }
 }
 
-impl Report {
+impl DataReport {
     fn new(source: String, kind: StorageKind, class_names: Vec<String>, facts: Vec<Result<Facts, BadFile>>) -> Self {
         let mut classes: Vec<ClassCount> = class_names.into_iter().map(|name| ClassCount { name, images: 0 }).collect();
         let mut sizes = BTreeMap::new();
@@ -218,7 +218,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DataReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             StorageKind::Bundled => "inside the program",

@@ -24,7 +24,7 @@ use pixgen_edge::data::{DataError, Dataset};
 
 /// How pictures are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum PictureFormat {
     /// Without loss.
     Png,
     /// With a quality from 1 to 100.
@@ -36,11 +36,11 @@ pub enum Format {
 
 /// What to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct PrepareOptions {
     /// A `.zip`, or a folder for tar shards. It must not be there yet.
     pub out: PathBuf,
     /// How pictures are stored.
-    pub format: Format,
+    pub format: PictureFormat,
     /// Pictures of a shard, at least 1.
     pub shard_images: usize,
     /// Leave bad files out.
@@ -49,7 +49,7 @@ pub struct Options {
 
 /// What was written.
 #[derive(Debug)]
-pub struct Written {
+pub struct WrittenFiles {
     /// Pictures.
     pub images: usize,
     /// Archives.
@@ -95,7 +95,7 @@ impl PrepareError {
 ///
 /// # Errors
 /// A bad file, named, unless they are skipped; a class without a good file; an `out` that is there or cannot be written.
-pub fn prepare(dataset: &Dataset, options: &Options, progress: &mut dyn FnMut(usize)) -> Result<Written, PrepareError> {
+pub fn prepare(dataset: &Dataset, options: &PrepareOptions, progress: &mut dyn FnMut(usize)) -> Result<WrittenFiles, PrepareError> {
     let out = &options.out;
     if out.exists() {
         return Err(PrepareError::Exists { path: out.clone() });
@@ -125,7 +125,7 @@ fn is_zip(path: &Path) -> bool {
 /// Encoded pictures in order, with the number of each among the good ones, and the class.
 fn encode_all(
     dataset: &Dataset,
-    options: &Options,
+    options: &PrepareOptions,
     progress: &mut dyn FnMut(usize),
     mut write: impl FnMut(usize, u16, &[u8]) -> Result<(), PrepareError>,
 ) -> Result<(usize, Vec<BadFile>), PrepareError> {
@@ -157,7 +157,7 @@ fn encode_all(
     }
 }
 
-fn encode(pixels: &[u8], dataset: &Dataset, format: Format) -> Result<Vec<u8>, DataError> {
+fn encode(pixels: &[u8], dataset: &Dataset, format: PictureFormat) -> Result<Vec<u8>, DataError> {
     let shape = dataset.shape;
     let (width, height) = (shape.width as u32, shape.height as u32);
     let colour = if shape.channels == 1 {
@@ -167,18 +167,18 @@ fn encode(pixels: &[u8], dataset: &Dataset, format: Format) -> Result<Vec<u8>, D
     };
     let mut bytes = Vec::new();
     let encoded = match format {
-        Format::Png => {
+        PictureFormat::Png => {
             let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive);
             encoder.write_image(pixels, width, height, colour)
         }
-        Format::Jpeg { quality } => JpegEncoder::new_with_quality(&mut bytes, quality).write_image(pixels, width, height, colour),
+        PictureFormat::Jpeg { quality } => JpegEncoder::new_with_quality(&mut bytes, quality).write_image(pixels, width, height, colour),
     };
     // Into memory, of a size that the data set has checked.
     encoded.map_err(|error| DataError::Inconsistent { name: dataset.source.clone(), what: error.to_string() })?;
     Ok(bytes)
 }
 
-impl Format {
+impl PictureFormat {
     const fn extension(self) -> &'static str {
         match self {
             Self::Png => "png",
@@ -187,7 +187,12 @@ impl Format {
     }
 }
 
-fn write_zip(dataset: &Dataset, options: &Options, temporary: &Path, progress: &mut dyn FnMut(usize)) -> Result<Written, PrepareError> {
+fn write_zip(
+    dataset: &Dataset,
+    options: &PrepareOptions,
+    temporary: &Path,
+    progress: &mut dyn FnMut(usize),
+) -> Result<WrittenFiles, PrepareError> {
     let failed = |error: io::Error| PrepareError::from(FileError::write(&options.out)(error));
     let file = BufWriter::with_capacity(1 << 20, File::create(temporary).map_err(failed)?);
     let mut archive = ZipArchiveWriter::new(file);
@@ -209,7 +214,7 @@ fn write_zip(dataset: &Dataset, options: &Options, temporary: &Path, progress: &
     let file = file.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
-    Ok(Written { images, files: 1, bytes, skipped })
+    Ok(WrittenFiles { images, files: 1, bytes, skipped })
 }
 
 /// Stores an entry, dated to the first second that the format knows.
@@ -227,7 +232,12 @@ fn add(archive: &mut ZipArchiveWriter<BufWriter<File>>, name: &str, bytes: &[u8]
     Ok(())
 }
 
-fn write_shards(dataset: &Dataset, options: &Options, temporary: &Path, progress: &mut dyn FnMut(usize)) -> Result<Written, PrepareError> {
+fn write_shards(
+    dataset: &Dataset,
+    options: &PrepareOptions,
+    temporary: &Path,
+    progress: &mut dyn FnMut(usize),
+) -> Result<WrittenFiles, PrepareError> {
     let failed = |error: io::Error| PrepareError::from(FileError::write(&options.out)(error));
     fs::create_dir_all(temporary).map_err(failed)?;
     let labelled = dataset.class_names.len() > 1;
@@ -258,7 +268,7 @@ fn write_shards(dataset: &Dataset, options: &Options, temporary: &Path, progress
     bytes_written += shard.take().map_or(Ok(0), close).map_err(failed)?;
     let names = json!({ "classes": dataset.class_names }).to_string();
     fs::write(temporary.join(LABEL_FILE), names).map_err(failed)?;
-    Ok(Written { images, files, bytes: bytes_written, skipped })
+    Ok(WrittenFiles { images, files, bytes: bytes_written, skipped })
 }
 
 /// Ends a shard; returns its bytes.
@@ -300,8 +310,8 @@ mod tests {
         load(&spec).unwrap().dataset
     }
 
-    fn options(out: PathBuf) -> Options {
-        Options { out, format: Format::Png, shard_images: 2, skip_bad: false }
+    fn options(out: PathBuf) -> PrepareOptions {
+        PrepareOptions { out, format: PictureFormat::Png, shard_images: 2, skip_bad: false }
     }
 
     #[test]
@@ -335,7 +345,7 @@ mod tests {
     fn jpeg_is_close() {
         let (folder, out) = (pictures(), tempfile::tempdir().unwrap());
         let (original, path) = (loaded(folder.path()), out.path().join("1.zip"));
-        let options = Options { format: Format::Jpeg { quality: 100 }, ..options(path.clone()) };
+        let options = PrepareOptions { format: PictureFormat::Jpeg { quality: 100 }, ..options(path.clone()) };
         prepare(&original, &options, &mut |_| ()).unwrap();
         let again = loaded(&path);
         let (a, b) = (original.pixels().unwrap(), again.pixels().unwrap());
@@ -354,13 +364,13 @@ mod tests {
             assert!(error.to_string().contains("a/1.png: the content is neither"), "{error}");
             assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
         }
-        let written = prepare(&data, &Options { skip_bad: true, ..options(at("1.zip")) }, &mut |_| ()).unwrap();
+        let written = prepare(&data, &PrepareOptions { skip_bad: true, ..options(at("1.zip")) }, &mut |_| ()).unwrap();
         assert_eq!((written.images, written.skipped.len()), (4, 1));
         assert_eq!(loaded(&at("1.zip")).labels, [0, 0, 1, 1]);
         for number in [3, 4] {
             fs::write(folder.path().join(format!("b/{number}.png")), b"text").unwrap();
         }
-        let error = prepare(&loaded(folder.path()), &Options { skip_bad: true, ..options(at("2.zip")) }, &mut |_| ()).unwrap_err();
+        let error = prepare(&loaded(folder.path()), &PrepareOptions { skip_bad: true, ..options(at("2.zip")) }, &mut |_| ()).unwrap_err();
         assert!(error.to_string().contains("class `b`"), "{error}");
     }
 }

@@ -125,7 +125,7 @@ impl BatchSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::prepare::{Format, Options, prepare};
+    use crate::data::prepare::{PictureFormat, PrepareOptions, prepare};
     use pixgen_core::config::Tower;
     use pixgen_edge::data::{DataPart, DataSpec, ImageShape, PixelStore, WHITE, load};
 
@@ -167,7 +167,7 @@ mod tests {
         let kept = Dataset::new(shape, pixels, (0..30).map(|i| i % 3).collect(), names, "test".to_owned()).expect("a data set");
         let folder = tempfile::tempdir().expect("a folder");
         let out = folder.path().join("data.zip");
-        let options = Options { out: out.clone(), format: Format::Png, shard_images: 1, skip_bad: false };
+        let options = PrepareOptions { out: out.clone(), format: PictureFormat::Png, shard_images: 1, skip_bad: false };
         prepare(&kept, &options, &mut |_| ()).expect("an archive");
         let spec = DataSpec {
             source: pixgen_edge::data::DataSource::Path(out),

@@ -14,7 +14,7 @@ use pixgen_edge::eval::frechet::FrechetReference;
 use pixgen_edge::eval::nearest::{Nearest, nearest};
 use pixgen_edge::eval::report::accuracy;
 use pixgen_edge::eval::sample::{RealSample, SEED, pick, sample as choose};
-use pixgen_edge::eval::{ClassCounts, EvalError, EvalRow, Metrics, Subject};
+use pixgen_edge::eval::{ClassCounts, EvalError, EvalRow, QualityMetrics, Subject};
 
 /// Streams of [`SEED`] beyond those of the subsets and of [`RealSample`].
 const CAP: u64 = (1 << 32) + 1;
@@ -82,7 +82,7 @@ impl ReferenceOptions {
 #[derive(Clone, Debug)]
 pub struct MeasuredSet {
     /// Its metrics.
-    pub metrics: Metrics,
+    pub metrics: QualityMetrics,
     /// The nearest training picture of each, by pixels.
     pub nearest: Option<Nearest>,
     /// The class that is seen in each; empty if nothing tells classes.
@@ -121,7 +121,7 @@ pub struct ReferenceSet<'a> {
     labelled: Labelled,
     reference: Reference,
     manifold: Option<RealManifold>,
-    sample: Option<Metrics>,
+    sample: Option<QualityMetrics>,
 }
 
 impl<'a> ReferenceSet<'a> {
@@ -164,8 +164,8 @@ impl<'a> ReferenceSet<'a> {
         Ok(set)
     }
 
-    /// Metrics of the sample of real pictures; none if it is too small for all of them.
-    fn measure_sample(&self, sample: &RealSample) -> Result<Option<Metrics>, QualityError> {
+    /// QualityMetrics of the sample of real pictures; none if it is too small for all of them.
+    fn measure_sample(&self, sample: &RealSample) -> Result<Option<QualityMetrics>, QualityError> {
         let (real, length) = (&self.real, self.real.shape.len());
         let asked = sample.labels(real.held_out_labels, real.labels);
         if asked.len() <= self.options.neighbours.max(3) {
@@ -205,7 +205,7 @@ impl<'a> ReferenceSet<'a> {
         let quantile = |q: f64| nearest.as_ref().and_then(|nearest| nearest.quantile(q)).map(f64::from);
         let reference = self.reference.features.as_ref();
         let scores = self.manifold.as_ref().map(|manifold| manifold.measure(&features)).transpose()?;
-        let metrics = Metrics {
+        let metrics = QualityMetrics {
             n: features.n,
             frechet: self.reference.frechet.distance(&features.moments()?)?,
             kernel: reference.map(|reference| kernel::distance(&features, reference)).transpose()?,
@@ -384,9 +384,9 @@ mod tests {
         let edge = FashionReference::new(&training, &held_out, n).unwrap();
         let edge = edge.measure(Subject::default(), pictures, asked).unwrap();
         assert_eq!((&edge.features, &edge.class_judge, &edge.classes), (&here.features, &here.class_judge, &here.classes));
-        let shared = |metrics: &Metrics| {
-            let Metrics { n, frechet, accuracy, nearest_median, nearest_p05, .. } = *metrics;
-            Metrics { n, frechet, accuracy, nearest_median, nearest_p05, ..Metrics::default() }
+        let shared = |metrics: &QualityMetrics| {
+            let QualityMetrics { n, frechet, accuracy, nearest_median, nearest_p05, .. } = *metrics;
+            QualityMetrics { n, frechet, accuracy, nearest_median, nearest_p05, ..QualityMetrics::default() }
         };
         assert_eq!(edge.generated, shared(&here.generated));
         assert_eq!(edge.real.unwrap(), shared(here.real.as_ref().unwrap()));
