@@ -44,8 +44,9 @@ for row in TEXTS[ROOT / "docs/reference/equations.md"].split("\n"):
         home, sources = "", ""
         for crate, name in re.findall(r"\b(core|edge|train)\b(?= `)|`([\w/]+\.rs)`", cells[3]):
             home = crate or home
-            if name:
-                sources += TEXTS.get(ROOT / f"pixgen-{home}/src/{name}", "")
+            if name and (file := ROOT / f"pixgen-{home}/src/{name}") not in TEXTS:
+                wrong.append(f"equations.md: there is no {file.relative_to(ROOT)}")
+            sources += TEXTS.get(file, "") if name else ""
         for identifier in re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", cells[2]))):
             if not re.search(rf"\b{identifier}\b", sources):
                 wrong.append(f"equations.md: {identifier} is not in {cells[3].strip()}")
