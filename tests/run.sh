@@ -107,9 +107,10 @@ step_cross() {
   cargo test --release --locked "${gpu[@]}" "${tests[@]}"
 }
 
-# Every command block of README.md and the guides.
+# Every command block of README.md and the guides; links, files, sections, identifiers and settings that a page names.
 step_guides() {
   cargo build --release --locked "${gpu[@]}" --bins
+  tests/tools/citations.py "$CARGO_TARGET_DIR/release/pixgen-train"
   tests/docs.py "$CARGO_TARGET_DIR/release"
 }
 

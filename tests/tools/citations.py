@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the documentation names exists: links and headings, source files, cited pages and sections, the identifiers of
+"""Checks that what the documentation names exists: links and headings, source files, cited pages and sections, the identifiers of
 docs/reference/equations.md, and with a program (`citations.py PIXGEN-TRAIN`) every setting. Prints what does not; exit status 1."""
 import re
 import subprocess
@@ -8,8 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BASES = [ROOT, ROOT / "tests", *(ROOT / f"pixgen-{crate}/src" for crate in ("core", "edge", "cubecl", "train"))]
-LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
-TEXTS = {p: p.read_text() for p in (ROOT / name for name in LISTED if re.search(r"\.(md|rs|py|sh|toml)$", name)) if p.exists()}
+PLACES = ("*.md", "docs/**/*", "firmware-examples/**/*", "pixgen-*/**/*", "tests/**/*")
+PATHS = [path for place in PLACES for path in ROOT.glob(place) if path.suffix in (".md", ".rs", ".py", ".sh", ".toml") and "target" not in path.parts]
+TEXTS = {path: path.read_text() for path in PATHS if path.is_file()}
 wrong = []
 
 
