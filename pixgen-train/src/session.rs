@@ -4,7 +4,7 @@ use crate::config::{RunConfig, Stage};
 use crate::error::{CheckpointMismatch, Error};
 use crate::objective::Objective;
 use crate::prepared::{Prepared, parametrisation, save_model};
-use crate::run::{self, Checkpoint, Interrupt, Metrics, NamedTensor, RunFolder, checkpoint, note};
+use crate::run::{self, Checkpoint, Interrupt, MetricsLog, NamedTensor, RunFolder, checkpoint, note};
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::settings::units::format_images;
 use crate::training::{Engine, Flat, Outcome, State, step};
@@ -45,7 +45,7 @@ struct Session<'a, B: Engine> {
     options: &'a SessionOptions,
     device: &'a B::Device,
     folder: RunFolder,
-    metrics: Metrics,
+    metrics: MetricsLog,
     objective: Box<dyn Objective<B>>,
     state: State<B::Flat>,
     progress: run::Progress,
@@ -92,7 +92,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
         }
     };
     folder.write_config(&config.to_toml()?)?;
-    let metrics = Metrics::open(&folder, resumed)?;
+    let metrics = MetricsLog::open(&folder, resumed)?;
     warnings.extend(metrics.warnings().iter().map(ToString::to_string));
     if prepared.skipped_files > 0 {
         warnings.push(format!("left out {} bad files", prepared.skipped_files));

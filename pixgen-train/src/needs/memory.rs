@@ -3,7 +3,7 @@
 //! What the nodes of the autodiff graph keep follows from the calls of [`super::trace`] and from what [`crate::ops::contract`] says that each
 //! backward pass takes back. An activation that several nodes keep is one tensor and counts once.
 
-use super::trace::{self, Activation, Call, Op, Trace};
+use super::trace::{self, Call, Op, Trace, TracedActivation};
 use crate::config::{RunConfig, Stage, StageKind};
 use crate::device::{Cpu, DeviceProblem, Requirements, TrainingMemory, usable};
 use crate::error::Error;
@@ -44,7 +44,7 @@ pub struct Setup {
     pub place: Place,
     /// Storage of activations and matrices.
     pub precision: Precision,
-    /// Activation checkpointing by blocks.
+    /// TracedActivation checkpointing by blocks.
     pub recompute: bool,
 }
 
@@ -227,7 +227,7 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
 }
 
 /// What a call keeps for its backward pass: activations, and bytes of its own beside them, for one image.
-fn keeps(call: &Call, element: u64) -> (Vec<Activation>, u64) {
+fn keeps(call: &Call, element: u64) -> (Vec<TracedActivation>, u64) {
     let (all, output) = (call.inputs.clone(), call.output.len() as u64);
     match call.op {
         Op::Linear { .. } | Op::LayerNorm | Op::NormModulate | Op::Gelu => (all, 0),
@@ -245,7 +245,7 @@ fn keeps(call: &Call, element: u64) -> (Vec<Activation>, u64) {
     }
 }
 
-const fn bytes(act: Activation, element: u64) -> u64 {
+const fn bytes(act: TracedActivation, element: u64) -> u64 {
     element * act.len() as u64
 }
 

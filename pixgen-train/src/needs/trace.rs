@@ -13,7 +13,7 @@ use std::convert::Infallible;
 
 /// An activation of one image, `[rows, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Activation {
+pub struct TracedActivation {
     /// Number within its trace, in order of creation.
     pub id: usize,
     /// Tokens, or 1.
@@ -22,7 +22,7 @@ pub struct Activation {
     pub width: usize,
 }
 
-impl Activation {
+impl TracedActivation {
     /// Values of one image.
     pub const fn len(&self) -> usize {
         self.rows * self.width
@@ -86,9 +86,9 @@ pub struct Call {
     /// Where in the network; `None` in the projector.
     pub site: Option<Site>,
     /// Activations that it reads.
-    pub inputs: Vec<Activation>,
+    pub inputs: Vec<TracedActivation>,
     /// The activation that it writes.
-    pub output: Activation,
+    pub output: TracedActivation,
 }
 
 impl Call {
@@ -129,7 +129,7 @@ impl Call {
     }
 }
 
-/// The calls of a pass, in order. Activation 0 is the input, which no gradient is wanted for unless it is a picture that another network made.
+/// The calls of a pass, in order. TracedActivation 0 is the input, which no gradient is wanted for unless it is a picture that another network made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
     /// The calls.
@@ -141,19 +141,19 @@ pub struct Trace {
 pub const INPUT: usize = 0;
 
 impl Trace {
-    fn act(&mut self, rows: usize, width: usize) -> Activation {
+    fn act(&mut self, rows: usize, width: usize) -> TracedActivation {
         self.acts += 1;
-        Activation { id: self.acts - 1, rows, width }
+        TracedActivation { id: self.acts - 1, rows, width }
     }
 
-    fn call(&mut self, op: Op, site: impl Into<Option<Site>>, inputs: &[Activation], rows: usize, width: usize) -> Activation {
+    fn call(&mut self, op: Op, site: impl Into<Option<Site>>, inputs: &[TracedActivation], rows: usize, width: usize) -> TracedActivation {
         let output = self.act(rows, width);
         self.calls.push(Call { op, site: site.into(), inputs: inputs.to_vec(), output });
         output
     }
 
     /// Activations that are read more than once, once for each reading after the first: gradients that have to be summed.
-    pub fn shared(&self) -> Vec<Activation> {
+    pub fn shared(&self) -> Vec<TracedActivation> {
         let mut seen = vec![false; self.acts];
         let inputs = self.calls.iter().flat_map(|call| call.inputs.iter());
         inputs.filter(|act| std::mem::replace(&mut seen[act.id], true)).copied().collect()
@@ -203,7 +203,7 @@ struct Recorder<'a> {
     trace: Trace,
 }
 
-type Done = Result<Activation, Infallible>;
+type Done = Result<TracedActivation, Infallible>;
 
 impl Recorder<'_> {
     /// Rows of the weight at a site.
@@ -216,9 +216,9 @@ impl Recorder<'_> {
 impl Ops for Recorder<'_> {
     type Image = ();
     type Condition = ();
-    type Output = Activation;
-    type Act = Activation;
-    type Skip = Activation;
+    type Output = TracedActivation;
+    type Act = TracedActivation;
+    type Skip = TracedActivation;
     type Error = Infallible;
 
     fn tokens(&mut self, (): &(), (): &()) -> Done {
@@ -229,32 +229,32 @@ impl Ops for Recorder<'_> {
     }
 
     /// [`tokens`](Ops::tokens) has added it already.
-    fn add_position(&mut self, x: Activation) -> Done {
+    fn add_position(&mut self, x: TracedActivation) -> Done {
         Ok(x)
     }
 
-    fn layer_norm(&mut self, site: Site, x: &Activation) -> Done {
+    fn layer_norm(&mut self, site: Site, x: &TracedActivation) -> Done {
         Ok(self.trace.call(Op::LayerNorm, site, &[*x], x.rows, x.width))
     }
 
-    fn layer_norm_in_place(&mut self, site: Site, x: Activation) -> Done {
+    fn layer_norm_in_place(&mut self, site: Site, x: TracedActivation) -> Done {
         self.layer_norm(site, &x)
     }
 
-    fn linear(&mut self, site: Site, x: &Activation) -> Done {
+    fn linear(&mut self, site: Site, x: &TracedActivation) -> Done {
         let bias = self.set.position(site, ParamKind::Bias).is_some();
         Ok(self.trace.call(Op::Linear { bias }, site, &[*x], x.rows, self.out_width(site)))
     }
 
-    fn linear_into(&mut self, site: Site, x: &Activation, _: Activation) -> Done {
+    fn linear_into(&mut self, site: Site, x: &TracedActivation, _: TracedActivation) -> Done {
         self.linear(site, x)
     }
 
-    fn bridge(&mut self, x: Activation) -> Done {
+    fn bridge(&mut self, x: TracedActivation) -> Done {
         self.linear(Site::new(Side::Decoder, 0, Layer::Bridge), &x)
     }
 
-    fn attend(&mut self, site: Site, qkv: &Activation, _: Activation) -> Done {
+    fn attend(&mut self, site: Site, qkv: &TracedActivation, _: TracedActivation) -> Done {
         let heads = match site.side {
             Side::Encoder => self.config.encoder.heads,
             Side::Decoder => self.config.decoder.heads,
@@ -262,19 +262,19 @@ impl Ops for Recorder<'_> {
         Ok(self.trace.call(Op::Attention { heads }, site, &[*qkv], qkv.rows, qkv.width / 3))
     }
 
-    fn gelu(&mut self, site: Site, x: Activation) -> Done {
+    fn gelu(&mut self, site: Site, x: TracedActivation) -> Done {
         Ok(self.trace.call(Op::Gelu, site, &[x], x.rows, x.width))
     }
 
-    fn add(&mut self, site: Site, x: Activation, y: Activation) -> Done {
+    fn add(&mut self, site: Site, x: TracedActivation, y: TracedActivation) -> Done {
         Ok(self.trace.call(Op::Add, site, &[x, y], x.rows, x.width))
     }
 
-    fn keep(&mut self, _: Site, x: &Activation) -> Done {
+    fn keep(&mut self, _: Site, x: &TracedActivation) -> Done {
         Ok(*x)
     }
 
-    fn concat(&mut self, site: Site, x: &Activation, skip: Activation) -> Done {
+    fn concat(&mut self, site: Site, x: &TracedActivation, skip: TracedActivation) -> Done {
         Ok(self.trace.call(Op::Concat, site, &[*x, skip], x.rows, x.width + skip.width))
     }
 
@@ -284,19 +284,19 @@ impl Ops for Recorder<'_> {
         Ok(self.trace.call(Op::Condition { table }, site, &[], 1, self.config.encoder.width))
     }
 
-    fn modulation(&mut self, site: Site, condition: &Activation) -> Done {
+    fn modulation(&mut self, site: Site, condition: &TracedActivation) -> Done {
         self.linear(site, condition)
     }
 
-    fn modulated_norm(&mut self, site: Site, x: &Activation, modulation: &Activation, _: Branch) -> Done {
+    fn modulated_norm(&mut self, site: Site, x: &TracedActivation, modulation: &TracedActivation, _: Branch) -> Done {
         Ok(self.trace.call(Op::NormModulate, site, &[*x, *modulation], x.rows, x.width))
     }
 
-    fn gated_add(&mut self, site: Site, x: Activation, y: Activation, modulation: &Activation, _: Branch) -> Done {
+    fn gated_add(&mut self, site: Site, x: TracedActivation, y: TracedActivation, modulation: &TracedActivation, _: Branch) -> Done {
         Ok(self.trace.call(Op::GatedResidual, site, &[x, y, *modulation], x.rows, x.width))
     }
 
-    fn dropout(&mut self, site: Site, x: Activation) -> Done {
+    fn dropout(&mut self, site: Site, x: TracedActivation) -> Done {
         Ok(if self.dropout {
             self.trace.call(Op::Dropout, site, &[x], x.rows, x.width)
         } else {
@@ -304,31 +304,31 @@ impl Ops for Recorder<'_> {
         })
     }
 
-    fn class_token(&mut self, x: Activation) -> Done {
+    fn class_token(&mut self, x: TracedActivation) -> Done {
         let site = Site::new(Side::Encoder, 0, Layer::ClassToken);
         Ok(self.trace.call(Op::Slice, site, &[x], 1, x.width))
     }
 
-    fn patch_tokens(&mut self, x: Activation) -> Done {
+    fn patch_tokens(&mut self, x: TracedActivation) -> Done {
         let site = Site::new(Side::Decoder, 0, Layer::Head);
         Ok(self.trace.call(Op::Slice, site, &[x], self.config.patches(), x.width))
     }
 
-    fn unpatchify(&mut self, _: Site, patches: Activation) -> Done {
+    fn unpatchify(&mut self, _: Site, patches: TracedActivation) -> Done {
         Ok(patches)
     }
 
-    fn release(&mut self, _: Activation) {}
+    fn release(&mut self, _: TracedActivation) {}
 
     /// GELU rides on the first linear.
-    fn mlp(&mut self, side: Side, block: usize, x: Activation) -> Done {
+    fn mlp(&mut self, side: Side, block: usize, x: TracedActivation) -> Done {
         let fc1 = Site::new(side, block, Layer::Fc1);
         let hidden = self.trace.call(Op::LinearGelu, fc1, &[x], x.rows, self.out_width(fc1));
         self.linear(Site::new(side, block, Layer::Fc2), &hidden)
     }
 
     /// Concat, linear and norm at once.
-    fn skip_fuse(&mut self, block: usize, x: Activation, skip: Activation) -> Done {
+    fn skip_fuse(&mut self, block: usize, x: TracedActivation, skip: TracedActivation) -> Done {
         let site = Site::new(Side::Decoder, block, Layer::Skip);
         Ok(self.trace.call(Op::SkipFuse, site, &[x, skip], x.rows, x.width))
     }
@@ -377,7 +377,7 @@ mod tests {
 
     /// What the trace lists as a fused call, with the dimensions that [`crate::ops::calls`] notes for it: a batch of one.
     fn noted(call: &Call) -> Option<Noted> {
-        let (output, dims) = (call.output, |act: &Activation| [1, act.rows, act.width]);
+        let (output, dims) = (call.output, |act: &TracedActivation| [1, act.rows, act.width]);
         let inputs: Vec<[usize; 3]> = call.inputs.iter().map(dims).collect();
         let weight = |x: [usize; 3]| [output.width, x[2]];
         Some(match call.op {

@@ -287,7 +287,7 @@ mod tests {
     /// x `[2 x 5, 3]`, W `[4, 3]`: inputs and outputs once each. Nobody wants the gradient of pictures, frozen weights have none.
     #[test]
     fn linear_by_hand() {
-        let act = |id, rows, width| trace::Activation { id, rows, width };
+        let act = |id, rows, width| trace::TracedActivation { id, rows, width };
         let linear = |id| Call {
             op: Op::Linear { bias: false },
             site: None,
@@ -307,7 +307,7 @@ mod tests {
     /// Two images of 5 tokens and 2 heads of 3 channels: q, k, v and the output hold 60 values each, the scores 100.
     #[test]
     fn attention_by_hand() {
-        let act = |id, width| trace::Activation { id, rows: 5, width };
+        let act = |id, width| trace::TracedActivation { id, rows: 5, width };
         let attention = Call { op: Op::Attention { heads: 2 }, site: None, inputs: vec![act(1, 18)], output: act(9, 6) };
         let sizes = Sizes::new(&attention, 2.0, 2.0);
         let (statistics, product) = (2.0 * 2.0 * 5.0 * 4.0, 2.0 * 2.0 * 5.0 * 5.0 * 6.0);

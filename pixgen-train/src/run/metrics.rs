@@ -12,7 +12,7 @@ use super::folder::RunFolder;
 
 /// Appends to the log.
 #[derive(Debug)]
-pub struct Metrics {
+pub struct MetricsLog {
     path: PathBuf,
     file: File,
     /// Length of the whole lines in bytes.
@@ -34,12 +34,12 @@ struct Images {
     images: u64,
 }
 
-impl Metrics {
+impl MetricsLog {
     /// Opens the log of a run that resumes at `resumed_at` images, or starts afresh with `None`.
     ///
     /// Lines after that many images are cut off, so the log ends up the same as without the interruption. For that, everything
     /// about a number of images has to be appended before the checkpoint of that number is saved. Lines that are no JSON objects,
-    /// such as a half-written last one, are dropped; [`Metrics::warnings`] tells.
+    /// such as a half-written last one, are dropped; [`MetricsLog::warnings`] tells.
     ///
     /// # Errors
     /// [`RunError::File`].
@@ -139,7 +139,7 @@ mod tests {
         fs::read_to_string(run.metrics()).unwrap()
     }
 
-    fn append(metrics: &mut Metrics, range: impl IntoIterator<Item = u64>) {
+    fn append(metrics: &mut MetricsLog, range: impl IntoIterator<Item = u64>) {
         for images in range {
             metrics.append(images, &step(images)).unwrap();
         }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn writes_one_object_per_line_at_once() {
         let (_parent, run) = run();
-        let mut metrics = Metrics::open(&run, None).unwrap();
+        let mut metrics = MetricsLog::open(&run, None).unwrap();
         append(&mut metrics, [0, 4]);
         assert_eq!(
             log(&run),
@@ -165,13 +165,13 @@ mod tests {
     #[test]
     fn a_resumed_log_equals_an_uninterrupted_one() {
         let (_parent, straight) = run();
-        append(&mut Metrics::open(&straight, None).unwrap(), 0..40);
+        append(&mut MetricsLog::open(&straight, None).unwrap(), 0..40);
 
         let (_parent, broken) = run();
-        append(&mut Metrics::open(&broken, None).unwrap(), 0..33);
+        append(&mut MetricsLog::open(&broken, None).unwrap(), 0..33);
         let mut file = OpenOptions::new().append(true).open(broken.metrics()).unwrap();
         file.write_all(b"{\"images\":33,\"lo").unwrap();
-        let mut resumed = Metrics::open(&broken, Some(20)).unwrap();
+        let mut resumed = MetricsLog::open(&broken, Some(20)).unwrap();
         assert!(resumed.warnings()[0].to_string().contains("from line 34"), "{:?}", resumed.warnings());
         append(&mut resumed, 21..40);
         assert_eq!(log(&broken), log(&straight));
@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn a_fresh_start_empties_the_log() {
         let (_parent, run) = run();
-        append(&mut Metrics::open(&run, None).unwrap(), 0..3);
-        let metrics = Metrics::open(&run, None).unwrap();
+        append(&mut MetricsLog::open(&run, None).unwrap(), 0..3);
+        let metrics = MetricsLog::open(&run, None).unwrap();
         assert!(metrics.warnings().is_empty());
         assert_eq!(log(&run), "");
     }
@@ -190,7 +190,7 @@ mod tests {
     fn a_half_line_that_happens_to_be_json_is_dropped() {
         let (_parent, run) = run();
         fs::write(run.metrics(), "{\"images\":1}\n{\"images\":2}").unwrap();
-        let mut metrics = Metrics::open(&run, Some(5)).unwrap();
+        let mut metrics = MetricsLog::open(&run, Some(5)).unwrap();
         assert_eq!(metrics.warnings().len(), 1);
         append(&mut metrics, [6]);
         assert_eq!(log(&run), "{\"images\":1}\n{\"images\":6,\"loss\":0.75,\"stage\":\"pretrain\"}\n");
@@ -200,7 +200,7 @@ mod tests {
     fn broken_lines_in_the_middle_are_dropped_and_told() {
         let (_parent, run) = run();
         fs::write(run.metrics(), b"{\"images\":1}\n\0\0\xff\n[]\n{\"images\":2}\n").unwrap();
-        let metrics = Metrics::open(&run, Some(2)).unwrap();
+        let metrics = MetricsLog::open(&run, Some(2)).unwrap();
         assert!(metrics.warnings()[0].to_string().contains("dropped 2 unreadable"));
         assert_eq!(log(&run), "{\"images\":1}\n{\"images\":2}\n");
     }
@@ -208,7 +208,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_told() {
-        let mut metrics = Metrics {
+        let mut metrics = MetricsLog {
             path: "/dev/full".into(),
             file: OpenOptions::new().append(true).open("/dev/full").unwrap(),
             length: 0,
@@ -223,6 +223,6 @@ mod tests {
     fn a_folder_in_its_place_is_an_error() {
         let (_parent, run) = run();
         fs::create_dir(run.metrics()).unwrap();
-        assert!(Metrics::open(&run, None).is_err());
+        assert!(MetricsLog::open(&run, None).is_err());
     }
 }

@@ -22,5 +22,5 @@ pub use checkpoint_file::{Checkpoint, NamedTensor};
 pub use error::{Damage, RunError, Warning};
 pub use folder::{CONFIG, RunFolder};
 pub use interrupt::Interrupt;
-pub use metrics::Metrics;
+pub use metrics::MetricsLog;
 pub use progress::Progress;
