@@ -1,4 +1,4 @@
-//! What the program tells a user who cannot go on: the error of each part, and its hint.
+//! What a user reads when a command cannot go on: the error of each part, and its hint.
 
 use crate::atomic::FileError;
 use crate::data::DataError;
@@ -70,8 +70,10 @@ impl Error {
             Self::Quantise(error) => error.hint(),
             Self::Onnx(error) => error.hint(),
             Self::Draw(_) => None,
-            Self::SelfTest(SelfTestError::Missing) => Some("export the model without `--tests 0`".into()),
-            Self::SelfTest(_) => Some("file and program do not fit together; export the model again".into()),
+            Self::SelfTest(SelfTestError::Missing) => Some("export the model again, without `--tests 0`".into()),
+            Self::SelfTest(_) => {
+                Some("this program draws other pictures than the one that exported the file; export the model again".into())
+            }
             Self::File(error) => error.hint(),
             Self::Argument { hint, .. } => hint.clone(),
             Self::Output(_) => None,

@@ -1,20 +1,35 @@
-//! Brings trained EPG pixel-space image generators to small devices; and what that shares with the trainer. No deep-learning framework.
+//! From a trained EPG image generator to the model of a small device. No deep-learning framework.
 //!
-//! From what users touch to what they do not:
+//! A trained generator arrives as `model.safetensors`. [`quantise`] turns it into a `.pxg` file, which `pixgen-core` draws from on a chip.
+//! Around that stand the planning of boards, the comparison of both networks, and other formats. The trainer shares the model files, the
+//! reading of pictures and the tools at the bottom.
 //!
-//! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb. [`error`] is what a user reads when
-//! something cannot go on.
+//! ```text
+//! model.safetensors --> model_file --> quantise: calibrate, choose ranges, fold, round --> pxg_file --> model.pxg
+//!                            |             |
+//!                            |             +--> report: float and int8, site by site
+//!                            +--> onnx: float, QDQ or integers --> model.onnx
+//! ```
 //!
-//! **Models.** [`model_file`] is `model.safetensors`, the file that people exchange; [`param_set`] lists its tensors, [`projector`]
-//! those that only stage 1 has; [`tensor_file`] writes such files tensor by tensor. [`quantise`] makes the `.pxg` file of a chip from
-//! one, [`pxg_file`] reads and writes it. [`onnx`] writes either as a graph for other runtimes.
+//! The rooms, from what a user touches to what all others stand on:
 //!
-//! **Chips.** [`boards`] is a table of them; [`plan`](mod@plan) says what a model takes there.
+//! **Program.** [`cli`] declares the command line, [`commands`] has one file for each verb. [`error`] is what a user reads when a command
+//! cannot go on.
 //!
-//! **Pictures.** [`data`] brings them in, [`picture`] writes grids, [`eval`] measures them.
+//! **Models.** [`draw`](mod@draw) is the short way: a path in, pictures out. [`model_file`] reads and writes `model.safetensors`, the file
+//! that people exchange. [`param_set`] lists its tensors, [`projector`] those that only stage 1 has, and [`tensor_file`] writes such files
+//! tensor by tensor. [`quantise`] makes the `.pxg` file of a chip, and [`pxg_file`] reads it and writes it, as bytes or as source code.
+//! [`onnx`] writes graphs for other runtimes.
 //!
-//! **Under all of it.** [`atomic`] writes files whole or not at all, [`matmul`] multiplies, [`terminal`] prints, [`units`] writes
-//! numbers for people.
+//! **Chips.** [`boards`] is a table of them, and [`plan`](mod@plan) computes what a model takes there.
+//!
+//! **Pictures.** [`data`] brings them in, [`picture`] writes PNG files and grids, [`eval`] measures them.
+//!
+//! **Under all of it.** [`aligned`] holds files and workspaces, [`atomic`] writes files whole or not at all, [`matmul`] multiplies,
+//! [`terminal`] prints, and [`units`] formats numbers for people.
+//!
+//! Calibration, quantiser, comparison and both ONNX exporters are interpreters of `pixgen_core::network`, where the network is written
+//! once. None of them knows which layer follows which.
 
 pub mod cli;
 pub mod commands;
@@ -41,3 +56,8 @@ pub mod atomic;
 pub mod matmul;
 pub mod terminal;
 pub mod units;
+
+/// The example of the first page.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

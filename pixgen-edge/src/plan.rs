@@ -1,7 +1,7 @@
 //! What a model takes on a chip, before anything is flashed: bytes of flash and RAM, exact where they can be, and estimated time.
 
 use crate::boards::{Board, Kernel, instructions_per_mac};
-use crate::units::format_duration;
+use crate::units::{counted, format_duration};
 use pixgen_core::ALIGN;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::plan::plan_sites;
@@ -223,13 +223,7 @@ impl fmt::Display for ChipPlan {
         writeln!(f, "  code       at most {} KiB, without drivers", self.code / 1024)?;
         writeln!(f, "  workspace  {} bytes, exact", self.workspace)?;
         writeln!(f, "  stack      at most {} bytes", self.stack)?;
-        write!(
-            f,
-            "  picture    {:.3} M MACs in {} step{}",
-            self.macs as f64 / 1e6,
-            self.steps,
-            if self.steps == 1 { "" } else { "s" }
-        )
+        write!(f, "  picture    {:.3} M MACs in {}", self.macs as f64 / 1e6, counted(self.steps, "step", "steps"))
     }
 }
 

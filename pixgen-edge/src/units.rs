@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// A number with its noun: `1 step`, `2 steps`.
+pub fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A number of images in three digits: `960 img`, `1.25 Mimg`.
 pub fn format_images(images: u64) -> String {
     let (number, unit) = scale(images as f64, 1000.0, &["img", "kimg", "Mimg", "Gimg"]);
@@ -69,6 +74,11 @@ fn three_digits(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_agree_with_their_nouns() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "class", "classes")), ["0 classes", "1 class", "2 classes"]);
+    }
 
     #[test]
     fn formats_three_digits() {

@@ -8,7 +8,7 @@ use crate::model_file::{Content, ModelFile};
 use crate::pxg_file::write;
 use crate::quantise::{self, QuantiseOptions, model_name};
 use crate::terminal::note;
-use crate::units::format_bytes;
+use crate::units::{counted, format_bytes};
 use pixgen_core::integer::workspace_len;
 
 /// Calibration data and options from the arguments.
@@ -54,12 +54,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     write(&args.out, &exported.bytes, args.format, &options.name)?;
     let workspace = workspace_len(&file.header.model, options.steps);
     note(&format!(
-        "{}: {}, {} classes, {} step(s), {} self-test(s); a picture takes {} of RAM",
+        "{}: {}, {}, {}, {}; drawing takes {} of RAM",
         args.out.display(),
         format_bytes(exported.bytes.len() as u64),
-        options.classes.len(),
-        options.steps,
-        exported.tests.len(),
+        counted(options.classes.len(), "class", "classes"),
+        counted(options.steps, "step", "steps"),
+        counted(exported.tests.len(), "self-test", "self-tests"),
         format_bytes(workspace as u64),
     ));
     Ok(())

@@ -12,6 +12,7 @@ mod selftest;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 use crate::terminal::print_bytes;
+use crate::units::counted;
 use clap::CommandFactory;
 
 /// Runs a command line.
@@ -21,7 +22,10 @@ use clap::CommandFactory;
 pub fn run(cli: Cli) -> Result<(), Error> {
     if let Some(threads) = cli.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global();
-        pool.map_err(|e| Error::Argument { what: format!("cannot use {threads} threads: {e}"), hint: None })?;
+        pool.map_err(|e| Error::Argument {
+            what: format!("cannot start {}: {e}", counted(threads, "thread", "threads")),
+            hint: Some("give a smaller number with --threads".into()),
+        })?;
     }
     match cli.command {
         Command::Export(args) => export::run(&args),

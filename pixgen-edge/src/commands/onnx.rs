@@ -13,7 +13,7 @@ use crate::pxg_file::{PxgFile, is_pxg};
 use crate::quantise::draw::requests;
 use crate::quantise::{QuantiseOptions, export};
 use crate::terminal::note;
-use crate::units::format_bytes;
+use crate::units::{counted, format_bytes};
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
 use prost::Message;
@@ -34,7 +34,8 @@ pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
             .to_bytes()
             .map_err(|e| Error::Argument { what: format!("{}: {e}", path.display()), hint: None })?;
         write_atomic(path, |out| out.write_all(&bytes))?;
-        note(&format!("{}: {} picture(s) with their noise", path.display(), args.count));
+        let pictures = counted(args.count as usize, "picture", "pictures");
+        note(&format!("{}: {pictures} and their noise", path.display()));
     }
     Ok(())
 }
@@ -50,8 +51,8 @@ fn vector_requests(args: &OnnxArgs, classes: usize) -> Vec<DrawRequest> {
 fn of_pxg(args: &OnnxArgs, batch: Option<usize>) -> Result<GraphAndVectors, Error> {
     if args.form.is_some_and(|form| form != Form::Integer) || args.quantisation.classes != "all" {
         return Err(Error::Argument {
-            what: format!("{}: a .pxg file holds the integers of its classes and nothing else", args.model.display()),
-            hint: Some("for other forms or classes give the model.safetensors that it was exported from".into()),
+            what: format!("{}: a .pxg file holds only integers, and only those of its own classes", args.model.display()),
+            hint: Some("for other forms or classes, give the model.safetensors it was exported from".into()),
         });
     }
     let file = PxgFile::load(&args.model)?;

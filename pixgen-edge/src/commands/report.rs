@@ -12,6 +12,7 @@ use crate::quantise::draw::{draw_float, draw_integer, requests};
 use crate::quantise::report::{QuantisationReport, compare};
 use crate::quantise::{QuantiseError, export};
 use crate::terminal::{note, print_bytes, print_json};
+use crate::units::counted;
 use pixgen_core::pxg::Model;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -69,7 +70,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
         let both: Vec<u8> = (0..rows).flat_map(|r| [row(&float, r), row(&int8, r)].concat()).collect();
         let scale = (112 / config.size).clamp(1, 4);
         Grid { columns, scale }.save(path, &Picture::squares(&both, config.size, config.channels)?)?;
-        note(&format!("float rows, each with its int8 row below: {}", path.display()));
+        note(&format!("{}: rows of float pictures, each with its int8 row below", path.display()));
     }
     if args.json {
         return Ok(print_json(&ReportJson { quality, pictures: &pictures, compared: &sites })?);
@@ -110,10 +111,10 @@ fn quality(
 
 fn text(pictures: &PictureComparison, quality: &EvalReport) -> String {
     let mut text = format!(
-        "{} pictures, seed {}, {} step(s): int8 differs by {:.2} grey levels (root mean square), {:.1}% of bytes are equal\n",
+        "{} pictures, seed {}, {}: int8 differs by {:.2} grey levels (root mean square), {:.1}% of bytes are equal\n",
         pictures.count,
         pictures.seed,
-        pictures.steps,
+        counted(usize::from(pictures.steps), "step", "steps"),
         pictures.rms_levels,
         100.0 * pictures.equal
     );

@@ -7,6 +7,7 @@ use crate::picture::{Grid, Picture, Preview};
 use crate::pxg_file::PxgFile;
 use crate::quantise::draw::{draw_integer, requests};
 use crate::terminal::{note, print_bytes, print_line};
+use crate::units::counted;
 use pixgen_core::integer::PictureHash;
 use std::io::IsTerminal;
 
@@ -31,7 +32,7 @@ pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
     let scale = (112 / config.size).clamp(1, 4);
     let pictures = Picture::squares(&bytes, config.size, config.channels)?;
     Grid { columns, scale }.save(&args.out, &pictures)?;
-    note(&format!("{} picture(s): {}", order.len(), args.out.display()));
+    note(&format!("{}: {}", args.out.display(), counted(order.len(), "picture", "pictures")));
     if args.preview || (std::io::stdout().is_terminal() && !args.hashes) {
         let preview = Preview::from_environment(|name| std::env::var(name).ok());
         print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;

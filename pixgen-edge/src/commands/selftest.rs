@@ -4,6 +4,7 @@ use crate::aligned::AlignedBytes;
 use crate::error::Error;
 use crate::pxg_file::PxgFile;
 use crate::terminal::print_line;
+use crate::units::counted;
 use std::path::Path;
 
 pub(super) fn run(path: &Path) -> Result<(), Error> {
@@ -11,5 +12,6 @@ pub(super) fn run(path: &Path) -> Result<(), Error> {
     let model = file.model()?;
     let mut workspace = AlignedBytes::zeroed(model.workspace_len());
     let tests = model.self_test(workspace.bytes_mut())?;
-    Ok(print_line(&format!("{tests} self-test picture(s) drawn, all as exported"))?)
+    let pictures = counted(tests, "self-test picture", "self-test pictures");
+    Ok(print_line(&format!("{pictures} drawn, all as exported"))?)
 }
