@@ -147,7 +147,7 @@ impl DeviceProblem {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name { .. } => Some("devices are `cpu`, `cuda`, `cuda:1`, `vulkan`, `vulkan:1`".into()),
-            Self::Failed { .. } => Some("the last checkpoint is whole: the same command goes on from there".into()),
+            Self::Failed { .. } => Some("the last checkpoint is intact, and the same command resumes from it".into()),
             Self::OutOfMemory { fitting, .. } => Some(match fitting {
                 Some(images @ 1..) => format!("try --micro-batch {images}, or --recompute; the last checkpoint is whole"),
                 Some(0) => "--recompute or --precision bf16 need less; the last checkpoint is whole".into(),

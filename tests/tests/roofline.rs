@@ -61,7 +61,7 @@ fn wrong_requests_are_explained() {
             &["there is no preset `EPG-XL-16`", "did you mean `EPG-XL-16-256`?"][..],
         ),
         (&["--model", "EPG-L-16-256", "--roofline", "h10"], &["--roofline h10", "did you mean `h100`?", "rtx4090"]),
-        (&["--model", "EPG-L-16-256", "--roofline", "tpu"], &["there is no such device", "known are h100"]),
+        (&["--model", "EPG-L-16-256", "--roofline", "tpu"], &["unknown device", "known are h100"]),
         (&["--roofline", "h100"], &["no model given", "--model EPG-XL-16-256"]),
         (&["--model", "EPG-L-16-256", "--roofline", "h100", "--batch", "1.5"], &["--batch 1.5", "a whole number"]),
         (&["--model", "EPG-L-16-256", "--roofline", "h100", "--matmul-efficiency", "1.5"], &["--matmul-efficiency 1.5"]),

@@ -243,7 +243,7 @@ fn through_the_program() {
         "{card}"
     );
     assert_eq!(ModelFile::load(Path::new(&path("hub/shirts"))).expect("loads").params, model.params);
-    fails(export(&["--card", "--license", "a: b", "--out", &path("hub2")]), &["no identifier of a licence"]);
+    fails(export(&["--card", "--license", "a: b", "--out", &path("hub2")]), &["not a licence identifier"]);
     fails(export(&["--card", "--eval", &path("small.safetensors"), "--out", &path("hub2")]), &["small.safetensors"]);
 }
 

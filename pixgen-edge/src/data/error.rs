@@ -237,7 +237,7 @@ impl DataError {
             }
             Self::IdxChoice { .. } => "give the path of one image file".into(),
             Self::Archive { hint, .. } => (*hint).into(),
-            Self::Picture(_) => "repair the file, or go on with the next one of its class in its place: --skip-bad".into(),
+            Self::Picture(_) => "repair the file, or replace it by the next one of its class with --skip-bad".into(),
             Self::Shape { .. } => "use 1 or 3 channels and sides from 1 to 4096 pixels".into(),
             Self::Inconsistent { .. } => "take images and labels of the same data set, and at least one image".into(),
             Self::HeldOut { most, .. } => format!("hold out {most} at most, with a smaller share: --set data.hold_out=0"),

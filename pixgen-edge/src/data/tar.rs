@@ -157,7 +157,7 @@ fn walk(path: &Path, file: &File, number: u32) -> Result<Shard, DataError> {
         let (key, extension) = key(&inner);
         let is_image = has_image_name(&inner);
         if is_image && !matches!(kind, EntryType::Regular | EntryType::Continuous) {
-            return Err(DataError::archive(&at(), "the entry is no plain file", "pack the files themselves, not links to them"));
+            return Err(DataError::archive(&at(), "the entry is not a plain file", "pack the files themselves, not links to them"));
         }
         if is_image {
             shard
@@ -181,7 +181,7 @@ fn walk(path: &Path, file: &File, number: u32) -> Result<Shard, DataError> {
     }
     // An archive ends with two blocks of zeros, but some writers leave them out; then it ends with the last entry.
     if end == 0 && shard.images.is_empty() && length > 0 && !is_zero(file).map_err(damaged)? {
-        return Err(DataError::archive(path, "this is no tar archive", AGAIN));
+        return Err(DataError::archive(path, "this is not a tar archive", AGAIN));
     }
     Ok(shard)
 }
@@ -212,7 +212,7 @@ fn parse(extension: &str, text: &[u8]) -> Result<Option<u32>, String> {
     let label = text
         .trim()
         .parse()
-        .map_err(|_| format!("`{}` is no number of a class", text.trim().chars().take(20).collect::<String>()))?;
+        .map_err(|_| format!("`{}` is not a class number", text.trim().chars().take(20).collect::<String>()))?;
     Ok(Some(label))
 }
 
@@ -334,8 +334,8 @@ mod tests {
             (vec![good, good], ["x.tar/a/1.png", "two entries"]),
             (vec![good, ("../x.png", b"x")], ["x.tar/../x.png", "out of the archive"]),
             (vec![good, ("/etc/x.png", b"x")], ["etc/x.png", "out of the archive"]),
-            (vec![good, ("a/1.cls", b"cat")], ["a/1.cls", "`cat` is no number"]),
-            (vec![good, ("a/1.cls", b"-1")], ["a/1.cls", "`-1` is no number"]),
+            (vec![good, ("a/1.cls", b"cat")], ["a/1.cls", "`cat` is not a class number"]),
+            (vec![good, ("a/1.cls", b"-1")], ["a/1.cls", "`-1` is not a class number"]),
             (vec![good, ("a/1.json", b"{")], ["a/1.json", "no label can be read"]),
             (vec![good, ("a/1.cls", b"0"), ("b/1.png", &png)], ["x.tar/b/1.png", "no label"]),
             (vec![good, ("a/1.cls", b"1")], ["labels go up to 1", "no image has label 0"]),
@@ -369,7 +369,7 @@ mod tests {
         let bytes = [&link.as_bytes()[..], &whole].concat();
         let folder = folder(&[("x.tar", bytes), ("text.tar", b"not an archive at all".to_vec())]);
         let error = listed(&folder.path().join("x.tar")).unwrap_err().to_string();
-        assert!(error.contains("x.tar/a/2.png: the entry is no plain file"), "{error}");
+        assert!(error.contains("x.tar/a/2.png: the entry is not a plain file"), "{error}");
         assert!(listed(&folder.path().join("text.tar")).is_err());
     }
 }

@@ -120,7 +120,7 @@ fn with_labels(path: &Path, inner: &Path, mut images: Vec<Found>, numbers: Vec<(
     let mut by_name: HashMap<PathBuf, u32> = HashMap::with_capacity(numbers.len());
     for (name, label) in numbers {
         let Ok(Some(below)) = inside(&name) else {
-            return refuse(&name, "is no name of an image in the archive");
+            return refuse(&name, "is not the name of an image in the archive");
         };
         if by_name.insert(folder.join(below), label).is_some() {
             return refuse(&name, "is labelled twice");

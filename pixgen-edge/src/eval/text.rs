@@ -20,7 +20,7 @@ const SHOWN: [Shown; 9] = [
     Shown { title: "coverage", name: "coverage", value: |m| m.coverage.map(share) },
     Shown {
         title: "class seen",
-        name: "class seen as asked for",
+        name: "class seen as requested",
         value: |m| m.accuracy.map(|a| format!("{:.1}%", 100.0 * a)),
     },
     Shown {
@@ -246,7 +246,7 @@ mod tests {
             "run, 7 images seen, share-0.02, guidance 1.5, 75 evaluations, seed 1\n",
             "                               generated      real\n",
             "FD-efficientnet-lite0-112          12.35      1235\n",
-            "class seen as asked for            50.0%         -\n",
+            "class seen as requested            50.0%         -\n",
             "nearest training image, median    0.1000    0.1000\n",
             "  Ankle boot                           2         1         1\n",
         ] {

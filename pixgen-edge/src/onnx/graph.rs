@@ -375,7 +375,7 @@ impl Graph {
         match x.dims[..] {
             [Dim::Batch, Dim::Fixed(c), Dim::Fixed(h), Dim::Fixed(w)] => batched(&to([c, h, w])),
             _ => {
-                self.fail(name, format!("{:?} is no picture", x.dims));
+                self.fail(name, format!("{:?} is not a picture", x.dims));
                 x.dims.clone()
             }
         }

@@ -42,7 +42,7 @@ pub fn choose(args: &SamplingArgs, weight: f64, file: &ModelFile) -> Result<(Dra
         return Ok((Drawing::Consistency { steps }, None));
     }
     if !weight.is_finite() {
-        return Err(wrong(format!("--guidance {weight}: not a weight"), "1 is no guidance, 2 to 3 is usual"));
+        return Err(wrong(format!("--guidance {weight}: must be a finite number"), "1 means no guidance; 2 to 3 is usual"));
     }
     let method = match args.sampler {
         SamplerName::Euler => Sampler::Euler,
@@ -55,7 +55,7 @@ pub fn choose(args: &SamplingArgs, weight: f64, file: &ModelFile) -> Result<(Dra
     });
     let weak = args.weak.as_deref().map(|path| weaker(path, file)).transpose()?;
     if weak.is_some() && guidance.is_none() {
-        return Err(wrong("--weak: nothing leads away from it", "add --guidance W with a weight above 1"));
+        return Err(wrong("--weak has no effect without guidance", "add --guidance W with a weight above 1"));
     }
     Ok((Drawing::Diffusion { levels: args.steps.unwrap_or(LEVELS) as usize, method, guidance }, weak))
 }

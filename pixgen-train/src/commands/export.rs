@@ -19,7 +19,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let well_formed = |c: char| c.is_ascii_alphanumeric() || ['-', '.', '_', '+'].contains(&c);
     if args.license.is_empty() || !args.license.chars().all(well_formed) {
         return Err(Error::Argument {
-            what: format!("`{}` is no identifier of a licence", args.license),
+            what: format!("`{}` is not a licence identifier", args.license),
             hint: Some("for example mit, apache-2.0, cc-by-nc-4.0, other".to_owned()),
         });
     }
@@ -60,7 +60,7 @@ fn evaluation(path: &Path) -> Result<serde_json::Value, Error> {
     let text = fs::read_to_string(path).map_err(FileError::read(path))?;
     let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     value.filter(serde_json::Value::is_object).ok_or_else(|| Error::Argument {
-        what: format!("{} is no JSON object", path.display()),
+        what: format!("{} is not a JSON object", path.display()),
         hint: Some("give what `pixgen-train eval --json` printed".to_owned()),
     })
 }

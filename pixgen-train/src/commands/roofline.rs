@@ -15,7 +15,7 @@ fn find_gpu(name: &str) -> Result<&'static GpuPeaks, Error> {
         let names: Vec<&str> = GPUS.iter().map(|gpu| gpu.name).collect();
         let near = closest(&name.to_lowercase(), names.iter().copied()).map_or(String::new(), |name| format!("did you mean `{name}`? "));
         let hint = format!("{near}known are {}", names.join(", "));
-        Error::Argument { what: format!("--roofline {name}: there is no such device"), hint: Some(hint) }
+        Error::Argument { what: format!("--roofline {name}: unknown device"), hint: Some(hint) }
     })
 }
 

@@ -79,7 +79,7 @@ fn ar_member(reader: &mut impl Read, name: &str) -> io::Result<u64> {
     let mut magic = [0; 8];
     reader.read_exact(&mut magic)?;
     if &magic != b"!<arch>\n" {
-        return Err(wrong("it is no ar archive"));
+        return Err(wrong("it is not an ar archive"));
     }
     loop {
         let mut header = [0; 60];

@@ -122,7 +122,7 @@ pub enum PackageError {
         name: &'static str,
     },
     /// Another process makes the same folder.
-    #[error("another process is at work in {}", .path.display())]
+    #[error("another process is working in {}", .path.display())]
     InUse {
         /// The folder of unfinished work.
         path: PathBuf,

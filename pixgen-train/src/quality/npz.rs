@@ -63,7 +63,7 @@ pub fn read(path: &Path) -> Result<Npz, QualityError> {
         (Some((mean_shape, Values::Numbers(mean))), Some((shape, Values::Numbers(covariance)))) => {
             let dim = mean.len();
             if mean_shape.len() != 1 || shape != [dim, dim] {
-                return Err(fail(format!("mu {mean_shape:?} and sigma {shape:?} are no mean and covariance")));
+                return Err(fail(format!("mu {mean_shape:?} and sigma {shape:?} are not a mean and a covariance")));
             }
             Some(FeatureMoments::published(&mean, &covariance)?)
         }

@@ -32,10 +32,10 @@ pub enum JsonProblem {
     #[error("{0}")]
     Syntax(#[from] serde_json::Error),
     /// It has other JSON than objects and lists of them.
-    #[error("it holds something that is no object")]
+    #[error("it holds something that is not an object")]
     NotAnObject,
     /// A list of other things.
-    #[error("a list holds something that is no object")]
+    #[error("a list holds something that is not an object")]
     ListOfOthers,
     /// Nothing at all.
     #[error("it holds no measurement")]

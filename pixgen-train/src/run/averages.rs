@@ -24,7 +24,7 @@ pub fn averages(file: ModelFile, path: &Path, wanted: &[String]) -> Result<Vec<M
     let wrong = |what: String, hint: String| Error::Argument { what, hint: Some(hint) };
     let only = || format!("the file has only {}; give the folder of its training run", file.header.ema);
     if !path.join(super::CONFIG).exists() {
-        return Err(wrong(format!("--ema {}: {} is no run folder", wanted.join(","), path.display()), only()));
+        return Err(wrong(format!("--ema {}: {} is not a run folder", wanted.join(","), path.display()), only()));
     }
     let folder = RunFolder::view(path)?;
     let Some(loaded) = checkpoint::latest(&folder)? else {

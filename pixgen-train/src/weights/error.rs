@@ -217,13 +217,13 @@ pub enum PickleProblem {
     #[error("a key without a value")]
     OddItems,
     /// Items put into another thing.
-    #[error("it sets items of something that is no dict")]
+    #[error("it sets items of something that is not a dict")]
     NotADict,
     /// Items appended to another thing.
-    #[error("it appends to something that is no list")]
+    #[error("it appends to something that is not a list")]
     AppendsToOther,
     /// A pair was needed.
-    #[error("a dict's item that is no pair")]
+    #[error("a dict item that is not a pair")]
     NotAPair,
     /// A number was needed.
     #[error("a number was expected")]
@@ -246,13 +246,13 @@ pub enum PickleProblem {
     #[error("a class without a name")]
     UnnamedClass,
     /// A call of data.
-    #[error("it calls something that is no function")]
+    #[error("it calls something that is not a function")]
     NotAFunction,
     /// A call.
     #[error("a call with too few arguments")]
     FewArguments,
     /// A parameter holds a tensor.
-    #[error("a parameter that is no tensor")]
+    #[error("a parameter that is not a tensor")]
     NotATensor,
     /// A tensor has a storage.
     #[error("a tensor without a storage")]
@@ -264,7 +264,7 @@ pub enum PickleProblem {
     #[error("an offset beyond the file")]
     Offset,
     /// A persistent reference to something else.
-    #[error("a reference that is none to a storage")]
+    #[error("a reference that is not to a storage")]
     NotAStorage,
 }
 

@@ -55,7 +55,7 @@ pub enum ImportError {
     #[error(transparent)]
     TensorSource(#[from] SourceError),
     /// There are no weights of this architecture in it.
-    #[error("{} holds {tensors} tensors, but no `{ANCHOR}`: it is no EPG or RCM model of the authors", path.display())]
+    #[error("{} holds {tensors} tensors, but no `{ANCHOR}`: it is not an EPG or RCM model of the authors", path.display())]
     Foreign {
         /// File.
         path: PathBuf,
