@@ -1,6 +1,6 @@
 //! Why a model file cannot be used, and what to try.
 
-use super::{Content, FORMAT};
+use super::header::{Content, FORMAT};
 use crate::data::DataError;
 use crate::projector::ProjectorConfig;
 use pixgen_core::config::ConfigError;

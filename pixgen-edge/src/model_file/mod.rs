@@ -2,70 +2,20 @@
 //! to use the weights is in the metadata.
 
 mod error;
+mod header;
 
 pub use error::{HeaderFault, ModelFileError, TensorFault};
+pub use header::{Content, FORMAT, Header};
 
 use crate::atomic::FileError;
-use crate::data::normalise::Normalisation;
 use crate::param_set::ParamSet;
-use crate::projector::{ProjectorConfig, RunningStatistics};
-use crate::tensor_file::{self, Shaped, WriteError};
-use pixgen_core::config::ModelConfig;
-use pixgen_core::noise::{NoiseConfig, Parametrisation};
+use crate::projector::RunningStatistics;
+use crate::tensor_file::{self, WriteError};
+use header::{KEY, OPENING};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-
-/// Version of the metadata written here.
-pub const FORMAT: u32 = 1;
-/// Metadata key of the header.
-const KEY: &str = "pixgen";
-/// What the header's JSON begins with: the CRC-32 of the rest of the JSON and of all values. One metadata entry holds both, because
-/// several are written in no fixed order.
-const OPENING: &str = "{\"crc32\":\"";
-
-/// What a file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Content {
-    /// Encoder and projector of stage 1; one that comes from elsewhere may lack the projector.
-    Encoder,
-    /// Encoder and decoder of stage 2b: pictures in one or two steps.
-    Generator,
-    /// Encoder and decoder of stage 2a: a diffusion model.
-    Denoiser,
-}
-
-/// Metadata of a model file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Header {
-    /// [`FORMAT`] of the writer.
-    pub format: u32,
-    /// Which parameter list.
-    pub content: Content,
-    /// Architecture.
-    pub model: ModelConfig,
-    /// Noise constants.
-    pub noise: NoiseConfig,
-    /// How F becomes a picture.
-    pub parametrisation: Parametrisation,
-    /// Bytes to network values.
-    pub normalisation: Normalisation,
-    /// Widths of the projector, in an encoder file.
-    pub projector: Option<ProjectorConfig>,
-    /// Which average these weights are: `share-0.02`, `decay-0.99` or `raw`.
-    pub ema: String,
-    /// Images seen.
-    pub images: u64,
-    /// Seed of the run.
-    pub seed: u64,
-    /// Fingerprint of the training data.
-    pub data: String,
-    /// Names of the classes.
-    pub class_names: Vec<String>,
-}
 
 /// Weights with their header.
 #[derive(Clone, Debug)]
@@ -78,39 +28,6 @@ pub struct ModelFile {
     pub params: Vec<f32>,
     /// Running statistics of the projector's norms, in an encoder file.
     pub statistics: Option<RunningStatistics>,
-}
-
-impl Header {
-    /// The parameter list of the file.
-    pub fn params(&self) -> ParamSet {
-        match (self.content, &self.projector) {
-            (Content::Generator | Content::Denoiser, _) => ParamSet::generator(&self.model),
-            (Content::Encoder, Some(projector)) => ParamSet::pretraining(&self.model, projector),
-            (Content::Encoder, None) => ParamSet::encoder(&self.model),
-        }
-    }
-
-    /// All tensors of the file: the parameters, then the running statistics of the projector's norms.
-    pub fn tensors(&self) -> Vec<Shaped> {
-        let params = self.params();
-        let params = params
-            .entries()
-            .iter()
-            .map(|entry| Shaped { name: entry.name.clone(), shape: entry.dims.clone() });
-        let statistics = self.projector.filter(|_| self.content == Content::Encoder);
-        let statistics = statistics.as_ref().map(RunningStatistics::new);
-        let named = statistics.iter().flat_map(RunningStatistics::named);
-        params
-            .chain(named.map(|(name, values)| Shaped { name, shape: vec![values.len()] }))
-            .collect()
-    }
-
-    /// The metadata entry of a file: the header's JSON with the checksum before it.
-    fn metadata(&self, checksum: impl FnOnce(&str) -> String) -> Result<HashMap<String, String>, serde_json::Error> {
-        let header = serde_json::to_string(self)?;
-        let rest = header.trim_start_matches('{');
-        Ok(HashMap::from([(KEY.to_owned(), format!("{OPENING}{}\",{rest}", checksum(rest)))]))
-    }
 }
 
 /// Writes a model file of which memory holds one tensor at a time. `values` gives those of a tensor by its position in
@@ -203,7 +120,7 @@ impl ModelFile {
         let not_whole = |source| ModelFileError::NotSafetensors { path: path.to_owned(), source };
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_whole)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(not_whole)?;
-        let header = Self::header(metadata.metadata());
+        let header = read_header(metadata.metadata());
         let (header, text) = header.map_err(|fault| ModelFileError::Header { path: path.to_owned(), fault })?;
         let set = header.params();
         let mut left: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
@@ -254,27 +171,31 @@ impl ModelFile {
         }
         Ok(file)
     }
+}
 
-    fn header(metadata: &Option<HashMap<String, String>>) -> Result<(Header, &str), HeaderFault> {
-        let text = metadata.as_ref().and_then(|m| m.get(KEY)).ok_or(HeaderFault::Missing)?;
-        let found = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v["format"].as_u64());
-        if found != Some(u64::from(FORMAT)) {
-            return Err(HeaderFault::Format { found });
-        }
-        let header: Header = serde_json::from_str(text)?;
-        header.model.validate()?;
-        header.noise.validate()?;
-        header.normalisation.check()?;
-        match header.projector {
-            Some(p) if [p.hidden, p.out].iter().any(|width| !(1..=1 << 16).contains(width)) => Err(HeaderFault::Projector(p)),
-            _ => Ok((header, text)),
-        }
+/// The header in the metadata of a file, checked, and its text.
+fn read_header(metadata: &Option<HashMap<String, String>>) -> Result<(Header, &str), HeaderFault> {
+    let text = metadata.as_ref().and_then(|m| m.get(KEY)).ok_or(HeaderFault::Missing)?;
+    let found = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v["format"].as_u64());
+    if found != Some(u64::from(FORMAT)) {
+        return Err(HeaderFault::Format { found });
+    }
+    let header: Header = serde_json::from_str(text)?;
+    header.model.validate()?;
+    header.noise.validate()?;
+    header.normalisation.check()?;
+    match header.projector {
+        Some(p) if [p.hidden, p.out].iter().any(|width| !(1..=1 << 16).contains(width)) => Err(HeaderFault::Projector(p)),
+        _ => Ok((header, text)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::normalise::Normalisation;
+    use crate::projector::ProjectorConfig;
+    use pixgen_core::noise::{NoiseConfig, Parametrisation};
     use pixgen_core::presets::preset;
 
     fn file(content: Content) -> ModelFile {
