@@ -68,7 +68,7 @@ impl FashionReference {
             reference_pictures: None,
             manifold_pictures: None,
             neighbours: None,
-            class_judge: Some("the committed classifier".to_owned()),
+            class_judge: Some("the bundled classifier".to_owned()),
             generated,
             real: Some(self.real.clone()),
             classes: ClassCounts::count(&self.class_names, asked, &seen),

@@ -29,7 +29,7 @@ use std::ops::Range;
 pub enum PretrainMethod {
     /// Both terms, the paper's temperatures, a target of constant decay (section 3.1).
     Epg,
-    /// The ancestor's: both terms, contrast in one direction, temperature 0.2, a target that slows down (section 3.5).
+    /// rRCM: both terms, contrast in one direction, temperature 0.2, a target that slows down (section 3.5).
     Rrcm,
     /// MoCo v3's contrastive term alone, on pictures that carry the lowest noise level.
     Moco,

@@ -235,7 +235,7 @@ impl<'a> ReferenceSet<'a> {
             manifold_pictures: self.manifold.as_ref().map(RealManifold::len),
             neighbours: (votes || self.manifold.is_some()).then_some(neighbours),
             class_judge: match self.judge {
-                ClassJudge::Classifier => Some("the committed classifier".to_owned()),
+                ClassJudge::Classifier => Some("the bundled classifier".to_owned()),
                 ClassJudge::Vote => {
                     let known = self.labelled.features.n;
                     Some(format!("the vote of the {neighbours} nearest of {known} training pictures, by features"))
@@ -350,7 +350,7 @@ mod tests {
         assert!([found.precision, found.recall, found.coverage].iter().all(|share| *share > Some(0.8)), "{found:?}");
         assert!(found.accuracy.unwrap() > 0.85 && (found.nearest_median.unwrap() / floor.nearest_median.unwrap() - 1.0).abs() < 0.2);
         assert_eq!((fresh.seen.len(), fresh.nearest.unwrap().indices.len()), (300, 300));
-        assert_eq!(row.class_judge.as_deref(), Some("the committed classifier"));
+        assert_eq!(row.class_judge.as_deref(), Some("the bundled classifier"));
 
         let blank = set.measure(&vec![0; 300 * length], None).unwrap().metrics;
         assert!(
