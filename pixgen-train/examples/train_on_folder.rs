@@ -1,4 +1,4 @@
-//! Trains a one-step generator on a folder of pictures and draws with it:
+//! Trains a one-step generator on a folder of pictures; the run folder then holds the model and grids of what it draws.
 //! `cargo run --release --example train_on_folder -- PICTURES RUN IMAGES`
 
 use pixgen_core::presets::preset;
@@ -8,7 +8,7 @@ use pixgen_train::run::interrupt;
 use pixgen_train::session::{self, SessionOptions};
 use std::{error::Error, path::Path};
 
-/// Trains on `images` pictures of the folder `pictures`; the run folder holds the model and grids of what it draws.
+/// Trains on `images` images of the folder `pictures`, repeats included.
 pub fn train(pictures: &str, run: &str, images: u64) -> Result<(), Box<dyn Error>> {
     let mut config = RunConfig::defaults(StageKind::Consistency, preset("nano-28-grey").ok_or("no such preset")?);
     config.data.path = pictures.to_owned();

@@ -1,26 +1,52 @@
-//! Trains EPG pixel-space image generators and draws with them in one step.
+//! Trains EPG image generators, which work directly on pixels and draw a picture in one evaluation of the network.
 //!
-//! From what users touch to what they do not:
+//! The program `pixgen-train` is a command line over this library. A run takes this way through it:
 //!
-//! **Commands.** [`cli`] declares what can be typed, [`commands`] holds one file for each verb,
-//! [`report`] lays runs out as a page, [`dry_run`] tells what a run would need, [`mod@bench`] how fast this machine goes,
-//! and [`roofline`] what a GPU could do at best. [`error`] is
-//! what a user reads when something cannot go on.
+//! ```text
+//!   settings: flag > environment > file > preset
+//!      |
+//!   config ----> prepared ----> session ----> run folder, model.safetensors ----> sampling, quality, report, weights
+//!                   ^              |
+//!     packages, data               +-- training: one step ----> objective ----> model ----> ops
+//! ```
 //!
-//! **Runs.** [`config`] is the plain list of settings, [`settings`] lays flag over environment over file over preset. [`prepared`] makes
-//! of them what the first step needs, [`session`] trains; [`device`] says where it may compute; [`run`] holds what surrounds the loop (folder, checkpoints,
-//! metrics, progress, Ctrl-C) and [`training`] what is inside it (schedule, optimiser, averages, one step).
+//! # The program
 //!
-//! **Learning.** [`objective`] holds stages 1, 2a and 2b; [`model`] the parameters, the burn interpreter of core's network and the
-//! projector; [`ops`] the fused operations under it, forward and backward, and [`precision`] what they compute in.
+//! [`cli`] declares the command line, and [`commands`] has a file for each verb. [`report`] lays out runs as a page, [`mod@bench`] measures how
+//! fast this machine trains, [`needs`] computes what a run needs before it starts, and [`roofline`] bounds what a step takes on a GPU.
+//! [`error`] joins the errors of all parts, each with a hint for the user.
 //!
-//! **Pictures.** [`packages`] downloads data sets, and weights into [`cache`]; [`data`] brings pictures in, in order and augmented, [`sampling`]
-//! draws them, and [`quality`] measures them. What needs no burn comes from `pixgen-edge`: its `data` loads pictures, `picture` writes grids,
-//! and `model_file` is the file that people exchange. [`weights`] brings those of other programs in, and ours out.
+//! # Runs
 //!
-//! Everything random is a function of (seed, images seen): the same command resumes a run, bit for bit.
+//! [`config`] is the typed list of settings with the recipe of every preset; [`settings`] lays flags over environment, file and preset.
+//! [`prepared`] loads what the first step needs, and [`session`] trains. [`device`] opens the CPU or a GPU and hands work to its backend. [`run`]
+//! holds what surrounds the loop (folder, checkpoints, metrics, progress, Ctrl-C), [`training`] what is inside it (schedule, optimiser,
+//! averages, one step).
+//!
+//! # Learning
+//!
+//! [`objective`] has the losses of stage 1 (representation consistency), 2a (diffusion) and 2b (consistency). [`model`] interprets the network
+//! of `pixgen-core` in burn's tensors and holds its parameters. [`ops`] are the fused operations below it, forward and backward, and
+//! [`precision`] is what they compute in.
+//!
+//! # Pictures
+//!
+//! [`packages`] downloads data sets, and network weights into [`cache`]. [`data`] orders, augments and checks pictures, [`sampling`] draws them,
+//! and [`quality`] measures them. [`weights`] exchanges models with PyTorch. What needs no tensors comes from `pixgen-edge`: its `data` loads
+//! pictures, `picture` writes grids, and `model_file` is the file that people exchange.
+//!
+//! # What holds everywhere
+//!
+//! * Everything random is a function of the seed and the number of images seen. The same command resumes a run, bit for bit.
+//! * Bad input is an error that says what and where, with a hint. Nothing panics on input.
+//! * Files are written whole or not at all.
 
 #![recursion_limit = "256"]
+
+/// The example of the crate's page is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
 
 pub mod bench;
 pub mod cli;
