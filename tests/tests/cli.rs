@@ -311,7 +311,18 @@ fn dry_run_writes_nothing() {
     assert!(!bench.path("run").exists());
 }
 
-/// The paper's recipes: a global batch of 1024 in pieces, and its way to draw with a diffusion model.
+/// A batch of 8 small pictures fits into any machine that builds this.
+#[test]
+fn the_micro_batch_follows_from_the_memory() {
+    let bench = Bench::new();
+    let done = succeeds(with(bench.train(Stage::Scratch, "run"), &["--dry-run", "--json", "--micro-batch", "auto"]));
+    assert_eq!(done.json()["config"]["train"]["micro_batch"], 8);
+    assert!(done.stderr.contains("micro-batch 8 of 8"), "{}", done.stderr);
+    fails(pixgen(["config", "show", "pretrain", "--micro-batch", "auto"]), &["--micro-batch auto", "--dry-run"]);
+    fails(pixgen(["pretrain", "--micro-batch", "some"]), &["train.micro_batch", "must be an integer"]);
+}
+
+/// The paper's recipes: a global batch of 1024 in micro-batches, and its way to draw with a diffusion model.
 #[test]
 fn dry_runs_of_paper_recipes() {
     for (preset, steps, guidance) in [

@@ -87,7 +87,8 @@ impl TryFrom<ConfigFile> for RunConfig {
     fn try_from(file: ConfigFile) -> Result<Self, ConfigProblem> {
         let kind = file.stage;
         let there = [file.pretrain.is_some(), file.diffusion.is_some(), file.consistency.is_some()];
-        for (other, _) in StageKind::ALL.into_iter().zip(there).filter(|&(other, there)| there && other != kind) {
+        let mut sections = StageKind::ALL.into_iter().zip(there);
+        if let Some((other, _)) = sections.find(|&(section, there)| there && section != kind) {
             let reason = format!("the section [{}] does not belong to stage = \"{}\"", other.name(), kind.name());
             return Err(problem(other.name(), reason));
         }
