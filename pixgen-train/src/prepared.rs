@@ -2,17 +2,18 @@
 
 use crate::config::{DataConfig, RunConfig, Stage, StageKind, TrainingRecipe};
 use crate::error::Error;
-use crate::model::ParamSet;
 use crate::objective::{BatchSource, Compute, Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, TrainingProgress};
-use crate::run::{self, atomic};
+use crate::run;
 use crate::settings::{self, SettingsError};
 use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::rng::Rng;
+use pixgen_edge::atomic;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::data::{self, Dataset, SPLIT_SEED};
 use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
+use pixgen_edge::param_set::ParamSet;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -211,7 +212,7 @@ impl Prepared {
         };
         let statistics = projector.map(|projector| {
             let kept: HashMap<String, Vec<f32>> = objective_state.into_iter().collect();
-            let mut statistics = crate::model::RunningStatistics::new(&projector);
+            let mut statistics = pixgen_edge::projector::RunningStatistics::new(&projector);
             for (name, place) in statistics.named_mut() {
                 if let Some(values) = kept.get(&name) {
                     place.clone_from(values);

@@ -2,7 +2,7 @@
 
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{BurnWeights, Condition, ParamSet, forward};
+use crate::model::{BurnWeights, Condition, forward};
 use crate::ops::FusedOps;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::diffusion::{DiffusionSampler, Guidance, SCRATCH, Sampler, Weaker};
@@ -11,6 +11,7 @@ use pixgen_core::patch::{patchify, unpatchify};
 use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::ModelFile;
+use pixgen_edge::param_set::ParamSet;
 use std::convert::Infallible;
 
 /// Pictures that go through the network at once.

@@ -1,7 +1,7 @@
 //! What `bench` prints.
 
 use super::operations::OperationTiming;
-use crate::settings::units::format_bytes;
+use pixgen_edge::units::format_bytes;
 use serde::Serialize;
 use std::fmt;
 

@@ -10,9 +10,10 @@ use crate::needs::memory::{fit_micro_batch, requirements};
 use crate::prepared::{self, Prepared};
 use crate::run::interrupt;
 use crate::session::{self, End, SessionOptions};
-use crate::settings::units::{format_bytes, parse_images};
+use crate::settings::units::parse_images;
 use crate::training::Engine;
 use pixgen_edge::terminal::{note, print_bytes, print_json};
+use pixgen_edge::units::format_bytes;
 use std::path::Path;
 use std::time::Instant;
 

@@ -6,7 +6,6 @@
 use super::run::{ComputeConfig, DataConfig, EmaSettings, NormaliseMode, OutputConfig, RunConfig, TrainConfig};
 use super::stage::{Stage, StageKind};
 use crate::data::augment::AugmentProfile;
-use crate::model::ProjectorConfig;
 use crate::objective::auxiliary::FrozenFeature;
 use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig, PretrainMethod, TargetDecay, Weighting};
 use crate::precision::Precision;
@@ -14,6 +13,7 @@ use crate::training::{LrShape, OptimiserConfig, Schedule};
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
 use pixgen_core::presets::Preset;
 use pixgen_edge::data::PixelStore;
+use pixgen_edge::projector::ProjectorConfig;
 
 /// Defaults of all stages.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,5 @@ pub mod weights;
 pub use batch::Condition;
 pub use interpreter::{BurnNetwork, features, forward};
 pub use pass::{GradientOf, Pass};
-pub use pixgen_edge::param_set::{ParamEntry, ParamSet};
-pub use pixgen_edge::projector::{BatchStatistics, ProjectorConfig, RunningStatistics};
 pub use projector::{NormMode, NormStatistics, Projector};
 pub use weights::BurnWeights;

@@ -1,11 +1,11 @@
 //! Parameters as burn tensors: taken from a flat buffer for a pass, gradients added to one.
 
-use super::{ParamEntry, ParamSet};
 use crate::precision::Precision;
 use crate::training::{Engine, Flat};
 use burn_tensor::backend::{AutodiffBackend, Backend};
 use burn_tensor::{Tensor, TensorData, TensorPrimitive};
 use pixgen_core::params::{ParamKind, Role, Site};
+use pixgen_edge::param_set::{ParamEntry, ParamSet};
 use rayon::prelude::*;
 
 /// A tensor of the list.

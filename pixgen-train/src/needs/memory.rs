@@ -7,12 +7,12 @@ use super::trace::{self, Call, Op, Trace, TracedActivation};
 use crate::config::{RunConfig, Stage, StageKind};
 use crate::device::{Cpu, DeviceProblem, Requirements, TrainingMemory, usable};
 use crate::error::Error;
-use crate::model::ParamSet;
 use crate::objective::auxiliary::FrozenFeature;
 use crate::ops::FusedOps;
 use crate::precision::Precision;
-use crate::settings::units::format_bytes;
 use pixgen_core::params::Side;
+use pixgen_edge::param_set::ParamSet;
+use pixgen_edge::units::format_bytes;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 

@@ -4,11 +4,12 @@
 //! list of calls therefore follows the network, and tests hold it to what the burn interpreter really calls, to the multiply-accumulates of
 //! [`pixgen_core::plan`] and to the trainer's list of parameters.
 
-use crate::model::{ParamSet, ProjectorConfig};
 use pixgen_core::config::{ModelConfig, PREFIX_TOKENS};
 use pixgen_core::network;
 use pixgen_core::ops::{Branch, Ops};
 use pixgen_core::params::{Layer, ParamKind, Side, Site};
+use pixgen_edge::param_set::ParamSet;
+use pixgen_edge::projector::ProjectorConfig;
 use std::convert::Infallible;
 
 /// An activation of one image, `[rows, width]`.

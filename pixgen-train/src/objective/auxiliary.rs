@@ -3,10 +3,12 @@
 use super::frame::Context;
 use super::micro_batches;
 use super::prefetch::Pictures;
-use crate::model::{BurnWeights, Condition, NormMode, ParamSet, Projector, ProjectorConfig, RunningStatistics, features};
+use crate::model::{BurnWeights, Condition, NormMode, Projector, features};
 use crate::ops::{FusedOps, nt_xent};
 use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
+use pixgen_edge::param_set::ParamSet;
+use pixgen_edge::projector::{ProjectorConfig, RunningStatistics};
 use serde::{Deserialize, Serialize};
 
 /// W: the encoder and projector of stage 1, never trained again.

@@ -16,7 +16,7 @@ use super::frame::{Context, Frame, StageSettings};
 use super::prefetch::Pictures;
 use super::source::{Batch, BatchSource};
 use super::{Compute, Objective, Terms, TrainingProgress, values};
-use crate::model::{BurnWeights, Condition, GradientOf, ParamSet, Pass, forward};
+use crate::model::{BurnWeights, Condition, GradientOf, Pass, forward};
 use crate::ops::{Dropout, FusedOps, LossFactors, consistency_loss, weighted_sum};
 use crate::training::{Engine, Flat};
 use burn_autodiff::Autodiff;
@@ -25,6 +25,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::data::DataError;
+use pixgen_edge::param_set::ParamSet;
 use std::ops::Range;
 
 /// What a step trains on: pictures, noise, classes and the pair of levels of each picture (shifted).

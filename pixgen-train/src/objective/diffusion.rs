@@ -4,7 +4,7 @@ use super::frame::{Context, Frame, StageSettings};
 use super::prefetch::Pictures;
 use super::source::{Batch, BatchSource};
 use super::{Compute, Objective, Terms, TrainingProgress, values};
-use crate::model::{BurnWeights, Condition, ParamSet, Pass};
+use crate::model::{BurnWeights, Condition, Pass};
 use crate::ops::{FusedOps, weighted_sum};
 use crate::training::Engine;
 use burn_tensor::Tensor;
@@ -13,6 +13,7 @@ use pixgen_core::noise::NoiseConfig;
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::data::DataError;
+use pixgen_edge::param_set::ParamSet;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 

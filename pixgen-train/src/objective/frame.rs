@@ -3,12 +3,13 @@
 use super::prefetch::Prefetch;
 use super::source::BatchSource;
 use super::{Compute, TrainingProgress, micro_batches};
-use crate::model::{BurnWeights, ParamSet};
+use crate::model::BurnWeights;
 use crate::ops::FusedOps;
 use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use pixgen_edge::data::DataError;
+use pixgen_edge::param_set::ParamSet;
 use std::fmt::Debug;
 use std::ops::Range;
 

@@ -4,9 +4,9 @@
 //! inside each small operation: nobody waits for anybody, and a micro-batch stays in the caches. They have the same size whatever the
 //! number of threads, and what they add to a gradient is added in their order, so results do not depend on the number of threads.
 
-use crate::model::ParamSet;
 use crate::ops::FusedOps;
 use crate::training::{Engine, Flat};
+use pixgen_edge::param_set::ParamSet;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use std::ops::Range;

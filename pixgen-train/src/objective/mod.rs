@@ -17,12 +17,12 @@ pub use diffusion::{Diffusion, DiffusionConfig};
 pub use pretrain::{Pretrain, PretrainConfig, PretrainMethod, TargetDecay};
 pub use source::BatchSource;
 
-use crate::model::ParamSet;
 use crate::model::weights::to_vec;
 use crate::precision::Precision;
 use crate::training::Engine;
 use burn_tensor::Tensor;
 use pixgen_edge::data::DataError;
+use pixgen_edge::param_set::ParamSet;
 
 /// Where a run stands; everything random in a step is a function of this and the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,7 @@ use super::micro_batches;
 use super::prefetch::Pictures;
 use super::source::BatchSource;
 use super::{Compute, NamedValues, Objective, Terms, TrainingProgress, values};
-use crate::model::{
-    BurnWeights, Condition, GradientOf, NormMode, NormStatistics, ParamSet, Pass, Projector, ProjectorConfig, RunningStatistics, features,
-};
+use crate::model::{BurnWeights, Condition, GradientOf, NormMode, NormStatistics, Pass, Projector, features};
 use crate::ops::{FusedOps, nt_xent, weighted_sum};
 use crate::training::{Engine, Flat};
 use burn_autodiff::Autodiff;
@@ -20,6 +18,8 @@ use pixgen_core::noise::{LevelCurriculum, NoiseConfig, Temperature};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::data::DataError;
+use pixgen_edge::param_set::ParamSet;
+use pixgen_edge::projector::{ProjectorConfig, RunningStatistics};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 

@@ -5,8 +5,8 @@ use super::step::{self, Cost};
 use crate::config::{RunConfig, StageKind};
 use crate::needs::memory::{self, Place, Setup};
 use crate::precision::Precision;
-use crate::settings::units::format_bytes;
 use pixgen_core::presets::Preset;
+use pixgen_edge::units::format_bytes;
 use serde::Serialize;
 use std::fmt;
 

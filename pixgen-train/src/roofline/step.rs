@@ -5,10 +5,10 @@
 //! Numbers in brackets are the equations of docs/results/performance.md.
 
 use crate::config::{RunConfig, Stage};
-use crate::model::ParamSet;
 use crate::needs::trace::{self, Call, INPUT, Op, Trace};
 use crate::objective::auxiliary::FrozenFeature;
 use crate::precision::Precision;
+use pixgen_edge::param_set::ParamSet;
 
 /// Bytes of statistics, losses, gradients for the optimiser and master weights.
 const F32: f64 = 4.0;

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::checkpoint;
 use super::folder::RunFolder;
 use crate::error::Error;
-use crate::run::note;
 use pixgen_edge::model_file::ModelFile;
+use pixgen_edge::terminal::note;
 
 /// Stands for every average and the parameters themselves.
 pub const ALL: &str = "all";

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::atomic::FileError;
 use super::checkpoint_file::{self, Checkpoint, ReadFailure};
 use super::error::{Damage, RunError, Warning};
 use super::folder::RunFolder;
+use pixgen_edge::atomic::FileError;
 
 const PREFIX: &str = "step-";
 const SUFFIX: &str = ".safetensors";

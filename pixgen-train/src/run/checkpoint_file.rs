@@ -13,8 +13,8 @@ use crc32fast::Hasher;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::atomic::write_atomic;
 use super::error::{Damage, RunError};
+use pixgen_edge::atomic::write_atomic;
 
 /// Metadata entry of the checksum.
 const CHECKSUM: &str = "crc32";

@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::atomic::{is_temporary, remove_leftovers, write_atomic};
 use super::error::{RunError, Warning};
 use super::lock::{LOCK_NAME, RunLock};
+use pixgen_edge::atomic::{is_temporary, remove_leftovers, write_atomic};
 
 /// First line of the `config.toml` of a run, by which a folder is known as ours.
 const MARK: &str = "# pixgen run folder 1";

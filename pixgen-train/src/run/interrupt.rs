@@ -18,7 +18,7 @@ pub struct Interrupt {
 /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on.
 ///
 /// The first sets the flag, so that the loop can save and stop; the second ends the process at once with [`EXIT_INTERRUPTED`].
-/// A file that is being written at that moment stays whole ([`super::atomic`]).
+/// A file that is being written at that moment stays whole ([`pixgen_edge::atomic`]).
 ///
 /// # Errors
 /// [`RunError::Signals`], also when called twice.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::{FileError, write_atomic};
 use super::error::{RunError, Warning};
 use super::folder::RunFolder;
+use pixgen_edge::atomic::{FileError, write_atomic};
 
 /// Appends to the log.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! What surrounds the training loop: the run folder and everything that must survive a crash.
 //!
 //! A run is a folder, and the same command resumes it. [`folder`] opens and locks it, [`checkpoint`] saves and finds the state to
-//! resume from, [`averages`] takes models out of it, [`metrics`] keeps the log, and [`atomic`] is how any file gets there: whole or not at all. [`interrupt`] turns Ctrl-C
+//! resume from, [`averages`] takes models out of it, [`metrics`] keeps the log, and [`pixgen_edge::atomic`] is how any file gets there: whole or not at all. [`interrupt`] turns Ctrl-C
 //! into a flag and [`progress`] tells a person how far it is. What is odd but no reason to stop comes back as a [`Warning`].
 
 pub mod averages;
@@ -13,9 +13,6 @@ pub mod interrupt;
 mod lock;
 pub mod metrics;
 pub mod progress;
-
-pub use pixgen_edge::atomic;
-pub use pixgen_edge::terminal::note;
 
 pub use checkpoint::LoadedCheckpoint;
 pub use checkpoint_file::{Checkpoint, NamedTensor};

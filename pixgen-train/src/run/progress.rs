@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use pixgen_edge::terminal::write_line;
 
-use crate::settings::units::{format_bytes, format_duration, format_images, format_rate};
+use pixgen_edge::units::{format_bytes, format_duration, format_images, format_rate};
 
 /// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);

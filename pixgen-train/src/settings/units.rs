@@ -2,12 +2,10 @@
 
 use super::error::SettingsError;
 
-pub use pixgen_edge::units::{format_bytes, format_duration, format_images, format_rate};
-
 /// Longest text of a whole `u64` with a suffix, generously; also bounds the arithmetic below.
 const LONGEST: usize = 64;
 
-/// Reads a number of images: `240000`, `240_000`, `250k`, `1.5M`, `8Mi`, and what [`format_images`] writes (`1.25 Mimg`).
+/// Reads a number of images: `240000`, `240_000`, `250k`, `1.5M`, `8Mi`, and what [`pixgen_edge::units::format_images`] writes (`1.25 Mimg`).
 ///
 /// `k`, `M`, `G` are powers of 1000 and `Ki`, `Mi`, `Gi` powers of 1024. The result is exact.
 ///
@@ -61,6 +59,7 @@ pub fn parse_images(text: &str) -> Result<u64, SettingsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pixgen_edge::units::format_images;
 
     #[test]
     fn parses_what_people_write() {

@@ -4,12 +4,12 @@
 //! aligned; between steps nothing of it comes to the host.
 
 use super::optimiser::Update;
-use crate::model::ParamSet;
 use crate::ops::FusedOps;
 use crate::precision::Precision;
 use burn_flex::Flex;
 use burn_tensor::backend::Backend;
 use burn_tensor::ops::FloatTensor;
+use pixgen_edge::param_set::ParamSet;
 use std::borrow::Cow;
 
 /// A backend that can train: it keeps parameters, gradients and moments.

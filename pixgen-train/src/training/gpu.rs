@@ -2,7 +2,6 @@
 
 use super::flat::{AdamMoments, Engine, Flat};
 use super::optimiser::{Corrections, OptimiserConfig, Update};
-use crate::model::ParamSet;
 use crate::ops::cube::{Gpu, done};
 use crate::precision::Precision;
 use burn_backend::DeviceOps;
@@ -12,6 +11,7 @@ use burn_tensor::TensorData;
 use burn_tensor::ops::FloatTensorOps;
 use cubecl::server::ComputeServer;
 use pixgen_cubecl::optimiser::{self, AdamW, CHUNK as ALIGN};
+use pixgen_edge::param_set::ParamSet;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;

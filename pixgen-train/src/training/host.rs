@@ -3,12 +3,12 @@
 use super::ema::lerp;
 use super::flat::{AdamMoments, Flat};
 use super::optimiser::{Update, adamw, global_norm};
-use crate::model::ParamSet;
 use crate::ops::flex::add_to;
 use crate::precision::Precision;
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use burn_tensor::TensorData;
 use burn_tensor::ops::FloatTensorOps;
+use pixgen_edge::param_set::ParamSet;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -3,8 +3,8 @@
 //! The optimiser works on flat buffers, not on burn's records: one pass over memory instead of a dozen small tensor operations for each
 //! of some hundred tensors, and a checkpoint is those buffers, bit for bit. Here are the settings and the pass over host memory.
 
-use crate::model::ParamSet;
 use pixgen_core::params::Role;
+use pixgen_edge::param_set::ParamSet;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -122,8 +122,8 @@ pub fn first_non_finite<'a>(set: &'a ParamSet, values: &[f32]) -> Option<&'a str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ProjectorConfig;
     use pixgen_core::config::{ModelConfig, Tower};
+    use pixgen_edge::projector::ProjectorConfig;
 
     fn tiny() -> ParamSet {
         let tower = Tower { depth: 1, width: 4, heads: 1 };

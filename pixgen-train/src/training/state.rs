@@ -2,7 +2,7 @@
 
 use super::ema::EmaConfig;
 use super::flat::{AdamMoments, Engine, Flat};
-use crate::model::ParamSet;
+use pixgen_edge::param_set::ParamSet;
 
 /// One average of the parameters.
 #[derive(Clone, Debug, PartialEq)]

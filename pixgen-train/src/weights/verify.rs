@@ -8,13 +8,15 @@ use super::source::{SafetensorsProblem, SourceError, TensorSource};
 use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::model::batch::upload;
 use crate::model::weights::to_vec;
-use crate::model::{BurnWeights, Condition, NormMode, ParamSet, Projector, RunningStatistics, features, forward};
+use crate::model::{BurnWeights, Condition, NormMode, Projector, features, forward};
 use crate::ops::FusedOps;
 use crate::training::Engine;
 use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::patch::{patchify, unpatchify};
 use pixgen_edge::model_file::{Content, Header};
+use pixgen_edge::param_set::ParamSet;
+use pixgen_edge::projector::RunningStatistics;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
