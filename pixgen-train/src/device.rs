@@ -235,7 +235,7 @@ fn available_memory() -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Work on a GPU, whose failures burn and CubeCL report as panics, some in threads of their own after which the caller goes on with whatever
+/// Work on a GPU, whose failures burn and CubeCL report as panics, some in threads of their own after which the caller continues with whatever
 /// lies in memory: each of them is an error here, and nothing is printed but that.
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 fn guarded<T>(requirements: Requirements, work: impl FnOnce() -> T) -> Result<T, DeviceProblem> {

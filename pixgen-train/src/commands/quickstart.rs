@@ -240,8 +240,7 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
         finetune_images: file.header.images,
         seconds: took.as_secs_f64(),
     };
-    let json = serde_json::to_vec_pretty(&report).unwrap_or_default(); // plain data
-    atomic::write_atomic(&args.out.join("report.json"), |out| out.write_all(&json))?;
+    atomic::write_atomic(&args.out.join("report.json"), |out| Ok(serde_json::to_writer_pretty(out, &report)?))?;
     atomic::write_atomic(&args.out.join("report.txt"), |out| out.write_all(text.as_bytes()))?;
     if args.json {
         print_json(&report)?;

@@ -8,7 +8,7 @@ use crate::settings::{self, Origin, Resolved, SettingsLayer, env, file};
 use pixgen_core::presets::{PRESETS, Preset, preset};
 use toml::Table;
 
-/// The preset that is used when nobody names one.
+/// The preset if none is named.
 const DEFAULT_PRESET: &str = "small-28-grey";
 
 /// Finds a preset or says which is near.

@@ -1,4 +1,4 @@
-//! A package over HTTP: into a file that a later call goes on with, and proved before it is used.
+//! A package over HTTP: into a file that a later call can complete, and checked before it is used.
 
 use super::catalogue::Package;
 use super::checksum;
@@ -17,9 +17,9 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, http::Response};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// A connection that gives nothing for so long is taken for broken.
+/// A connection that brings nothing for so long counts as broken.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections that break one after the other without a single byte before it is given up.
+/// Connections in a row that may break without a single byte.
 const FRUITLESS: u32 = 3;
 
 /// Downloads packages.
@@ -46,7 +46,7 @@ impl Client {
         Self { agent: config.into(), quiet, pause: Duration::from_secs(1) }
     }
 
-    /// Brings the package at `url` into `part`, from where an earlier call was stopped; false when somebody asked to stop.
+    /// Downloads the package at `url` into `part`, from where an earlier call was stopped; false if the user asked to stop.
     ///
     /// A connection that breaks is opened again while it brings something. `part` stays when this fails, unless its checksum is wrong.
     ///
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Until `part` has the length of the package; false when somebody asked to stop.
+    /// Downloads until `part` has the length of the package; false if the user asked to stop.
     fn receive_all(&self, url: &str, package: &Package, part: &Path, interrupt: &Interrupt) -> Result<bool, PackageError> {
         let write = FileError::write(part);
         let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(part).map_err(write)?;

@@ -45,7 +45,7 @@ pub enum PackageError {
         /// Its answer.
         status: u16,
     },
-    /// An address that is none.
+    /// Text that is not an address.
     #[error("`{url}` is not an address of a server")]
     Address {
         /// What was given.
@@ -87,7 +87,7 @@ pub enum PackageError {
         /// What is wrong with it.
         kind: ArchiveProblem,
     },
-    /// The place is taken by something else.
+    /// Something else is in the place.
     #[error("{} exists and was not made by `data get`", .path.display())]
     Foreign {
         /// The place.

@@ -35,7 +35,7 @@ pub enum PackageSource {
     Registry,
     /// The paths of a registry under an address.
     Mirror(String),
-    /// A file that somebody has downloaded.
+    /// A file that was downloaded before.
     File(PathBuf),
 }
 

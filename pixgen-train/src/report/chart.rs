@@ -30,7 +30,7 @@ pub struct Series {
 /// Whether a vertical axis may be logarithmic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vertical {
-    /// Never: the curve's shape is what people know, or its end is zero.
+    /// Never: people know the curve by its shape, or it ends at zero.
     Linear,
     /// If the values span some orders of magnitude.
     Free,

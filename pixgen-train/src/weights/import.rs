@@ -78,13 +78,13 @@ pub enum ImportError {
         /// File.
         path: PathBuf,
     },
-    /// A decoder, and nobody said what it was trained as.
+    /// A model with a decoder, and no objective was named.
     #[error("{} has a decoder, and its weights do not tell what it was trained as", path.display())]
     Objective {
         /// File.
         path: PathBuf,
     },
-    /// An encoder, and somebody said what its decoder was trained as.
+    /// An encoder, and an objective was named for its decoder.
     #[error("{} is an encoder of stage 1: it has no decoder", path.display())]
     NoDecoder {
         /// File.
@@ -104,7 +104,7 @@ pub enum ImportError {
         /// A preset that fits.
         fits: Option<&'static str>,
     },
-    /// A number that is none.
+    /// A value that is not finite.
     #[error("{}: tensor {tensor}: value {at} is {value}", path.display())]
     Value {
         /// File.

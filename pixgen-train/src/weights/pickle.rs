@@ -117,7 +117,7 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(true)
     }
 
-    /// Reads a number of `N` bytes, a length or a place of the memo, and goes on with it.
+    /// Reads a number of `N` bytes, a length or a place in the memo, and hands it on.
     fn sized<const N: usize>(&mut self, then: impl FnOnce(&mut Self, u64) -> Result<()>) -> Result<()> {
         let number = self.input.number::<N>()?;
         then(self, number)
@@ -353,7 +353,7 @@ impl<R: BufRead> Machine<'_, R> {
         let arguments = self.list(arguments)?;
         match (global, arguments) {
             (Global::Inert, _) => Ok(Value::Opaque),
-            // A default dict's first argument is what makes its defaults.
+            // The first argument of a default dict makes its defaults.
             (Global::Dict, []) => Ok(Value::Dict(Vec::new())),
             (Global::Dict, &[first, ..]) => match &self.values[first] {
                 Value::Dict(pairs) => Ok(Value::Dict(pairs.clone())),

@@ -1,6 +1,6 @@
 //! PyTorch files (`.pt`, `.pth`, `.ckpt`) as named tensors, read one at a time: of a file of any size only one tensor is in memory.
 //!
-//! Strides and offsets are honoured, so what comes out is what `tensor.contiguous().float()` is in PyTorch.
+//! Strides and offsets are honoured: the values are those of `tensor.contiguous().float()` in PyTorch.
 
 use super::container::{self, Extent};
 use super::error::{ContainerProblem, PytorchError, TensorProblem};
