@@ -778,6 +778,9 @@ fn eval_reports() {
     ] {
         assert!(text.text().contains(part), "{part}: {}", text.text());
     }
+    // A flag changes numbers and adds rows, never the keys.
+    documented(row);
+
     // A list, a grid or a network: a row for each set, against training pictures.
     let nearest = bench.path("nearest.png");
     let arguments = [
@@ -798,6 +801,7 @@ fn eval_reports() {
     let averages: Vec<&str> = rows.iter().filter_map(|row| row["ema"].as_str()).collect();
     assert_eq!(averages, ["raw", "share-0.02", "decay-0.99"]);
     for row in rows {
+        documented(row);
         assert_eq!((&row["network"], &row["layer"], &row["resize"]), (&"fashion".into(), &"64".into(), &"none".into()), "{row}");
         assert_eq!((&row["evaluations"], &row["neighbours"], &row["reference_pictures"]), (&1.into(), &3.into(), &300.into()));
         let number = |set: &str, key: &str| row[set][key].as_f64().unwrap_or_else(|| panic!("{set}.{key} of {row}"));
@@ -837,6 +841,28 @@ fn eval_reports() {
     // Two folders; the network does not matter for what is refused.
     fails(pixgen(["eval"]), &["nothing to measure", "--folder"]);
     fails(pixgen(["eval", "--folder", "nowhere", "--against", "nowhere", "--size", "32"]), &["nowhere"]);
+}
+
+/// A row of a report has the keys of the example in docs/reference/evaluation.md; an object or a list in it those of the example's.
+fn documented(row: &Value) {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/evaluation.md");
+    let text = std::fs::read_to_string(page).expect("page");
+    let (before, rest) = text.split_once("```json\n").expect("an example");
+    let (example, after) = rest.split_once("```").expect("its end");
+    let example: Value = serde_json::from_str(example).expect("JSON");
+    let example = &example["rows"][0];
+    assert_eq!(keys(row), keys(example));
+    for part in ["generated", "real"] {
+        assert_eq!(keys(&row[part]), keys(&example[part]), "{part}");
+        assert_eq!(keys(&row[part]["kernel_subsets"]), keys(&example[part]["kernel_subsets"]), "{part}");
+    }
+    assert_eq!(keys(&row["classes"][0]), keys(&example["classes"][0]));
+    // The table says what each of them means.
+    let described = [before, after].concat();
+    let inner = [&row["generated"], &row["generated"]["kernel_subsets"], &row["classes"][0]];
+    for key in inner.into_iter().chain([row]).flat_map(keys) {
+        assert!(described.contains(&format!("`{key}`")), "`{key}` is not described in {page}");
+    }
 }
 
 /// A reader that goes away (`| head -1`) is no error and no news.

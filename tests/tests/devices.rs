@@ -72,11 +72,51 @@ fn a_report_draws_on_each_device() {
     }
 }
 
+/// The same pictures but for rounding have the same metrics but for rounding. Shares and accuracies may move by one picture.
+#[test]
+fn measurements_agree() {
+    const COUNT: f64 = 60.0;
+    let model = recorded("data/v0.1/model.safetensors");
+    let measure = |device: DeviceChoice| {
+        let device = device.to_string();
+        let mut eval = pixgen(["eval", "--count", "60", "--json", "--device", &device]);
+        eval.arg(&model);
+        let mut probe = pixgen(["probe", "--sigma", "0.25", "--count", "200", "--json", "--device", &device]);
+        probe.arg(&model);
+        (succeeds(eval).json(), succeeds(probe).json())
+    };
+    let (eval, probe) = measure(DeviceChoice::Cpu);
+    let metrics = eval["rows"][0]["generated"].as_object().expect("metrics");
+    for device in devices() {
+        let (on_device, probed) = measure(device);
+        assert_eq!(eval["rows"][0]["real"], on_device["rows"][0]["real"], "{device}: real pictures come from no device");
+        for (name, value) in metrics.iter().filter(|(_, value)| value.is_f64()) {
+            let (a, b) = (value.as_f64().expect("a number"), on_device["rows"][0]["generated"][name].as_f64().expect("a number"));
+            println!("{device} {name}: {a} {b}");
+            let near = (a - b).abs() <= 1e-4 * a.abs();
+            let counted = ["precision", "recall", "density", "coverage", "accuracy"].contains(&name.as_str());
+            assert!(near || counted && (a - b).abs() <= 1.01 / COUNT, "{device} {name}: {a} {b}");
+        }
+        let asked = probe["asked"].as_f64().expect("a number");
+        for name in ["knn", "linear", "untrained_knn", "untrained_linear"] {
+            let [a, b] = [&probe, &probed].map(|report| report["levels"][0][name].as_f64().expect("a share"));
+            assert!((a - b).abs() <= 1.01 / asked, "{device} {name}: {a} {b}");
+        }
+    }
+}
+
 #[test]
 fn names_that_are_no_devices_are_refused() {
     let model = recorded("data/v0.1/model.safetensors");
     let model = model.to_str().expect("UTF-8");
-    for verb in [&["sample", model][..], &["quickstart"], &["report", model], &["import", model]] {
+    for verb in [
+        &["sample", model][..],
+        &["eval", model],
+        &["probe", model],
+        &["quickstart"],
+        &["report", model],
+        &["import", model],
+    ] {
         fails(pixgen([verb, &["--device", "gpu"]].concat()), &["`gpu` is not a device"]);
     }
 }
