@@ -75,12 +75,12 @@ impl Core {
     }
 
     /// The matrix products that firmware for this core is built with (`pixgen_core::kernels::NAME`).
-    pub const fn kernel(self) -> Kernel {
+    pub const fn kernel(self) -> ChipKernel {
         match self {
-            Self::M0Plus => Kernel::Armv6m,
-            Self::M4 | Self::M7 | Self::M33 => Kernel::Dsp,
-            Self::M55 => Kernel::Mve,
-            Self::Rv32Imc => Kernel::Riscv32,
+            Self::M0Plus => ChipKernel::Armv6m,
+            Self::M4 | Self::M7 | Self::M33 => ChipKernel::Dsp,
+            Self::M55 => ChipKernel::Mve,
+            Self::Rv32Imc => ChipKernel::Riscv32,
         }
     }
 
@@ -100,7 +100,7 @@ impl Core {
 /// An implementation of the int8 matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kernel {
+pub enum ChipKernel {
     /// Thumb-1.
     Armv6m,
     /// Thumb-2 with 32-bit multiply-accumulates.
@@ -113,7 +113,7 @@ pub enum Kernel {
     Riscv32,
 }
 
-impl Kernel {
+impl ChipKernel {
     /// Name in logs and reports.
     pub const fn name(self) -> &'static str {
         match self {
@@ -148,13 +148,13 @@ impl Board {
 ///
 /// Measured in QEMU with the quick start's architecture (`tests/budgets.json`, small-28-grey). Narrower models take more, wider ones less:
 /// nano-28-grey 1.59 and nano-64-rgb 1.20 on a Cortex-M4.
-pub const fn instructions_per_mac(kernel: Kernel) -> f64 {
+pub const fn instructions_per_mac(kernel: ChipKernel) -> f64 {
     match kernel {
-        Kernel::Armv6m => 4.51,
-        Kernel::Armv7m => 2.34,
-        Kernel::Dsp => 1.42,
-        Kernel::Mve => 0.32,
-        Kernel::Riscv32 => 3.27,
+        ChipKernel::Armv6m => 4.51,
+        ChipKernel::Armv7m => 2.34,
+        ChipKernel::Dsp => 1.42,
+        ChipKernel::Mve => 0.32,
+        ChipKernel::Riscv32 => 3.27,
     }
 }
 

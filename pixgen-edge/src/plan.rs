@@ -1,6 +1,6 @@
 //! What a model takes on a chip, before anything is flashed: bytes of flash and RAM, exact where they can be, and estimated time.
 
-use crate::boards::{Board, Kernel, instructions_per_mac};
+use crate::boards::{Board, ChipKernel, instructions_per_mac};
 use crate::units::{counted, format_duration};
 use pixgen_core::ALIGN;
 use pixgen_core::config::ModelConfig;
@@ -121,7 +121,7 @@ pub struct Fit {
     #[serde(flatten)]
     pub board: &'static Board,
     /// The kernel that is counted with.
-    pub kernel: Kernel,
+    pub kernel: ChipKernel,
     /// True when flash and RAM suffice.
     pub fits: bool,
     /// Bytes of flash needed: file and code.

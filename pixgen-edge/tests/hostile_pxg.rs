@@ -55,7 +55,7 @@ fn exported(steps: usize) -> Vec<u8> {
     for (value, noise) in params.iter_mut().zip(Rng::new(1, 255).gaussians_q16(0)) {
         *value += 0.2 * noise as f32 / 65_536.0;
     }
-    let header = model_file::Header {
+    let header = model_file::ModelHeader {
         format: FORMAT,
         content: Content::Generator,
         model,

@@ -5,7 +5,7 @@
 #[path = "../../firmware-examples/qemu/machines.rs"]
 mod machines;
 
-use pixgen_edge::boards::{BOARDS, Kernel, instructions_per_mac};
+use pixgen_edge::boards::{BOARDS, ChipKernel, instructions_per_mac};
 use pixgen_edge::plan::{CODE, STACK};
 use serde_json::Value;
 use std::path::Path;
@@ -27,7 +27,13 @@ fn number(row: &Value, key: &str) -> u64 {
 /// The costliest core of a kernel, rounded to two digits behind the point.
 #[test]
 fn instructions_per_mac_are_those_of_the_quick_start_model() {
-    for kernel in [Kernel::Armv6m, Kernel::Armv7m, Kernel::Dsp, Kernel::Mve, Kernel::Riscv32] {
+    for kernel in [
+        ChipKernel::Armv6m,
+        ChipKernel::Armv7m,
+        ChipKernel::Dsp,
+        ChipKernel::Mve,
+        ChipKernel::Riscv32,
+    ] {
         let rows = budget();
         let rows = rows
             .iter()

@@ -12,7 +12,7 @@ use pixgen_core::rng::Rng;
 use pixgen_edge::atomic;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::data::{self, Dataset, SPLIT_SEED};
-use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
+use pixgen_edge::model_file::{Content, FORMAT, ModelFile, ModelHeader};
 use pixgen_edge::param_set::ParamSet;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -112,7 +112,7 @@ const fn has_auxiliary(config: &RunConfig) -> bool {
 
 /// Training and held-out pictures that a model is looked at with: those of `data`, of the run that `model` is the folder of, or the
 /// bundled ones, split as the run split them.
-pub fn pictures_of(model: &Path, data: Option<&str>, header: &Header) -> Result<(Dataset, Dataset), Error> {
+pub fn pictures_of(model: &Path, data: Option<&str>, header: &ModelHeader) -> Result<(Dataset, Dataset), Error> {
     let file = model.join(run::CONFIG);
     let mut settings = if file.exists() {
         data_settings(&file)?
@@ -220,7 +220,7 @@ impl Prepared {
             }
             statistics
         });
-        let header = Header {
+        let header = ModelHeader {
             format: FORMAT,
             content: match config.stage {
                 Stage::Pretrain(_) => Content::Encoder,

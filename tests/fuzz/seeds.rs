@@ -4,7 +4,7 @@ use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::rng::Rng;
 use pixgen_edge::data::normalise::Normalisation;
-use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
+use pixgen_edge::model_file::{Content, FORMAT, ModelHeader, ModelFile};
 use pixgen_edge::param_set::ParamSet;
 use pixgen_edge::projector::{ProjectorConfig, RunningStatistics};
 use pixgen_edge::quantise::{QuantiseOptions, export};
@@ -29,7 +29,7 @@ fn file(content: Content, model: ModelConfig) -> ModelFile {
     for (value, noise) in params.iter_mut().zip(Rng::new(1, 255).gaussians_q16(0)) {
         *value += 0.2 * noise as f32 / 65_536.0;
     }
-    let header = Header {
+    let header = ModelHeader {
         format: FORMAT,
         content,
         model,

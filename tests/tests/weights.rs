@@ -250,7 +250,7 @@ fn through_the_program() {
 /// A one-step model before training.
 fn small() -> ModelFile {
     let model = pixgen_core::presets::preset("small-28-grey").expect("preset").model;
-    let header = pixgen_edge::model_file::Header {
+    let header = pixgen_edge::model_file::ModelHeader {
         format: pixgen_edge::model_file::FORMAT,
         content: Content::Generator,
         model,

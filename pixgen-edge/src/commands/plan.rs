@@ -139,7 +139,7 @@ mod tests {
     fn a_model_file_is_as_long_as_its_export() {
         let model = preset("nano-28-grey").unwrap().model;
         let set = ParamSet::generator(&model);
-        let header = model_file::Header {
+        let header = model_file::ModelHeader {
             format: model_file::FORMAT,
             content: Content::Generator,
             model,

@@ -31,7 +31,7 @@ pub enum Content {
 
 /// Metadata of a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Header {
+pub struct ModelHeader {
     /// [`FORMAT`] of the writer.
     pub format: u32,
     /// Which parameter list.
@@ -58,7 +58,7 @@ pub struct Header {
     pub class_names: Vec<String>,
 }
 
-impl Header {
+impl ModelHeader {
     /// The parameter list of the file.
     pub fn params(&self) -> ParamSet {
         match (self.content, &self.projector) {

@@ -5,7 +5,7 @@ mod error;
 mod header;
 
 pub use error::{HeaderFault, ModelFileError, TensorFault};
-pub use header::{Content, FORMAT, Header};
+pub use header::{Content, FORMAT, ModelHeader};
 
 use crate::atomic::FileError;
 use crate::param_set::ParamSet;
@@ -21,7 +21,7 @@ use std::path::Path;
 #[derive(Clone, Debug)]
 pub struct ModelFile {
     /// Metadata.
-    pub header: Header,
+    pub header: ModelHeader,
     /// Parameter list.
     pub set: ParamSet,
     /// Values, flat.
@@ -31,13 +31,13 @@ pub struct ModelFile {
 }
 
 /// Writes a model file of which memory holds one tensor at a time. `values` gives those of a tensor by its position in
-/// [`Header::tensors`], twice: once for the checksum, which stands before them.
+/// [`ModelHeader::tensors`], twice: once for the checksum, which stands before them.
 ///
 /// # Errors
 /// The error of `values`, or that of the file system.
 pub fn write_streamed<E, V: AsRef<[f32]>>(
     path: &Path,
-    header: &Header,
+    header: &ModelHeader,
     mut values: impl FnMut(usize) -> Result<V, E>,
 ) -> Result<(), WriteError<E>> {
     let tensors = header.tensors();
@@ -174,13 +174,13 @@ impl ModelFile {
 }
 
 /// The header in the metadata of a file, checked, and its text.
-fn read_header(metadata: &Option<HashMap<String, String>>) -> Result<(Header, &str), HeaderFault> {
+fn read_header(metadata: &Option<HashMap<String, String>>) -> Result<(ModelHeader, &str), HeaderFault> {
     let text = metadata.as_ref().and_then(|m| m.get(KEY)).ok_or(HeaderFault::Missing)?;
     let found = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v["format"].as_u64());
     if found != Some(u64::from(FORMAT)) {
         return Err(HeaderFault::Format { found });
     }
-    let header: Header = serde_json::from_str(text)?;
+    let header: ModelHeader = serde_json::from_str(text)?;
     header.model.validate()?;
     header.noise.validate()?;
     header.normalisation.check()?;
@@ -206,7 +206,7 @@ mod tests {
             Content::Generator | Content::Denoiser => ParamSet::generator(&model),
         };
         let encoder = content == Content::Encoder;
-        let header = Header {
+        let header = ModelHeader {
             format: FORMAT,
             content,
             model,

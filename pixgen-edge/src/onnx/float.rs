@@ -29,7 +29,7 @@ pub struct Int8<'a> {
 
 /// The interpreter.
 #[derive(Debug)]
-pub struct Float<'a> {
+pub struct FloatGraph<'a> {
     graph: Graph,
     file: &'a ModelFile,
     config: ModelConfig,
@@ -42,7 +42,7 @@ pub struct Float<'a> {
     noise: GraphValue,
 }
 
-impl<'a> Float<'a> {
+impl<'a> FloatGraph<'a> {
     /// Begins a graph for `classes`, rows of the class embedding; returns it with its inputs noise and class.
     ///
     /// # Errors
@@ -211,7 +211,7 @@ fn first(zero_points: &[i32]) -> i32 {
 
 type Done = Result<GraphValue, OnnxError>;
 
-impl Ops for Float<'_> {
+impl Ops for FloatGraph<'_> {
     type Image = GraphValue;
     type Condition = GraphValue;
     type Output = ();

@@ -33,7 +33,7 @@ enum Bounds {
 
 /// The interpreter.
 #[derive(Debug)]
-pub struct Integer<'a> {
+pub struct IntegerGraph<'a> {
     graph: Graph,
     model: &'a Model<'a>,
     step: StepRecord,
@@ -41,7 +41,7 @@ pub struct Integer<'a> {
     noise: Option<GraphValue>,
 }
 
-impl<'a> Integer<'a> {
+impl<'a> IntegerGraph<'a> {
     /// Begins a graph; returns it with its inputs noise and class.
     ///
     /// # Errors
@@ -236,7 +236,7 @@ impl<'a> Integer<'a> {
 
 type Done = Result<GraphValue, OnnxError>;
 
-impl Ops for Integer<'_> {
+impl Ops for IntegerGraph<'_> {
     type Image = GraphValue;
     type Condition = GraphValue;
     type Output = ();

@@ -1,8 +1,8 @@
 //! From a model to the graph: the form, and what the model file says of itself.
 
 use super::error::OnnxError;
-use super::float::{Float, Int8};
-use super::integer::Integer;
+use super::float::{FloatGraph, Int8};
+use super::integer::IntegerGraph;
 use super::proto::ModelProto;
 use crate::aligned::AlignedBytes;
 use crate::model_file::ModelFile;
@@ -49,7 +49,7 @@ pub fn qdq_graph(file: &ModelFile, exported: &Exported, classes: &[usize], batch
 }
 
 fn real(file: &ModelFile, classes: &[usize], batch: Option<usize>, int8: Option<Int8<'_>>) -> Result<super::graph::Graph, OnnxError> {
-    let (mut float, noise, class) = Float::new(file, classes, batch, int8)?;
+    let (mut float, noise, class) = FloatGraph::new(file, classes, batch, int8)?;
     network::forward(&mut float, &file.header.model, &noise, &class)?;
     Ok(float.into_graph())
 }
@@ -59,7 +59,7 @@ fn real(file: &ModelFile, classes: &[usize], batch: Option<usize>, int8: Option<
 /// # Errors
 /// Too large, more than one step, or scales that no exporter writes.
 pub fn integer_graph(model: &Model<'_>, batch: Option<usize>) -> Result<ModelProto, OnnxError> {
-    let (mut integer, noise, class) = Integer::new(model, batch)?;
+    let (mut integer, noise, class) = IntegerGraph::new(model, batch)?;
     network::forward(&mut integer, model.config(), &noise, &class)?;
     let mut metadata = vec![form(Form::Integer)];
     metadata.extend(

@@ -5,7 +5,7 @@ use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::params::{Layer, Role};
 use pixgen_core::rng::Rng;
 use pixgen_edge::data::normalise::Normalisation;
-use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
+use pixgen_edge::model_file::{Content, FORMAT, ModelFile, ModelHeader};
 use pixgen_edge::param_set::ParamSet;
 
 const fn tower(depth: usize, width: usize, heads: usize) -> Tower {
@@ -28,7 +28,7 @@ pub fn generator(model: ModelConfig, parametrisation: Parametrisation) -> ModelF
             params[i] += scale * rng.gaussian(i as u64);
         }
     }
-    let header = Header {
+    let header = ModelHeader {
         format: FORMAT,
         content: Content::Generator,
         model,

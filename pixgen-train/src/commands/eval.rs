@@ -16,7 +16,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::PRESETS;
 use pixgen_edge::data::{self, DataError, Dataset, FASHION_MNIST_CLASSES, ImageShape};
 use pixgen_edge::eval::{Classifier, EvalReport, Subject};
-use pixgen_edge::model_file::Header;
+use pixgen_edge::model_file::ModelHeader;
 use pixgen_edge::picture::{Grid, Picture};
 use pixgen_edge::terminal::{note, print_bytes, print_json};
 use std::path::Path;
@@ -104,7 +104,7 @@ impl OnDevice for Measure<'_> {
 }
 
 /// Whether the committed classifier knows a model's pictures.
-fn is_fashion(header: &Header) -> bool {
+fn is_fashion(header: &ModelHeader) -> bool {
     let model = &header.model;
     let names = header.class_names.iter().map(String::as_str);
     Classifier::check_shape(model.channels, model.size, model.size).is_ok() && names.eq(FASHION_MNIST_CLASSES)

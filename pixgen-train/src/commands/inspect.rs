@@ -6,7 +6,7 @@ use crate::error::Error;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::plan::{ForwardTotals, SiteCost, plan, plan_sites};
 use pixgen_core::presets::PRESETS;
-use pixgen_edge::model_file::{Header, ModelFile};
+use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::terminal::{print_bytes, print_json};
 use pixgen_edge::units::{format_bytes, format_images};
 use serde::Serialize;
@@ -25,7 +25,7 @@ struct Description<'a> {
     image_values: usize,
     model: ModelConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<&'a Header>,
+    file: Option<&'a ModelHeader>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sites: Vec<SiteRow>,
 }
@@ -75,7 +75,7 @@ fn presets(json: bool) -> Result<(), Error> {
     Ok(print_bytes(text.as_bytes())?)
 }
 
-fn describe(name: String, model: ModelConfig, file: Option<&Header>, args: &InspectArgs) -> Result<(), Error> {
+fn describe(name: String, model: ModelConfig, file: Option<&ModelHeader>, args: &InspectArgs) -> Result<(), Error> {
     let mut sites = Vec::new();
     let mut row = |cost: &SiteCost| {
         sites.push(SiteRow {

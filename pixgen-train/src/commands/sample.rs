@@ -6,13 +6,13 @@ use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::training::Engine;
-use pixgen_edge::model_file::{Header, ModelFile};
+use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::picture::{Grid, Picture, Preview};
 use pixgen_edge::terminal::{note, print_bytes};
 use std::io::IsTerminal;
 
 /// Numbers of the classes that a user names.
-fn classes(header: &Header, text: &str) -> Result<Vec<usize>, Error> {
+fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
     let names = &header.class_names;
     if text == "all" {
         return Ok((0..header.model.classes).collect());

@@ -2,7 +2,7 @@
 
 use pixgen_core::config::ModelConfig;
 use pixgen_core::params::{Layer, ParamKind, Side, Site};
-use pixgen_edge::model_file::Header;
+use pixgen_edge::model_file::ModelHeader;
 use pixgen_edge::tensor_file::Shaped;
 use std::collections::HashMap;
 
@@ -63,8 +63,8 @@ fn swap(values: &[f32], a: usize, b: usize) -> Vec<f32> {
     out
 }
 
-/// The table of a model file, in the order of [`Header::tensors`].
-pub fn table(header: &Header) -> Vec<Mapping> {
+/// The table of a model file, in the order of [`ModelHeader::tensors`].
+pub fn table(header: &ModelHeader) -> Vec<Mapping> {
     let model = &header.model;
     let params = header.params();
     let sites: HashMap<&str, Site> = params

@@ -4,7 +4,7 @@ use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::plan::plan;
 use pixgen_core::presets::PRESETS;
-use pixgen_edge::model_file::{Content, Header};
+use pixgen_edge::model_file::{Content, ModelHeader};
 use pixgen_edge::units::format_images;
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -25,7 +25,7 @@ pub struct Extra<'a> {
 #[derive(Debug)]
 pub struct ModelCard<'a> {
     /// Metadata of the model file.
-    pub header: &'a Header,
+    pub header: &'a ModelHeader,
     /// The rest.
     pub extra: Extra<'a>,
 }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_card_says_what_it_is() {
-        let header = Header {
+        let header = ModelHeader {
             format: FORMAT,
             content: Content::Generator,
             model: preset("small-28-grey").expect("preset").model,

@@ -7,7 +7,7 @@ use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::{PRESETS, Preset};
 use pixgen_edge::atomic::FileError;
 use pixgen_edge::data::normalise::Normalisation;
-use pixgen_edge::model_file::{Content, FORMAT, Header, write_streamed};
+use pixgen_edge::model_file::{Content, FORMAT, ModelHeader, write_streamed};
 use pixgen_edge::projector::ProjectorConfig;
 use pixgen_edge::tensor_file::WriteError;
 use std::collections::{HashMap, HashSet};
@@ -169,7 +169,7 @@ impl ImportError {
 #[derive(Clone, Debug)]
 pub struct Imported {
     /// Header of the model file.
-    pub header: Header,
+    pub header: ModelHeader,
     /// The preset.
     pub preset: &'static str,
     /// Tensors.
@@ -251,7 +251,7 @@ fn header<'a>(
     prefix: &str,
     found: &HashMap<&str, usize>,
     shape: impl Fn(&str) -> Option<&'a [usize]> + Copy,
-) -> Result<(&'static Preset, Header), ImportError> {
+) -> Result<(&'static Preset, ModelHeader), ImportError> {
     let decoder = found.keys().any(|name| name.starts_with(DECODER));
     let content = match (decoder, known.objective) {
         (true, Some(content)) => content,
@@ -273,7 +273,7 @@ fn header<'a>(
             "" => path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
             key => key.to_owned(),
         };
-        Header {
+        ModelHeader {
             format: FORMAT,
             content,
             model,
@@ -330,10 +330,14 @@ fn differences<'a>(rows: &[Mapping], found: &HashMap<&str, usize>, shape: impl F
 }
 
 /// The first preset whose shapes are those of the file.
-fn fitting<'a>(header: &Header, found: &HashMap<&str, usize>, shape: impl Fn(&str) -> Option<&'a [usize]> + Copy) -> Option<&'static str> {
+fn fitting<'a>(
+    header: &ModelHeader,
+    found: &HashMap<&str, usize>,
+    shape: impl Fn(&str) -> Option<&'a [usize]> + Copy,
+) -> Option<&'static str> {
     let fits = |preset: &&Preset| {
         let model = ModelConfig { classes: header.model.classes, ..preset.model };
-        differences(&table(&Header { model, ..header.clone() }), found, shape).is_empty()
+        differences(&table(&ModelHeader { model, ..header.clone() }), found, shape).is_empty()
     };
     PRESETS.iter().find(fits).map(|preset| preset.name)
 }

@@ -14,7 +14,7 @@ use crate::training::Engine;
 use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::patch::{patchify, unpatchify};
-use pixgen_edge::model_file::{Content, Header};
+use pixgen_edge::model_file::{Content, ModelHeader};
 use pixgen_edge::param_set::ParamSet;
 use pixgen_edge::projector::RunningStatistics;
 use serde::Serialize;
@@ -121,7 +121,7 @@ pub struct Agreement {
 ///
 /// # Errors
 /// [`VerifyError`]: files that cannot be read or do not fit together, a device that is not there, results that differ.
-pub fn verify(model: &Path, header: &Header, vectors: &Path, device: DeviceChoice) -> Result<Vec<Agreement>, VerifyError> {
+pub fn verify(model: &Path, header: &ModelHeader, vectors: &Path, device: DeviceChoice) -> Result<Vec<Agreement>, VerifyError> {
     let set = header.params();
     let work = Comparison { model, header, set: &set, vectors: Vectors::open(vectors, &header.model)? };
     device.run(Requirements::inference(set.len()), work)?
@@ -200,7 +200,7 @@ impl<'a> Vectors<'a> {
 /// A model file and what another program computes with its weights.
 struct Comparison<'a> {
     model: &'a Path,
-    header: &'a Header,
+    header: &'a ModelHeader,
     set: &'a ParamSet,
     vectors: Vectors<'a>,
 }

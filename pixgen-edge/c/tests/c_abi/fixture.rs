@@ -6,7 +6,7 @@ use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::pxg::Model;
 use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::data::normalise::Normalisation;
-use pixgen_edge::model_file::{Content, FORMAT, Header, ModelFile};
+use pixgen_edge::model_file::{Content, FORMAT, ModelFile, ModelHeader};
 use pixgen_edge::param_set::ParamSet;
 use pixgen_edge::quantise::{QuantiseOptions, export};
 
@@ -20,7 +20,7 @@ pub fn file() -> AlignedBytes {
     let tower = Tower { depth: 2, width: 32, heads: 2 };
     let model = ModelConfig { size: 12, channels: 3, patch: 3, classes: CLASSES.len(), encoder: tower, decoder: tower };
     let set = ParamSet::generator(&model);
-    let header = Header {
+    let header = ModelHeader {
         format: FORMAT,
         content: Content::Generator,
         model,
