@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// What is not a setting of the run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
     /// Stop and save when this many images were seen, although the run is longer.
     pub stop_at: Option<u64>,
