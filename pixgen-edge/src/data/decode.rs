@@ -58,7 +58,7 @@ pub fn decode(bytes: &[u8], background: [u8; 3]) -> Result<Decoded, BadReason> {
     Ok(Decoded { shape: ImageShape { height, width, channels }, pixels, mode })
 }
 
-/// What the libraries alone make of a file, with their own settings and no check: the yardstick of [`decode`]. Number of bytes of pixels;
+/// What the libraries alone make of a file, with their own settings and no check, to compare [`decode`] with. Number of bytes of pixels;
 /// `None` if they refuse it.
 pub fn decode_plainly(bytes: &[u8]) -> Option<usize> {
     let pixels = match image::guess_format(bytes).ok()? {

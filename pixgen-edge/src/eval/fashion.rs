@@ -75,7 +75,7 @@ impl FashionReference {
         })
     }
 
-    /// QualityMetrics of pictures, with the class seen in each; `near` are those whose nearest training picture is looked for.
+    /// Metrics of pictures, with the class seen in each; `near` are those whose nearest training picture is looked for.
     fn metrics(&self, pictures: &[u8], asked: &[u16], near: &[u8]) -> Result<(QualityMetrics, Vec<u16>), EvalError> {
         let moments = self.classifier.moments(pictures)?;
         if moments.n() != asked.len() {

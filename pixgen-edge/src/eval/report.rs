@@ -43,7 +43,7 @@ pub struct EvalRow {
     pub neighbours: Option<usize>,
     /// What tells the class that a picture shows.
     pub class_judge: Option<String>,
-    /// QualityMetrics of the set.
+    /// Metrics of the set.
     pub generated: QualityMetrics,
     /// The same of real pictures that are not in the reference: what a perfect generator would get.
     pub real: Option<QualityMetrics>,
@@ -94,7 +94,7 @@ pub struct FeatureInfo {
     pub kernel_name: String,
 }
 
-/// QualityMetrics of one set of pictures.
+/// Metrics of one set of pictures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct QualityMetrics {
     /// Pictures.

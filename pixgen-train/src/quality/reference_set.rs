@@ -164,7 +164,7 @@ impl<'a> ReferenceSet<'a> {
         Ok(set)
     }
 
-    /// QualityMetrics of the sample of real pictures; none if it is too small for all of them.
+    /// Metrics of the sample of real pictures; none if it is too small for all of them.
     fn measure_sample(&self, sample: &RealSample) -> Result<Option<QualityMetrics>, QualityError> {
         let (real, length) = (&self.real, self.real.shape.len());
         let asked = sample.labels(real.held_out_labels, real.labels);
