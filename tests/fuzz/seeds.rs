@@ -4,7 +4,7 @@ use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::rng::Rng;
 use pixgen_edge::data::normalise::Normalisation;
-use pixgen_edge::model_file::{Content, FORMAT, ModelHeader, ModelFile};
+use pixgen_edge::model_file::{Content, FORMAT, ModelFile, ModelHeader};
 use pixgen_edge::param_set::ParamSet;
 use pixgen_edge::projector::{ProjectorConfig, RunningStatistics};
 use pixgen_edge::quantise::{QuantiseOptions, export};
