@@ -293,7 +293,7 @@ pub(crate) mod tests {
             (format!(r#"{{"labels": [{one}, ["00001/c.png", 1],]}}"#), ["dataset.json", "trailing comma at line 1"]),
             (format!(r#"{{"labels": [{one}, {one}]}}"#), ["dataset.json", "`00000/a.png` is labelled twice"]),
             (format!(r#"{{"labels": [{one}, ["00001/c.png", 1], ["x.png", 1]]}}"#), ["`x.png`", "not in the archive"]),
-            (format!(r#"{{"labels": [{one}, ["../c.png", 1]]}}"#), ["`../c.png`", "no name of an image"]),
+            (format!(r#"{{"labels": [{one}, ["../c.png", 1]]}}"#), ["`../c.png`", "is not the name of an image"]),
             (format!(r#"{{"labels": [{one}, ["00001/c.png", 1]], "classes": ["a"]}}"#), ["names 1 classes", "0 to 1"]),
         ] {
             let error = refused(&with(json.as_bytes()));
