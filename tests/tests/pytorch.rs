@@ -186,7 +186,7 @@ fn bad_instructions() {
         (b"\x80\x02h\x07.", "recalls value 7"),
         (b"\x80\x02(K\x01(K\x02s.", "a value that is not there"),
         (b"\x80\x02}(K\x01u.", "a key without a value"),
-        (b"\x80\x02K\x01)R.", "calls something that is no function"),
+        (b"\x80\x02K\x01)R.", "calls something that is not a function"),
         (b"\x80\x02i", "0x69"),
         (b"\x80\x02cno", "line without end"),
         (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", "too few arguments"),
