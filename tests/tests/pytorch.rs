@@ -190,7 +190,7 @@ fn bad_instructions() {
         (b"\x80\x02i", "0x69"),
         (b"\x80\x02cno", "line without end"),
         (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", "too few arguments"),
-        (b"\x80\x02)Q.", "none to a storage"),
+        (b"\x80\x02)Q.", "not to a storage"),
     ] {
         let error = refused(&old(pickle, 0, 0));
         assert!(matches!(error, PytorchError::Pickle { .. }) && error.to_string().contains(want), "{want}: {error}");
