@@ -185,7 +185,7 @@ impl<'a> Builder<'a> {
     /// Tables of a branch of a block for entry `number` of the conditions.
     fn modulation_part(&self, site: Site, number: usize, branch: Branch) -> ModulationPart {
         let (step, class) = (number / self.config.classes, number % self.config.classes);
-        self.layout.modulation(step, class, usize::from(site.block), branch as usize)
+        self.layout.modulation(step, class, site.block, branch as usize)
     }
 
     // --- Layers ---------------------------------------------------------------------------------------------------------------------

@@ -127,6 +127,9 @@ pub fn verify(model: &Path, header: &ModelHeader, vectors: &Path, device: Device
     device.run(Requirements::inference(set.len()), work)?
 }
 
+/// Dimensions of a tensor, and its values.
+type ShapedValues = (Vec<usize>, Vec<f32>);
+
 /// Inputs and results of another program.
 struct Vectors<'a> {
     path: &'a Path,
@@ -157,14 +160,14 @@ impl<'a> Vectors<'a> {
         Ok(Self { input, t: t.into_iter().map(f64::from).collect(), ..vectors })
     }
 
-    /// Dimensions and values of a tensor that the file may have.
-    fn tensor(&self, name: &'static str) -> Result<Option<(Vec<usize>, Vec<f32>)>, VerifyError> {
+    /// A tensor that the file may have.
+    fn tensor(&self, name: &'static str) -> Result<Option<ShapedValues>, VerifyError> {
         let tensors = self.source.tensors();
         let at = tensors.iter().position(|tensor| tensor.name == name);
         at.map(|at| Ok((tensors[at].shape.clone(), self.source.read(at)?))).transpose()
     }
 
-    fn needed(&self, name: &'static str) -> Result<(Vec<usize>, Vec<f32>), VerifyError> {
+    fn needed(&self, name: &'static str) -> Result<ShapedValues, VerifyError> {
         self.tensor(name)?.ok_or_else(|| self.wrong(name, VectorProblem::Missing))
     }
 
