@@ -72,8 +72,8 @@ use problem::AttentionProblem;
 /// head-major with heads of `w = D / heads` numbers. Returns `[B, T, D]`.
 ///
 /// # Errors
-/// [`KernelError::Setup`] if shape, type and number of heads do not fit; [`KernelError::Unavailable`] if the device has too little
-/// shared memory for a head or too small a grid.
+/// [`Setup`](crate::KernelError::Setup) if shape, type and number of heads do not fit; [`Unavailable`](crate::KernelError::Unavailable) if
+/// the device has too little shared memory for a head or too small a grid.
 pub fn forward<R: CubeRuntime>(qkv: CubeTensor<R>, heads: usize) -> Result<CubeTensor<R>> {
     let problem = AttentionProblem::new(&qkv, heads)?;
     forward::launch(&problem, contiguous(OP, qkv)?, false).map(|(out, _)| out)
@@ -91,7 +91,7 @@ pub fn forward_train<R: CubeRuntime>(qkv: CubeTensor<R>, heads: usize) -> Result
 /// Gradient of qkv, `[B, T, 3 D]`, for the output gradient dy `[B, T, D]`; `out` and `lse` from [`forward_train`].
 ///
 /// # Errors
-/// Those of [`forward`], and [`KernelError::Setup`] if out, lse or dy does not fit qkv.
+/// Those of [`forward`], and [`Setup`](crate::KernelError::Setup) if out, lse or dy does not fit qkv.
 pub fn backward<R: CubeRuntime>(
     qkv: CubeTensor<R>,
     out: CubeTensor<R>,

@@ -8,7 +8,7 @@
 //! L = mean over images of w(t, r) u / sqrt(sg[u] + c^2)  +  lambda d(W(f(x_t, t)), sg[W(x_0)]; tau)
 //! ```
 //!
-//! [`Consistency::loss`] computes the first term in this order and [`Consistency::auxiliary`] the second.
+//! `Consistency::loss` computes the first term in this order, `Consistency::auxiliary` the second.
 
 use super::auxiliary::{Frozen, FrozenEncoder, auxiliary_loss};
 use super::consistency_config::{ConsistencyConfig, LevelPair};

@@ -182,7 +182,7 @@ impl Extractor {
     /// Reads a weight file: safetensors in f32 with the names of the original PyTorch package. `fashion` needs none.
     ///
     /// # Errors
-    /// [`QualityError::WeightsMissing`], [`EvalError::WeightFile`], [`EvalError::Weight`].
+    /// [`QualityError::WeightsMissing`], [`QualityError::WeightFile`], [`QualityError::Weight`].
     pub fn load(recipe: FeatureRecipe, weights: &Path) -> Result<Self, QualityError> {
         if recipe.network == FeatureNetwork::Fashion {
             return Self::fashion();
