@@ -229,7 +229,7 @@ mod tests {
         let mu = || ("mu", npy("<f8", "(2,)", &f64s(&[0.0; 2])));
         assert!(fails(&[]).contains("neither mu"));
         assert!(fails(&[mu()]).contains("both"));
-        assert!(fails(&[mu(), ("sigma", npy("<f8", "(2, 1)", &f64s(&[0.0; 2])))]).contains("no mean and covariance"));
+        assert!(fails(&[mu(), ("sigma", npy("<f8", "(2, 1)", &f64s(&[0.0; 2])))]).contains("are not a mean and a covariance"));
         assert!(fails(&[("arr_0", npy("|u1", "(2, 2, 2, 3)", &[0; 12]))]).contains("too early"));
         assert!(fails(&[("arr_0", npy("|u1", "(99999999999, 99999999999, 2, 3)", &[0; 12]))]).contains("more bytes"));
         assert!(fails(&[("arr_0", npy("|u1", "(3, 2, 2)", &[0; 12]))]).contains("1 or 3 expected"));
