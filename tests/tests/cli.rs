@@ -825,7 +825,7 @@ fn eval_reports() {
         assert!(table.text().contains(part), "{part}: {}", table.text());
     }
     fails(with(pixgen(["eval", "--ema", "share-7"]), &[&out]), &["share-7", "raw, share-0.02, decay-0.99"]);
-    fails(with(pixgen(["eval", "--ema", "raw"]), &[out.join("model.safetensors")]), &["no run folder", "share-0.02"]);
+    fails(with(pixgen(["eval", "--ema", "raw"]), &[out.join("model.safetensors")]), &["not a run folder", "share-0.02"]);
     fails(with(pixgen(["eval", "--network", "inception"]), &[&out]), &["--weights", "safetensors"]);
     fails(with(pixgen(["eval", "--network", "inception", "--layer", "40"]), &[&out]), &["no layer `40`", "768"]);
     let not = [out.join("config.toml"), out.clone()];
