@@ -255,6 +255,10 @@ fn unknown_names_say_what_was_meant() {
         command.env(name, value);
         fails(command, parts);
     }
+    // Names the model of a firmware, in a shell that may train too.
+    let mut command = show(&[]);
+    command.env("PIXGEN_MODEL", "model.pxg");
+    succeeds(command);
     fails(pixgen(["inspect", "--preset", "EPG-L"]), &["there is no preset `EPG-L`"]);
     fails(pixgen(["pretrain", "--stop-at", "soon", "--out", "/nonexistent/x"]), &["`soon`"]);
     fails(pixgen(["pretrain"]), &["no run folder"]);

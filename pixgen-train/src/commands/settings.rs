@@ -20,6 +20,9 @@ pub fn find_preset(name: &str) -> Result<&'static Preset, Error> {
     })
 }
 
+/// Names the model that firmware is built with; not a setting (docs/reference/cli.md).
+const FIRMWARE_MODEL: &str = "PIXGEN_MODEL";
+
 /// A flag that only one stage has: its name, the setting and the value.
 pub type StageFlag<'a> = (&'static str, &'static str, &'a str);
 
@@ -41,7 +44,7 @@ pub fn resolve(stage: StageKind, args: &SettingsArgs, own: Option<StageFlag<'_>>
     let standard = RunConfig::defaults(stage, preset);
     let defaults = standard.to_table()?;
     let mut over: Vec<SettingsLayer> = file.into_iter().collect();
-    over.extend(env::layers(&defaults, std::env::vars_os(), &[crate::cache::OVERRIDE])?);
+    over.extend(env::layers(&defaults, std::env::vars_os(), &[crate::cache::OVERRIDE, FIRMWARE_MODEL])?);
     over.extend(flag_layers(&defaults, args, own)?);
     let lay = |table: Table| {
         let mut layers = vec![SettingsLayer { origin: Origin::Preset(preset.name.to_owned()), table }];
