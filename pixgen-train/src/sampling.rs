@@ -26,7 +26,7 @@ pub struct BurnDenoiser<'a, B: FusedOps> {
     pub noise: &'a NoiseConfig,
     /// How F becomes a picture.
     pub parametrisation: Parametrisation,
-    /// BurnWeights.
+    /// The weights.
     pub weights: BurnWeights<'a, B>,
     /// Where to compute.
     pub device: B::Device,

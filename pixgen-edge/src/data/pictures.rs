@@ -19,7 +19,7 @@ pub(crate) enum ImageStore {
     Stream(Stream),
 }
 
-/// ImageStore that are read and decoded when they are asked for, from any thread.
+/// Pictures that are read and decoded when they are asked for, from any thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     listing: Arc<Listing>,

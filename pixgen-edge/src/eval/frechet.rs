@@ -141,7 +141,7 @@ impl FrechetReference {
     /// As [`distance`].
     ///
     /// # Errors
-    /// FeatureMoments of different width, or so large that the result is not finite.
+    /// Moments of different width, or so large that the result is not finite.
     pub fn distance(&self, other: &FeatureMoments) -> Result<f64, EvalError> {
         let this = &self.moments;
         if this.dim() != other.dim() {
@@ -162,7 +162,7 @@ impl FrechetReference {
 /// of real images beside it.
 ///
 /// # Errors
-/// FeatureMoments of different width, or eigenvalues that do not converge.
+/// Moments of different width, or eigenvalues that do not converge.
 pub fn distance(a: &FeatureMoments, b: &FeatureMoments) -> Result<f64, EvalError> {
     FrechetReference::new(a.clone())?.distance(b)
 }

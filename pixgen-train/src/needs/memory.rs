@@ -44,7 +44,7 @@ pub struct Setup {
     pub place: Place,
     /// Storage of activations and matrices.
     pub precision: Precision,
-    /// TracedActivation checkpointing by blocks.
+    /// Activations are recomputed block by block.
     pub recompute: bool,
 }
 

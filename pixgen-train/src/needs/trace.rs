@@ -130,7 +130,7 @@ impl Call {
     }
 }
 
-/// The calls of a pass, in order. TracedActivation 0 is the input, which no gradient is wanted for unless it is a picture that another network made.
+/// The calls of a pass, in order. Activation 0 is the input; it gets no gradient unless another network made it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
     /// The calls.

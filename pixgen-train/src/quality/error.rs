@@ -18,7 +18,7 @@ pub enum QualityError {
     /// A layer that the network does not have.
     #[error("{network} has no layer `{layer}`")]
     Layer {
-        /// FeatureNetwork.
+        /// The network.
         network: FeatureNetwork,
         /// What was asked for.
         layer: String,
@@ -28,7 +28,7 @@ pub enum QualityError {
     /// A size that the network cannot see.
     #[error("{network} cannot see images of {input} x {input}")]
     Input {
-        /// FeatureNetwork.
+        /// The network.
         network: FeatureNetwork,
         /// The side asked for.
         input: usize,
@@ -40,7 +40,7 @@ pub enum QualityError {
     /// The weights of a network cannot be read.
     #[error("cannot read the weights of {network} from {}: {source}", path.display())]
     WeightsMissing {
-        /// FeatureNetwork.
+        /// The network.
         network: FeatureNetwork,
         /// File.
         path: PathBuf,

@@ -11,7 +11,7 @@ use pixgen_edge::eval::sample::sample;
 use pixgen_edge::eval::{EvalError, KernelSubsets};
 use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
-/// KernelSubsets of [`subsets`], and pictures in each: those of the KID paper's code and of torch-fidelity.
+/// Number of subsets, and pictures in each: those of the KID paper's code and of torch-fidelity.
 pub const SUBSETS: usize = 100;
 /// See [`SUBSETS`].
 pub const SUBSET_SIZE: usize = 1000;

@@ -28,7 +28,7 @@ pub struct NearestPair {
     pub distance: f32,
 }
 
-/// NearestPairs, and what is usual between real pictures.
+/// Pictures beside their nearest training pictures, and the distance that is usual between real pictures.
 #[derive(Clone, Debug)]
 pub struct NearestPairs {
     /// One for each generated picture.

@@ -54,7 +54,7 @@ impl RunLock {
 impl Drop for RunLock {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            // An id left behind is only a false StaleLock; the lock itself goes with the file.
+            // An id left behind only looks like a stale lock; the lock itself goes with the file.
             let _ = write_text(file, "");
         }
     }

@@ -23,7 +23,7 @@ pub trait Engine: FusedOps {
     }
 }
 
-/// AdamMoments of AdamW.
+/// Moments of AdamW.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamMoments<F> {
     /// First.

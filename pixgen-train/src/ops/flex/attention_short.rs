@@ -123,7 +123,7 @@ fn product<const TRANSPOSED: bool>(a: Rows<'_>, rows: usize, depth: usize, b: Ro
     }
 }
 
-/// AttentionScratch of one thread.
+/// Scratch memory of one thread.
 #[derive(Debug)]
 pub struct AttentionScratch {
     /// Softmax weights, `[keys, queries]`.
@@ -137,7 +137,7 @@ pub struct AttentionScratch {
 }
 
 impl AttentionScratch {
-    /// AttentionScratch for sequences of these sizes.
+    /// Scratch memory for sequences of these sizes.
     pub fn new(sizes: HeadLayout) -> Self {
         let HeadLayout { tokens, width, heads } = sizes;
         let head = width / heads;

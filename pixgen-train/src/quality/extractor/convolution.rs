@@ -125,7 +125,7 @@ impl Activation {
     }
 }
 
-/// WindowShape of a convolution.
+/// The window of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WindowShape {
     /// Rows and columns of the window.
