@@ -138,7 +138,7 @@ step_doctest() { cargo test --release --locked "${gpu[@]}" --doc; }
 step_examples() {
   local built=$CARGO_TARGET_DIR/release/examples out
   out=$(mktemp -d)
-  trap 'rm -rf "$out"' EXIT
+  trap "rm -rf '$out'" EXIT # expanded now: the variable is gone when the shell ends
   cargo build --release --locked "${gpu[@]}" --examples
   "$built/draw" firmware-examples/models/nano-28-grey.pxg "$out/picture.pgm" 9 7
   "$built/train_on_folder" docs/images "$out/run" 512
