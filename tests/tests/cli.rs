@@ -322,6 +322,10 @@ fn the_micro_batch_follows_from_the_memory() {
     let done = succeeds(with(bench.train(Stage::Scratch, "run"), &["--dry-run", "--json", "--micro-batch", "auto"]));
     assert_eq!(done.json()["config"]["train"]["micro_batch"], 8);
     assert!(done.stderr.contains("micro-batch 8 of 8"), "{}", done.stderr);
+    // A resumed run keeps the number that it began with, and with it its bits.
+    succeeds(with(bench.train(Stage::Scratch, "run"), &["--micro-batch", "3", "--stop-at", "16"]));
+    let resumed = succeeds(with(bench.train(Stage::Scratch, "run"), &["--dry-run", "--json", "--micro-batch", "auto"]));
+    assert_eq!(resumed.json()["config"]["train"]["micro_batch"], 3);
     fails(pixgen(["config", "show", "pretrain", "--micro-batch", "auto"]), &["--micro-batch auto", "--dry-run"]);
     fails(pixgen(["pretrain", "--micro-batch", "some"]), &["train.micro_batch", "must be an integer"]);
 }

@@ -8,14 +8,30 @@ use crate::error::Error;
 use crate::needs::dry_run::{self, DryRun};
 use crate::needs::memory::{fit_micro_batch, requirements};
 use crate::prepared::{self, Prepared};
-use crate::run::interrupt;
+use crate::run::{CONFIG, interrupt};
 use crate::session::{self, End, SessionOptions};
+use crate::settings;
 use crate::settings::units::parse_images;
 use crate::training::Engine;
 use pixgen_edge::terminal::{note, print_bytes, print_json};
 use pixgen_edge::units::format_bytes;
 use std::path::Path;
 use std::time::Instant;
+
+/// The micro-batch of the run in a folder, if there is one. A resumed run keeps it: another would change the order of sums, and with it
+/// the last bits of the result.
+fn recorded_micro_batch(out: &Path) -> Result<Option<usize>, Error> {
+    let file = out.join(CONFIG);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let table = settings::file::layer(&file)?.table;
+    let value = table
+        .get("train")
+        .and_then(|train| train.get("micro_batch"))
+        .and_then(toml::Value::as_integer);
+    Ok(value.and_then(|images| usize::try_from(images).ok()))
+}
 
 pub(super) fn run(stage: StageKind, args: &TrainArgs, own: Option<StageFlag<'_>>, quiet: bool) -> Result<End, Error> {
     let (config, _) = resolve(stage, &args.settings, own)?;
@@ -26,7 +42,10 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: Option<StageFlag<'_>>
     } else {
         prepared::prepare(config)?
     };
-    if args.settings.auto_micro_batch() {
+    let recorded = args.out.as_deref().map(recorded_micro_batch).transpose()?.flatten();
+    if let (true, Some(micro_batch)) = (args.settings.auto_micro_batch(), recorded) {
+        prepared.config.train.micro_batch = micro_batch;
+    } else if args.settings.auto_micro_batch() {
         let free = fit_micro_batch(&mut prepared.config)?;
         note(&format!(
             "micro-batch {} of {}: {} are free",

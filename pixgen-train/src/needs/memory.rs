@@ -87,7 +87,11 @@ pub fn fit_micro_batch(config: &mut RunConfig) -> Result<u64, Error> {
     let largest = largest_micro_batch(config, Setup::of(config)?, free);
     config.train.micro_batch = largest.ok_or_else(|| Error::Argument {
         what: format!("--micro-batch auto: not even one image fits into the {} that are free on {device}", format_bytes(free)),
-        hint: Some("--recompute or --precision bf16 need less, and so does a smaller --preset".to_owned()),
+        hint: Some(if device.is_gpu() {
+            "--recompute or --precision bf16 need less, and so does a smaller --preset".to_owned()
+        } else {
+            "--recompute needs less, and so does a smaller --preset".to_owned()
+        }),
     })?;
     Ok(free)
 }
