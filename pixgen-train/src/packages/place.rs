@@ -22,7 +22,8 @@ pub const LICENCE: &str = "LICENSE.txt";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     schema: u32,
-    name: Name,
+    /// As text, since a folder may hold a set that this version no longer has.
+    name: String,
     package: String,
     package_sha256: String,
     options: Vec<String>,
@@ -34,11 +35,19 @@ impl Record {
     /// What is wanted; the files are counted when they are there.
     pub fn new(name: Name, package: &Package, options: Vec<String>) -> Self {
         let (package, package_sha256) = (package.title.to_owned(), package.sha256.to_owned());
-        Self { schema: 1, name, package, package_sha256, options, files: 0, files_sha256: String::new() }
+        Self {
+            schema: 1,
+            name: name.to_string(),
+            package,
+            package_sha256,
+            options,
+            files: 0,
+            files_sha256: String::new(),
+        }
     }
 
     fn same_origin(&self, other: &Self) -> bool {
-        (self.schema, self.name, &self.package_sha256, &self.options) == (other.schema, other.name, &other.package_sha256, &other.options)
+        (self.schema, &self.name, &self.package_sha256, &self.options) == (other.schema, &other.name, &other.package_sha256, &other.options)
     }
 
     fn write(&self, path: &Path) -> Result<(), FileError> {
@@ -318,6 +327,17 @@ mod tests {
 
     fn record(options: &[&str]) -> Record {
         Record::new(Name::NotoEmoji, Name::NotoEmoji.package(), options.iter().map(|&option| option.to_owned()).collect())
+    }
+
+    /// Made by a version that had more sets.
+    #[test]
+    fn a_folder_of_a_set_that_is_gone_is_still_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut old = serde_json::to_value(record(&[])).unwrap();
+        old["name"] = "fugue".into();
+        fs::write(folder.path().join(RECORD), old.to_string()).unwrap();
+        let found = look(folder.path(), &record(&[])).unwrap();
+        assert!(matches!(found, Found::Other(PackageError::Other { was, .. }) if was.starts_with("fugue")));
     }
 
     fn make(out: &Path, bytes: &[u8]) -> String {
