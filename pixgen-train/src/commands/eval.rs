@@ -49,7 +49,14 @@ fn generator(args: &EvalArgs, path: &Path) -> Result<EvalReport, Error> {
         .collect::<Result<_, _>>()?;
     let models = averages(file, path, &args.ema)?;
     let header = &models[0].header;
-    let (training, held_out) = prepared::pictures_of(path, args.features.data.as_deref(), header)?;
+    let (training, held_out) = match prepared::pictures_of(path, args.features.data.as_deref(), header) {
+        // A run folder that went to another machine: the pictures that its classifier knows are in the program.
+        Err(error) if args.features.data.is_none() && is_fashion(header) => {
+            note(&format!("warning: {error}; measuring with the bundled pictures"));
+            prepared::pictures_of(path, Some("bundled"), header)?
+        }
+        pictures => pictures?,
+    };
     if training.class_names.len() != header.model.classes {
         return Err(Error::Argument {
             what: format!("{} has {} classes, the model {}", training.source, training.class_names.len(), header.model.classes),
