@@ -42,17 +42,14 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: Option<StageFlag<'_>>
     } else {
         prepared::prepare(config)?
     };
-    let recorded = args.out.as_deref().map(recorded_micro_batch).transpose()?.flatten();
-    if let (true, Some(micro_batch)) = (args.settings.auto_micro_batch(), recorded) {
-        prepared.config.train.micro_batch = micro_batch;
-    } else if args.settings.auto_micro_batch() {
-        let free = fit_micro_batch(&mut prepared.config)?;
-        note(&format!(
-            "micro-batch {} of {}: {} are free",
-            prepared.config.train.micro_batch,
-            prepared.config.train.batch,
-            format_bytes(free)
-        ));
+    if args.settings.auto_micro_batch() {
+        if let Some(recorded) = args.out.as_deref().map(recorded_micro_batch).transpose()?.flatten() {
+            prepared.config.train.micro_batch = recorded;
+        } else {
+            let free = fit_micro_batch(&mut prepared.config)?;
+            let (micro_batch, batch) = (prepared.config.train.micro_batch, prepared.config.train.batch);
+            note(&format!("micro-batch {micro_batch} of {batch}: {} are free", format_bytes(free)));
+        }
     }
     let (device, requirements) = (prepared.config.device()?, requirements(&prepared.config)?);
     if args.dry_run {
