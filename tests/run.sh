@@ -6,7 +6,8 @@
 #   tests/run.sh --list         their names
 #
 # Each step prints one line; its full output is a file in $CARGO_TARGET_DIR/run-sh/, shown when the step fails. The last line counts the
-# tests. The exit status is 0 when everything passed, 1 when a step failed, 3 when something could not be installed.
+# tests. The exit status is 0 when everything passed, 1 when a step failed, 2 for an unknown step, 3 when
+# something could not be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -293,7 +294,7 @@ if [ "${1:-}" = --list ]; then
   exit 0
 fi
 for step in "$@"; do
-  [[ " ${steps[*]} " == *" $step "* ]] || { echo "tests/run.sh: no step \`$step\`; there are: ${steps[*]}" >&2; exit 3; }
+  [[ " ${steps[*]} " == *" $step "* ]] || { echo "tests/run.sh: no step \`$step\`; there are: ${steps[*]}" >&2; exit 2; }
 done
 [ $# = 0 ] || steps=("$@")
 

@@ -1,7 +1,7 @@
 //! Draws pictures with EPG models on a microcontroller or a desktop: no allocator, no operating system and, for a quantised model, no
 //! floating point.
 //!
-//! A firmware calls three functions. The bytes that they draw are the same on every machine:
+//! Firmware calls three functions, which draw the same bytes on every machine:
 //!
 //! ```
 //! use pixgen_core::integer::DrawRequest;
@@ -26,12 +26,12 @@
 //!
 //! # The crate from the outside in
 //!
-//! **A model file** is read in place by [`pxg`] and drawn by [`integer`], the interpreter in int8. [`kernels`] holds its matrix products,
+//! [`pxg`] reads a **model file** in place, and [`integer`], the int8 interpreter, draws from it. [`kernels`] holds its matrix products,
 //! one implementation for each kind of processor core; [`pixels`] hands out the picture band by band. Firmware needs no other module.
 //!
-//! **The network** is written once, in [`network`], over the operations of [`ops`]. An interpreter gives them a meaning: [`integer`]
+//! **The network** is written once, in [`network`], over the operations of [`ops`]. Each interpreter implements them: [`integer`]
 //! computes in int8, [`mod@reference`] in plain f32 loops, [`plan`] counts parameters and operations, [`profile`] times another
-//! interpreter. [`workspace`] keeps the books of the caller's memory, and [`patch`] knows the order of pixels in a patch.
+//! interpreter. [`workspace`] divides the caller's memory, and [`patch`] defines the order of pixels in a patch.
 //!
 //! **Noise** comes from [`rng`], a counter-based generator with Gaussians in fixed point; [`streams`] lists the uses of randomness.
 //! [`noise`] defines levels, preconditioning and curricula. [`sampler`] draws in one or two steps, [`diffusion`] in many.

@@ -1,8 +1,8 @@
-//! From a trained EPG image generator to the model of a small device. No deep-learning framework.
+//! Turns a trained EPG image generator into a model for a small device. Needs no deep-learning framework.
 //!
 //! A trained generator arrives as `model.safetensors`. [`quantise`] turns it into a `.pxg` file, which `pixgen-core` draws from on a chip.
-//! Around that stand the planning of boards, the comparison of both networks, and other formats. The trainer shares the model files, the
-//! reading of pictures and the tools at the bottom.
+//! It also plans for boards, compares the float network with the integer one, and writes other formats. The trainer shares the model
+//! files, the reading of pictures and the tools at the bottom.
 //!
 //! ```text
 //! model.safetensors --> model_file --> quantise: calibrate, choose ranges, fold, round --> pxg_file --> model.pxg
@@ -11,17 +11,17 @@
 //!                            +--> onnx: float, QDQ or integers --> model.onnx
 //! ```
 //!
-//! The rooms, from what a user touches to what all others stand on:
+//! The modules, from the command line down to the tools at the bottom:
 //!
-//! **Program.** [`cli`] declares the command line, [`commands`] has one file for each verb. [`error`] is what a user reads when a command
-//! cannot go on.
+//! **Program.** [`cli`] declares the command line, [`commands`] has one file for each verb. [`error`] joins the errors of all parts, each
+//! with a hint for the user.
 //!
 //! **Models.** [`draw`](mod@draw) is the short way: a path in, pictures out. [`model_file`] reads and writes `model.safetensors`, the file
 //! that people exchange. [`param_set`] lists its tensors, [`projector`] those that only stage 1 has, and [`tensor_file`] writes such files
 //! tensor by tensor. [`quantise`] makes the `.pxg` file of a chip, and [`pxg_file`] reads it and writes it, as bytes or as source code.
 //! [`onnx`] writes graphs for other runtimes.
 //!
-//! **Chips.** [`boards`] is a table of them, and [`plan`](mod@plan) computes what a model takes there.
+//! **Chips.** [`boards`] is a table of them, and [`plan`](mod@plan) computes the flash, RAM and time of a model.
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes PNG files and grids, [`eval`] measures them.
 //!

@@ -1,6 +1,6 @@
 //! Trains EPG image generators, which work directly on pixels and draw a picture in one evaluation of the network.
 //!
-//! The program `pixgen-train` is a command line over this library. A run takes this way through it:
+//! The program `pixgen-train` is a command line over this library. A training run passes through these modules:
 //!
 //! ```text
 //!   settings: flag > environment > file > preset
@@ -20,7 +20,7 @@
 //!
 //! [`config`] is the typed list of settings with the recipe of every preset; [`settings`] lays flags over environment, file and preset.
 //! [`prepared`] loads what the first step needs, and [`session`] trains. [`device`] opens the CPU or a GPU and hands work to its backend. [`run`]
-//! holds what surrounds the loop (folder, checkpoints, metrics, progress, Ctrl-C), [`training`] what is inside it (schedule, optimiser,
+//! holds what surrounds the loop (folder, checkpoints, metrics, progress, Ctrl-C), [`training`] its inside (schedule, optimiser,
 //! averages, one step).
 //!
 //! # Learning
