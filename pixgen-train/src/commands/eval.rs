@@ -14,8 +14,8 @@ use crate::run::averages::averages;
 use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::PRESETS;
-use pixgen_edge::data::{self, DataError, Dataset, FASHION_MNIST_CLASSES, ImageShape};
-use pixgen_edge::eval::{Classifier, EvalReport, Subject};
+use pixgen_edge::data::{self, DataError, Dataset, ImageShape};
+use pixgen_edge::eval::{EvalReport, Subject};
 use pixgen_edge::model_file::ModelHeader;
 use pixgen_edge::picture::{Grid, Picture};
 use pixgen_edge::terminal::{note, print_bytes, print_json};
@@ -51,7 +51,7 @@ fn generator(args: &EvalArgs, path: &Path) -> Result<EvalReport, Error> {
     let header = &models[0].header;
     let (training, held_out) = match prepared::pictures_of(path, args.features.data.as_deref(), header) {
         // A run folder that went to another machine: the pictures that its classifier knows are in the program.
-        Err(error) if args.features.data.is_none() && is_fashion(header) => {
+        Err(error) if args.features.data.is_none() && usual_network(header) == FeatureNetwork::Fashion => {
             note(&format!("warning: {error}; measuring with the bundled pictures"));
             prepared::pictures_of(path, Some("bundled"), header)?
         }
@@ -66,12 +66,7 @@ fn generator(args: &EvalArgs, path: &Path) -> Result<EvalReport, Error> {
     if header.data != training.fingerprint() {
         note(&format!("warning: the model was trained on other data than {}", training.source));
     }
-    let usual = if is_fashion(header) {
-        FeatureNetwork::Fashion
-    } else {
-        FeatureNetwork::EfficientNetLite0
-    };
-    let extractor = extractor(&args.features, usual)?;
+    let extractor = extractor(&args.features, usual_network(header))?;
     let source = path.display().to_string();
     let sweep = Sweep {
         source: &source,
@@ -110,11 +105,10 @@ impl OnDevice for Measure<'_> {
     }
 }
 
-/// Whether the committed classifier knows a model's pictures.
-fn is_fashion(header: &ModelHeader) -> bool {
-    let model = &header.model;
-    let names = header.class_names.iter().map(String::as_str);
-    Classifier::check_shape(model.channels, model.size, model.size).is_ok() && names.eq(FASHION_MNIST_CLASSES)
+/// The network that a model's pictures are measured by unless another is asked for.
+fn usual_network(header: &ModelHeader) -> FeatureNetwork {
+    let shape = ImageShape { height: header.model.size, width: header.model.size, channels: header.model.channels };
+    FeatureNetwork::usual(shape, &header.class_names)
 }
 
 fn reference_options(args: &FeatureArgs, count: usize) -> ReferenceOptions {

@@ -7,6 +7,8 @@
 //! density, coverage and votes among [`neighbours`]. On pixels: the distance to the nearest training picture, because small sets are
 //! memorised and a Frechet distance rewards that. Only what the Inception network gives is called FID or KID.
 //!
+//! **While training.** A [`monitor`] keeps the features of training pictures and gives both distances of any number of generated sets.
+//!
 //! **Reports.** A [`reference_set`] holds real pictures (or a reference file, [`npz`]) and measures generated ones against them; its rows
 //! are those of `pixgen_edge::eval::EvalReport`. [`sweep`] draws and measures a set for every average and weight of guidance.
 //!
@@ -16,16 +18,19 @@ pub mod error;
 pub mod extractor;
 pub mod features;
 pub mod kernel;
+pub mod monitor;
 pub mod nearest_pairs;
 pub mod neighbours;
 pub mod network;
 pub mod npz;
 pub mod probe;
+mod reference;
 pub mod reference_set;
 pub mod sweep;
 
 pub use error::QualityError;
 pub use extractor::{Extractor, FeatureRecipe, Resize};
 pub use features::Features;
+pub use monitor::{Distances, QualityMonitor};
 pub use network::FeatureNetwork;
 pub use reference_set::{RealPictures, ReferenceOptions, ReferenceSet};

@@ -1,5 +1,7 @@
 //! The networks whose features can be compared, by name.
 
+use pixgen_edge::data::{FASHION_MNIST_CLASSES, ImageShape};
+use pixgen_edge::eval::Classifier;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,6 +19,21 @@ pub enum FeatureNetwork {
 impl FeatureNetwork {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Fashion, Self::EfficientNetLite0, Self::Inception];
+
+    /// The network unless another is asked for: the project's classifier for the pictures and classes that it knows.
+    pub fn usual(shape: ImageShape, class_names: &[String]) -> Self {
+        let seen = Classifier::check_shape(shape.channels, shape.height, shape.width).is_ok();
+        if seen && is_fashion(class_names) {
+            Self::Fashion
+        } else {
+            Self::EfficientNetLite0
+        }
+    }
+}
+
+/// Whether the project's classifier knows these classes, in this order.
+pub(super) fn is_fashion(class_names: &[String]) -> bool {
+    class_names.iter().map(String::as_str).eq(FASHION_MNIST_CLASSES)
 }
 
 impl fmt::Display for FeatureNetwork {

@@ -8,16 +8,16 @@ use crate::quality::extractor::Extractor;
 use crate::quality::features::Features;
 use crate::quality::kernel::{self, SUBSET_SIZE, SUBSETS};
 use crate::quality::neighbours::{ManifoldScores, NEIGHBOURS, RealManifold, vote};
+use crate::quality::network::is_fashion;
 use crate::quality::npz::Npz;
-use pixgen_edge::data::{FASHION_MNIST_CLASSES, ImageShape};
-use pixgen_edge::eval::frechet::FrechetReference;
+use crate::quality::reference::{Reference, reference_indices, training_statistics};
+use pixgen_edge::data::ImageShape;
 use pixgen_edge::eval::nearest::{Nearest, nearest};
 use pixgen_edge::eval::report::accuracy;
 use pixgen_edge::eval::sample::{RealSample, SEED, pick, sample as choose};
 use pixgen_edge::eval::{ClassCounts, EvalError, EvalRow, QualityMetrics, Subject};
 
-/// Streams of [`SEED`] beyond those of the subsets and of [`RealSample`].
-const CAP: u64 = (1 << 32) + 1;
+/// Stream of [`SEED`] beyond those of the subsets, of [`RealSample`] and of the reference.
 const MANIFOLD: u64 = (1 << 32) + 3;
 
 /// Real pictures of one shape, H W C bytes.
@@ -103,15 +103,6 @@ struct Labelled {
     labels: Vec<u16>,
 }
 
-/// What sets are compared with.
-struct Reference {
-    /// For people.
-    name: String,
-    frechet: FrechetReference,
-    /// None if there are only statistics.
-    features: Option<Features>,
-}
-
 /// Real pictures with their features.
 pub struct ReferenceSet<'a> {
     extractor: Extractor,
@@ -140,17 +131,23 @@ impl<'a> ReferenceSet<'a> {
         if training == 0 && published.is_none() {
             return Err(EvalError::TooFew { what: "training images", needed: 2, found: 0 }.into());
         }
-        let fashion = real.class_names.iter().map(String::as_str).eq(FASHION_MNIST_CLASSES);
         let judge = match extractor.classifier() {
-            Some(_) if fashion => ClassJudge::Classifier,
+            Some(_) if is_fashion(real.class_names) => ClassJudge::Classifier,
             _ if real.class_names.len() > 1 && training >= options.neighbours => ClassJudge::Vote,
             _ => ClassJudge::None,
         };
         let sample = RealSample::new(options.n, real.held_out_labels.len(), training, options.top_up);
-        let labelled = Labelled::new(&extractor, &real, &sample, options.reference)?;
+        let kept = reference_indices(training, &sample.training, options.reference);
+        let labelled = Labelled {
+            features: extractor.features(&pick(real.training, &kept, real.shape.len()), real.shape)?,
+            labels: kept.iter().map(|&index| real.labels[index]).collect(),
+        };
         let reference = match published {
             Some((name, npz)) => Reference::published(&extractor, name, npz)?,
-            None => Reference::training(&extractor, &real, &labelled, judge)?,
+            None => {
+                let (name, frechet) = training_statistics(&extractor, real.name, &labelled.features, real.class_names)?;
+                Reference { name, frechet, features: Some(labelled.features.clone()) }
+            }
         };
         let manifold = match &reference.features {
             Some(features) => {
@@ -252,53 +249,10 @@ impl<'a> ReferenceSet<'a> {
     }
 }
 
-impl Labelled {
-    /// At most `cap` training pictures that are not in the sample of real ones, in their order.
-    fn new(extractor: &Extractor, real: &RealPictures<'_>, sample: &RealSample, cap: usize) -> Result<Self, QualityError> {
-        let mut stays = vec![true; real.labels.len()];
-        sample.training.iter().for_each(|&index| stays[index] = false);
-        let rest: Vec<usize> = (0..stays.len()).filter(|&index| stays[index]).collect();
-        let capped = choose(rest.len(), cap, SEED, CAP).into_iter();
-        let mut kept: Vec<usize> = capped.map(|index| rest[index]).collect();
-        kept.sort_unstable();
-        let features = extractor.features(&pick(real.training, &kept, real.shape.len()), real.shape)?;
-        Ok(Self { features, labels: kept.iter().map(|&index| real.labels[index]).collect() })
-    }
-}
-
-impl Reference {
-    /// A reference file.
-    fn published(extractor: &Extractor, name: &str, npz: Npz) -> Result<Self, QualityError> {
-        let features = match &npz.pictures {
-            Some((shape, pixels)) => Some(extractor.features(pixels, *shape)?),
-            None => None,
-        };
-        let moments = match (npz.moments, &features) {
-            (Some(moments), _) if extractor.recipe().distance_names().0 == "FID" => moments,
-            (_, Some(features)) => features.moments()?,
-            _ => return Err(QualityError::PublishedFeatures { recipe: extractor.recipe().to_string() }),
-        };
-        Ok(Self { name: name.to_owned(), frechet: FrechetReference::new(moments)?, features })
-    }
-
-    /// Training pictures; for the Frechet distance of Fashion-MNIST, the test pictures that the classifier did not learn from.
-    fn training(extractor: &Extractor, real: &RealPictures<'_>, known: &Labelled, judge: ClassJudge) -> Result<Self, QualityError> {
-        let n = known.features.n;
-        let (name, moments) = match extractor.classifier() {
-            Some(classifier) if judge == ClassJudge::Classifier => {
-                let moments = classifier.reference().clone();
-                (format!("{} Fashion-MNIST test pictures (Frechet), {n} training pictures", moments.n()), moments)
-            }
-            _ => (format!("{n} pictures of {}", real.name), known.features.moments()?),
-        };
-        Ok(Self { name, frechet: FrechetReference::new(moments)?, features: Some(known.features.clone()) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pixgen_edge::data::{Dataset, bundled_split};
+    use pixgen_edge::data::{Dataset, FASHION_MNIST_CLASSES, bundled_split};
     use pixgen_edge::eval::FashionReference;
     use pixgen_edge::eval::frechet::FeatureMoments;
 

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use crate::cache;
 use crate::quality::error::QualityError;
 use crate::quality::features::Features;
 use crate::quality::network::FeatureNetwork;
@@ -177,6 +178,16 @@ impl Extractor {
     pub fn fashion() -> Result<Self, QualityError> {
         let recipe = FeatureRecipe::new(FeatureNetwork::Fashion, None, None, None)?;
         Ok(Self { recipe, network: LoadedNetwork::Fashion(Box::new(Classifier::fashion()?)) })
+    }
+
+    /// The network that pictures of a shape and their classes are measured by unless another is asked for, with the weights that
+    /// `pixgen-train data get` fetched.
+    ///
+    /// # Errors
+    /// [`QualityError::WeightsMissing`] if they were not fetched; those of [`load`](Self::load).
+    pub fn usual(shape: ImageShape, class_names: &[String]) -> Result<Self, QualityError> {
+        let recipe = FeatureRecipe::new(FeatureNetwork::usual(shape, class_names), None, None, None)?;
+        Self::load(recipe, &cache::efficientnet_lite0())
     }
 
     /// Reads a weight file: safetensors in f32 with the names of the original PyTorch package. `fashion` needs none.
