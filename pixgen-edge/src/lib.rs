@@ -25,8 +25,8 @@
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes PNG files and grids, [`eval`] measures them.
 //!
-//! **Under all of it.** [`aligned`] holds files and workspaces, [`atomic`] writes files whole or not at all, [`matmul`] multiplies,
-//! [`terminal`] prints, and [`units`] formats numbers for people.
+//! **Under all of it.** [`aligned`] holds files and workspaces, [`atomic`] writes files whole or not at all, [`interrupt`] listens for Ctrl-C,
+//! [`matmul`] multiplies, [`terminal`] prints, and [`units`] formats numbers for people.
 //!
 //! Calibration, quantiser, comparison and both ONNX exporters are interpreters of `pixgen_core::network`, where the network is written
 //! once. None of them knows which layer follows which.
@@ -53,6 +53,7 @@ pub mod picture;
 
 pub mod aligned;
 pub mod atomic;
+pub mod interrupt;
 pub mod matmul;
 pub mod terminal;
 pub mod units;

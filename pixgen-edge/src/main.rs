@@ -2,10 +2,11 @@
 
 use clap::Parser;
 use pixgen_edge::cli::Cli;
-use pixgen_edge::{commands, terminal};
+use pixgen_edge::{commands, interrupt, terminal};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    interrupt::install();
     match commands::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => terminal::fail(&error, error.hint()),

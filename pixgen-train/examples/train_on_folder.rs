@@ -4,7 +4,7 @@
 use pixgen_core::presets::preset;
 use pixgen_train::config::{RunConfig, StageKind};
 use pixgen_train::device::{Cpu, CpuDevice};
-use pixgen_train::run::interrupt;
+use pixgen_train::run::Interrupt;
 use pixgen_train::session::{self, SessionOptions};
 use std::{error::Error, path::Path};
 
@@ -15,7 +15,7 @@ pub fn train(pictures: &str, run: &str, images: u64) -> Result<(), Box<dyn Error
     config.train.images = images;
     config.schedule.warmup = images / 10;
     let prepared = pixgen_train::prepared::prepare(config)?;
-    let options = SessionOptions { stop_at: None, quiet: false, title: "train".to_owned(), interrupt: interrupt::install()? };
+    let options = SessionOptions { stop_at: None, quiet: false, title: "train".to_owned(), interrupt: Interrupt::listen() };
     session::train::<Cpu>(&prepared, Path::new(run), &options, &CpuDevice::default())?;
     Ok(())
 }

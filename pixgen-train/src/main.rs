@@ -1,11 +1,12 @@
 //! `pixgen-train`: see `pixgen-train --help`.
 
 use clap::Parser;
-use pixgen_edge::terminal;
+use pixgen_edge::{interrupt, terminal};
 use pixgen_train::cli::Cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    interrupt::install();
     match pixgen_train::commands::run(Cli::parse()) {
         Ok(code) => ExitCode::from(code as u8),
         Err(error) => terminal::fail(&error, error.hint()),

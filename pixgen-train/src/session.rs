@@ -8,6 +8,7 @@ use crate::run::{self, Checkpoint, Interrupt, MetricsLog, NamedTensor, RunFolder
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::training::{Engine, Flat, Outcome, State, step};
 use pixgen_edge::data::DataError;
+use pixgen_edge::interrupt;
 use pixgen_edge::picture::{Grid, Picture, strip};
 use pixgen_edge::terminal::note;
 use pixgen_edge::units::format_images;
@@ -237,6 +238,10 @@ impl<B: Engine> Session<'_, B> {
             }
         }
         self.progress.finish();
+        if end == End::Interrupted {
+            let saved = format!("{} at {}", self.folder.path().display(), count(self.state.images));
+            note(&interrupt::sentence(Some(&saved)));
+        }
         if end == End::Finished && !self.folder.model().exists() {
             self.export()?;
         }

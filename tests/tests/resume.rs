@@ -156,7 +156,7 @@ fn interrupted() {
         interrupt(&child);
         let done = finish(child);
         assert_eq!(done.code, Some(130), "{}", done.stderr);
-        assert!(done.stderr.contains("interrupted and saved"), "{}", done.stderr);
+        assert!(done.stderr.contains("interrupted; saved "), "{}", done.stderr);
         assert_eq!(checkpoints(&broken).len(), 1);
         let done = succeeds(with(bench.train(stage, "broken"), &long));
         assert!(first_line(&done).starts_with("resuming at "), "{}", done.stderr);

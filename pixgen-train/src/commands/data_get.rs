@@ -3,8 +3,8 @@
 use crate::cli::DataGetArgs;
 use crate::error::Error;
 use crate::packages::{GetOutcome, PackageRequest, PackageSource, get};
-use crate::run::interrupt::{EXIT_INTERRUPTED, install};
-use pixgen_edge::terminal::print_line;
+use pixgen_edge::interrupt::{EXIT_INTERRUPTED, Interrupt, sentence};
+use pixgen_edge::terminal::{note, print_line};
 
 /// Prints the path of the folder; the exit code is 0 when it is there.
 pub(super) fn run(args: &DataGetArgs, quiet: bool) -> Result<i32, Error> {
@@ -15,11 +15,14 @@ pub(super) fn run(args: &DataGetArgs, quiet: bool) -> Result<i32, Error> {
         (None, None) => PackageSource::Registry,
     };
     let request = PackageRequest { name: args.name, out, origin, force: args.force, skin_tones: args.skin_tones, quiet };
-    match get(&request, &install()?)? {
+    match get(&request, &Interrupt::listen())? {
         GetOutcome::Placed | GetOutcome::AlreadyThere => {
             print_line(&request.out.display().to_string())?;
             Ok(0)
         }
-        GetOutcome::Interrupted => Ok(EXIT_INTERRUPTED),
+        GetOutcome::Interrupted => {
+            note(&sentence(Some("what was received")));
+            Ok(EXIT_INTERRUPTED)
+        }
     }
 }

@@ -22,9 +22,9 @@ mod train;
 use crate::cli::{Cli, Command, ConfigCommand, DataCommand, ObjectiveName, StageName};
 use crate::config::StageKind;
 use crate::error::Error;
-use crate::run::interrupt::EXIT_INTERRUPTED;
 use crate::session::End;
 use clap::{CommandFactory, ValueEnum};
+use pixgen_edge::interrupt::EXIT_INTERRUPTED;
 use pixgen_edge::terminal::print_bytes;
 
 /// Runs a command line; returns the exit code.

@@ -8,7 +8,7 @@ use crate::needs::{dry_run, memory};
 use crate::prepared::{self, Prepared};
 use crate::quality::sweep::{SamplingOptions, Sweep};
 use crate::quality::{Extractor, ReferenceOptions};
-use crate::run::interrupt;
+use crate::run::Interrupt;
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::session::{self, End, SessionOptions};
 use crate::training::Engine;
@@ -79,13 +79,12 @@ impl OnDevice for Work<'_> {
     fn run<B: Engine>(self, device: &B::Device) -> Result<End, Error> {
         let Self { args, quiet, configs } = self;
         let started = Instant::now();
-        let interrupt = interrupt::install()?;
         let [first, second] = fitted::<B>(configs, args, quiet, device)?;
         let encoder_run = args.out.join("pretrain");
         let generator_run = args.out.join("finetune");
         make_folder(&args.out)?;
 
-        let options = |title: &str| SessionOptions { stop_at: None, quiet, title: title.to_owned(), interrupt: interrupt.clone() };
+        let options = |title: &str| SessionOptions { stop_at: None, quiet, title: title.to_owned(), interrupt: Interrupt::listen() };
         note("stage 1 of 2: pre-training the encoder without labels");
         let end = session::train::<B>(&prepared::prepare(first)?, &encoder_run, &options("1/2 pretrain"), device)?;
         if end != End::Finished {

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::needs::dry_run::{self, DryRun};
 use crate::needs::memory::{fit_micro_batch, requirements};
 use crate::prepared::{self, Prepared};
-use crate::run::{CONFIG, interrupt};
+use crate::run::{CONFIG, Interrupt};
 use crate::session::{self, End, SessionOptions};
 use crate::settings;
 use crate::settings::units::parse_images;
@@ -76,14 +76,14 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: Option<StageFlag<'_>>
         hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),
     })?;
     let title = if stage == StageKind::Pretrain { "pretrain" } else { "finetune" };
-    let options = SessionOptions { stop_at, quiet, title: title.to_owned(), interrupt: interrupt::install()? };
+    let options = SessionOptions { stop_at, quiet, title: title.to_owned(), interrupt: Interrupt::listen() };
     let started = Instant::now();
     let end = device.run(requirements, Training { prepared: &prepared, out, options: &options })??;
     let seconds = started.elapsed().as_secs_f64();
     match end {
         End::Finished => note(&format!("done in {seconds:.0} s; model: {}", out.join("model.safetensors").display())),
         End::Stopped => note("stopped and saved; the same command without --stop-at resumes"),
-        End::Interrupted => note("interrupted and saved; the same command resumes"),
+        End::Interrupted => {}
     }
     Ok(end)
 }

@@ -103,12 +103,6 @@ pub enum RunError {
         /// What the serialiser says.
         source: serde_json::Error,
     },
-    /// The handler for Ctrl-C cannot be installed.
-    #[error("cannot listen for Ctrl-C: {source}")]
-    Signals {
-        /// Why.
-        source: ctrlc::Error,
-    },
 }
 
 /// In what way a checkpoint file is not what was written.
@@ -209,7 +203,7 @@ impl RunError {
             Self::File(error) => error.hint(),
             Self::Damaged { .. } => Some("use an older checkpoint".to_owned()),
             Self::AllDamaged { .. } => Some("copy a whole checkpoint back, or move the folder away to start afresh".to_owned()),
-            Self::ReadOnly { .. } | Self::TensorShape { .. } | Self::NameTaken { .. } | Self::Record { .. } | Self::Signals { .. } => None,
+            Self::ReadOnly { .. } | Self::TensorShape { .. } | Self::NameTaken { .. } | Self::Record { .. } => None,
         }
     }
 

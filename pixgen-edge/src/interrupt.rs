@@ -1,0 +1,180 @@
+//! Ctrl-C, SIGTERM and SIGHUP, for both programs.
+//!
+//! A command that has nothing to save ends at once, wherever it computes: files are written whole or not at all, so nothing is lost. One that
+//! has something to save listens while it works ([`Interrupt::listen`]); then the first signal sets a flag, and the second ends the process.
+
+use crate::terminal::note;
+use std::io::{self, IsTerminal as _};
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
+
+/// Exit code of an interrupted command, after saving or at once: 128 + SIGINT.
+pub const EXIT_INTERRUPTED: i32 = 130;
+
+/// The flags of those who listen.
+static LISTENERS: Mutex<Vec<Weak<AtomicBool>>> = Mutex::new(Vec::new());
+/// What the command has saved so far.
+static SAVED: Mutex<Option<String>> = Mutex::new(None);
+
+/// Listens for signals from now on; programs call it first. A second call does nothing.
+pub fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        if let Err(error) = ctrlc::set_handler(handle) {
+            note(&format!("warning: cannot listen for Ctrl-C: {error}"));
+        }
+    });
+}
+
+/// Tells the flags, or ends the process if nobody listens or all have been told before.
+fn handle() {
+    let told = {
+        let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|flag| flag.strong_count() > 0);
+        let flags = listeners.iter().filter_map(Weak::upgrade);
+        flags.fold(false, |told, flag| !flag.swap(true, Ordering::SeqCst) || told)
+    };
+    if told {
+        return;
+    }
+    if io::stderr().is_terminal() {
+        // Below a progress line, and the ^C that terminals show.
+        note("");
+    }
+    let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
+    note(&sentence(saved.as_deref()));
+    process::exit(EXIT_INTERRUPTED);
+}
+
+/// Notes what the command has saved, for the sentence of an interrupt that comes while nobody listens.
+pub fn saved(what: &str) {
+    *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.to_owned());
+}
+
+/// What a user reads at the end of an interrupted command.
+pub fn sentence(saved: Option<&str>) -> String {
+    saved.map_or_else(
+        || "interrupted; nothing new to save, run the same command again".to_owned(),
+        |what| format!("interrupted; saved {what}, go on with the same command"),
+    )
+}
+
+/// Whether someone asked to stop. Clones share the flag.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt {
+    requested: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// Takes the signals over until the last clone is dropped: the first sets the flag, so that the owner can save and stop; the second ends
+    /// the process with [`EXIT_INTERRUPTED`]. A file that is being written at that moment stays whole ([`crate::atomic`]).
+    pub fn listen() -> Self {
+        install();
+        let interrupt = Self::default();
+        let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Arc::downgrade(&interrupt.requested));
+        drop(listeners);
+        interrupt
+    }
+
+    /// Whether it is time to save and stop.
+    pub fn requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
+    }
+
+    /// Asks to stop, as the first Ctrl-C does.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_the_flag() {
+        let interrupt = Interrupt::default();
+        let other = interrupt.clone();
+        assert!(!other.requested());
+        interrupt.request();
+        assert!(other.requested());
+    }
+
+    /// The process that the next test interrupts.
+    #[cfg(unix)]
+    #[test]
+    #[ignore = "waits for signals: a process of the next test"]
+    fn child_that_saves_slowly() {
+        use std::thread::sleep;
+        use std::time::Duration;
+
+        let interrupt = Interrupt::listen();
+        println!("\nready");
+        while !interrupt.requested() {
+            sleep(Duration::from_millis(5));
+        }
+        println!("\nsaving");
+        sleep(Duration::from_secs(60));
+    }
+
+    /// Another one, which listened and has saved what it had.
+    #[cfg(unix)]
+    #[test]
+    #[ignore = "waits for a signal: a process of the test below"]
+    fn child_that_has_saved() {
+        drop(Interrupt::listen());
+        saved("three pictures");
+        println!("\nready");
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_first_signal_ends_a_process_that_does_not_listen() {
+        use std::io::{BufRead as _, BufReader, Read as _};
+
+        let mut child = child("child_that_has_saved");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "ready"));
+        kill("INT", &child);
+        let mut told = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(EXIT_INTERRUPTED));
+        assert!(told.contains("interrupted; saved three pictures, go on with the same command"), "{told}");
+    }
+
+    #[cfg(unix)]
+    fn child(name: &str) -> process::Child {
+        let name = format!("{}::{name}", module_path!());
+        process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", name.split_once("::").unwrap().1, "--nocapture"])
+            .stdout(process::Stdio::piped())
+            .stderr(process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    #[cfg(unix)]
+    fn kill(signal: &str, child: &process::Child) {
+        let kill = format!("kill -{signal} {}", child.id());
+        assert!(process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_second_signal_ends_the_process_with_130() {
+        use std::io::{BufRead as _, BufReader};
+
+        for signal in ["INT", "TERM"] {
+            let mut child = child("child_that_saves_slowly");
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            assert!(lines.any(|line| line.unwrap() == "ready"));
+            kill(signal, &child);
+            assert!(lines.any(|line| line.unwrap() == "saving"));
+            kill(signal, &child);
+            assert_eq!(child.wait().unwrap().code(), Some(EXIT_INTERRUPTED));
+        }
+    }
+}
