@@ -15,7 +15,7 @@ pub fn train(pictures: &str, run: &str, images: u64) -> Result<(), Box<dyn Error
     config.train.images = images;
     config.schedule.warmup = images / 10;
     let prepared = pixgen_train::prepared::prepare(config)?;
-    let options = SessionOptions { stop_at: None, quiet: false, title: "train".to_owned(), interrupt: Interrupt::listen() };
+    let options = SessionOptions { title: "train".to_owned(), interrupt: Interrupt::listen(), ..SessionOptions::default() };
     session::train::<Cpu>(&prepared, Path::new(run), &options, &CpuDevice::default())?;
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::config::{RunConfig, Stage};
 use crate::error::{CheckpointMismatch, Error};
 use crate::objective::Objective;
 use crate::prepared::{Prepared, parametrisation, save_model};
+use crate::run::tensorboard::EventFile;
 use crate::run::{self, Checkpoint, Interrupt, MetricsLog, NamedTensor, RunFolder, checkpoint};
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::training::{Engine, Flat, Outcome, State, step};
@@ -26,6 +27,8 @@ pub struct SessionOptions {
     pub quiet: bool,
     /// Name for the progress bar.
     pub title: String,
+    /// Mirror the log in an event file of TensorBoard.
+    pub tensorboard: bool,
     /// Ctrl-C.
     pub interrupt: Interrupt,
 }
@@ -94,7 +97,10 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
         }
     };
     folder.write_config(&config.to_toml()?)?;
-    let metrics = MetricsLog::open(&folder, resumed)?;
+    let mut metrics = MetricsLog::open(&folder, resumed)?;
+    if options.tensorboard {
+        metrics.mirror(EventFile::open(&folder)?);
+    }
     warnings.extend(metrics.warnings().iter().map(ToString::to_string));
     if prepared.skipped_files > 0 {
         warnings.push(format!("left out {} bad files", prepared.skipped_files));

@@ -84,7 +84,12 @@ impl OnDevice for Work<'_> {
         let generator_run = args.out.join("finetune");
         make_folder(&args.out)?;
 
-        let options = |title: &str| SessionOptions { stop_at: None, quiet, title: title.to_owned(), interrupt: Interrupt::listen() };
+        let options = |title: &str| SessionOptions {
+            quiet,
+            title: title.to_owned(),
+            interrupt: Interrupt::listen(),
+            ..SessionOptions::default()
+        };
         note("stage 1 of 2: pre-training the encoder without labels");
         let end = session::train::<B>(&prepared::prepare(first)?, &encoder_run, &options("1/2 pretrain"), device)?;
         if end != End::Finished {

@@ -1,7 +1,7 @@
 //! `pretrain` and `finetune`.
 
 use super::settings::{StageFlag, resolve};
-use crate::cli::TrainArgs;
+use crate::cli::{LogForm, TrainArgs};
 use crate::config::StageKind;
 use crate::device::{Cpu, OnDevice};
 use crate::error::Error;
@@ -76,7 +76,13 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: Option<StageFlag<'_>>
         hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),
     })?;
     let title = if stage == StageKind::Pretrain { "pretrain" } else { "finetune" };
-    let options = SessionOptions { stop_at, quiet, title: title.to_owned(), interrupt: Interrupt::listen() };
+    let options = SessionOptions {
+        stop_at,
+        quiet,
+        title: title.to_owned(),
+        tensorboard: args.log == Some(LogForm::Tensorboard),
+        interrupt: Interrupt::listen(),
+    };
     let started = Instant::now();
     let end = device.run(requirements, Training { prepared: &prepared, out, options: &options })??;
     let seconds = started.elapsed().as_secs_f64();

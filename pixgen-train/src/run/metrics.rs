@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{RunError, Warning};
 use super::folder::RunFolder;
+use super::tensorboard::EventFile;
 use pixgen_edge::atomic::{FileError, write_atomic};
 
 /// Appends to the log.
@@ -18,6 +19,8 @@ pub struct MetricsLog {
     /// Length of the whole lines in bytes.
     length: u64,
     warnings: Vec<Warning>,
+    /// Gets the same numbers.
+    mirror: Option<EventFile>,
 }
 
 /// A line: the images seen, then the caller's fields.
@@ -49,7 +52,12 @@ impl MetricsLog {
         let warnings = cut(&path, resumed_at)?;
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(RunError::write(&path))?;
         let length = file.metadata().map_err(RunError::read(&path))?.len();
-        Ok(Self { path, file, length, warnings })
+        Ok(Self { path, file, length, warnings, mirror: None })
+    }
+
+    /// Appends to `events` too from now on.
+    pub fn mirror(&mut self, events: EventFile) {
+        self.mirror = Some(events);
     }
 
     /// What was dropped when the log was opened.
@@ -68,7 +76,9 @@ impl MetricsLog {
         match self.file.write_all(&line) {
             Ok(()) => {
                 self.length += line.len() as u64;
-                Ok(())
+                let Some(mirror) = &mut self.mirror else { return Ok(()) };
+                let fields = serde_json::from_slice(&line).map_err(|source| RunError::Record { path: self.path.clone(), source })?;
+                mirror.append(images, &fields)
             }
             Err(source) => {
                 // If this fails too, the half line is dropped when the log is opened next.
@@ -213,6 +223,7 @@ mod tests {
             file: OpenOptions::new().append(true).open("/dev/full").unwrap(),
             length: 0,
             warnings: Vec::new(),
+            mirror: None,
         };
         let error = metrics.append(1, &step(1)).unwrap_err();
         assert!(error.to_string().contains("/dev/full"), "{error}");
