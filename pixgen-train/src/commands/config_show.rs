@@ -4,9 +4,36 @@ use super::settings::resolve;
 use crate::cli::SettingsArgs;
 use crate::config::StageKind;
 use crate::error::Error;
-use pixgen_edge::terminal::print_bytes;
+use crate::settings::layers::{Resolved, get};
+use pixgen_edge::terminal::{print_bytes, print_json};
+use serde::Serialize;
+use std::collections::BTreeMap;
 
-pub(super) fn run(stage: StageKind, args: &SettingsArgs) -> Result<(), Error> {
+/// What `config show --json` prints.
+#[derive(Debug, Serialize)]
+struct ShownSettings<'a> {
+    /// Version of these keys.
+    schema: u32,
+    /// By dotted name.
+    settings: BTreeMap<&'a str, ShownSetting<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownSetting<'a> {
+    value: &'a toml::Value,
+    /// As without --json: `default`, `preset small-28-grey`, `flag --lr`, ..
+    origin: String,
+}
+
+fn shown(resolved: &Resolved) -> ShownSettings<'_> {
+    let settings = resolved.origins.iter().filter_map(|(key, origin)| {
+        let value = get(&resolved.table, key)?;
+        Some((key.as_str(), ShownSetting { value, origin: origin.to_string() }))
+    });
+    ShownSettings { schema: 1, settings: settings.collect() }
+}
+
+pub(super) fn run(stage: StageKind, args: &SettingsArgs, json: bool) -> Result<(), Error> {
     if args.auto_micro_batch() {
         return Err(Error::Argument {
             what: "--micro-batch auto: it is decided when a run starts, by the memory that is free then".to_owned(),
@@ -14,7 +41,11 @@ pub(super) fn run(stage: StageKind, args: &SettingsArgs) -> Result<(), Error> {
         });
     }
     let (config, resolved) = resolve(stage, args, None)?;
-    print_bytes(resolved.explain().as_bytes())?;
+    if json {
+        print_json(&shown(&resolved))?;
+    } else {
+        print_bytes(resolved.explain().as_bytes())?;
+    }
     config.validate()?;
     Ok(())
 }

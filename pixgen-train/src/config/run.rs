@@ -50,7 +50,7 @@ pub struct RunConfig {
 pub struct ComputeConfig {
     /// `cpu`, `cuda`, `vulkan`, or one of several devices: `cuda:1`.
     pub device: String,
-    /// Of matrices and activations; bf16 needs CUDA.
+    /// Precision of matrices and activations; bf16 needs CUDA.
     pub precision: Precision,
     /// Keep only the inputs of the network's blocks for the backward pass and compute the rest again: less memory, a third more work.
     pub recompute: bool,
@@ -62,7 +62,7 @@ pub struct ComputeConfig {
 pub struct DataConfig {
     /// `bundled`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder; must be given for the paper's models.
     pub path: String,
-    /// Colour behind transparent pictures.
+    /// Colour behind transparent pictures, as `#rrggbb`.
     pub background: String,
     /// Go on without bad files instead of stopping. In memory they are left out; otherwise the next good file of the class takes the place
     /// of each.
@@ -72,7 +72,7 @@ pub struct DataConfig {
     pub memory: PixelStore,
     /// Share of the pictures kept out of training, balanced over classes, for measurements.
     pub hold_out: f64,
-    /// `measured` (the data's mean, one std so that the overall std is sigma_data), `simple` (2x - 1) or `imagenet`.
+    /// How bytes become network values.
     pub normalise: NormaliseMode,
 }
 
@@ -95,7 +95,7 @@ impl DataConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormaliseMode {
-    /// Mean of each channel and one std, measured on the training pictures.
+    /// The mean of each channel and one std that makes the training pictures' that of `noise.sigma_data`.
     Measured,
     /// 2x - 1.
     Simple,
@@ -109,13 +109,14 @@ pub enum NormaliseMode {
 pub struct TrainConfig {
     /// Seed of everything random.
     pub seed: u64,
-    /// Images of the run.
+    /// Length of the run, in images.
     pub images: u64,
     /// Images of an optimiser step.
     pub batch: usize,
-    /// Images that go through the network at once; 0 means the whole batch. The gradient is the same.
+    /// Images that go through the network at once; 0 means the whole batch. The gradient is the same. The flag `--micro-batch auto` takes as
+    /// many as fit into the device's memory.
     pub micro_batch: usize,
-    /// Skipped steps in a row after which the run stops.
+    /// The run stops after this many steps in a row whose gradient is not finite.
     pub max_skipped: u64,
 }
 
@@ -123,11 +124,11 @@ pub struct TrainConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmaSettings {
-    /// Half-lives as shares of the run.
+    /// Moving averages whose half-life is this share of the run.
     pub shares: Vec<f64>,
-    /// Fixed decays per step.
+    /// Moving averages with this decay per step.
     pub decays: Vec<f64>,
-    /// The average that is exported: `share-...`, `decay-...` or `raw`.
+    /// Weights that go into `model.safetensors`: `raw`, `share-0.02`, `decay-0.99`, ..
     pub export: String,
 }
 
@@ -143,15 +144,15 @@ impl EmaSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputConfig {
-    /// A line of metrics.
+    /// Images between two lines of `metrics.jsonl`.
     pub log_every: u64,
-    /// A sample grid; stage 2 only.
+    /// Images between two sample grids; stage 2 only.
     pub sample_every: u64,
-    /// A checkpoint.
+    /// Images between two checkpoints.
     pub checkpoint_every: u64,
-    /// Checkpoints kept.
+    /// How many checkpoints are kept.
     pub keep: usize,
-    /// Seed of the sample grid.
+    /// Seed of the noise of the sample grids.
     pub sample_seed: u64,
     /// Rows of the sample grid; there is a column for each of the first ten classes.
     pub sample_rows: usize,

@@ -40,9 +40,9 @@ pub struct ConsistencyConfig {
     pub anchor: f64,
     /// ln t ~ N(p_mean, p_std^2), unshifted.
     pub p_mean: f64,
-    /// See `p_mean`.
+    /// Standard deviation of ln t; see `p_mean`.
     pub p_std: f64,
-    /// The map t -> r.
+    /// The map from t to r.
     pub pair: PairMap,
     /// Number of equal parts of the run; part a = 1, 2, .. brings r closer to t.
     pub stages: u32,
@@ -52,9 +52,9 @@ pub struct ConsistencyConfig {
     pub dropout: f64,
     /// Weight of the auxiliary loss through the frozen encoder; 0 switches it off.
     pub auxiliary: f64,
-    /// Its temperature.
+    /// Temperature of the auxiliary loss.
     pub auxiliary_temperature: f64,
-    /// What it compares.
+    /// What the auxiliary loss compares.
     pub auxiliary_feature: FrozenFeature,
 }
 

@@ -23,9 +23,9 @@ use std::ops::Range;
 pub struct DiffusionConfig {
     /// ln sigma ~ N(p_mean, p_std^2), unshifted.
     pub p_mean: f64,
-    /// See `p_mean`.
+    /// Standard deviation of ln sigma; see `p_mean`.
     pub p_std: f64,
-    /// p of the weight sigma^-p, which is divided by its mean.
+    /// p of the weight sigma^-p, which is divided by its mean; 0 weighs all levels alike.
     pub power: f64,
     /// Share of the pictures whose class is "no class", for classifier-free guidance.
     pub label_drop: f64,

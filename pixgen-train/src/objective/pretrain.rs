@@ -39,9 +39,9 @@ pub enum PretrainMethod {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetDecay {
-    /// Per step, at the start.
+    /// Decay per step at the start.
     pub start: f64,
-    /// Per step, at the end; the same as `start` for a constant decay.
+    /// Decay per step at the end; the same as `start` for a constant decay.
     pub end: f64,
 }
 
@@ -70,7 +70,7 @@ impl TargetDecay {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
-    /// Where the defaults of the others come from.
+    /// The method, which chooses the defaults of the other settings.
     pub method: PretrainMethod,
     /// Widths of the projector.
     pub projector: ProjectorConfig,

@@ -18,13 +18,13 @@ pub enum LrShape {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// The rate after warm-up.
+    /// Learning rate after warm-up.
     pub peak: f64,
     /// Images over which the rate rises linearly from 0.
     pub warmup: u64,
-    /// The way down.
+    /// How the rate goes on after warm-up.
     pub shape: LrShape,
-    /// What the cosine ends at, as a share of the peak.
+    /// Where the cosine ends, as a share of the peak.
     pub final_factor: f64,
 }
 

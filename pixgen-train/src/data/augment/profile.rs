@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AugmentProfile {
-    /// Area of the crop as a share of the image.
+    /// Area of a view as a share of the picture: [lowest, highest].
     pub crop_scale: [f32; 2],
-    /// Width of the crop over its height.
+    /// Width of a view over its height: [lowest, highest].
     pub crop_ratio: [f32; 2],
     /// Mirror left and right with probability 1/2; off for data such as digits, where it changes the meaning.
     pub flip: bool,
-    /// Probability of colour jitter.
+    /// Probability of colour jitter in a view.
     pub jitter_probability: f32,
     /// Brightness factor from 1 - this to 1 + this.
     pub brightness: f32,
@@ -25,11 +25,11 @@ pub struct AugmentProfile {
     pub hue: f32,
     /// Probability of removing the colour; colour images only.
     pub grey_probability: f32,
-    /// Probability of blur in each view.
+    /// Probability of blur: [view 1, view 2].
     pub blur_probability: [f32; 2],
-    /// Standard deviation of the blur in pixels.
+    /// Standard deviation of the blur in pixels: [lowest, highest].
     pub blur_sigma: [f32; 2],
-    /// Probability of solarising (inverting values of 128/255 and above) in each view.
+    /// Probability of solarising (inverting values of 128/255 and above): [view 1, view 2].
     pub solarise_probability: [f32; 2],
 }
 
