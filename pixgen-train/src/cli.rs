@@ -6,6 +6,7 @@ mod device;
 mod draw;
 mod files;
 mod measure;
+mod model;
 mod train;
 
 pub use bench::*;
@@ -14,6 +15,7 @@ pub use device::DeviceArgs;
 pub use draw::*;
 pub use files::*;
 pub use measure::*;
+pub use model::ModelArgs;
 pub use train::*;
 
 use clap::{Parser, Subcommand};

@@ -7,6 +7,7 @@ use crate::packages::PackageError;
 use crate::quality::error::QualityError;
 use crate::report::ReportError;
 use crate::run::RunError;
+use crate::sample_set::SampleSetError;
 use crate::settings::SettingsError;
 use crate::weights::import::ImportError;
 use crate::weights::verify::VerifyError;
@@ -57,6 +58,9 @@ pub enum Error {
     /// Quality measurement.
     #[error(transparent)]
     Quality(#[from] QualityError),
+    /// Sets of drawn pictures.
+    #[error(transparent)]
+    SampleSet(#[from] SampleSetError),
     /// Export for chips.
     #[error(transparent)]
     Quantise(#[from] pixgen_edge::quantise::QuantiseError),
@@ -181,6 +185,7 @@ impl Error {
             Self::Picture(error) => error.hint(),
             Self::Eval(error) => error.hint(),
             Self::Quality(error) => error.hint(),
+            Self::SampleSet(error) => error.hint(),
             Self::Quantise(error) => error.hint(),
             Self::Preset { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Preset { .. } => Some("`pixgen-train inspect --presets` lists them".into()),

@@ -32,7 +32,7 @@
 //! # Pictures
 //!
 //! [`packages`] downloads data sets, and network weights into [`cache`]. [`data`] orders, augments and checks pictures, [`sampling`] draws them,
-//! and [`quality`] measures them. [`weights`] exchanges models with PyTorch. What needs no tensors comes from `pixgen-edge`: its `data` loads
+//! [`sample_set`] writes any number of them for other programs, and [`quality`] measures them. [`weights`] exchanges models with PyTorch. What needs no tensors comes from `pixgen-edge`: its `data` loads
 //! pictures, `picture` writes grids, and `model_file` is the file that people exchange.
 //!
 //! # What holds everywhere
@@ -74,5 +74,6 @@ pub mod cache;
 pub mod data;
 pub mod packages;
 pub mod quality;
+pub mod sample_set;
 pub mod sampling;
 pub mod weights;

@@ -110,10 +110,10 @@ const fn has_auxiliary(config: &RunConfig) -> bool {
     matches!(config.stage, Stage::Consistency(settings) if settings.auxiliary > 0.0)
 }
 
-/// Training and held-out pictures that a model is looked at with: those of `data`, of the run that `model` is the folder of, or the
-/// bundled ones, split as the run split them.
+/// Training and held-out pictures that a model is looked at with: those of `data`, of the run that `model` is the folder or a checkpoint
+/// of, or the bundled ones, split as the run split them.
 pub fn pictures_of(model: &Path, data: Option<&str>, header: &ModelHeader) -> Result<(Dataset, Dataset), Error> {
-    let file = model.join(run::CONFIG);
+    let file = run::averages::run_folder(model).join(run::CONFIG);
     let mut settings = if file.exists() {
         data_settings(&file)?
     } else {

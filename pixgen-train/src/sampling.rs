@@ -12,10 +12,11 @@ use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::param_set::ParamSet;
+use serde::Serialize;
 use std::convert::Infallible;
 
 /// Pictures that go through the network at once.
-const BATCH: usize = 250;
+pub const BATCH: usize = 250;
 
 /// f(x, t) on a burn backend, for pictures H W C.
 #[derive(Debug)]
@@ -91,7 +92,8 @@ impl<'a> From<&'a ModelFile> for Generator<'a> {
 }
 
 /// How pictures are drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Drawing {
     /// By a one-step generator, in one or two steps.
     Consistency {
@@ -148,30 +150,58 @@ impl<'a> Generator<'a> {
         }
     }
 
+    /// Puts the weights on a device. `weak` is the weaker model of autoguidance.
+    pub fn load<B: FusedOps>(self, params: &[f32], weak: Option<&'a ModelFile>, device: &B::Device) -> LoadedGenerator<'a, B> {
+        LoadedGenerator {
+            generator: self,
+            denoiser: self.denoiser(params, device),
+            weak: weak.map(|file| Generator::from(file).denoiser(&file.params, device)),
+        }
+    }
+
     /// Draws pictures; bytes H W C, one picture after another. `weak` is the weaker model of autoguidance.
     pub fn draw<B: FusedOps>(&self, params: &[f32], weak: Option<&ModelFile>, device: &B::Device, wanted: &SampleRequest<'_>) -> Vec<u8> {
-        let (channels, len) = (self.config.channels, self.config.image_len());
-        let range = self.normalisation.range(channels);
-        let mut denoiser = self.denoiser::<B>(params, device);
-        let mut weak = weak.map(|file| Generator::from(file).denoiser::<B>(&file.params, device));
+        self.load::<B>(params, weak, device).draw(wanted)
+    }
+}
+
+/// A generator with its weights on a device.
+#[derive(Debug)]
+pub struct LoadedGenerator<'a, B: FusedOps> {
+    generator: Generator<'a>,
+    denoiser: BurnDenoiser<'a, B>,
+    weak: Option<BurnDenoiser<'a, B>>,
+}
+
+impl<B: FusedOps> LoadedGenerator<'_, B> {
+    /// Side in pixels, and channels.
+    pub fn picture_shape(&self) -> (usize, usize) {
+        (self.generator.config.size, self.generator.config.channels)
+    }
+
+    /// Draws pictures; bytes H W C, one picture after another.
+    pub fn draw(&mut self, wanted: &SampleRequest<'_>) -> Vec<u8> {
+        let Generator { config, noise, normalisation, .. } = self.generator;
+        let (channels, len) = (config.channels, config.image_len());
+        let range = normalisation.range(channels);
         let mut values = vec![0.0; wanted.classes.len() * len];
-        let no_class = vec![self.config.classes; BATCH];
+        let no_class = vec![config.classes; BATCH];
         let mut scratch = Vec::new();
         let chunks = values.chunks_mut(BATCH * len).zip(wanted.classes.chunks(BATCH));
         for (first, (out, classes)) in (wanted.first..).step_by(BATCH).zip(chunks) {
             let drawn = match wanted.drawing {
                 Drawing::Consistency { steps } => {
                     let sampler = ConsistencySampler { middle: (steps > 1).then_some(MIDDLE_LEVEL), range };
-                    sampler.draw(&mut denoiser, self.noise, wanted.seed, first, classes, out)
+                    sampler.draw(&mut self.denoiser, noise, wanted.seed, first, classes, out)
                 }
                 Drawing::Diffusion { levels, method, guidance } => {
                     let sampler = DiffusionSampler { levels, method, guidance, range };
-                    let weaker = match &mut weak {
+                    let weaker = match &mut self.weak {
                         Some(weak) => Weaker::Denoiser(weak),
                         None => Weaker::Classes(&no_class[..classes.len()]),
                     };
                     scratch.resize(SCRATCH * out.len(), 0.0);
-                    sampler.draw(&mut denoiser, weaker, self.noise, wanted.seed, first, classes, out, &mut scratch)
+                    sampler.draw(&mut self.denoiser, weaker, noise, wanted.seed, first, classes, out, &mut scratch)
                 }
             };
             match drawn {
@@ -180,7 +210,7 @@ impl<'a> Generator<'a> {
             }
         }
         let mut bytes = vec![0; values.len()];
-        self.normalisation.to_u8(channels, &values, &mut bytes);
+        normalisation.to_u8(channels, &values, &mut bytes);
         bytes
     }
 }

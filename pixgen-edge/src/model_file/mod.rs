@@ -86,6 +86,12 @@ impl ModelFile {
         format!("{:08x}", hasher.finalize())
     }
 
+    /// Eight hexadecimal digits that differ where the header or the values do.
+    pub fn fingerprint(&self) -> String {
+        // A header of plain data can always be written; without its text the values alone count.
+        self.checksum(&serde_json::to_string(&self.header).unwrap_or_default())
+    }
+
     /// Reads and checks a file, or the `model.safetensors` of a run folder.
     ///
     /// # Errors

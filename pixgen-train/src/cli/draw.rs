@@ -1,6 +1,7 @@
 //! `sample`, and how it and `eval` draw.
 
 use super::device::DeviceArgs;
+use super::model::ModelArgs;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -43,11 +44,20 @@ pub enum SamplerName {
 
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-train sample q --class all --seed 7 --out grid.png")]
+#[command(after_help = "Examples:  pixgen-train sample q --class all --seed 7 --out grid.png\n           \
+     pixgen-train sample q --count 50000 --out samples/\n           \
+     pixgen-train sample q --count 50000 --out samples.npz\n\n\
+    --out says what is written:\n  \
+    x.png       a grid: a column for each class, or rows of one class\n  \
+    x/ or x     a folder of PNG files 000000.png, 000001.png, ..\n  \
+    x.npz       one file for ADM's evaluator: arr_0 with N x H x W x 3 bytes, arr_1 with the classes\n  \
+    x.zip       one file in the layout of EDM's tools\n\
+    In all of them picture N is that of (--seed, N), of class N mod the number of classes.\n\
+    Folder, npz and zip can be interrupted: the same command goes on.")]
 pub struct SampleArgs {
-    /// Model file or run folder
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub model: PathBuf,
+    /// Model
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Class: a number, a name, or `all`
     #[arg(long, default_value = "all")]
     pub class: String,
@@ -60,16 +70,16 @@ pub struct SampleArgs {
     /// How
     #[command(flatten)]
     pub drawn: SamplingArgs,
-    /// Pictures of each class
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub count: u32,
-    /// PNG file
-    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "grid.png")]
+    /// Pictures: of each class for a grid (default 8), of all classes together for a folder, npz or zip
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub count: Option<u32>,
+    /// Grid, folder or archive, by its name
+    #[arg(long, short, value_hint = ValueHint::AnyPath, default_value = "grid.png")]
     pub out: PathBuf,
     /// Where to draw
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Show the grid in the terminal even if stdout is not one
+    /// Show the grid in the terminal even if stdout is none
     #[arg(long)]
     pub preview: bool,
 }

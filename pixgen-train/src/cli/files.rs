@@ -1,6 +1,7 @@
 //! `inspect`, `import`, `export`: model files.
 
 use super::device::DeviceArgs;
+use super::model::ModelArgs;
 use super::train::ObjectiveName;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -84,9 +85,9 @@ pub enum ExportFormat {
     Models for chips are made by `pixgen-edge export`."
 )]
 pub struct ExportArgs {
-    /// Model file or run folder
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub model: PathBuf,
+    /// Model
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Names and layouts of the tensors
     #[arg(long, value_enum, default_value = "safetensors")]
     pub to: ExportFormat,

@@ -2,6 +2,7 @@
 
 use super::device::DeviceArgs;
 use super::draw::SamplingArgs;
+use super::model::ModelArgs;
 use crate::quality::{FeatureNetwork, Resize};
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
     Models of Fashion-MNIST are measured by the classifier in this program, all others by EfficientNet-Lite0:\n\
     `pixgen-train data get efficientnet-lite0` fetches it once.")]
 pub struct EvalArgs {
-    /// Model file or run folder
+    /// Model file, run folder, also of a run that is training, or checkpoint in a run folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: Option<PathBuf>,
     /// Number of pictures to draw; classes in the proportions of the data
@@ -93,9 +94,9 @@ pub struct FeatureArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train probe q/pretrain --sigma 0.002,0.5,2")]
 pub struct ProbeArgs {
-    /// Model file or run folder, of any stage
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub model: PathBuf,
+    /// Model
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Noise levels, before the shift for the resolution
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = level, default_value = "0.002,0.25,0.5,1,2,5")]
     pub sigma: Vec<f64>,
@@ -144,6 +145,9 @@ pub struct ReportArgs {
     /// Number of pictures to draw with each model and show beside their nearest training pictures; 0 for none
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub pictures: u32,
+    /// Average of the weights to draw with; by default the exported one
+    #[arg(long, value_name = "NAME")]
+    pub ema: Option<String>,
     /// Where to draw them
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -45,9 +45,19 @@ pub struct TrainArgs {
     /// With --dry-run: as JSON on stdout
     #[arg(long, requires = "dry_run")]
     pub json: bool,
+    /// Write the numbers of metrics.jsonl for another program too, into `tensorboard/` of the run folder
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub log: Option<LogForm>,
     /// Save and stop after this many images; the same command without it resumes
     #[arg(long, value_name = "IMAGES")]
     pub stop_at: Option<String>,
+}
+
+/// Other forms of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogForm {
+    /// Event files of TensorBoard
+    Tensorboard,
 }
 
 /// Where settings come from on the command line.
@@ -161,6 +171,9 @@ pub struct ConfigShowArgs {
     /// Settings
     #[command(flatten)]
     pub settings: SettingsArgs,
+    /// As JSON on stdout: value and origin of each setting
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The stages by name.

@@ -4,18 +4,17 @@ use crate::cli::{SamplerName, SamplingArgs};
 use crate::error::Error;
 use crate::sampling::Drawing;
 use pixgen_core::diffusion::{Churn, Guidance, Sampler};
-use pixgen_edge::model_file::{Content, ModelFile};
+use pixgen_edge::model_file::{Content, ModelFile, ModelFileError};
 use std::path::Path;
 
 /// Levels of a diffusion model's grid, if not given: the paper's.
 const LEVELS: u32 = 32;
 
-/// A model that draws, of stage 2a or 2b.
-pub fn load(path: &Path) -> Result<ModelFile, Error> {
-    let file = ModelFile::load(path)?;
+/// `file`, which must draw: a model of stage 2a or 2b.
+pub fn drawing(file: ModelFile, path: &Path) -> Result<ModelFile, Error> {
     match file.header.content {
-        Content::Denoiser => Ok(file),
-        _ => Ok(ModelFile::load_content(path, Content::Generator)?),
+        Content::Denoiser | Content::Generator => Ok(file),
+        found => Err(ModelFileError::Content { path: path.to_owned(), found, wanted: Content::Generator }.into()),
     }
 }
 

@@ -16,7 +16,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::PRESETS;
 use pixgen_edge::data::{self, DataError, Dataset, ImageShape};
 use pixgen_edge::eval::{EvalReport, Subject};
-use pixgen_edge::model_file::ModelHeader;
+use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::picture::{Grid, Picture};
 use pixgen_edge::terminal::{note, print_bytes, print_json};
 use std::path::Path;
@@ -41,13 +41,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
 /// Every average of a model drawn in every way, against one reference.
 fn generator(args: &EvalArgs, path: &Path) -> Result<EvalReport, Error> {
     let device = args.device.choice()?;
-    let file = drawn::load(path)?;
+    let models = averages(path, &args.ema)?;
+    let models: Vec<ModelFile> = models.into_iter().map(|file| drawn::drawing(file, path)).collect::<Result<_, _>>()?;
     let sampling: Vec<SamplingOptions> = args
         .guidance
         .iter()
-        .map(|&weight| drawn::choose(&args.drawn, weight, &file).map(|(drawing, weak)| SamplingOptions { drawing, weak }))
+        .map(|&weight| drawn::choose(&args.drawn, weight, &models[0]).map(|(drawing, weak)| SamplingOptions { drawing, weak }))
         .collect::<Result<_, _>>()?;
-    let models = averages(file, path, &args.ema)?;
     let header = &models[0].header;
     let (training, held_out) = match prepared::pictures_of(path, args.features.data.as_deref(), header) {
         // A run folder that went to another machine: the pictures that its classifier knows are in the program.

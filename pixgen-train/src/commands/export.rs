@@ -3,6 +3,7 @@
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::Error;
 use crate::prepared::save_model;
+use crate::run::averages::average;
 use crate::weights::card::{Extra, ModelCard};
 use crate::weights::export::export;
 use pixgen_edge::atomic::{FileError, write_atomic};
@@ -24,7 +25,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
         });
     }
     let evaluation = args.eval.as_deref().map(evaluation).transpose()?;
-    let file = ModelFile::load(&args.model)?;
+    let file = average(&args.model.model, args.model.ema.as_deref())?;
     if !args.card {
         return write(&file, args.to, &args.out);
     }

@@ -49,7 +49,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             let own = args.encoder.as_deref().map(|encoder| ("--encoder", "encoder", encoder));
             train::run(stage, &args.train, own, cli.quiet).map(code)
         }
-        Command::Sample(args) => sample::run(&args).map(|()| 0),
+        Command::Sample(args) => sample::run(&args, cli.quiet).map(code),
         Command::Eval(args) => eval::run(&args).map(|()| 0),
         Command::Probe(args) => probe::run(&args).map(|()| 0),
         Command::Report(args) => report::run(&args, cli.quiet).map(|()| 0),
@@ -64,7 +64,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
                 StageName::Finetune => StageKind::Consistency,
                 StageName::Diffusion => StageKind::Diffusion,
             };
-            config_show::run(stage, &args.settings).map(|()| 0)
+            config_show::run(stage, &args.settings, args.json).map(|()| 0)
         }
         Command::Bench(args) => match &args.roofline.roofline {
             Some(device) => roofline::run(device, &args).map(|()| 0),

@@ -1,6 +1,6 @@
 //! `probe`: what the encoder's feature knows of the classes, at several noise levels.
 
-use crate::cli::ProbeArgs;
+use crate::cli::{ModelArgs, ProbeArgs};
 use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
 use crate::model::batch::upload;
@@ -8,6 +8,7 @@ use crate::model::weights::to_vec;
 use crate::model::{BurnWeights, Condition, features};
 use crate::prepared;
 use crate::quality::probe::{Labelled, linear, nearest_neighbours};
+use crate::run::averages::average;
 use crate::training::Engine;
 use pixgen_core::patch::patchify;
 use pixgen_core::rng::Rng;
@@ -57,8 +58,9 @@ struct ProbeLevel {
 
 pub(super) fn run(args: &ProbeArgs) -> Result<(), Error> {
     let device = args.device.choice()?;
-    let file = ModelFile::load(&args.model)?;
-    let (training, held_out) = prepared::pictures_of(&args.model, args.data.as_deref(), &file.header)?;
+    let ModelArgs { model, ema } = &args.model;
+    let file = average(model, ema.as_deref())?;
+    let (training, held_out) = prepared::pictures_of(model, args.data.as_deref(), &file.header)?;
     if held_out.is_empty() || training.len() < 2 {
         return Err(Error::Argument {
             what: "no pictures are kept out of training to ask about".to_owned(),

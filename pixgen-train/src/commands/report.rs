@@ -9,9 +9,10 @@ use crate::quality::nearest_pairs::{NearestPairs, nearest_pairs};
 use crate::report::page::{RunSection, page};
 use crate::report::source::{RunSource, find};
 use crate::report::{ReportError, numbers};
+use crate::run::averages::average;
 use crate::training::Engine;
 use pixgen_edge::atomic::write_atomic;
-use pixgen_edge::model_file::ModelFile;
+use pixgen_edge::model_file::{Content, ModelFile};
 use pixgen_edge::terminal::{note, print_line};
 
 pub(super) fn run(args: &ReportArgs, quiet: bool) -> Result<(), Error> {
@@ -23,7 +24,10 @@ pub(super) fn run(args: &ReportArgs, quiet: bool) -> Result<(), Error> {
     let folders: Result<Vec<_>, ReportError> = args.runs.iter().map(|path| find(path)).collect();
     let mut parts = Vec::new();
     for folder in folders?.into_iter().flatten() {
-        let source = RunSource::read(&folder)?;
+        let mut source = RunSource::read(&folder)?;
+        if args.ema.is_some() {
+            source.model = Some(average(&folder, args.ema.as_deref())?);
+        }
         for remark in &source.remarks {
             note(&format!("warning: {}: {remark}", source.name));
         }
@@ -67,6 +71,9 @@ fn draw(source: &RunSource, count: usize, device: DeviceChoice, quiet: bool) -> 
     let (Some(config), Some(model), 1..) = (&source.config, &source.model, count) else {
         return Ok(None);
     };
+    if model.header.content == Content::Encoder {
+        return Ok(None);
+    }
     if !quiet {
         note(&format!("{}: drawing {count} pictures and looking for the nearest training pictures", source.name));
     }

@@ -1,15 +1,60 @@
-//! `sample`: a grid of pictures from a model file.
+//! `sample`: pictures of a model, as a grid or as files for other programs.
 
 use super::drawn;
-use crate::cli::SampleArgs;
+use crate::cli::{ModelArgs, SampleArgs};
 use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
+use crate::run::Interrupt;
+use crate::run::averages::average;
+use crate::sample_set::archive::{ArchiveForm, assemble};
+use crate::sample_set::folder::file_name;
+use crate::sample_set::{Manifest, SampleFolder, SampleSetError, draw};
 use crate::sampling::{Drawing, Generator, SampleRequest};
+use crate::session::End;
 use crate::training::Engine;
+use pixgen_edge::interrupt::sentence;
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::picture::{Grid, Picture, Preview};
 use pixgen_edge::terminal::{note, print_bytes};
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// Pictures of each class in a grid, if not given.
+const GRID_COUNT: u32 = 8;
+/// The most of them.
+const GRID_LIMIT: u32 = 1000;
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// One picture with all pictures.
+    Grid,
+    /// A file for each.
+    Folder,
+    /// All in one file.
+    Archive(ArchiveForm),
+}
+
+/// What `--out` asks for: a name without an ending is a folder, unless something else is there.
+fn output(out: &Path) -> Result<Output, Error> {
+    let text = out.to_string_lossy();
+    if out.is_dir() || text.ends_with(std::path::is_separator) {
+        return Ok(Output::Folder);
+    }
+    let ending = out.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    match ending.as_deref() {
+        Some("png") => Ok(Output::Grid),
+        Some("npz") => Ok(Output::Archive(ArchiveForm::Npz)),
+        Some("zip") => Ok(Output::Archive(ArchiveForm::Zip)),
+        Some(other) => Err(Error::Argument {
+            what: format!("--out {text}: pictures are not written as .{other}"),
+            hint: Some(format!("use .png for a grid, .npz or .zip for one file with all pictures, or `{text}/` for a folder of them")),
+        }),
+        // A pipe, a device, or a file of an earlier time.
+        None if text == "-" || out.exists() => Ok(Output::Grid),
+        None => Ok(Output::Folder),
+    }
+}
 
 /// Numbers of the classes that a user names.
 fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
@@ -25,50 +70,202 @@ fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
     })
 }
 
-/// Pictures of a model.
-struct Draw<'a> {
+pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<End, Error> {
+    let output = output(&args.out)?;
+    let count = count(args, output)?;
+    let ModelArgs { model, ema } = &args.model;
+    let file = drawn::drawing(average(model, ema.as_deref())?, model)?;
+    let (drawing, weak) = drawn::choose(&args.drawn, args.guidance, &file)?;
+    let asked = classes(&file.header, &args.class)?;
+    let job = Job { args, file: &file, weak: weak.as_ref(), drawing, asked };
+    match output {
+        Output::Grid => job.grid(count as usize).map(|()| End::Finished),
+        Output::Folder => job.files(u64::from(count), None, quiet),
+        Output::Archive(form) => job.files(u64::from(count), Some(form), quiet),
+    }
+}
+
+/// `--count`: of each class for a grid, of all for files.
+fn count(args: &SampleArgs, output: Output) -> Result<u32, Error> {
+    let wrong = |what: String, hint: String| Error::Argument { what, hint: Some(hint) };
+    let out = args.out.display();
+    match (output, args.count) {
+        (Output::Grid, Some(count)) if count > GRID_LIMIT => Err(wrong(
+            format!("--count {count}: a grid has at most {GRID_LIMIT} pictures of each class"),
+            format!("for files give a folder, for example --out samples/; {count} is then the number of all pictures"),
+        )),
+        (Output::Grid, count) => Ok(count.unwrap_or(GRID_COUNT)),
+        (_, None) => Err(wrong(format!("--out {out}: how many pictures?"), "add --count N, the number of all pictures".to_owned())),
+        (_, Some(_)) if args.preview => {
+            Err(wrong(format!("--preview shows a grid, and {out} is none"), "leave it out, or give --out grid.png".to_owned()))
+        }
+        (_, Some(count)) => Ok(count),
+    }
+}
+
+/// A model with what is asked of it.
+struct Job<'a> {
+    args: &'a SampleArgs,
     file: &'a ModelFile,
     /// The weaker model of autoguidance.
     weak: Option<&'a ModelFile>,
+    drawing: Drawing,
+    /// Classes, one after another.
+    asked: Vec<usize>,
+}
+
+/// Pictures in memory.
+struct DrawGrid<'a> {
+    job: &'a Job<'a>,
     request: SampleRequest<'a>,
 }
 
-impl OnDevice for Draw<'_> {
+impl OnDevice for DrawGrid<'_> {
     type Output = Vec<u8>;
 
     fn run<B: Engine>(self, device: &B::Device) -> Vec<u8> {
-        Generator::from(self.file).draw::<B>(&self.file.params, self.weak, device, &self.request)
+        let Job { file, weak, .. } = *self.job;
+        Generator::from(file).draw::<B>(&file.params, weak, device, &self.request)
     }
 }
 
-pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
-    let device = args.device.choice()?;
-    let file = drawn::load(&args.model)?;
-    let (drawing, weak) = drawn::choose(&args.drawn, args.guidance, &file)?;
-    let asked = classes(&file.header, &args.class)?;
-    let count = args.count as usize;
-    // A column for each class; a single class fills rows of up to ten.
-    let (columns, order): (usize, Vec<usize>) = match asked[..] {
-        [class] => (count.min(10), vec![class; count]),
-        _ => (asked.len(), (0..asked.len() * count).map(|i| asked[i % asked.len()]).collect()),
-    };
-    let request = SampleRequest { seed: args.seed, first: 0, classes: &order, drawing };
-    let parameters = file.params.len() + weak.as_ref().map_or(0, |weak| weak.params.len());
-    let bytes = device.run(Requirements::inference(parameters), Draw { file: &file, weak: weak.as_ref(), request })?;
-    let model = &file.header.model;
-    let scale = (112 / model.size).clamp(1, 4);
-    let pictures = Picture::squares(&bytes, model.size, model.channels)?;
-    Grid { columns, scale }.save(&args.out, &pictures)?;
-    let evaluations = drawing.evaluations(&file.header.noise);
-    let what = match drawing {
-        Drawing::Consistency { .. } => "step",
-        Drawing::Diffusion { .. } => "evaluation",
-    };
-    let plural = if evaluations == 1 { "" } else { "s" };
-    note(&format!("{} pictures in {evaluations} {what}{plural}: {}", order.len(), args.out.display()));
-    if args.preview || std::io::stdout().is_terminal() {
-        let preview = Preview::from_environment(|name| std::env::var(name).ok());
-        print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;
+/// Pictures in a folder.
+struct DrawFiles<'a> {
+    job: &'a Job<'a>,
+    folder: &'a SampleFolder,
+    count: u64,
+    quiet: bool,
+    interrupt: &'a Interrupt,
+}
+
+impl OnDevice for DrawFiles<'_> {
+    type Output = Result<u64, SampleSetError>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
+        let Job { file, weak, .. } = *self.job;
+        let mut generator = Generator::from(file).load::<B>(&file.params, weak, device);
+        draw::complete(self.folder, &mut generator, self.count, self.quiet, self.interrupt)
     }
-    Ok(())
+}
+
+impl Job<'_> {
+    fn requirements(&self) -> Requirements {
+        Requirements::inference(self.file.params.len() + self.weak.map_or(0, |weak| weak.params.len()))
+    }
+
+    fn grid(&self, count: usize) -> Result<(), Error> {
+        let Self { args, file, drawing, asked, .. } = self;
+        // A column for each class; a single class fills rows of up to ten.
+        let (columns, order): (usize, Vec<usize>) = match asked[..] {
+            [class] => (count.min(10), vec![class; count]),
+            _ => (asked.len(), (0..asked.len() * count).map(|i| asked[i % asked.len()]).collect()),
+        };
+        let request = SampleRequest { seed: args.seed, first: 0, classes: &order, drawing: *drawing };
+        let bytes = args.device.choice()?.run(self.requirements(), DrawGrid { job: self, request })?;
+        let model = &file.header.model;
+        let scale = (112 / model.size).clamp(1, 4);
+        let pictures = Picture::squares(&bytes, model.size, model.channels)?;
+        Grid { columns, scale }.save(&args.out, &pictures)?;
+        note(&format!("{} pictures in {}: {}", order.len(), self.evaluations(), args.out.display()));
+        if args.preview || std::io::stdout().is_terminal() {
+            let preview = Preview::from_environment(|name| std::env::var(name).ok());
+            print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// `1 step`, `63 evaluations`.
+    fn evaluations(&self) -> String {
+        let evaluations = self.drawing.evaluations(&self.file.header.noise);
+        let what = match self.drawing {
+            Drawing::Consistency { .. } => "step",
+            Drawing::Diffusion { .. } => "evaluation",
+        };
+        format!("{evaluations} {what}{}", if evaluations == 1 { "" } else { "s" })
+    }
+
+    /// Files in a folder; an archive is assembled from a folder beside it, which is then removed.
+    fn files(&self, count: u64, form: Option<ArchiveForm>, quiet: bool) -> Result<End, Error> {
+        let Self { args, file, drawing, asked, .. } = self;
+        let place = form.map_or_else(|| args.out.clone(), |_| parts(&args.out));
+        let manifest = Manifest {
+            schema: 1,
+            model: file.fingerprint(),
+            ema: file.header.ema.clone(),
+            images_seen: file.header.images,
+            weak: self.weak.map(ModelFile::fingerprint),
+            drawing: *drawing,
+            seed: args.seed,
+            classes: asked.clone(),
+            class_names: asked.iter().map(|&class| class_name(&file.header, class)).collect(),
+        };
+        let folder = SampleFolder::open(&place, manifest)?;
+        let interrupt = Interrupt::listen();
+        let work = DrawFiles { job: self, folder: &folder, count, quiet, interrupt: &interrupt };
+        let there = args.device.choice()?.run(self.requirements(), work)??;
+        if there < count {
+            note(&sentence(Some(&format!("{there} pictures in {}", place.display()))));
+            return Ok(End::Interrupted);
+        }
+        if let Some(form) = form {
+            assemble(&folder, count, form, &args.out)?;
+            folder.remove(count)?;
+        }
+        note(&format!("{count} pictures in {}: {}{}", self.evaluations(), args.out.display(), self.rule(count, form)));
+        Ok(End::Finished)
+    }
+
+    /// What the pictures are called, and which class a picture is of.
+    fn rule(&self, count: u64, form: Option<ArchiveForm>) -> String {
+        let names = match form {
+            None => format!(", {} to {}", file_name(0), file_name(count - 1)),
+            Some(_) => String::new(),
+        };
+        match self.asked.len() {
+            1 => names,
+            classes => format!("{names}; picture N is of class N mod {classes}"),
+        }
+    }
+}
+
+/// The name of a class, or its number where the model has no names.
+fn class_name(header: &ModelHeader, class: usize) -> String {
+    header.class_names.get(class).cloned().unwrap_or_else(|| class.to_string())
+}
+
+/// The folder that an archive is assembled from.
+fn parts(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".parts");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_name_asks_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("old");
+        std::fs::write(&file, "a picture").unwrap();
+        for (out, wanted) in [
+            ("grid.png", Output::Grid),
+            ("GRID.PNG", Output::Grid),
+            ("-", Output::Grid),
+            ("/dev/null", Output::Grid),
+            (file.to_str().unwrap(), Output::Grid),
+            (folder.path().to_str().unwrap(), Output::Folder),
+            ("samples", Output::Folder),
+            ("samples.v2/", Output::Folder),
+            ("set.npz", Output::Archive(ArchiveForm::Npz)),
+            ("set.Zip", Output::Archive(ArchiveForm::Zip)),
+        ] {
+            assert_eq!(output(Path::new(out)).unwrap(), wanted, "{out}");
+        }
+        for out in ["x.jpg", "samples.v2", "x.tar"] {
+            let error = output(Path::new(out)).unwrap_err();
+            assert!(error.hint().unwrap().contains(&format!("`{out}/`")), "{error}");
+        }
+    }
 }

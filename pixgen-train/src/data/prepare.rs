@@ -196,12 +196,10 @@ fn write_zip(
     let failed = |error: io::Error| PrepareError::from(FileError::write(&options.out)(error));
     let file = BufWriter::with_capacity(1 << 20, File::create(temporary).map_err(failed)?);
     let mut archive = ZipArchiveWriter::new(file);
-    let add = |name: &str, bytes: &[u8], archive: &mut ZipArchiveWriter<BufWriter<File>>| {
-        add(archive, name, bytes).map_err(|error| failed(io::Error::other(error)))
-    };
+    let add = |name: &str, bytes: &[u8], archive: &mut ZipArchiveWriter<BufWriter<File>>| add(archive, name, bytes).map_err(failed);
     let mut labels = Vec::with_capacity(dataset.len());
     let (images, skipped) = encode_all(dataset, options, progress, |number, label, bytes| {
-        let name = format!("{:05}/img{number:08}.{}", number / 1000, options.format.extension());
+        let name = archived_name(number, options.format.extension());
         add(&name, bytes, &mut archive)?;
         labels.push((name, label));
         Ok(())
@@ -210,26 +208,48 @@ fn write_zip(
     let labels = (dataset.class_names.len() > 1).then_some(labels);
     let text = json!({ "labels": labels, "classes": dataset.class_names }).to_string();
     add(LABEL_FILE, text.as_bytes(), &mut archive)?;
-    let file = archive.finish().map_err(|error| failed(io::Error::other(error)))?;
+    let file = archive.finish().map_err(zip_error).map_err(failed)?;
     let file = file.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
     Ok(WrittenFiles { images, files: 1, bytes, skipped })
 }
 
+/// `00012/img00012345.png`: the name of a picture in the archives of EDM's and StyleGAN's tools.
+pub(crate) fn archived_name(number: usize, extension: &str) -> String {
+    format!("{:05}/img{number:08}.{extension}", number / 1000)
+}
+
 /// Stores an entry, dated to the first second that the format knows.
-fn add(archive: &mut ZipArchiveWriter<BufWriter<File>>, name: &str, bytes: &[u8]) -> Result<(), rawzip::Error> {
+pub(crate) fn add<W: Write>(archive: &mut ZipArchiveWriter<W>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    add_streamed(archive, name, |entry| entry.write_all(bytes))
+}
+
+/// As [`add`], with bytes that nobody holds at once.
+pub(crate) fn add_streamed<W: Write>(
+    archive: &mut ZipArchiveWriter<W>,
+    name: &str,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     const FIRST: i64 = 315_532_800; // 1980-01-01
     let file = archive
         .new_file(name)
         .last_modified(UtcDateTime::from_unix(FIRST))
         .unix_permissions(0o644);
-    let (mut entry, config) = file.start()?;
+    let (mut entry, config) = file.start().map_err(zip_error)?;
     let mut writer = config.wrap(&mut entry);
-    writer.write_all(bytes)?;
-    let (_, output) = writer.finish()?;
-    entry.finish(output)?;
+    write(&mut writer)?;
+    let (_, output) = writer.finish().map_err(zip_error)?;
+    entry.finish(output).map_err(zip_error)?;
     Ok(())
+}
+
+/// What the system said, so that a full disk is known as one.
+pub(crate) fn zip_error(error: rawzip::Error) -> io::Error {
+    match error.into_kind() {
+        rawzip::ErrorKind::IO(source) => source,
+        kind => io::Error::other(kind.to_string()),
+    }
 }
 
 fn write_shards(

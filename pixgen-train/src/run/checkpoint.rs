@@ -99,18 +99,24 @@ fn file_name(images: u64) -> String {
     format!("{PREFIX}{images:012}{SUFFIX}")
 }
 
+/// Whether a file is called as a checkpoint is.
+pub(super) fn is_checkpoint_name(name: &str) -> bool {
+    images(name, SUFFIX).is_some_and(|images| name == file_name(images))
+}
+
+/// The number in a name that ends in `suffix`.
+fn images(name: &str, suffix: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.strip_suffix(suffix)?.parse().ok()
+}
+
 /// The images of all checkpoint files in `folder` whose name ends in `suffix`, oldest first.
 fn list(folder: &Path, suffix: &str) -> Result<Vec<u64>, RunError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(RunError::read(folder))? {
         let name = entry.map_err(RunError::read(folder))?.file_name();
         let name = name.to_string_lossy();
-        let images = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.strip_suffix(suffix))
-            .and_then(|digits| digits.parse().ok());
         // Only names exactly as we write them, so that a name can be made from the number again.
-        if let Some(images) = images
+        if let Some(images) = images(&name, suffix)
             && name.starts_with(&file_name(images))
         {
             found.push(images);
