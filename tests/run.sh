@@ -4,6 +4,7 @@
 #   tests/run.sh                all steps
 #   tests/run.sh fmt clippy     these steps only
 #   tests/run.sh --list         their names
+#   tests/run.sh pytorch        docs/guides/model.py; not among all steps unless PyTorch is there, which is 170 packages of Debian
 #
 # Each step prints one line; its full output is a file in $CARGO_TARGET_DIR/run-sh/, shown when the step fails. The last line counts the
 # tests. The exit status is 0 when everything passed, 1 when a step failed, 2 for an unknown step, 3 when
@@ -111,10 +112,10 @@ step_cross() {
   cargo test --release --locked "${gpu[@]}" "${tests[@]}"
 }
 
-# Every command block of README.md and the guides; links, files, sections, identifiers and settings that a page names.
+# The table of settings, and every command block of README.md and the guides.
 step_guides() {
   cargo build --release --locked "${gpu[@]}" --bins
-  tests/tools/citations.py "$CARGO_TARGET_DIR/release/pixgen-train"
+  tests/settings_reference.py "$CARGO_TARGET_DIR/release/pixgen-train" --check
   tests/docs.py "$CARGO_TARGET_DIR/release"
 }
 
@@ -132,6 +133,12 @@ step_boards() { firmware-examples/build.sh; }
 
 # Twenty seconds for each target; the reader of .pxg files and that of safetensors.
 step_fuzz() { tests/fuzz/run.sh 20; }
+
+# The model in PyTorch, against float64 and against the pictures that pixgen-train draws.
+step_pytorch() {
+  cargo build --release --locked "${gpu[@]}" --bins
+  "$venvs/pytorch/bin/python" tests/pytorch_model.py "$CARGO_TARGET_DIR/release/pixgen-train"
+}
 
 step_doctest() { cargo test --release --locked "${gpu[@]}" --doc; }
 
@@ -226,8 +233,19 @@ need_pypi() { # NAME COMMAND PACKAGE...
     { tail -n 20 "$logs/install.log" >&2; cannot "could not install from PyPI: $*"; }
 }
 
+# Debian's PyTorch for the CPU, with the reader of safetensors from PyPI.
+need_pytorch() {
+  "$venvs/pytorch/bin/python" -c 'import torch, safetensors' 2>/dev/null && return
+  has_pytorch || install_packages python3-torch python3-venv
+  { /usr/bin/python3 -m venv --system-site-packages "$venvs/pytorch" && "$venvs/pytorch/bin/pip" install --quiet safetensors==0.8.0; } \
+    >"$logs/install.log" 2>&1 || { tail -n 20 "$logs/install.log" >&2; cannot "could not install from PyPI: safetensors"; }
+}
+
+has_pytorch() { /usr/bin/python3 -c 'import torch, venv' 2>/dev/null; }
+
 need() { # STEP
   case $1 in
+    pytorch) need_pytorch ;;
     train | kernels | cross) need_vulkan ;;
     cuda | citations | guides) command -v python3 >/dev/null || install_packages python3 ;;
     onnx) need_pypi onnx 'import onnx, onnxruntime' numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 ;;
@@ -294,9 +312,15 @@ if [ "${1:-}" = --list ]; then
   exit 0
 fi
 for step in "$@"; do
-  [[ " ${steps[*]} " == *" $step "* ]] || { echo "tests/run.sh: no step \`$step\`; there are: ${steps[*]}" >&2; exit 2; }
+  [[ " ${steps[*]} pytorch " == *" $step "* ]] || { echo "tests/run.sh: no step \`$step\`; there are: ${steps[*]} pytorch" >&2; exit 2; }
 done
-[ $# = 0 ] || steps=("$@")
+if [ $# != 0 ]; then
+  steps=("$@")
+elif has_pytorch; then
+  steps+=(pytorch)
+else
+  echo "without pytorch: it needs Debian's python3-torch (170 packages), which  tests/run.sh pytorch  installs"
+fi
 
 # A folder outside the checkout, where it can be made, survives a fresh clone.
 if [ -z "${CARGO_TARGET_DIR:-}" ]; then
