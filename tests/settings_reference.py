@@ -66,13 +66,19 @@ def items():
 STRUCTS, ENUMS = items()
 
 
+def in_sentence(text):
+    """A doc comment inside a sentence; names such as ImageNet keep their capitals."""
+    word = text.split(" ")[0]
+    return (text if word[1:].lower() != word[1:] else text[0].lower() + text[1:]).rstrip(".")
+
+
 def explained(prefix, kind, comment):
     """(name, type, meaning) of a setting, or of all below it."""
     if kind in STRUCTS and kind not in TYPES:
         for name, inner, comment in STRUCTS[kind]:
             yield from explained(f"{prefix}.{name}", inner, comment)
     elif kind in ENUMS:
-        choices = "; ".join(f"`{name}`: {text[0].lower() + text[1:].rstrip('.')}" for name, text in ENUMS[kind])
+        choices = "; ".join(f"`{name}`: {in_sentence(text)}" for name, text in ENUMS[kind])
         yield prefix, "one of", f"{comment} {choices}."
     else:
         yield prefix, TYPES[kind], comment
@@ -90,9 +96,10 @@ def settings():
 
 def defaults(program):
     """(recipe, setting) -> stage -> the values that presets of that recipe have."""
-    run = lambda *arguments: json.loads(subprocess.run([program, *arguments, "--json"], check=True, capture_output=True).stdout)
+    # `config show finetune` also says that the paper's stage 2b needs an encoder, after what is asked for here.
+    run = lambda *arguments: json.loads(subprocess.run([program, *arguments, "--json"], capture_output=True).stdout)
     found = {}
-    for preset in run("inspect", "--presets")["presets"]:
+    for preset in run("inspect", "--presets"):
         recipe = "largest" if preset["name"].startswith("EPG-G-") else "paper" if preset["name"].startswith("EPG-") else "small"
         for verb, stage in STAGES.items():
             for key, setting in run("config", "show", verb, "--preset", preset["name"])["settings"].items():

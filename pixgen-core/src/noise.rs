@@ -194,9 +194,9 @@ impl Temperature {
 pub struct PairMap {
     /// q: r/t -> 1 - 1/q^a for large t.
     pub q: f64,
-    /// k.
+    /// k of the factor 1 + k sigmoid(-b t), which lowers r at low levels.
     pub k: f64,
-    /// b.
+    /// b of that factor.
     pub b: f64,
 }
 

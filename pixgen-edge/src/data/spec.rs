@@ -76,7 +76,7 @@ pub struct DataSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PixelStore {
-    /// Kept if their pixels take up to [`PixelStore::AUTO`] bytes.
+    /// Kept if their pixels take up to 4 GiB.
     #[default]
     Auto,
     /// Kept.

@@ -67,8 +67,7 @@ pub struct DataConfig {
     /// Go on without bad files instead of stopping. In memory they are left out; otherwise the next good file of the class takes the place
     /// of each.
     pub skip_bad: bool,
-    /// Keep the pixels of a folder or archive in memory: `always`, `never` (a picture is decoded when its turn comes), or `auto`, up to
-    /// 4 GiB. The run is the same, bit for bit.
+    /// Whether the pixels of a folder or archive are kept in memory. The run is the same, bit for bit.
     pub memory: PixelStore,
     /// Share of the pictures kept out of training, balanced over classes, for measurements.
     pub hold_out: f64,
