@@ -57,7 +57,7 @@ fn runs_become_pages() {
     for part in [
         "<title>A &amp; B</title>",
         "<th>fd</th>",
-        "ema &lt;b&gt;",
+        "average &lt;b&gt;",
         "2a, diffusion",
         "That differ",
         "diffusion",

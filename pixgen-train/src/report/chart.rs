@@ -147,7 +147,10 @@ fn label(html: &mut Html, class: &str, (x, y): (f64, f64), text: &str) {
 fn short(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-3..1e6).contains(&size) {
-        return format!("{value:e}");
+        // The digits of 6.000000000000001e-4 that matter.
+        let text = format!("{value:.3e}");
+        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+        return format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.'));
     }
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -267,6 +270,9 @@ mod tests {
         let ticks = |values: &[f64]| AxisScale::around(values.iter().copied(), true).ticks();
         let linear = ticks(&[0.07, 0.42]);
         assert_eq!(linear.iter().map(|&tick| short(tick)).collect::<Vec<_>>(), ["0.1", "0.2", "0.3", "0.4"]);
+        let small: Vec<String> = ticks(&[1.5e-4, 9e-4]).into_iter().map(short).collect();
+        assert_eq!(small, ["2e-4", "4e-4", "6e-4", "8e-4"]);
+        assert_eq!([1.25e-5, -3e9, 6.000000000000001e-4].map(short), ["1.25e-5", "-3e9", "6e-4"]);
         assert_eq!(ticks(&[0.02, 3.0]), [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0]);
         assert_eq!(ticks(&[0.0, 100.0]), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
     }

@@ -40,12 +40,19 @@ pub enum JsonProblem {
     /// Nothing at all.
     #[error("it holds no measurement")]
     Empty,
+    /// Keys of a later version.
+    #[error("its keys are those of schema {found}, which this version does not know")]
+    Newer {
+        /// The version of its keys.
+        found: u64,
+    },
 }
 
 impl ReportError {
     /// The next thing to try.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Json { kind: JsonProblem::Newer { .. }, .. } => Some("use the newer pixgen-train that wrote it".to_owned()),
             Self::Json { .. } => Some("give what `pixgen-train eval --json` prints".to_owned()),
             Self::Run(error) => error.hint(),
             Self::File(error) => error.hint(),

@@ -1,12 +1,13 @@
 //! The log of a run as curves. Lines that cannot be read are counted and left out, so that the page shows the rest.
 
+use crate::run::log_line::numbers;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Curves by the name of their field, over images seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {
-    /// Values that were not finite in training are NaN here.
+    /// Names are those of [`numbers`]. Values that were not finite in training are NaN here.
     pub fields: BTreeMap<String, Vec<(f64, f64)>>,
     /// Images at the last line.
     pub images: u64,
@@ -27,13 +28,8 @@ impl Log {
             };
             log.lines += 1;
             log.images = images;
-            for (name, value) in fields {
-                let value = match value {
-                    Value::Null => f64::NAN,
-                    Value::Number(number) => number.as_f64().unwrap_or(f64::NAN),
-                    _ => continue,
-                };
-                log.fields.entry(name).or_default().push((images as f64, value));
+            for (name, value) in numbers(&fields) {
+                log.fields.entry(name).or_default().push((images as f64, value.unwrap_or(f64::NAN)));
             }
         }
         log

@@ -1,16 +1,92 @@
-//! Measurements from `eval --json`: as one table with every key that any of them has.
+//! Measurements from `eval --json`: as tables with every key that any of them has.
 //!
-//! The code knows no particular number. An object inside a measurement becomes columns with dotted names, a list of objects (the classes)
-//! becomes a table of its own, and a value that all measurements share stands once, below the table.
+//! An object inside a measurement becomes columns with dotted names, a list of objects (the classes) becomes a table of its own, and a
+//! value that all measurements share stands once, below the tables. Keys that `eval` of this version writes have names for people and lie
+//! in groups; those of others, such as version 0.1, follow under their own names.
 
 use super::error::{JsonProblem, ReportError};
+use pixgen_edge::eval::report::SCHEMA;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// What people vary; these keys come first.
-const VARIED: [&str; 4] = ["guidance", "ema", "evaluations", "images_seen"];
-/// How the results of real pictures begin; they come last.
-const REAL: &str = "real.";
+/// A group of columns: its title, what its keys begin with, and the rest of each key with its name.
+struct Group {
+    title: &'static str,
+    prefix: &'static str,
+    columns: &'static [(&'static str, &'static str)],
+}
+
+const GROUPS: [Group; 4] = [
+    Group {
+        title: "What was measured",
+        prefix: "",
+        columns: &[
+            ("source", "model or folder"),
+            ("ema", "average"),
+            ("guidance", "guidance"),
+            ("evaluations", "evaluations a picture"),
+            ("images_seen", "images seen"),
+            ("arithmetic", "arithmetic"),
+            ("seed", "seed"),
+        ],
+    },
+    Group { title: "Generated pictures", prefix: "generated.", columns: METRICS },
+    Group { title: "Real pictures, measured in the same way", prefix: "real.", columns: METRICS },
+    Group {
+        title: "How it was measured",
+        prefix: "",
+        columns: &[
+            ("network", "network"),
+            ("layer", "layer"),
+            ("input", "input side"),
+            ("resize", "resize"),
+            ("frechet_name", "name of the Frechet distance"),
+            ("kernel_name", "name of the kernel distance"),
+            ("reference", "reference"),
+            ("reference_pictures", "its pictures"),
+            ("manifold_pictures", "pictures for precision"),
+            ("neighbours", "neighbours"),
+            ("class_judge", "class seen by"),
+        ],
+    },
+];
+
+const METRICS: &[(&str, &str)] = &[
+    ("n", "pictures"),
+    ("frechet", "Frechet distance"),
+    ("kernel", "kernel distance"),
+    ("kernel_subsets.mean", "kernel distance of subsets"),
+    ("kernel_subsets.std", "its std"),
+    ("kernel_subsets.count", "subsets"),
+    ("kernel_subsets.size", "pictures of a subset"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("density", "density"),
+    ("coverage", "coverage"),
+    ("accuracy", "class seen"),
+    ("nearest_median", "nearest training picture, median"),
+    ("nearest_p05", "one in 20 is nearer than"),
+];
+
+impl Group {
+    /// The name of a key, if it belongs here.
+    fn name(&self, key: &str) -> Option<&'static str> {
+        let rest = key.strip_prefix(self.prefix)?;
+        self.columns.iter().find(|(column, _)| *column == rest).map(|(_, name)| *name)
+    }
+}
+
+/// The name of a key for people; keys that are not known here are their own names.
+fn name(key: &str) -> String {
+    let known = GROUPS.iter().find_map(|group| Some((group, group.name(key)?)));
+    known.map_or_else(
+        || key.to_owned(),
+        |(group, name)| match group.prefix {
+            "real." => format!("{name} of real pictures"),
+            _ => name.to_owned(),
+        },
+    )
+}
 
 /// One measurement.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,13 +116,20 @@ pub fn read(path: &Path) -> Result<Vec<MeasurementRow>, ReportError> {
     for value in serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>() {
         let value = match value.map_err(|error| wrong(error.into()))? {
             // What `eval --json` prints: a version, and the measurements.
-            Value::Object(mut object) => match object.remove("rows") {
-                Some(Value::Array(rows)) => Value::Array(rows),
-                _ => Value::Object(object),
-            },
+            Value::Object(mut object) => {
+                let found = object.remove("schema").and_then(|schema| schema.as_u64()).unwrap_or(0);
+                if found > u64::from(SCHEMA) {
+                    return Err(wrong(JsonProblem::Newer { found }));
+                }
+                match object.remove("rows") {
+                    Some(Value::Array(rows)) => Value::Array(rows),
+                    _ => Value::Object(object),
+                }
+            }
             other => other,
         };
         match value {
+            Value::Object(object) if object.is_empty() => {}
             Value::Object(object) => objects.push(object),
             Value::Array(values) => {
                 for value in values {
@@ -100,10 +183,13 @@ fn flatten(prefix: &str, object: Map<String, Value>, row: &mut MeasurementRow) {
     }
 }
 
+/// What stands for a value that was not measured.
+const NOTHING: &str = "-";
+
 /// A value as a cell: numbers in five significant digits, texts as they are.
 pub fn cell(value: &Value) -> String {
     match value {
-        Value::Null => "-".to_owned(),
+        Value::Null => NOTHING.to_owned(),
         Value::String(text) => text.clone(),
         Value::Number(number) => match number.as_f64() {
             Some(value) if number.is_f64() => five_digits(value),
@@ -128,19 +214,6 @@ fn five_digits(value: f64) -> String {
     }
 }
 
-/// The union of all keys: first what says how something was measured, then the numbers.
-fn keys(rows: &[MeasurementRow]) -> Vec<String> {
-    let mut keys: Vec<String> = Vec::new();
-    for (key, _) in rows.iter().flat_map(|row| &row.cells) {
-        if !keys.contains(key) {
-            keys.push(key.clone());
-        }
-    }
-    let is_number = |key: &String| rows.iter().any(|row| row.get(key).is_some_and(Value::is_number));
-    keys.sort_by_key(|key| (!VARIED.contains(&key.as_str()), is_number(key), key.starts_with(REAL)));
-    keys
-}
-
 /// What is the same in all of several measurements: said once, and left out of the table.
 pub fn common(rows: &[MeasurementRow]) -> Vec<(String, String)> {
     let [first, others @ ..] = rows else { return Vec::new() };
@@ -151,12 +224,54 @@ pub fn common(rows: &[MeasurementRow]) -> Vec<(String, String)> {
     first.cells.iter().filter(same).map(|(key, value)| (key.clone(), cell(value))).collect()
 }
 
-/// Head and rows of the table, without the keys of `common`.
-pub fn table(rows: &[MeasurementRow], common: &[(String, String)]) -> (Vec<String>, Vec<Vec<String>>) {
-    let keys: Vec<String> = keys(rows).into_iter().filter(|key| common.iter().all(|(name, _)| name != key)).collect();
-    let cells = |row: &MeasurementRow| keys.iter().map(|key| row.get(key).map_or_else(String::new, cell)).collect::<Vec<_>>();
-    let lines = rows.iter().map(|row| [vec![row.source.clone()], cells(row)].concat()).collect();
-    ([vec!["file".to_owned()], keys.clone()].concat(), lines)
+/// The same in words; what was not measured in any of them is left out.
+pub fn common_in_words(common: &[(String, String)]) -> String {
+    let shown = common.iter().filter(|(_, value)| value != NOTHING);
+    shown.map(|(key, value)| format!("{} {value}", name(key))).collect::<Vec<_>>().join(", ")
+}
+
+/// A table of the page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasurementTable {
+    /// What its columns have in common.
+    pub title: &'static str,
+    /// Names of the columns, the file first.
+    pub head: Vec<String>,
+    /// Cells.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// A table for each group of keys, without the keys of `common` and those that were not measured in any row; then one of all other keys.
+pub fn tables(rows: &[MeasurementRow], common: &[(String, String)]) -> Vec<MeasurementTable> {
+    let mut left: Vec<&String> = Vec::new();
+    for (key, _) in rows.iter().flat_map(|row| &row.cells) {
+        let measured = rows.iter().any(|row| row.get(key).is_some_and(|value| !value.is_null()));
+        if measured && !left.contains(&key) && common.iter().all(|(name, _)| name != key) {
+            left.push(key);
+        }
+    }
+    let table = |title, keys: Vec<(String, String)>| {
+        let head = std::iter::once("file".to_owned())
+            .chain(keys.iter().map(|(_, name)| name.clone()))
+            .collect();
+        let cells = |row: &MeasurementRow| {
+            let cells = keys.iter().map(|(key, _)| row.get(key).map_or_else(String::new, cell));
+            std::iter::once(row.source.clone()).chain(cells).collect()
+        };
+        (!keys.is_empty()).then(|| MeasurementTable { title, head, rows: rows.iter().map(cells).collect() })
+    };
+    let mut found = Vec::new();
+    for group in &GROUPS {
+        let keys = group
+            .columns
+            .iter()
+            .map(|(column, name)| (format!("{}{column}", group.prefix), (*name).to_owned()));
+        let keys: Vec<(String, String)> = keys.filter(|(key, _)| left.contains(&key)).collect();
+        left.retain(|key| keys.iter().all(|(known, _)| known != *key));
+        found.extend(table(group.title, keys));
+    }
+    found.extend(table("Other keys", left.iter().map(|key| ((*key).clone(), (*key).clone())).collect()));
+    found
 }
 
 #[cfg(test)]
@@ -201,14 +316,58 @@ mod tests {
         .unwrap();
         let common = common(&rows);
         assert_eq!(common, [("floors.fd".to_owned(), "1.5".to_owned()), ("images".to_owned(), "50".to_owned())]);
-        let (head, lines) = table(&rows, &common);
-        let mut sorted = head.clone();
-        sorted.sort();
-        assert_eq!(sorted, ["ema", "fd", "file", "kid"]);
-        let column = |name: &str| head.iter().position(|key| key == name).unwrap();
-        assert_eq!((lines[0][column("fd")].as_str(), lines[0][column("kid")].as_str()), ("20.123", ""));
-        assert_eq!((lines[1][column("fd")].as_str(), lines[1][column("kid")].as_str()), ("", "1.0000e-9"));
+        let tables = tables(&rows, &common);
+        assert_eq!(tables.iter().map(|table| table.title).collect::<Vec<_>>(), ["What was measured", "Other keys"]);
+        assert_eq!(tables[0].head, ["file", "average"]);
+        assert_eq!(tables[1].head, ["file", "fd", "kid"]);
+        assert_eq!(tables[1].rows[0][1..], ["20.123", ""]);
+        assert_eq!(tables[1].rows[1][1..], ["", "1.0000e-9"]);
         assert_eq!(rows[0].lists[0].0, "per_class");
+    }
+
+    #[test]
+    fn keys_of_eval_lie_in_groups() {
+        let metrics = r#"{"n": 100, "frechet": 5.5, "kernel": null, "precision": 0.5}"#;
+        let row = |ema: &str, seed: u32| {
+            format!(
+                r#"{{"source": "q", "ema": "{ema}", "seed": {seed}, "guidance": null, "generated": {metrics}, "real": {metrics}, "classes": []}}"#
+            )
+        };
+        let new = rows(&format!(r#"{{"schema": 2, "rows": [{}, {}]}}"#, row("a", 1), row("b", 2))).unwrap();
+        let old = rows(r#"{"fid_like": 3.5, "ema": "c"}"#).unwrap();
+        let all = [new, old].concat();
+        let found = tables(&all, &common(&all));
+        let titles: Vec<&str> = found.iter().map(|table| table.title).collect();
+        assert_eq!(
+            titles,
+            [
+                "What was measured",
+                "Generated pictures",
+                "Real pictures, measured in the same way",
+                "Other keys"
+            ]
+        );
+        assert_eq!(found[0].head, ["file", "model or folder", "average", "seed"], "what nobody measured has no column");
+        assert_eq!(found[1].head, ["file", "pictures", "Frechet distance", "precision"]);
+        assert_eq!(found[1].rows[2][1..], ["", "", ""]);
+        assert_eq!(found[3].head, ["file", "fid_like", "classes"]);
+        let same = rows(&format!("[{0}, {0}]", row("a", 1))).unwrap();
+        let words = common_in_words(&common(&same));
+        assert!(
+            words.contains("average a") && words.contains("Frechet distance of real pictures 5.5") && !words.contains("guidance"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn files_of_a_later_version_are_told_apart() {
+        for text in [r#"{"schema": 3}"#, r#"{"schema": 3, "rows": [{"fd": 1}]}"#] {
+            let error = rows(text).unwrap_err();
+            assert!(error.to_string().contains("schema 3"), "{error}");
+            assert!(error.hint().unwrap().contains("newer"), "{error}");
+        }
+        let error = rows(r#"{"schema": 2}"#).unwrap_err();
+        assert!(error.to_string().contains("no measurement"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::chart::{self, Series, Vertical};
 use super::html::Html;
-use super::numbers::{self, MeasurementRow};
+use super::log::Log;
+use super::numbers::{self, MeasurementRow, MeasurementTable};
 use super::source::RunSource;
 use crate::quality::nearest_pairs::NearestPairs;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 const STYLE: &str = include_str!("style.css");
 
+/// Fields of the log that lie in objects and lists, and have figures of their own.
+const QUALITY: &str = "quality/";
+const BY_NOISE: &str = "loss_by_noise/";
 /// Fields of the log that are no terms of the loss.
 const NO_TERMS: [&str; 6] = ["gradient_norm", "images_per_second", "loss", "rate", "seconds", "skipped"];
 
@@ -122,7 +126,7 @@ fn curves(html: &mut Html, parts: &[RunSection]) {
     }
     html.element("h2", &[], "Curves");
     html.node("div", &[("class", "charts")], |html| {
-        let terms = || present.iter().filter(|name| !NO_TERMS.contains(&name.as_str()));
+        let terms = || present.iter().filter(|name| !NO_TERMS.contains(&name.as_str()) && !name.contains('/'));
         match parts {
             // The terms of one run belong into one figure; with a single term it is the loss itself.
             [part] => {
@@ -148,7 +152,40 @@ fn curves(html: &mut Html, parts: &[RunSection]) {
         ] {
             chart::draw(html, title, vertical, &series(parts, field));
         }
+        for (field, title) in [
+            ("fd", "Frechet distance during training"),
+            ("kd", "kernel distance during training"),
+        ] {
+            chart::draw(html, title, Vertical::Free, &series(parts, &format!("{QUALITY}{field}")));
+        }
+        for part in parts {
+            let title = match parts {
+                [_] => "loss by noise level".to_owned(),
+                _ => format!("loss by noise level: {}", part.source.name),
+            };
+            chart::draw(html, &title, Vertical::Free, &by_noise(&part.source.log));
+        }
     });
+}
+
+/// A line for each range of noise levels, the lowest first.
+fn by_noise(log: &Log) -> Vec<Series> {
+    let found = log
+        .fields
+        .iter()
+        .filter_map(|(name, points)| Some((name.strip_prefix(BY_NOISE)?, points)));
+    let mut lines: Vec<Series> = found
+        .map(|(levels, points)| Series { name: format!("t = {levels}"), points: points.clone() })
+        .collect();
+    let lowest = |line: &Series| {
+        line.name
+            .split(' ')
+            .nth(2)
+            .and_then(|level| level.parse::<f64>().ok())
+            .unwrap_or(f64::NAN)
+    };
+    lines.sort_by(|a, b| lowest(a).total_cmp(&lowest(b)));
+    lines
 }
 
 fn same(a: &[(f64, f64)], b: &[(f64, f64)]) -> bool {
@@ -167,11 +204,12 @@ fn series(parts: &[RunSection], field: &str) -> Vec<Series> {
 fn measurements(html: &mut Html, rows: &[MeasurementRow]) {
     html.element("h2", &[], "Measurements");
     let common = numbers::common(rows);
-    let (head, lines) = numbers::table(rows, &common);
-    html.table(&head, &lines);
+    for MeasurementTable { title, head, rows } in numbers::tables(rows, &common) {
+        html.element("h3", &[], title);
+        html.table(&head, &rows);
+    }
     if !common.is_empty() {
-        let list: Vec<String> = common.iter().map(|(key, value)| format!("{key} {value}")).collect();
-        html.element("p", &[("class", "soft")], &format!("The same in all: {}.", list.join(", ")));
+        html.element("p", &[("class", "soft")], &format!("The same in all: {}.", numbers::common_in_words(&common)));
     }
     for row in rows {
         for (key, list) in &row.lists {
@@ -303,7 +341,6 @@ fn data_uri(png: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::html::reading;
-    use super::super::log::Log;
     use super::*;
     use crate::quality::nearest_pairs::NearestPair;
 
@@ -376,6 +413,30 @@ mod tests {
         let text = page("t", &[RunSection { source: bare, pairs: Ok(None) }], &[]);
         reading::elements(&text);
         assert!(text.starts_with("<!DOCTYPE html>") && !text.contains("Curves") && !text.contains("Settings"));
+    }
+
+    #[test]
+    fn levels_and_quality_have_figures() {
+        let line = |images: u64| {
+            let levels = [(10.0, 80.0), (0.002, 0.5), (0.5, 10.0)];
+            let levels = levels.map(|(low, high)| serde_json::json!({ "t_low": low, "t_high": high, "loss": low, "count": 3 }));
+            format!(
+                "{}\n",
+                serde_json::json!({ "images": images, "loss": 1.5, "quality": { "fd": 9.0, "kd": 0.5, "count": 50 }, "loss_by_noise": levels })
+            )
+        };
+        let log = Log::read((line(10) + &line(20)).as_bytes());
+        let names: Vec<String> = by_noise(&log).into_iter().map(|line| line.name).collect();
+        assert_eq!(names, ["t = 0.002 to 0.5", "t = 0.5 to 10", "t = 10 to 80"]);
+        let one = page("t", &[RunSection { source: RunSource { log, ..source("one") }, pairs: Ok(None) }], &[]);
+        for title in [
+            "Frechet distance during training",
+            "kernel distance during training",
+            "loss by noise level",
+        ] {
+            assert!(one.contains(title), "no {title}");
+        }
+        assert_eq!(one.matches("class=\"chart\"").count(), 4, "loss and three more");
     }
 
     #[test]

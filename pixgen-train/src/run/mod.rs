@@ -10,6 +10,7 @@ mod checkpoint_file;
 pub mod error;
 pub mod folder;
 mod lock;
+pub mod log_line;
 pub mod metrics;
 pub mod progress;
 pub mod tensorboard;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::error::RunError;
 use super::folder::RunFolder;
+use super::log_line::numbers;
 use pixgen_edge::atomic::FileError;
 
 const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
@@ -92,33 +93,6 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// Names and values of all numbers in a line. Those of nested objects are called `quality/fd`; of a list of noise levels each is called
-/// by its lowest and highest level, `loss_by_noise/0.5 to 2`.
-fn scalars(prefix: &str, fields: &Map<String, Value>, found: &mut Vec<(String, f64)>) {
-    for (name, value) in fields {
-        let tag = format!("{prefix}{name}");
-        match value {
-            Value::Number(number) if tag != "images" => found.extend(number.as_f64().map(|value| (tag, value))),
-            Value::Object(inner) => scalars(&format!("{tag}/"), inner, found),
-            Value::Array(items) => {
-                for item in items {
-                    let number = |key: &str| item.get(key).and_then(Value::as_f64);
-                    if let (Some(low), Some(high), Some(loss)) = (number("t_low"), number("t_high"), number("loss")) {
-                        found.push((format!("{tag}/{} to {}", three_digits(low), three_digits(high)), loss));
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// `0.0123`: levels are names here, which must not differ in a last digit.
-fn three_digits(value: f64) -> String {
-    let text = format!("{value:.2e}");
-    text.parse::<f64>().map_or(text, |value| value.to_string())
-}
-
 // Protobuf: a field is its number and wire type, then the value.
 
 fn bytes(field: u8, value: &[u8], out: &mut Vec<u8>) {
@@ -153,9 +127,9 @@ fn first(time: f64) -> Vec<u8> {
 
 /// `Event.summary` with a `Summary.Value` (tag, simple_value) for each number.
 fn event(time: f64, images: u64, fields: &Map<String, Value>) -> Vec<u8> {
-    let (mut found, mut summary) = (Vec::new(), Vec::new());
-    scalars("", fields, &mut found);
-    for (tag, value) in found {
+    let mut summary = Vec::new();
+    let finite = numbers(fields).into_iter().filter_map(|(tag, value)| Some((tag, value?)));
+    for (tag, value) in finite.filter(|(tag, _)| tag != "images") {
         let mut scalar = Vec::new();
         bytes(1, tag.as_bytes(), &mut scalar);
         scalar.push(2 << 3 | 5);
