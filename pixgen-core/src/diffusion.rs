@@ -4,9 +4,8 @@
 //! and takes a last Euler step to 0. Nothing is allocated: the caller lends [`SCRATCH`] pictures of memory for each one drawn.
 
 use crate::noise::NoiseConfig;
-use crate::rng::Rng;
-use crate::sampler::{Denoiser, latent};
-use crate::streams::{Purpose, stream};
+use crate::sampler::{Denoiser, NoiseSource, latent};
+use crate::streams::Purpose;
 use serde::{Deserialize, Serialize};
 
 /// Pictures of scratch memory for each picture that is drawn.
@@ -137,8 +136,8 @@ impl DiffusionSampler {
         Ok(())
     }
 
-    /// Draws `classes.len()` pictures into `out`: numbers `first`, `first + 1`, ... of `seed`. Guidance leads away from
-    /// `weaker`, which is unused without guidance. With less scratch memory than [`SCRATCH`] times `out`, nothing is drawn.
+    /// Draws `classes.len()` pictures into `out`: numbers `first`, `first + 1`, ... of a seed or another source of noise. Guidance leads away
+    /// from `weaker`, which is unused without guidance. With less scratch memory than [`SCRATCH`] times `out`, nothing is drawn.
     ///
     /// # Errors
     /// What a denoiser returns.
@@ -148,7 +147,7 @@ impl DiffusionSampler {
         denoiser: &mut D,
         mut weaker: Weaker<'_, W>,
         noise: &NoiseConfig,
-        seed: u64,
+        source: impl NoiseSource,
         first: u64,
         classes: &[usize],
         out: &mut [f32],
@@ -164,16 +163,15 @@ impl DiffusionSampler {
         let (denoised, scratch) = scratch.split_at_mut(size);
         let other = &mut scratch[..size];
         for (number, picture) in (first..).zip(out.chunks_exact_mut(len)) {
-            latent(noise, seed, number, picture);
+            latent(noise, &source, number, picture);
         }
         self.steps(noise, |step| {
             if step.from > step.start {
                 let spread = libm::sqrt(step.from * step.from - step.start * step.start) * self.spread();
                 for (number, picture) in (first..).zip(out.chunks_exact_mut(len)) {
-                    let rng = Rng::new(seed, stream(Purpose::Renoise, number));
                     let drawn = step.number * len as u64;
                     for (i, value) in picture.iter_mut().enumerate() {
-                        *value += spread as f32 * rng.gaussian(drawn + i as u64);
+                        *value += spread as f32 * source.gaussian(Purpose::Renoise, number, drawn + i as u64);
                     }
                 }
             }

@@ -27,28 +27,46 @@ pub struct ConsistencySampler {
     pub range: (f32, f32),
 }
 
-/// Writes the initial noise of picture number `picture` under `seed`: N(0, t_max^2), the same on every machine.
-pub fn latent(noise: &NoiseConfig, seed: u64, picture: u64, out: &mut [f32]) {
-    gaussian(Purpose::Latent, noise.t_max(), seed, picture, out, false);
+/// Where samplers take noise from. A `u64` is a seed: the same noise on every machine.
+pub trait NoiseSource {
+    /// The standard Gaussian at `index` of picture number `picture`.
+    fn gaussian(&self, purpose: Purpose, picture: u64, index: u64) -> f32;
 }
 
-fn gaussian(purpose: Purpose, t: f64, seed: u64, picture: u64, out: &mut [f32], add: bool) {
-    let rng = Rng::new(seed, stream(purpose, picture));
+impl NoiseSource for u64 {
+    fn gaussian(&self, purpose: Purpose, picture: u64, index: u64) -> f32 {
+        Rng::new(*self, stream(purpose, picture)).gaussian(index)
+    }
+}
+
+impl<S: NoiseSource> NoiseSource for &S {
+    fn gaussian(&self, purpose: Purpose, picture: u64, index: u64) -> f32 {
+        (**self).gaussian(purpose, picture, index)
+    }
+}
+
+/// Writes the initial noise of picture number `picture`: N(0, t_max^2).
+pub fn latent(noise: &NoiseConfig, source: impl NoiseSource, picture: u64, out: &mut [f32]) {
+    gaussian(Purpose::Latent, noise.t_max(), source, picture, out, false);
+}
+
+fn gaussian(purpose: Purpose, t: f64, source: impl NoiseSource, picture: u64, out: &mut [f32], add: bool) {
     for (i, value) in out.iter_mut().enumerate() {
-        let eps = t as f32 * rng.gaussian(i as u64);
+        let eps = t as f32 * source.gaussian(purpose, picture, i as u64);
         *value = if add { *value + eps } else { eps };
     }
 }
 
 impl ConsistencySampler {
-    /// Draws `classes.len()` pictures into `out`: numbers `first`, `first + 1`, ... of `seed`. `out.len()` is a multiple of their count.
+    /// Draws `classes.len()` pictures into `out`: numbers `first`, `first + 1`, ... of a seed or another source of noise. `out.len()` is a
+    /// multiple of their count.
     ///
     /// One step: x = f(t_max eps, t_max). Two steps: noise of level s middle is added to that, and f is applied once more.
     pub fn draw<D: Denoiser>(
         &self,
         denoiser: &mut D,
         noise: &NoiseConfig,
-        seed: u64,
+        source: impl NoiseSource,
         first: u64,
         classes: &[usize],
         out: &mut [f32],
@@ -62,13 +80,13 @@ impl ConsistencySampler {
                 f(number, picture);
             }
         };
-        numbered(out, &mut |number, picture| latent(noise, seed, number, picture));
+        numbered(out, &mut |number, picture| latent(noise, &source, number, picture));
         denoiser.denoise(out, noise.t_max(), classes)?;
         self.clamp(out);
         if let Some(middle) = self.middle {
             let t = noise.shift * middle;
             numbered(out, &mut |number, picture| {
-                gaussian(Purpose::Renoise, t, seed, number, picture, true);
+                gaussian(Purpose::Renoise, t, &source, number, picture, true);
             });
             denoiser.denoise(out, t, classes)?;
             self.clamp(out);

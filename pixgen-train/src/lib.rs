@@ -32,7 +32,7 @@
 //! # Pictures
 //!
 //! [`packages`] downloads data sets, and network weights into [`cache`]. [`data`] orders, augments and checks pictures, [`sampling`] draws them,
-//! [`sample_set`] writes any number of them for other programs, and [`quality`] measures them. [`weights`] exchanges models with PyTorch. What needs no tensors comes from `pixgen-edge`: its `data` loads
+//! [`sample_set`] writes any number of them for other programs, [`walk`] goes from one to another, and [`quality`] measures them. [`weights`] exchanges models with PyTorch. What needs no tensors comes from `pixgen-edge`: its `data` loads
 //! pictures, `picture` writes grids, and `model_file` is the file that people exchange.
 //!
 //! # What holds everywhere
@@ -76,4 +76,5 @@ pub mod packages;
 pub mod quality;
 pub mod sample_set;
 pub mod sampling;
+pub mod walk;
 pub mod weights;

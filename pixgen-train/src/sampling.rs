@@ -8,7 +8,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::diffusion::{DiffusionSampler, Guidance, SCRATCH, Sampler, Weaker};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::patch::{patchify, unpatchify};
-use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL};
+use pixgen_core::sampler::{ConsistencySampler, Denoiser, MIDDLE_LEVEL, NoiseSource};
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::param_set::ParamSet;
@@ -181,6 +181,11 @@ impl<B: FusedOps> LoadedGenerator<'_, B> {
 
     /// Draws pictures; bytes H W C, one picture after another.
     pub fn draw(&mut self, wanted: &SampleRequest<'_>) -> Vec<u8> {
+        self.draw_from(&wanted.seed, wanted)
+    }
+
+    /// As [`draw`](Self::draw), with other noise than that of the seed.
+    pub fn draw_from(&mut self, noises: &impl NoiseSource, wanted: &SampleRequest<'_>) -> Vec<u8> {
         let Generator { config, noise, normalisation, .. } = self.generator;
         let (channels, len) = (config.channels, config.image_len());
         let range = normalisation.range(channels);
@@ -192,7 +197,7 @@ impl<B: FusedOps> LoadedGenerator<'_, B> {
             let drawn = match wanted.drawing {
                 Drawing::Consistency { steps } => {
                     let sampler = ConsistencySampler { middle: (steps > 1).then_some(MIDDLE_LEVEL), range };
-                    sampler.draw(&mut self.denoiser, noise, wanted.seed, first, classes, out)
+                    sampler.draw(&mut self.denoiser, noise, noises, first, classes, out)
                 }
                 Drawing::Diffusion { levels, method, guidance } => {
                     let sampler = DiffusionSampler { levels, method, guidance, range };
@@ -201,7 +206,7 @@ impl<B: FusedOps> LoadedGenerator<'_, B> {
                         None => Weaker::Classes(&no_class[..classes.len()]),
                     };
                     scratch.resize(SCRATCH * out.len(), 0.0);
-                    sampler.draw(&mut self.denoiser, weaker, noise, wanted.seed, first, classes, out, &mut scratch)
+                    sampler.draw(&mut self.denoiser, weaker, noise, noises, first, classes, out, &mut scratch)
                 }
             };
             match drawn {

@@ -1,5 +1,6 @@
 //! `sample` for other people's tools: folders, archives, averages and checkpoints.
 
+use image::AnimationDecoder;
 use pixgen_tests::fixtures::{Bench, Stage, checkpoints, names};
 use pixgen_tests::program::{fails, finish, interrupt, pixgen, start, succeeds, wait_until};
 use pixgen_train::quality::npz;
@@ -122,6 +123,47 @@ fn an_interrupted_set_goes_on() {
     let done = succeeds(sample(&run, &out, &arguments));
     assert!(done.stderr.contains("of 20000 pictures are there"), "{}", done.stderr);
     assert!(out.exists() && !parts.exists());
+}
+
+#[test]
+fn a_walk_goes_from_one_picture_to_another() {
+    let bench = Bench::new();
+    succeeds(bench.train(Stage::Scratch, "run"));
+    let (run, set) = (bench.path("run"), bench.path("set"));
+    succeeds(sample(&run, &set, &["--count", "9", "--seed", "4"]));
+    // Picture 7 is of class 1, rows; picture 3 of class 0, dots.
+    let walk = |name: &str, arguments: &[&str]| {
+        let out = bench.path(name);
+        succeeds(sample(&run, &out, arguments));
+        let reader = image::codecs::png::PngDecoder::new(std::io::Cursor::new(fs::read(out).expect("animation"))).expect("PNG");
+        let frames = reader.apng().expect("animated").into_frames();
+        let grey = |frame: image::Frame| {
+            let picture = image::DynamicImage::ImageRgba8(frame.into_buffer()).into_luma8();
+            (0..64).map(|i| picture.get_pixel(4 * (i % 8), 4 * (i / 8)).0[0]).collect::<Vec<u8>>()
+        };
+        frames.map(|frame| grey(frame.expect("frame"))).collect::<Vec<_>>()
+    };
+    let frames = walk("walk.png", &["--walk", "rows:4:7..0:4:3", "--count", "5"]);
+    assert_eq!(frames.len(), 5);
+    let close = |a: &[u8], b: &[u8]| a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= 1);
+    assert!(close(&frames[0], &pixels(&set.join("000007.png"))), "{:?}", frames[0]);
+    assert!(close(&frames[4], &pixels(&set.join("000003.png"))), "{:?}", frames[4]);
+    assert!(frames.windows(2).all(|pair| pair[0] != pair[1]), "frames repeat");
+    assert_eq!(walk("seed.png", &["--walk", "0..1", "--seed", "4", "--steps", "2"]).len(), 60);
+
+    for (text, part) in [
+        ("0:1", "two ends"),
+        ("0..9", "`9` is not CLASS"),
+        ("0:x..1", "`0:x` is not CLASS"),
+        ("0:1:2:3..1", "is not CLASS"),
+        ("2:5..2:5:0", "the same picture"),
+        ("all..1", "`all` is not CLASS"),
+    ] {
+        fails(sample(&run, &bench.path("bad.png"), &["--walk", text]), &[part, "dots, rows, stairs"]);
+    }
+    fails(sample(&run, &bench.path("folder"), &["--walk", "0..1"]), &["animated PNG", "walk.png"]);
+    fails(sample(&run, &bench.path("bad.png"), &["--walk", "0..1", "--count", "1"]), &["2 to 1000"]);
+    assert!(!bench.path("bad.png").exists());
 }
 
 #[test]

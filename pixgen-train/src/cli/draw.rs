@@ -46,7 +46,8 @@ pub enum SamplerName {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:  pixgen-train sample q --class all --seed 7 --out grid.png\n           \
      pixgen-train sample q --count 50000 --out samples/\n           \
-     pixgen-train sample q --count 50000 --out samples.npz\n\n\
+     pixgen-train sample q --count 50000 --out samples.npz\n           \
+     pixgen-train sample q --walk 3:7..5:9 --out walk.png\n\n\
     --out says what is written:\n  \
     x.png       a grid: a column for each class, or rows of one class\n  \
     x/ or x     a folder of PNG files 000000.png, 000001.png, ..\n  \
@@ -61,6 +62,9 @@ pub struct SampleArgs {
     /// Class: a number, a name, or `all`
     #[arg(long, default_value = "all")]
     pub class: String,
+    /// An animated PNG of --count pictures from A to B instead, each CLASS, CLASS:SEED or CLASS:SEED:NUMBER, for example 3:7..5:9
+    #[arg(long, value_name = "A..B", conflicts_with_all = ["class", "preview"])]
+    pub walk: Option<String>,
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -70,7 +74,7 @@ pub struct SampleArgs {
     /// How
     #[command(flatten)]
     pub drawn: SamplingArgs,
-    /// Pictures: of each class for a grid (default 8), of all classes together for a folder, npz or zip
+    /// Pictures: of each class for a grid (default 8), of all classes together for a folder, npz or zip; of a walk (default 60)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub count: Option<u32>,
     /// Grid, folder or archive, by its name

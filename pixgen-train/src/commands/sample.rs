@@ -12,9 +12,11 @@ use crate::sample_set::{Manifest, SampleFolder, SampleSetError, draw};
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::session::End;
 use crate::training::Engine;
+use crate::walk::{Endpoint, Walk};
+use pixgen_edge::atomic::write_atomic;
 use pixgen_edge::interrupt::sentence;
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
-use pixgen_edge::picture::{Grid, Picture, Preview};
+use pixgen_edge::picture::{Grid, Picture, Preview, animation};
 use pixgen_edge::terminal::{note, print_bytes};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,10 @@ use std::path::{Path, PathBuf};
 const GRID_COUNT: u32 = 8;
 /// The most of them.
 const GRID_LIMIT: u32 = 1000;
+
+/// Pictures of a walk, if not given, and how fast they are shown.
+const WALK_COUNT: u32 = 60;
+const FRAMES_PER_SECOND: u16 = 20;
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +82,11 @@ pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<End, Error> {
     let ModelArgs { model, ema } = &args.model;
     let file = drawn::drawing(average(model, ema.as_deref())?, model)?;
     let (drawing, weak) = drawn::choose(&args.drawn, args.guidance, &file)?;
+    if let Some(text) = &args.walk {
+        let ends = endpoints(&file.header, text, args.seed)?;
+        let walk = Walk { from: ends[0], to: ends[1], frames: count as usize, drawing };
+        return animate(args, &file, weak.as_ref(), walk).map(|()| End::Finished);
+    }
     let asked = classes(&file.header, &args.class)?;
     let job = Job { args, file: &file, weak: weak.as_ref(), drawing, asked };
     match output {
@@ -89,6 +100,15 @@ pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<End, Error> {
 fn count(args: &SampleArgs, output: Output) -> Result<u32, Error> {
     let wrong = |what: String, hint: String| Error::Argument { what, hint: Some(hint) };
     let out = args.out.display();
+    if args.walk.is_some() {
+        return match (output, args.count.unwrap_or(WALK_COUNT)) {
+            (Output::Grid, count @ 2..=GRID_LIMIT) => Ok(count),
+            (Output::Grid, count) => {
+                Err(wrong(format!("--count {count}: a walk has 2 to {GRID_LIMIT} pictures"), "leave it out for 60".to_owned()))
+            }
+            _ => Err(wrong(format!("--walk writes an animated PNG, and {out} is none"), "for example --out walk.png".to_owned())),
+        };
+    }
     match (output, args.count) {
         (Output::Grid, Some(count)) if count > GRID_LIMIT => Err(wrong(
             format!("--count {count}: a grid has at most {GRID_LIMIT} pictures of each class"),
@@ -101,6 +121,83 @@ fn count(args: &SampleArgs, output: Output) -> Result<u32, Error> {
         }
         (_, Some(count)) => Ok(count),
     }
+}
+
+/// The two ends of `A..B`.
+fn endpoints(header: &ModelHeader, text: &str, seed: u64) -> Result<[Endpoint; 2], Error> {
+    let wrong = |what: String| Error::Argument {
+        what: format!("--walk {text}: {what}"),
+        hint: Some(format!(
+            "for example 0:7..{}:9; a class is 0 to {0}, or one of: {}",
+            header.model.classes - 1,
+            header.class_names.join(", ")
+        )),
+    };
+    let (from, to) = text.split_once("..").ok_or_else(|| wrong("two ends needed, A..B".to_owned()))?;
+    let end = |text: &str| {
+        // A class name may hold colons itself.
+        let mut class = text;
+        let mut numbers = Vec::new();
+        loop {
+            if let Ok(classes) = classes(header, class)
+                && let [class] = classes[..]
+            {
+                let [seed, number] = match numbers[..] {
+                    [] => [seed, 0],
+                    [seed] => [seed, 0],
+                    [number, seed, ..] => [seed, number],
+                };
+                return Ok(Endpoint { class, seed, number });
+            }
+            match class.rsplit_once(':').map(|(class, number)| (class, number.parse::<u64>())) {
+                Some((rest, Ok(number))) if numbers.len() < 2 => {
+                    numbers.push(number);
+                    class = rest;
+                }
+                _ => return Err(wrong(format!("`{text}` is not CLASS, CLASS:SEED or CLASS:SEED:NUMBER"))),
+            }
+        }
+    };
+    let ends = [end(from)?, end(to)?];
+    if ends[0] == ends[1] {
+        return Err(wrong("both ends are the same picture".to_owned()));
+    }
+    Ok(ends)
+}
+
+/// Frames of a walk.
+struct DrawWalk<'a> {
+    walk: Walk,
+    file: &'a ModelFile,
+    weak: Option<&'a ModelFile>,
+}
+
+impl OnDevice for DrawWalk<'_> {
+    type Output = Vec<u8>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Vec<u8> {
+        self.walk.draw::<B>(self.file, self.weak, device)
+    }
+}
+
+fn animate(args: &SampleArgs, file: &ModelFile, weak: Option<&ModelFile>, walk: Walk) -> Result<(), Error> {
+    let parameters = file.params.len() + weak.map_or(0, |weak| weak.params.len());
+    let bytes = args
+        .device
+        .choice()?
+        .run(Requirements::inference(parameters), DrawWalk { walk, file, weak })?;
+    let model = &file.header.model;
+    let one = Grid { columns: 1, scale: (112 / model.size).clamp(1, 4) };
+    let pictures = Picture::squares(&bytes, model.size, model.channels)?;
+    let frames: Vec<Picture> = pictures
+        .iter()
+        .map(|picture| one.compose(std::slice::from_ref(picture)))
+        .collect::<Result<_, _>>()?;
+    let png = animation::encode(&frames, FRAMES_PER_SECOND)?;
+    write_atomic(&args.out, |out| out.write_all(&png))?;
+    let [from, to] = [walk.from, walk.to].map(|end| format!("{}:{}:{}", class_name(&file.header, end.class), end.seed, end.number));
+    note(&format!("{} pictures from {from} to {to}: {}", walk.frames, args.out.display()));
+    Ok(())
 }
 
 /// A model with what is asked of it.

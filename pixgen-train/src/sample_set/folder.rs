@@ -107,7 +107,7 @@ impl SampleFolder {
     /// # Errors
     /// [`SampleSetError::TooMany`] if there are pictures beyond them, and those of the file system.
     pub fn missing(&self, count: u64) -> Result<Vec<u64>, SampleSetError> {
-        let mut there = vec![false; count as usize];
+        let (mut there, mut beyond) = (vec![false; count as usize], None);
         for entry in fs::read_dir(&self.path).map_err(FileError::read(&self.path))? {
             let name = entry.map_err(FileError::read(&self.path))?.file_name();
             let number = name
@@ -119,8 +119,11 @@ impl SampleFolder {
             };
             match there.get_mut(number as usize) {
                 Some(there) => *there = is_whole(&self.file(number))?,
-                None => return Err(SampleSetError::TooMany { path: self.path.clone(), number, count }),
+                None => beyond = beyond.max(Some(number)),
             }
+        }
+        if let Some(number) = beyond {
+            return Err(SampleSetError::TooMany { path: self.path.clone(), number, count });
         }
         Ok((0..).zip(there).filter(|&(_, there)| !there).map(|(number, _)| number).collect())
     }
@@ -223,7 +226,7 @@ mod tests {
         let again = SampleFolder::open(&path, manifest(1)).unwrap();
         assert_eq!(again.missing(7).unwrap(), [2, 4, 5, 6]);
         let error = again.missing(3).unwrap_err();
-        assert!(matches!(error, SampleSetError::TooMany { number: 3.., count: 3, .. }), "{error}");
+        assert!(matches!(error, SampleSetError::TooMany { number: 5, count: 3, .. }), "{error}");
         again.remove(6).unwrap();
         assert!(path.join("notes.txt").exists() && !path.join(MANIFEST).exists() && !path.join("000000.png").exists());
     }
