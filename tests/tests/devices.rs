@@ -72,6 +72,23 @@ fn a_report_draws_on_each_device() {
     }
 }
 
+/// Far more devices than a machine can have, whether or not CUDA is built in.
+#[test]
+fn a_report_without_its_device_is_an_error_and_no_page() {
+    let bench = Bench::new();
+    succeeds(bench.train(Stage::Scratch, "run"));
+    let out = bench.path("page.html");
+    let report = |pictures: &str| {
+        let mut command = pixgen(["report", "--device", "cuda:4096", "--pictures", pictures, "--out"]);
+        command.arg(&out).arg(bench.path("run"));
+        command
+    };
+    fails(report("4"), &["CUDA", "hint:"]);
+    assert!(!out.exists());
+    // Without pictures nothing is asked of the device.
+    succeeds(report("0"));
+}
+
 /// The same pictures but for rounding have the same metrics but for rounding. Shares and accuracies may move by one picture.
 #[test]
 fn measurements_agree() {

@@ -192,20 +192,14 @@ impl fmt::Display for ProbeReport {
             "{known} pictures with known classes, {asked} held-out ones asked about, guessing {:.1} %\n",
             100.0 * guessing
         )?;
-        writeln!(
-            f,
-            "{:>8}  {:>10}  {:>10}  {:>10}  {:>10}",
-            "sigma",
-            format!("{neighbours}-NN"),
-            "linear",
-            "untrained",
-            "untrained"
-        )?;
+        let voted = format!("{neighbours}-NN");
+        let untrained = format!("untrained {voted}");
+        writeln!(f, "{:>8}  {voted:>10}  {:>10}  {untrained:>18}  {:>16}", "sigma", "linear", "untrained linear")?;
         for level in &self.levels {
             let percent = |share: f64| format!("{:.1} %", 100.0 * share);
             let [knn, linear] = [level.knn, level.linear].map(percent);
             let [knn0, linear0] = [level.untrained_knn, level.untrained_linear].map(percent);
-            writeln!(f, "{:>8}  {knn:>10}  {linear:>10}  {knn0:>10}  {linear0:>10}", level.sigma)?;
+            writeln!(f, "{:>8}  {knn:>10}  {linear:>10}  {knn0:>18}  {linear0:>16}", level.sigma)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::cli::ReportArgs;
 use crate::config::RunConfig;
-use crate::device::{DeviceChoice, OnDevice, Requirements};
+use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::error::Error;
 use crate::prepared;
 use crate::quality::nearest_pairs::{NearestPairs, nearest_pairs};
@@ -14,6 +14,7 @@ use crate::training::Engine;
 use pixgen_edge::atomic::write_atomic;
 use pixgen_edge::model_file::{Content, ModelFile};
 use pixgen_edge::terminal::{note, print_line};
+use pixgen_edge::units::counted;
 
 pub(super) fn run(args: &ReportArgs, quiet: bool) -> Result<(), Error> {
     let device = args.device.choice()?;
@@ -31,7 +32,7 @@ pub(super) fn run(args: &ReportArgs, quiet: bool) -> Result<(), Error> {
         for remark in &source.remarks {
             note(&format!("warning: {}: {remark}", source.name));
         }
-        let pairs = draw(&source, args.pictures as usize, device, quiet);
+        let pairs = draw(&source, args.pictures as usize, device, quiet)?;
         if let Err(reason) = &pairs {
             note(&format!("warning: {}: {reason}", source.name));
         }
@@ -66,18 +67,24 @@ impl OnDevice for Draw<'_> {
     }
 }
 
-/// Pictures of the run's model with their nearest; the reason in words if its model draws but cannot here.
-fn draw(source: &RunSource, count: usize, device: DeviceChoice, quiet: bool) -> Result<Option<NearestPairs>, String> {
+/// Pictures of the run's model with their nearest; the reason in words if they cannot be compared. A device that cannot draw is an error, as
+/// for every verb.
+fn draw(
+    source: &RunSource,
+    count: usize,
+    device: DeviceChoice,
+    quiet: bool,
+) -> Result<Result<Option<NearestPairs>, String>, DeviceProblem> {
     let (Some(config), Some(model), 1..) = (&source.config, &source.model, count) else {
-        return Ok(None);
+        return Ok(Ok(None));
     };
     if model.header.content == Content::Encoder {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     if !quiet {
-        note(&format!("{}: drawing {count} pictures and looking for the nearest training pictures", source.name));
+        let pictures = counted(count, "picture", "pictures");
+        note(&format!("{}: drawing {pictures} and looking for the nearest training pictures", source.name));
     }
-    let drawn = device.run(Requirements::inference(model.params.len()), Draw { config, model, count });
-    let drawn = drawn.map_err(Error::from).and_then(|drawn| drawn);
-    drawn.map_err(|error| format!("no generated pictures: {error}"))
+    let drawn = device.run(Requirements::inference(model.params.len()), Draw { config, model, count })?;
+    Ok(drawn.map_err(|error| format!("no generated pictures: {error}")))
 }

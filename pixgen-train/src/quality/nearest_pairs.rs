@@ -9,6 +9,7 @@ use pixgen_edge::eval::nearest::nearest;
 use pixgen_edge::eval::sample::pick;
 use pixgen_edge::model_file::{Content, ModelFile};
 use pixgen_edge::picture::Picture;
+use pixgen_edge::units::counted;
 
 /// Seed of the noise, not one of those that runs sample with.
 const SEED: u64 = 4_000_000;
@@ -75,9 +76,10 @@ pub fn nearest_pairs<B: Fused>(
         let class = file.header.class_names.get(class).cloned().unwrap_or_default();
         NearestPair { picture, class, nearest, distance }
     });
+    let evaluations = counted(drawing.evaluations(&file.header.noise) as usize, "evaluation", "evaluations");
     Ok(Some(NearestPairs {
         pairs: pairs.collect(),
-        how: format!("seed {SEED}, {} evaluations each, average {}", drawing.evaluations(&file.header.noise), file.header.ema),
+        how: format!("seed {SEED}, {evaluations} each, average {}", file.header.ema),
         median: found.median(),
         real: real_median.map(|median| (median, real)),
     }))

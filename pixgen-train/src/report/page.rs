@@ -325,11 +325,19 @@ fn settings(html: &mut Html, parts: &[RunSection]) {
     html.element("h2", &[], "Settings");
     let different = rows(true);
     if !different.is_empty() {
-        html.element("h3", &[], "That differ");
+        html.element("h3", &[], "Settings that differ");
         html.table(&head, &different);
     }
     html.node("details", &[], |html| {
-        html.element("summary", &[], if parts.len() > 1 { "That are the same" } else { "All settings" });
+        html.element(
+            "summary",
+            &[],
+            if parts.len() > 1 {
+                "Settings that are the same"
+            } else {
+                "All settings"
+            },
+        );
         html.table(&head, &rows(false));
     });
 }
@@ -398,7 +406,7 @@ mod tests {
             "Median 0.250",
             "of 7 real pictures",
             "0.125",
-            "That differ",
+            "Settings that differ",
             "data:image/png;base64,cG5n",
         ] {
             assert!(text.contains(part), "no {part}");
