@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::eval::error::EvalError;
+use crate::eval::error::{EvalError, WeightFault};
 use crate::eval::frechet::FeatureMoments;
 use crate::eval::network::{Activations, CLASSES, ClassifierNetwork, FEATURES, LAYERS, PIXELS, SIDE, normalise};
 
@@ -70,7 +70,7 @@ impl Classifier {
         let images = card
             .remove(REFERENCE_IMAGES)
             .and_then(|text| text.parse().ok())
-            .ok_or_else(|| EvalError::Entry { name: REFERENCE_IMAGES.into(), problem: "no such count in the metadata".into() })?;
+            .ok_or_else(|| EvalError::Entry { name: REFERENCE_IMAGES.into(), fault: WeightFault::Count })?;
         Ok(Self { network, reference: FeatureMoments::from_parts(images, &mean, &covariance)?, card })
     }
 
@@ -196,16 +196,20 @@ fn read<T: Into<f64> + Copy, const N: usize>(
     shape: &[usize],
     from_le_bytes: impl Fn([u8; N]) -> T,
 ) -> Result<Vec<T>, EvalError> {
-    let problem = |problem: String| EvalError::Entry { name: name.into(), problem };
-    let tensor = file.tensor(name).map_err(|_| problem("missing".into()))?;
+    let wrong = |fault| EvalError::Entry { name: name.into(), fault };
+    let tensor = file.tensor(name).map_err(|_| wrong(WeightFault::Missing))?;
     if tensor.dtype() != dtype || tensor.shape() != shape {
-        let found = format!("{:?} {:?}", tensor.dtype(), tensor.shape());
-        return Err(problem(format!("expected {dtype:?} {shape:?}, found {found}")));
+        return Err(wrong(WeightFault::Form {
+            expected_type: dtype,
+            expected: shape.to_vec(),
+            found_type: tensor.dtype(),
+            found: tensor.shape().to_vec(),
+        }));
     }
     let (values, _) = tensor.data().as_chunks();
     let values: Vec<T> = values.iter().copied().map(from_le_bytes).collect();
     if let Some(index) = values.iter().position(|&value| !value.into().is_finite()) {
-        return Err(problem(format!("value {index} is not finite")));
+        return Err(wrong(WeightFault::NotFinite { index }));
     }
     Ok(values)
 }

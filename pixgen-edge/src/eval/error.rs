@@ -2,6 +2,7 @@
 
 use crate::data::DataError;
 use crate::eval::network::{CLASSES, SIDE};
+use safetensors::tensor::Dtype;
 
 /// An input that cannot be measured, or a classifier file that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -85,13 +86,46 @@ pub enum EvalError {
     #[error("the classifier is not a readable safetensors file")]
     Container(#[from] safetensors::SafeTensorError),
     /// The classifier file lacks something, or holds it in another form.
-    #[error("the classifier's `{name}`: {problem}")]
+    #[error("the classifier's `{name}`: {fault}")]
     Entry {
         /// The tensor or metadata key.
         name: String,
         /// What is wrong with it.
-        problem: String,
+        fault: WeightFault,
     },
+}
+
+/// What is wrong with an entry of a file with a network's weights.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightFault {
+    /// Not in the file.
+    #[error("missing")]
+    Missing,
+    /// Of another type or shape.
+    #[error("{expected_type:?} {expected:?} expected, found {found_type:?} {found:?}")]
+    Form {
+        /// Type that the network needs.
+        expected_type: Dtype,
+        /// Dimensions that it needs.
+        expected: Vec<usize>,
+        /// Type in the file.
+        found_type: Dtype,
+        /// Dimensions in the file.
+        found: Vec<usize>,
+    },
+    /// A NaN or infinity.
+    #[error("value {index} is not finite")]
+    NotFinite {
+        /// Position in the tensor.
+        index: usize,
+    },
+    /// Of a batch norm.
+    #[error("holds a negative variance")]
+    NegativeVariance,
+    /// No number where a count of images should be.
+    #[error("no such count in the metadata")]
+    Count,
 }
 
 impl EvalError {
@@ -103,7 +137,7 @@ impl EvalError {
                 Some("this network knows Fashion-MNIST pictures only; measure others with --network efficientnet-lite0".into())
             }
             Self::PartialImage { pixels, .. } => Some(format!("pass N x {pixels} bytes, one byte a pixel, image after image")),
-            Self::TooFew { .. } => Some("add images; below a few hundred the Frechet distance says little anyway".into()),
+            Self::TooFew { .. } => Some("add images; below a few hundred the Fréchet distance says little anyway".into()),
             Self::LabelCount { .. } => Some("pass one label byte per image, in the same order".into()),
             Self::Dimension { .. } => Some("compare statistics of the same features only".into()),
             Self::NonFinite { .. } => Some("look for a diverged model: its images hold NaN or infinity".into()),

@@ -1,7 +1,7 @@
 //! Why pictures cannot be measured.
 
 use crate::quality::network::FeatureNetwork;
-use pixgen_edge::eval::EvalError;
+use pixgen_edge::eval::{EvalError, WeightFault};
 use pixgen_edge::picture::PictureError;
 use std::path::PathBuf;
 
@@ -56,22 +56,22 @@ pub enum QualityError {
         reason: String,
     },
     /// A tensor of a weight file that the network cannot use.
-    #[error("{}: tensor `{tensor}`: {problem}", path.display())]
+    #[error("{}: tensor `{tensor}`: {fault}", path.display())]
     Weight {
         /// File.
         path: PathBuf,
         /// Name.
         tensor: String,
         /// What is wrong with it.
-        problem: String,
+        fault: WeightFault,
     },
     /// A file with reference statistics or pictures that cannot be used.
-    #[error("reference {}: {problem}", path.display())]
+    #[error("reference {}: {fault}", path.display())]
     Reference {
         /// File.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        fault: ReferenceFault,
     },
     /// A reference of statistics alone, and they are of other features.
     #[error("the reference has only the statistics of Inception's 2048 features, not of {recipe}")]
@@ -79,6 +79,90 @@ pub enum QualityError {
         /// What would be needed.
         recipe: String,
     },
+}
+
+/// What is wrong with a reference file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReferenceFault {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// It is no zip archive, or a damaged one.
+    #[error("as a zip archive: {0}")]
+    Archive(#[from] rawzip::Error),
+    /// An array is neither stored nor deflated.
+    #[error("{array} is packed in a way that is not known here: {method:?}")]
+    Compression {
+        /// Its name.
+        array: String,
+        /// As the archive says.
+        method: rawzip::CompressionMethod,
+    },
+    /// An array cannot be read.
+    #[error("{array}: {fault}")]
+    Array {
+        /// Its name.
+        array: String,
+        /// What is wrong with it.
+        fault: ArrayFault,
+    },
+    /// Statistics whose dimensions do not belong together.
+    #[error("mu {mean:?} and sigma {covariance:?} are not a mean and a covariance")]
+    Moments {
+        /// Dimensions of `mu`.
+        mean: Vec<usize>,
+        /// Dimensions of `sigma`.
+        covariance: Vec<usize>,
+    },
+    /// One half of the statistics, or as bytes.
+    #[error("mu and sigma must both be there, as f32 or f64")]
+    HalfMoments,
+    /// Pictures of other dimensions.
+    #[error("arr_0 {shape:?}: n x height x width x 1 or 3 expected")]
+    PictureShape {
+        /// Dimensions of `arr_0`.
+        shape: Vec<usize>,
+    },
+    /// Pictures that are no bytes.
+    #[error("arr_0 holds no bytes")]
+    PictureType,
+    /// Nothing that is known.
+    #[error("neither mu and sigma nor arr_0 in it")]
+    Nothing,
+}
+
+/// Why an `.npy` array cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArrayFault {
+    /// It cannot be unpacked.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// It is cut short.
+    #[error("the array ends too early")]
+    Short,
+    /// It does not begin as an array does.
+    #[error("no .npy array")]
+    NotAnArray,
+    /// A version of the format that is not known.
+    #[error("version {0} of .npy is unknown")]
+    Version(u8),
+    /// A header beyond the end.
+    #[error("its header is longer than the file")]
+    Header,
+    /// Columns first.
+    #[error("its values are not in C order")]
+    Order,
+    /// A header without dimensions.
+    #[error("its header has no shape")]
+    Shape,
+    /// Values that are neither bytes nor floats.
+    #[error("values of type `{0}`, u8, f32 or f64 expected")]
+    Type(String),
+    /// More values than bytes.
+    #[error("its shape needs more bytes than there are")]
+    Size,
 }
 
 impl QualityError {

@@ -12,7 +12,7 @@ use std::path::Path;
 use flate2::read::DeflateDecoder;
 use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ZipArchive};
 
-use crate::quality::error::QualityError;
+use crate::quality::error::{ArrayFault, QualityError, ReferenceFault};
 use pixgen_edge::data::ImageShape;
 use pixgen_edge::eval::frechet::FeatureMoments;
 
@@ -36,9 +36,9 @@ enum Values {
 /// # Errors
 /// [`QualityError::Reference`] if it cannot be read, is no such archive, or holds neither statistics nor pictures.
 pub fn read(path: &Path) -> Result<Npz, QualityError> {
-    let fail = |problem: String| QualityError::Reference { path: path.to_owned(), problem };
-    let file = File::open(path).map_err(|error| fail(error.to_string()))?;
-    let zip = |error: rawzip::Error| fail(format!("as a zip archive: {error}"));
+    let fail = |fault| QualityError::Reference { path: path.to_owned(), fault };
+    let file = File::open(path).map_err(|error| fail(error.into()))?;
+    let zip = |error: rawzip::Error| fail(error.into());
     let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
     let archive = ZipArchive::from_file(file, &mut buffer).map_err(zip)?;
     let mut found = HashMap::new();
@@ -55,71 +55,66 @@ pub fn read(path: &Path) -> Result<Npz, QualityError> {
         let unpacked: Box<dyn Read> = match method {
             CompressionMethod::STORE => Box::new(entry.reader()),
             CompressionMethod::DEFLATE => Box::new(DeflateDecoder::new(entry.reader())),
-            other => return Err(fail(format!("{name} is packed in a way that is not known here: {other:?}"))),
+            method => return Err(fail(ReferenceFault::Compression { array: name.to_owned(), method })),
         };
-        parse(unpacked, size).map(Some).map_err(|problem| fail(format!("{name}: {problem}")))
+        let array = parse(unpacked, size);
+        array
+            .map(Some)
+            .map_err(|fault| fail(ReferenceFault::Array { array: name.to_owned(), fault }))
     };
     let moments = match (array("mu")?, array("sigma")?) {
         (Some((mean_shape, Values::Numbers(mean))), Some((shape, Values::Numbers(covariance)))) => {
             let dim = mean.len();
             if mean_shape.len() != 1 || shape != [dim, dim] {
-                return Err(fail(format!("mu {mean_shape:?} and sigma {shape:?} are not a mean and a covariance")));
+                return Err(fail(ReferenceFault::Moments { mean: mean_shape, covariance: shape }));
             }
             Some(FeatureMoments::published(&mean, &covariance)?)
         }
         (None, None) => None,
-        _ => return Err(fail("mu and sigma must both be there, as f32 or f64".to_owned())),
+        _ => return Err(fail(ReferenceFault::HalfMoments)),
     };
     let pictures = match array("arr_0")? {
         Some((shape, Values::Bytes(pixels))) => match shape[..] {
             [_, height, width, channels @ (1 | 3)] if height > 0 && width > 0 => Some((ImageShape { height, width, channels }, pixels)),
-            _ => return Err(fail(format!("arr_0 {shape:?}: n x height x width x 1 or 3 expected"))),
+            _ => return Err(fail(ReferenceFault::PictureShape { shape })),
         },
-        Some(_) => return Err(fail("arr_0 holds no bytes".to_owned())),
+        Some(_) => return Err(fail(ReferenceFault::PictureType)),
         None => None,
     };
     if moments.is_none() && pictures.is_none() {
-        return Err(fail("neither mu and sigma nor arr_0 in it".to_owned()));
+        return Err(fail(ReferenceFault::Nothing));
     }
     Ok(Npz { moments, pictures })
 }
 
 /// An `.npy` array of `size` bytes in all.
-fn parse(mut entry: impl Read, size: u64) -> Result<(Vec<usize>, Values), String> {
-    let mut take = |count: usize| -> Result<Vec<u8>, String> {
+fn parse(mut entry: impl Read, size: u64) -> Result<(Vec<usize>, Values), ArrayFault> {
+    let mut take = |count: usize| -> Result<Vec<u8>, ArrayFault> {
         let mut bytes = Vec::new();
-        entry
-            .by_ref()
-            .take(count as u64)
-            .read_to_end(&mut bytes)
-            .map_err(|error| error.to_string())?;
-        if bytes.len() < count {
-            Err("the array ends too early".to_owned())
-        } else {
-            Ok(bytes)
-        }
+        entry.by_ref().take(count as u64).read_to_end(&mut bytes)?;
+        if bytes.len() < count { Err(ArrayFault::Short) } else { Ok(bytes) }
     };
     let prefix = take(8)?;
     if !prefix.starts_with(b"\x93NUMPY") {
-        return Err("no .npy array".to_owned());
+        return Err(ArrayFault::NotAnArray);
     }
     let length = match prefix[6] {
         1 => take(2)?.iter().rev().fold(0, |length, &byte| length << 8 | usize::from(byte)),
         2 | 3 => take(4)?.iter().rev().fold(0, |length, &byte| length << 8 | usize::from(byte)),
-        version => return Err(format!("version {version} of .npy is unknown")),
+        version => return Err(ArrayFault::Version(version)),
     };
     if length as u64 > size {
-        return Err("its header is longer than the file".to_owned());
+        return Err(ArrayFault::Header);
     }
     let header = String::from_utf8_lossy(&take(length)?).into_owned();
     let value = |key: &str| header.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
     if !value("fortran_order").is_some_and(|rest| rest.starts_with("False")) {
-        return Err("its values are not in C order".to_owned());
+        return Err(ArrayFault::Order);
     }
     let shape = value("shape").and_then(|rest| rest.strip_prefix('(')?.split_once(')'));
     let numbers = shape.map(|(inside, _)| inside.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::parse).collect());
     let Some(Ok(shape)): Option<Result<Vec<usize>, _>> = numbers else {
-        return Err("its header has no shape".to_owned());
+        return Err(ArrayFault::Shape);
     };
     let kind = value("descr")
         .and_then(|rest| rest.strip_prefix('\'')?.split_once('\''))
@@ -128,13 +123,13 @@ fn parse(mut entry: impl Read, size: u64) -> Result<(Vec<usize>, Values), String
         "|u1" => 1,
         "<f4" => 4,
         "<f8" => 8,
-        _ => return Err(format!("values of type `{kind}`, u8, f32 or f64 expected")),
+        _ => return Err(ArrayFault::Type(kind.to_owned())),
     };
     let bytes = shape
         .iter()
         .try_fold(width, |product: usize, &side| product.checked_mul(side))
         .filter(|&bytes| bytes as u64 <= size);
-    let bytes = take(bytes.ok_or("its shape needs more bytes than there are")?)?;
+    let bytes = take(bytes.ok_or(ArrayFault::Size)?)?;
     let values = match kind {
         "|u1" => Values::Bytes(bytes),
         "<f4" => Values::Numbers(bytes.as_chunks().0.iter().map(|&chunk| f64::from(f32::from_le_bytes(chunk))).collect()),

@@ -5,6 +5,7 @@
 
 use super::weights::Weights;
 use crate::quality::error::QualityError;
+use pixgen_edge::eval::WeightFault;
 use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
 /// Rows of windows gathered at once: small enough for the cache, large enough for the matrix product.
@@ -160,7 +161,7 @@ fn folded(weights: &Weights<'_>, norm: &str, channels: usize) -> Result<(Vec<f64
         .map(|(&w, &v)| f64::from(w) / (f64::from(v) + EPSILON).sqrt())
         .collect();
     if factors.iter().any(|factor| !factor.is_finite()) {
-        return Err(weights.problem(&format!("{norm}.running_var"), "holds a negative variance"));
+        return Err(weights.fault(&format!("{norm}.running_var"), WeightFault::NegativeVariance));
     }
     let constants = bias
         .iter()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::quality::error::QualityError;
+use pixgen_edge::eval::WeightFault;
 
 /// Named tensors of a file.
 pub(crate) struct Weights<'a> {
@@ -44,10 +45,15 @@ impl<'a> Weights<'a> {
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, QualityError> {
         let values: Vec<f32> = match &self.source {
             TensorSource::File(file) => {
-                let tensor = file.tensor(name).map_err(|_| self.problem(name, "missing"))?;
+                let tensor = file.tensor(name).map_err(|_| self.fault(name, WeightFault::Missing))?;
                 if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-                    let (dtype, found) = (tensor.dtype(), tensor.shape());
-                    return Err(self.problem(name, &format!("F32 {shape:?} expected, found {dtype:?} {found:?}")));
+                    let fault = WeightFault::Form {
+                        expected_type: Dtype::F32,
+                        expected: shape.to_vec(),
+                        found_type: tensor.dtype(),
+                        found: tensor.shape().to_vec(),
+                    };
+                    return Err(self.fault(name, fault));
                 }
                 let (values, _) = tensor.data().as_chunks();
                 values.iter().copied().map(f32::from_le_bytes).collect()
@@ -56,14 +62,14 @@ impl<'a> Weights<'a> {
             TensorSource::Formula(formula) => formula(name, shape),
         };
         match values.iter().position(|value| !value.is_finite()) {
-            Some(index) => Err(self.problem(name, &format!("value {index} is not finite"))),
+            Some(index) => Err(self.fault(name, WeightFault::NotFinite { index })),
             None => Ok(values),
         }
     }
 
     /// The error that names a tensor.
-    pub fn problem(&self, tensor: &str, problem: &str) -> QualityError {
-        QualityError::Weight { path: self.path.clone(), tensor: tensor.to_owned(), problem: problem.to_owned() }
+    pub fn fault(&self, tensor: &str, fault: WeightFault) -> QualityError {
+        QualityError::Weight { path: self.path.clone(), tensor: tensor.to_owned(), fault }
     }
 }
 
