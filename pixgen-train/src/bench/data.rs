@@ -13,6 +13,7 @@ use crate::roofline::report::{RooflineReport, RooflineRequest, RooflineStage};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::Preset;
 use pixgen_edge::data::{self, BadFile, DataError, DataPart, DataSpec, Dataset, ImageShape, PixelStore, WHITE, decode_plainly};
+use pixgen_edge::units::counted;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt;
@@ -275,8 +276,12 @@ impl fmt::Display for DataBenchReport {
         writeln!(f, "source    {}: {} pictures, {:.1} kB a file", self.source, self.pictures, self.bytes / 1e3)?;
         writeln!(
             f,
-            "measured  {} pictures for {} ({}) on {} thread(s), median of {} rounds",
-            self.measured, self.preset, self.shape, self.threads, self.rounds
+            "measured  {} pictures for {} ({}) on {}, median of {}",
+            self.measured,
+            self.preset,
+            self.shape,
+            counted(self.threads, "thread", "threads"),
+            counted(self.rounds, "round", "rounds")
         )?;
         writeln!(f, "\n{:<32} {:>9} {:>16}", "", "images/s", "of the decoder")?;
         for row in &self.rows {

@@ -1,7 +1,7 @@
 //! What `bench` prints.
 
 use super::operations::OperationTiming;
-use pixgen_edge::units::format_bytes;
+use pixgen_edge::units::{counted, format_bytes};
 use serde::Serialize;
 use std::fmt;
 
@@ -60,7 +60,8 @@ pub struct StageBench {
 
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} threads, matrix products reach {:.0} GFLOP/s", self.threads, self.peak_gflops)?;
+        let threads = counted(self.threads, "thread", "threads");
+        write!(f, "{threads}, matrix products reach {:.0} GFLOP/s", self.peak_gflops)?;
         match self.published_gflops {
             Some(published) => writeln!(f, " of {published:.0}")?,
             None => writeln!(f)?,

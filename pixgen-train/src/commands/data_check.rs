@@ -5,6 +5,7 @@ use crate::data::check;
 use crate::error::Error;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, parse_colour};
 use pixgen_edge::terminal::{print_json, print_line};
+use pixgen_edge::units::counted;
 
 /// Pictures of each class on the sheet, and of all classes.
 const SHEET: (usize, usize) = (10, 400);
@@ -29,7 +30,7 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
     match report.bad.first() {
         None => Ok(()),
         Some(bad) => Err(Error::Argument {
-            what: format!("{} bad file(s), the first: {bad}", report.bad.len()),
+            what: format!("{}, the first: {bad}", counted(report.bad.len(), "bad file", "bad files")),
             hint: Some("repair or remove them, or train with --skip-bad".to_owned()),
         }),
     }

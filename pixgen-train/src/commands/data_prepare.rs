@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::run::Progress;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, ImageShape, PixelStore, parse_colour};
 use pixgen_edge::terminal::note;
-use pixgen_edge::units::format_bytes;
+use pixgen_edge::units::{counted, format_bytes};
 
 pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
     let side = usize::from(args.size);
@@ -36,10 +36,12 @@ pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
         note(&format!("warning: left out {bad}"));
     }
     note(&format!(
-        "{}: {images} pictures of {} classes, {} in {files} file(s)",
+        "{}: {} of {}, {} in {}",
         args.out.display(),
-        dataset.class_names.len(),
-        format_bytes(bytes)
+        counted(images, "picture", "pictures"),
+        counted(dataset.class_names.len(), "class", "classes"),
+        format_bytes(bytes),
+        counted(files, "file", "files")
     ));
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pixgen_edge::atomic::{FileError, is_full};
+use pixgen_edge::units::counted;
 
 /// Something that stops a run: what, where, and (through [`RunError::hint`]) what to try next.
 #[derive(Debug, thiserror::Error)]
@@ -240,7 +241,8 @@ impl fmt::Display for Warning {
                 write!(f, "the file system of `{}` has no locks; let no second process train into it", path.display())
             }
             Self::MetricsDropped { path, line, count } => {
-                write!(f, "dropped {count} unreadable line(s) of `{}`, from line {line} on", path.display())
+                let lines = counted(*count, "unreadable line", "unreadable lines");
+                write!(f, "dropped {lines} of `{}`, from line {line} on", path.display())
             }
         }
     }
