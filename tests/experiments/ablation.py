@@ -9,7 +9,7 @@ out = Path(sys.argv[1])
 OBJECTIVES = {"diffusion": "diffusion", "consistency": "consistency, one step"}
 # Title, key, digits, factor.
 COLUMNS = [
-    ("Frechet distance", "frechet", 2, 1),
+    ("Fréchet distance", "frechet", 2, 1),
     ("kernel distance", "kernel", 2, 1),
     ("precision", "precision", 3, 1),
     ("recall", "recall", 3, 1),
@@ -29,7 +29,7 @@ for set_name in ("fashion", "emoji"):
         continue
     first = next(run for runs in found.values() for run in runs.values())
     print(f"\n**{set_name}**: {first['frechet_name']}, n = {first['generated']['n']}, reference {first['reference']}\n")
-    print("| stage 2 | stage 1 | evaluations | seeds | " + " | ".join(title for title, *_ in COLUMNS) + " | Frechet distance less none's |")
+    print("| stage 2 | stage 1 | evaluations | seeds | " + " | ".join(title for title, *_ in COLUMNS) + " | Fréchet distance less none's |")
     print("|" + "---|" * (5 + len(COLUMNS)))
     for (objective, method), runs in found.items():
         # Runs of a seed see the same pictures with the same noise, so the gap is taken seed by seed.

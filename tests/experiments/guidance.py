@@ -13,7 +13,7 @@ if not few or not many:
 groups = [("10", few)] + [(f"{runs[0]['evaluations']}", list(runs)) for runs in zip(*many)]
 
 print(f"\n**{set_name}**: {few[0]['frechet_name']}, n = {few[0]['generated']['n']}, {len(few)} seeds\n")
-print("| evaluations | guidance | Frechet distance | class seen, % | recall | coverage |\n|---|---|---|---|---|---|")
+print("| evaluations | guidance | Fréchet distance | class seen, % | recall | coverage |\n|---|---|---|---|---|---|")
 for evaluations, runs in groups:
     number = lambda key: [run["generated"][key] for run in runs]
     cells = [show(number("frechet"), 2), show(number("accuracy"), 1, 100), show(number("recall"), 3), show(number("coverage"), 3)]
@@ -50,7 +50,7 @@ def panel(offset, title, key, scale):
     svg.append(f'<text x="{offset + LEFT + (WIDTH - LEFT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">weight of guidance</text>')
 
 
-panel(0, f"{set_name}: Frechet distance", "frechet", 1)
+panel(0, f"{set_name}: Fréchet distance", "frechet", 1)
 panel(WIDTH, f"{set_name}: class seen, %", "accuracy", 100)
 plot = out / f"guidance-{set_name}.svg"
 plot.write_text(

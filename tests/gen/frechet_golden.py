@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints FRECHET_GOLDEN of pixgen-edge/src/eval/frechet.rs: Frechet distances through scipy's general matrix square root.
+"""Prints FRECHET_GOLDEN of pixgen-edge/src/eval/frechet.rs: Fréchet distances through scipy's general matrix square root.
 
 Usage: python3 tests/gen/frechet_golden.py   (numpy 2.4.6, scipy 1.17.1)
 """

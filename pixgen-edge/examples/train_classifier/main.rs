@@ -6,7 +6,7 @@
 //!     /usr/share/datasets/fashion-mnist pixgen-edge/data/fashion-classifier/classifier.safetensors
 //! ```
 //!
-//! It prints the accuracy on the real test split, the speed, and the Frechet distances of real training images and of noise. The
+//! It prints the accuracy on the real test split, the speed, and the Fréchet distances of real training images and of noise. The
 //! forward pass is that of `eval::network`, so what is trained here is exactly what measures.
 
 mod backward;

@@ -136,7 +136,7 @@ mod tests {
         let wrong = measure(&held_out, &fresh, 1).generated;
         assert!(wrong.accuracy.unwrap() < 0.2 && wrong.frechet == found.frechet);
 
-        // Copies of training images: a perfect Frechet distance, and the nearest distance tells.
+        // Copies of training images: a perfect Fréchet distance, and the nearest distance tells.
         let copies = measure(&training, &Vec::from_iter(0..COUNT), 0);
         assert_eq!((copies.generated.nearest_median, copies.generated.nearest_p05), (Some(0.0), Some(0.0)));
         assert!(copies.generated.frechet < 2.0 * floor.frechet);

@@ -1,4 +1,4 @@
-//! The Frechet distance between two Gaussians fitted to features (Dowson and Landau 1982).
+//! The Fréchet distance between two Gaussians fitted to features (Dowson and Landau 1982).
 //!
 //! d(1, 2) = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). The eigenvalues of S1 S2 are those of the symmetric S1^(1/2) S2 S1^(1/2),
 //! so two symmetric eigendecompositions in f64 replace the square root of a matrix that is not symmetric; no epsilon is added.
@@ -156,7 +156,7 @@ impl FrechetReference {
     }
 }
 
-/// The Frechet distance between two Gaussians; at least 0.
+/// The Fréchet distance between two Gaussians; at least 0.
 ///
 /// It grows as samples get fewer even between two halves of one set: compare only distances of the same n, and print the distance
 /// of real images beside it.

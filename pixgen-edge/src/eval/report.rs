@@ -88,7 +88,7 @@ pub struct FeatureInfo {
     pub input: usize,
     /// How they come to it.
     pub resize: String,
-    /// Name of the Frechet distance on these features: `FID` only if it is one.
+    /// Name of the Fréchet distance on these features: `FID` only if it is one.
     pub frechet_name: String,
     /// Name of the kernel distance: `KID` only if it is one.
     pub kernel_name: String,
@@ -99,7 +99,7 @@ pub struct FeatureInfo {
 pub struct QualityMetrics {
     /// Pictures.
     pub n: usize,
-    /// Frechet distance of the features to the reference. It falls as `n` grows: compare equal `n` only.
+    /// Fréchet distance of the features to the reference. It falls as `n` grows: compare equal `n` only.
     pub frechet: f64,
     /// Unbiased kernel distance to the reference, from all pairs.
     pub kernel: Option<f64>,

@@ -64,7 +64,7 @@ fn dependencies(row: &EvalRow, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let info = &row.features;
     writeln!(f, "features    {}, layer {}, input {}, resize {}", info.network, info.layer, info.input, info.resize)?;
     writeln!(f, "reference   {}", row.reference)?;
-    writeln!(f, "FD          {}, Frechet distance; depends on n = {}", info.frechet_name, row.generated.n)?;
+    writeln!(f, "FD          {}, Fréchet distance; depends on n = {}", info.frechet_name, row.generated.n)?;
     if let Some(pictures) = row.reference_pictures {
         writeln!(f, "KD          {}, unbiased kernel distance to {pictures} pictures", info.kernel_name)?;
     }
@@ -221,7 +221,7 @@ mod tests {
         for part in [
             "efficientnet-lite0, layer 112, input 96, resize pil-bicubic",
             "900 training pictures of here",
-            "FD-efficientnet-lite0-112, Frechet distance; depends on n = 100",
+            "FD-efficientnet-lite0-112, Fréchet distance; depends on n = 100",
             "share-0.02, guidance 1.5, 75 evaluations",
             "share-0.02, guidance 3, 75 evaluations",
             "12.35",

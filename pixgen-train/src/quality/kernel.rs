@@ -2,7 +2,7 @@
 //! k(x, y) = (x.y / d + 1)^3.
 //!
 //! m(X, Y) = mean of k(x, x') over different pairs + the same of Y - 2 mean of k(x, y). Its expectation does not depend on the number
-//! of pictures, which the Frechet distance's does; between two samples of one distribution it scatters around 0, also below it.
+//! of pictures, which the Fréchet distance's does; between two samples of one distribution it scatters around 0, also below it.
 
 use rayon::prelude::*;
 

@@ -3,9 +3,9 @@
 //! **Features.** [`extractor`] runs the [`network`]s: the project's own classifier of Fashion-MNIST, EfficientNet-Lite0, and the
 //! Inception of the FID. [`features`] is a table of what they give.
 //!
-//! **Numbers.** On features: the Frechet distance of `pixgen_edge::eval`, the unbiased [`kernel`] distance, and precision, recall,
+//! **Numbers.** On features: the Fréchet distance of `pixgen_edge::eval`, the unbiased [`kernel`] distance, and precision, recall,
 //! density, coverage and votes among [`neighbours`]. On pixels: the distance to the nearest training picture, because small sets are
-//! memorised and a Frechet distance rewards that. Only what the Inception network gives is called FID or KID.
+//! memorised and a Fréchet distance rewards that. Only what the Inception network gives is called FID or KID.
 //!
 //! **While training.** A [`monitor`] keeps the features of training pictures and gives both distances of any number of generated sets.
 //!

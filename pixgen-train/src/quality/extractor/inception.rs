@@ -1,4 +1,4 @@
-//! Inception-v3 as the Frechet inception distance uses it: the TensorFlow graph of 2015-12-05 in its PyTorch port.
+//! Inception-v3 as the Fréchet inception distance uses it: the TensorFlow graph of 2015-12-05 in its PyTorch port.
 //!
 //! Names and shapes are those of torch-fidelity's `FeatureExtractorInceptionV3` and pytorch-fid's `pt_inception-2015-12-05`. It differs
 //! from torchvision's in two places: zeros around a map do not count in average pools, and the last block pools by maximum. It sees

@@ -84,7 +84,7 @@ impl FeatureNetwork {
         }
     }
 
-    /// The layer unless another is asked for: wide ones have a large Frechet distance between few pictures of one kind.
+    /// The layer unless another is asked for: wide ones have a large Fréchet distance between few pictures of one kind.
     fn usual_layer(self) -> &'static str {
         match self {
             Self::Fashion => "64",
