@@ -1,6 +1,6 @@
 //! The errors of the trainer: one variant for the error of each part, and those that belong to no part, each with a hint.
 
-use crate::config::ConfigProblem;
+use crate::config::{ConfigProblem, StageKind};
 use crate::data::prepare::PrepareError;
 use crate::device::DeviceProblem;
 use crate::packages::PackageError;
@@ -8,15 +8,17 @@ use crate::quality::error::QualityError;
 use crate::report::ReportError;
 use crate::run::RunError;
 use crate::sample_set::SampleSetError;
-use crate::settings::SettingsError;
+use crate::settings::{Origin, SettingsError};
 use crate::weights::import::ImportError;
 use crate::weights::verify::VerifyError;
+use pixgen_core::config::ModelConfig;
 use pixgen_edge::atomic::FileError;
 use pixgen_edge::data::DataError;
 use pixgen_edge::eval::EvalError;
 use pixgen_edge::model_file::ModelFileError;
 use pixgen_edge::picture::PictureError;
 use pixgen_edge::terminal::OutputError;
+use std::path::PathBuf;
 
 /// Any error of the trainer.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +86,80 @@ pub enum Error {
         /// Its value now.
         is: String,
     },
+    /// Fewer images than the run has seen.
+    #[error("train.images = {images}, but the run in {folder} has seen {seen} images")]
+    FewerImages {
+        /// Run folder.
+        folder: String,
+        /// Images asked for.
+        images: u64,
+        /// Images seen.
+        seen: u64,
+    },
+    /// Two flags set one setting to different values.
+    #[error("{first} and {second} set {key} to different values")]
+    GivenTwice {
+        /// The setting.
+        key: String,
+        /// One flag.
+        first: Origin,
+        /// The other.
+        second: Origin,
+    },
+    /// A setting that something else decides, in another way.
+    #[error("{key} = {given} from {origin}, but it is {is} in the data")]
+    Overruled {
+        /// The setting.
+        key: String,
+        /// Who set it.
+        origin: Origin,
+        /// The value that was given.
+        given: String,
+        /// The value that is right.
+        is: String,
+    },
+    /// Settings of another stage.
+    #[error("{origin} holds settings of `{}`, the command is `{}`", .theirs.command(), .ours.command())]
+    OtherStage {
+        /// Where they come from.
+        origin: Origin,
+        /// The stage that they belong to.
+        theirs: StageKind,
+        /// The stage of the command.
+        ours: StageKind,
+    },
+    /// A stage that does not exist.
+    #[error("stage = `{name}` from {origin}: there is no such stage")]
+    UnknownStage {
+        /// Where it comes from.
+        origin: Origin,
+        /// The name.
+        name: String,
+        /// The stage of the command.
+        ours: StageKind,
+    },
+    /// The run started from another encoder or generator.
+    #[error("{key} {path} is not what the run was started from: fingerprint {was}, now {is}")]
+    OtherStart {
+        /// `encoder` or `from`.
+        key: &'static str,
+        /// The model.
+        path: String,
+        /// Fingerprint in the checkpoint.
+        was: String,
+        /// Fingerprint now.
+        is: String,
+    },
+    /// A model whose shape is not that of the run.
+    #[error("the model in {} does not fit this run: {}", .path.display(), listed(.differences))]
+    StartMismatch {
+        /// The model.
+        path: PathBuf,
+        /// All that differs and must not.
+        differences: Vec<ModelDifference>,
+        /// The preset that the model is made of.
+        preset: Option<&'static str>,
+    },
     /// The run's data changed.
     #[error("the data are not those that the run in {folder} was started with: fingerprint {was}, now {is}")]
     OtherData {
@@ -150,6 +226,50 @@ pub enum Error {
     Verify(#[from] VerifyError),
 }
 
+/// A setting of the architecture that two models have in different ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelDifference {
+    /// Its dotted key.
+    pub key: &'static str,
+    /// Its value in the other model.
+    pub theirs: usize,
+    /// Its value in the run.
+    pub ours: usize,
+}
+
+impl ModelDifference {
+    /// What differs in these parts of `[model]`.
+    pub fn list(theirs: &ModelConfig, ours: &ModelConfig, parts: &[&str]) -> Vec<Self> {
+        let values = |model: &ModelConfig| {
+            let ModelConfig { size, channels, patch, encoder, decoder, .. } = *model;
+            [
+                ("model.size", size),
+                ("model.channels", channels),
+                ("model.patch", patch),
+                ("model.encoder.width", encoder.width),
+                ("model.encoder.depth", encoder.depth),
+                ("model.encoder.heads", encoder.heads),
+                ("model.decoder.width", decoder.width),
+                ("model.decoder.depth", decoder.depth),
+                ("model.decoder.heads", decoder.heads),
+            ]
+        };
+        let wanted = |key: &str| key.split('.').nth(1).is_some_and(|part| parts.contains(&part));
+        let pairs = values(theirs).into_iter().zip(values(ours));
+        pairs
+            .filter(|((key, theirs), (_, ours))| wanted(key) && theirs != ours)
+            .map(|((key, theirs), (_, ours))| Self { key, theirs, ours })
+            .collect()
+    }
+}
+
+fn listed(differences: &[ModelDifference]) -> String {
+    let parts = differences
+        .iter()
+        .map(|ModelDifference { key, theirs, ours }| format!("{key} is {theirs} there and {ours} here"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// How a checkpoint, or the settings beside it, does not fit a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -190,6 +310,18 @@ impl Error {
             Self::Preset { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Preset { .. } => Some("`pixgen-train inspect --presets` lists them".into()),
             Self::OtherSettings { .. } => Some("repeat the command that started the run to resume it, or give another --out".into()),
+            Self::FewerImages { seen, .. } => Some(format!("give at least {seen} images, or start a new run with another --out")),
+            Self::GivenTwice { .. } => Some("give one of them".into()),
+            Self::Overruled { key, .. } => Some(format!("leave {key} out: the data decide it")),
+            Self::OtherStage { theirs, .. } => {
+                Some(format!("use `pixgen-train {}` with these settings, or take them out", theirs.command()))
+            }
+            Self::UnknownStage { ours, .. } => Some(format!("leave it out: `{}` is the stage `{}`", ours.command(), ours.name())),
+            Self::OtherStart { .. } => Some("bring that model back, or start a new run with another --out".into()),
+            Self::StartMismatch { preset: Some(preset), .. } => {
+                Some(format!("leave --preset out, or give --preset {preset}, which the model is made of"))
+            }
+            Self::StartMismatch { .. } => Some("set these to the values of the model".into()),
             Self::OtherData { .. } => Some("bring the data back, or start a new run with another --out".into()),
             Self::OtherCheckpoint { .. } => Some("start a new run with another --out".into()),
             Self::Diverged { .. } => Some("lower --lr or set optimiser.clip; the last checkpoint is whole".into()),

@@ -19,7 +19,8 @@
 //! # Runs
 //!
 //! [`config`] is the typed list of settings with the recipe of every preset; [`settings`] lays flags over environment, file and preset.
-//! [`prepared`] loads what the first step needs, and [`session`] trains. [`device`] opens the CPU or a GPU and hands work to its backend. [`run`]
+//! [`prepared`] loads what the first step needs, [`start`] the model that it may start from ([`warm_start`]: a generator of other classes or
+//! another resolution), and [`session`] trains. [`device`] opens the CPU or a GPU and hands work to its backend. [`run`]
 //! holds what surrounds the loop (folder, checkpoints, metrics, progress, Ctrl-C), [`training`] its inside (schedule, optimiser,
 //! averages, one step).
 //!
@@ -60,7 +61,9 @@ pub mod prepared;
 pub mod run;
 pub mod session;
 pub mod settings;
+pub mod start;
 pub mod training;
+pub mod warm_start;
 
 pub mod model;
 pub mod objective;

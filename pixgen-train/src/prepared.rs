@@ -1,10 +1,12 @@
 //! What a run needs before its first step: settings, data, start values, the objective; and the model file that it ends with.
 
-use crate::config::{DataConfig, RunConfig, Stage, StageKind, TrainingRecipe};
+use crate::config::{DataConfig, RunConfig, Stage, TrainingRecipe};
 use crate::error::Error;
 use crate::objective::{BatchSource, Compute, Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, TrainingProgress};
-use crate::run;
+use crate::run::recorded::Recorded;
+use crate::run::{self, checkpoint};
 use crate::settings::{self, SettingsError};
+use crate::start::{StartValues, has_auxiliary};
 use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
@@ -30,10 +32,8 @@ pub struct Prepared {
     pub skipped_files: usize,
     /// Bytes to network values.
     pub normalisation: Normalisation,
-    /// Parameters before the first step.
-    pub params: Vec<f32>,
-    /// Stage 2b with the auxiliary loss: the encoder of stage 1.
-    frozen: Option<FrozenEncoder>,
+    /// What the first step starts from.
+    pub start: StartValues,
 }
 
 /// As [`prepare`] for a plan that nobody will train: one blank picture stands for data that are not there yet.
@@ -42,8 +42,8 @@ pub fn prepare_without_data(config: RunConfig) -> Result<Prepared, Error> {
     let shape = config.data_spec()?.shape;
     let classes = (0..config.model.classes).map(|class| class.to_string()).collect();
     let training = Dataset::new(shape, vec![0; shape.len()], vec![0], classes, "none".to_owned())?;
-    let (held_out, params, normalisation) = (training.clone(), Vec::new(), config.normalisation(&training)?);
-    Ok(Prepared { config, training, held_out, skipped_files: 0, normalisation, params, frozen: None })
+    let (held_out, normalisation) = (training.clone(), config.normalisation(&training)?);
+    Ok(Prepared { config, training, held_out, skipped_files: 0, normalisation, start: StartValues::default() })
 }
 
 /// As [`prepare`] on `pictures` random pictures and classes in memory, for measuring speed.
@@ -62,13 +62,19 @@ pub fn prepare_random(mut config: RunConfig, pictures: usize) -> Result<Prepared
     let words = (0..).flat_map(|block| rng.words(block));
     let pixels = words.flat_map(u32::to_le_bytes).take(pictures * shape.len()).collect();
     let training = Dataset::new(shape, pixels, labels, names, "random".to_owned())?;
-    let (held_out, params) = (training.clone(), parameter_list(&config).initialise(config.train.seed));
-    let normalisation = config.normalisation(&training)?;
-    Ok(Prepared { config, training, held_out, skipped_files: 0, normalisation, params, frozen })
+    let params = parameter_list(&config).initialise(config.train.seed);
+    let (held_out, normalisation) = (training.clone(), config.normalisation(&training)?);
+    let start = StartValues { params, frozen, ..StartValues::default() };
+    Ok(Prepared { config, training, held_out, skipped_files: 0, normalisation, start })
 }
 
-/// Loads the data and the encoder; nothing is written.
-pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
+/// Loads the data and the model that the run starts from; nothing is written.
+pub fn prepare(config: RunConfig) -> Result<Prepared, Error> {
+    prepare_in(config, None)
+}
+
+/// As [`prepare`]; a run in the folder `out` that has a checkpoint goes on from it, so that it does not need the model that it started from.
+pub fn prepare_in(mut config: RunConfig, out: Option<&Path>) -> Result<Prepared, Error> {
     config.validate()?;
     if config.data.path.is_empty() {
         return Err(Error::Argument {
@@ -80,34 +86,14 @@ pub fn prepare(mut config: RunConfig) -> Result<Prepared, Error> {
     config.model.classes = training.class_names.len();
     config.validate()?;
     let set = parameter_list(&config);
-    let mut params = set.initialise(config.train.seed);
-    let mut frozen = None;
-    if config.stage.kind() != StageKind::Pretrain && !config.encoder.is_empty() {
-        let path = Path::new(&config.encoder);
-        let file = ModelFile::load_content(path, Content::Encoder)?;
-        let taken_over = set.copy_shared(&mut params, &file.set, &file.params);
-        let wanted = config.model.encoder_params().count();
-        if taken_over != wanted {
-            let reason = format!("{taken_over} of {wanted} tensors have this model's shape");
-            return Err(pixgen_edge::model_file::ModelFileError::OtherModel { path: path.to_owned(), reason }.into());
-        }
-        if has_auxiliary(&config) && file.statistics.is_none() {
-            return Err(Error::Argument {
-                what: format!("the encoder in {} has no projector, which the auxiliary loss needs", path.display()),
-                hint: Some("add --set consistency.auxiliary=0, or import an encoder with its projector".to_owned()),
-            });
-        }
-        frozen = file
-            .statistics
-            .map(|statistics| FrozenEncoder { set: file.set, params: file.params, statistics });
-    }
+    let recorded = out.map(Recorded::read).transpose()?.flatten();
+    let goes_on = recorded.and_then(|recorded| Some((recorded, checkpoint::newest_metadata(out?)?)));
+    let start = match goes_on {
+        Some((recorded, metadata)) => StartValues::resumed(&config, &recorded, &metadata, &set)?,
+        None => StartValues::fresh(&config, &set, &training.class_names)?,
+    };
     let normalisation = config.normalisation(&training)?;
-    Ok(Prepared { config, training, held_out, skipped_files, normalisation, params, frozen })
-}
-
-/// Whether a run compares pictures through the frozen encoder of stage 1.
-const fn has_auxiliary(config: &RunConfig) -> bool {
-    matches!(config.stage, Stage::Consistency(settings) if settings.auxiliary > 0.0)
+    Ok(Prepared { config, training, held_out, skipped_files, normalisation, start })
 }
 
 /// Training and held-out pictures that a model is looked at with: those of `data`, of the run that `model` is the folder or a checkpoint
@@ -177,7 +163,7 @@ impl Prepared {
         let compute = Compute { precision: config.compute.precision, recompute: config.compute.recompute };
         match config.stage {
             Stage::Pretrain(settings) => {
-                let objective = Pretrain::<B>::new(model, noise, settings, source, &self.params, device);
+                let objective = Pretrain::<B>::new(model, noise, settings, source, &self.start.params, device);
                 Box::new(objective.with_compute(compute))
             }
             Stage::Diffusion(settings) => {
@@ -185,7 +171,7 @@ impl Prepared {
                 Box::new(objective.with_compute(compute))
             }
             Stage::Consistency(settings) => {
-                let objective = Consistency::<B>::new(model, noise, settings, source, self.frozen.clone(), device);
+                let objective = Consistency::<B>::new(model, noise, settings, source, self.start.frozen.clone(), device);
                 Box::new(objective.with_compute(compute))
             }
         }

@@ -1,9 +1,10 @@
 //! A training run from its first step to its last: resume, loop, sample, save.
 
-use crate::config::{RunConfig, Stage};
+use crate::config::Stage;
 use crate::error::{CheckpointMismatch, Error};
 use crate::objective::Objective;
 use crate::prepared::{Prepared, parametrisation, save_model};
+use crate::run::recorded::Recorded;
 use crate::run::tensorboard::EventFile;
 use crate::run::{self, Checkpoint, Interrupt, MetricsLog, NamedTensor, RunFolder, checkpoint};
 use crate::sampling::{Drawing, Generator, SampleRequest};
@@ -73,17 +74,22 @@ struct Window {
 pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOptions, device: &B::Device) -> Result<End, Error> {
     let folder = RunFolder::open(out)?;
     let config = &prepared.config;
-    if folder.config().exists() {
-        check_settings(config, &folder)?;
-    }
+    let recorded = Recorded::read(out)?;
+    let changes = recorded.as_ref().map_or_else(|| Ok(Vec::new()), |recorded| recorded.changes(config))?;
     let mut objective = prepared.objective::<B>(device);
-    let mut state = State::new::<B>(objective.params(), &prepared.params, &config.ema.configs(), device);
+    let mut state = State::new::<B>(objective.params(), &prepared.start.params, &config.ema.configs(), device);
     let mut warnings: Vec<String> = folder.warnings().iter().map(ToString::to_string).collect();
     let resumed = match checkpoint::latest(&folder)? {
         Some(loaded) => {
             warnings.extend(loaded.warnings.iter().map(ToString::to_string));
             note(&format!("resuming at {} from {}", count(loaded.checkpoint.images), loaded.path.display()));
             restore::<B>(loaded.checkpoint, &loaded.path, prepared, &mut *objective, &mut state, device, out)?;
+            if config.train.images < state.images && changes.iter().any(|change| change.key == "train.images") {
+                let folder = out.display().to_string();
+                return Err(Error::FewerImages { folder, images: config.train.images, seen: state.images });
+            }
+            let told = recorded.map(|recorded| recorded.told(&changes, config, state.images));
+            told.iter().flatten().for_each(|line| note(line));
             Some(state.images)
         }
         None => {
@@ -100,6 +106,13 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     let mut metrics = MetricsLog::open(&folder, resumed)?;
     if options.tensorboard {
         metrics.mirror(EventFile::open(&folder)?);
+    }
+    if let Some(images) = resumed.filter(|_| !changes.is_empty()) {
+        let changed: BTreeMap<_, _> = changes
+            .iter()
+            .map(|c| (&c.key, BTreeMap::from([("was", &c.was), ("is", &c.is)])))
+            .collect();
+        metrics.append(images, &BTreeMap::from([("changed", changed)]))?;
     }
     warnings.extend(metrics.warnings().iter().map(ToString::to_string));
     if prepared.skipped_files > 0 {
@@ -126,34 +139,6 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
 /// 40,000 images, in full: the number that `--stop-at` and file names use.
 fn count(images: u64) -> String {
     format!("{images} images ({})", format_images(images))
-}
-
-/// Settings that may change between the parts of a run.
-fn may_change(key: &str) -> bool {
-    const OTHERS: [&str; 4] = ["train.micro_batch", "train.max_skipped", "data.memory", "data.skip_bad"];
-    key.starts_with("output.") || key.starts_with("compute.") || OTHERS.contains(&key)
-}
-
-/// A run goes on with the settings it was started with, or not at all.
-fn check_settings(config: &RunConfig, folder: &RunFolder) -> Result<(), Error> {
-    let text = std::fs::read_to_string(folder.config()).map_err(run::RunError::read(&folder.config()))?;
-    let was: toml::Table = toml::from_str(&text).map_err(|e| Error::OtherCheckpoint {
-        path: folder.config().display().to_string(),
-        kind: CheckpointMismatch::Settings(e.to_string()),
-    })?;
-    let is = config.to_table()?;
-    let mut keys = crate::settings::layers::dotted_keys(&is);
-    keys.extend(crate::settings::layers::dotted_keys(&was));
-    let show = |value: Option<&toml::Value>| value.map_or_else(|| "unset".to_owned(), ToString::to_string);
-    for key in keys.into_iter().filter(|key| !may_change(key)) {
-        let get = crate::settings::layers::get;
-        let (was, is) = (get(&was, &key), get(&is, &key));
-        if was != is {
-            let folder = folder.path().display().to_string();
-            return Err(Error::OtherSettings { folder, key, was: show(was), is: show(is) });
-        }
-    }
-    Ok(())
 }
 
 /// Puts a checkpoint back.
@@ -369,12 +354,13 @@ impl<B: Engine> Session<'_, B> {
         tensors.extend(state.emas.iter().map(|ema| flat(format!("ema.{}", ema.config), &ema.values)));
         let objective = self.objective.state().into_iter();
         tensors.extend(objective.map(|(name, values)| whole(format!("objective.{name}"), values)));
-        let metadata = BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             ("updates".to_owned(), state.updates.to_string()),
             ("skipped".to_owned(), state.skipped.to_string()),
             ("skipped_in_row".to_owned(), state.skipped_in_row.to_string()),
             ("data".to_owned(), self.prepared.training.fingerprint()),
         ]);
+        metadata.extend(self.prepared.start.fingerprints.clone());
         let checkpoint = Checkpoint { images: state.images, tensors, metadata };
         checkpoint::save(&self.folder, &checkpoint, self.prepared.config.output.keep)?;
         self.export()

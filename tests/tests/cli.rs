@@ -235,6 +235,10 @@ fn unknown_names_say_what_was_meant() {
         (&["--preset", "smal-28-grey"], &["there is no preset `smal-28-grey`", "did you mean `small-28-grey`?"]),
         (&["--preset", "epg-xl-16-256"], &["did you mean `EPG-XL-16-256`?"]),
         (&["--preset", "stable-diffusion"], &["inspect --presets"]),
+        (&["--set", "stage=bogus"], &["stage = `bogus`", "no such stage", "leave it out"]),
+        (&["--set", "stage=consistency"], &["settings of `finetune`", "the command is `pretrain`"]),
+        (&["--set", "diffusion.p_mean=1"], &["settings of `finetune --objective diffusion`"]),
+        (&["--batch", "8", "--set", "train.batch=16"], &["flag --batch", "flag --set train.batch", "different values"]),
     ] {
         fails(show(arguments), parts);
     }
@@ -326,7 +330,26 @@ fn the_micro_batch_follows_from_the_memory() {
     succeeds(with(bench.train(Stage::Scratch, "run"), &["--micro-batch", "3", "--stop-at", "16"]));
     let resumed = succeeds(with(bench.train(Stage::Scratch, "run"), &["--dry-run", "--json", "--micro-batch", "auto"]));
     assert_eq!(resumed.json()["config"]["train"]["micro_batch"], 3);
-    fails(pixgen(["config", "show", "pretrain", "--micro-batch", "auto"]), &["--micro-batch auto", "--dry-run"]);
+    // Every way to give a setting knows the word, and a number that comes later overrides it.
+    fs::write(bench.path("auto.toml"), "[train]\nmicro_batch = \"auto\"\n").expect("file");
+    let file = bench.path("auto.toml").display().to_string();
+    let shown = |arguments: &[&str]| succeeds(with(pixgen(["config", "show", "pretrain"]), arguments));
+    for arguments in [
+        &["--micro-batch", "auto"][..],
+        &["--set", "train.micro_batch=auto"],
+        &["--config", &file],
+    ] {
+        assert_eq!(setting(&shown(arguments), "train.micro_batch").0, "\"auto\"");
+    }
+    assert_eq!(setting(&shown(&["--config", &file, "--micro-batch", "3"]), "train.micro_batch").0, "3");
+    let mut command = with(bench.train(Stage::Scratch, "other"), &["--dry-run", "--json"]);
+    command.env("PIXGEN_TRAIN_MICRO_BATCH", "auto");
+    assert_eq!(succeeds(command).json()["config"]["train"]["micro_batch"], 8);
+    // A plan for a device that is not here says what it can.
+    let absent = with(pixgen(["pretrain", "--dry-run", "--device", "cuda:77", "--micro-batch"]), &["auto"]);
+    let absent = succeeds(absent);
+    assert!(absent.stderr.contains("`auto` needs its memory"), "{}", absent.stderr);
+    assert!(!absent.text().contains("largest micro-batch"), "{}", absent.text());
     fails(pixgen(["pretrain", "--micro-batch", "some"]), &["train.micro_batch", "must be an integer"]);
 }
 

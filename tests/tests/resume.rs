@@ -4,7 +4,7 @@ use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::model_file::ModelFile;
 use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, checkpoints, contents, metrics};
-use pixgen_tests::program::{Done, fails, finish, interrupt, start, succeeds, wait_until};
+use pixgen_tests::program::{Done, fails, finish, interrupt, pixgen, start, succeeds, wait_until};
 use pixgen_train::data::order::index_at;
 use std::fs;
 use std::path::Path;
@@ -289,9 +289,8 @@ fn other_settings_are_refused_by_name() {
     assert!(stopped.stderr.contains("stopped and saved"), "{}", stopped.stderr);
     let before = contents(&bench.path("run"));
     for (arguments, key) in [
-        (&["--lr", "0.5"][..], "schedule.peak"),
-        (&["--images", "4096"], "train.images"),
-        (&["--seed", "9"], "train.seed"),
+        (&["--seed", "9"][..], "train.seed"),
+        (&["--set", "noise.shift=2"], "noise.shift"),
         (&["--set", "consistency.huber=0.1"], "consistency.huber"),
         (&["--set", "ema.shares=[0.02, 0.5]"], "ema.shares"),
     ] {
@@ -302,6 +301,150 @@ fn other_settings_are_refused_by_name() {
     assert!(contents(&bench.path("run")) == before, "a refused command changed the run");
     succeeds(with(bench.train(Stage::Scratch, "run"), &["--set", "output.log_every=32", "--set", "output.keep=1"]));
     assert_eq!(checkpoints(&bench.path("run")).len(), 1);
+}
+
+/// A longer run goes on from the end of a shorter one, and a changed setting is written down; a shorter run than what was seen is refused.
+#[test]
+fn a_run_goes_on_for_longer_and_in_another_way() {
+    for (stage, bench) in benches() {
+        succeeds(with(bench.train(stage, "run"), &["--images", "256"]));
+        let done = succeeds(with(bench.train(stage, "run"), &["--images", "512"]));
+        for part in ["train.images = 512 (was 256)", "the learning rate was", "over 512 images"] {
+            assert!(done.stderr.contains(part), "no `{part}` in {}", done.stderr);
+        }
+        assert_eq!(checkpoints(&bench.path("run")).len(), 2);
+        fails(
+            with(bench.train(stage, "run"), &["--images", "300"]),
+            &["train.images = 300", "has seen 512 images", "at least 512"],
+        );
+        // Without its options a run keeps its settings.
+        let verb = if stage == Stage::Pretrain { "pretrain" } else { "finetune" };
+        let mut bare = pixgen([verb, "--images", "520", "--lr", "1e-4", "--batch", "4", "--out"]);
+        bare.arg(bench.path("run"));
+        if stage == Stage::Diffusion {
+            bare.args(["--objective", "diffusion"]);
+        }
+        let done = succeeds(bare);
+        assert!(done.stderr.contains("schedule.peak = 0.0001 (was "), "{}", done.stderr);
+        let config = fs::read_to_string(bench.path("run/config.toml")).expect("settings");
+        for part in ["images = 520", "batch = 4", "peak = 0.0001"] {
+            assert!(config.contains(part), "no `{part}` in {config}");
+        }
+        let log = metrics(&bench.path("run"));
+        let changed: Vec<_> = log.iter().filter(|line| !line["changed"].is_null()).collect();
+        assert_eq!(changed.len(), 2, "{changed:?}");
+        assert_eq!(changed[1]["changed"]["schedule.peak"]["is"], 0.0001);
+        assert_eq!(changed[1]["images"], 512);
+    }
+}
+
+/// Data and encoder are known by what they are, not by how their path is spelt.
+#[test]
+fn moved_data_and_encoders_are_known_again() {
+    let bench = Bench::new().with_encoder();
+    let train = |data: &Path, encoder: &Path, auxiliary: &str| {
+        let mut command = pixgen(["finetune", "--config"]);
+        command.arg(bench.path("tiny.toml")).arg("--data").arg(data).arg("--encoder").arg(encoder);
+        command.args(["--set", auxiliary, "--set", "output.checkpoint_every=64", "--out"]);
+        command
+    };
+    let plain = "consistency.auxiliary=0";
+    let with_loss = "consistency.auxiliary=0.5";
+    let (data, moved) = (bench.path("data"), bench.path("elsewhere"));
+    let on = |mut command: Command, run: &str, stop: &str| {
+        command.arg(bench.path(run)).args(["--stop-at", stop]);
+        command
+    };
+    for (run, auxiliary) in [("plain", plain), ("with loss", with_loss)] {
+        succeeds(on(train(&data, &bench.path("encoder"), auxiliary), run, "64"));
+    }
+    // Another folder, a slash, a dot.
+    fs::rename(&data, &moved).expect("moved");
+    fs::rename(bench.path("encoder"), bench.path("kept")).expect("moved");
+    let dotted = bench.path("./elsewhere/");
+    for (run, auxiliary) in [("plain", plain), ("with loss", with_loss)] {
+        for (stop, data) in [("128", &moved), ("192", &dotted)] {
+            let done = succeeds(on(train(data, &bench.path("kept/"), auxiliary), run, stop));
+            assert!(first_line(&done).starts_with("resuming at"), "{}", done.stderr);
+        }
+        let config = fs::read_to_string(bench.path(run).join("config.toml")).expect("settings");
+        assert!(config.contains("elsewhere") && config.contains("kept"), "the new paths are recorded: {config}");
+    }
+    // Another encoder is not taken; where the old one is not needed, nobody looks for it.
+    let mut other = bench.train(Stage::Pretrain, "other");
+    other.arg("--data").arg(&moved).args(["--seed", "5", "--images", "64"]);
+    succeeds(other);
+    fails(
+        on(train(&moved, &bench.path("other"), plain), "plain", "256"),
+        &["not what the run was started from", "fingerprint"],
+    );
+    fs::rename(bench.path("kept"), bench.path("gone")).expect("moved");
+    succeeds(on(train(&moved, &bench.path("kept/"), plain), "plain", "256"));
+    fails(on(train(&moved, &bench.path("kept/"), with_loss), "with loss", "256"), &["cannot read the model file"]);
+    fs::rename(bench.path("other"), bench.path("kept")).expect("moved");
+    fails(
+        on(train(&moved, &bench.path("kept/"), with_loss), "with loss", "256"),
+        &["not what the run was started from", "fingerprint"],
+    );
+}
+
+/// A run without a preset takes that of what it starts from, and values that something else decides are refused.
+#[test]
+fn models_bring_their_presets() {
+    let bench = Bench::new().with_encoder();
+    let finetune = |arguments: &[&str]| {
+        let mut command = pixgen(["finetune", "--images", "8", "--batch", "8", "--data"]);
+        command.arg(bench.path("data")).args(arguments);
+        command
+    };
+    let paths = ["encoder", "generator", "x"].map(|name| bench.path(name).display().to_string());
+    let [encoder, generator, x] = paths.each_ref().map(String::as_str);
+    let done = succeeds(finetune(&["--encoder", encoder, "--dry-run", "--json"])).json();
+    let model = &done["config"]["model"];
+    assert_eq!((&done["config"]["preset"], &model["size"]), (&"nano-28-grey".into(), &8.into()));
+    fails(
+        finetune(&["--encoder", encoder, "--preset", "small-28-grey", "--out", x]),
+        &[
+            "does not fit this run",
+            "model.size is 8 there and 28 here",
+            "--preset nano-28-grey",
+        ],
+    );
+    fails(
+        with(bench.train(Stage::Scratch, "x"), &["--set", "model.classes=7"]),
+        &["model.classes = 7 from flag --set model.classes", "it is 3 in the data"],
+    );
+    fails(finetune(&["--config", &format!("{encoder}/config.toml"), "--out", x]), &["settings of `pretrain`"]);
+    fails(with(bench.train(Stage::Pretrain, "x"), &["--set", "encoder=y"]), &["encoder", "stage 1 starts from no model"]);
+
+    // A generator starts from a generator, and a run that goes on does not need it.
+    succeeds(finetune(&["--encoder", encoder, "--out", generator]));
+    for objective in ["consistency", "diffusion"] {
+        let out = bench.path(objective).display().to_string();
+        let from = ["--from", generator, "--objective", objective, "--out", &out];
+        succeeds(finetune(&from));
+        let [read, started] = [generator, &out].map(|run| ModelFile::load(Path::new(run)).expect("model"));
+        assert_eq!(started.header.model, read.header.model);
+        fs::rename(generator, x).expect("moved");
+        let resumed = succeeds(with(pixgen(["finetune", "--images", "16"]), &from[2..]));
+        assert!(first_line(&resumed).starts_with("resuming at 8 images"), "{}", resumed.stderr);
+        fs::rename(x, generator).expect("moved");
+        let config = fs::read_to_string(bench.path(objective).join("config.toml")).expect("settings");
+        assert!(config.contains(&format!("from = {generator:?}")), "{config}");
+    }
+    fails(
+        finetune(&["--from", generator, "--encoder", encoder, "--out", x]),
+        &["from: a run starts from", "--from or --encoder"],
+    );
+    fails(finetune(&["--from", encoder, "--out", x]), &["encoder"]);
+    fails(
+        finetune(&["--from", generator, "--preset", "nano-16-rgb", "--out", x]),
+        &[
+            "does not fit this run",
+            "model.channels is 1 there and 3 here",
+            "model.decoder.width",
+        ],
+    );
 }
 
 #[test]

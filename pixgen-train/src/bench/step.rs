@@ -40,7 +40,7 @@ impl<B: Engine> Stepper<B> {
     pub fn new(config: RunConfig, device: &B::Device) -> Result<Self, Error> {
         let prepared = prepared::prepare_random(config, PICTURES)?;
         let objective = prepared.objective::<B>(device);
-        let state = State::new::<B>(objective.params(), &prepared.params, &prepared.config.ema.configs(), device);
+        let state = State::new::<B>(objective.params(), &prepared.start.params, &prepared.config.ema.configs(), device);
         let gradient = B::Flat::zeros(objective.params(), device);
         Ok(Self { prepared, objective, state, gradient, device: device.clone() })
     }

@@ -106,13 +106,6 @@ pub struct SettingsArgs {
     pub set: Vec<String>,
 }
 
-impl SettingsArgs {
-    /// Whether the micro-batch is to follow from the device's memory.
-    pub fn auto_micro_batch(&self) -> bool {
-        self.micro_batch.as_deref() == Some("auto")
-    }
-}
-
 /// Arguments of `pretrain`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train pretrain --preset small-28-grey --data bundled --out run1\n\n\
@@ -150,6 +143,9 @@ pub struct FinetuneArgs {
     /// Run folder or model file of the pre-trained encoder; without it training starts from scratch
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub encoder: Option<String>,
+    /// Run folder or model file of a generator to start from: other classes, another resolution with as many patches, or the other objective
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub from: Option<String>,
     /// The rest
     #[command(flatten)]
     pub train: TrainArgs,

@@ -1,6 +1,6 @@
 //! `bench`: the speed of training.
 
-use super::settings::resolve;
+use super::settings::{StageSettings, resolve};
 use crate::bench::operations::{self, OperationTiming};
 use crate::bench::report::{BenchReport, StageBench};
 use crate::bench::step::{Stepper, flops};
@@ -32,8 +32,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     let configs = stages
         .iter()
         .map(|&stage| {
-            let mut config = resolve(stage, &args.settings, None)?.0;
-            if args.settings.auto_micro_batch() {
+            let StageSettings { mut config, auto_micro_batch, .. } = resolve(stage, &args.settings, &[], None)?;
+            if auto_micro_batch {
                 fit_micro_batch(&mut config)?;
             }
             Ok(config)

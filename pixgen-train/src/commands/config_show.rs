@@ -1,6 +1,6 @@
 //! `config show`: every setting, its value and its origin.
 
-use super::settings::resolve;
+use super::settings::{StageSettings, resolve};
 use crate::cli::SettingsArgs;
 use crate::config::StageKind;
 use crate::error::Error;
@@ -34,13 +34,7 @@ fn shown(resolved: &Resolved) -> ShownSettings<'_> {
 }
 
 pub(super) fn run(stage: StageKind, args: &SettingsArgs, json: bool) -> Result<(), Error> {
-    if args.auto_micro_batch() {
-        return Err(Error::Argument {
-            what: "--micro-batch auto: it is decided when a run starts, by the memory that is free then".to_owned(),
-            hint: Some("`pretrain` and `finetune` show it with --dry-run".to_owned()),
-        });
-    }
-    let (config, resolved) = resolve(stage, args, None)?;
+    let StageSettings { config, resolved, .. } = resolve(stage, args, &[], None)?;
     if json {
         print_json(&shown(&resolved))?;
     } else {

@@ -38,16 +38,20 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Quickstart(args) => quickstart::run(&args, cli.quiet).map(code),
         Command::Pretrain(args) => {
             let method = args.method.and_then(|method| method.to_possible_value());
-            let own = method.as_ref().map(|method| ("--method", "pretrain.method", method.get_name()));
-            train::run(StageKind::Pretrain, &args.train, own, cli.quiet).map(code)
+            let own: Vec<_> = method.iter().map(|method| ("--method", "pretrain.method", method.get_name())).collect();
+            train::run(StageKind::Pretrain, &args.train, &own, cli.quiet).map(code)
         }
         Command::Finetune(args) => {
             let stage = match args.objective {
                 ObjectiveName::Consistency => StageKind::Consistency,
                 ObjectiveName::Diffusion => StageKind::Diffusion,
             };
-            let own = args.encoder.as_deref().map(|encoder| ("--encoder", "encoder", encoder));
-            train::run(stage, &args.train, own, cli.quiet).map(code)
+            let flags = [("--encoder", "encoder", &args.encoder), ("--from", "from", &args.from)];
+            let own: Vec<_> = flags
+                .iter()
+                .filter_map(|(flag, key, path)| Some((*flag, *key, path.as_deref()?)))
+                .collect();
+            train::run(stage, &args.train, &own, cli.quiet).map(code)
         }
         Command::Sample(args) => sample::run(&args, cli.quiet).map(code),
         Command::Eval(args) => eval::run(&args).map(|()| 0),

@@ -1,16 +1,17 @@
 //! `pretrain` and `finetune`.
 
-use super::settings::{StageFlag, resolve};
+use super::settings::{StageFlag, StageSettings, resolve};
 use crate::cli::{LogForm, TrainArgs};
-use crate::config::StageKind;
+use crate::config::{RunConfig, StageKind};
 use crate::device::{Cpu, OnDevice};
 use crate::error::Error;
 use crate::needs::dry_run::{self, DryRun};
 use crate::needs::memory::{fit_micro_batch, requirements};
 use crate::prepared::{self, Prepared};
-use crate::run::{CONFIG, Interrupt};
+use crate::run::Interrupt;
+use crate::run::recorded::Recorded;
 use crate::session::{self, End, SessionOptions};
-use crate::settings;
+use crate::settings::layers::{dotted_keys, get};
 use crate::settings::units::parse_images;
 use crate::training::Engine;
 use pixgen_edge::terminal::{note, print_bytes, print_json};
@@ -18,37 +19,29 @@ use pixgen_edge::units::format_bytes;
 use std::path::Path;
 use std::time::Instant;
 
-/// The micro-batch of the run in a folder, if there is one. A resumed run keeps it: another would change the order of sums, and with it
-/// the last bits of the result.
-fn recorded_micro_batch(out: &Path) -> Result<Option<usize>, Error> {
-    let file = out.join(CONFIG);
-    if !file.exists() {
-        return Ok(None);
-    }
-    let table = settings::file::layer(&file)?.table;
-    let value = table
-        .get("train")
-        .and_then(|train| train.get("micro_batch"))
-        .and_then(toml::Value::as_integer);
-    Ok(value.and_then(|images| usize::try_from(images).ok()))
-}
-
-pub(super) fn run(stage: StageKind, args: &TrainArgs, own: Option<StageFlag<'_>>, quiet: bool) -> Result<End, Error> {
-    let (config, _) = resolve(stage, &args.settings, own)?;
+pub(super) fn run(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], quiet: bool) -> Result<End, Error> {
+    let out = args.out.as_deref();
+    let settings = resolve(stage, &args.settings, own, out)?;
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
-    let no_data = args.dry_run && config.data.path.is_empty();
+    let no_data = args.dry_run && settings.config.data.path.is_empty();
     let mut prepared = if no_data {
-        prepared::prepare_without_data(config)?
+        prepared::prepare_without_data(settings.config.clone())?
     } else {
-        prepared::prepare(config)?
+        prepared::prepare_in(settings.config.clone(), out)?
     };
-    if args.settings.auto_micro_batch() {
-        if let Some(recorded) = args.out.as_deref().map(recorded_micro_batch).transpose()?.flatten() {
-            prepared.config.train.micro_batch = recorded;
-        } else {
-            let free = fit_micro_batch(&mut prepared.config)?;
-            let (micro_batch, batch) = (prepared.config.train.micro_batch, prepared.config.train.batch);
-            note(&format!("micro-batch {micro_batch} of {batch}: {} are free", format_bytes(free)));
+    check_overruled(&settings, &prepared.config)?;
+    // A resumed run keeps its micro-batch: another would change the order of sums, and with it the last bits of the result.
+    let resumes = out.map(Recorded::read).transpose()?.flatten().is_some();
+    if settings.auto_micro_batch && !resumes {
+        match fit_micro_batch(&mut prepared.config) {
+            Ok(free) => {
+                let (micro_batch, batch) = (prepared.config.train.micro_batch, prepared.config.train.batch);
+                note(&format!("micro-batch {micro_batch} of {batch}: {} are free", format_bytes(free)));
+            }
+            Err(Error::Device(problem)) if args.dry_run => {
+                note(&format!("warning: {problem}; `auto` needs its memory, so the plan is for the whole batch at once"));
+            }
+            Err(error) => return Err(error),
         }
     }
     let (device, requirements) = (prepared.config.device()?, requirements(&prepared.config)?);
@@ -71,7 +64,7 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: Option<StageFlag<'_>>
         }
         return Ok(End::Finished);
     }
-    let out = args.out.as_deref().ok_or_else(|| Error::Argument {
+    let out = out.ok_or_else(|| Error::Argument {
         what: "no run folder given".to_owned(),
         hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),
     })?;
@@ -92,6 +85,21 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: Option<StageFlag<'_>>
         End::Interrupted => {}
     }
     Ok(end)
+}
+
+/// A value that the user gave must not be replaced in silence.
+fn check_overruled(settings: &StageSettings, now: &RunConfig) -> Result<(), Error> {
+    let [given, is] = [settings.config.to_table()?, now.to_table()?];
+    for key in dotted_keys(&is) {
+        let (Some(given), Some(is)) = (get(&given, &key), get(&is, &key)) else {
+            continue;
+        };
+        let origin = settings.resolved.origins.get(&key).filter(|origin| origin.is_given() && given != is);
+        if let Some(origin) = origin.cloned() {
+            return Err(Error::Overruled { key, origin, given: given.to_string(), is: is.to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// A dry run.

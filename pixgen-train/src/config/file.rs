@@ -1,7 +1,7 @@
 //! `config.toml`: the name of the stage as `stage`, its settings in a section of that name.
 
 use super::problem::{ConfigProblem, problem};
-use super::run::{ComputeConfig, DataConfig, EmaSettings, OutputConfig, RunConfig, TrainConfig};
+use super::run::{ComputeConfig, DataConfig, EmaSettings, OutputConfig, QualityConfig, RunConfig, TrainConfig};
 use super::stage::{Stage, StageKind};
 use crate::data::augment::AugmentProfile;
 use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig};
@@ -18,6 +18,9 @@ struct ConfigFile {
     stage: StageKind,
     preset: String,
     encoder: String,
+    // Version 0.1 wrote neither this nor the last section.
+    #[serde(default)]
+    from: String,
     data: DataConfig,
     train: TrainConfig,
     model: ModelConfig,
@@ -34,6 +37,8 @@ struct ConfigFile {
     augment: AugmentProfile,
     compute: ComputeConfig,
     output: OutputConfig,
+    #[serde(default)]
+    quality: QualityConfig,
 }
 
 impl From<RunConfig> for ConfigFile {
@@ -42,6 +47,7 @@ impl From<RunConfig> for ConfigFile {
             stage,
             preset,
             encoder,
+            from,
             data,
             train,
             model,
@@ -52,6 +58,7 @@ impl From<RunConfig> for ConfigFile {
             augment,
             compute,
             output,
+            quality,
         } = config;
         let (mut pretrain, mut diffusion, mut consistency) = (None, None, None);
         match stage {
@@ -64,6 +71,7 @@ impl From<RunConfig> for ConfigFile {
             stage,
             preset,
             encoder,
+            from,
             data,
             train,
             model,
@@ -77,6 +85,7 @@ impl From<RunConfig> for ConfigFile {
             augment,
             compute,
             output,
+            quality,
         }
     }
 }
@@ -101,6 +110,7 @@ impl TryFrom<ConfigFile> for RunConfig {
         let ConfigFile {
             preset,
             encoder,
+            from,
             data,
             train,
             model,
@@ -111,12 +121,14 @@ impl TryFrom<ConfigFile> for RunConfig {
             augment,
             compute,
             output,
+            quality,
             ..
         } = file;
         Ok(Self {
             stage,
             preset,
             encoder,
+            from,
             data,
             train,
             model,
@@ -127,6 +139,7 @@ impl TryFrom<ConfigFile> for RunConfig {
             augment,
             compute,
             output,
+            quality,
         })
     }
 }

@@ -12,5 +12,5 @@ mod validate;
 
 pub use problem::ConfigProblem;
 pub use recipes::TrainingRecipe;
-pub use run::{ComputeConfig, DataConfig, EmaSettings, NormaliseMode, OutputConfig, RunConfig, TrainConfig};
+pub use run::{ComputeConfig, DataConfig, EmaSettings, NormaliseMode, OutputConfig, QualityConfig, RunConfig, TrainConfig};
 pub use stage::{Stage, StageKind};

@@ -22,6 +22,8 @@ pub struct RunConfig {
     pub preset: String,
     /// Stage 2: run folder or file of the pre-trained encoder; empty starts from scratch.
     pub encoder: String,
+    /// Stage 2: run folder or file of the generator that training starts from; empty starts from the encoder or from scratch.
+    pub from: String,
     /// Data.
     pub data: DataConfig,
     /// Length and batch.
@@ -42,6 +44,8 @@ pub struct RunConfig {
     pub compute: ComputeConfig,
     /// What is written, and when.
     pub output: OutputConfig,
+    /// Measurements of quality during training.
+    pub quality: QualityConfig,
 }
 
 /// Where and how precisely to compute. A run may be resumed with other values.
@@ -155,6 +159,22 @@ pub struct OutputConfig {
     pub sample_seed: u64,
     /// Rows of the sample grid; there is a column for each of the first ten classes.
     pub sample_rows: usize,
+}
+
+/// Measurements of quality during training; they change nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QualityConfig {
+    /// Images between two measurements; 0 for none. Stage 2 only.
+    pub every: u64,
+    /// Pictures that each draws.
+    pub count: usize,
+}
+
+impl Default for QualityConfig {
+    fn default() -> Self {
+        Self { every: 0, count: 1000 }
+    }
 }
 
 impl RunConfig {

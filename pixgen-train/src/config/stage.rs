@@ -50,6 +50,15 @@ impl StageKind {
         }
     }
 
+    /// The command that trains it.
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Diffusion => "finetune --objective diffusion",
+            Self::Consistency => "finetune",
+        }
+    }
+
     /// Name in `config.toml`, of the key `stage` and of the section.
     pub const fn name(self) -> &'static str {
         match self {

@@ -50,11 +50,33 @@ impl RunConfig {
             let hint = Some(format!("use `raw` or one of: {}", names.join(", ")));
             return Err(ConfigProblem { hint, ..problem("ema.export", format!("there is no average `{}`", self.ema.export)) });
         }
+        check(self.quality.every == 0 || self.quality.count >= 100, "quality.count", "must be at least 100")?;
+        check(self.quality.count <= 1_000_000, "quality.count", "must be at most 1000000")?;
+        self.validate_start()?;
         match &self.stage {
             Stage::Pretrain(settings) => validate_pretrain(settings),
             Stage::Diffusion(settings) => validate_diffusion(settings),
             Stage::Consistency(settings) => self.validate_consistency(settings),
         }
+    }
+
+    /// A run starts from one model at most, and stage 1 from none.
+    fn validate_start(&self) -> Result<(), ConfigProblem> {
+        if matches!(self.stage, Stage::Pretrain(_)) {
+            let given = [("encoder", &self.encoder), ("from", &self.from)]
+                .into_iter()
+                .find(|(_, path)| !path.is_empty());
+            return given.map_or(Ok(()), |(key, _)| {
+                let hint = Some("`finetune` trains a generator from a model".to_owned());
+                Err(ConfigProblem { hint, ..problem(key, "stage 1 starts from no model") })
+            });
+        }
+        let auxiliary = matches!(&self.stage, Stage::Consistency(settings) if settings.auxiliary > 0.0);
+        if !self.from.is_empty() && !self.encoder.is_empty() && !auxiliary {
+            let hint = Some("give either --from or --encoder; only the auxiliary loss needs an encoder beside the generator".to_owned());
+            return Err(ConfigProblem { hint, ..problem("from", "a run starts from a generator or from an encoder") });
+        }
+        Ok(())
     }
 
     fn validate_consistency(&self, consistency: &ConsistencyConfig) -> Result<(), ConfigProblem> {
@@ -67,14 +89,11 @@ impl RunConfig {
                 ..problem("consistency.anchor", "plain-x has no boundary condition and needs an anchor above 0")
             });
         }
-        check(
-            consistency.p_mean.is_finite() && consistency.p_std.is_finite() && consistency.p_std >= 0.0,
-            "p_std",
-            "p_mean and p_std must be finite, p_std 0 or above",
-        )?;
+        validate_levels(&check, consistency.p_mean, consistency.p_std)?;
         check((1..=64).contains(&consistency.stages), "stages", "must lie between 1 and 64")?;
         check(consistency.pair.q > 1.0 && consistency.pair.q.is_finite(), "pair.q", "must be above 1")?;
-        check(consistency.pair.k.is_finite() && consistency.pair.b.is_finite(), "pair", "k and b must be finite")?;
+        check(consistency.pair.k.is_finite(), "pair.k", "must be finite")?;
+        check(consistency.pair.b.is_finite(), "pair.b", "must be finite")?;
         check(consistency.huber.is_finite() && consistency.huber > 0.0, "huber", "must be positive")?;
         check(consistency.auxiliary.is_finite() && consistency.auxiliary >= 0.0, "auxiliary", "must be 0 (off) or above")?;
         check(
@@ -95,11 +114,12 @@ impl RunConfig {
 fn validate_pretrain(pretrain: &PretrainConfig) -> Result<(), ConfigProblem> {
     let check = check_in("pretrain");
     let width = |w: usize| (1..=1 << 16).contains(&w);
-    check(
-        width(pretrain.projector.hidden) && width(pretrain.projector.out),
-        "projector",
-        "widths must lie between 1 and 65536",
-    )?;
+    for (key, value) in [
+        ("projector.hidden", pretrain.projector.hidden),
+        ("projector.out", pretrain.projector.out),
+    ] {
+        check(width(value), key, "must lie between 1 and 65536")?;
+    }
     let positive = |v: f64| v.is_finite() && v > 0.0;
     check(positive(pretrain.contrast_temperature), "contrast_temperature", "must be positive")?;
     check(positive(pretrain.temperature.low), "temperature.low", "must be positive")?;
@@ -110,11 +130,8 @@ fn validate_pretrain(pretrain: &PretrainConfig) -> Result<(), ConfigProblem> {
     )?;
     check(pretrain.temperature.start.is_finite(), "temperature.start", "must be finite")?;
     let levels = pretrain.levels;
-    check(
-        levels.start >= 1 && levels.end >= levels.start && levels.end <= 1 << 20,
-        "levels",
-        "1 <= start <= end <= 1048576 must hold",
-    )?;
+    check(levels.start >= 1, "levels.start", "must be at least 1")?;
+    check((levels.start..=1 << 20).contains(&levels.end), "levels.end", "must lie between levels.start and 1048576")?;
     for (key, decay) in [("start", pretrain.target_decay.start), ("end", pretrain.target_decay.end)] {
         check((0.0..1.0).contains(&decay), &format!("target_decay.{key}"), "must be at least 0 and below 1")?;
     }
@@ -133,13 +150,15 @@ fn validate_pretrain(pretrain: &PretrainConfig) -> Result<(), ConfigProblem> {
 
 fn validate_diffusion(diffusion: &DiffusionConfig) -> Result<(), ConfigProblem> {
     let check = check_in("diffusion");
-    check(
-        diffusion.p_mean.is_finite() && diffusion.p_std.is_finite() && diffusion.p_std >= 0.0,
-        "p_std",
-        "p_mean and p_std must be finite, p_std 0 or above",
-    )?;
+    validate_levels(&check, diffusion.p_mean, diffusion.p_std)?;
     check(diffusion.power.is_finite() && diffusion.power.abs() <= 4.0, "power", "must lie between -4 and 4")?;
     check((0.0..=1.0).contains(&diffusion.label_drop), "label_drop", "must be a share from 0 to 1")
+}
+
+/// Mean and standard deviation of ln sigma.
+fn validate_levels(check: &impl Fn(bool, &str, &str) -> Result<(), ConfigProblem>, p_mean: f64, p_std: f64) -> Result<(), ConfigProblem> {
+    check(p_mean.is_finite(), "p_mean", "must be finite")?;
+    check(p_std.is_finite() && p_std >= 0.0, "p_std", "must be 0 or above")
 }
 
 /// Names a key of `section` unless all is well.
@@ -183,6 +202,11 @@ mod tests {
             ("consistency.dropout", Box::new(|c| consistency(c).dropout = 1.0)),
             ("consistency.anchor", Box::new(|c| consistency(c).anchor = 0.0)),
             ("consistency.auxiliary", Box::new(|c| consistency(c).auxiliary = 1.0)),
+            ("consistency.p_mean", Box::new(|c| consistency(c).p_mean = f64::NAN)),
+            ("consistency.p_std", Box::new(|c| consistency(c).p_std = -1.0)),
+            ("consistency.pair.k", Box::new(|c| consistency(c).pair.k = f64::INFINITY)),
+            ("quality.count", Box::new(|c| (c.quality.every, c.quality.count) = (1, 3))),
+            ("from", Box::new(|c| (c.encoder, c.from) = ("a".into(), "b".into()))),
         ];
         for (key, change) in cases {
             let mut config = good.clone();
@@ -190,5 +214,24 @@ mod tests {
             let found = config.validate().err().or_else(|| config.data_spec().err()).expect(key);
             assert_eq!(found.key, key);
         }
+        type Edit = fn(&mut PretrainConfig);
+        let cases: [(&str, Edit); 4] = [
+            ("pretrain.projector.out", |c| c.projector.out = 0),
+            ("pretrain.projector.hidden", |c| c.projector.hidden = 1 << 20),
+            ("pretrain.levels.start", |c| c.levels.start = 0),
+            ("pretrain.levels.end", |c| c.levels.end = 0),
+        ];
+        for (key, change) in cases {
+            let mut config = RunConfig::defaults(StageKind::Pretrain, &PRESETS[1]);
+            if let Stage::Pretrain(settings) = &mut config.stage {
+                change(settings);
+            }
+            assert_eq!(config.validate().expect_err(key).key, key);
+            // Every key that is named is a setting.
+            assert!(crate::settings::layers::get(&config.to_table().expect("TOML"), key).is_some(), "{key}");
+        }
+        let mut config = RunConfig::defaults(StageKind::Pretrain, &PRESETS[1]);
+        config.encoder = "enc".to_owned();
+        assert_eq!(config.validate().expect_err("stage 1 has no start").key, "encoder");
     }
 }

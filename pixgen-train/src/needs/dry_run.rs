@@ -28,8 +28,8 @@ pub struct MemoryNeeds {
     pub data: u64,
     /// The sum.
     pub total: u64,
-    /// The largest micro-batch that fits into the free memory of the device; 0 if none does or the memory is not known.
-    pub largest_micro_batch: usize,
+    /// The largest micro-batch that fits into the free memory of the device; none if not even one image does, or the memory is not known.
+    pub largest_micro_batch: Option<usize>,
 }
 
 /// How the paper draws with a diffusion model (docs/reference/method.md section 4); levels before the shift.
@@ -115,7 +115,7 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
         activations,
         data,
         total: state + activations + data,
-        largest_micro_batch: free.and_then(|free| memory::largest_micro_batch(config, setup, free)).unwrap_or(0),
+        largest_micro_batch: free.and_then(|free| memory::largest_micro_batch(config, setup, free)),
     };
     let images_per_second = match device {
         Some(device) => time_steps::<B>(prepared, (macs + attention) as u64, device)?,
@@ -129,8 +129,16 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
         parameters,
         macs_per_image: macs,
         attention_macs_per_image: attention,
-        pictures: if prepared.params.is_empty() { 0 } else { prepared.training.len() },
-        held_out: if prepared.params.is_empty() { 0 } else { prepared.held_out.len() },
+        pictures: if prepared.start.params.is_empty() {
+            0
+        } else {
+            prepared.training.len()
+        },
+        held_out: if prepared.start.params.is_empty() {
+            0
+        } else {
+            prepared.held_out.len()
+        },
         memory,
         images_per_second,
         seconds: images_per_second.map(|rate| config.train.images as f64 / rate),
@@ -154,12 +162,12 @@ fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> 
     // Forward and backward cost three passes, and both objectives run about as many forward passes again.
     let affordable = TIMED_MACS / (TIMED_STEPS as u64 + 1) / (6 * macs).max(1);
     let batch = prepared.config.train.batch.min(usize::try_from(affordable).unwrap_or(usize::MAX));
-    if batch < 2 || prepared.params.is_empty() {
+    if batch < 2 || prepared.start.params.is_empty() {
         return Ok(None);
     }
     let mut objective = prepared.objective::<B>(device);
     let set = objective.params();
-    let mut state = State::new::<B>(set, &prepared.params, &prepared.config.ema.configs(), device);
+    let mut state = State::new::<B>(set, &prepared.start.params, &prepared.config.ema.configs(), device);
     let mut gradient = B::Flat::zeros(set, device);
     let mut seconds = Vec::new();
     for _ in 0..=TIMED_STEPS {
@@ -215,7 +223,9 @@ impl fmt::Display for DryRun {
             format_bytes(memory.activations),
             format_bytes(memory.data)
         )?;
-        writeln!(f, "             the largest micro-batch that fits here: {}", memory.largest_micro_batch)?;
+        if let Some(largest) = memory.largest_micro_batch {
+            writeln!(f, "             the largest micro-batch that fits here: {largest}")?;
+        }
         match (self.images_per_second, self.seconds) {
             (Some(rate), Some(seconds)) => {
                 let time = format_duration(Duration::from_secs_f64(seconds.min(1e12)));

@@ -1,12 +1,13 @@
 //! Saving the state of training and finding the one to resume from.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint_file::{self, Checkpoint, ReadFailure};
 use super::error::{Damage, RunError, Warning};
-use super::folder::RunFolder;
+use super::folder::{CHECKPOINTS, RunFolder};
 use pixgen_edge::atomic::FileError;
 
 const PREFIX: &str = "step-";
@@ -79,6 +80,16 @@ pub fn latest(folder: &RunFolder) -> Result<Option<LoadedCheckpoint>, RunError> 
     Err(RunError::AllDamaged { folder: place, files: damaged })
 }
 
+/// The metadata of the newest checkpoint of the run folder at `path` whose header can be read; nothing in a folder without one.
+pub fn newest_metadata(path: &Path) -> Option<BTreeMap<String, String>> {
+    let place = path.join(CHECKPOINTS);
+    let saved = list(&place, SUFFIX).ok()?;
+    saved
+        .into_iter()
+        .rev()
+        .find_map(|images| checkpoint_file::metadata(&place.join(file_name(images))).ok())
+}
+
 /// Turns damaged checkpoints into warnings and moves them out of the way.
 fn pass_over(folder: &RunFolder, damaged: Vec<(String, Damage)>) -> Result<Vec<Warning>, RunError> {
     let pass_over = |(file, damage): (String, Damage)| {
@@ -135,7 +146,6 @@ fn expired(saved: &[u64], keep: usize) -> &[u64] {
 mod tests {
     use super::super::checkpoint_file::NamedTensor;
     use super::*;
-    use std::collections::BTreeMap;
 
     fn state(images: u64) -> Checkpoint {
         Checkpoint {
@@ -183,6 +193,8 @@ mod tests {
         assert_eq!(loaded.checkpoint, state(200));
         assert!(loaded.path.ends_with("step-000000000200.safetensors"));
         assert!(loaded.warnings.is_empty());
+        assert_eq!(newest_metadata(run.path()).unwrap()["stage"], "pretrain");
+        assert!(newest_metadata(&run.path().join("none")).is_none());
     }
 
     #[test]

@@ -119,8 +119,19 @@ pub(super) fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), RunError
     })?)
 }
 
-/// Reads and verifies the checkpoint at `path`, holding its data in memory once.
-pub(super) fn read(path: &Path) -> Result<Checkpoint, ReadFailure> {
+/// The metadata of the checkpoint at `path`, whose data are not read and not verified.
+pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>, ReadFailure> {
+    let (_, header, _) = open(path)?;
+    Ok(header
+        .metadata()
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect())
+}
+
+/// A checkpoint whose header has been read, the header, and the checksum in it.
+fn open(path: &Path) -> Result<(Hashing, Metadata, String), ReadFailure> {
     let file = File::open(path).map_err(ReadFailure::Io)?;
     let length = file.metadata().map_err(ReadFailure::Io)?.len();
     let mut input = Hashing { input: BufReader::new(file), hasher: Hasher::new(), length };
@@ -137,7 +148,12 @@ pub(super) fn read(path: &Path) -> Result<Checkpoint, ReadFailure> {
     if expected != length {
         return Err(Damage::Length { expected, found: length }.into());
     }
+    Ok((input, header, stored))
+}
 
+/// Reads and verifies the checkpoint at `path`, holding its data in memory once.
+pub(super) fn read(path: &Path) -> Result<Checkpoint, ReadFailure> {
+    let (mut input, header, stored) = open(path)?;
     let mut tensors = Vec::new();
     for name in header.offset_keys() {
         if let Some(info) = header.info(&name) {

@@ -129,6 +129,11 @@ impl RunFolder {
     }
 }
 
+/// Whether the bytes of a `config.toml` are those of a run.
+pub(super) fn is_marked(config: &[u8]) -> bool {
+    config.starts_with(MARK.as_bytes())
+}
+
 fn create(path: &Path) -> Result<(), RunError> {
     fs::create_dir_all(path).map_err(|source| RunError::Create { path: path.to_owned(), source })
 }
@@ -137,7 +142,7 @@ fn create(path: &Path) -> Result<(), RunError> {
 fn check_ours(path: &Path) -> Result<(), RunError> {
     let config = path.join(CONFIG);
     match fs::read(&config) {
-        Ok(bytes) if bytes.starts_with(MARK.as_bytes()) => return Ok(()),
+        Ok(bytes) if is_marked(&bytes) => return Ok(()),
         Ok(_) => {
             return Err(RunError::Foreign { path: path.to_owned(), found: CONFIG.to_owned() });
         }

@@ -8,6 +8,9 @@ use super::origin::Origin;
 use super::suggest::closest;
 use super::units::parse_images;
 
+/// The one setting that takes a word in place of a number, and the word: the program finds the number.
+pub const MICRO_BATCH_AUTO: (&str, &str) = ("train.micro_batch", "auto");
+
 /// The layer that sets the one value at the dotted `key`.
 ///
 /// `text` is read as the type that the key has in `defaults`: strings as they are, integers also as `250k` or `8Mi`, booleans as
@@ -20,7 +23,9 @@ pub fn assign(defaults: &Table, key: &str, text: &str, origin: Origin) -> Result
         let suggestion = closest(key, dotted_keys(defaults).iter().map(String::as_str));
         return Err(SettingsError::UnknownKey { key: key.to_owned(), origin, suggestion });
     };
-    let Some(value) = parse(example, text.trim()) else {
+    let text = text.trim();
+    let word = ((key, text) == MICRO_BATCH_AUTO).then(|| Value::from(text));
+    let Some(value) = word.or_else(|| parse(example, text)) else {
         return Err(SettingsError::WrongType { key: key.to_owned(), origin, expected: type_name(example), found: format!("`{text}`") });
     };
     Ok(SettingsLayer { origin, table: nest(key, value) })

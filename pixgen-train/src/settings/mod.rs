@@ -15,7 +15,7 @@ mod origin;
 pub(crate) mod suggest;
 pub mod units;
 
-pub use assign::assign;
+pub use assign::{MICRO_BATCH_AUTO, assign};
 pub use error::SettingsError;
 pub use layers::{Resolved, SettingsLayer, resolve};
 pub use origin::Origin;

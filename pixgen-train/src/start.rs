@@ -1,0 +1,160 @@
+//! What a run starts from: nothing, the encoder of stage 1, or a generator; and how a resumed run knows it again.
+
+use crate::config::{RunConfig, Stage};
+use crate::error::{Error, ModelDifference};
+use crate::objective::FrozenEncoder;
+use crate::run::recorded::Recorded;
+use crate::warm_start::warm_start;
+use pixgen_core::config::ModelConfig;
+use pixgen_core::presets::{PRESETS, Preset};
+use pixgen_edge::model_file::{Content, ModelFile, ModelFileError};
+use pixgen_edge::param_set::ParamSet;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Setting and metadata key of the encoder.
+const ENCODER: &str = "encoder";
+/// Setting and metadata key of the generator.
+const FROM: &str = "from";
+
+/// Values before the first step, and the encoder of stage 1 if the loss needs it.
+#[derive(Clone, Debug, Default)]
+pub struct StartValues {
+    /// Parameters; of a resumed run, whose checkpoint has them, those before any start.
+    pub params: Vec<f32>,
+    /// Stage 2b with the auxiliary loss: the encoder of stage 1.
+    pub frozen: Option<FrozenEncoder>,
+    /// Fingerprints of what the run started from, by setting: they go into its checkpoints.
+    pub fingerprints: BTreeMap<String, String>,
+}
+
+impl StartValues {
+    /// Of a run that starts now on data with these classes.
+    ///
+    /// # Errors
+    /// Model files that cannot be read or do not fit.
+    pub fn fresh(config: &RunConfig, set: &ParamSet, class_names: &[String]) -> Result<Self, Error> {
+        let mut start = Self { params: set.initialise(config.train.seed), ..Self::default() };
+        if !config.from.is_empty() {
+            let path = Path::new(&config.from);
+            let file = generator(path)?;
+            warm_start(&file, &config.model, class_names, set, &mut start.params).map_err(|differences| mismatch(path, differences))?;
+            start.fingerprints.insert(FROM.to_owned(), fingerprint(&file));
+        }
+        if !config.encoder.is_empty() {
+            let file = encoder(config)?;
+            if config.from.is_empty() {
+                set.copy_shared(&mut start.params, &file.set, &file.params);
+            }
+            start.fingerprints.insert(ENCODER.to_owned(), fingerprint(&file));
+            start.frozen = frozen(file);
+        }
+        Ok(start)
+    }
+
+    /// Of a run that goes on from a checkpoint with this metadata. What it started from is opened only where it lies elsewhere now, or
+    /// where the loss needs it, and must be the same then.
+    ///
+    /// # Errors
+    /// [`Error::OtherStart`]; model files that are needed and cannot be read.
+    pub fn resumed(config: &RunConfig, recorded: &Recorded, metadata: &BTreeMap<String, String>, set: &ParamSet) -> Result<Self, Error> {
+        let mut start = Self { params: set.initialise(config.train.seed), ..Self::default() };
+        for key in [ENCODER, FROM] {
+            let [was, is] = [&recorded.config, config].map(|config| if key == ENCODER { &config.encoder } else { &config.from });
+            let known = metadata.get(key).cloned();
+            let needed = key == ENCODER && has_auxiliary(config);
+            if is.is_empty() || (was == is && !needed) {
+                start.fingerprints.extend(known.map(|known| (key.to_owned(), known)));
+                continue;
+            }
+            let file = if key == ENCODER {
+                encoder(config)?
+            } else {
+                generator(Path::new(is))?
+            };
+            let found = fingerprint(&file);
+            // Version 0.1 did not write fingerprints.
+            if let Some(was) = known.filter(|known| *known != found) {
+                return Err(Error::OtherStart { key, path: is.clone(), was, is: found });
+            }
+            start.fingerprints.insert(key.to_owned(), found);
+            if needed {
+                start.frozen = frozen(file);
+            }
+        }
+        Ok(start)
+    }
+}
+
+/// Whether a run compares pictures through the frozen encoder of stage 1.
+pub const fn has_auxiliary(config: &RunConfig) -> bool {
+    matches!(config.stage, Stage::Consistency(settings) if settings.auxiliary > 0.0)
+}
+
+/// Sixteen hexadecimal digits that know weights again, wherever their file lies and whatever else it says: CRC-32 of names and sizes, then
+/// of the values. They do not protect against forgery.
+fn fingerprint(file: &ModelFile) -> String {
+    let mut head = crc32fast::Hasher::new();
+    for entry in file.set.entries() {
+        head.update(entry.name.as_bytes());
+        head.update(format!("{:?}", entry.dims).as_bytes());
+    }
+    let mut values = crc32fast::Hasher::new();
+    for chunk in file.params.chunks(1 << 14) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+        values.update(&bytes);
+    }
+    format!("{:08x}{:08x}", head.finalize(), values.finalize())
+}
+
+fn frozen(file: ModelFile) -> Option<FrozenEncoder> {
+    let ModelFile { set, params, statistics, .. } = file;
+    statistics.map(|statistics| FrozenEncoder { set, params, statistics })
+}
+
+/// The encoder of a run's settings, which must have the shape of its model.
+fn encoder(config: &RunConfig) -> Result<ModelFile, Error> {
+    let path = Path::new(&config.encoder);
+    let file = ModelFile::load_content(path, Content::Encoder)?;
+    let differences = ModelDifference::list(&file.header.model, &config.model, &["size", "channels", "patch", "encoder"]);
+    if !differences.is_empty() {
+        return Err(mismatch(path, differences));
+    }
+    if has_auxiliary(config) && file.statistics.is_none() {
+        return Err(Error::Argument {
+            what: format!("the encoder in {} has no projector, which the auxiliary loss needs", path.display()),
+            hint: Some("add --set consistency.auxiliary=0, or import an encoder with its projector".to_owned()),
+        });
+    }
+    Ok(file)
+}
+
+fn mismatch(path: &Path, differences: Vec<ModelDifference>) -> Error {
+    Error::StartMismatch { path: path.to_owned(), differences, preset: preset_of(path).map(|(preset, _)| preset.name) }
+}
+
+/// A diffusion model or a one-step generator.
+fn generator(path: &Path) -> Result<ModelFile, Error> {
+    let file = ModelFile::load(path)?;
+    if file.header.content == Content::Encoder {
+        let (found, wanted) = (Content::Encoder, Content::Generator);
+        return Err(ModelFileError::Content { path: path.to_owned(), found, wanted }.into());
+    }
+    Ok(file)
+}
+
+/// The preset that the model of a run folder or a file is made of, and its architecture. `None` if none is, or if it cannot be read: who
+/// uses the model says why.
+pub fn preset_of(path: &Path) -> Option<(&'static Preset, ModelConfig)> {
+    if let Some(recorded) = Recorded::read(path).ok().flatten() {
+        let preset = PRESETS.iter().find(|preset| preset.name == recorded.config.preset)?;
+        return Some((preset, recorded.config.model));
+    }
+    let header = ModelFile::load(path).ok()?.header;
+    // What an encoder's file says of the decoder is what its preset had.
+    let alike = |preset: &&Preset| ModelConfig { classes: header.model.classes, ..preset.model } == header.model;
+    let shift = |preset: &&Preset| f64::from(preset.shift) == header.noise.shift;
+    let mut presets = PRESETS.iter().filter(alike);
+    let preset = presets.clone().find(shift).or_else(|| presets.next())?;
+    Some((preset, header.model))
+}
