@@ -235,7 +235,8 @@ mod tests {
     use pixgen_core::presets::{PRESETS, preset};
     use pixgen_core::pxg::{Model, encode};
 
-    const NAMES: &str = "shirt\ntrousers";
+    /// One for each class.
+    const NAMES: &str = "shirt\ntrousers\n\n\n\n\n\n\n\nboot";
 
     #[test]
     fn file_and_workspace_are_those_of_an_encoded_file() {

@@ -7,7 +7,7 @@ use pixgen_core::integer::{DrawError, DrawRequest, SelfTestError};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::params::{Layer, Side, Site};
 use pixgen_core::pxg::layout::Layout;
-use pixgen_core::pxg::{Header, Model, PREFIX_LEN, PxgError, encode};
+use pixgen_core::pxg::{Header, Model, PREFIX_LEN, PxgError, encode, file_len};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::workspace::WorkspaceError;
 use pixgen_edge::aligned::AlignedBytes;
@@ -158,8 +158,75 @@ fn every_length() {
     for len in 0..bytes.len() {
         assert!(matches!(outcome(&bytes[..len]), Err(PxgError::Length { .. })), "{len} bytes");
     }
-    let longer = [&bytes[..], &[0]].concat();
-    assert!(matches!(outcome(&longer), Err(PxgError::Length { .. })));
+}
+
+/// A flash partition holds the file and whatever lay there before: the model is the same, and its length stands in the first bytes.
+#[test]
+fn a_partition_read_whole() {
+    let bytes = exported(2);
+    let file = AlignedBytes::copy(&bytes);
+    let alone = Model::read(file.bytes()).expect("reads");
+    for (behind, count) in [(0xff, 1), (0x00, 1), (0xff, 15), (0xff, 4096), (b'P', 100_000)] {
+        let partition = AlignedBytes::copy(&[&bytes[..], &vec![behind; count]].concat());
+        assert_eq!(file_len(&partition.bytes()[..PREFIX_LEN]), Ok(bytes.len()));
+        for model in [Model::read(partition.bytes()), Model::read_trusted(partition.bytes())] {
+            let model = model.expect("reads");
+            assert_eq!((model.file_len(), model.header()), (bytes.len(), alone.header()));
+            assert_eq!(model.self_test(AlignedBytes::zeroed(model.workspace_len()).bytes_mut()), Ok(2), "{count} x {behind}");
+        }
+        // Damage inside is still found, also in the last byte before the padding.
+        let mut damaged = AlignedBytes::copy(partition.bytes());
+        damaged.bytes_mut()[bytes.len() - 1] ^= 1;
+        assert!(matches!(Model::read(damaged.bytes()), Err(PxgError::Checksum { .. })));
+    }
+    // Two files one behind the other: the second follows from the length of the first.
+    let (other, gap) = (exported(1), bytes.len().next_multiple_of(16));
+    let mut both = bytes.clone();
+    both.resize(gap, 0xff);
+    both.extend_from_slice(&other);
+    let both = AlignedBytes::copy(&both);
+    assert_eq!(Model::read(&both.bytes()[gap..]).expect("reads").file_len(), other.len());
+}
+
+/// Every prefix: a length that the file can have, or an error of its kind.
+#[test]
+fn length_of_a_prefix() {
+    let bytes = exported(1);
+    for len in 0..PREFIX_LEN {
+        assert_eq!(file_len(&bytes[..len]), Err(PxgError::Length { need: PREFIX_LEN as u64, have: len }));
+    }
+    assert_eq!(file_len(&[0xff; 64]), Err(PxgError::Magic), "erased flash");
+    let with = |at: usize, value: &[u8]| {
+        let mut prefix = bytes[..PREFIX_LEN].to_vec();
+        prefix[at..at + value.len()].copy_from_slice(value);
+        file_len(&prefix)
+    };
+    assert_eq!(with(8, &[2, 0]), Err(PxgError::Version { found: 2 }));
+    assert!(matches!(with(10, &[0xff, 0xff]), Err(PxgError::Length { .. })), "a header longer than the body's place");
+    assert!(matches!(with(12, &[0xff; 4]), Err(PxgError::Length { .. })), "a body far away");
+    let start = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
+    assert!(matches!(with(12, &(start + 16).to_le_bytes()), Err(PxgError::Length { .. })), "a gap before the body");
+    // A length that this machine could hold is told; the file is then too short for it.
+    let endless = with(16, &[0xff; 4]);
+    assert!(endless.is_err() || endless == Ok(start as usize + u32::MAX as usize));
+    let mut forged = bytes.clone();
+    forged[16..20].copy_from_slice(&[0xff; 4]);
+    assert_eq!(outcome(&forged), Err(PxgError::Length { need: u64::from(start) + u64::from(u32::MAX), have: bytes.len() }));
+}
+
+/// Names are one a line, so a name with a line end would move all behind it to other classes.
+#[test]
+fn as_many_names_as_classes() {
+    let bytes = exported(1);
+    let file = AlignedBytes::copy(&bytes);
+    let good = *Model::read(file.bytes()).expect("reads").header();
+    for (class_names, names) in [("a", 1), ("a\nb\nc", 3), ("a\n\nb", 3), ("a\nb\n", 3), ("\n\n", 3)] {
+        let forged = sealed(&Header { class_names, ..good }, pieces(&bytes).1);
+        assert_eq!(outcome(&forged), Err(PxgError::ClassNames { names, classes: 2 }), "{class_names:?}");
+    }
+    for class_names in ["", "\n", "a\n", "\nb", " a \n\tb"] {
+        assert_eq!(outcome(&sealed(&Header { class_names, ..good }, pieces(&bytes).1)), Ok(()), "{class_names:?}");
+    }
 }
 
 #[test]

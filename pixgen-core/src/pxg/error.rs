@@ -19,7 +19,7 @@ pub enum PxgError {
     },
     /// The slice does not begin at a multiple of 16 bytes.
     Misaligned,
-    /// The slice and the lengths in the prefix do not agree.
+    /// The slice is shorter than the prefix says, or the lengths in the prefix do not agree.
     Length {
         /// Bytes by the prefix.
         need: u64,
@@ -35,6 +35,13 @@ pub enum PxgError {
     },
     /// The header cannot be decoded.
     Header,
+    /// The header names another number of classes than its model has.
+    ClassNames {
+        /// Names, one a line.
+        names: usize,
+        /// Classes of the model.
+        classes: usize,
+    },
     /// The header describes no network.
     Config(ConfigError),
     /// The body is not as long as the header's model needs.
@@ -63,6 +70,7 @@ impl fmt::Display for PxgError {
             Self::Length { need, have } => write!(f, "{have} bytes, the file's prefix says {need}"),
             Self::Checksum { expected, found } => write!(f, "checksum {found:08x} instead of {expected:08x}"),
             Self::Header => f.write_str("the header cannot be decoded"),
+            Self::ClassNames { names, classes } => write!(f, "header: {names} class names for {classes} classes"),
             Self::Config(error) => write!(f, "header: {error}"),
             Self::Body { need, have } => write!(f, "a body of {have} bytes, the header's model has {need}"),
             Self::Value(site) => write!(f, "{}: a shift or scale is out of range", site.name()),

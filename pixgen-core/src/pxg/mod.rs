@@ -13,7 +13,7 @@ mod model;
 mod parts;
 
 pub use error::{MissingPart, PxgError};
-pub use header::{Header, MAGIC, MAX_STEPS, PREFIX_LEN, VERSION, encode};
+pub use header::{Header, MAGIC, MAX_STEPS, PREFIX_LEN, VERSION, encode, file_len};
 pub use model::{Model, check_widths};
 pub use parts::{Linear, Modulation, Norm, StepRecord};
 

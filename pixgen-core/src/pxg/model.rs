@@ -1,7 +1,7 @@
 //! A checked model file.
 
 use super::PxgError;
-use super::header::{Header, MAGIC, MAX_STEPS, PREFIX_LEN, VERSION, crc32};
+use super::header::{Header, MAX_STEPS, PREFIX_LEN, Prefix, crc32};
 use super::layout::{Layout, TEST_LEN, padded};
 use crate::aligned::ALIGN;
 use crate::config::{ConfigError, ModelConfig};
@@ -19,52 +19,41 @@ pub struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// Checks everything: prefix, lengths, checksum, header, sizes and scales. `bytes` is the whole file, at a multiple of
-    /// [`ALIGN`] bytes: [`include_pxg!`](crate::include_pxg) and [`align`](crate::align) see to that.
+    /// Checks everything: prefix, lengths, checksum, header, sizes and scales. `bytes` begin with the file, at a multiple of
+    /// [`ALIGN`] bytes: [`include_pxg!`](crate::include_pxg) and [`align`](crate::align) see to that. What follows the file is ignored,
+    /// so a flash partition can be given whole.
     ///
     /// # Errors
     /// The first thing that is wrong with the file.
     pub fn read(bytes: &'a [u8]) -> Result<Self, PxgError> {
-        Self::read_with(bytes, true)
+        Self::read_with(bytes, false)
     }
 
-    /// As [`read`](Self::read) without the checksum, which takes six instructions a byte: for a file that was checked before.
+    /// As [`read`](Self::read) without the checksum, which takes six instructions a byte, and the count of names: for a file that was checked before.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_trusted(bytes: &'a [u8]) -> Result<Self, PxgError> {
-        Self::read_with(bytes, false)
+        Self::read_with(bytes, true)
     }
 
-    fn read_with(bytes: &'a [u8], checksum: bool) -> Result<Self, PxgError> {
-        let too_short = PxgError::Length { need: PREFIX_LEN as u64, have: bytes.len() };
-        let (prefix, rest) = bytes.split_first_chunk::<PREFIX_LEN>().ok_or(too_short)?;
-        if prefix[..8] != MAGIC {
-            return Err(PxgError::Magic);
-        }
-        let u16_at = |at: usize| u16::from_le_bytes([prefix[at], prefix[at + 1]]);
-        let u32_at = |at: usize| u32::from_le_bytes([prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]]);
-        let (version, header_len, body_start, body_len, crc) = (u16_at(8), u16_at(10), u32_at(12), u32_at(16), u32_at(20));
-        if version != VERSION {
-            return Err(PxgError::Version { found: version });
-        }
+    fn read_with(bytes: &'a [u8], trusted: bool) -> Result<Self, PxgError> {
+        let prefix = Prefix::read(bytes)?;
         if !(bytes.as_ptr() as usize).is_multiple_of(ALIGN) {
             return Err(PxgError::Misaligned);
         }
-        let need = u64::from(body_start) + u64::from(body_len);
-        let length = PxgError::Length { need, have: bytes.len() };
-        let header_end = PREFIX_LEN + usize::from(header_len);
-        if need != bytes.len() as u64 || body_start as usize != header_end.next_multiple_of(ALIGN) {
-            return Err(length);
-        }
-        let body = bytes.get(body_start as usize..).ok_or(length)?;
-        if checksum {
-            let found = crc32(prefix, rest);
-            if found != crc {
-                return Err(PxgError::Checksum { expected: crc, found });
+        let length = PxgError::Length { need: prefix.file_len as u64, have: bytes.len() };
+        // What lies behind the file in its partition is not looked at.
+        let bytes = bytes.get(..prefix.file_len).ok_or(length)?;
+        let (start, rest) = bytes.split_first_chunk::<PREFIX_LEN>().ok_or(length)?;
+        let body = bytes.get(prefix.body_start..).ok_or(length)?;
+        if !trusted {
+            let found = crc32(start, rest);
+            if found != prefix.crc {
+                return Err(PxgError::Checksum { expected: prefix.crc, found });
             }
         }
-        let header = bytes.get(PREFIX_LEN..header_end).ok_or(length)?;
+        let header = bytes.get(PREFIX_LEN..prefix.header_end).ok_or(length)?;
         let (header, left) = postcard::take_from_bytes::<Header<'a>>(header).map_err(|_| PxgError::Header)?;
         if !left.is_empty() || header.steps == 0 || usize::from(header.steps) > MAX_STEPS {
             return Err(PxgError::Header);
@@ -76,6 +65,12 @@ impl<'a> Model<'a> {
         let need = layout.body_len(usize::from(header.tests));
         if need != body.len() as u64 {
             return Err(PxgError::Body { need, have: body.len() });
+        }
+        if !trusted && !header.class_names.is_empty() {
+            let (names, classes) = (class_names(header.class_names).count(), header.model.classes);
+            if names != classes {
+                return Err(PxgError::ClassNames { names, classes });
+            }
         }
         let model = Self { header, layout, body, len: bytes.len() };
         model.check_values()?;
@@ -116,12 +111,8 @@ impl<'a> Model<'a> {
     }
 
     /// Name of a class.
-    #[expect(
-        clippy::manual_pattern_char_comparison,
-        reason = "the search for a character, which `lines` uses too, has a panic"
-    )]
     pub fn class_name(&self, class: usize) -> Option<&'a str> {
-        self.header.class_names.split(|c| c == '\n').nth(class)
+        class_names(self.header.class_names).nth(class)
     }
 
     /// Seed, class and hash of a self-test vector; `None` when there is no such vector.
@@ -181,6 +172,15 @@ impl<'a> Model<'a> {
         }
         Ok(())
     }
+}
+
+/// The lines of a header's class names.
+#[expect(
+    clippy::manual_pattern_char_comparison,
+    reason = "the search for a character, which `lines` uses too, has a panic"
+)]
+fn class_names(names: &str) -> impl Iterator<Item = &str> {
+    names.split(|c| c == '\n')
 }
 
 /// The chip's rows are read in words of four bytes.
