@@ -89,6 +89,50 @@ impl Iterator for Gaussians {
     }
 }
 
+/// Weights of two noises whose sum is noise of the same variance: cosine and sine of a share of a quarter turn, so that a walk from one
+/// picture's noise to another's never leaves the noises that a model knows. Integers, so the walk is the same on every machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blend {
+    /// With [`WEIGHT_BITS`] fractional bits.
+    from: i32,
+    to: i32,
+}
+
+/// Fractional bits of the weights of a [`Blend`].
+const WEIGHT_BITS: u32 = 30;
+
+impl Blend {
+    /// The share that is the whole way.
+    pub const WHOLE: u32 = 1 << 16;
+
+    /// `share` of the way in units of 1/65,536; at 0 and at [`WHOLE`](Self::WHOLE), and beyond, one noise alone.
+    pub const fn new(share: u32) -> Self {
+        let share = if share < Self::WHOLE { share } else { Self::WHOLE };
+        Self { from: quarter_sine(Self::WHOLE - share), to: quarter_sine(share) }
+    }
+
+    /// The sum of two Gaussians with 16 fractional bits, rounded to nearest.
+    pub const fn q16(&self, from: i32, to: i32) -> i32 {
+        let sum = from as i64 * self.from as i64 + to as i64 * self.to as i64;
+        ((sum + (1 << (WEIGHT_BITS - 1))) >> WEIGHT_BITS) as i32
+    }
+}
+
+/// sin(pi/2 x) for x in units of 2^-16, from 0 to 1: x (a - b x^2 + c x^4 - d x^6), exact at both ends, elsewhere to 2e-5.
+const fn quarter_sine(x: u32) -> i32 {
+    // The first coefficients of the series; the last makes their sum 1.
+    const A: i64 = 1_686_629_713;
+    const B: i64 = 693_598_668;
+    const C: i64 = 85_569_306;
+    const D: i64 = A - B + C - (1 << WEIGHT_BITS);
+    let x = (x as i64) << (WEIGHT_BITS - 16);
+    let square = (x * x) >> WEIGHT_BITS;
+    let inner = C - ((D * square) >> WEIGHT_BITS);
+    let inner = B - ((inner * square) >> WEIGHT_BITS);
+    let inner = A - ((inner * square) >> WEIGHT_BITS);
+    ((inner * x) >> WEIGHT_BITS) as i32
+}
+
 /// Reads a stream one number after another.
 #[derive(Clone, Debug)]
 pub struct Draws {
@@ -277,6 +321,29 @@ mod tests {
                 assert_eq!(value, rng.gaussian(start + i as u64));
             }
         }
+    }
+
+    /// The ends are the two noises to the bit; between them the variance stays, and the way is a quarter turn.
+    #[test]
+    fn blends_keep_the_variance() {
+        let (a, b) = (Rng::new(1, 1), Rng::new(2, 1));
+        for (share, from, to) in [(0, 1.0, 0.0), (Blend::WHOLE, 0.0, 1.0), (u32::MAX, 0.0, 1.0)] {
+            for i in 0..1000 {
+                let (x, y) = (a.gaussian_q16(i), b.gaussian_q16(i));
+                assert_eq!(Blend::new(share).q16(x, y), (f64::from(x) * from + f64::from(y) * to) as i32);
+            }
+        }
+        for share in 0..=Blend::WHOLE {
+            let blend = Blend::new(share);
+            let [from, to] = [blend.from, blend.to].map(|weight| f64::from(weight) / f64::from(1 << WEIGHT_BITS));
+            let angle = f64::from(share) / f64::from(Blend::WHOLE) * core::f64::consts::FRAC_PI_2;
+            assert!((from - libm::cos(angle)).abs() < 2e-5 && (to - libm::sin(angle)).abs() < 2e-5, "{share}: {from} {to}");
+            assert!((from * from + to * to - 1.0).abs() < 4e-5, "{share}");
+        }
+        // Part of the bytes that a chip draws.
+        let blend = Blend::new(Blend::WHOLE / 3);
+        let got: [i32; 4] = core::array::from_fn(|i| blend.q16(a.gaussian_q16(i as u64), b.gaussian_q16(i as u64)));
+        assert_eq!(got, [94_586, 19_508, 74_679, 39_808]);
     }
 
     #[test]

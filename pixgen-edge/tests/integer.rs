@@ -2,12 +2,17 @@
 
 mod random;
 
-use pixgen_core::integer::{DrawError, DrawRequest, Integer, NoiseSeed, workspace_len};
+use pixgen_core::config::{ModelConfig, Tower};
+use pixgen_core::integer::plan::plan_sites;
+use pixgen_core::integer::{DrawError, DrawRequest, Drawing, Integer, NoiseSeed, SLICE_WORK, workspace_len};
 use pixgen_core::network;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::params::{Layer, Site};
 use pixgen_core::patch::unpatchify;
+use pixgen_core::pixels::Band;
+use pixgen_core::presets::preset;
 use pixgen_core::pxg::Model;
+use pixgen_core::rng::Blend;
 use pixgen_core::workspace::WorkspaceError;
 use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::draw::draw;
@@ -64,6 +69,102 @@ fn workspace_is_exact() {
             let short = exported.draw(&request, &mut workspace.bytes_mut()[..need - 1], &mut |_| ());
             assert_eq!(short, Err(DrawError::Workspace(WorkspaceError::TooSmall { need, have: need - 1 })));
         }
+    }
+}
+
+/// A picture in slices is the picture drawn at once, byte for byte and band for band, in as many slices as the plan says; a slice is at
+/// most as long as the plan says, and other work between two slices changes nothing.
+#[test]
+fn slices_draw_the_same_picture() {
+    let large = ModelConfig {
+        size: 32,
+        channels: 3,
+        patch: 4,
+        classes: 3,
+        encoder: Tower { depth: 2, width: 128, heads: 4 },
+        decoder: Tower { depth: 2, width: 192, heads: 6 },
+    };
+    let mut most = 0;
+    for model in shapes().into_iter().chain([preset("nano-28-grey").expect("preset").model, large]) {
+        for (steps, parametrisation) in [(1, Parametrisation::PlainX), (2, Parametrisation::Edm)] {
+            let bytes = quantised(&generator(model, parametrisation), steps);
+            let exported = Model::read(bytes.bytes()).expect("reads");
+            let request = DrawRequest { class: 1, seed: 11, number: 5 };
+            let mut workspace = AlignedBytes::zeroed(exported.workspace_len());
+            let (mut wanted, mut found) = (Vec::new(), Vec::new());
+            let whole = exported
+                .draw(&request, workspace.bytes_mut(), &mut |band| wanted.push((band.y(), band.bytes().to_vec())))
+                .expect("draws");
+
+            // Something else is drawn elsewhere in between; the half-finished picture moves to other memory.
+            let mut elsewhere = AlignedBytes::zeroed(exported.workspace_len());
+            let mut other = Drawing::new(DrawRequest { class: 0, seed: 1, number: 1 });
+            let mut memory = AlignedBytes::copy(&vec![0xa5; exported.workspace_len()]);
+            let (mut drawing, mut slices) = (Drawing::new(request), 0);
+            let usage = loop {
+                slices += 1;
+                let mut show = |band: &Band<'_>| found.push((band.y(), band.bytes().to_vec()));
+                if let Some(usage) = drawing.step(&exported, memory.bytes_mut(), &mut show).expect("draws") {
+                    break usage;
+                }
+                other.step(&exported, elsewhere.bytes_mut(), &mut |_| ()).expect("draws");
+                memory = AlignedBytes::copy(memory.bytes());
+            };
+            assert_eq!(found, wanted, "{model:?} {steps}");
+            assert_eq!(usage, whole, "{model:?} {steps}");
+            let totals = plan_sites(exported.config(), steps, &mut |_| ());
+            assert_eq!(slices, totals.slices, "{model:?} {steps}");
+            let rows = 6 * 4 * model.encoder.width.max(model.decoder.width).pow(2) as u64;
+            assert!(totals.longest_slice <= (SLICE_WORK as u64).max(rows), "{model:?}: {totals:?}");
+            most = most.max(slices);
+            // A finished picture stays finished.
+            assert_eq!(drawing.step(&exported, memory.bytes_mut(), &mut |_| panic!("a band")), Ok(Some(usage)));
+        }
+    }
+    assert!(most > 100, "{most} slices: nothing was cut");
+}
+
+#[test]
+fn the_first_slice_finds_what_is_wrong() {
+    let bytes = quantised(&generator(shapes()[0], Parametrisation::PlainX), 1);
+    let exported = Model::read(bytes.bytes()).expect("reads");
+    let mut workspace = AlignedBytes::zeroed(exported.workspace_len());
+    let mut step = |class: usize, len: usize| {
+        let mut drawing = Drawing::new(DrawRequest { class, seed: 0, number: 0 });
+        drawing.step(&exported, &mut workspace.bytes_mut()[..len], &mut |_| ()).err()
+    };
+    let (need, classes) = (exported.workspace_len(), exported.config().classes);
+    assert_eq!(step(0, need), None);
+    assert_eq!(step(classes, need), Some(DrawError::Class { class: classes, classes }));
+    assert_eq!(step(0, need - 16), Some(DrawError::Workspace(WorkspaceError::TooSmall { need, have: need - 16 })));
+}
+
+/// The ends of a walk are the two pictures; between them are others, and neighbours are alike.
+#[test]
+fn a_walk_begins_and_ends_at_pictures() {
+    for steps in [1, 2] {
+        let bytes = quantised(&generator(shapes()[1], Parametrisation::Edm), steps);
+        let exported = Model::read(bytes.bytes()).expect("reads");
+        let mut workspace = AlignedBytes::zeroed(exported.workspace_len());
+        let (from, to) = (DrawRequest { class: 1, seed: 3, number: 0 }, NoiseSeed { seed: u64::MAX, number: 9 });
+        let mut frame = |share: u32, to: NoiseSeed| {
+            let (mut drawing, mut picture) = (Drawing::new(from).towards(to, share), Vec::new());
+            let mut show = |band: &Band<'_>| picture.extend_from_slice(band.bytes());
+            while drawing.step(&exported, workspace.bytes_mut(), &mut show).expect("draws").is_none() {}
+            picture
+        };
+        let end = DrawRequest { seed: to.seed, number: to.number, ..from };
+        let ends = draw_integer(&exported, &[from, end]).expect("draws");
+        let frames: Vec<Vec<u8>> = (0..=64).map(|i| frame(i * Blend::WHOLE / 64, to)).collect();
+        assert_eq!([&frames[0][..], &frames[64][..]].concat(), ends, "{steps} steps");
+        let distance = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum::<f64>().sqrt();
+        let whole = distance(&frames[0], &frames[64]);
+        for pair in frames.windows(2) {
+            let step = distance(&pair[0], &pair[1]);
+            assert!(0.0 < step && step < whole / 4.0, "{steps} steps: {step} of {whole}");
+        }
+        // On the way from a noise to itself there is only that one.
+        assert_eq!(frame(Blend::WHOLE / 2, NoiseSeed { seed: 3, number: 0 }), frames[0]);
     }
 }
 

@@ -28,7 +28,7 @@ mod settings {
 use heapless::LinearMap;
 use meter::Meter;
 use pixgen_core::Aligned;
-use pixgen_core::integer::{DrawError, DrawRequest, PictureHash, SelfTestError};
+use pixgen_core::integer::{DrawError, DrawRequest, Drawing, PictureHash, SelfTestError};
 use pixgen_core::kernels;
 use pixgen_core::params::{Layer, Site};
 use pixgen_core::pixels::Band;
@@ -93,13 +93,32 @@ fn run(workspace: &mut [u8]) -> Result<(), Failure> {
         let usage = model.draw(&request, workspace, &mut |_| {}).map_err(Failure::Draw)?;
         defmt::info!("instructions {=u64}", meter.instructions() - start);
         defmt::info!("workspace {=usize} of {=usize}", usage.workspace, WORKSPACE);
+        slices(&model, &request, workspace, &meter)?;
         profile(&model, &request, workspace, meter)?;
     }
     defmt::info!("stack {=usize}", stack::used().ok_or(Failure::StackOverflow)?);
     Ok(())
 }
 
+/// Draws in slices and logs how many there were, the instructions of the longest and of all, and the hash of the picture.
+#[inline(never)]
+fn slices(model: &Model<'_>, request: &DrawRequest, workspace: &mut [u8], meter: &Meter) -> Result<(), Failure> {
+    let (mut drawing, mut hash) = (Drawing::new(*request), PictureHash::new());
+    let (mut count, mut longest, mut all) = (0_usize, 0, 0);
+    let mut complete = false;
+    while !complete {
+        let start = meter.instructions();
+        let usage = drawing.step(model, workspace, &mut |band| hash.update(band.bytes()));
+        let taken = meter.instructions() - start;
+        complete = usage.map_err(Failure::Draw)?.is_some();
+        (count, longest, all) = (count + 1, taken.max(longest), all + taken);
+    }
+    defmt::info!("slices {=usize}, longest {=u64}, all {=u64}, hash {=u64:016x}", count, longest, all, hash.value());
+    Ok(())
+}
+
 /// Logs the instructions of each kind of layer, both towers and all blocks together.
+#[inline(never)]
 fn profile(model: &Model<'_>, request: &DrawRequest, workspace: &mut [u8], mut meter: Meter) -> Result<(), Failure> {
     let mut layers = LinearMap::<Layer, u64, 24>::new(); // there are 21 kinds
     let mut add = |site: Site, count: u64| {

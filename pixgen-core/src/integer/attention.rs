@@ -3,6 +3,7 @@
 use super::exp_table::EXP;
 use super::workspace::{MOST_MAP_ROWS, map_rows};
 use crate::kernels::{Exponentials, Kernel, Native, Raw, RowScaled, Rows};
+use core::ops::Range;
 
 /// Scales of a site.
 #[derive(Clone, Copy, Debug)]
@@ -31,21 +32,36 @@ pub(super) struct AttentionBuffers<'a> {
     pub scratch: &'a mut [u32],
 }
 
-/// softmax(Q K^T) V of one head of width `hd`, of `tokens` tokens of width `d`. Lengths were checked when the regions were made; what
-/// does not fit is left out.
-pub(super) fn head(buffers: &mut AttentionBuffers<'_>, head: usize, hd: usize, tokens: usize, d: usize, scales: AttentionScales) {
+/// Which head, and the shapes.
+pub(super) struct HeadShape {
+    /// Number of the head.
+    pub head: usize,
+    /// Its width.
+    pub hd: usize,
+    /// T.
+    pub tokens: usize,
+    /// Width of a token.
+    pub d: usize,
+}
+
+/// softmax(Q K^T) V of one head for the tokens `rows`, at most [`map_rows`] of them; first those from 0 on, which also lay out the head's
+/// values. Lengths were checked when the regions were made; what does not fit is left out.
+pub(super) fn strip(buffers: &mut AttentionBuffers<'_>, shape: &HeadShape, rows: Range<usize>, scales: AttentionScales) {
     let AttentionBuffers { qkv, out, values, scores, weights, scratch } = buffers;
+    let &HeadShape { head, hd, tokens, d } = shape;
+    let (first, count) = (rows.start, rows.len());
     let at = |part: usize| qkv.get(part * d + head * hd..).unwrap_or_default();
     let (Some(queries), Some(keys)) = (Rows::new(at(0), 3 * d, hd, tokens), Rows::new(at(1), 3 * d, hd, tokens)) else {
         return;
     };
-    let rows = map_rows(tokens);
-    let padded = weights.len().checked_div(rows).unwrap_or_default();
-    // Token by token into columns.
-    for (t, row) in at(2).chunks((3 * d).max(1)).enumerate() {
-        for (column, &value) in values.chunks_exact_mut(padded.max(1)).zip(row) {
-            if let Some(place) = column.get_mut(t) {
-                *place = value;
+    let padded = weights.len().checked_div(map_rows(tokens)).unwrap_or_default();
+    if first == 0 {
+        // Token by token into columns.
+        for (t, row) in at(2).chunks((3 * d).max(1)).enumerate() {
+            for (column, &value) in values.chunks_exact_mut(padded.max(1)).zip(row) {
+                if let Some(place) = column.get_mut(t) {
+                    *place = value;
+                }
             }
         }
     }
@@ -53,23 +69,20 @@ pub(super) fn head(buffers: &mut AttentionBuffers<'_>, head: usize, hd: usize, t
         return;
     };
     let exponentials = Exponentials { table: &EXP, multiplier: scales.score, left: scales.left };
-    for first in (0..tokens).step_by(rows.max(1)) {
-        let count = (tokens - first).min(rows);
-        let Some(strip) = queries.tail(first, count) else { return };
-        Native::matmul(strip, keys, scratch, &mut Raw { out: scores, stride: tokens });
-        let mut multiplier = [0; MOST_MAP_ROWS];
-        for (row, multiplier) in multiplier.iter_mut().enumerate().take(count) {
-            let scores = scores.get(row * tokens..(row + 1) * tokens).unwrap_or_default();
-            let weights = weights.get_mut(row * padded..(row + 1) * padded).unwrap_or_default();
-            // At least 127 for a row that is not empty.
-            let sum = Native::exponentials(&exponentials, scores, weights);
-            // At most 2^32 / 127 / 16: it fits.
-            *multiplier = (scales.mean.checked_div(sum).unwrap_or_default() << 4) as i32;
-        }
-        let Some(weights) = Rows::new(weights, padded, padded, count) else {
-            return;
-        };
-        let Some(out) = out.get_mut(first * d + head * hd..) else { return };
-        Native::matmul(weights, values, scratch, &mut RowScaled { multiplier: &multiplier, out, stride: d });
+    let Some(strip) = queries.tail(first, count) else { return };
+    Native::matmul(strip, keys, scratch, &mut Raw { out: scores, stride: tokens });
+    let mut multiplier = [0; MOST_MAP_ROWS];
+    for (row, multiplier) in multiplier.iter_mut().enumerate().take(count) {
+        let scores = scores.get(row * tokens..(row + 1) * tokens).unwrap_or_default();
+        let weights = weights.get_mut(row * padded..(row + 1) * padded).unwrap_or_default();
+        // At least 127 for a row that is not empty.
+        let sum = Native::exponentials(&exponentials, scores, weights);
+        // At most 2^32 / 127 / 16: it fits.
+        *multiplier = (scales.mean.checked_div(sum).unwrap_or_default() << 4) as i32;
     }
+    let Some(weights) = Rows::new(weights, padded, padded, count) else {
+        return;
+    };
+    let Some(out) = out.get_mut(first * d + head * hd..) else { return };
+    Native::matmul(weights, values, scratch, &mut RowScaled { multiplier: &multiplier, out, stride: d });
 }

@@ -4,7 +4,7 @@ use crate::config::ModelConfig;
 use crate::kernels::Saturate;
 use crate::pxg::StepRecord;
 use crate::pxg::layout::padded;
-use crate::rng::Rng;
+use crate::rng::{Blend, Gaussians, Rng};
 use crate::streams::{Purpose, stream};
 
 /// Where the noise of a picture comes from.
@@ -18,15 +18,56 @@ pub struct NoiseSeed {
 
 impl NoiseSeed {
     /// The noise that step `step` adds.
-    pub(super) const fn noise(&self, step: usize) -> Rng {
+    const fn noise(&self, step: usize) -> Rng {
         let purpose = if step == 0 { Purpose::Latent } else { Purpose::Renoise };
         Rng::new(self.seed, stream(purpose, self.number))
     }
 }
 
-/// c_in (x + t eps) of the picture so far (empty before the first step) in int8, as padded patches `[N_p, padded(p*p*C)]`.
-pub(super) fn noisy_patches(config: &ModelConfig, step: &StepRecord, noise: Rng, picture: &[u8], patches: &mut [i8]) {
-    let mut gaussians = noise.gaussians_q16(0);
+/// The noise of a picture, or of a place on the way from one picture's noise to another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoiseWalk {
+    from: NoiseSeed,
+    to: Option<(NoiseSeed, Blend)>,
+}
+
+impl NoiseWalk {
+    /// The noise of one picture, or a place on the way from there.
+    pub(super) fn new(from: NoiseSeed, to: Option<(NoiseSeed, Blend)>) -> Self {
+        // Between a noise and itself there is nothing but that noise.
+        Self { from, to: to.filter(|(to, _)| *to != from) }
+    }
+
+    /// The Gaussians of a step from `start` on.
+    pub(super) fn gaussians(&self, step: usize, start: u64) -> Noise {
+        let gaussians = |source: NoiseSeed| source.noise(step).gaussians_q16(start);
+        Noise { from: gaussians(self.from), to: self.to.map(|(to, blend)| (gaussians(to), blend)) }
+    }
+}
+
+/// Gaussians with 16 fractional bits.
+#[derive(Clone, Debug)]
+pub(super) struct Noise {
+    from: Gaussians,
+    to: Option<(Gaussians, Blend)>,
+}
+
+impl Iterator for Noise {
+    type Item = i32;
+
+    #[inline]
+    fn next(&mut self) -> Option<i32> {
+        let from = self.from.next()?;
+        match &mut self.to {
+            None => Some(from),
+            Some((to, blend)) => Some(blend.q16(from, to.next()?)),
+        }
+    }
+}
+
+/// c_in (x + t eps) of the picture so far (empty before the first step) in int8, as padded patches `[N_p, padded(p*p*C)]`: some bands
+/// of patches, with the noise and the bytes of their pixels.
+pub(super) fn noisy_patches(config: &ModelConfig, step: &StepRecord, mut gaussians: Noise, picture: &[u8], patches: &mut [i8]) {
     let mut bytes = picture.iter();
     let (channels, row_len) = (config.channels, padded(config.patch_len()));
     let run = (config.patch * channels).max(1);

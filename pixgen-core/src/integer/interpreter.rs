@@ -2,8 +2,9 @@
 
 use super::activation::{ActKind, ActValues, IntegerAct, IntegerSkip};
 use super::error::DrawError;
-use super::input::{self, NoiseSeed};
+use super::input::{self, NoiseSeed, NoiseWalk};
 use super::norm::RowStats;
+use super::pace::{LEAST_ROWS, Pace, Pieces, work};
 use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len};
 use super::{attention, head};
 use crate::aligned::ALIGN;
@@ -14,6 +15,7 @@ use crate::params::{Layer, Side, Site};
 use crate::pixels::Band;
 use crate::pxg::layout::padded;
 use crate::pxg::{Model, Norm, StepRecord};
+use crate::rng::Blend;
 use crate::workspace::{Region, Stack, WorkspaceError};
 use core::ops::Range;
 
@@ -30,8 +32,10 @@ pub struct Integer<'m, 'o> {
     step: usize,
     class: usize,
     parameters: StepRecord,
-    input: NoiseSeed,
+    input: NoiseWalk,
+    towards: Option<(NoiseSeed, Blend)>,
     output: Option<BandOutput<'o>>,
+    pace: Pace,
 }
 
 impl<'m, 'o> Integer<'m, 'o> {
@@ -44,23 +48,37 @@ impl<'m, 'o> Integer<'m, 'o> {
         workspace: &'m mut [u8],
         output: Option<BandOutput<'o>>,
     ) -> Result<Self, DrawError> {
-        let (config, input) = (model.config(), NoiseSeed { seed: 0, number: 0 });
-        let (classes, need, have) = (config.classes, model.workspace_len(), workspace.len());
-        if class >= classes {
-            return Err(DrawError::Class { class, classes });
-        }
-        if have < need {
-            return Err(WorkspaceError::TooSmall { need, have }.into());
-        }
-        if !(workspace.as_ptr() as usize).is_multiple_of(ALIGN) {
-            return Err(DrawError::Misaligned);
-        }
+        model.check_request(class, workspace)?;
+        let (config, have) = (model.config(), workspace.len());
         let embed = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
         let parameters = model.step(step).ok_or(DrawError::Sequence(embed))?;
         let picture = if model.steps() > 1 { config.image_len() } else { 0 };
         let mut stack = Stack::new(have & !(ALIGN - 1));
         stack.push_low(aligned(picture))?;
-        Ok(Self { model, memory: workspace, stack, picture, step, class, parameters, input, output })
+        let (input, pace) = (NoiseWalk::new(NoiseSeed { seed: 0, number: 0 }, None), Pace::new(usize::MAX, 0));
+        Ok(Self {
+            model,
+            memory: workspace,
+            stack,
+            picture,
+            step,
+            class,
+            parameters,
+            input,
+            towards: None,
+            output,
+            pace,
+        })
+    }
+
+    /// Only a slice of the step, with noise on the way `towards` that of another picture.
+    pub(super) const fn slice(&mut self, pace: Pace, towards: Option<(NoiseSeed, Blend)>) {
+        (self.pace, self.towards) = (pace, towards);
+    }
+
+    /// What the slices so far have left over: see [`Pace::rest`].
+    pub(super) const fn rest(&self) -> Option<usize> {
+        self.pace.rest()
     }
 
     /// The most bytes of workspace in use so far.
@@ -99,6 +117,29 @@ impl<'m, 'o> Integer<'m, 'o> {
     /// The matrix product of a site, from the int8 rows at `from` to the i16 or, by way of a table where the site has one, int8 rows at
     /// `to`.
     fn product(&mut self, site: Site, tokens: usize, from: Range<usize>, to: Range<usize>, kind: ActKind) -> Result<(), DrawError> {
+        let (inputs, outputs) = self.model.linear_shape(site)?;
+        let size = if kind == ActKind::I16 { 2 * outputs } else { outputs };
+        let mut pieces = self.pace.rows(LEAST_ROWS, tokens, inputs * outputs);
+        while let Some(rows) = self.pace.next(&mut pieces) {
+            let from = from.start + rows.start * inputs..from.start + rows.end * inputs;
+            let to = to.start + rows.start * size..to.start + rows.end * size;
+            self.product_rows(site, rows.len(), from, to, kind)?;
+        }
+        self.leave(site)
+    }
+
+    /// Ends the walk through the network when the slice is full. The error is seen by [`Drawing`](super::Drawing) alone, which asks for
+    /// the [`rest`](Self::rest) first.
+    fn leave(&self, site: Site) -> Result<(), DrawError> {
+        match self.pace.rest() {
+            Some(_) => Err(DrawError::Sequence(site)),
+            None => Ok(()),
+        }
+    }
+
+    /// Some rows of a product.
+    #[inline(always)]
+    fn product_rows(&mut self, site: Site, tokens: usize, from: Range<usize>, to: Range<usize>, kind: ActKind) -> Result<(), DrawError> {
         let layer = self.model.linear(site, self.step)?;
         let table = if site.layer == Layer::Fc1 {
             Some(self.model.table(site)?)
@@ -130,27 +171,63 @@ impl<'m, 'o> Integer<'m, 'o> {
         Ok(())
     }
 
+    /// A norm, with what class and step make of it.
+    fn norm(&self, site: Site) -> Result<Norm<'m>, DrawError> {
+        let norm = self.model.norm(site)?;
+        if site.side == Side::Encoder || !matches!(site.layer, Layer::Norm1 | Layer::Norm2) {
+            return Ok(norm);
+        }
+        let modulation = self.model.modulation(self.step, self.class, site)?;
+        Ok(Norm { gain: modulation.gain, offset: modulation.offset, ..norm })
+    }
+
     /// A norm into int8, `[T, d]`. Before an MLP the result lies in the upper half of a region of `2 T d` bytes, so that the MLP's i16
     /// result can grow over it row by row.
-    fn norm_to_i8(&mut self, site: Site, x: &IntegerAct, norm: &Norm<'_>) -> Result<IntegerAct, DrawError> {
+    fn norm_to_i8(&mut self, site: Site, x: &IntegerAct) -> Result<IntegerAct, DrawError> {
         let len = x.len();
         let above = if site.layer == Layer::Norm2 { len } else { 0 };
         let region = self.stack.push(aligned(len + above))?;
         let offset = self.stack.offset(region) + above;
         let y = IntegerAct { region, offset, kind: ActKind::I8, ..*x };
-        let [from, to] = self.parts(site, [x.bytes(), y.bytes()])?;
-        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
-        let to: &mut [i8] = bytemuck::cast_slice_mut(to);
-        let width = x.width.max(1);
-        for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
-            RowStats::new(from, norm.epsilon).write_i8(from, norm, to);
+        let mut pieces = self.pace.rows(1, x.tokens, work::NORM * x.width);
+        while let Some(rows) = self.pace.next(&mut pieces) {
+            let norm = self.norm(site)?;
+            let [from, to] = self.parts(site, [x.rows(&rows), y.rows(&rows)])?;
+            let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+            let to: &mut [i8] = bytemuck::cast_slice_mut(to);
+            let width = x.width.max(1);
+            for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
+                RowStats::new(from, norm.epsilon).write_i8(from, &norm, to);
+            }
         }
         Ok(y)
     }
 
-    fn i16s(&mut self, site: Site, x: &IntegerAct) -> Result<&mut [i16], DrawError> {
-        let bytes = self.memory.get_mut(x.bytes()).ok_or(DrawError::Sequence(site))?;
+    fn i16s(&mut self, site: Site, range: Range<usize>) -> Result<&mut [i16], DrawError> {
+        let bytes = self.memory.get_mut(range).ok_or(DrawError::Sequence(site))?;
         bytemuck::try_cast_slice_mut(bytes).map_err(|_| DrawError::Sequence(site))
+    }
+
+    /// x + gate y in place of x.
+    fn add_gated(&mut self, site: Site, x: &IntegerAct, y: &IntegerAct, branch: Branch) -> Result<(), DrawError> {
+        let gates = self.model.modulation(self.step, self.class, site)?.gate;
+        let norm = match branch {
+            Branch::Attention => Layer::Norm1,
+            Branch::Mlp => Layer::Norm2,
+        };
+        let shift = self.model.norm(Site { layer: norm, ..site })?.gate_shift;
+        let half = (1i32 << shift) >> 1;
+        let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
+        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+        let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
+        let width = x.width.max(1);
+        for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(width)) {
+            for ((value, &add), &gate) in to.iter_mut().zip(from).zip(gates) {
+                let add = (i32::from(add) * i32::from(gate)).wrapping_add(half) >> shift;
+                *value = i16::saturate(i32::from(*value).wrapping_add(add));
+            }
+        }
+        Ok(())
     }
 
     /// int8 of i16: (value gain + offset) >> shift, by the words of a site. Products of 16 bits, so that vectors of 32 bits hold them.
@@ -160,6 +237,22 @@ impl<'m, 'o> Integer<'m, 'o> {
         }
     }
 
+    /// The noisy picture as int8 `patches`.
+    fn noisy_patches(&mut self, site: Site, patches: &IntegerAct) -> Result<(), DrawError> {
+        let (config, parameters) = (*self.model.config(), self.parameters);
+        let (across, band_len) = (config.across(), config.across() * config.patch_len());
+        let mut pieces = self.pace.rows(1, across, work::NOISE * band_len);
+        while let Some(bands) = self.pace.next(&mut pieces) {
+            let pixels = bands.start * band_len..bands.end * band_len;
+            let noise = self.input.gaussians(self.step, pixels.start as u64);
+            let before = if self.step == 0 || self.picture == 0 { 0..0 } else { pixels };
+            let to = patches.rows(&(bands.start * across..bands.end * across));
+            let [picture, to] = self.parts(site, [before, to])?;
+            input::noisy_patches(&config, &parameters, noise, picture, bytemuck::cast_slice_mut(to));
+        }
+        Ok(())
+    }
+
     /// Draws the bands from the normed patch tokens `x`.
     fn bands(&mut self, site: Site, x: &IntegerAct) -> Result<(), DrawError> {
         let config = *self.model.config();
@@ -167,12 +260,16 @@ impl<'m, 'o> Integer<'m, 'o> {
         let (band_len, row_len) = (across * config.patch_len(), config.size * config.channels);
         let patches = self.alloc(ActKind::I16, across, config.patch_len())?;
         let pixels = self.alloc(ActKind::I8, config.patch, row_len)?;
-        let mut noise = self.input.noise(self.step).gaussians_q16(0);
+        let skips = self.model.header().skips_input;
         for band in 0..across {
             self.product(site, across, x.rows(&(band * across..(band + 1) * across)), patches.bytes(), ActKind::I16)?;
+            if !self.pace.whole(band_len, work::PIXEL) {
+                continue;
+            }
             let place = band * band_len..(band + 1) * band_len;
-            let kept = if self.picture == 0 { 0..0 } else { place.clone() };
-            let (skips, first_step, parameters) = (self.model.header().skips_input, self.step == 0, self.parameters);
+            let mut noise = self.input.gaussians(self.step, place.start as u64);
+            let kept = if self.picture == 0 { 0..0 } else { place };
+            let (first_step, parameters) = (self.step == 0, self.parameters);
             let ranges = [kept, patches.bytes(), pixels.bytes()];
             let parts = self.memory.get_disjoint_mut(ranges);
             let [picture, levels, out] = parts.map_err(|_| DrawError::Sequence(site))?;
@@ -204,55 +301,56 @@ impl Ops for Integer<'_, '_> {
     fn tokens(&mut self, image: &NoiseSeed, _: &()) -> DrawResult {
         let (model, config) = (self.model, *self.model.config());
         let site = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
-        self.input = *image;
+        self.input = NoiseWalk::new(*image, self.towards);
         let region = self.stack.push(stream_len(&config))?;
         let offset = self.stack.offset(region);
         let x = IntegerAct { region, offset, tokens: config.tokens(), width: config.encoder.width, kind: ActKind::I16 };
         let patches = self.alloc(ActKind::I8, config.patches(), padded(config.patch_len()))?;
-        let (parameters, noise) = (self.parameters, image.noise(self.step));
-        let before = if self.step == 0 { 0 } else { self.picture };
-        let [picture, to] = self.parts(site, [0..before, patches.bytes()])?;
-        input::noisy_patches(&config, &parameters, noise, picture, bytemuck::cast_slice_mut(to));
+        self.noisy_patches(site, &patches)?;
         let [first, prefix] = [x.rows(&(PREFIX_TOKENS..x.tokens)), x.rows(&(0..PREFIX_TOKENS))];
         self.product(site, config.patches(), patches.bytes(), first, ActKind::I16)?;
         self.release(patches);
-        let tokens = [model.class_token(self.class), model.time_token(self.step)];
-        let [prefix] = self.parts(site, [prefix])?;
-        let prefix: &mut [i16] = bytemuck::try_cast_slice_mut(prefix).map_err(|_| DrawError::Sequence(site))?;
-        for (value, &token) in prefix.iter_mut().zip(tokens.into_iter().flatten()) {
-            *value = token;
+        if self.pace.whole(prefix.len(), work::MOVE) {
+            let tokens = [model.class_token(self.class), model.time_token(self.step)];
+            for (value, &token) in self.i16s(site, prefix)?.iter_mut().zip(tokens.into_iter().flatten()) {
+                *value = token;
+            }
         }
         Ok(x)
     }
 
     fn add_position(&mut self, x: IntegerAct) -> DrawResult {
-        let table = self.model.position();
-        for (value, &position) in self.i16s(Site::new(Side::Encoder, 0, Layer::Position), &x)?.iter_mut().zip(table) {
-            *value = value.saturating_add(position);
+        if self.pace.whole(x.len(), work::MOVE) {
+            let table = self.model.position();
+            for (value, &position) in self.i16s(Site::new(Side::Encoder, 0, Layer::Position), x.bytes())?.iter_mut().zip(table) {
+                *value = value.saturating_add(position);
+            }
         }
         Ok(x)
     }
 
     fn layer_norm(&mut self, site: Site, x: &IntegerAct) -> DrawResult {
-        let norm = self.model.norm(site)?;
-        self.norm_to_i8(site, x, &norm)
+        self.norm_to_i8(site, x)
     }
 
     /// i16 in place; int8 in a new region where a linear layer follows.
     fn layer_norm_in_place(&mut self, site: Site, x: IntegerAct) -> DrawResult {
-        let norm = self.model.norm(site)?;
         let before_linear = site.layer == Layer::FinalNorm && (site.side == Side::Decoder || self.model.config().has_bridge());
         if before_linear {
-            return self.norm_to_i8(site, &x, &norm);
+            return self.norm_to_i8(site, &x);
         }
-        for values in self.i16s(site, &x)?.chunks_exact_mut(x.width.max(1)) {
-            RowStats::new(values, norm.epsilon).in_place(values, &norm);
+        let mut pieces = self.pace.rows(1, x.tokens, work::NORM * x.width);
+        while let Some(rows) = self.pace.next(&mut pieces) {
+            let norm = self.norm(site)?;
+            for values in self.i16s(site, x.rows(&rows))?.chunks_exact_mut(x.width.max(1)) {
+                RowStats::new(values, norm.epsilon).in_place(values, &norm);
+            }
         }
         Ok(x)
     }
 
     fn linear(&mut self, site: Site, x: &IntegerAct) -> DrawResult {
-        let width = self.model.linear(site, self.step)?.weights.count();
+        let (_, width) = self.model.linear_shape(site)?;
         // The head comes here only through an interpreter that takes its default body, to look at its levels.
         let kind = if matches!(site.layer, Layer::Proj | Layer::Head) {
             ActKind::I16
@@ -265,7 +363,7 @@ impl Ops for Integer<'_, '_> {
     }
 
     fn linear_into(&mut self, site: Site, x: &IntegerAct, out: IntegerAct) -> DrawResult {
-        let width = self.model.linear(site, self.step)?.weights.count();
+        let (_, width) = self.model.linear_shape(site)?;
         let out = IntegerAct { offset: self.stack.offset(out.region), tokens: x.tokens, width, kind: ActKind::I16, ..out };
         self.product(site, x.tokens, x.bytes(), out.bytes(), ActKind::I16)?;
         Ok(out)
@@ -295,6 +393,10 @@ impl Ops for Integer<'_, '_> {
             config.decoder
         };
         let (tokens, d, hd) = (out.tokens, out.width, tower.head_width());
+        let strips = Pieces::of(map_rows(tokens), tokens, tokens * (2 * hd + work::SCORE));
+        if self.pace.passes(strips.len() * tower.heads) {
+            return Ok(out);
+        }
         let padded = padded_tokens(config);
         let [score, left, mean] = self.model.site_words(site)?;
         let scales = attention::AttentionScales { score, left: left as u32, mean: mean as u32 };
@@ -302,26 +404,31 @@ impl Ops for Integer<'_, '_> {
         let scores = self.alloc(ActKind::I8, map_rows(tokens), 4 * tokens)?;
         let weights = self.alloc(ActKind::I8, map_rows(tokens), padded)?;
         let (scratch, scratch_bytes) = self.scratch(hd.max(padded))?;
-        let ranges = [
-            qkv.bytes(),
-            out.bytes(),
-            values.bytes(),
-            scores.bytes(),
-            weights.bytes(),
-            scratch_bytes,
-        ];
-        let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes, scratch_bytes] = self.parts(site, ranges)?;
-        let mut buffers = attention::AttentionBuffers {
-            qkv: bytemuck::cast_slice(qkv_bytes),
-            out: bytemuck::cast_slice_mut(out_bytes),
-            values: bytemuck::cast_slice_mut(values_bytes),
-            scores: bytemuck::try_cast_slice_mut(scores_bytes).map_err(|_| DrawError::Sequence(site))?,
-            weights: bytemuck::cast_slice_mut(weights_bytes),
-            scratch: bytemuck::try_cast_slice_mut(scratch_bytes).map_err(|_| DrawError::Sequence(site))?,
-        };
-        buffers.weights.fill(0);
         for head in 0..tower.heads {
-            attention::head(&mut buffers, head, hd, tokens, d, scales);
+            let mut strips = strips.clone();
+            while let Some(rows) = self.pace.next(&mut strips) {
+                let ranges = [
+                    qkv.bytes(),
+                    out.bytes(),
+                    values.bytes(),
+                    scores.bytes(),
+                    weights.bytes(),
+                    scratch_bytes.clone(),
+                ];
+                let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes, scratch_bytes] = self.parts(site, ranges)?;
+                let mut buffers = attention::AttentionBuffers {
+                    qkv: bytemuck::cast_slice(qkv_bytes),
+                    out: bytemuck::cast_slice_mut(out_bytes),
+                    values: bytemuck::cast_slice_mut(values_bytes),
+                    scores: bytemuck::try_cast_slice_mut(scores_bytes).map_err(|_| DrawError::Sequence(site))?,
+                    weights: bytemuck::cast_slice_mut(weights_bytes),
+                    scratch: bytemuck::try_cast_slice_mut(scratch_bytes).map_err(|_| DrawError::Sequence(site))?,
+                };
+                if head == 0 && rows.start == 0 {
+                    buffers.weights.fill(0);
+                }
+                attention::strip(&mut buffers, &attention::HeadShape { head, hd, tokens, d }, rows, scales);
+            }
         }
         for region in [scratch, weights.region, scores.region, values.region] {
             self.stack.release(region);
@@ -335,38 +442,44 @@ impl Ops for Integer<'_, '_> {
     }
 
     fn add(&mut self, site: Site, x: IntegerAct, y: IntegerAct) -> DrawResult {
-        let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
-        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
-        let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
-        for (value, &add) in to.iter_mut().zip(from) {
-            *value = value.saturating_add(add);
+        if self.pace.whole(x.len(), work::MOVE) {
+            let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
+            let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+            let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
+            for (value, &add) in to.iter_mut().zip(from) {
+                *value = value.saturating_add(add);
+            }
         }
         self.release(y);
         Ok(x)
     }
 
     fn keep(&mut self, site: Site, x: &IntegerAct) -> DrawResult<IntegerSkip> {
-        let words = self.model.site_words(site)?;
         let offset = self.stack.push_low(aligned(x.len()))?;
-        let [to, from] = self.parts(site, [offset..offset + x.len(), x.bytes()])?;
-        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
-        let to: &mut [i8] = bytemuck::cast_slice_mut(to);
-        Self::narrow(words, from, to);
+        if self.pace.whole(x.len(), work::MOVE) {
+            let words = self.model.site_words(site)?;
+            let [to, from] = self.parts(site, [offset..offset + x.len(), x.bytes()])?;
+            let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+            let to: &mut [i8] = bytemuck::cast_slice_mut(to);
+            Self::narrow(words, from, to);
+        }
         Ok(IntegerSkip { offset, width: x.width })
     }
 
     fn concat(&mut self, site: Site, x: &IntegerAct, skip: IntegerSkip) -> DrawResult {
-        let words = self.model.site_words(site)?;
         let both = self.alloc(ActKind::I8, x.tokens, x.width + skip.width)?;
-        let kept = skip.offset..skip.offset + x.tokens * skip.width;
-        let [to, from, kept] = self.parts(site, [both.bytes(), x.bytes(), kept])?;
-        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
-        let (to, kept): (&mut [i8], &[i8]) = (bytemuck::cast_slice_mut(to), bytemuck::cast_slice(kept));
-        let rows = from.chunks_exact(x.width.max(1)).zip(kept.chunks_exact(skip.width.max(1)));
-        for (row, (from, kept)) in to.chunks_exact_mut(both.width.max(1)).zip(rows) {
-            if let Some((left, right)) = row.split_at_mut_checked(from.len()) {
-                Self::narrow(words, from, left);
-                right.iter_mut().zip(kept).for_each(|(value, &kept)| *value = kept);
+        if self.pace.whole(both.len(), work::MOVE) {
+            let words = self.model.site_words(site)?;
+            let kept = skip.offset..skip.offset + x.tokens * skip.width;
+            let [to, from, kept] = self.parts(site, [both.bytes(), x.bytes(), kept])?;
+            let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
+            let (to, kept): (&mut [i8], &[i8]) = (bytemuck::cast_slice_mut(to), bytemuck::cast_slice(kept));
+            let rows = from.chunks_exact(x.width.max(1)).zip(kept.chunks_exact(skip.width.max(1)));
+            for (row, (from, kept)) in to.chunks_exact_mut(both.width.max(1)).zip(rows) {
+                if let Some((left, right)) = row.split_at_mut_checked(from.len()) {
+                    Self::narrow(words, from, left);
+                    right.iter_mut().zip(kept).for_each(|(value, &kept)| *value = kept);
+                }
             }
         }
         self.stack.pop_low(skip.offset);
@@ -382,28 +495,12 @@ impl Ops for Integer<'_, '_> {
     }
 
     fn modulated_norm(&mut self, site: Site, x: &IntegerAct, _: &IntegerAct, _: Branch) -> DrawResult {
-        let modulation = self.model.modulation(self.step, self.class, site)?;
-        let norm = Norm { gain: modulation.gain, offset: modulation.offset, ..self.model.norm(site)? };
-        self.norm_to_i8(site, x, &norm)
+        self.norm_to_i8(site, x)
     }
 
     fn gated_add(&mut self, site: Site, x: IntegerAct, y: IntegerAct, _: &IntegerAct, branch: Branch) -> DrawResult {
-        let gates = self.model.modulation(self.step, self.class, site)?.gate;
-        let norm = match branch {
-            Branch::Attention => Layer::Norm1,
-            Branch::Mlp => Layer::Norm2,
-        };
-        let shift = self.model.norm(Site { layer: norm, ..site })?.gate_shift;
-        let half = (1i32 << shift) >> 1;
-        let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
-        let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
-        let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
-        let width = x.width.max(1);
-        for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(width)) {
-            for ((value, &add), &gate) in to.iter_mut().zip(from).zip(gates) {
-                let add = (i32::from(add) * i32::from(gate)).wrapping_add(half) >> shift;
-                *value = i16::saturate(i32::from(*value).wrapping_add(add));
-            }
+        if self.pace.whole(x.len(), work::MOVE) {
+            self.add_gated(site, &x, &y, branch)?;
         }
         self.release(y);
         Ok(x)
@@ -431,7 +528,7 @@ impl Ops for Integer<'_, '_> {
     /// In chunks of rows, each through both layers, so that the hidden layer is never whole in a model of many tokens.
     fn mlp(&mut self, side: Side, block: usize, x: IntegerAct) -> DrawResult {
         let [fc1, fc2] = [Layer::Fc1, Layer::Fc2].map(|layer| Site::new(side, block, layer));
-        let [width, out_width] = [self.model.linear(fc1, self.step)?, self.model.linear(fc2, self.step)?].map(|l| l.weights.count());
+        let ((_, width), (_, out_width)) = (self.model.linear_shape(fc1)?, self.model.linear_shape(fc2)?);
         let out = IntegerAct { offset: self.stack.offset(x.region), width: out_width, kind: ActKind::I16, ..x };
         let most = mlp_rows(x.tokens);
         let hidden = self.alloc(ActKind::I8, most, width)?;

@@ -15,15 +15,17 @@ mod head;
 mod input;
 mod interpreter;
 pub mod norm;
+mod pace;
 pub mod plan;
 mod self_test;
 mod workspace;
 
 pub use activation::{ActValues, IntegerAct, IntegerSkip};
-pub use draw::{DrawRequest, Usage};
+pub use draw::{DrawRequest, Drawing, Usage};
 pub use error::{DrawError, SelfTestError};
 pub use exp_table::EXP;
 pub use input::NoiseSeed;
 pub use interpreter::{BandOutput, Integer};
+pub use pace::SLICE_WORK;
 pub use self_test::PictureHash;
 pub use workspace::workspace_len;

@@ -2,6 +2,7 @@
 //!
 //! It takes the regions that [`Integer`](super::Integer) takes, in the same order, so its high-water mark is [`workspace_len`].
 
+use super::pace::{LEAST_ROWS, Pieces, SLICE_WORK, SliceCount, work};
 use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len, workspace_len};
 use crate::aligned::ALIGN;
 use crate::config::ModelConfig;
@@ -33,6 +34,10 @@ pub struct ChipTotals {
     pub macs: u64,
     /// Workspace, bytes: [`workspace_len`].
     pub workspace: usize,
+    /// Slices of a picture that [`Drawing`](super::Drawing) draws.
+    pub slices: usize,
+    /// Work of the longest slice: multiply-accumulates, or what takes as long.
+    pub longest_slice: u64,
 }
 
 /// Counts a picture drawn in `steps` steps with a [valid](ModelConfig::validate) model, and passes every call of one step to `each`,
@@ -44,13 +49,17 @@ pub fn plan_sites(config: &ModelConfig, steps: usize, each: &mut dyn FnMut(&Chip
         macs += cost.macs;
         each(cost);
     };
-    let mut plan = ChipPlan { config, steps, layout, stack: Stack::new(usize::MAX / 2), each: &mut count };
+    let stack = Stack::new(usize::MAX / 2);
+    let mut plan = ChipPlan { config, steps, layout, stack, each: &mut count, slices: SliceCount::default() };
     // The stack is as good as endless, so the only error left is a network with too many live activations, which tests exclude.
     let _ = plan.run();
+    let slices = plan.slices;
     ChipTotals {
         flash: layout.body_len(0),
         macs: macs * steps as u64,
         workspace: workspace_len(config, steps),
+        slices: (slices.full + 1) * steps,
+        longest_slice: slices.longest as u64,
     }
 }
 
@@ -61,6 +70,7 @@ struct ChipPlan<'a> {
     layout: Layout,
     stack: Stack,
     each: &'a mut dyn FnMut(&ChipSiteCost),
+    slices: SliceCount,
 }
 
 /// A shape and the region it lies in.
@@ -109,14 +119,30 @@ impl ChipPlan<'_> {
         (self.each)(&cost);
     }
 
+    /// Rows that the integer interpreter takes in pieces.
+    fn rows(&mut self, least: usize, count: usize, work: usize) {
+        self.slices.add(Pieces::within(SLICE_WORK, least, count, work));
+    }
+
+    /// Values that it takes at once.
+    fn whole(&mut self, count: usize, work: usize) {
+        self.slices.add(Pieces::of(count, count, work));
+    }
+
     /// `size` bytes for each of `tokens * width` values.
     fn alloc(&mut self, size: usize, tokens: usize, width: usize) -> Planned {
         let region = self.stack.push(aligned(size * tokens * width))?;
         Ok(ChipPlannedAct { region, tokens, width })
     }
 
-    /// A matrix product over `tokens` rows: returns the width of its result.
-    fn product(&mut self, site: Site, tokens: usize) -> Planned<usize> {
+    /// Rows of a matrix product in pieces.
+    fn product_rows(&mut self, site: Site, tokens: usize) {
+        let work = self.layout.linear(site, 0).map_or(0, |part| part.inputs * part.outputs);
+        self.rows(LEAST_ROWS, tokens, work);
+    }
+
+    /// The cost of a matrix product over `tokens` rows: returns the width of its result.
+    fn count_product(&mut self, site: Site, tokens: usize) -> Planned<usize> {
         let (inputs, outputs) = self.layout.linear(site, 0).map_or((0, 0), |part| (part.inputs, part.outputs));
         let scratch = self.stack.push(scratch_len(inputs))?;
         self.count(site, tokens * inputs * outputs);
@@ -124,10 +150,16 @@ impl ChipPlan<'_> {
         Ok(outputs)
     }
 
+    fn product(&mut self, site: Site, tokens: usize) -> Planned<usize> {
+        self.product_rows(site, tokens);
+        self.count_product(site, tokens)
+    }
+
     /// A norm into int8.
     fn norm(&mut self, site: Site, x: &ChipPlannedAct) -> Planned {
         let size = if site.layer == Layer::Norm2 { 2 } else { 1 };
         let y = self.alloc(size, x.tokens, x.width)?;
+        self.rows(1, x.tokens, work::NORM * x.width);
         self.count(site, 0);
         Ok(y)
     }
@@ -145,13 +177,16 @@ impl Ops for ChipPlan<'_> {
         let (tokens, width) = (self.config.tokens(), self.config.encoder.width);
         let region = self.stack.push(stream_len(self.config))?;
         let patches = self.alloc(1, self.config.patches(), padded(self.config.patch_len()))?;
+        self.rows(1, self.config.across(), work::NOISE * self.config.across() * self.config.patch_len());
         self.product(Site::new(Side::Encoder, 0, Layer::PatchEmbed), patches.tokens)?;
         self.release(patches);
+        self.whole(4 * width, work::MOVE);
         self.count(Site::new(Side::Encoder, 0, Layer::ClassToken), 0);
         Ok(ChipPlannedAct { region, tokens, width })
     }
 
     fn add_position(&mut self, x: ChipPlannedAct) -> Planned {
+        self.whole(x.tokens * x.width, work::MOVE);
         self.count(Site::new(Side::Encoder, 0, Layer::Position), 0);
         Ok(x)
     }
@@ -164,6 +199,7 @@ impl Ops for ChipPlan<'_> {
         if site.layer == Layer::FinalNorm && (site.side == Side::Decoder || self.config.has_bridge()) {
             return self.norm(site, &x);
         }
+        self.rows(1, x.tokens, work::NORM * x.width);
         self.count(site, 0);
         Ok(x)
     }
@@ -198,6 +234,10 @@ impl Ops for ChipPlan<'_> {
         let scores = self.alloc(4, map_rows(out.tokens), out.tokens)?;
         let weights = self.alloc(1, map_rows(out.tokens), padded)?;
         let scratch = self.stack.push(scratch_len(tower.head_width().max(padded)))?;
+        for _ in 0..tower.heads {
+            let work = out.tokens * (2 * tower.head_width() + work::SCORE);
+            self.slices.add(Pieces::of(map_rows(out.tokens), out.tokens, work));
+        }
         self.count(site, 2 * out.tokens * out.tokens * out.width);
         self.stack.release(scratch);
         for region in [weights, scores, values] {
@@ -211,6 +251,7 @@ impl Ops for ChipPlan<'_> {
     }
 
     fn add(&mut self, site: Site, x: ChipPlannedAct, y: ChipPlannedAct) -> Planned {
+        self.whole(x.tokens * x.width, work::MOVE);
         self.count(site, 0);
         self.release(y);
         Ok(x)
@@ -218,6 +259,7 @@ impl Ops for ChipPlan<'_> {
 
     fn keep(&mut self, site: Site, x: &ChipPlannedAct) -> Planned<(usize, usize)> {
         let offset = self.stack.push_low(aligned(x.tokens * x.width))?;
+        self.whole(x.tokens * x.width, work::MOVE);
         self.count(site, 0);
         Ok((offset, x.width))
     }
@@ -225,6 +267,7 @@ impl Ops for ChipPlan<'_> {
     /// Counted with the linear layer that follows, which has the same site.
     fn concat(&mut self, _: Site, x: &ChipPlannedAct, (offset, width): (usize, usize)) -> Planned {
         let both = self.alloc(1, x.tokens, x.width + width)?;
+        self.whole(both.tokens * both.width, work::MOVE);
         self.stack.pop_low(offset);
         Ok(both)
     }
@@ -266,10 +309,16 @@ impl Ops for ChipPlan<'_> {
     fn mlp(&mut self, side: Side, block: usize, x: ChipPlannedAct) -> Planned {
         let [fc1, gelu, fc2] = [Layer::Fc1, Layer::Gelu, Layer::Fc2].map(|layer| Site::new(side, block, layer));
         let width = self.layout.linear(fc1, 0).map_or(0, |part| part.outputs);
-        let hidden = self.alloc(1, mlp_rows(x.tokens), width)?;
-        self.product(fc1, x.tokens)?;
+        let most = mlp_rows(x.tokens);
+        let hidden = self.alloc(1, most, width)?;
+        for start in (0..x.tokens).step_by(most.max(1)) {
+            let rows = most.min(x.tokens - start);
+            self.product_rows(fc1, rows);
+            self.product_rows(fc2, rows);
+        }
+        self.count_product(fc1, x.tokens)?;
         self.count(gelu, 0);
-        let width = self.product(fc2, x.tokens)?;
+        let width = self.count_product(fc2, x.tokens)?;
         self.release(hidden);
         Ok(ChipPlannedAct { width, ..x })
     }
@@ -278,7 +327,11 @@ impl Ops for ChipPlan<'_> {
         let across = self.config.across();
         let patches = self.alloc(2, across, self.config.patch_len())?;
         let pixels = self.alloc(1, across, self.config.patch_len())?;
-        self.product(site, x.tokens)?;
+        for _ in 0..across {
+            self.product_rows(site, across);
+            self.whole(across * self.config.patch_len(), work::PIXEL);
+        }
+        self.count_product(site, x.tokens)?;
         for region in [pixels, patches, x] {
             self.release(region);
         }

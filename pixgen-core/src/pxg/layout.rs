@@ -218,24 +218,41 @@ impl Layout {
         }
     }
 
+    /// Inputs with padding, and outputs, of a linear layer. `None` for sites that have no weights in the file.
+    pub const fn shape(&self, site: Site) -> Option<(usize, usize)> {
+        let d = self.width(site.side);
+        let (inputs, outputs) = match site.layer {
+            Layer::PatchEmbed => (self.config.patch_len(), self.config.encoder.width),
+            Layer::Bridge => (self.config.encoder.width, self.config.decoder.width),
+            Layer::Head => (self.config.decoder.width, self.config.patch_len()),
+            Layer::Qkv => (d, 3 * d),
+            Layer::Proj => (d, d),
+            Layer::Fc1 => (d, MLP_RATIO * d),
+            Layer::Fc2 => (MLP_RATIO * d, d),
+            Layer::Skip if matches!(site.side, Side::Decoder) => (d + self.config.encoder.width, d),
+            _ => return None,
+        };
+        Some((padded(inputs), outputs))
+    }
+
     /// A linear layer; `step` chooses the bias and multiplier of the head. `None` for sites that have no weights in the file.
     pub const fn linear(&self, site: Site, step: usize) -> Option<LinearPart> {
         let (base, block) = self.block(site);
-        let d = self.width(site.side);
-        let (start, inputs, outputs, sets) = match site.layer {
-            Layer::PatchEmbed => (self.patch_embed, self.config.patch_len(), self.config.encoder.width, 1),
-            Layer::Bridge => (self.bridge, self.config.encoder.width, self.config.decoder.width, 1),
-            Layer::Head => (self.head, self.config.decoder.width, self.config.patch_len(), self.steps),
-            Layer::Qkv => (base + block.qkv, d, 3 * d, 1),
-            Layer::Proj => (base + block.proj, d, d, 1),
-            Layer::Fc1 => (base + block.fc1, d, MLP_RATIO * d, 1),
-            Layer::Fc2 => (base + block.fc2, MLP_RATIO * d, d, 1),
-            Layer::Skip if matches!(site.side, Side::Decoder) => (base + block.skip, d + self.config.encoder.width, d, 1),
-            _ => return None,
+        let Some((inputs, outputs)) = self.shape(site) else {
+            return None;
+        };
+        let (start, sets) = match site.layer {
+            Layer::PatchEmbed => (self.patch_embed, 1),
+            Layer::Bridge => (self.bridge, 1),
+            Layer::Head => (self.head, self.steps),
+            Layer::Qkv => (base + block.qkv, 1),
+            Layer::Proj => (base + block.proj, 1),
+            Layer::Fc1 => (base + block.fc1, 1),
+            Layer::Fc2 => (base + block.fc2, 1),
+            _ => (base + block.skip, 1),
         };
         let vector = align(4 * outputs as u64);
         let set = if sets > 1 { step as u64 } else { 0 };
-        let inputs = padded(inputs);
         Some(LinearPart {
             inputs,
             outputs,

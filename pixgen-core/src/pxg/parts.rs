@@ -73,6 +73,11 @@ impl<'a> Model<'a> {
         self.layout().linear(site, step).and_then(read).ok_or(MissingPart(site))
     }
 
+    /// Inputs with padding, and outputs, of a linear layer.
+    pub fn linear_shape(&self, site: Site) -> Result<(usize, usize), MissingPart> {
+        self.layout().shape(site).ok_or(MissingPart(site))
+    }
+
     /// A norm.
     pub fn norm(&self, site: Site) -> Result<Norm<'a>, MissingPart> {
         let read = |part: NormPart| {
