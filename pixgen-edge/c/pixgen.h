@@ -36,7 +36,8 @@ enum pixgen_status {
     PIXGEN_SMALL_WORKSPACE = 9,
     PIXGEN_NO_SELF_TEST = 10,    /* the file has no self-test vectors */
     PIXGEN_SELF_TEST = 11,       /* a self-test picture is not the one drawn at export */
-    PIXGEN_INTERNAL = 12         /* a fault of the library */
+    PIXGEN_INTERNAL = 12,        /* a fault of the library */
+    PIXGEN_MORE = 13             /* no error: the picture is not complete, call pixgen_step again */
 };
 
 /* A file in memory; filled by pixgen_open. */
@@ -68,11 +69,29 @@ struct pixgen_band {
     uint32_t channels;           /* bytes of a pixel: 1 or 3 */
 };
 
-/* Takes the bands of a picture, from the top; user is the pointer given to pixgen_draw. */
+/* A picture that is drawn in slices: filled by pixgen_begin, moved on by pixgen_step. Its fields are the library's. */
+struct pixgen_drawing {
+    struct pixgen model;
+    void *workspace;
+    size_t workspace_length;
+    uint64_t seed;
+    uint64_t number;
+    uint64_t to_seed;
+    uint64_t to_number;
+    uint32_t share;
+    uint32_t class_number;
+    uint32_t position[2];
+};
+
+/* Takes the bands of a picture, from the top; user is the pointer given to pixgen_draw or pixgen_step. */
 typedef void (*pixgen_show)(const struct pixgen_band *band, void *user);
 
+/* Reads from the first 24 bytes of a file how long it is: how much to map or to copy of a flash partition. `start` need not be aligned.
+ * Errors: fewer than 24 bytes, or bytes that begin no model (PIXGEN_NOT_A_MODEL for erased flash). */
+int pixgen_file_length(const void *start, size_t length, size_t *file_length);
+
 /* Checks the file, which takes six instructions a byte, and fills model. Nothing is copied: the file, often in flash, must stay where
- * it is. It begins at a multiple of 16 bytes. */
+ * it is. It begins at a multiple of 16 bytes. Bytes behind the file are ignored: `length` may be that of a whole partition. */
 int pixgen_open(struct pixgen *model, const void *file, size_t length);
 
 /* Describes the model. */
@@ -81,6 +100,27 @@ int pixgen_get_info(const struct pixgen *model, struct pixgen_info *info);
 /* Draws picture `number` of `seed`. The workspace begins at a multiple of 16 bytes; its content need not be kept between calls. */
 int pixgen_draw(const struct pixgen *model, uint32_t class_number, uint64_t seed, uint64_t number, void *workspace,
                 size_t workspace_length, pixgen_show show, void *user);
+
+/* Prepares picture `number` of `seed` to be drawn in slices, so that the firmware can feed a watchdog, serve a radio or let other tasks run
+ * while a picture takes seconds:
+ *
+ *     struct pixgen_drawing drawing;
+ *     int status = pixgen_begin(&drawing, &model, 9, 7, 0, workspace, sizeof workspace);
+ *     if (!status)
+ *         while ((status = pixgen_step(&drawing, show, 0)) == PIXGEN_MORE) feed_the_watchdog();
+ *
+ * What is wrong with the request is found here. Model and workspace stay where they are, and nothing else writes to the workspace, until
+ * the picture is complete or given up; there is nothing to clean up. */
+int pixgen_begin(struct pixgen_drawing *drawing, const struct pixgen *model, uint32_t class_number, uint64_t seed, uint64_t number,
+                 void *workspace, size_t workspace_length);
+
+/* Between pixgen_begin and the first pixgen_step: starts from a noise on the way from the picture's own to that of picture `to_number` of
+ * `to_seed`. `share` says how far, from 0 to 65536. Pictures of small steps are the frames of a film. */
+int pixgen_walk(struct pixgen_drawing *drawing, uint64_t to_seed, uint64_t to_number, uint32_t share);
+
+/* Draws the next slice, and hands over the bands that it finishes, which are few or none. PIXGEN_MORE while the picture is not complete;
+ * PIXGEN_OK when it is. The bytes are those of pixgen_draw. `pixgen-edge plan` says how many slices there are and how long they take. */
+int pixgen_step(struct pixgen_drawing *drawing, pixgen_show show, void *user);
 
 /* Draws the pictures whose hashes the exporter put into the file, and compares. */
 int pixgen_self_test(const struct pixgen *model, void *workspace, size_t workspace_length);

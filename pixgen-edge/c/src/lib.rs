@@ -1,4 +1,4 @@
-//! The C interface: five functions over [`pixgen_core::pxg`]. `pixgen.h` documents them for users.
+//! The C interface: a few functions over [`pixgen_core::pxg`]. `pixgen.h` documents them for users.
 //!
 //! There are no globals and no allocation. A model is the place and length of its file; every call reads the header again, which is
 //! quick beside drawing a picture. Null pointers, wrong alignment and wrong lengths are errors; what C cannot check, each function names
@@ -12,9 +12,9 @@ pub use status::Status;
 
 use core::ffi::{c_char, c_int, c_void};
 use core::slice;
-use pixgen_core::integer::DrawRequest;
+use pixgen_core::integer::{DrawRequest, Drawing, NoiseSeed};
 use pixgen_core::pixels::Band;
-use pixgen_core::pxg::Model;
+use pixgen_core::pxg::{Model, PREFIX_LEN, file_len};
 
 /// `struct pixgen`: a file in memory.
 #[repr(C)]
@@ -68,6 +68,32 @@ pub struct PixgenBand {
     pub width: u32,
     /// Bytes of a pixel: 1 or 3.
     pub channels: u32,
+}
+
+/// `struct pixgen_drawing`: a picture that is drawn slice by slice. Plain data; between two slices nothing else is kept.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PixgenDrawing {
+    /// The model.
+    pub model: Pixgen,
+    /// First byte of the workspace.
+    pub workspace: *mut c_void,
+    /// Bytes of the workspace.
+    pub workspace_length: usize,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Number of the picture among those of the seed.
+    pub number: u64,
+    /// Seed of the noise that a walk leads to.
+    pub to_seed: u64,
+    /// Number of its picture.
+    pub to_number: u64,
+    /// Share of the way there, in units of 1/65,536; 0 for no walk.
+    pub share: u32,
+    /// Class.
+    pub class_number: u32,
+    /// What is done: steps of the sampler, and pieces of the next one.
+    pub position: [u32; 2],
 }
 
 /// `pixgen_show`: takes the bands of a picture, from the top.
@@ -144,21 +170,99 @@ pub unsafe extern "C" fn pixgen_draw(
         // SAFETY: the caller's promises for `model` and `workspace`.
         let (model, workspace) = unsafe { (read(model)?, bytes_mut(workspace, workspace_length)?) };
         let class = usize::try_from(class_number).map_err(|_| Status::NoSuchClass)?;
-        let mut each = |band: &Band<'_>| {
-            let band = PixgenBand {
-                pixels: band.bytes().as_ptr(),
-                y: band.y() as u32,
-                rows: band.rows().count() as u32,
-                width: band.width() as u32,
-                channels: band.channels() as u32,
-            };
-            // SAFETY: the caller's promise for `show` and `user`.
-            unsafe { show(&raw const band, user) };
-        };
+        // SAFETY: the caller's promise for `show` and `user`.
+        let mut each = |band: &Band<'_>| unsafe { hand_over(band, show, user) };
         model.draw(&DrawRequest { class, seed, number }, workspace, &mut each)?;
         Ok(())
     };
     draw().into()
+}
+
+/// Prepares a picture that [`pixgen_step`] draws. Everything that can be wrong with the request is found here.
+///
+/// # Safety
+/// `drawing` is null or can be written; as [`pixgen_draw`] for the rest, until the picture is complete.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pixgen_begin(
+    drawing: *mut PixgenDrawing,
+    model: *const Pixgen,
+    class_number: u32,
+    seed: u64,
+    number: u64,
+    workspace: *mut c_void,
+    workspace_length: usize,
+) -> Status {
+    let begin = || {
+        check(drawing)?;
+        // SAFETY: the caller's promises for `model` and `workspace`.
+        let (checked, memory) = unsafe { (read(model)?, bytes_mut(workspace, workspace_length)?) };
+        let class = usize::try_from(class_number).map_err(|_| Status::NoSuchClass)?;
+        checked.check_request(class, memory)?;
+        // SAFETY: `read` found the handle not null and aligned.
+        let model = unsafe { model.read() };
+        let begun = PixgenDrawing {
+            model,
+            workspace,
+            workspace_length,
+            seed,
+            number,
+            to_seed: 0,
+            to_number: 0,
+            share: 0,
+            class_number,
+            position: [0; 2],
+        };
+        // SAFETY: not null and aligned, and the caller lets it be written.
+        unsafe { drawing.write(begun) };
+        Ok(())
+    };
+    begin().into()
+}
+
+/// Puts a picture that was begun, and of which nothing is drawn, on the way to the noise of another.
+///
+/// # Safety
+/// `drawing` is null or was filled by [`pixgen_begin`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pixgen_walk(drawing: *mut PixgenDrawing, to_seed: u64, to_number: u64, share: u32) -> Status {
+    let walk = || {
+        check(drawing)?;
+        // SAFETY: not null and aligned, and the caller's promise.
+        let begun = unsafe { drawing.read() };
+        // SAFETY: as above.
+        unsafe { drawing.write(PixgenDrawing { to_seed, to_number, share, ..begun }) };
+        Ok(())
+    };
+    walk().into()
+}
+
+/// Draws the next slice of a picture; [`Status::More`] until it is complete.
+///
+/// # Safety
+/// `drawing` is null or was filled by [`pixgen_begin`], whose model and workspace are still there and were not written to; `show` can be
+/// called with `user`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pixgen_step(drawing: *mut PixgenDrawing, show: Option<PixgenShow>, user: *mut c_void) -> Status {
+    let step = || {
+        check(drawing)?;
+        let show = show.ok_or(Status::NullPointer)?;
+        // SAFETY: not null and aligned, and the caller's promise.
+        let begun = unsafe { drawing.read() };
+        // SAFETY: the promises that the caller made to `pixgen_begin`.
+        let (model, workspace) = unsafe { (read(&raw const begun.model)?, bytes_mut(begun.workspace, begun.workspace_length)?) };
+        let class = usize::try_from(begun.class_number).map_err(|_| Status::NoSuchClass)?;
+        let mut at = Drawing::new(DrawRequest { class, seed: begun.seed, number: begun.number }).resume(begun.position);
+        if begun.share > 0 {
+            at = at.towards(NoiseSeed { seed: begun.to_seed, number: begun.to_number }, begun.share);
+        }
+        // SAFETY: the caller's promise for `show` and `user`.
+        let mut each = |band: &Band<'_>| unsafe { hand_over(band, show, user) };
+        let complete = at.step(&model, workspace, &mut each)?.is_some();
+        // SAFETY: not null and aligned, and the caller lets it be written.
+        unsafe { drawing.write(PixgenDrawing { position: at.position(), ..begun }) };
+        if complete { Ok(()) } else { Err(Status::More) }
+    };
+    step().into()
 }
 
 /// Draws the pictures of the file's self-test vectors and compares their hashes.
@@ -176,10 +280,47 @@ pub unsafe extern "C" fn pixgen_self_test(model: *const Pixgen, workspace: *mut 
     test().into()
 }
 
+/// Reads how long the file that begins with these bytes is.
+///
+/// # Safety
+/// `start` is null or points to `length` bytes; `file_length` is null or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pixgen_file_length(start: *const c_void, length: usize, file_length: *mut usize) -> Status {
+    let measure = || {
+        check(file_length)?;
+        let start: *const u8 = start.cast();
+        check(start)?;
+        // The rest need not be there, or be addressable.
+        let length = length.min(PREFIX_LEN);
+        // SAFETY: not null, not too long, and the caller's promise.
+        let len = file_len(unsafe { slice::from_raw_parts(start, length) })?;
+        // SAFETY: not null and aligned, and the caller lets it be written.
+        unsafe { file_length.write(len) };
+        Ok(())
+    };
+    measure().into()
+}
+
 /// The text of an error code: a sentence, zero-terminated and never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn pixgen_error_text(error: c_int) -> *const c_char {
     Status::text(error).as_ptr()
+}
+
+/// Calls back with a band.
+///
+/// # Safety
+/// `show` can be called with `user`.
+unsafe fn hand_over(band: &Band<'_>, show: PixgenShow, user: *mut c_void) {
+    let band = PixgenBand {
+        pixels: band.bytes().as_ptr(),
+        y: band.y() as u32,
+        rows: band.rows().count() as u32,
+        width: band.width() as u32,
+        channels: band.channels() as u32,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { show(&raw const band, user) };
 }
 
 /// Rejects pointers that are null or misaligned.

@@ -34,6 +34,8 @@ pub enum Status {
     SelfTest = 11,
     /// A fault of this library.
     Internal = 12,
+    /// The picture is not complete; not an error.
+    More = 13,
 }
 
 impl Status {
@@ -52,6 +54,7 @@ impl Status {
         (Self::NoSelfTest, c"the file has no self-test vectors"),
         (Self::SelfTest, c"a self-test picture is not the one drawn at export"),
         (Self::Internal, c"a fault of the library"),
+        (Self::More, c"the picture is not complete: call pixgen_step again"),
     ];
 
     /// The text of a code.

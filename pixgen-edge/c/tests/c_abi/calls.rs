@@ -1,9 +1,13 @@
 //! Every answer of every function.
 
 use crate::fixture::{self, CLASSES, NAME};
-use pixgen::{Pixgen, PixgenBand, PixgenInfo, Status, pixgen_draw, pixgen_error_text, pixgen_get_info, pixgen_open, pixgen_self_test};
+use pixgen::{
+    Pixgen, PixgenBand, PixgenDrawing, PixgenInfo, Status, pixgen_begin, pixgen_draw, pixgen_error_text, pixgen_file_length,
+    pixgen_get_info, pixgen_open, pixgen_self_test, pixgen_step, pixgen_walk,
+};
 use pixgen_core::integer::PictureHash;
-use pixgen_core::pxg::Model;
+use pixgen_core::integer::plan::plan_sites;
+use pixgen_core::pxg::{Model, PREFIX_LEN};
 use pixgen_edge::aligned::AlignedBytes;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{null, null_mut};
@@ -50,6 +54,102 @@ fn draws_what_rust_draws() {
         let (status, seen) = draw(&raw const model, class as u32, workspace.bytes_mut());
         assert_eq!((status, seen.rows), (Status::Ok, 12));
         assert_eq!(seen.hash.value(), fixture::hash(&Model::read(file.bytes()).expect("a good file"), class, 7), "class {class}");
+    }
+}
+
+/// Draws in slices on the way to another noise: status, picture, slices.
+fn draw_slices(model: &Pixgen, class: u32, workspace: &mut [u8], walk: Option<(u64, u64, u32)>) -> (Status, Seen, usize) {
+    let mut seen = Seen { hash: PictureHash::new(), rows: 0 };
+    let mut drawing = std::mem::MaybeUninit::<PixgenDrawing>::uninit();
+    let (start, len) = (workspace.as_mut_ptr().cast(), workspace.len());
+    // SAFETY: a handle of `open`; memory of this test.
+    unsafe {
+        let status = pixgen_begin(drawing.as_mut_ptr(), model, class, 7, 0, start, len);
+        if status != Status::Ok {
+            return (status, seen, 0);
+        }
+        if let Some((seed, number, share)) = walk {
+            assert_eq!(pixgen_walk(drawing.as_mut_ptr(), seed, number, share), Status::Ok);
+        }
+        let mut slices = 1;
+        loop {
+            match pixgen_step(drawing.as_mut_ptr(), Some(show), (&raw mut seen).cast()) {
+                Status::More => slices += 1,
+                status => return (status, seen, slices),
+            }
+        }
+    }
+}
+
+#[test]
+fn slices_are_the_picture() {
+    let file = fixture::file();
+    let (model, mut workspace) = open(&file);
+    let workspace = workspace.bytes_mut();
+    let read = Model::read(file.bytes()).expect("a good file");
+    let planned = plan_sites(read.config(), read.steps(), &mut |_| ()).slices;
+    let hash = |seed| fixture::hash(&read, 1, seed);
+    for (walk, wanted) in [
+        (None, Some(hash(7))),
+        (Some((8, 0, 0)), Some(hash(7))),
+        (Some((8, 0, 65_536)), Some(hash(8))),
+        (Some((8, 0, u32::MAX)), Some(hash(8))),
+        (Some((7, 0, 30_000)), Some(hash(7))),
+        (Some((8, 0, 30_000)), None),
+    ] {
+        let (status, seen, slices) = draw_slices(&model, 1, workspace, walk);
+        assert_eq!((status, seen.rows, slices), (Status::Ok, 12, planned), "{walk:?}");
+        match wanted {
+            Some(wanted) => assert_eq!(seen.hash.value(), wanted, "{walk:?}"),
+            None => assert!(![hash(7), hash(8)].contains(&seen.hash.value()), "{walk:?}"),
+        }
+    }
+    assert!(planned > 2, "{planned} slices");
+    assert_eq!(draw_slices(&model, 3, workspace, None).0, Status::NoSuchClass);
+    let len = workspace.len();
+    assert_eq!(draw_slices(&model, 0, &mut workspace[..len - 1], None).0, Status::SmallWorkspace);
+    let start = workspace.as_mut_ptr().cast();
+    let mut drawing = std::mem::MaybeUninit::<PixgenDrawing>::uninit();
+    let drawing = drawing.as_mut_ptr();
+    // SAFETY: null is refused; memory of this test.
+    unsafe {
+        assert_eq!(pixgen_begin(null_mut(), &raw const model, 0, 7, 0, start, len), Status::NullPointer);
+        assert_eq!(pixgen_begin(drawing, null(), 0, 7, 0, start, len), Status::NullPointer);
+        assert_eq!(pixgen_begin(drawing, &raw const model, 0, 7, 0, null_mut(), len), Status::NullPointer);
+        assert_eq!(pixgen_begin(drawing, &raw const model, 0, 7, 0, start, len), Status::Ok);
+        assert_eq!(pixgen_step(drawing, None, null_mut()), Status::NullPointer);
+        assert_eq!(pixgen_step(null_mut(), Some(show), null_mut()), Status::NullPointer);
+        assert_eq!(pixgen_walk(null_mut(), 0, 0, 0), Status::NullPointer);
+    }
+}
+
+#[test]
+fn a_prefix_tells_the_length_of_the_file() {
+    let file = fixture::file();
+    let measure = |bytes: &[u8], length: usize| {
+        let mut found = usize::MAX;
+        // SAFETY: memory of this test.
+        let status = unsafe { pixgen_file_length(bytes.as_ptr().cast(), length, &raw mut found) };
+        (status, found)
+    };
+    let (good, len) = (file.bytes(), file.bytes().len());
+    assert_eq!(measure(good, len), (Status::Ok, len));
+    assert_eq!(measure(&good[..PREFIX_LEN], PREFIX_LEN), (Status::Ok, len));
+    assert_eq!(measure(good, PREFIX_LEN - 1), (Status::Length, usize::MAX));
+    assert_eq!(measure(good, 0).0, Status::Length);
+    assert_eq!(measure(&[0xff; 32], 32), (Status::NotAModel, usize::MAX));
+    // A whole partition, erased behind the file.
+    let partition = AlignedBytes::copy(&[good, &[0xff; 4096]].concat());
+    assert_eq!(measure(partition.bytes(), partition.bytes().len()), (Status::Ok, len));
+    let (model, mut workspace) = open(&partition);
+    assert_eq!(model.length, len + 4096);
+    let (status, seen) = draw(&raw const model, 1, workspace.bytes_mut());
+    assert_eq!((status, seen.hash.value()), (Status::Ok, fixture::hash(&Model::read(good).expect("a good file"), 1, 7)));
+    let mut unused = 0_usize;
+    // SAFETY: null is refused.
+    unsafe {
+        assert_eq!(pixgen_file_length(null(), 24, &raw mut unused), Status::NullPointer);
+        assert_eq!(pixgen_file_length(good.as_ptr().cast(), 24, null_mut()), Status::NullPointer);
     }
 }
 

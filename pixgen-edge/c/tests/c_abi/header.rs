@@ -1,6 +1,6 @@
 //! pixgen.h says what the code says: a C compiler compares sizes, offsets, values and prototypes.
 
-use pixgen::{Pixgen, PixgenBand, PixgenInfo, PixgenShow, Status};
+use pixgen::{Pixgen, PixgenBand, PixgenDrawing, PixgenInfo, PixgenShow, Status};
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
@@ -41,12 +41,20 @@ fn prototypes() -> &'static str {
         pixgen::pixgen_draw;
     let _: unsafe extern "C" fn(*const Pixgen, *mut c_void, usize) -> Status = pixgen::pixgen_self_test;
     let _: extern "C" fn(c_int) -> *const c_char = pixgen::pixgen_error_text;
+    let _: unsafe extern "C" fn(*const c_void, usize, *mut usize) -> Status = pixgen::pixgen_file_length;
+    let _: unsafe extern "C" fn(*mut PixgenDrawing, *const Pixgen, u32, u64, u64, *mut c_void, usize) -> Status = pixgen::pixgen_begin;
+    let _: unsafe extern "C" fn(*mut PixgenDrawing, u64, u64, u32) -> Status = pixgen::pixgen_walk;
+    let _: unsafe extern "C" fn(*mut PixgenDrawing, Option<PixgenShow>, *mut c_void) -> Status = pixgen::pixgen_step;
     let _: fn(PixgenShow) -> unsafe extern "C" fn(*const PixgenBand, *mut c_void) = |show| show;
     "int pixgen_open(struct pixgen *, const void *, size_t);\n\
      int pixgen_get_info(const struct pixgen *, struct pixgen_info *);\n\
      int pixgen_draw(const struct pixgen *, uint32_t, uint64_t, uint64_t, void *, size_t, pixgen_show, void *);\n\
      int pixgen_self_test(const struct pixgen *, void *, size_t);\n\
      const char *pixgen_error_text(int);\n\
+     int pixgen_file_length(const void *, size_t, size_t *);\n\
+     int pixgen_begin(struct pixgen_drawing *, const struct pixgen *, uint32_t, uint64_t, uint64_t, void *, size_t);\n\
+     int pixgen_walk(struct pixgen_drawing *, uint64_t, uint64_t, uint32_t);\n\
+     int pixgen_step(struct pixgen_drawing *, pixgen_show, void *);\n\
      extern void (*show)(const struct pixgen_band *, void *);\nextern pixgen_show show;\n"
 }
 
@@ -82,6 +90,20 @@ fn the_header_is_that_of_the_code() {
         class_names_length
     );
     text += &layout!(PixgenBand, "struct pixgen_band", pixels, y, rows, width, channels);
+    text += &layout!(
+        PixgenDrawing,
+        "struct pixgen_drawing",
+        model,
+        workspace,
+        workspace_length,
+        seed,
+        number,
+        to_seed,
+        to_number,
+        share,
+        class_number,
+        position
+    );
     for (status, _) in Status::ALL {
         let (name, value) = (constant(*status), *status as c_int);
         let _ = writeln!(text, "_Static_assert({name} == {value}, \"{name}\");");
@@ -92,7 +114,7 @@ fn the_header_is_that_of_the_code() {
         .filter(|line| line.trim_start().starts_with("PIXGEN_") && line.contains(" = "));
     assert_eq!(enumerators.count(), Status::ALL.len());
     text += prototypes();
-    assert_eq!(HEADER.matches("\nint pixgen_").count() + HEADER.matches("\nconst char *pixgen_").count(), 5);
+    assert_eq!(HEADER.matches("\nint pixgen_").count() + HEADER.matches("\nconst char *pixgen_").count(), 9);
 
     let folder = tempfile::tempdir().expect("temporary folder");
     let source = folder.path().join("header.c");
