@@ -5,17 +5,17 @@ use serde::Serialize;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// A development board.
+/// A development board, from the table or as a user describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Board {
+pub struct Board<'a> {
     /// What the user types.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Microcontroller.
-    pub chip: &'static str,
+    pub chip: &'a str,
     /// Its core; one of them, where there are several.
     pub core: Core,
     /// Highest clock, MHz.
-    pub mhz: u32,
+    pub mhz: f64,
     /// Bytes of flash for code and model.
     #[serde(rename = "flash_bytes")]
     pub flash: u64,
@@ -24,8 +24,19 @@ pub struct Board {
     pub ram: u64,
     /// Where the weights are read from.
     pub weights: WeightMemory,
+    /// What the chip takes while its core computes; none where no data sheet was found that says so.
+    pub supply: Option<Supply>,
     /// Where the sizes and the clock come from.
-    pub source: &'static str,
+    pub source: &'a str,
+}
+
+/// Current of a chip that computes from flash at its highest clock, its peripherals off.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Supply {
+    /// Typical current, mA.
+    pub milliamperes: f64,
+    /// Supply voltage that it was measured at, V.
+    pub volts: f64,
 }
 
 /// Memory that weights are read from.
@@ -44,6 +55,9 @@ pub enum Core {
     /// Arm Cortex-M0+.
     #[serde(rename = "Cortex-M0+")]
     M0Plus,
+    /// Arm Cortex-M3.
+    #[serde(rename = "Cortex-M3")]
+    M3,
     /// Arm Cortex-M4.
     #[serde(rename = "Cortex-M4")]
     M4,
@@ -62,10 +76,14 @@ pub enum Core {
 }
 
 impl Core {
+    /// All kinds, smallest first.
+    pub const ALL: [Self; 7] = [Self::M0Plus, Self::M3, Self::M4, Self::M7, Self::M33, Self::M55, Self::Rv32Imc];
+
     /// Name, as makers write it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::M0Plus => "Cortex-M0+",
+            Self::M3 => "Cortex-M3",
             Self::M4 => "Cortex-M4",
             Self::M7 => "Cortex-M7",
             Self::M33 => "Cortex-M33",
@@ -78,6 +96,7 @@ impl Core {
     pub const fn kernel(self) -> ChipKernel {
         match self {
             Self::M0Plus => ChipKernel::Armv6m,
+            Self::M3 => ChipKernel::Armv7m,
             Self::M4 | Self::M7 | Self::M33 => ChipKernel::Dsp,
             Self::M55 => ChipKernel::Mve,
             Self::Rv32Imc => ChipKernel::Riscv32,
@@ -88,7 +107,7 @@ impl Core {
     pub const fn cycles_per_instruction(self) -> [f64; 2] {
         match self {
             Self::M0Plus => [1.35, 1.5],
-            Self::M4 => [1.2, 1.45],
+            Self::M3 | Self::M4 => [1.2, 1.45],
             Self::M7 => [0.6, 0.9],
             Self::M33 => [1.1, 1.4],
             Self::M55 => [1.2, 2.0],
@@ -136,7 +155,7 @@ impl WeightMemory {
     }
 }
 
-impl Board {
+impl Board<'_> {
     /// Cycles for an instruction, from and to: an assumption.
     pub const fn cycles_per_instruction(&self) -> [f64; 2] {
         let [low, high] = self.core.cycles_per_instruction();
@@ -159,39 +178,49 @@ pub const fn instructions_per_mac(kernel: ChipKernel) -> f64 {
 }
 
 /// Finds a board by name.
-pub fn board(name: &str) -> Option<&'static Board> {
+pub fn board(name: &str) -> Option<&'static Board<'static>> {
     BOARDS.iter().find(|board| board.name == name)
 }
 
 use Core::{M0Plus, M4, M7, M33, M55, Rv32Imc};
 use WeightMemory::{Internal, Qspi};
 
+const fn take(milliamperes: f64, volts: f64) -> Option<Supply> {
+    Some(Supply { milliamperes, volts })
+}
+
 /// All boards, by maker.
 #[rustfmt::skip]
-pub const BOARDS: &[Board] = &[
-    //      name                         chip                     core           clock     flash              largest block of RAM   weights in         data sheet
-    Board { name: "pico",                chip: "RP2040",          core: M0Plus,  mhz: 133, flash: 2 * MIB,    ram: 264 * KIB,        weights: Qspi,     source: "Raspberry Pi, RP2040 Datasheet; Pico Datasheet" },
-    Board { name: "pico2",               chip: "RP2350",          core: M33,     mhz: 150, flash: 4 * MIB,    ram: 520 * KIB,        weights: Qspi,     source: "Raspberry Pi, RP2350 Datasheet; Pico 2 Datasheet" },
-    Board { name: "microbit-v2",         chip: "nRF52833",        core: M4,      mhz: 64,  flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, source: "Nordic, nRF52833 Product Specification" },
-    Board { name: "nrf52840-dk",         chip: "nRF52840",        core: M4,      mhz: 64,  flash: MIB,        ram: 256 * KIB,        weights: Internal, source: "Nordic, nRF52840 Product Specification" },
-    Board { name: "nrf54l15-dk",         chip: "nRF54L15",        core: M33,     mhz: 128, flash: 1524 * KIB, ram: 256 * KIB,        weights: Internal, source: "Nordic, nRF54L15 Datasheet" },
-    Board { name: "nucleo-f411re",       chip: "STM32F411RE",     core: M4,      mhz: 100, flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, source: "ST, DS10314" },
+pub const BOARDS: &[Board<'static>] = &[
+    //      name                         chip                     core           clock     flash              largest block of RAM   weights in         current            data sheet
+    Board { name: "pico",                chip: "RP2040",          core: M0Plus,  mhz: 133.0, flash: 2 * MIB,    ram: 264 * KIB,        weights: Qspi,     supply: None,             source: "Raspberry Pi, RP2040 Datasheet; Pico Datasheet" },
+    Board { name: "pico2",               chip: "RP2350",          core: M33,     mhz: 150.0, flash: 4 * MIB,    ram: 520 * KIB,        weights: Qspi,     supply: None,             source: "Raspberry Pi, RP2350 Datasheet; Pico 2 Datasheet" },
+    Board { name: "microbit-v2",         chip: "nRF52833",        core: M4,      mhz: 64.0,  flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, supply: None,             source: "Nordic, nRF52833 Product Specification" },
+    // Current: nRF52840 Product Specification, key features: 52 uA/MHz running from flash, at 3 V with the DC/DC converter.
+    Board { name: "nrf52840-dk",         chip: "nRF52840",        core: M4,      mhz: 64.0,  flash: MIB,        ram: 256 * KIB,        weights: Internal, supply: take(3.3, 3.0),   source: "Nordic, nRF52840 Product Specification" },
+    Board { name: "nrf54l15-dk",         chip: "nRF54L15",        core: M33,     mhz: 128.0, flash: 1524 * KIB, ram: 256 * KIB,        weights: Internal, supply: None,             source: "Nordic, nRF54L15 Datasheet" },
+    // Current: DS10314, features on page 1: run mode down to 100 uA/MHz with peripherals off.
+    Board { name: "nucleo-f411re",       chip: "STM32F411RE",     core: M4,      mhz: 100.0, flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, supply: take(10.0, 3.3),  source: "ST, DS10314" },
     // 64 KiB more lie apart, next to the core.
-    Board { name: "stm32f4-discovery",   chip: "STM32F407VG",     core: M4,      mhz: 168, flash: MIB,        ram: 128 * KIB,        weights: Internal, source: "ST, DS8626" },
-    Board { name: "stm32f746-discovery", chip: "STM32F746NG",     core: M7,      mhz: 216, flash: MIB,        ram: 320 * KIB,        weights: Internal, source: "ST, DS10916" },
+    // Current: DS8626, table 20: 168 MHz from flash with the ART accelerator, all peripherals disabled, 25 degrees.
+    Board { name: "stm32f4-discovery",   chip: "STM32F407VG",     core: M4,      mhz: 168.0, flash: MIB,        ram: 128 * KIB,        weights: Internal, supply: take(40.0, 3.3),  source: "ST, DS8626" },
+    Board { name: "stm32f746-discovery", chip: "STM32F746NG",     core: M7,      mhz: 216.0, flash: MIB,        ram: 320 * KIB,        weights: Internal, supply: None,             source: "ST, DS10916" },
     // AXI SRAM; the rest of 1 MiB lies in smaller blocks.
-    Board { name: "nucleo-h743zi",       chip: "STM32H743ZI",     core: M7,      mhz: 480, flash: 2 * MIB,    ram: 512 * KIB,        weights: Internal, source: "ST, DS12110" },
+    Board { name: "nucleo-h743zi",       chip: "STM32H743ZI",     core: M7,      mhz: 480.0, flash: 2 * MIB,    ram: 512 * KIB,        weights: Internal, supply: None,             source: "ST, DS12110" },
     // SRAM 1 to 3.
-    Board { name: "b-u585i-iot02a",      chip: "STM32U585AI",     core: M33,     mhz: 160, flash: 2 * MIB,    ram: 768 * KIB,        weights: Internal, source: "ST, DS13086" },
+    // Current: DS13086, features on page 1: 19.5 uA/MHz in run mode at 3.3 V.
+    Board { name: "b-u585i-iot02a",      chip: "STM32U585AI",     core: M33,     mhz: 160.0, flash: 2 * MIB,    ram: 768 * KIB,        weights: Internal, supply: take(3.1, 3.3),   source: "ST, DS13086" },
     // 16 KiB more are the cache of the flash.
-    Board { name: "esp32-c3-devkitm-1",  chip: "ESP32-C3",        core: Rv32Imc, mhz: 160, flash: 4 * MIB,    ram: 384 * KIB,        weights: Qspi,     source: "Espressif, ESP32-C3 Series Datasheet" },
-    Board { name: "esp32-c6-devkitc-1",  chip: "ESP32-C6",        core: Rv32Imc, mhz: 160, flash: 8 * MIB,    ram: 512 * KIB,        weights: Qspi,     source: "Espressif, ESP32-C6 Series Datasheet" },
+    // Current: ESP32-C3 Series Datasheet, current in modem-sleep mode: 160 MHz, CPU is running, peripherals disabled.
+    Board { name: "esp32-c3-devkitm-1",  chip: "ESP32-C3",        core: Rv32Imc, mhz: 160.0, flash: 4 * MIB,    ram: 384 * KIB,        weights: Qspi,     supply: take(23.0, 3.3),  source: "Espressif, ESP32-C3 Series Datasheet" },
+    // Current: ESP32-C6 Series Datasheet, current in modem-sleep mode: 160 MHz, CPU is running, peripherals disabled.
+    Board { name: "esp32-c6-devkitc-1",  chip: "ESP32-C6",        core: Rv32Imc, mhz: 160.0, flash: 8 * MIB,    ram: 512 * KIB,        weights: Qspi,     supply: take(27.0, 3.3),  source: "Espressif, ESP32-C6 Series Datasheet" },
     // FlexRAM and OCRAM 2 have 512 KiB each.
-    Board { name: "teensy-4.1",          chip: "i.MX RT1062",     core: M7,      mhz: 600, flash: 7936 * KIB, ram: 512 * KIB,        weights: Qspi,     source: "NXP, IMXRT1060CEC; PJRC, Teensy 4.1" },
+    Board { name: "teensy-4.1",          chip: "i.MX RT1062",     core: M7,      mhz: 600.0, flash: 7936 * KIB, ram: 512 * KIB,        weights: Qspi,     supply: None,             source: "NXP, IMXRT1060CEC; PJRC, Teensy 4.1" },
     // Shared SRAM; 384 KiB of TCM and extended SRAM lie apart.
-    Board { name: "apollo4-plus-evb",    chip: "Apollo4 Plus",    core: M4,      mhz: 192, flash: 2 * MIB,    ram: MIB,              weights: Internal, source: "Ambiq, Apollo4 Plus SoC Datasheet" },
+    Board { name: "apollo4-plus-evb",    chip: "Apollo4 Plus",    core: M4,      mhz: 192.0, flash: 2 * MIB,    ram: MIB,              weights: Internal, supply: None,             source: "Ambiq, Apollo4 Plus SoC Datasheet" },
     // SRAM 0; the faster of two cores.
-    Board { name: "ensemble-e7-devkit",  chip: "Alif E7",         core: M55,     mhz: 400, flash: 5632 * KIB, ram: 4 * MIB,          weights: Internal, source: "Alif, Ensemble E7 Datasheet" },
+    Board { name: "ensemble-e7-devkit",  chip: "Alif E7",         core: M55,     mhz: 400.0, flash: 5632 * KIB, ram: 4 * MIB,          weights: Internal, supply: None,             source: "Alif, Ensemble E7 Datasheet" },
 ];
 
 #[cfg(test)]

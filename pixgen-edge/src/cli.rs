@@ -1,6 +1,7 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
 use crate::onnx::Form;
+use crate::own_board::OwnBoardArgs;
 use crate::pxg_file::PxgFormat;
 use crate::quantise::RangeMethod;
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -209,17 +210,23 @@ pub struct SampleArgs {
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-edge plan small-28-grey --all-boards")]
+#[command(after_help = "Examples:\n  \
+    pixgen-edge plan small-28-grey --all-boards\n  \
+    pixgen-edge plan --board pico2                          which presets fit this board?\n  \
+    pixgen-edge plan model.pxg --flash 1M --ram 96K --core cortex-m4 --clock 80M --current 12mA")]
 pub struct PlanArgs {
-    /// .pxg file, model.safetensors, run folder, or name of a preset
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub model: String,
+    /// .pxg file, model.safetensors, run folder, or name of a preset; without it, every preset that fits the board
+    #[arg(value_hint = ValueHint::AnyPath, required_unless_present_any = ["board", "flash"])]
+    pub model: Option<String>,
     /// Board to compare with
     #[arg(long, value_name = "NAME", conflicts_with = "all_boards")]
     pub board: Option<String>,
     /// Compare with all boards
     #[arg(long)]
     pub all_boards: bool,
+    /// A board that is not in the table
+    #[command(flatten)]
+    pub own: OwnBoardArgs,
     /// Network evaluations per picture; ignored for a .pxg file, which has its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub steps: u8,

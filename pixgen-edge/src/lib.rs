@@ -21,7 +21,8 @@
 //! tensor by tensor. [`quantise`] makes the `.pxg` file of a chip, and [`pxg_file`] reads it and writes it, as bytes or as source code.
 //! [`onnx`] writes graphs for other runtimes.
 //!
-//! **Chips.** [`boards`] is a table of them, and [`plan`](mod@plan) computes the flash, RAM and time of a model.
+//! **Chips.** [`boards`] is a table of them, [`own_board`] describes another on the command line, and [`plan`](mod@plan) computes the
+//! flash, RAM and time of a model.
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes PNG files and grids, [`eval`] measures them.
 //!
@@ -45,6 +46,7 @@ pub mod quantise;
 pub mod tensor_file;
 
 pub mod boards;
+pub mod own_board;
 pub mod plan;
 
 pub mod data;

@@ -1,6 +1,6 @@
 //! What a model takes on a chip, before anything is flashed: bytes of flash and RAM, exact where they can be, and estimated time.
 
-use crate::boards::{Board, ChipKernel, instructions_per_mac};
+use crate::boards::{Board, ChipKernel, Supply, instructions_per_mac};
 use crate::units::{counted, format_duration};
 use pixgen_core::ALIGN;
 use pixgen_core::config::ModelConfig;
@@ -40,6 +40,11 @@ pub struct ChipPlan {
     pub stack: u64,
     /// Multiply-accumulates of a picture.
     pub macs: u64,
+    /// Slices of a picture that is drawn in slices.
+    pub slices: usize,
+    /// The longest of them, in multiply-accumulates or what takes as long.
+    #[serde(rename = "longest_slice_macs")]
+    pub longest_slice: u64,
     /// The calls of one evaluation, in order.
     pub sites: Vec<SiteRow>,
 }
@@ -93,6 +98,8 @@ pub fn plan(config: &ModelConfig, steps: usize) -> ChipPlan {
         workspace: totals.workspace as u64,
         stack: STACK,
         macs: totals.macs,
+        slices: totals.slices,
+        longest_slice: totals.longest_slice,
         sites,
     }
 }
@@ -116,10 +123,10 @@ fn group(site: Site) -> String {
 
 /// How a plan lies in a board.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Fit {
+pub struct Fit<'a> {
     /// The board.
     #[serde(flatten)]
-    pub board: &'static Board,
+    pub board: Board<'a>,
     /// The kernel that is counted with.
     pub kernel: ChipKernel,
     /// True when flash and RAM suffice.
@@ -134,27 +141,58 @@ pub struct Fit {
     pub instructions: u64,
     /// Seconds of a picture, from and to, estimated.
     pub seconds: [f64; 2],
+    /// Seconds of the longest slice, from and to, estimated.
+    pub slice_seconds: [f64; 2],
+    /// What a picture takes from the supply, estimated; none for a board whose current is not known.
+    pub energy: Option<Energy>,
+}
+
+/// Energy of a picture, estimated from a current of the data sheet and the estimated time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Energy {
+    /// Millijoules, from and to.
+    pub millijoules: [f64; 2],
+    /// Pictures that a battery of [`BATTERY`] mAh at the voltage of the current lasts for, from and to, with nothing else on it.
+    pub pictures_per_battery: [f64; 2],
+}
+
+/// Charge of the battery that pictures are counted for, mAh.
+pub const BATTERY: f64 = 1000.0;
+
+/// Energy of pictures that take `seconds`.
+fn energy(supply: Supply, seconds: [f64; 2]) -> Energy {
+    let charge = seconds.map(|seconds| supply.milliamperes * seconds); // mA s
+    let [most, least] = charge.map(|charge| 3600.0 * BATTERY / charge);
+    Energy {
+        millijoules: charge.map(|charge| charge * supply.volts),
+        pictures_per_battery: [least, most],
+    }
 }
 
 /// Compares a plan with a board: `MACs * instructions per MAC * cycles per instruction / clock`, on one core.
-pub fn fits(plan: &ChipPlan, board: &'static Board) -> Fit {
+pub fn fits<'a>(plan: &ChipPlan, board: &Board<'a>) -> Fit<'a> {
     let kernel = board.core.kernel();
     let (flash_needed, ram_needed) = (plan.file + plan.code, plan.workspace + plan.stack);
     let instructions = plan.macs as f64 * instructions_per_mac(kernel);
+    let time = |macs: u64| {
+        let instructions = macs as f64 * instructions_per_mac(kernel);
+        board.cycles_per_instruction().map(|cycles| instructions * cycles / (1e6 * board.mhz))
+    };
+    let seconds = time(plan.macs);
     Fit {
-        board,
+        board: *board,
         kernel,
         fits: flash_needed <= board.flash && ram_needed <= board.ram,
         flash_needed,
         ram_needed,
         instructions: instructions as u64,
-        seconds: board
-            .cycles_per_instruction()
-            .map(|cycles| instructions * cycles / (1e6 * f64::from(board.mhz))),
+        seconds,
+        slice_seconds: time(plan.longest_slice),
+        energy: board.supply.map(|supply| energy(supply, seconds)),
     }
 }
 
-impl Fit {
+impl Fit<'_> {
     /// `fits`, or what is missing.
     pub fn verdict(&self) -> String {
         let missing = |needed: u64, have: u64, what: &str| {
@@ -171,37 +209,77 @@ impl Fit {
         }
     }
 
-    /// `140-170 ms`.
+    /// Time of a picture: `140-170 ms`.
     pub fn time(&self) -> String {
-        let [low, high] = self.seconds;
-        match high {
-            ..0.1 => format!("{:.1}-{:.1} ms", 1e3 * low, 1e3 * high),
-            ..1.0 => format!("{:.0}-{:.0} ms", 1e3 * low, 1e3 * high),
-            ..10.0 => format!("{low:.2}-{high:.2} s"),
-            _ => {
-                let [low, high] = self
-                    .seconds
-                    .map(|seconds| format_duration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))));
-                format!("{low} to {high}")
-            }
+        span_of(self.seconds)
+    }
+
+    /// Time of the longest slice.
+    pub fn slice_time(&self) -> String {
+        span_of(self.slice_seconds)
+    }
+
+    /// `0.34-0.41 mJ`, or `-` where no current is known.
+    pub fn energy(&self) -> String {
+        self.energy
+            .map_or_else(|| "-".to_owned(), |energy| format!("{} mJ", range(energy.millijoules)))
+    }
+
+    /// `8.8-11 M`, or `-` where no current is known.
+    pub fn pictures(&self) -> String {
+        let Some(energy) = self.energy else { return "-".to_owned() };
+        let [least, most] = energy.pictures_per_battery;
+        let (scale, unit) = match least {
+            1e6.. => (1e6, " M"),
+            1e4.. => (1e3, " k"),
+            _ => (1.0, ""),
+        };
+        format!("{}{unit}", range([least / scale, most / scale]))
+    }
+}
+
+/// Two numbers in two or three digits.
+fn range([low, high]: [f64; 2]) -> String {
+    match high {
+        ..1.0 => format!("{low:.2}-{high:.2}"),
+        ..10.0 => format!("{low:.1}-{high:.1}"),
+        _ => format!("{low:.0}-{high:.0}"),
+    }
+}
+
+/// `140-170 ms`.
+fn span_of([low, high]: [f64; 2]) -> String {
+    match high {
+        ..0.1 => format!("{:.1}-{:.1} ms", 1e3 * low, 1e3 * high),
+        ..1.0 => format!("{:.0}-{:.0} ms", 1e3 * low, 1e3 * high),
+        ..10.0 => format!("{low:.2}-{high:.2} s"),
+        _ => {
+            let [low, high] = [low, high].map(|seconds| format_duration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))));
+            format!("{low} to {high}")
         }
     }
 }
 
+/// Heads of the columns of a table of boards.
+pub const BOARD_COLUMNS: &str = "board               chip         core                  of flash     of RAM           picture    longest slice           energy   pictures  ";
+
 /// One line of a table of boards.
-impl fmt::Display for Fit {
+impl fmt::Display for Fit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let core = format!("{} {} MHz", self.board.core.name(), self.board.mhz);
         // Rounded up: what does not fit takes more than 100 %.
         let share = |needed: u64, have: u64| format!("{} %", (100 * needed).div_ceil(have.max(1)));
         write!(
             f,
-            "{:<19} {:<12} {core:<18} {:>6} flash {:>6} RAM  {:>16}   {}",
+            "{:<19} {:<12} {core:<18} {:>11} {:>10} {:>17} {:>16} {:>16} {:>10}   {}",
             self.board.name,
             self.board.chip,
             share(self.flash_needed, self.board.flash),
             share(self.ram_needed, self.board.ram),
             self.time(),
+            self.slice_time(),
+            self.energy(),
+            self.pictures(),
             self.verdict()
         )
     }
@@ -223,7 +301,9 @@ impl fmt::Display for ChipPlan {
         writeln!(f, "  code       at most {} KiB, without drivers", self.code / 1024)?;
         writeln!(f, "  workspace  {} bytes, exact", self.workspace)?;
         writeln!(f, "  stack      at most {} bytes", self.stack)?;
-        write!(f, "  picture    {:.3} M MACs in {}", self.macs as f64 / 1e6, counted(self.steps, "step", "steps"))
+        writeln!(f, "  picture    {:.3} M MACs in {}", self.macs as f64 / 1e6, counted(self.steps, "step", "steps"))?;
+        let share = 100.0 * self.longest_slice as f64 / self.macs.max(1) as f64;
+        write!(f, "  in slices  {}, the longest takes {share:.1} % of the picture", self.slices)
     }
 }
 

@@ -25,6 +25,21 @@ pub fn format_bytes(bytes: u64) -> String {
     format!("{number} {unit}")
 }
 
+/// A number with a suffix k, M or G for powers of `base`, and the unit behind it or not: `96K` and `96KiB`, `80MHz`, `1.5M`, `65536`.
+/// `None` when it is not one, or not above zero.
+pub fn parse_scaled(text: &str, base: f64, units: &[&str]) -> Option<f64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let suffix = suffix.trim().to_ascii_lowercase();
+    let rest = units
+        .iter()
+        .find_map(|unit| suffix.strip_suffix(&unit.to_ascii_lowercase()))
+        .unwrap_or(&suffix);
+    let power = ["", "k", "m", "g"].iter().position(|letter| *letter == rest)?;
+    let value = number.parse::<f64>().ok()? * base.powi(power as i32);
+    (value > 0.0).then_some(value)
+}
+
 /// A duration in its two largest units: `0.4 s`, `42 s`, `12 min 5 s`, `3 h 10 min`, `2 d 4 h`.
 pub fn format_duration(duration: Duration) -> String {
     if duration < Duration::from_millis(9_950) {
@@ -95,6 +110,26 @@ mod tests {
         assert_eq!(format_bytes(1023), "1023 B");
         assert_eq!(format_rate(0.4211), "0.42 img/s");
         assert_eq!(format_rate(812.3), "812 img/s");
+    }
+
+    #[test]
+    fn reads_sizes_and_clocks() {
+        let bytes = |text| parse_scaled(text, 1024.0, &["iB", "B"]);
+        for (text, want) in [
+            ("96K", 98_304.0),
+            ("96 KiB", 98_304.0),
+            ("96kb", 98_304.0),
+            ("1M", 1_048_576.0),
+            ("1.5M", 1_572_864.0),
+            ("65536", 65_536.0),
+        ] {
+            assert_eq!(bytes(text), Some(want), "{text}");
+        }
+        assert_eq!(parse_scaled("7.3728MHz", 1000.0, &["Hz"]), Some(7_372_800.0));
+        assert_eq!(parse_scaled("80000000", 1000.0, &["Hz"]), Some(8e7));
+        for text in ["", "K", "0", "0K", "-1K", "1T", "1 0K", "1e3", "nan", "1..2M", "1MM", "\u{661}K"] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -4,17 +4,18 @@ use crate::boards::{BOARDS, Board, WeightMemory, board, instructions_per_mac};
 use crate::cli::PlanArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
-use crate::plan::{ChipPlan, Fit, file_len, fits, plan};
+use crate::plan::{BATTERY, BOARD_COLUMNS, ChipPlan, Fit, file_len, fits, plan};
 use crate::pxg_file::{PxgFile, is_pxg};
 use crate::quantise::{QuantiseError, QuantiseOptions, model_name};
 use crate::terminal::{print_bytes, print_json};
+use crate::units::format_bytes;
 use pixgen_core::presets::{PRESETS, preset};
 use pixgen_core::pxg::{Header, check_widths};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
 
-/// What `--json` prints.
+/// What `--json` prints for a model.
 #[derive(Debug, Serialize)]
 struct PlanJson<'a> {
     /// Version of these keys.
@@ -22,27 +23,67 @@ struct PlanJson<'a> {
     name: &'a str,
     #[serde(flatten)]
     plan: &'a ChipPlan,
-    boards: Vec<Fit>,
+    boards: Vec<Fit<'a>>,
+}
+
+/// What `--json` prints for a board.
+#[derive(Debug, Serialize)]
+struct BoardJson<'a> {
+    /// Version of these keys.
+    schema: u32,
+    board: Board<'a>,
+    presets: Vec<PresetFit<'a>>,
+}
+
+/// A preset that fits.
+#[derive(Debug, Serialize)]
+struct PresetFit<'a> {
+    preset: &'static str,
+    about: &'static str,
+    file_bytes: u64,
+    workspace_bytes: u64,
+    macs: u64,
+    #[serde(flatten)]
+    fit: Fit<'a>,
 }
 
 pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
-    let plan = read(&args.model, args.steps)?;
-    let boards: Vec<&'static Board> = match &args.board {
-        Some(name) => vec![board(name).ok_or_else(|| unknown("board", name, BOARDS.iter().map(|board| board.name)))?],
-        None => BOARDS.iter().collect(),
+    let boards = boards(args)?;
+    match &args.model {
+        Some(model) => plan_model(args, model, &boards),
+        None => boards.first().map_or(Ok(()), |board| presets_for(args, board)),
+    }
+}
+
+/// The boards that are asked for, or all, with the current of the command line.
+fn boards(args: &PlanArgs) -> Result<Vec<Board<'_>>, Error> {
+    let boards = match (args.own.board(), &args.board) {
+        (Some(own), _) => vec![own],
+        (None, Some(name)) => vec![*board(name).ok_or_else(|| unknown("board", name, BOARDS.iter().map(|board| board.name)))?],
+        (None, None) => BOARDS.to_vec(),
     };
-    let fitting: Vec<Fit> = boards.into_iter().map(|board| fits(&plan, board)).collect();
-    let listed = args.all_boards || args.board.is_some();
+    let supply = args.own.supply();
+    Ok(boards
+        .into_iter()
+        .map(|board| Board { supply: supply.or(board.supply), ..board })
+        .collect())
+}
+
+/// A model on boards.
+fn plan_model(args: &PlanArgs, name: &str, boards: &[Board<'_>]) -> Result<(), Error> {
+    let plan = read(name, args.steps)?;
+    let fitting: Vec<Fit<'_>> = boards.iter().map(|board| fits(&plan, board)).collect();
+    let listed = args.all_boards || args.board.is_some() || args.own.flash.is_some();
     if args.json {
         let boards = if listed { fitting } else { Vec::new() };
-        return Ok(print_json(&PlanJson { schema: 1, name: &args.model, plan: &plan, boards })?);
+        return Ok(print_json(&PlanJson { schema: 1, name, plan: &plan, boards })?);
     }
     let model = &plan.model;
-    let mut text = format!("{}: {1}x{1}x{2}, {3} tokens\n{plan}\n", args.model, model.size, model.channels, model.tokens());
+    let mut text = format!("{name}: {0}x{0}x{1}, {2} tokens\n{plan}\n", model.size, model.channels, model.tokens());
     if listed {
-        text.push('\n');
+        let _ = writeln!(text, "\n  {BOARD_COLUMNS}"); // a String takes everything
         for fit in &fitting {
-            let _ = writeln!(text, "  {fit}"); // a String takes everything
+            let _ = writeln!(text, "  {fit}");
         }
         text.push_str(&assumptions(&fitting));
     } else {
@@ -52,8 +93,49 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
     Ok(print_bytes(text.as_bytes())?)
 }
 
+/// The presets that a board can hold, smallest first.
+fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
+    let mut presets = Vec::new();
+    for preset in PRESETS {
+        let plan = plan(&preset.model, usize::from(args.steps));
+        let fit = fits(&plan, board);
+        if fit.fits && check_widths(&preset.model).is_ok() {
+            presets.push(PresetFit {
+                preset: preset.name,
+                about: preset.about,
+                file_bytes: plan.file,
+                workspace_bytes: plan.workspace,
+                macs: plan.macs,
+                fit,
+            });
+        }
+    }
+    presets.sort_by_key(|preset| preset.fit.flash_needed);
+    if args.json {
+        return Ok(print_json(&BoardJson { schema: 1, board: *board, presets })?);
+    }
+    let (flash, ram) = (format_bytes(board.flash), format_bytes(board.ram));
+    let mut text = format!("{}: {}, {} MHz, {flash} of flash, {ram} of RAM\n\n", board.name, board.core.name(), board.mhz);
+    let head = ["preset", "flash", "RAM", "picture", "longest slice", "energy", "pictures"];
+    // A String takes everything, here and below.
+    let _ = writeln!(
+        text,
+        "  {:<14} {:>9} {:>9} {:>17} {:>16} {:>16} {:>10}",
+        head[0], head[1], head[2], head[3], head[4], head[5], head[6]
+    );
+    for PresetFit { preset, about, fit, .. } in &presets {
+        let (flash, ram) = (format_bytes(fit.flash_needed), format_bytes(fit.ram_needed));
+        let (time, slice, energy, pictures) = (fit.time(), fit.slice_time(), fit.energy(), fit.pictures());
+        let _ = writeln!(text, "  {preset:<14} {flash:>9} {ram:>9} {time:>17} {slice:>16} {energy:>16} {pictures:>10}   {about}");
+    }
+    let _ = writeln!(text, "\n  {} of {} presets fit, with 10 classes or as many as the paper's", presets.len(), PRESETS.len());
+    let fits: Vec<Fit<'_>> = presets.into_iter().map(|preset| preset.fit).collect();
+    text.push_str(&assumptions(&fits));
+    Ok(print_bytes(text.as_bytes())?)
+}
+
 /// What the times rest on.
-fn assumptions(fits: &[Fit]) -> String {
+fn assumptions(fits: &[Fit<'_>]) -> String {
     let mut text = "\nTimes are estimates, MACs x instructions per MAC x cycles per instruction / clock, on one core:\n".to_owned();
     let mut seen = Vec::new();
     for fit in fits {
@@ -74,8 +156,25 @@ fn assumptions(fits: &[Fit]) -> String {
             seen.push(line);
         }
     }
-    text + "Instructions were counted in an emulator, for two small models; cycles are assumed.\n\
-            RAM is the largest block without a gap, with nothing else in it.\n"
+    text.push_str(
+        "Instructions were counted in an emulator, for two small models; cycles are assumed.\n\
+         RAM is the largest block without a gap, with nothing else in it.\n",
+    );
+    let supplies = fits.iter().filter_map(|fit| fit.board.supply.map(|supply| (fit.board.name, supply)));
+    let mut seen: Vec<String> = supplies
+        .map(|(name, supply)| format!("{name} {} mA at {} V", supply.milliamperes, supply.volts))
+        .collect();
+    seen.dedup();
+    if seen.is_empty() {
+        text.push_str("No energy: no current of these boards is known; give it with --current 12mA and --voltage.\n");
+    } else {
+        let _ = writeln!(
+            text,
+            "Energies are estimates, time x current x voltage of the chip alone, and pictures those of a battery of {BATTERY:.0} mAh:\n  {}",
+            seen.join("; ")
+        );
+    }
+    text
 }
 
 /// The plan of a `.pxg` file, a model file, a run folder or a preset.
