@@ -102,6 +102,9 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
             None
         }
     };
+    if !prepared.training.passed_over().is_empty() {
+        note(&format!("passed over: {}", prepared.training.passed_over()));
+    }
     folder.write_config(&config.to_toml()?)?;
     let mut metrics = MetricsLog::open(&folder, resumed)?;
     if options.tensorboard {

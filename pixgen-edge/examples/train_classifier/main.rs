@@ -47,8 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [data, out] = arguments.as_slice() else {
         return Err("usage: train_classifier DATA_FOLDER OUT.safetensors".into());
     };
-    let train = idx::load(Path::new(data), DataPart::Train)?;
-    let test = idx::load(Path::new(data), DataPart::Test)?;
+    let train = idx::load(Path::new(data), DataPart::Train, false)?;
+    let test = idx::load(Path::new(data), DataPart::Test, false)?;
     for data in [&train, &test] {
         Classifier::check_shape(data.shape.channels, data.shape.height, data.shape.width)?;
         if data.class_names.len() > CLASSES {

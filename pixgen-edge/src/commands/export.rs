@@ -28,6 +28,7 @@ pub(super) fn options(args: &QuantisationArgs, file: &ModelFile) -> Result<(Opti
                 skip_bad: false,
                 memory: PixelStore::Never,
                 part: DataPart::Train,
+                relabel: false,
             };
             Some(data::load(&spec)?.dataset)
         }

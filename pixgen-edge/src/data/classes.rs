@@ -1,141 +1,635 @@
-//! The classes of what an archive holds: labels by number, or the folders inside it.
+//! The classes of a data set: the one place that decides their number, order and names, and the label of every picture, whatever the
+//! container. docs/reference/data.md has the same rules in words.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use rawzip::FileReader;
-use serde::Deserialize;
-
 use crate::data::DataError;
-use crate::data::listing::{Entry, EntryLocation, Listing, MAX_CLASSES, name_of};
+use crate::data::contents::{Contents, Found, Sorted};
+use crate::data::labels::{LabelFile, Sidecar};
+use crate::data::listing::{Entry, Listing};
+use crate::data::names::{Inside, inside, name_of, shown, shown_apart};
+use crate::data::passed::PassedOver;
 
-/// An image of an archive before it has a class.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// Path below the root.
-    pub name: PathBuf,
-    /// Its class, where the archive gives numbers.
-    pub label: Option<u32>,
-    /// Where its bytes are.
-    pub place: EntryLocation,
-}
+/// Labels are 16-bit.
+pub(crate) const MAX_CLASSES: usize = 1 << 16;
+/// Of several pictures of a key, the one that is meant has this name between key and extension.
+const MEANT: [&str; 3] = ["image", "img", "input"];
 
-/// `dataset.json`, as the tools of StyleGAN and EDM write it; `classes` is our own and names the classes.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Labels {
-    /// Name and class of every image; none for data without classes.
-    #[serde(default)]
-    pub labels: Option<Vec<(String, u32)>>,
-    /// Names of the classes.
-    #[serde(default)]
-    pub classes: Option<Vec<String>>,
-}
+/// Names of the classes, and the label of each picture.
+pub(crate) type Classes = (Vec<String>, Vec<u16>);
 
-/// How the images of an archive get their classes.
-pub(crate) enum By {
-    /// By their labels, all of which must be there. The words say where they would be.
-    Number { names: Option<Vec<String>>, whence: &'static str },
-    /// By the first folder in which their names differ.
-    Folder,
-    /// They are all of one class.
-    None { name: Option<String> },
-}
-
-/// Gives every image its class and sorts them: by folder, then by name; with numbers by name.
-pub(crate) fn classify(root: &Path, archives: Vec<FileReader>, mut found: Vec<Found>, by: By) -> Result<Listing, DataError> {
-    if found.is_empty() {
-        return Err(DataError::NoImage { path: root.to_path_buf() });
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    if let Some(pair) = found.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(DataError::archive(
-            &root.join(&pair[0].name),
-            "two entries have this name",
-            "remove one and make the archive again",
-        ));
-    }
-    let (class_names, labels) = match by {
-        By::Number { names, whence } => by_number(root, &found, names, whence)?,
-        By::Folder => by_folder(root, &found)?,
-        By::None { name } => (vec![name.unwrap_or_else(|| stem(root))], vec![0; found.len()]),
+/// Gives every picture its class: by the label file, by the labels beside the pictures, or by folders, in this order. With `relabel`,
+/// labels may have gaps, which are closed.
+pub(crate) fn classify(contents: Contents, relabel: bool) -> Result<Listing, DataError> {
+    let mut sorted = contents.sort()?;
+    let root = sorted.store.root.clone();
+    let labels = sorted.labels.take();
+    let (classes, numbered) = match labels {
+        Some((folder, path, LabelFile { labels: Some(Some(numbers)), classes })) => {
+            sorted.pass_over_sidecars();
+            sorted.order();
+            sorted.refuse_twins()?;
+            let numbers = by_label_file(&root, &folder, &path, &sorted.images, numbers)?;
+            (number(&root, &numbers, classes, relabel)?, true)
+        }
+        Some((_, _, LabelFile { labels: Some(None), classes })) => {
+            sorted.pass_over_sidecars();
+            sorted.order();
+            (one_class(&sorted, classes), true)
+        }
+        Some((_, path, LabelFile { labels: None, classes })) => by_pictures(&mut sorted, Some((path, classes)), relabel)?,
+        None => by_pictures(&mut sorted, None, relabel)?,
+    };
+    sorted.refuse_twins()?;
+    let (class_names, labels) = classes;
+    let class_places = match numbered {
+        true => vec![root; class_names.len()],
+        false => class_folders(&sorted.images, &labels)
+            .into_iter()
+            .map(|folder| root.join(folder))
+            .collect(),
     };
     let entry = |(found, label): (Found, u16)| Entry { name: found.name, label, place: found.place };
-    let class_places = class_names.iter().map(|name| root.join(name)).collect();
-    let entries = found.into_iter().zip(labels).map(entry).collect();
-    Ok(Listing { root: root.to_path_buf(), archives, entries, class_names, class_places })
+    let entries = sorted.images.into_iter().zip(labels).map(entry).collect();
+    Ok(Listing { store: sorted.store, entries, class_names, class_places, passed: sorted.passed })
 }
 
-type Classes = (Vec<String>, Vec<u16>);
-
-fn by_number(root: &Path, found: &[Found], names: Option<Vec<String>>, whence: &'static str) -> Result<Classes, DataError> {
-    let mut labels = Vec::with_capacity(found.len());
-    for image in found {
-        let path = || root.join(&image.name);
-        let Some(label) = image.label else {
-            return Err(DataError::archive(&path(), &format!("the image has no label {whence}"), "label every image, or none"));
-        };
-        let Some(label) = u16::try_from(label).ok() else {
-            let what = format!("label {label} is beyond {}", MAX_CLASSES - 1);
-            return Err(DataError::archive(&path(), &what, "number the classes from 0 without gaps"));
-        };
-        labels.push(label);
+/// Classes without a list of labels; `names` are those of a label file.
+fn by_pictures(sorted: &mut Sorted, names: Option<(PathBuf, Option<Vec<String>>)>, relabel: bool) -> Result<(Classes, bool), DataError> {
+    let root = sorted.store.root.clone();
+    let sidecars = sorted.read_sidecars();
+    let some = sidecars.iter().any(|(_, said)| matches!(said, Sidecar::Label(_)));
+    if some {
+        sorted.order();
+        sorted.refuse_twins()?;
+        let numbers = by_key(sorted, sidecars)?;
+        return Ok((number(&root, &numbers, names.and_then(|(_, names)| names), relabel)?, true));
     }
-    let count = labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
-    let mut seen = vec![false; count];
-    labels.iter().for_each(|&label| seen[usize::from(label)] = true);
-    if let Some(class) = seen.iter().position(|&seen| !seen) {
-        let what = format!("labels go up to {}, but no image has label {class}", count - 1);
-        return Err(DataError::archive(root, &what, "number the classes from 0 without gaps"));
+    if !sorted.in_order {
+        sorted.order();
     }
-    let names = match names {
-        Some(names) if names.len() == count => names,
-        Some(names) => {
-            let what = format!("dataset.json names {} classes, the labels are 0 to {}", names.len(), count - 1);
-            return Err(DataError::archive(root, &what, "give a name for each class in `classes`, or leave it out"));
+    let classes = by_folder(sorted)?;
+    refuse_other_labels(sorted, &sidecars, classes.0.len())?;
+    sidecars.iter().for_each(|(file, _)| sorted.passed.count(&file.name));
+    match names {
+        // A list of one name is that of the only class.
+        Some((_, Some(names))) if names.len() == 1 => {
+            sorted.order();
+            Ok((one_class(sorted, Some(names)), true))
         }
-        None => (0..count).map(|class| class.to_string()).collect(),
-    };
-    Ok((names, labels))
+        Some((path, _)) => {
+            sorted.passed.count(&path);
+            Ok((classes, false))
+        }
+        None => Ok((classes, false)),
+    }
 }
 
-/// `found` is sorted by name, so that classes come in order.
-fn by_folder(root: &Path, found: &[Found]) -> Result<Classes, DataError> {
-    let folder_of = |image: &'_ Found| image.name.parent().map(Path::to_path_buf).unwrap_or_default();
-    let mut shared = folder_of(&found[0]);
-    for image in found {
+/// The label that the label file has for each image; names in it are relative to its folder.
+fn by_label_file(root: &Path, folder: &Path, path: &Path, images: &[Found], numbers: Vec<(String, u32)>) -> Result<Vec<u32>, DataError> {
+    const AGAIN: &str = "make the data set and its labels again";
+    let refuse = |name: &str, what: &str| Err(DataError::archive(path, &format!("`{name}` {what}"), AGAIN));
+    let mut by_name: HashMap<String, (u32, String)> = HashMap::with_capacity(numbers.len());
+    for (name, label) in numbers {
+        let Ok(Inside::Path(below)) = inside(name.as_bytes()) else {
+            return refuse(&name, "is not the name of an image");
+        };
+        if by_name.insert(shown(folder.join(below).as_os_str()), (label, name.clone())).is_some() {
+            return refuse(&name, "is labelled twice");
+        }
+    }
+    let mut label_of = |image: &Found| {
+        // The names of old archives are no UTF-8, JSON is.
+        let label = by_name.remove(&shown(image.name.as_os_str()));
+        label.map(|(label, _)| label).ok_or_else(|| unlabelled(root, image, "in dataset.json"))
+    };
+    let labels: Vec<u32> = images.iter().map(&mut label_of).collect::<Result<_, _>>()?;
+    match by_name.into_values().map(|(_, name)| name).min() {
+        Some(name) => refuse(&name, "has a label but is not there"),
+        None => Ok(labels),
+    }
+}
+
+fn unlabelled(root: &Path, image: &Found, whence: &str) -> DataError {
+    DataError::archive(&root.join(&image.name), &format!("the image has no label {whence}"), "label every image, or none")
+}
+
+/// The key of a name: with its folder, up to the first dot of its last part, as WebDataset has it.
+fn key(name: &Path) -> PathBuf {
+    name.file_prefix()
+        .map_or_else(|| name.to_path_buf(), |prefix| name.with_file_name(prefix))
+}
+
+/// The label that lies beside each image under its key. Of several images of a key one is kept.
+fn by_key(sorted: &mut Sorted, sidecars: Vec<(Found, Sidecar)>) -> Result<Vec<u32>, DataError> {
+    let root = sorted.store.root.clone();
+    let mut labels: HashMap<PathBuf, (u32, PathBuf)> = HashMap::new();
+    let mut others = Vec::new();
+    for (file, said) in sidecars {
+        match said {
+            Sidecar::Label(label) => match labels.insert(key(&file.name), (label, file.name.clone())) {
+                Some((other, _)) if other != label => {
+                    let what = format!("the key has the labels {other} and {label}");
+                    return Err(DataError::archive(&root.join(file.name), &what, "give one label for each key"));
+                }
+                _ => (),
+            },
+            said => others.push((file, said)),
+        }
+    }
+    choose_pictures(sorted)?;
+    let images: HashMap<PathBuf, &Found> = sorted.images.iter().map(|image| (key(&image.name), image)).collect();
+    for (file, said) in others {
+        let key = key(&file.name);
+        if let Sidecar::Other(text) = said
+            && images.contains_key(&key)
+            && !labels.contains_key(&key)
+        {
+            return Err(not_a_label(&root, &file, &text));
+        }
+        sorted.passed.count(&file.name);
+    }
+    let mut label_of = |image: &Found| {
+        labels
+            .remove(&key(&image.name))
+            .ok_or_else(|| unlabelled(&root, image, "(.cls or .json)"))
+    };
+    let numbers = sorted
+        .images
+        .iter()
+        .map(|image| label_of(image).map(|(label, _)| label))
+        .collect::<Result<Vec<u32>, _>>()?;
+    match labels.into_values().map(|(_, name)| name).min() {
+        Some(name) => Err(DataError::UnusedLabel { path: root.join(name) }),
+        None => Ok(numbers),
+    }
+}
+
+/// Keeps one picture of each key: `KEY.jpg` beside `KEY.seg.png`, or the only one, or `KEY.image.jpg`.
+fn choose_pictures(sorted: &mut Sorted) -> Result<(), DataError> {
+    let mut groups: HashMap<PathBuf, Vec<usize>> = HashMap::with_capacity(sorted.images.len());
+    for (index, image) in sorted.images.iter().enumerate() {
+        groups.entry(key(&image.name)).or_default().push(index);
+    }
+    let mut kept = vec![true; sorted.images.len()];
+    let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
+    groups.sort_unstable();
+    for group in groups {
+        let field = |&index: &usize| {
+            let name = &sorted.images[index].name;
+            let rest = name.file_stem().map(|stem| shown(stem).to_lowercase()).unwrap_or_default();
+            rest.split_once('.').map(|(_, field)| field.to_owned())
+        };
+        let only = |wanted: &dyn Fn(&usize) -> bool| {
+            let mut found = group.iter().copied().filter(wanted);
+            found.next().filter(|_| found.next().is_none())
+        };
+        let plain = |index: &usize| field(index).is_none();
+        let meant = |index: &usize| field(index).is_some_and(|field| MEANT.contains(&field.as_str()));
+        let choice = if group.iter().any(plain) { only(&plain) } else { only(&meant) };
+        let path = |index: usize| sorted.store.root.join(&sorted.images[index].name);
+        let choice = choice.ok_or_else(|| DataError::SeveralPictures { path: path(group[0]), other: path(group[1]) })?;
+        group.iter().for_each(|&index| kept[index] = index == choice);
+    }
+    let passed = &mut sorted.passed;
+    let mut kept = kept.into_iter();
+    sorted.images.retain(|image| kept.next() == Some(true) || passed_by(passed, image));
+    Ok(())
+}
+
+/// Counts a picture that was not chosen; false.
+fn passed_by(passed: &mut PassedOver, image: &Found) -> bool {
+    passed.count(&image.name);
+    false
+}
+
+/// Where no label is a number: a `.cls` that is none, and a JSON's where no folder says the class, are errors beside a picture.
+fn refuse_other_labels(sorted: &Sorted, sidecars: &[(Found, Sidecar)], classes: usize) -> Result<(), DataError> {
+    let images: HashSet<PathBuf> = match sidecars.iter().any(|(_, said)| matches!(said, Sidecar::Other(_))) {
+        true => sorted.images.iter().map(|image| key(&image.name)).collect(),
+        false => return Ok(()),
+    };
+    for (file, said) in sidecars {
+        let json = file.name.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+        if let Sidecar::Other(text) = said
+            && images.contains(&key(&file.name))
+            && !(json && classes > 1)
+        {
+            return Err(not_a_label(&sorted.store.root, file, text));
+        }
+    }
+    Ok(())
+}
+
+fn not_a_label(root: &Path, file: &Found, text: &str) -> DataError {
+    let hint = "write the number of the class into KEY.cls, or {\"label\": NUMBER} into KEY.json";
+    DataError::archive(&root.join(&file.name), &format!("`{text}` is not a class number"), hint)
+}
+
+/// Classes from numbers, which count from 0 without gaps; with `relabel`, gaps are closed and the numbers stay as names. `root` is for
+/// messages.
+pub(crate) fn number(root: &Path, labels: &[u32], names: Option<Vec<String>>, relabel: bool) -> Result<Classes, DataError> {
+    let used: BTreeSet<u32> = labels.iter().copied().collect();
+    let highest = used.last().copied().unwrap_or(0);
+    let gap = used
+        .iter()
+        .zip(0..)
+        .find(|&(&label, expected)| label != expected)
+        .map(|(_, expected)| expected);
+    if let Some(class) = gap
+        && !relabel
+    {
+        return Err(DataError::LabelGap { path: root.to_path_buf(), class, highest });
+    }
+    if used.len() > MAX_CLASSES {
+        return Err(DataError::TooManyClasses { path: root.to_path_buf(), found: used.len(), limit: MAX_CLASSES });
+    }
+    let named = names.as_ref().map_or(0, Vec::len);
+    if names.is_some() && named != highest as usize + 1 && !(relabel && named > highest as usize) {
+        let what = format!("dataset.json names {named} classes, the labels are 0 to {highest}");
+        return Err(DataError::archive(root, &what, "give a name for each class in `classes`, or leave it out"));
+    }
+    let name = |&label: &u32| names.as_ref().map_or_else(|| label.to_string(), |names| names[label as usize].clone());
+    let places: HashMap<u32, u16> = used.iter().copied().zip(0..=u16::MAX).collect();
+    Ok((used.iter().map(name).collect(), labels.iter().map(|label| places[label]).collect()))
+}
+
+/// All pictures in one class.
+fn one_class(sorted: &Sorted, names: Option<Vec<String>>) -> Classes {
+    let name = names.and_then(|names| names.into_iter().next()).unwrap_or_else(|| own_name(sorted));
+    (vec![name], vec![0; sorted.images.len()])
+}
+
+/// The name of the folder, or of the archive without its extension.
+fn own_name(sorted: &Sorted) -> String {
+    let root = &sorted.store.root;
+    if sorted.store.archives.is_empty() {
+        return name_of(root);
+    }
+    let stem = |path: &Path| path.file_stem().map(PathBuf::from);
+    let inner = stem(root).filter(|stem| stem.extension().is_some_and(|extension| extension == "tar"));
+    let name = inner.as_deref().and_then(stem).or_else(|| stem(root));
+    name.map_or_else(|| name_of(root), |name| shown(name.as_os_str()))
+}
+
+/// Classes are the folders in which the pictures differ first, below what all their paths share. Pictures that lie in one folder, or
+/// in one and in others inside it, are one class.
+fn by_folder(sorted: &Sorted) -> Result<Classes, DataError> {
+    let (root, images) = (&sorted.store.root, &sorted.images);
+    let shared = shared_folder(images);
+    let class_of = |image: &'_ Found| class_below(&shared, &image.name).map(OsStr::to_os_string);
+    let loose = images.iter().find(|image| class_below(&shared, &image.name).is_none());
+    let inner = images.iter().any(|image| class_below(&shared, &image.name).is_some());
+    if let Some(loose) = loose {
+        let at_root = shared.as_os_str().is_empty();
+        if at_root && (inner || empty_folder(sorted, &shared).is_some()) {
+            return Err(DataError::LooseImage { path: root.join(&loose.name) });
+        }
+        let beside = shared.parent().filter(|_| !at_root).and_then(|parent| empty_folder(sorted, parent));
+        if let Some(empty) = beside {
+            return Err(DataError::EmptyClass { path: root.join(empty) });
+        }
+        let name = if at_root { own_name(sorted) } else { name_of(&shared) };
+        return Ok((vec![name], vec![0; images.len()]));
+    }
+    let (mut names, mut labels) = (Vec::new(), Vec::with_capacity(images.len()));
+    for class in images.iter().filter_map(class_of) {
+        if names.last() != Some(&class) {
+            names.push(class);
+        }
+        labels.push((names.len() - 1).min(MAX_CLASSES) as u16);
+    }
+    if names.len() > MAX_CLASSES {
+        return Err(DataError::TooManyClasses { path: root.clone(), found: names.len(), limit: MAX_CLASSES });
+    }
+    let known: HashSet<&OsStr> = names.iter().map(|name| name.as_os_str()).collect();
+    let mut without = sorted
+        .folders
+        .iter()
+        .filter_map(|folder| folder_below(&shared, folder))
+        .chain(sorted.others.iter().filter_map(|folder| folder_below(&shared, folder)));
+    if let Some(empty) = without.find(|name| !known.contains(name)) {
+        return Err(DataError::EmptyClass { path: root.join(&shared).join(empty) });
+    }
+    Ok((shown_apart(names.iter().map(|name| name.as_os_str())), labels))
+}
+
+/// The folder that all pictures lie in.
+fn shared_folder(images: &[Found]) -> PathBuf {
+    let mut shared = images
+        .first()
+        .and_then(|image| image.name.parent())
+        .map(Path::to_path_buf)
+        .unwrap_or_default();
+    for image in images {
         while !image.name.starts_with(&shared) {
             shared.pop();
         }
     }
-    let class_of = |image: &Found| {
-        let mut below = image.name.strip_prefix(&shared).unwrap_or(&image.name).components();
-        let first = below.next()?.as_os_str().to_string_lossy().into_owned();
-        below.next().map(|_| first)
-    };
-    if found.iter().all(|image| class_of(image).is_none()) {
-        let name = if shared.as_os_str().is_empty() {
-            stem(root)
-        } else {
-            name_of(&shared)
-        };
-        return Ok((vec![name], vec![0; found.len()]));
-    }
-    let (mut names, mut labels) = (Vec::<String>::new(), Vec::with_capacity(found.len()));
-    for image in found {
-        let class = class_of(image).ok_or_else(|| DataError::LooseImage { path: root.join(&image.name) })?;
-        if names.last() != Some(&class) {
-            names.push(class);
-        }
-        if names.len() > MAX_CLASSES {
-            let classes: HashSet<_> = found.iter().filter_map(class_of).collect();
-            return Err(DataError::TooManyClasses { path: root.to_path_buf(), found: classes.len(), limit: MAX_CLASSES });
-        }
-        labels.push((names.len() - 1) as u16);
-    }
-    Ok((names, labels))
+    shared
 }
 
-/// The name of an archive without its extension.
-fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(|| name_of(path), |stem| stem.to_string_lossy().into_owned())
+/// The folder below `shared` that a file lies in; None for one in `shared` itself.
+fn class_below<'a>(shared: &Path, file: &'a Path) -> Option<&'a OsStr> {
+    folder_below(shared, file.parent()?)
+}
+
+/// The first part of a folder below `shared`.
+fn folder_below<'a>(shared: &Path, folder: &'a Path) -> Option<&'a OsStr> {
+    folder.strip_prefix(shared).ok()?.components().next().map(|part| part.as_os_str())
+}
+
+/// A folder directly in `parent` that holds nothing at all.
+fn empty_folder<'a>(sorted: &'a Sorted, parent: &Path) -> Option<&'a PathBuf> {
+    let held = |folder: &Path| {
+        sorted.images.iter().any(|image| image.name.starts_with(folder)) || sorted.others.iter().any(|other| other.starts_with(folder))
+    };
+    sorted.folders.iter().find(|folder| folder.parent() == Some(parent) && !held(folder))
+}
+
+/// The folder of each class; those of a class follow each other.
+fn class_folders(images: &[Found], labels: &[u16]) -> Vec<PathBuf> {
+    let shared = shared_folder(images);
+    let mut folders = Vec::new();
+    for (image, &label) in images.iter().zip(labels) {
+        if folders.len() == usize::from(label) {
+            folders.push(class_below(&shared, &image.name).map_or_else(|| shared.clone(), |below| shared.join(below)));
+        }
+    }
+    folders
+}
+
+impl Sorted {
+    /// The order of names.
+    fn order(&mut self) {
+        self.images.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// Two entries of an archive with one name: which is meant nobody knows.
+    fn refuse_twins(&self) -> Result<(), DataError> {
+        match self.images.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            Some(pair) => Err(DataError::archive(
+                &self.store.root.join(&pair[0].name),
+                "two entries have this name",
+                "remove one and make the archive again",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Labels beside the pictures do not count where a label file says all.
+    fn pass_over_sidecars(&mut self) {
+        for file in std::mem::take(&mut self.sidecars) {
+            self.passed.count(&file.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::data::zip::tests::grey;
+    use crate::data::{folder, tar};
+
+    type File<'a> = (&'a [u8], Vec<u8>);
+
+    fn text<'a>(name: &'a str, content: &str) -> File<'a> {
+        (name.as_bytes(), content.as_bytes().to_vec())
+    }
+
+    fn picture(name: &str) -> File<'_> {
+        (name.as_bytes(), grey(1))
+    }
+
+    fn tar_of(files: &[File<'_>]) -> Vec<u8> {
+        let mut archive = ::tar::Builder::new(Vec::new());
+        for (name, data) in files {
+            let mut header = ::tar::Header::new_ustar();
+            header.set_size(data.len() as u64);
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+            header.set_cksum();
+            archive.append(&header, data.as_slice()).unwrap();
+        }
+        archive.into_inner().unwrap()
+    }
+
+    /// Class names, labels by name, and what was passed over.
+    type Decided = (Vec<String>, Vec<(String, u16)>, String);
+
+    fn decided(listing: Listing) -> Decided {
+        let mut labels: Vec<(String, u16)> = listing.entries.iter().map(|entry| (shown(entry.name.as_os_str()), entry.label)).collect();
+        labels.sort();
+        (listing.class_names, labels, listing.passed.to_string())
+    }
+
+    /// The same files as a folder and as an archive are the same data set, or the same error but for the place.
+    fn both(files: &[File<'_>], relabel: bool) -> Result<Decided, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("set");
+        let archive = folder.path().join("set.tar");
+        fs::write(&archive, tar_of(files)).unwrap();
+        for (name, bytes) in files {
+            let Ok(Inside::Path(name) | Inside::Ignored(name)) = inside(name) else {
+                panic!("{name:?}")
+            };
+            // A hidden folder is as good as what is in it.
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let place = |error: DataError| {
+            assert!(error.hint().is_some(), "{error}");
+            let text = error.to_string();
+            text.replace(&archive.display().to_string(), "set")
+                .replace(&root.display().to_string(), "set")
+        };
+        let packed = tar::list(&archive, relabel).map(decided).map_err(place);
+        let plain = folder::list(&root, relabel).map(decided).map_err(place);
+        assert_eq!(plain, packed);
+        plain
+    }
+
+    fn labels_of(files: &[File<'_>]) -> (Vec<String>, Vec<u16>, String) {
+        let (names, labels, passed) = both(files, false).unwrap();
+        (names, labels.into_iter().map(|(_, label)| label).collect(), passed)
+    }
+
+    #[test]
+    fn keys_end_at_the_first_dot() {
+        let (names, labels, passed) = labels_of(&[
+            picture("22.05.png"),
+            text("22.05.cls", "1"),
+            picture("a.b/23.PNG"),
+            text("a.b/23.CLS", "0"),
+        ]);
+        assert_eq!((names.len(), labels.as_slice(), passed.as_str()), (2, &[1, 0][..], "nothing"));
+        // Of several pictures of a key, that of the plain name or of a usual field.
+        let (_, labels, passed) = labels_of(&[
+            picture("s0.image.png"),
+            picture("s0.seg.png"),
+            text("s0.cls", "0"),
+            picture("s1.png"),
+            picture("s1.depth.png"),
+            text("s1.json", r#"{"label": 1}"#),
+            picture("s2.photo.png"),
+            text("s2.cls", "1\r\n"),
+        ]);
+        assert_eq!((labels.as_slice(), passed.as_str()), (&[0, 1, 1][..], "2 files (2 .png)"));
+        for files in [
+            vec![picture("s.a.png"), picture("s.b.png"), text("s.cls", "0")],
+            vec![picture("22.05.png"), picture("22.06.png"), text("22.05.cls", "0")],
+            vec![picture("s.png"), (b"s.jpg", grey(2)), text("s.cls", "0")],
+        ] {
+            let error = both(&files, false).unwrap_err();
+            assert!(error.contains("have the same key"), "{error}");
+        }
+    }
+
+    #[test]
+    fn labels_that_fit_no_picture_are_errors() {
+        let with = |file: File<'_>| both(&[picture("a.png"), text("a.cls", "0"), file], false).unwrap_err();
+        assert_eq!(with(text("b.cls", "0")), "set/b.cls is the label of no picture");
+        assert_eq!(with(text("c/a.json", r#"{"label": 0}"#)), "set/c/a.json is the label of no picture");
+        assert_eq!(with(picture("b.png")), "set/b.png: the image has no label (.cls or .json)");
+        assert_eq!(with(text("a.json", r#"{"label": 1}"#)), "set/a.json: the key has the labels 0 and 1");
+        for (name, said) in [
+            ("a.cls", "cat"),
+            ("a.cls", ""),
+            ("a.json", r#"{"label": "cat"}"#),
+            ("a.json", r#"{"label": 1.5}"#),
+        ] {
+            let error = both(&[picture("a.png"), text(name, said)], false).unwrap_err();
+            assert!(error.contains("is not a class number"), "{said}: {error}");
+        }
+    }
+
+    #[test]
+    fn files_about_something_else_do_no_harm() {
+        let long = format!(r#"{{"caption": "{}"}}"#, "x".repeat(2 << 20));
+        for other in [
+            r#"{"similarity": NaN}"#,
+            "[1, 2]",
+            "",
+            "{",
+            "\u{feff}{}",
+            long.as_str(),
+            r#"{"label": "cat"}"#,
+        ] {
+            let (names, labels, passed) = labels_of(&[picture("a/1.png"), text("a/1.json", other), picture("b/1.png")]);
+            assert_eq!((names.join(" "), labels.as_slice(), passed.as_str()), ("a b".into(), &[0, 1][..], "1 file (1 .json)"));
+        }
+        // A style file of LaTeX, a list that is called like a label file, and a label file of another kind.
+        let (names, _, passed) = labels_of(&[
+            picture("a/1.png"),
+            picture("b/1.png"),
+            text("a/thesis.cls", r"\LoadClass"),
+            text("dataset.json", "[]"),
+        ]);
+        assert_eq!((names.len(), passed.as_str()), (2, "2 files (1 .cls, 1 .json)"));
+        // A string is no number, but the number beside it is.
+        let (names, ..) = labels_of(&[picture("a.png"), text("a.cls", "0"), text("a.json", r#"{"label": "cat"}"#)]);
+        assert_eq!(names, ["0"]);
+    }
+
+    #[test]
+    fn label_files_count_in_every_container() {
+        let pictures = [picture("00000/a.png"), picture("00001/b.png"), picture("00002/c.png")];
+        let with = |json: &str| [&pictures[..], &[text("dataset.json", json)]].concat();
+        let all = r#"{"labels": [["00000/a.png", 1], ["00001\\b.png", 0], ["00002/c.png", 1]]"#;
+        for json in [format!("{all}}}"), format!("\u{feff}{all},\r\n\"classes\": [\"x\", \"y\"]}}")] {
+            let (names, labels, passed) = labels_of(&with(&json));
+            assert_eq!((names.len(), labels.as_slice(), passed.as_str()), (2, &[1, 0, 1][..], "nothing"));
+            assert_eq!(names[1], if json.contains("classes") { "y" } else { "1" });
+        }
+        assert_eq!(labels_of(&with(r#"{"labels": null, "classes": ["x"]}"#)).0, ["x"]);
+        assert_eq!(labels_of(&with(r#"{"labels": null}"#)).0, ["set"]);
+        assert_eq!(labels_of(&with(r#"{"classes": ["x"]}"#)).0, ["x"]);
+        let error = both(&with(r#"{"labels": [["00000/a.png", 0], ["00001/b.png", 0]]}"#), false).unwrap_err();
+        assert_eq!(error, "set/00002/c.png: the image has no label in dataset.json");
+        let error = both(&with(r#"{"labels": [["x", "y"]]}"#), false).unwrap_err();
+        assert!(error.starts_with("set/dataset.json: not a list of labels"), "{error}");
+    }
+
+    #[test]
+    fn gaps_are_errors_or_closed() {
+        let files = [
+            picture("a.png"),
+            text("a.cls", "1"),
+            picture("b.png"),
+            text("b.cls", "26"),
+            picture("c.png"),
+            text("c.cls", "1"),
+        ];
+        let error = both(&files, false).unwrap_err();
+        assert_eq!(error, "set: labels go up to 26, but no image has label 0");
+        let (names, labels, _) = both(&files, true).unwrap();
+        assert_eq!((names.join(" "), labels[1].1), ("1 26".into(), 1));
+        let names: Vec<String> = (0..27).map(|class| format!("n{class}")).collect();
+        let some = number(Path::new("x"), &[1, 26], Some(names), true).unwrap();
+        assert_eq!(some, (vec!["n1".into(), "n26".into()], vec![0, 1]));
+        let error = number(Path::new("x"), &[0, 1], Some(vec!["a".into()]), false).unwrap_err();
+        assert!(error.to_string().contains("names 1 classes"), "{error}");
+        let hint = number(Path::new("x y"), &[2], None, false).unwrap_err().hint().unwrap();
+        assert!(hint.contains("data prepare x y --relabel"), "{hint}");
+    }
+
+    #[test]
+    fn what_is_not_used_is_counted() {
+        let (names, _, passed) = labels_of(&[
+            picture("a/1.png"),
+            (b"a/2", grey(2)),
+            (b"a/3.jpg_large", grey(3)),
+            text("a/notes", "P6 is a format"),
+            text("a/1.txt", "a caption"),
+            text("b/logo.SVG", "<svg/>"),
+            picture("b/1.jfif"),
+            picture("__MACOSX/a/._1.png"),
+            picture("a/@eaDir/1.png/SYNO.jpg"),
+            picture("a/@eaDir/2.png/SYNO.jpg"),
+            text("b/Thumbs.db", ""),
+            picture("lost+found/1.png"),
+            picture(".ipynb_checkpoints/1.png"),
+            text("README.md", ""),
+        ]);
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(passed, "4 files (1 without extension, 1 .md, 1 .svg, 1 .txt), 5 hidden or of the system");
+        let error = both(&[text("a/x.svg", "<svg/>")], false).unwrap_err();
+        assert_eq!(error, "no image in set; there is 1 file (1 .svg)");
+    }
+
+    #[test]
+    fn folders_that_differ_first_are_classes() {
+        assert_eq!(
+            labels_of(&[picture("top/set/a/1.png"), picture("top/set/b/x/1.png"), text("top/docs/x.md", "")]).0,
+            ["a", "b"]
+        );
+        assert_eq!(labels_of(&[picture("cats/1.png"), picture("cats/old/2.png")]).0, ["cats"]);
+        assert_eq!(labels_of(&[picture("images/1.png"), text("labels/1.txt", "")]).0, ["images"]);
+        let error = both(&[picture("a/1.png"), picture("b/1.png"), text("c/1.svg", "")], false).unwrap_err();
+        assert_eq!(error, "class folder set/c holds no usable image");
+        let error = both(&[picture("a/1.png"), picture("b/1.png"), picture("1.png")], false).unwrap_err();
+        assert_eq!(error, "set/1.png lies beside class folders and has no class");
+    }
+
+    /// What only bytes tell apart stays apart.
+    #[cfg(unix)]
+    #[test]
+    fn names_are_bytes_until_they_are_shown() {
+        let (names, labels, _) = labels_of(&[
+            (b"caf\xE9/1.png", grey(1)),
+            picture("café/1.png"),
+            (b"caf\xE8/1.png", grey(2)),
+            (b"caf\xE8/2\xFF.png", grey(3)),
+        ]);
+        assert_eq!(names, ["café", "cafè", "caf\\xE9"]);
+        assert_eq!((labels.len(), labels.iter().filter(|&&label| label == 1).count()), (4, 2));
+        // A label file is UTF-8, whatever the names are.
+        let json = r#"{"labels": [["é.png", 0], ["b.png", 1]]}"#;
+        let (_, labels, _) = labels_of(&[(b"\xE9.png", grey(1)), picture("b.png"), text("dataset.json", json)]);
+        assert_eq!(labels, [1, 0]);
+    }
 }

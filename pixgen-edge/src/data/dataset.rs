@@ -6,6 +6,7 @@ use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 
 use crate::data::error::{BadFile, DataError};
+use crate::data::passed::PassedOver;
 use crate::data::pictures::ImageStore;
 use crate::data::resize;
 use crate::data::shape::ImageShape;
@@ -28,6 +29,8 @@ pub struct Dataset {
     pictures: ImageStore,
     /// What is known of the content of each image without decoding it; of pixels that never were files, nothing.
     marks: Option<Vec<u32>>,
+    /// What lay beside the images and was not used.
+    passed: PassedOver,
 }
 
 impl Dataset {
@@ -61,7 +64,7 @@ impl Dataset {
         };
         match fault {
             Some(what) => Err(DataError::Inconsistent { name: source, what }),
-            None => Ok(Self { shape, labels, class_names, source, pictures, marks }),
+            None => Ok(Self { shape, labels, class_names, source, pictures, marks, passed: PassedOver::default() }),
         }
     }
 
@@ -108,6 +111,16 @@ impl Dataset {
             ImageStore::Memory(pixels) => pixels.len(),
             ImageStore::Stream(_) => 0,
         }
+    }
+
+    /// The same, with what lay beside the images.
+    pub(crate) fn beside(self, passed: PassedOver) -> Self {
+        Self { passed, ..self }
+    }
+
+    /// What lay beside the images and was not used.
+    pub fn passed_over(&self) -> &PassedOver {
+        &self.passed
     }
 
     /// Bad files whose place others took since the last call. Parts of a split share them.
@@ -233,6 +246,7 @@ impl Dataset {
             source: format!("{}, {part}", self.source),
             pictures: self.pictures.select(&indices, self.shape.len()),
             marks,
+            passed: self.passed.clone(),
         }
     }
 }

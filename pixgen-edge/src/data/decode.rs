@@ -5,6 +5,7 @@
 
 use std::io::{self, Cursor};
 
+use image::error::{UnsupportedError, UnsupportedErrorKind};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use zune_core::bytestream::ZCursor;
@@ -15,6 +16,7 @@ use zune_jpeg::errors::DecodeErrors;
 
 use crate::data::ImageShape;
 use crate::data::error::BadReason;
+use crate::data::format::{format_of, other_format};
 
 /// Longest side of an image file.
 const MAX_FILE_SIDE: u32 = 1 << 15;
@@ -30,15 +32,13 @@ pub struct Decoded {
     pub mode: &'static str,
 }
 
-/// Decodes a PNG or JPEG, recognised by its content. 16-bit values are rounded to 8 bits and the EXIF orientation is applied.
+/// Decodes a PNG, JPEG, WebP, GIF, BMP, TIFF or PNM, recognised by its content; of an animation the first picture. 16-bit values are rounded to 8 bits and the EXIF orientation is applied.
 pub fn decode(bytes: &[u8], background: [u8; 3]) -> Result<Decoded, BadReason> {
     if bytes.is_empty() {
         return Err(BadReason::Empty);
     }
-    let format = match image::guess_format(bytes) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
-        Ok(other) => return Err(BadReason::OtherFormat(format!("{other:?}"))),
-        Err(_) => return Err(BadReason::NotAnImage),
+    let Some(format) = format_of(bytes) else {
+        return Err(other_format(bytes).map_or(BadReason::NotAnImage, |name| BadReason::OtherFormat(name.into())));
     };
     if format == ImageFormat::Jpeg {
         if !jpeg_is_complete(bytes) {
@@ -46,7 +46,7 @@ pub fn decode(bytes: &[u8], background: [u8; 3]) -> Result<Decoded, BadReason> {
         }
         return decode_jpeg(bytes).map_err(|error| BadReason::Decode(error.to_string()));
     }
-    let (image, mode) = read_png(bytes).map_err(reason)?;
+    let (image, mode) = read_other(bytes, format).map_err(reason)?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     let (channels, pixels) = if image.color().has_alpha() {
         (3, composite(image.into_rgba8().as_raw(), background))
@@ -105,18 +105,23 @@ fn turned(shape: ImageShape, pixels: Vec<u8>, mode: &'static str, orientation: O
     Decoded { shape: ImageShape { height, width, ..shape }, pixels: image.into_bytes(), mode }
 }
 
-fn read_png(bytes: &[u8]) -> Result<(DynamicImage, &'static str), ImageError> {
+/// Everything but JPEG. Of several pictures in a file, the first.
+fn read_other(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, &'static str), ImageError> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_FILE_SIDE);
     limits.max_image_height = Some(MAX_FILE_SIDE);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Png);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     // A damaged EXIF block does not make the picture unusable.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     // Byte 25 of a PNG is the colour type of its header, and 3 means palette.
-    let palette = bytes.get(25) == Some(&3);
+    let palette = format == ImageFormat::Png && bytes.get(25) == Some(&3);
     let mode = mode_name(decoder.color_type(), palette);
+    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        let kind = UnsupportedErrorKind::GenericFeature("pixels in floating point".into());
+        return Err(ImageError::Unsupported(UnsupportedError::from_format_and_kind(format.into(), kind)));
+    }
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
     Ok((image, mode))
@@ -246,6 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn every_format_decodes() {
+        let image = RgbImage::from_fn(5, 4, |x, y| Rgb([50 * x as u8, 60 * y as u8, 9]));
+        for format in [ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::Pnm, ImageFormat::WebP] {
+            let bytes = encode(image.clone(), format);
+            let decoded = decode(&bytes, WHITE).unwrap();
+            assert_eq!((decoded.pixels.as_slice(), decoded.mode), (image.as_raw().as_slice(), "rgb"), "{format:?}");
+            assert!(decode(&bytes[..bytes.len() / 2], WHITE).is_err(), "{format:?} cut in half");
+        }
+        // Of an animation the first picture; what is transparent shows the background.
+        let frame = |value| image::Frame::new(image::RgbaImage::from_pixel(2, 2, Rgba([value, value, value, 255])));
+        let mut gif = Vec::new();
+        image::codecs::gif::GifEncoder::new(&mut gif)
+            .encode_frames([frame(40), frame(200)])
+            .unwrap();
+        assert_eq!(decode(&gif, WHITE).unwrap().pixels, [40; 12]);
+        let clear = encode(image::RgbaImage::from_pixel(1, 1, Rgba([7, 7, 7, 0])), ImageFormat::WebP);
+        assert_eq!(decode(&clear, [1, 2, 3]).unwrap().pixels, [1, 2, 3]);
+        let grey = decode(b"P2 2 1 255 3 4", WHITE).unwrap();
+        assert_eq!((grey.shape.channels, grey.pixels), (1, vec![3, 4]));
+        let float = encode(image::Rgb32FImage::from_pixel(1, 1, Rgb([0.5, 0.5, 0.5])), ImageFormat::Tiff);
+        let error = decode(&float, WHITE).unwrap_err().to_string();
+        assert!(error.contains("floating point"), "{error}");
+    }
+
+    #[test]
     fn alpha_shows_the_background() {
         let clear = png(ImageBuffer::from_pixel(1, 1, Rgba([7u8, 7, 7, 0])));
         assert_eq!(decode(&clear, [1, 2, 3]).unwrap().pixels, [1, 2, 3]);
@@ -283,7 +313,7 @@ mod tests {
     fn hostile_files_are_named() {
         assert_eq!(decode(&[], WHITE).unwrap_err(), BadReason::Empty);
         assert_eq!(decode(b"hello, world", WHITE).unwrap_err(), BadReason::NotAnImage);
-        assert_eq!(decode(b"GIF89a......", WHITE).unwrap_err(), BadReason::OtherFormat("Gif".into()));
+        assert_eq!(decode(b"\0\0\0\x1cftypavif", WHITE).unwrap_err(), BadReason::OtherFormat("AVIF".into()));
         let good = png(RgbImage::from_fn(64, 64, |x, y| Rgb([x as u8, y as u8, (x * y) as u8])));
         for cut in 8..good.len() - 12 {
             let error = decode(&good[..cut], WHITE).unwrap_err();

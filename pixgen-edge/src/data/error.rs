@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::data::passed::PassedOver;
+
 /// Why a data set cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,11 +25,13 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
-    /// Nothing under the folder has the name of an image.
-    #[error("no PNG or JPEG image in {}", path.display())]
+    /// Nothing in a folder or archive is an image.
+    #[error("no image in {}; there is {passed}", path.display())]
     NoImage {
-        /// The folder that was searched.
+        /// The folder or archive that was searched.
         path: PathBuf,
+        /// What is there instead.
+        passed: PassedOver,
     },
     /// A class folder holds no image, or none that can be decoded.
     #[error("class folder {} holds no usable image", path.display())]
@@ -133,6 +137,30 @@ pub enum DataError {
         /// The candidates' names.
         found: Vec<String>,
     },
+    /// Class numbers have a gap.
+    #[error("{}: labels go up to {highest}, but no image has label {class}", path.display())]
+    LabelGap {
+        /// The data set.
+        path: PathBuf,
+        /// The first class without an image.
+        class: u32,
+        /// The highest label.
+        highest: u32,
+    },
+    /// A label belongs to no image.
+    #[error("{} is the label of no picture", path.display())]
+    UnusedLabel {
+        /// The label.
+        path: PathBuf,
+    },
+    /// Several images belong to one label.
+    #[error("{} and {} have the same key, which ends at the first dot of the name", path.display(), other.display())]
+    SeveralPictures {
+        /// An image.
+        path: PathBuf,
+        /// Another one.
+        other: PathBuf,
+    },
     /// An archive cannot be used as it is.
     #[error("{}: {what}", path.display())]
     Archive {
@@ -221,7 +249,19 @@ impl DataError {
             Self::NotAFolder { .. } => {
                 "give a folder of images, with a folder for each class in it, a .zip, .tar shards, or an IDX file".into()
             }
-            Self::NoImage { .. } => "images must be PNG or JPEG files, one folder per class or all in one folder".into(),
+            Self::NoImage { .. } => {
+                "images are PNG, JPEG, WebP, GIF, BMP, TIFF or PNM files, one folder per class or all in one folder".into()
+            }
+            Self::LabelGap { path, .. } => format!(
+                "number the classes from 0 without gaps, or write them so: pixgen-train data prepare {} --relabel --size PIXELS --out NEW.zip",
+                path.display()
+            ),
+            Self::UnusedLabel { .. } => {
+                "a label belongs to the picture whose name is the same up to the first dot; add the picture or remove the label".into()
+            }
+            Self::SeveralPictures { .. } => {
+                "name the picture KEY.jpg and what belongs to it KEY.mask.png; replace dots inside the key by another character".into()
+            }
             Self::EmptyClass { .. } => "remove the folder or add images to it".into(),
             Self::LooseImage { .. } => "move it into a class folder".into(),
             Self::TooDeep { .. } => "look for a symbolic link that leads back".into(),
@@ -277,9 +317,9 @@ impl fmt::Display for BadFile {
 pub enum BadReason {
     /// The file has no bytes.
     Empty,
-    /// The content is neither PNG nor JPEG, whatever the name says.
+    /// The content is that of no image, whatever the name says.
     NotAnImage,
-    /// The name says an image format that is not read.
+    /// An image of a format that is not read.
     OtherFormat(String),
     /// The image data end early.
     Truncated,
@@ -295,7 +335,7 @@ impl fmt::Display for BadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("the file is empty"),
-            Self::NotAnImage => f.write_str("the content is neither PNG nor JPEG"),
+            Self::NotAnImage => f.write_str("the content is neither PNG nor JPEG, nor WebP, GIF, BMP, TIFF or PNM"),
             Self::OtherFormat(name) => write!(f, "{name} is not read, convert it to PNG"),
             Self::Truncated => f.write_str("the image is cut short"),
             Self::Decode(text) => write!(f, "cannot be decoded: {text}"),

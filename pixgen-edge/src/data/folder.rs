@@ -1,103 +1,80 @@
-//! Image folders: one folder per class, or one flat folder as a single class.
+//! Image folders: one folder per class, one flat folder as a single class, or files with labels beside them.
 //!
-//! Classes and files are taken in sorted order, so the same folder gives the same data set on every machine. Names that begin with a
-//! dot are ignored, and so are files whose name is not that of an image.
+//! Folders and files are taken in sorted order, so the same folder gives the same data set on every machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::data::DataError;
-use crate::data::listing::{Entry, EntryLocation, Listing, MAX_CLASSES, has_image_name, name_of};
+use crate::data::classes::classify;
+use crate::data::contents::Contents;
+use crate::data::format::has_image_name;
+use crate::data::listing::Listing;
+use crate::data::names::is_ignored;
+use crate::data::store::{EntryLocation, Store};
 
-/// Folders may be nested this deep inside a class.
-const MAX_DEPTH: usize = 16;
+/// Folders may be nested this deep.
+const MAX_DEPTH: usize = 17;
 
-/// Finds the images under `root`: folders in it are classes; without folders, `root` is the only class.
+/// Finds the images under `root`; with `relabel`, gaps in their labels are closed.
 ///
 /// # Errors
-/// If `root` is a file or cannot be read, has no image, has an empty class folder, or has images beside class folders.
-pub fn list(root: &Path) -> Result<Listing, DataError> {
+/// If `root` is a file or cannot be read, has no image, has an empty class folder, or has images beside class folders; labels that do not
+/// fit the images.
+pub fn list(root: &Path, relabel: bool) -> Result<Listing, DataError> {
     if !fs::metadata(root).map_err(DataError::read(root))?.is_dir() {
         return Err(DataError::NotAFolder { path: root.to_path_buf() });
     }
-    let (folders, loose) = entries(root)?;
-    let class_folders = if folders.is_empty() { vec![root.to_path_buf()] } else { folders };
-    if class_folders.len() > MAX_CLASSES {
-        return Err(DataError::TooManyClasses { path: root.to_path_buf(), found: class_folders.len(), limit: MAX_CLASSES });
-    }
-    let flat = class_folders[0] == root;
-    if !flat && let Some(path) = loose.into_iter().next() {
-        return Err(DataError::LooseImage { path });
-    }
-
-    let mut found = Vec::new();
-    let mut empty = None;
-    for (class, folder) in class_folders.iter().enumerate() {
-        let before = found.len();
-        collect(folder, class as u16, 0, &mut found)?;
-        if found.len() == before && empty.is_none() {
-            empty = Some(folder.clone());
-        }
-    }
-    if found.is_empty() {
-        return Err(DataError::NoImage { path: root.to_path_buf() });
-    }
-    if let Some(path) = empty {
-        return Err(DataError::EmptyClass { path });
-    }
-    let entry = |(path, size, label): (PathBuf, u64, u16)| {
-        // Every path begins with the root that it was found under.
-        let name = path.strip_prefix(root).map_or_else(|_| path.clone(), Path::to_path_buf);
-        Entry { name, label, place: EntryLocation::File { size } }
-    };
-    Ok(Listing {
-        root: root.to_path_buf(),
-        archives: Vec::new(),
-        entries: found.into_iter().map(entry).collect(),
-        class_names: class_folders.iter().map(|folder| name_of(folder)).collect(),
-        class_places: class_folders,
-    })
+    let mut contents = Contents::new(Store { root: root.to_path_buf(), archives: Vec::new() }, true);
+    collect(root, Path::new(""), 0, &mut contents)?;
+    classify(contents, relabel)
 }
 
 /// Whether a folder holds folders or images.
 pub(crate) fn has_images(folder: &Path) -> Result<bool, DataError> {
-    let (folders, images) = entries(folder)?;
-    Ok(!(folders.is_empty() && images.is_empty()))
-}
-
-/// Sub-folders and image files of a folder, each sorted.
-fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
-    let (mut folders, mut images) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
-        let path = entry.map_err(DataError::read(folder))?.path();
-        let hidden = name_of(&path).starts_with('.');
-        if hidden {
-            continue;
-        }
-        if path.is_dir() {
-            folders.push(path);
-        } else if has_image_name(&path) {
-            images.push(path);
+    for (name, path) in entries(folder)? {
+        if !is_ignored(name.as_os_str()) && (has_image_name(&name) || path.is_dir()) {
+            return Ok(true);
         }
     }
-    folders.sort();
-    images.sort();
-    Ok((folders, images))
+    Ok(false)
 }
 
-/// Adds path, size and label of the images of a class: first those of the folder, then those of its sub-folders.
-fn collect(folder: &Path, class: u16, depth: usize, found: &mut Vec<(PathBuf, u64, u16)>) -> Result<(), DataError> {
+/// Names and paths of what a folder holds, sorted.
+fn entries(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, DataError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
+        let entry = entry.map_err(DataError::read(folder))?;
+        found.push((entry.file_name().into(), entry.path()));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Adds what a folder holds: first its files, then its sub-folders. `below` is its path under the root.
+fn collect(folder: &Path, below: &Path, depth: usize, contents: &mut Contents) -> Result<(), DataError> {
     if depth > MAX_DEPTH {
         return Err(DataError::TooDeep { path: folder.to_path_buf(), limit: MAX_DEPTH });
     }
-    let (folders, images) = entries(folder)?;
-    for path in images {
-        // A link that leads nowhere is a bad file, which reading it will say.
-        let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        found.push((path, size, class));
+    let mut folders = Vec::new();
+    for (name, path) in entries(folder)? {
+        let below = below.join(&name);
+        if is_ignored(name.as_os_str()) {
+            contents.ignore(below);
+            continue;
+        }
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => folders.push((path, below)),
+            Ok(metadata) if metadata.is_file() => contents.add(below, EntryLocation::File { size: metadata.len() }),
+            // A link that leads nowhere is a bad file, which reading it will say.
+            Err(_) if has_image_name(&name) => contents.add(below, EntryLocation::File { size: 0 }),
+            // Reading from a pipe or a device might never end.
+            _ => contents.pass_over(&below),
+        }
     }
-    for sub in folders {
-        collect(&sub, class, depth + 1, found)?;
+    for (path, below) in folders {
+        collect(&path, &below, depth + 1, contents)?;
+        contents.add_folder(below);
     }
     Ok(())
 }
@@ -116,7 +93,7 @@ mod tests {
     const SHAPE: ImageShape = ImageShape { height: 2, width: 2, channels: 1 };
 
     fn load(root: &Path, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<LoadedData, DataError> {
-        decode_all(&list(root)?, shape, background, skip_bad)
+        decode_all(&list(root, false)?, shape, background, skip_bad)
     }
 
     struct Tree(TempDir);
@@ -243,7 +220,7 @@ mod tests {
         let tree = Tree::new();
         tree.grey("a/1.png", 1);
         std::os::unix::fs::symlink(tree.path(), tree.path().join("a/loop")).unwrap();
-        let error = list(tree.path()).unwrap_err();
+        let error = list(tree.path(), false).unwrap_err();
         assert!(matches!(error, DataError::TooDeep { .. }), "{error}");
     }
 }

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
+use crate::data::labels::{LABEL_FILE, label_file};
+use crate::data::names::is_ignored;
+use crate::data::passed::PassedOver;
 use crate::data::shape::MAX_SIDE;
-use crate::data::{DataError, Dataset, ImageShape};
+use crate::data::{DataError, Dataset, ImageShape, classes};
 
 /// Class names of Fashion-MNIST, in label order.
 pub const FASHION_MNIST_CLASSES: [&str; 10] = [
@@ -25,6 +28,9 @@ pub const FASHION_MNIST_CLASSES: [&str; 10] = [
     "Bag",
     "Ankle boot",
 ];
+
+/// CRC-32 of the labels of Fashion-MNIST, one byte each: 60,000 for training, 10,000 to test, and the 10,000 in this program.
+const FASHION_MNIST_LABELS: [u32; 3] = [0x2ED6_E46A, 0x242B_C73F, 0xA8FA_5302];
 
 const IMAGE_MAGIC: u32 = 0x803;
 const LABEL_MAGIC: u32 = 0x801;
@@ -91,23 +97,62 @@ pub fn is_idx_file(path: &Path) -> bool {
     name.contains("idx") || name.ends_with("ubyte") || name.ends_with(".gz")
 }
 
-/// Loads the data set at `path`: an image file, or a folder that holds exactly one image file of `part`.
+/// Whether a folder holds an image file of a part.
+pub(crate) fn has_part(folder: &Path, part: DataPart) -> bool {
+    image_files(folder).is_ok_and(|files| files.iter().any(|path| part.matches(&file_name(path))))
+}
+
+/// What lies in a folder beside IDX files; nothing beside a single file.
+fn passed_over(path: &Path) -> Result<PassedOver, DataError> {
+    let mut passed = PassedOver::default();
+    if !path.is_dir() {
+        return Ok(passed);
+    }
+    for entry in fs::read_dir(path).map_err(DataError::read(path))? {
+        let path = entry.map_err(DataError::read(path))?.path();
+        let name = file_name(&path);
+        let plain = name.strip_suffix(".gz").unwrap_or(&name);
+        if path.file_name().is_some_and(is_ignored) {
+            passed.hidden += 1;
+        } else if !plain.ends_with("ubyte") && name != LABEL_FILE && path.is_file() {
+            passed.count(&path);
+        }
+    }
+    Ok(passed)
+}
+
+/// Loads the data set at `path`: an image file, or a folder that holds exactly one image file of `part`. With `relabel`, gaps in the
+/// labels are closed.
 ///
-/// Ten classes under a path that contains "fashion" get the names of Fashion-MNIST; others are named by their numbers.
-pub fn load(path: &Path, part: DataPart) -> Result<Dataset, DataError> {
+/// Classes are named by a `dataset.json` beside the files. Without one, the labels of Fashion-MNIST, known by their check sums, have its
+/// names; other classes are named by their numbers.
+///
+/// # Errors
+/// Files that are damaged or do not belong together; labels with gaps.
+pub fn load(path: &Path, part: DataPart, relabel: bool) -> Result<Dataset, DataError> {
     let image_file = if path.is_dir() { choose(path, part)? } else { path.to_path_buf() };
     let images = read_images(open(&image_file)?, &image_file)?;
     let label_file = label_file_of(&image_file)?;
     let labels = read_labels(open(&label_file)?, &label_file)?;
 
-    let classes = usize::from(labels.labels.iter().copied().max().unwrap_or(0)) + 1;
-    let fashion = image_file.to_string_lossy().to_lowercase().contains("fashion");
-    let class_names = if fashion && classes == FASHION_MNIST_CLASSES.len() {
-        FASHION_MNIST_CLASSES.map(String::from).to_vec()
-    } else {
-        (0..classes).map(|class| class.to_string()).collect()
+    let names = match class_names(&image_file)? {
+        Some(names) => Some(names),
+        None if FASHION_MNIST_LABELS.contains(&crc32fast::hash(&labels.labels)) => Some(FASHION_MNIST_CLASSES.map(String::from).to_vec()),
+        None => None,
     };
-    join(images, labels, class_names, image_file.display().to_string())
+    check_counts(&images, &labels)?;
+    let numbers: Vec<u32> = labels.labels.iter().copied().map(u32::from).collect();
+    let (class_names, labels) = classes::number(&image_file, &numbers, names, relabel)?;
+    let dataset = Dataset::new(images.shape, images.pixels, labels, class_names, image_file.display().to_string())?;
+    Ok(dataset.beside(passed_over(path)?))
+}
+
+/// The names in a `dataset.json` beside the files.
+fn class_names(image_file: &Path) -> Result<Option<Vec<String>>, DataError> {
+    let path = image_file.with_file_name(LABEL_FILE);
+    let Ok(bytes) = fs::read(&path) else { return Ok(None) };
+    let labels = label_file(&bytes).map_err(|what| DataError::archive(&path, &what, "write {\"classes\": [..]}"))?;
+    Ok(labels.and_then(|labels| labels.classes))
 }
 
 /// Reads an image file; `path` is only for messages.
@@ -137,16 +182,21 @@ pub fn read_labels(reader: impl BufRead, path: &Path) -> Result<IdxLabels, DataE
 
 /// Puts images and labels of the same number together.
 pub fn join(images: IdxImages, labels: IdxLabels, class_names: Vec<String>, source: String) -> Result<Dataset, DataError> {
-    if images.count != labels.count {
-        return Err(DataError::IdxCounts {
-            image_file: images.path,
-            label_file: labels.path,
-            images: images.count,
-            labels: labels.count,
-        });
-    }
+    check_counts(&images, &labels)?;
     let labels = labels.labels.into_iter().map(u16::from).collect();
     Dataset::new(images.shape, images.pixels, labels, class_names, source)
+}
+
+fn check_counts(images: &IdxImages, labels: &IdxLabels) -> Result<(), DataError> {
+    match images.count == labels.count {
+        true => Ok(()),
+        false => Err(DataError::IdxCounts {
+            image_file: images.path.clone(),
+            label_file: labels.path.clone(),
+            images: images.count,
+            labels: labels.count,
+        }),
+    }
 }
 
 fn file_name(path: &Path) -> String {
@@ -401,48 +451,72 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         assert!(!is_idx_folder(at).unwrap());
-        let error = load(at, DataPart::Train).unwrap_err().to_string();
+        let error = load(at, DataPart::Train, false).unwrap_err().to_string();
         assert!(error.ends_with("holds 0 train image files in IDX format, expected 1"), "{error}");
 
         write(at, "train-images-idx3-ubyte.gz", &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)));
-        write(at, "train-labels-idx1-ubyte", &label_bytes(LABEL_MAGIC, 2, &[4, 0]));
+        write(at, "train-labels-idx1-ubyte", &label_bytes(LABEL_MAGIC, 2, &[1, 0]));
         write(at, "t10k-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 1, 2, 3, &PIXELS[..6]));
         assert!(is_idx_folder(at).unwrap());
-        let train = load(at, DataPart::Train).unwrap();
-        assert_eq!((train.labels.as_slice(), train.class_names.len()), (&[4, 0][..], 5));
+        let train = load(at, DataPart::Train, false).unwrap();
+        assert_eq!((train.labels.as_slice(), train.class_names.len()), (&[1, 0][..], 2));
         assert_eq!(*train.image(1).unwrap(), PIXELS[6..]);
 
-        let error = load(at, DataPart::Test).unwrap_err();
+        let error = load(at, DataPart::Test, false).unwrap_err();
         assert!(matches!(error, DataError::IdxNoLabels { .. }), "{error}");
         write(at, "t10k-labels-idx1-ubyte.gz", &gzip(&label_bytes(LABEL_MAGIC, 2, &[1, 1])));
-        let error = load(at, DataPart::Test).unwrap_err().to_string();
+        let error = load(at, DataPart::Test, false).unwrap_err().to_string();
         assert!(error.contains("holds 1 images but") && error.ends_with("holds 2 labels"), "{error}");
 
         // A plain twin is preferred, a second data set is ambiguous.
         write(at, "train-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
-        assert!(load(at, DataPart::Train).is_ok());
+        assert!(load(at, DataPart::Train, false).is_ok());
         write(at, "other-train-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
-        let error = load(at, DataPart::Train).unwrap_err().to_string();
+        let error = load(at, DataPart::Train, false).unwrap_err().to_string();
         assert!(error.contains("holds 2 train image files"), "{error}");
         // The path of one file chooses.
-        assert!(load(&at.join("train-images-idx3-ubyte.gz"), DataPart::Train).is_ok());
+        assert!(load(&at.join("train-images-idx3-ubyte.gz"), DataPart::Train, false).is_ok());
+    }
+
+    /// Images of one pixel with these labels.
+    fn pair(folder: &Path, labels: &[u8]) {
+        let count = labels.len() as u32;
+        write(folder, "train-images.idx3-ubyte", &image_bytes(IMAGE_MAGIC, count, 1, 1, &vec![7; labels.len()]));
+        write(folder, "train-labels.idx1-ubyte", &label_bytes(LABEL_MAGIC, count, labels));
     }
 
     #[test]
-    fn fashion_names_need_ten_classes_and_the_name() {
+    fn names_come_from_the_labels_not_from_the_path() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, labels, first) in [
-            ("Fashion", [9u8, 0], "T-shirt/top"),
-            ("digits", [9, 0], "0"),
-            ("fashion-3", [2, 0], "0"),
-        ] {
-            let at = folder.path().join(name);
-            fs::create_dir(&at).unwrap();
-            write(&at, "train-images.idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
-            write(&at, "train-labels.idx1-ubyte", &label_bytes(LABEL_MAGIC, 2, &labels));
-            let data = load(&at, DataPart::Train).unwrap();
-            assert_eq!(data.class_names[0], first, "{name}");
-            assert_eq!(data.class_names.len(), usize::from(labels[0]) + 1);
+        let digits = folder.path().join("old-fashioned/fashion-mnist");
+        fs::create_dir_all(&digits).unwrap();
+        pair(&digits, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(load(&digits, DataPart::Train, false).unwrap().class_names[0], "0");
+        // The labels of the set in this program, elsewhere.
+        let bundled = crate::data::bundled().unwrap();
+        let labels: Vec<u8> = bundled.labels.iter().map(|&label| label as u8).collect();
+        pair(folder.path(), &labels);
+        assert_eq!(load(folder.path(), DataPart::Train, false).unwrap().class_names, FASHION_MNIST_CLASSES);
+        // A list beside the files comes first.
+        let names: Vec<String> = (0..10).map(|class| format!("n{class}")).collect();
+        write(folder.path(), LABEL_FILE, format!("\u{feff}{{\"classes\": {names:?}}}").as_bytes());
+        assert_eq!(load(folder.path(), DataPart::Train, false).unwrap().class_names, names);
+        write(folder.path(), LABEL_FILE, br#"{"classes": ["one"]}"#);
+        let error = load(folder.path(), DataPart::Train, false).unwrap_err().to_string();
+        assert!(error.contains("names 1 classes, the labels are 0 to 9"), "{error}");
+    }
+
+    #[test]
+    fn labels_have_no_gaps() {
+        let folder = tempfile::tempdir().unwrap();
+        for (labels, class) in [([1, 2, 3], 0), ([0, 2, 3], 1), ([0, 0, 255], 1)] {
+            pair(folder.path(), &labels);
+            let error = load(folder.path(), DataPart::Train, false).unwrap_err();
+            assert!(matches!(error, DataError::LabelGap { class: found, .. } if found == class), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("--relabel")), "{error}");
+            let data = load(folder.path(), DataPart::Train, true).unwrap();
+            assert_eq!(data.class_names.first(), Some(&labels[0].to_string()));
+            assert_eq!((data.class_counts().contains(&0), usize::from(data.labels[2]) + 1), (false, data.class_names.len()));
         }
     }
 
@@ -450,7 +524,7 @@ mod tests {
     fn an_image_file_is_never_its_own_label_file() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "data.gz", &gzip(&image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS)));
-        let error = load(&folder.path().join("data.gz"), DataPart::Train).unwrap_err();
+        let error = load(&folder.path().join("data.gz"), DataPart::Train, false).unwrap_err();
         assert!(matches!(error, DataError::IdxNoLabels { .. }), "{error}");
     }
 }

@@ -1,7 +1,10 @@
 //! Loading what a [`DataSpec`] describes: recognising how a source is stored, and decoding its images.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
+use flate2::bufread::GzDecoder;
 use rayon::prelude::*;
 
 use crate::data::bundled::bundled;
@@ -29,7 +32,7 @@ pub struct LoadedData {
 /// See [`DataError`]. Only IDX data have a test part.
 pub fn load(spec: &DataSpec) -> Result<LoadedData, DataError> {
     spec.shape.check()?;
-    let (_, stored) = open(&spec.source, spec.part)?;
+    let (_, stored) = open(&spec.source, spec.part, spec.relabel)?;
     let dataset = match stored {
         Stored::Files(listing) if spec.memory.keeps(listing.len(), spec.shape) => {
             return decode_all(&listing, spec.shape, spec.background, spec.skip_bad);
@@ -45,7 +48,7 @@ pub fn load(spec: &DataSpec) -> Result<LoadedData, DataError> {
 /// # Errors
 /// A source without image files: the bundled set, and IDX files.
 pub fn list(source: &DataSource) -> Result<Listing, DataError> {
-    match open(source, DataPart::Train)?.1 {
+    match open(source, DataPart::Train, false)?.1 {
         Stored::Files(listing) => Ok(listing),
         Stored::Pixels(_) => Err(DataError::NotAFolder { path: source.to_string().into() }),
     }
@@ -59,20 +62,28 @@ pub enum Stored {
     Pixels(Dataset),
 }
 
-/// Opens a source; nothing is decoded.
+/// Opens a source; nothing is decoded. With `relabel`, gaps in the labels are closed.
 ///
 /// # Errors
 /// A source that cannot be read or that is none, and a test part where there is none.
-pub fn open(source: &DataSource, part: DataPart) -> Result<(StorageKind, Stored), DataError> {
+pub fn open(source: &DataSource, part: DataPart, relabel: bool) -> Result<(StorageKind, Stored), DataError> {
     let kind = kind_of(source, part)?;
     let stored = match (kind, source) {
         (_, DataSource::Bundled) => Stored::Pixels(bundled()?),
-        (StorageKind::Folder, DataSource::Path(path)) => Stored::Files(folder::list(path)?),
-        (StorageKind::Zip, DataSource::Path(path)) => Stored::Files(zip::list(path)?),
-        (StorageKind::Tar, DataSource::Path(path)) => Stored::Files(tar::list(&tar::shards(path)?)?),
-        (StorageKind::Idx | StorageKind::Bundled, DataSource::Path(path)) => Stored::Pixels(idx::load(path, part)?),
+        (StorageKind::Folder, DataSource::Path(path)) => Stored::Files(folder::list(path, relabel)?),
+        (StorageKind::Zip, DataSource::Path(path)) => Stored::Files(zip::list(path, relabel)?),
+        (StorageKind::Tar, DataSource::Path(path)) => Stored::Files(tar::list(path, relabel)?),
+        (StorageKind::Idx | StorageKind::Bundled, DataSource::Path(path)) => Stored::Pixels(idx::load(path, part, relabel)?),
     };
     Ok((kind, stored))
+}
+
+/// Whether a source is published in two parts and has the second one.
+pub fn has_test_part(source: &DataSource) -> bool {
+    match source {
+        DataSource::Bundled => false,
+        DataSource::Path(path) => path.is_dir() && idx::has_part(path, DataPart::Test) && kind_of(source, DataPart::Test).is_ok(),
+    }
 }
 
 /// Recognises the kind of a source, and refuses a test part where there is none.
@@ -87,43 +98,60 @@ fn kind_of(source: &DataSource, part: DataPart) -> Result<StorageKind, DataError
     Ok(kind)
 }
 
+/// A file is known by its first bytes, and where they say nothing by its name.
 fn kind_of_path(path: &Path) -> Result<StorageKind, DataError> {
     let shards = tar::shards(path)?;
-    let among_images = path.is_dir() && folder::has_images(path)?;
-    if !shards.is_empty() && !among_images {
+    if path.is_dir() {
+        let among_images = !shards.is_empty() && folder::has_images(path)?;
+        return match (shards.is_empty() || among_images, idx::is_idx_folder(path)?) {
+            (false, _) => Ok(StorageKind::Tar),
+            (true, true) => Ok(StorageKind::Idx),
+            (true, false) => Ok(StorageKind::Folder),
+        };
+    }
+    if shards.len() > 1 || shards.first().is_some_and(|shard| shard != path) {
         return Ok(StorageKind::Tar);
     }
-    if std::fs::metadata(path).map_err(DataError::read(path))?.is_dir() {
-        let idx = idx::is_idx_folder(path)?;
-        return Ok(if idx { StorageKind::Idx } else { StorageKind::Folder });
-    }
+    let mut file = File::open(path).map_err(DataError::read(path))?;
+    let start = unpacked_start(&mut file).map_err(DataError::read(path))?;
     let name = path.to_string_lossy().to_lowercase();
-    if [".tgz", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2"]
-        .iter()
-        .any(|end| name.ends_with(end))
-    {
-        return Err(DataError::archive(
+    match start.as_slice() {
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => Ok(StorageKind::Zip),
+        [0, 0, 8, 1 | 3, ..] => Ok(StorageKind::Idx),
+        _ if start.get(257..262) == Some(b"ustar") => Ok(StorageKind::Tar),
+        [0xFD, b'7', b'z', b'X', b'Z', ..] | [0x28, 0xB5, 0x2F, 0xFD, ..] | [b'B', b'Z', b'h', ..] => Err(DataError::archive(
             path,
-            "a packed tar archive cannot be read at a position",
-            "unpack it to a plain .tar once",
-        ));
+            "a file packed with xz, zstd or bzip2 cannot be read at a position",
+            "unpack it once: unxz, unzstd or bunzip2",
+        )),
+        _ if !shards.is_empty() => Ok(StorageKind::Tar),
+        _ if idx::is_idx_file(path) => Ok(StorageKind::Idx),
+        _ if name.ends_with(".zip") => Ok(StorageKind::Zip),
+        _ => Err(DataError::NotAFolder { path: path.to_path_buf() }),
     }
-    if idx::is_idx_file(path) {
-        return Ok(StorageKind::Idx);
+}
+
+/// The first block of a file; of one that is packed with gzip, that of what it holds.
+fn unpacked_start(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    file.take(4096).read_to_end(&mut start)?;
+    if !start.starts_with(&[0x1F, 0x8B]) {
+        return Ok(start);
     }
-    match name.ends_with(".zip") {
-        true => Ok(StorageKind::Zip),
-        false => Err(DataError::NotAFolder { path: path.to_path_buf() }),
-    }
+    let mut unpacked = Vec::new();
+    // What comes before the end of the piece is all that is asked for.
+    let _ = GzDecoder::new(start.as_slice()).take(512).read_to_end(&mut unpacked);
+    Ok(unpacked)
 }
 
 /// The pictures of a listing, decoded when they are asked for; with `skip_bad` the next good one of its class takes the place of a bad
 /// file, so that the same picture is seen in its place every time.
 pub(crate) fn stream(listing: Listing, shape: ImageShape, background: [u8; 3], skip_bad: bool) -> Result<Dataset, DataError> {
     let (labels, marks) = (listing.labels(), listing.marks());
-    let (class_names, source) = (listing.class_names.clone(), listing.root.display().to_string());
+    let (class_names, source) = (listing.class_names.clone(), listing.store.root.display().to_string());
+    let passed = listing.passed.clone();
     let pictures = ImageStore::stream(listing, shape, background, skip_bad);
-    Dataset::from_parts(shape, pictures, labels, class_names, source, Some(marks))
+    Ok(Dataset::from_parts(shape, pictures, labels, class_names, source, Some(marks))?.beside(passed))
 }
 
 /// All pictures of a listing in memory.
@@ -164,9 +192,10 @@ pub(crate) fn decode_all(listing: &Listing, shape: ImageShape, background: [u8; 
         counts[usize::from(label)] += 1;
     }
     listing.refuse_empty_class(&counts)?;
-    let (class_names, source) = (listing.class_names.clone(), listing.root.display().to_string());
+    let (class_names, source) = (listing.class_names.clone(), listing.store.root.display().to_string());
+    let dataset = Dataset::from_parts(shape, ImageStore::Memory(pixels), labels, class_names, source, Some(marks))?;
     Ok(LoadedData {
-        dataset: Dataset::from_parts(shape, ImageStore::Memory(pixels), labels, class_names, source, Some(marks))?,
+        dataset: dataset.beside(listing.passed.clone()),
         skipped: bad.into_iter().flatten().collect(),
     })
 }
@@ -187,6 +216,7 @@ mod tests {
             skip_bad: false,
             memory: PixelStore::Auto,
             part: DataPart::Train,
+            relabel: false,
         }
     }
 
@@ -210,7 +240,7 @@ mod tests {
         fs::write(at("idx/train-images-idx3-ubyte"), b"no").unwrap();
         fs::write(at("picture.png"), b"no").unwrap();
         fs::write(at("a.ZIP"), b"no").unwrap();
-        fs::write(at("a.tar.gz"), b"no").unwrap();
+        fs::write(at("a.tar.xz"), b"\xFD7zXZ\0").unwrap();
         fs::create_dir(at("shards")).unwrap();
         fs::write(at("shards/01.tar"), b"no").unwrap();
         fs::write(at("shards/02.tar"), b"no").unwrap();
@@ -225,8 +255,21 @@ mod tests {
         let error = kind(at("shards/{01..03}.tar"), DataPart::Train).unwrap_err();
         assert!(error.to_string().contains("03.tar"), "{error}");
         assert!(kind(at("shards/{3..1}.tar"), DataPart::Train).is_err());
-        let error = kind(at("a.tar.gz"), DataPart::Train).unwrap_err();
-        assert!(error.to_string().contains("packed tar"), "{error}");
+        let error = kind(at("a.tar.xz"), DataPart::Train).unwrap_err();
+        assert!(error.to_string().contains("packed with xz"), "{error}");
+        // The content tells, whatever the name says.
+        for (name, start, expected) in [
+            ("zip.bin", &b"PK\x03\x04"[..], StorageKind::Zip),
+            ("idx.bin", b"\0\0\x08\x03", StorageKind::Idx),
+            ("idx.zip", b"\0\0\x08\x01", StorageKind::Idx),
+        ] {
+            fs::write(at(name), start).unwrap();
+            assert_eq!(kind(at(name), DataPart::Train).unwrap(), expected, "{name}");
+        }
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        fs::write(at("tar.bin"), tar).unwrap();
+        assert_eq!(kind(at("tar.bin"), DataPart::Train).unwrap(), StorageKind::Tar);
         assert!(matches!(kind(at(""), DataPart::Test), Err(DataError::NoTestPart { .. })));
         assert!(matches!(kind(at("picture.png"), DataPart::Train), Err(DataError::NotAFolder { .. })));
         let error = kind(at("missing"), DataPart::Train).unwrap_err();

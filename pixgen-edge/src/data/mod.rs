@@ -2,25 +2,34 @@
 //!
 //! * `spec` says what to load ([`DataSpec`]), and [`mod@load`] loads it: the `bundled` Fashion-MNIST, `idx` files (MNIST-style), or the files
 //!   of a `folder`, a `zip` archive or `tar` shards.
-//! * `listing` is what the last three find: names, places and, by `classes`, labels of files, which any thread reads by number.
+//! * `contents` is what the last three find: files by what their names say. `classes` decides on it, alone for all containers: which
+//!   classes there are, and the label of each picture (`labels` reads them). `listing` is the result, which any thread reads by number
+//!   from a `store`.
+//! * `names` and `format` know files: names as bytes, contents by their first ones. `passed` counts what was not used.
 //! * `decode` and `resize` bring any image file to the training `shape`. `pictures` holds all of them, or decodes each when it is asked
 //!   for, and `dataset` puts labels to them.
 //! * `normalise` maps bytes to network numbers.
 
 pub mod bundled;
 mod classes;
+mod contents;
 pub mod dataset;
 pub mod decode;
 pub mod error;
 pub mod folder;
+mod format;
 pub mod idx;
+pub mod labels;
 pub mod listing;
 pub mod load;
+mod names;
 pub mod normalise;
+pub mod passed;
 mod pictures;
 pub mod resize;
 pub mod shape;
 pub mod spec;
+mod store;
 pub mod tar;
 pub mod zip;
 
@@ -31,6 +40,7 @@ pub use error::{BadFile, BadReason, DataError};
 pub use idx::{DataPart, FASHION_MNIST_CLASSES};
 pub use listing::Listing;
 pub use load::{LoadedData, list, load};
+pub use passed::PassedOver;
 pub use resize::{fit, luma};
 pub use shape::{ImageShape, MAX_SIDE};
 pub use spec::{DataSource, DataSpec, PixelStore, StorageKind, WHITE, parse_colour};

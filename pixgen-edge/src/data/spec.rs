@@ -70,6 +70,8 @@ pub struct DataSpec {
     pub memory: PixelStore,
     /// Which part of a data set that is published in two.
     pub part: DataPart,
+    /// Close gaps in the numbers of the classes instead of refusing them; each keeps its number as its name.
+    pub relabel: bool,
 }
 
 /// Whether the pictures of a folder or archive are all decoded at once and kept, or each when its turn comes. Others are always kept.

@@ -1,43 +1,49 @@
-//! Images in tar archives: the shards of WebDataset, where `KEY.jpg` has its label in `KEY.cls` or `KEY.json`, or a folder for each class.
+//! Images in tar archives: the shards of WebDataset, where `KEY.jpg` has its label in `KEY.cls` or `KEY.json`, a folder for each class,
+//! or any other layout of a folder.
 //!
-//! Headers are walked once, shards in parallel; images are then read from any thread at their positions ([`Listing::read`]).
+//! Headers are walked once, shards in parallel; images are then read from any thread at their positions ([`Listing::read`]). Archives that
+//! are packed with gzip have no positions and are unpacked into memory.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use rawzip::FileReader;
+use flate2::bufread::MultiGzDecoder;
 use rayon::prelude::*;
-use serde::Deserialize;
-use tar::{Archive, EntryType};
+use tar::EntryType;
 
 use crate::data::DataError;
-use crate::data::classes::{By, Found, classify};
-use crate::data::listing::{EntryLocation, Listing, has_image_name, inside, name_of};
-use crate::data::zip::{LABEL_FILE, parse_labels};
+use crate::data::classes::classify;
+use crate::data::contents::Contents;
+use crate::data::format::has_image_name;
+use crate::data::labels::LABEL_FILE;
+use crate::data::listing::Listing;
+use crate::data::names::{Inside, inside, is_ignored, name_of};
+use crate::data::store::{Archive, EntryLocation, Store};
 
-/// Most bytes of a label in a shard.
-const MAX_LABEL_BYTES: u64 = 1 << 20;
 /// Most shards that a pattern may stand for.
 const MAX_SHARDS: usize = 1 << 16;
+/// Most bytes of unpacked archives in memory, 4 GiB.
+const MAX_UNPACKED: u64 = 1 << 32;
+const AGAIN: &str = "download or copy the file again";
 
-/// What a shard holds.
-#[derive(Default)]
-struct Shard {
-    images: Vec<Found>,
-    /// Labels by key.
-    labels: HashMap<PathBuf, u32>,
+/// An entry of an archive.
+enum Item {
+    File(PathBuf, EntryLocation),
+    Folder(PathBuf),
+    /// A link or a device.
+    Other(PathBuf),
+    Ignored(PathBuf),
 }
 
-/// The `label` of a `KEY.json`; everything else in it is left alone.
-#[derive(Deserialize)]
-struct Metadata {
-    label: Option<u32>,
+/// Whether a name is that of a tar archive that can be read.
+pub(crate) fn is_tar_name(path: &Path) -> bool {
+    let name = name_of(path).to_lowercase();
+    [".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end))
 }
 
-/// The shards that `path` stands for: itself, the `.tar` files in it, or a pattern such as `train-{000..146}.tar`. Empty if it is none
-/// of them.
+/// The shards that `path` stands for: itself, the tar archives in it, or a pattern such as `train-{000..146}.tar`. Empty if it is none of
+/// them.
 ///
 /// # Errors
 /// A folder that cannot be read, and a pattern with a shard that is not there.
@@ -48,19 +54,23 @@ pub fn shards(path: &Path) -> Result<Vec<PathBuf>, DataError> {
             None => Ok(shards),
         };
     }
-    let is_tar = |path: &Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar"));
     if !path.is_dir() {
-        return Ok(if is_tar(path) { vec![path.to_path_buf()] } else { Vec::new() });
+        return Ok(if is_tar_name(path) { vec![path.to_path_buf()] } else { Vec::new() });
     }
+    Ok(beside(path)?.0)
+}
+
+/// The shards in a folder, sorted, and the other files.
+fn beside(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(path).map_err(DataError::read(path))? {
-        let shard = entry.map_err(DataError::read(path))?.path();
-        if is_tar(&shard) && !name_of(&shard).starts_with('.') && shard.is_file() {
-            found.push(shard);
+    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
+        let path = entry.map_err(DataError::read(folder))?.path();
+        if path.file_name().is_some_and(|name| !is_ignored(name)) && path.is_file() {
+            found.push(path);
         }
     }
     found.sort();
-    Ok(found)
+    Ok(found.into_iter().partition(|path| is_tar_name(path)))
 }
 
 /// `a-{008..012}.tar` as five paths; None if there is no such pattern in the last part, or if a file has this very name.
@@ -84,136 +94,181 @@ fn expand(path: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
     Ok(Some((start..=last).map(shard).collect()))
 }
 
-/// Lists the images of `shards`, which are not empty and lie in one folder. Names of the classes may be in a `dataset.json` beside them:
-/// `{"classes": [..]}`.
+/// Lists the images of the shards that `path` stands for; with `relabel`, gaps in their labels are closed. A `dataset.json` beside them
+/// counts as if it lay in them.
 ///
 /// # Errors
 /// A file that is no whole tar archive, names that lead out of it or come twice, labels that are no numbers, images without a label
-/// where others have one, and classes without an image.
-pub fn list(shards: &[PathBuf]) -> Result<Listing, DataError> {
+/// where others have one, labels without an image, and classes without one.
+pub fn list(path: &Path, relabel: bool) -> Result<Listing, DataError> {
+    let shards = shards(path)?;
     let single = shards.len() == 1;
     let folder = shards.first().and_then(|shard| shard.parent()).unwrap_or(Path::new(""));
     let root = if single { shards[0].as_path() } else { folder };
-    let walk = |(number, path): (usize, &PathBuf)| {
-        let file = File::open(path).map_err(DataError::read(path))?;
-        let shard = walk(path, &file, number as u32)?;
-        Ok((file, shard))
+    let open = |(number, path): (usize, &PathBuf)| {
+        let archive = open(path, number)?;
+        let items = walk(path, &archive, number as u32)?;
+        Ok((archive, items))
     };
     // In order, so that of several errors the first shard's is told.
-    let walked: Vec<Result<(File, Shard), DataError>> = shards.par_iter().enumerate().map(walk).collect();
-    let (mut files, mut images, mut labelled) = (Vec::new(), Vec::new(), false);
-    for (path, walked) in shards.iter().zip(walked) {
-        let (file, mut shard) = walked?;
-        labelled |= !shard.labels.is_empty();
-        for mut image in shard.images {
-            image.label = shard.labels.remove(&key(&image.name).0);
-            if !single {
-                image.name = Path::new(&name_of(path)).join(image.name);
-            }
-            images.push(image);
+    let walked: Vec<Result<(Archive, Vec<Item>), DataError>> = shards.par_iter().enumerate().map(open).collect();
+    let mut contents = Contents::new(Store { root: root.to_path_buf(), archives: Vec::new() }, false);
+    for (shard, walked) in shards.iter().zip(walked) {
+        let (archive, items) = walked?;
+        contents.store.archives.push(archive);
+        add(
+            items,
+            if single {
+                Path::new("")
+            } else {
+                Path::new(shard.file_name().unwrap_or_default())
+            },
+            &mut contents,
+        );
+    }
+    let unpacked: u64 = contents.store.archives.iter().map(Archive::bytes_in_memory).sum();
+    if unpacked > MAX_UNPACKED {
+        return Err(too_large(path));
+    }
+    add_beside(path, folder, &mut contents)?;
+    classify(contents, relabel)
+}
+
+/// Lists the images of an archive that is in memory, plain or packed; `path` is for messages.
+///
+/// # Errors
+/// Those of [`list`].
+pub fn list_bytes(path: &Path, bytes: Vec<u8>) -> Result<Listing, DataError> {
+    let archive = Archive::Memory(if is_gzip(&bytes) { unpack(path, bytes.as_slice())? } else { bytes });
+    let items = walk(path, &archive, 0)?;
+    let mut contents = Contents::new(Store { root: path.to_path_buf(), archives: vec![archive] }, false);
+    add(items, Path::new(""), &mut contents);
+    classify(contents, false)
+}
+
+/// Adds the entries of an archive below a folder.
+fn add(items: Vec<Item>, below: &Path, contents: &mut Contents) {
+    for item in items {
+        match item {
+            Item::File(name, place) => contents.add(below.join(name), place),
+            Item::Folder(name) => contents.add_folder(below.join(name)),
+            Item::Other(name) => contents.pass_over(&below.join(name)),
+            Item::Ignored(name) => contents.ignore(below.join(name)),
         }
-        files.push(FileReader::from(file));
-    }
-    if !labelled {
-        return classify(root, files, images, By::Folder);
-    }
-    // `KEY.seg.png` is a mask or the like of `KEY.jpg`.
-    images.retain(|image| key(&image.name).1.split('.').count() == 1);
-    classify(root, files, images, By::Number { names: class_names(folder)?, whence: "(.cls or .json)" })
-}
-
-fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
-    let path = folder.join(LABEL_FILE);
-    match fs::read(&path) {
-        Ok(bytes) => Ok(parse_labels(&path, &bytes)?.classes),
-        Err(_) => Ok(None),
     }
 }
 
-/// Walks the headers of a shard.
-fn walk(path: &Path, file: &File, number: u32) -> Result<Shard, DataError> {
-    const AGAIN: &str = "download or copy the file again";
-    let length = file.metadata().map_err(DataError::read(path))?.len();
+/// Adds what lies beside the shards: their label file, and in a folder that was asked for everything else.
+fn add_beside(path: &Path, folder: &Path, contents: &mut Contents) -> Result<(), DataError> {
+    let labels = folder.join(LABEL_FILE);
+    if let Ok(bytes) = fs::read(&labels) {
+        contents.add_beside(labels.clone(), bytes);
+    }
+    if path.is_dir() {
+        let others = beside(path)?.1;
+        others
+            .iter()
+            .filter(|other| **other != labels)
+            .for_each(|other| contents.pass_over(Path::new(other.file_name().unwrap_or_default())));
+    }
+    Ok(())
+}
+
+fn is_gzip(start: &[u8]) -> bool {
+    start.starts_with(&[0x1F, 0x8B])
+}
+
+/// The `number`-th archive of a set: an open file, or what it unpacks to.
+fn open(path: &Path, number: usize) -> Result<Archive, DataError> {
+    let mut file = File::open(path).map_err(DataError::read(path))?;
+    let mut start = Vec::new();
+    file.by_ref().take(2).read_to_end(&mut start).map_err(DataError::read(path))?;
+    file.rewind().map_err(DataError::read(path))?;
+    match is_gzip(&start) {
+        true => Ok(Archive::Memory(unpack(path, BufReader::new(file))?)),
+        false => Ok(Archive::keep(path, file, number)),
+    }
+}
+
+fn unpack(path: &Path, packed: impl std::io::BufRead) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    let read = MultiGzDecoder::new(packed).take(MAX_UNPACKED + 1).read_to_end(&mut bytes);
+    read.map_err(|error| DataError::archive(path, &format!("the archive cannot be unpacked: {error}"), AGAIN))?;
+    if bytes.len() as u64 > MAX_UNPACKED {
+        return Err(too_large(path));
+    }
+    Ok(bytes)
+}
+
+fn too_large(path: &Path) -> DataError {
+    DataError::archive(
+        path,
+        "what unpacks to more than 4 GiB cannot be kept in memory",
+        "unpack it to a plain .tar once, with gunzip",
+    )
+}
+
+/// Walks the headers of an archive.
+fn walk(path: &Path, archive: &Archive, number: u32) -> Result<Vec<Item>, DataError> {
+    match archive {
+        Archive::Memory(bytes) => walk_headers(path, Cursor::new(bytes.as_slice()), bytes.len() as u64, number),
+        _ => {
+            let file = File::open(path).map_err(DataError::read(path))?;
+            let length = file.metadata().map_err(DataError::read(path))?.len();
+            walk_headers(path, file, length, number)
+        }
+    }
+}
+
+fn walk_headers(path: &Path, mut bytes: impl Read + Seek, length: u64, number: u32) -> Result<Vec<Item>, DataError> {
     let damaged = |error: std::io::Error| DataError::archive(path, &format!("the tar archive cannot be read: {error}"), AGAIN);
-    let mut shard = Shard::default();
+    let mut items = Vec::new();
     let mut end = 0;
-    for entry in Archive::new(file).entries_with_seek().map_err(damaged)? {
-        let mut entry = entry.map_err(damaged)?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let at = || path.join(name.trim_start_matches('/'));
+    for entry in tar::Archive::new(&mut bytes).entries_with_seek().map_err(damaged)? {
+        let entry = entry.map_err(damaged)?;
+        let name = entry.path_bytes();
+        let at = || path.join(String::from_utf8_lossy(&name).trim_start_matches('/'));
         let (start, size) = (entry.raw_file_position(), entry.size());
         end = start.saturating_add(size);
         if end > length {
             let what = format!("the archive is cut short: {size} bytes from {start} on, the file has {length}");
             return Err(DataError::archive(&at(), &what, AGAIN));
         }
-        let Some(inner) = inside(&name).map_err(|what| DataError::archive(&at(), &what, "make the archive again"))? else {
-            continue;
-        };
         let kind = entry.header().entry_type();
-        if kind.is_dir() {
+        if kind.is_pax_global_extensions() {
             continue;
         }
-        let (key, extension) = key(&inner);
-        let is_image = has_image_name(&inner);
-        if is_image && !matches!(kind, EntryType::Regular | EntryType::Continuous) {
-            return Err(DataError::archive(&at(), "the entry is not a plain file", "pack the files themselves, not links to them"));
-        }
-        if is_image {
-            shard
-                .images
-                .push(Found { name: inner, label: None, place: EntryLocation::Tar { archive: number, at: start, size } });
-        } else if extension == "cls" || extension == "json" {
-            let mut text = Vec::new();
-            entry.by_ref().take(MAX_LABEL_BYTES).read_to_end(&mut text).map_err(damaged)?;
-            let label = parse(&extension, &text).map_err(|what| {
-                DataError::archive(&at(), &what, "write the number of the class into KEY.cls, or {\"label\": NUMBER} into KEY.json")
-            })?;
-            let Some(label) = label else { continue };
-            match shard.labels.insert(key, label) {
-                Some(other) if other != label => {
-                    let what = format!("the key has the labels {other} and {label}");
-                    return Err(DataError::archive(&at(), &what, "give one label for each key"));
-                }
-                _ => (),
+        let inner = match inside(&name).map_err(|what| DataError::archive(&at(), what, "make the archive again"))? {
+            Inside::Path(inner) => inner,
+            Inside::Ignored(outermost) => {
+                items.push(Item::Ignored(outermost));
+                continue;
             }
-        }
+            Inside::Root => continue,
+        };
+        let item = match kind {
+            EntryType::Directory => Item::Folder(inner),
+            EntryType::Regular | EntryType::Continuous => Item::File(inner, EntryLocation::Tar { archive: number, at: start, size }),
+            _ if has_image_name(&inner) => {
+                return Err(DataError::archive(&at(), "the entry is not a plain file", "pack the files themselves, not links to them"));
+            }
+            _ => Item::Other(inner),
+        };
+        items.push(item);
     }
     // An archive ends with two blocks of zeros, but some writers leave them out; then it ends with the last entry.
-    if end == 0 && shard.images.is_empty() && length > 0 && !is_zero(file).map_err(damaged)? {
+    if end == 0 && items.is_empty() && length > 0 && !is_zero(&mut bytes).map_err(damaged)? {
         return Err(DataError::archive(path, "this is not a tar archive", AGAIN));
     }
-    Ok(shard)
+    Ok(items)
 }
 
 /// Whether a file begins with a block of zeros: an empty archive.
-fn is_zero(mut file: &File) -> std::io::Result<bool> {
-    use std::io::Seek;
-    file.rewind()?;
+fn is_zero(bytes: &mut (impl Read + Seek)) -> std::io::Result<bool> {
+    bytes.rewind()?;
     let mut block = Vec::new();
-    file.take(512).read_to_end(&mut block)?;
+    bytes.take(512).read_to_end(&mut block)?;
     Ok(block.len() == 512 && block.iter().all(|&byte| byte == 0))
-}
-
-/// The key of a name, with its folder, and what follows the first dot of its last part.
-fn key(name: &Path) -> (PathBuf, String) {
-    let last = name_of(name);
-    let (stem, extension) = last.split_once('.').unwrap_or((&last, ""));
-    (name.with_file_name(stem), extension.to_lowercase())
-}
-
-/// The label in a `.cls` or `.json`; a JSON without one is about something else.
-fn parse(extension: &str, text: &[u8]) -> Result<Option<u32>, String> {
-    if extension == "json" {
-        let metadata: Metadata = serde_json::from_slice(text).map_err(|error| format!("no label can be read: {error}"))?;
-        return Ok(metadata.label);
-    }
-    let text = String::from_utf8_lossy(text);
-    let label = text
-        .trim()
-        .parse()
-        .map_err(|_| format!("`{}` is not a class number", text.trim().chars().take(20).collect::<String>()))?;
-    Ok(Some(label))
 }
 
 #[cfg(test)]
@@ -250,7 +305,7 @@ mod tests {
     }
 
     fn listed(path: &Path) -> Result<Listing, DataError> {
-        list(&shards(path)?)
+        list(path, false)
     }
 
     fn refused(entries: &[(&str, &[u8])]) -> String {
@@ -330,13 +385,14 @@ mod tests {
         let png = grey(1);
         let good: (&str, &[u8]) = ("a/1.png", &png);
         for (entries, parts) in [
-            (vec![], ["x.tar", "no PNG or JPEG"]),
+            (vec![], ["no image in", "x.tar"]),
             (vec![good, good], ["x.tar/a/1.png", "two entries"]),
             (vec![good, ("../x.png", b"x")], ["x.tar/../x.png", "out of the archive"]),
             (vec![good, ("/etc/x.png", b"x")], ["etc/x.png", "out of the archive"]),
             (vec![good, ("a/1.cls", b"cat")], ["a/1.cls", "`cat` is not a class number"]),
             (vec![good, ("a/1.cls", b"-1")], ["a/1.cls", "`-1` is not a class number"]),
-            (vec![good, ("a/1.json", b"{")], ["a/1.json", "no label can be read"]),
+            (vec![good, ("a/1.json", br#"{"label": "cat"}"#)], ["a/1.json", "`cat` is not a class number"]),
+            (vec![good, ("a/1.cls", b"0"), ("a/2.cls", b"0")], ["a/2.cls", "the label of no picture"]),
             (vec![good, ("a/1.cls", b"0"), ("b/1.png", &png)], ["x.tar/b/1.png", "no label"]),
             (vec![good, ("a/1.cls", b"1")], ["labels go up to 1", "no image has label 0"]),
             (vec![good, ("a/1.cls", b"0"), ("a/1.json", br#"{"label": 1}"#)], ["a/1.json", "the labels 0 and 1"]),

@@ -1,137 +1,121 @@
-//! Images in a zip archive: the layout of StyleGAN and EDM, whose `dataset.json` holds the labels, or a folder for each class.
+//! Images in a zip archive: the layout of StyleGAN and EDM, whose `dataset.json` holds the labels, a folder for each class, or labels
+//! beside the pictures.
 //!
 //! The archive's directory is read once; images are then read from any thread at their positions ([`Listing::read`]). Entries may be
 //! stored or deflated, and the archive larger than 4 GiB.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rawzip::{CompressionMethod, ErrorKind, FileReader, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipArchive};
+use rawzip::{CompressionMethod, ErrorKind, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipFileHeaderRecord, ZipLocator};
 
-use crate::data::classes::{By, Found, Labels, classify};
-use crate::data::listing::{Compression, EntryLocation, Listing, has_image_name, inside};
-use crate::data::{BadFile, DataError};
+use crate::data::DataError;
+use crate::data::classes::classify;
+use crate::data::contents::Contents;
+use crate::data::format::has_image_name;
+use crate::data::labels::LABEL_FILE;
+use crate::data::listing::Listing;
+use crate::data::names::{Inside, inside, of_zip};
+use crate::data::store::{Archive, Compression, EntryLocation, Store};
 
-/// Name of the file with the labels.
-pub const LABEL_FILE: &str = "dataset.json";
+/// The extra field with the name of an entry in UTF-8.
+const UNICODE_PATH: u16 = 0x7075;
+const AGAIN: &str = "download or copy the file again";
 
-/// Lists the images of the archive at `path`.
+/// Lists the images of the archive at `path`; with `relabel`, gaps in their labels are closed.
 ///
 /// # Errors
 /// A file that is no whole zip archive, names that lead out of it or come twice, images without a label where others have one, labels
 /// of no image, and classes without an image.
-pub fn list(path: &Path) -> Result<Listing, DataError> {
-    let open = || File::open(path).map_err(DataError::read(path));
-    let (images, label_file) = directory(path, open()?)?;
-    let archive = || Ok::<_, DataError>(vec![FileReader::from(open()?)]);
-    let Some(label_file) = label_file else {
-        return classify(path, archive()?, images, By::Folder);
-    };
-    let inner = label_file.name.clone();
-    let labels = read_labels(path, archive()?, label_file)?;
-    let Some(numbers) = labels.labels else {
-        let name = labels.classes.and_then(|classes| classes.into_iter().next());
-        return classify(path, archive()?, images, By::None { name });
-    };
-    let images = with_labels(path, &inner, images, numbers)?;
-    classify(path, archive()?, images, By::Number { names: labels.classes, whence: "in dataset.json" })
+pub fn list(path: &Path, relabel: bool) -> Result<Listing, DataError> {
+    let file = File::open(path).map_err(DataError::read(path))?;
+    let length = file.metadata().map_err(DataError::read(path))?.len();
+    list_archive(path, Archive::Open(file.into()), length, relabel)
 }
 
-/// The images of the archive, and its outermost `dataset.json`.
-fn directory(path: &Path, file: File) -> Result<(Vec<Found>, Option<Found>), DataError> {
-    const AGAIN: &str = "download or copy the file again";
+/// Lists the images of an archive that is in memory; `path` is for messages.
+///
+/// # Errors
+/// Those of [`list`].
+pub fn list_bytes(path: &Path, bytes: Vec<u8>) -> Result<Listing, DataError> {
+    let length = bytes.len() as u64;
+    list_archive(path, Archive::Memory(bytes), length, false)
+}
+
+fn list_archive(path: &Path, archive: Archive, length: u64, relabel: bool) -> Result<Listing, DataError> {
+    let mut contents = Contents::new(Store { root: path.to_path_buf(), archives: vec![archive] }, false);
+    directory(path, length, &mut contents)?;
+    classify(contents, relabel)
+}
+
+/// Adds every entry of the archive.
+fn directory(path: &Path, length: u64, contents: &mut Contents) -> Result<(), DataError> {
     let damaged = |error: rawzip::Error| match error.into_kind() {
         ErrorKind::IO(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => DataError::read(path)(source),
         kind => DataError::archive(path, &format!("the zip archive cannot be read: {kind}"), AGAIN),
     };
     // So long a buffer holds any record.
     let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
-    let archive = ZipArchive::from_file(file, &mut buffer).map_err(damaged)?;
-    let (mut images, mut label_files, mut count) = (Vec::new(), Vec::new(), 0);
+    let mut found = Vec::new();
+    let archive = ZipLocator::new().locate_in_reader(&contents.store.archives[0], &mut buffer, length);
+    let archive = archive.map_err(|(_, error)| damaged(error))?;
     let mut entries = archive.entries(&mut buffer);
+    let mut count = 0;
     while let Some(entry) = entries.next_entry().map_err(damaged)? {
         count += 1;
-        let name = String::from_utf8_lossy(entry.file_path().as_bytes()).into_owned();
-        let Some(inner) = inside(&name).map_err(|what| DataError::archive(&path.join(&name), &what, "make the archive again"))? else {
-            continue;
-        };
-        let is_labels = inner.file_name().is_some_and(|name| name == LABEL_FILE);
-        if entry.is_dir() || !(is_labels || has_image_name(&inner)) {
-            continue;
+        let name = name(&entry);
+        let at = |what: &str, hint| DataError::archive(&path.join(shown_name(&name)), what, hint);
+        let place = place(&entry);
+        match inside(&name).map_err(|what| at(what, "make the archive again"))? {
+            Inside::Path(inner) if entry.mode().is_symlink() => {
+                let used = has_image_name(&inner) || inner.file_name().is_some_and(|name| name == LABEL_FILE);
+                if used {
+                    return Err(at("the entry is a link", "pack the files themselves"));
+                }
+                found.push((Inside::Path(inner), None, false));
+            }
+            inner => found.push((inner, Some(place), entry.is_dir())),
         }
-        if entry.mode().is_symlink() {
-            return Err(DataError::archive(&path.join(inner), "the entry is a link", "pack the files themselves"));
-        }
-        let method = match entry.compression_method() {
-            _ if entry.flags().is_encrypted() => Compression::Encrypted,
-            CompressionMethod::STORE => Compression::Stored,
-            CompressionMethod::DEFLATE => Compression::Deflated,
-            other => Compression::Other(other.as_u16()),
-        };
-        let place = EntryLocation::Zip {
-            header: entry.local_header_offset(),
-            packed: entry.compressed_size_hint(),
-            size: entry.uncompressed_size_hint(),
-            crc: entry.crc32(),
-            method,
-        };
-        let found = Found { name: inner, label: None, place };
-        if is_labels { label_files.push(found) } else { images.push(found) }
     }
     if count != archive.entries_hint() {
         let what = format!("the directory of the zip archive has {count} entries instead of {}", archive.entries_hint());
         return Err(DataError::archive(path, &what, AGAIN));
     }
-    let depth = |found: &Found| found.name.components().count();
-    let outermost = label_files.iter().map(depth).min();
-    let mut outermost = label_files.into_iter().filter(|found| Some(depth(found)) == outermost);
-    let label_file = outermost.next();
-    match outermost.next() {
-        Some(second) => Err(DataError::archive(&path.join(second.name), "the archive holds two label files", "keep one of them")),
-        None => Ok((images, label_file)),
-    }
-}
-
-fn read_labels(path: &Path, archive: Vec<FileReader>, found: Found) -> Result<Labels, DataError> {
-    let inner = path.join(&found.name);
-    let alone = classify(path, archive, vec![found], By::None { name: None })?;
-    let mut bytes = Vec::new();
-    alone.read(0, &mut bytes).map_err(|BadFile { path, reason }| {
-        DataError::archive(&path, &format!("the labels cannot be read: {reason}"), "make the archive again")
-    })?;
-    parse_labels(&inner, &bytes)
-}
-
-/// Reads `dataset.json`; `path` is for messages.
-pub(crate) fn parse_labels(path: &Path, bytes: &[u8]) -> Result<Labels, DataError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let hint = "write {\"labels\": [[\"00000/img.png\", 3], ..]} with whole numbers, or {\"labels\": null} for data without classes";
-        DataError::archive(path, &format!("not a list of labels: {error}"), hint)
-    })
-}
-
-/// Gives the images the labels that the label file `inner` of the archive has for them; names in it are relative to its folder.
-fn with_labels(path: &Path, inner: &Path, mut images: Vec<Found>, numbers: Vec<(String, u32)>) -> Result<Vec<Found>, DataError> {
-    let refuse = |name: &str, what: &str| {
-        Err(DataError::archive(&path.join(inner), &format!("`{name}` {what}"), "make the archive and its labels again"))
-    };
-    let folder = inner.parent().unwrap_or(Path::new(""));
-    let mut by_name: HashMap<PathBuf, u32> = HashMap::with_capacity(numbers.len());
-    for (name, label) in numbers {
-        let Ok(Some(below)) = inside(&name) else {
-            return refuse(&name, "is not the name of an image in the archive");
-        };
-        if by_name.insert(folder.join(below), label).is_some() {
-            return refuse(&name, "is labelled twice");
+    for (inner, place, is_dir) in found {
+        match (inner, place) {
+            (Inside::Path(inner), _) if is_dir => contents.add_folder(inner),
+            (Inside::Path(inner), Some(place)) => contents.add(inner, place),
+            (Inside::Path(inner), None) => contents.pass_over(&inner),
+            (Inside::Ignored(outermost), _) => contents.ignore(outermost),
+            (Inside::Root, _) => (),
         }
     }
-    for image in &mut images {
-        image.label = by_name.remove(&image.name);
-    }
-    match by_name.keys().min() {
-        Some(name) => refuse(&name.to_string_lossy(), "has a label but is not in the archive"),
-        None => Ok(images),
+    Ok(())
+}
+
+/// The name of an entry, as UTF-8 where that is known.
+fn name(entry: &ZipFileHeaderRecord<'_>) -> Vec<u8> {
+    let field = entry.extra_fields().find(|(id, _)| id.as_u16() == UNICODE_PATH);
+    of_zip(entry.file_path().as_bytes(), entry.flags().is_utf8(), field.map(|(_, field)| field)).into_owned()
+}
+
+fn shown_name(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).trim_start_matches(['/', '\\']).to_owned()
+}
+
+fn place(entry: &ZipFileHeaderRecord<'_>) -> EntryLocation {
+    let method = match entry.compression_method() {
+        _ if entry.flags().is_encrypted() => Compression::Encrypted,
+        CompressionMethod::STORE => Compression::Stored,
+        CompressionMethod::DEFLATE => Compression::Deflated,
+        other => Compression::Other(other.as_u16()),
+    };
+    EntryLocation::Zip {
+        header: entry.local_header_offset(),
+        packed: entry.compressed_size_hint(),
+        size: entry.uncompressed_size_hint(),
+        crc: entry.crc32(),
+        method,
     }
 }
 
@@ -144,6 +128,8 @@ pub(crate) mod tests {
     use flate2::write::DeflateEncoder;
     use image::{GrayImage, ImageFormat, Luma};
     use tempfile::TempDir;
+
+    use std::path::PathBuf;
 
     use super::*;
     use crate::data::BadReason;
@@ -228,12 +214,12 @@ pub(crate) mod tests {
     }
 
     fn listed(entries: &[Told]) -> Result<Listing, DataError> {
-        list(&written(entries).1)
+        list(&written(entries).1, false)
     }
 
     fn refused(entries: &[Told]) -> String {
         let (folder, path) = written(entries);
-        let error = list(&path).map(|_| ()).unwrap_err();
+        let error = list(&path, false).map(|_| ()).unwrap_err();
         assert!(error.hint().is_some(), "{error}");
         error.to_string().replace(&format!("{}/", folder.path().display()), "")
     }
@@ -249,7 +235,7 @@ pub(crate) mod tests {
             stored("__MACOSX/all/a/._x.png", b"no"),
             stored("all\\a\\z.png", &grey(2)),
         ]);
-        let listing = list(&path).unwrap();
+        let listing = list(&path, false).unwrap();
         assert_eq!(listing.class_names(), ["a", "b"]);
         let data = decode_all(&listing, SHAPE, WHITE, false).unwrap().dataset;
         let firsts: Vec<u8> = (0..4).map(|i| data.image(i).unwrap()[0]).collect();
@@ -288,11 +274,11 @@ pub(crate) mod tests {
         for (json, parts) in [
             (format!(r#"{{"labels": [{one}]}}"#), ["data.zip/00001/c.png", "no label in dataset.json"]),
             (format!(r#"{{"labels": [{one}, ["00001/c.png", 3]]}}"#), ["labels go up to 3", "no image has label 2"]),
-            (format!(r#"{{"labels": [{one}, ["00001/c.png", 70000]]}}"#), ["00001/c.png", "label 70000 is beyond 65535"]),
+            (format!(r#"{{"labels": [{one}, ["00001/c.png", 70000]]}}"#), ["labels go up to 70000", "no image has label 2"]),
             (format!(r#"{{"labels": [{one}, ["00001/c.png", -1]]}}"#), ["dataset.json", "line 1 column"]),
             (format!(r#"{{"labels": [{one}, ["00001/c.png", 1],]}}"#), ["dataset.json", "trailing comma at line 1"]),
             (format!(r#"{{"labels": [{one}, {one}]}}"#), ["dataset.json", "`00000/a.png` is labelled twice"]),
-            (format!(r#"{{"labels": [{one}, ["00001/c.png", 1], ["x.png", 1]]}}"#), ["`x.png`", "not in the archive"]),
+            (format!(r#"{{"labels": [{one}, ["00001/c.png", 1], ["x.png", 1]]}}"#), ["`x.png`", "a label but is not there"]),
             (format!(r#"{{"labels": [{one}, ["../c.png", 1]]}}"#), ["`../c.png`", "is not the name of an image"]),
             (format!(r#"{{"labels": [{one}, ["00001/c.png", 1]], "classes": ["a"]}}"#), ["names 1 classes", "0 to 1"]),
         ] {
@@ -309,11 +295,34 @@ pub(crate) mod tests {
         assert!(two.contains("two label files"), "{two}");
     }
 
+    /// Names in code page 437, which many programs for Windows write without saying so.
+    #[test]
+    fn names_in_a_code_page_become_text() {
+        let mut bytes = archive(&[
+            stored("cl/1.png", &grey(1)),
+            stored("ce/1.png", &grey(2)),
+            stored("c\u{e9}/1.png", &grey(3)),
+        ]);
+        // The same length in bytes, in header and directory.
+        for at in 0..bytes.len() - 2 {
+            match &bytes[at..at + 3] {
+                b"cl/" => bytes[at + 1] = 0x81,
+                b"ce/" => bytes[at + 1] = 0x94,
+                _ => (),
+            }
+        }
+        let listing = list_bytes(Path::new("data.zip"), bytes).unwrap();
+        assert_eq!(listing.class_names(), ["cé", "cö", "cü"]);
+        let mut bytes = Vec::new();
+        listing.read(0, &mut bytes).unwrap();
+        assert_eq!(bytes, grey(3));
+    }
+
     #[test]
     fn hostile_archives_are_errors_that_name_the_entry() {
         let good = stored("a/1.png", &grey(1));
         for (entries, parts) in [
-            (vec![], ["data.zip", "no PNG or JPEG"]),
+            (vec![], ["no image in", "data.zip"]),
             (vec![good.clone(), good.clone()], ["data.zip/a/1.png", "two entries"]),
             (vec![good.clone(), stored("a/../../x.png", b"x")], ["a/../../x.png", "out of the archive"]),
             (vec![good.clone(), stored("..\\x.png", b"x")], ["x.png", "out of the archive"]),
@@ -327,7 +336,7 @@ pub(crate) mod tests {
         let whole = fs::read(&path).unwrap();
         for cut in 0..whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
-            let error = list(&path).map(|_| ()).unwrap_err();
+            let error = list(&path, false).map(|_| ()).unwrap_err();
             assert!(error.to_string().contains("data.zip") && error.hint().is_some(), "cut at {cut}: {error}");
         }
         // Without its first bytes, which is how an archive behind a program looks, every entry moves; damaged ones are found when read.
@@ -335,7 +344,7 @@ pub(crate) mod tests {
             let mut bytes = whole.clone();
             bytes[flip] ^= 0x10;
             fs::write(&path, &bytes).unwrap();
-            if let Ok(listing) = list(&path) {
+            if let Ok(listing) = list(&path, false) {
                 let mut bytes = Vec::new();
                 (0..listing.len()).for_each(|index| drop(listing.read(index, &mut bytes)));
             }
@@ -361,7 +370,7 @@ pub(crate) mod tests {
             Told { held: vec![0xFF; 40], ..deflated("a/91.png", &png) },
         ];
         let (_folder, path) = written(&entries);
-        let listing = list(&path).unwrap();
+        let listing = list(&path, false).unwrap();
         let parts = [
             "check sum",
             "1073741824 bytes, more than any image",
@@ -399,7 +408,7 @@ pub(crate) mod tests {
             bad("b/1.png"),
         ];
         let (_folder, path) = written(&entries);
-        let data = |skip| stream(list(&path).unwrap(), SHAPE, WHITE, skip).unwrap();
+        let data = |skip| stream(list(&path, false).unwrap(), SHAPE, WHITE, skip).unwrap();
         let error = data(false).image(1).unwrap_err();
         assert_eq!((error.path, error.reason), (path.join("a/1.png"), BadReason::Checksum));
         let data = data(true);
@@ -411,7 +420,7 @@ pub(crate) mod tests {
         assert!(data.newly_bad().is_empty(), "a bad file is told once");
         // Nothing of the class is left.
         let (_folder, path) = written(&[bad("a/0.png"), bad("a/1.png"), stored("b/0.png", &grey(1))]);
-        let data = stream(list(&path).unwrap(), SHAPE, WHITE, true).unwrap();
+        let data = stream(list(&path, false).unwrap(), SHAPE, WHITE, true).unwrap();
         assert_eq!(data.image(1).unwrap_err().path, path.join("a/1.png"));
     }
 
@@ -421,8 +430,8 @@ pub(crate) mod tests {
             .map(|i| deflated(&format!("{}/{i:02}.png", ["a", "b"][i % 2]), &grey(i as u8)))
             .collect();
         let (_folder, path) = written(&entries);
-        let kept = decode_all(&list(&path).unwrap(), SHAPE, WHITE, false).unwrap().dataset;
-        let streamed = stream(list(&path).unwrap(), SHAPE, WHITE, true).unwrap();
+        let kept = decode_all(&list(&path, false).unwrap(), SHAPE, WHITE, false).unwrap().dataset;
+        let streamed = stream(list(&path, false).unwrap(), SHAPE, WHITE, true).unwrap();
         assert_eq!(kept.fingerprint(), streamed.fingerprint());
         assert_eq!((kept.bytes_in_memory(), streamed.bytes_in_memory()), (48, 0));
         assert_eq!(kept.pixels().unwrap(), streamed.pixels().unwrap());

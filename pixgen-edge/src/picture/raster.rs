@@ -76,6 +76,14 @@ impl Picture {
         &self.bytes[(y * self.width + x) * self.channels..][..self.channels]
     }
 
+    /// Makes one pixel grey; outside the picture nothing happens.
+    pub(super) fn set(&mut self, x: usize, y: usize, brightness: u8) {
+        if x < self.width && y < self.height {
+            let at = (y * self.width + x) * self.channels;
+            self.bytes[at..at + self.channels].fill(brightness);
+        }
+    }
+
     /// Red, green and blue of one pixel.
     pub(super) fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
         match *self.pixel(x, y) {

@@ -145,6 +145,7 @@ impl Bench {
             skip_bad: false,
             memory: PixelStore::Never,
             part: DataPart::Train,
+            relabel: false,
         };
         let streamed = data::load(&spec)?.dataset;
         let pictures = pictures.min(streamed.len());

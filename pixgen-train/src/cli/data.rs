@@ -60,6 +60,9 @@ pub struct DataCheckArgs {
     /// Colour behind transparent pictures
     #[arg(long, default_value = "#ffffff")]
     pub background: String,
+    /// Print only the hash of classes, labels and decoded pixels: the same pictures have the same one in every container
+    #[arg(long, conflicts_with_all = ["sheet", "json"])]
+    pub content_hash: bool,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -102,6 +105,9 @@ pub struct DataPrepareArgs {
     /// Leave bad files out instead of stopping
     #[arg(long)]
     pub skip_bad: bool,
+    /// Close gaps in the numbers of the classes, for example 1 to 26, instead of refusing them; each keeps its number as its name
+    #[arg(long)]
+    pub relabel: bool,
 }
 
 /// How `data prepare` stores pictures.

@@ -2,6 +2,7 @@
 
 use crate::cli::DataCheckArgs;
 use crate::data::check;
+use crate::data::contact_sheet::contact_sheet;
 use crate::error::Error;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, parse_colour};
 use pixgen_edge::terminal::{print_json, print_line};
@@ -14,14 +15,16 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
     let background = parse_colour(&args.background)?;
     let source = DataSource::from(args.path.as_str());
     let report = check::check(&source, DataPart::Train, background)?;
-    if args.json {
+    if args.content_hash {
+        print_line(&report.content_hash)?;
+    } else if args.json {
         print_json(&report)?;
     } else {
         print_line(&report.to_string())?;
     }
-    if !args.no_sheet && report.images > 0 {
+    if !args.no_sheet && !args.content_hash && report.images > 0 {
         let path = &args.sheet;
-        let sheet = check::contact_sheet(&pictures(source, &report, background)?, SHEET.0, SHEET.1);
+        let sheet = contact_sheet(&pictures(source, &report, background)?, SHEET.0, SHEET.1);
         let (width, height) = (sheet.width() as usize, sheet.height() as usize);
         let picture = pixgen_edge::picture::Picture::new(width, height, 3, sheet.into_raw())?;
         pixgen_edge::picture::png::write(path, &picture, None)?;
@@ -48,6 +51,7 @@ fn pictures(source: DataSource, report: &check::DataReport, background: [u8; 3])
         skip_bad: false,
         memory: PixelStore::Never,
         part: DataPart::Train,
+        relabel: false,
     };
     Ok(data::load(&spec)?.dataset)
 }

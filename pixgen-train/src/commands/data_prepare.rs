@@ -18,6 +18,7 @@ pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
         skip_bad: false,
         memory: PixelStore::Never,
         part: DataPart::Train,
+        relabel: args.relabel,
     };
     let dataset = data::load(&spec)?.dataset;
     let options = PrepareOptions {
@@ -32,6 +33,9 @@ pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
     let mut progress = Progress::new("prepare", 0, dataset.len() as u64, quiet);
     let WrittenFiles { images, files, bytes, skipped } = prepare(&dataset, &options, &mut |done| progress.update(done as u64, None))?;
     progress.finish();
+    if !dataset.passed_over().is_empty() {
+        note(&format!("passed over: {}", dataset.passed_over()));
+    }
     for bad in &skipped {
         note(&format!("warning: left out {bad}"));
     }

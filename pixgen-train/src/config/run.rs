@@ -90,6 +90,7 @@ impl DataConfig {
             skip_bad: self.skip_bad,
             memory: self.memory,
             part: DataPart::Train,
+            relabel: false,
         })
     }
 }

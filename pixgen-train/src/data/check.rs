@@ -1,25 +1,22 @@
-//! What a data set holds, before anyone trains on it: counts, classes, sizes, colours, bad files, a sheet of samples.
+//! What a data set holds, before anyone trains on it: counts, classes, sizes, colours, bad files, copies, what was not used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use pixgen_edge::data::decode::decode;
 use pixgen_edge::data::error::BadFile;
 use pixgen_edge::data::idx::DataPart;
 use pixgen_edge::data::listing::Listing;
-use pixgen_edge::data::load::{Stored, open};
-use pixgen_edge::data::{DataError, DataSource, Dataset, ImageShape, StorageKind};
+use pixgen_edge::data::load::{Stored, has_test_part, open};
+use pixgen_edge::data::{DataError, DataSource, Dataset, ImageShape, PassedOver, StorageKind};
+use pixgen_edge::units::counted;
 
 /// Classes and sizes that [`DataReport`] prints; all of them are in its JSON.
 const SHOWN: usize = 12;
-/// Pixels between the tiles of a contact sheet.
-const GAP: usize = 2;
-/// Tiles of a contact sheet are enlarged by a whole factor until their height reaches this.
-const TILE: usize = 56;
 
 /// A description of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,6 +39,23 @@ pub struct DataReport {
     pub std: Vec<f64>,
     /// Files that cannot be used, in sorted order.
     pub bad: Vec<BadFile>,
+    /// What lies beside the images and was not used.
+    pub passed_over: PassedOver,
+    /// Pictures whose pixels are the same.
+    pub copies: CopyCount,
+    /// Hash of the decoded pictures of each class, the same for every container; docs/reference/data.md says what enters.
+    pub content_hash: String,
+}
+
+/// Pictures with exactly the pixels of another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CopyCount {
+    /// Pictures that repeat an earlier one.
+    pub copies: usize,
+    /// Pictures that are in another class too.
+    pub across_classes: usize,
+    /// Pictures of the test part that are among those to train on; none where there is no test part.
+    pub across_parts: Option<usize>,
 }
 
 /// Images of a class.
@@ -71,19 +85,38 @@ struct Facts {
     mode: &'static str,
     /// Mean and mean square per channel; a grey image repeats its own.
     moments: [(f64, f64); 3],
+    hash: PictureHash,
 }
+
+/// The first half of a SHA-256.
+type PictureHash = [u8; 16];
 
 /// Looks at every image of `source`; transparent parts show `background`.
 ///
 /// # Errors
 /// Those of loading, except that bad files are listed and only a data set without any usable image is an error.
 pub fn check(source: &DataSource, part: DataPart, background: [u8; 3]) -> Result<DataReport, DataError> {
-    let (kind, stored) = open(source, part)?;
-    let (class_names, facts) = match stored {
+    let (kind, stored) = open(source, part, false)?;
+    let (class_names, facts, passed_over) = match stored {
         Stored::Files(listing) => facts_of_files(listing, background),
         Stored::Pixels(dataset) => facts_of(dataset),
     };
-    let report = DataReport::new(source.to_string(), kind, class_names, facts);
+    let pictures: Vec<(u16, PictureHash)> = facts.iter().flatten().map(|fact| (fact.label, fact.hash)).collect();
+    let mut copies = count_copies(&pictures);
+    if part == DataPart::Train && has_test_part(source) {
+        // A damaged test part is told by what measures with it.
+        copies.across_parts = test_hashes(source).ok().map(|test| {
+            let known: HashSet<PictureHash> = pictures.iter().map(|&(_, hash)| hash).collect();
+            test.iter().filter(|hash| known.contains(*hash)).count()
+        });
+    }
+    let content_hash = content_hash(class_names.len(), pictures);
+    let report = DataReport {
+        passed_over,
+        copies,
+        content_hash,
+        ..DataReport::new(source.to_string(), kind, class_names, facts)
+    };
     match report.bad.first() {
         Some(first) if report.images == 0 => {
             Err(DataError::BadFiles { first: first.clone(), count: report.bad.len(), total: report.bad.len() })
@@ -92,55 +125,57 @@ pub fn check(source: &DataSource, part: DataPart, background: [u8; 3]) -> Result
     }
 }
 
-/// Sample images, one row per class: the first `per_class` of each class, at most `max` in all. A single class is laid out as a square.
-/// Images that cannot be read are passed over.
-pub fn contact_sheet(dataset: &Dataset, per_class: usize, max: usize) -> RgbImage {
-    let classes = dataset.class_names.len();
-    let per_class = per_class.min(max);
-    let columns = match classes {
-        1 => (per_class.isqrt()..).find(|c| c * c >= per_class).unwrap_or(1),
-        _ => per_class,
-    };
-    // Pixels, row and column of each tile.
-    let mut shown = vec![0; classes];
-    let mut tiles = Vec::new();
-    for index in 0..dataset.len() {
-        let class = usize::from(dataset.labels[index]);
-        let within_max = (class + 1) * per_class <= max;
-        if shown[class] < per_class
-            && within_max
-            && let Ok(pixels) = dataset.image(index)
-        {
-            let place = if classes == 1 {
-                (shown[class] / columns, shown[class] % columns)
-            } else {
-                (class, shown[class])
-            };
-            tiles.push((pixels, place));
-            shown[class] += 1;
-        }
-    }
-    let rows = tiles.iter().map(|(_, (row, _))| row + 1).max().unwrap_or(0);
-
-    let shape = dataset.shape;
-    let zoom = TILE.div_ceil(shape.height);
-    let (tile_height, tile_width) = (shape.height * zoom + GAP, shape.width * zoom + GAP);
-    let (width, height) = (columns * tile_width + GAP, rows * tile_height + GAP);
-    let mut sheet = RgbImage::from_pixel(width as u32, height as u32, Rgb([128; 3]));
-    for (pixels, (row, column)) in tiles {
-        for y in 0..shape.height * zoom {
-            for x in 0..shape.width * zoom {
-                let at = ((y / zoom) * shape.width + x / zoom) * shape.channels;
-                let colour = std::array::from_fn(|c| pixels[at + c.min(shape.channels - 1)]);
-                let (left, top) = (column * tile_width + GAP + x, row * tile_height + GAP + y);
-                sheet.put_pixel(left as u32, top as u32, Rgb(colour));
-            }
-        }
-    }
-    sheet
+/// The pictures of the test part.
+fn test_hashes(source: &DataSource) -> Result<Vec<PictureHash>, DataError> {
+    let (_, stored) = open(source, DataPart::Test, true)?;
+    let Stored::Pixels(dataset) = stored else { return Ok(Vec::new()) };
+    let hash = |index: usize| Ok(picture_hash(dataset.shape, &dataset.image(index)?));
+    (0..dataset.len()).into_par_iter().map(hash).collect()
 }
 
-fn facts_of_files(listing: Listing, background: [u8; 3]) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
+/// Size and pixels of a picture. One whose channels are all the same is grey, however its file stores it.
+fn picture_hash(shape: ImageShape, pixels: &[u8]) -> PictureHash {
+    let mut hasher = Sha256::new();
+    hasher.update((shape.height as u64).to_le_bytes());
+    hasher.update((shape.width as u64).to_le_bytes());
+    let grey = shape.channels == 1 || pixels.chunks_exact(3).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2]);
+    match (grey, shape.channels) {
+        (true, 3) => hasher.update(pixels.iter().step_by(3).copied().collect::<Vec<u8>>()),
+        _ => hasher.update(pixels),
+    }
+    let mut half = PictureHash::default();
+    half.copy_from_slice(&hasher.finalize()[..16]);
+    half
+}
+
+/// Number of classes, then for each the number of its pictures and their hashes in the order of the hashes: containers keep pictures in
+/// different orders.
+fn content_hash(classes: usize, mut pictures: Vec<(u16, PictureHash)>) -> String {
+    pictures.sort_unstable();
+    let mut hasher = Sha256::new();
+    hasher.update((classes as u64).to_le_bytes());
+    for class in pictures.chunk_by(|a, b| a.0 == b.0) {
+        hasher.update((class.len() as u64).to_le_bytes());
+        class.iter().for_each(|(_, hash)| hasher.update(hash));
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn count_copies(pictures: &[(u16, PictureHash)]) -> CopyCount {
+    // Pictures, the first one's class, and whether another has one too.
+    let mut groups: HashMap<PictureHash, (usize, u16, bool)> = HashMap::with_capacity(pictures.len());
+    for &(label, hash) in pictures {
+        let (count, first, across) = groups.entry(hash).or_insert((0, label, false));
+        *count += 1;
+        *across |= *first != label;
+    }
+    let across = groups.values().filter(|(_, _, across)| *across).map(|(count, _, _)| count).sum();
+    CopyCount { copies: pictures.len() - groups.len(), across_classes: across, across_parts: None }
+}
+
+type AllFacts = (Vec<String>, Vec<Result<Facts, BadFile>>, PassedOver);
+
+fn facts_of_files(listing: Listing, background: [u8; 3]) -> AllFacts {
     let labels = listing.labels();
     let look = |bytes: &mut Vec<u8>, index: usize| {
         listing.read(index, bytes)?;
@@ -148,15 +183,16 @@ fn facts_of_files(listing: Listing, background: [u8; 3]) -> (Vec<String>, Vec<Re
         Ok(Facts::new(labels[index], image.shape, image.mode, &image.pixels))
     };
     let facts = (0..listing.len()).into_par_iter().map_init(Vec::new, look).collect();
-    (listing.class_names().to_vec(), facts)
+    (listing.class_names().to_vec(), facts, listing.passed_over().clone())
 }
 
-fn facts_of(dataset: Dataset) -> (Vec<String>, Vec<Result<Facts, BadFile>>) {
+fn facts_of(dataset: Dataset) -> AllFacts {
     let facts = (0..dataset.len())
         .into_par_iter()
         .map(|index| Ok(Facts::new(dataset.labels[index], dataset.shape, "grey", &dataset.image(index)?)))
         .collect();
-    (dataset.class_names, facts)
+    let passed = dataset.passed_over().clone();
+    (dataset.class_names, facts, passed)
 }
 
 impl Facts {
@@ -171,7 +207,7 @@ impl Facts {
             }
             (sum as f64 / (255.0 * count), squares as f64 / (255.0 * 255.0 * count))
         });
-        Self { label, shape, mode, moments }
+        Self { label, shape, mode, moments, hash: picture_hash(shape, pixels) }
     }
 }
 
@@ -214,7 +250,34 @@ impl DataReport {
             .zip(&mean)
             .map(|(sum, mean)| (sum.1 / n - mean * mean).max(0.0).sqrt())
             .collect();
-        Self { source, kind, images, classes, sizes, colour_modes, mean, std, bad }
+        let (passed_over, copies, content_hash) = Default::default();
+        Self {
+            source,
+            kind,
+            images,
+            classes,
+            sizes,
+            colour_modes,
+            mean,
+            std,
+            bad,
+            passed_over,
+            copies,
+            content_hash,
+        }
+    }
+}
+
+impl fmt::Display for CopyCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of another picture, pixel by pixel", counted(self.copies, "copy", "copies"))?;
+        if self.across_classes > 0 {
+            write!(f, "; {} in more than one class", counted(self.across_classes, "picture is", "pictures are"))?;
+        }
+        match self.across_parts {
+            Some(number) if number > 0 => write!(f, "; {number} of the test part among those to train on"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -237,7 +300,14 @@ impl fmt::Display for DataReport {
         writeln!(f, "colours  {}", listed(modes))?;
         let numbers = |values: &[f64]| listed(values.iter().map(|v| format!("{v:.4}")));
         writeln!(f, "mean     {}", numbers(&self.mean))?;
-        write!(f, "std      {}", numbers(&self.std))?;
+        writeln!(f, "std      {}", numbers(&self.std))?;
+        write!(f, "content  {}", self.content_hash)?;
+        if self.copies != CopyCount::default() && (self.copies.copies > 0 || self.copies.across_parts > Some(0)) {
+            write!(f, "\ncopies   {}", self.copies)?;
+        }
+        if !self.passed_over.is_empty() {
+            write!(f, "\npassed over: {}", self.passed_over)?;
+        }
         if let Some(first) = self.bad.first() {
             write!(f, "\nbad      {first}")?;
             if self.bad.len() > 1 {
@@ -262,7 +332,7 @@ fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
 mod tests {
     use std::fs;
 
-    use image::{GrayImage, Luma};
+    use image::{GrayImage, Luma, Rgb, RgbImage};
 
     use super::*;
     use pixgen_edge::data::{BadReason, WHITE};
@@ -302,7 +372,7 @@ mod tests {
             assert!((found - expected).abs() < 1e-12, "{:?}", report.mean);
         }
         let text = report.to_string();
-        assert!(text.contains("b/2.png: the content is neither PNG nor JPEG\n"), "{text}");
+        assert!(text.contains("b/2.png: the content is neither PNG nor JPEG, nor WebP, GIF, BMP, TIFF or PNM\n"), "{text}");
         assert!(text.ends_with("and 1 more"), "{text}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["kind"], "folder");
@@ -325,31 +395,5 @@ mod tests {
     fn long_lists_are_shortened() {
         assert_eq!(listed((0..3).map(|i| i.to_string())), "0, 1, 2");
         assert!(listed((0..20).map(|i| i.to_string())).ends_with("11, and 8 more"));
-    }
-
-    #[test]
-    fn the_sheet_has_a_row_per_class() {
-        let shape = ImageShape { height: 28, width: 28, channels: 1 };
-        let labels = vec![0, 1, 1, 2, 0];
-        let pixels = labels.iter().flat_map(|&l| vec![l as u8 * 10; shape.len()]).collect();
-        let names = ["a", "b", "c"].map(String::from).to_vec();
-        let data = Dataset::new(shape, pixels, labels, names, "test".into()).unwrap();
-        let sheet = contact_sheet(&data, 2, 100);
-        assert_eq!(sheet.dimensions(), (2 * 58 + 2, 3 * 58 + 2));
-        assert_eq!(sheet.get_pixel(2, 2).0, [0; 3]);
-        assert_eq!(sheet.get_pixel(60, 60).0, [10; 3]);
-        assert_eq!(sheet.get_pixel(2, 118).0, [20; 3]);
-        // Class c has one image only.
-        assert_eq!(sheet.get_pixel(60, 118).0, [128; 3]);
-        // Whole rows up to `max` images.
-        assert_eq!(contact_sheet(&data, 2, 5).dimensions(), (2 * 58 + 2, 2 * 58 + 2));
-        assert_eq!(contact_sheet(&data, 0, 0).dimensions(), (2, 2));
-    }
-
-    #[test]
-    fn one_class_makes_a_square() {
-        let shape = ImageShape { height: 56, width: 56, channels: 3 };
-        let data = Dataset::new(shape, vec![1; 5 * shape.len()], vec![0; 5], vec!["a".into()], "test".into()).unwrap();
-        assert_eq!(contact_sheet(&data, 5, 9).dimensions(), (3 * 58 + 2, 2 * 58 + 2));
     }
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use pixgen_edge::atomic::FileError;
 use pixgen_edge::data::error::BadFile;
-use pixgen_edge::data::zip::LABEL_FILE;
+use pixgen_edge::data::labels::LABEL_FILE;
 use pixgen_edge::data::{DataError, Dataset};
 
 /// How pictures are stored.
@@ -326,6 +326,7 @@ mod tests {
             skip_bad: false,
             memory: PixelStore::Never,
             part: DataPart::Train,
+            relabel: false,
         };
         load(&spec).unwrap().dataset
     }

@@ -176,6 +176,7 @@ mod tests {
             skip_bad: false,
             memory: PixelStore::Never,
             part: DataPart::Train,
+            relabel: false,
         };
         let streamed = load(&spec).expect("a data set").dataset;
         let source = |dataset| BatchSource { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::moco_v3() };
