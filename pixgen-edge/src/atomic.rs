@@ -1,110 +1,201 @@
-//! Writing files whole or not at all, and what a user reads when the disk or its permissions say no.
+//! Writing files whole or not at all, and through whatever is no plain file.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf, is_separator};
 use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use crate::units::format_bytes;
+pub use crate::file_error::{FileError, is_full};
 
 /// What the names of files in the making end in; they begin with a dot.
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// A file that cannot be read, written or removed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FileError {
-    /// A file cannot be written. What was there before is untouched.
-    #[error("cannot write `{}`{}: {source}", .path.display(), size(.needed))]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Size of the whole file in bytes, known when the disk is full.
-        needed: Option<u64>,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file cannot be removed.
-    #[error("cannot remove `{}`: {source}", .path.display())]
-    Remove {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file or folder cannot be read.
-    #[error("cannot read `{}`: {source}", .path.display())]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl FileError {
-    /// The next thing to try.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Write { needed, source, .. } if is_full(source) => format!(
-                "free {} on that disk and run the same command again",
-                needed.map_or_else(|| "some space".to_owned(), format_bytes)
-            ),
-            Self::Write { .. } | Self::Remove { .. } => "check the permissions of the file and its folder".to_owned(),
-            Self::Read { path, .. } => format!("check the permissions and the disk; `{}` was left as it is", path.display()),
-        })
-    }
-
-    /// A [`FileError::Read`], for `map_err`.
-    pub fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Read { path, source }
-    }
-
-    /// A [`FileError::Write`] of a file whose size is not known, for `map_err`.
-    pub fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Write { path, needed: None, source }
-    }
-}
-
-/// Whether an error means that the disk, or one's share of it, is full.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn size(needed: &Option<u64>) -> String {
-    needed.map_or_else(String::new, |bytes| format!(" ({})", format_bytes(bytes)))
-}
+/// Symbolic links that are followed one after another, as Linux does.
+const MOST_LINKS: usize = 40;
 
 /// Replaces the file at `path` by what `write` produces, so that a crash at any moment leaves the old file or the new one.
 ///
 /// Writes to a temporary file in the same folder, flushes it to the disk and renames it. On an error the temporary file is removed
-/// and the old file is untouched. When the disk is full, `write` is called once more, into nothing, to learn how much room it needs;
-/// it must produce the same bytes each time.
+/// and the old file is untouched. The new file has the permissions of the old one, and its owner where the system allows that. A symbolic link
+/// stays, and what it points to is replaced. Other names of a file with several hard links keep the old content.
+///
+/// What exists and is no plain file, such as a device or a FIFO, is written to as it stands. A reader of a FIFO that goes away is no error.
+///
+/// When the disk is full, `write` is called once more, into nothing, to learn how much room it needs; it must produce the same bytes
+/// each time.
 ///
 /// # Errors
 /// [`FileError::Write`], also for an error that `write` returns.
 pub fn write_atomic(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
-    let Some(name) = path.file_name() else {
-        let no_name = io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
-        return Err(FileError::write(path)(no_name));
-    };
-    let temporary = path.with_file_name(format!(".{}.{}{TEMPORARY_SUFFIX}", name.to_string_lossy(), process::id()));
-    let written = write_synced(&temporary, &mut write)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_folder(path));
-    written.map_err(|source| {
-        // The first error is the one to tell; after it, a file that stays is cleaned by the next run.
-        let _ = fs::remove_file(&temporary);
-        FileError::Write {
-            path: path.to_owned(),
-            needed: is_full(&source).then(|| count_bytes(&mut write)).flatten(),
-            source,
-        }
+    let written = place(path).and_then(|place| match place {
+        Place::Plain(target, old) => replace(&target, old.as_ref(), &mut write),
+        Place::Other => write_through(path, &mut write),
+    });
+    written.map_err(|source| FileError::Write {
+        path: path.to_owned(),
+        needed: is_full(&source).then(|| count_bytes(&mut write)).flatten(),
+        source,
     })
+}
+
+/// Where an output goes.
+enum Place {
+    /// A plain file behind all links, and what is there now.
+    Plain(PathBuf, Option<Metadata>),
+    /// A device, a FIFO or a socket.
+    Other,
+}
+
+fn place(path: &Path) -> io::Result<Place> {
+    if path.as_os_str().to_string_lossy().ends_with(is_separator) {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    let old = match fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Err(ErrorKind::IsADirectory.into()),
+        Ok(there) if !there.is_file() => return Ok(Place::Other),
+        Ok(there) => Some(there),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&target) {
+            Ok(next) => target = target.parent().unwrap_or(Path::new("")).join(next),
+            Err(_) => break,
+        }
+    }
+    if target.file_name().is_none() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
+    }
+    Ok(Place::Plain(target, old))
+}
+
+fn replace(target: &Path, old: Option<&Metadata>, write: &mut impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    if old.is_some() {
+        // A rename needs only the folder's permission; a file that is write-protected shall stay.
+        OpenOptions::new().write(true).open(target)?;
+    }
+    let (unfinished, file) = Unfinished::beside(target, |path| create(path, old))?;
+    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, file);
+    write(&mut buffered)?;
+    buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    unfinished.finish(target)
+}
+
+/// A new file with the permissions and the owner of an old one.
+#[cfg(unix)]
+fn create(path: &Path, old: Option<&Metadata>) -> io::Result<File> {
+    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    let Some(old) = old else { return options.open(path) };
+    let file = options.mode(old.mode() & 0o600).open(path)?;
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+        // Only some users may give files away; a file that one may write is then one's own.
+        let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
+    }
+    // Disks without permissions refuse them.
+    let _ = file.set_permissions(old.permissions());
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+fn create(path: &Path, _: Option<&Metadata>) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+fn write_through(path: &Path, write: &mut impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, OpenOptions::new().write(true).open(path)?);
+    no_reader_is_fine(write(&mut buffered).and_then(|()| buffered.flush()))
+}
+
+/// A reader that has seen enough goes away.
+pub(crate) fn no_reader_is_fine(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// What this process has begun to write.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A file or folder in the making, under a temporary name. It is removed when this is dropped, and by [`exit_removing_unfinished`].
+#[derive(Debug)]
+pub struct Unfinished {
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// Lets `make` create a file or folder in the folder of `target`, under a name that is not taken.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn beside<T>(target: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(Self, T)> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            // Short, for names as long as the disk allows.
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = target.with_file_name(format!(".pixgen-{number}.{}{TEMPORARY_SUFFIX}", process::id()));
+            match make(&path) {
+                Ok(made) => {
+                    unfinished.insert(path.clone());
+                    return Ok((Self { path }, made));
+                }
+                // Of a killed process with the same number.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The temporary name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it the name `target`, in the same folder, and makes that survive a loss of power.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn finish(self, target: &Path) -> io::Result<()> {
+        let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::rename(&self.path, target)?;
+        unfinished.remove(&self.path);
+        drop(unfinished);
+        sync_folder(target)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+        if unfinished.remove(&self.path) {
+            remove(&self.path);
+        }
+    }
+}
+
+/// Ends the process and leaves nothing half-written behind. For the handler of Ctrl-C.
+pub fn exit_removing_unfinished(code: i32) -> ! {
+    // Held to the end: nothing new is begun meanwhile.
+    let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    unfinished.iter().for_each(|path| remove(path));
+    process::exit(code)
+}
+
+/// The error that led here is the one to tell; what stays is cleaned by the next run.
+fn remove(path: &Path) {
+    if fs::remove_file(path).is_err() {
+        let _ = fs::remove_dir_all(path);
+    }
 }
 
 /// Removes what killed processes had begun to write into `folder`, and returns the paths of what it was.
@@ -126,18 +217,12 @@ pub fn remove_leftovers(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(removed)
 }
 
-/// Whether a file name is one that [`write_atomic`] gives to files in the making: `.<name>.<pid>.tmp`.
+/// Whether a file name is one that [`Unfinished`] gives to files in the making: `.<name>.<pid>.tmp`.
 pub fn is_temporary(name: &str) -> bool {
     name.strip_prefix('.')
         .and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX))
         .and_then(|rest| rest.rsplit_once('.'))
         .is_some_and(|(_, pid)| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-fn write_synced(path: &Path, write: &mut impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
-    write(&mut buffered)?;
-    buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
 /// Makes the rename itself survive a loss of power.
@@ -243,11 +328,152 @@ mod tests {
     #[test]
     fn odd_paths_are_errors() {
         let folder = tempfile::tempdir().unwrap();
-        for path in [Path::new("/"), Path::new(""), &folder.path().join("none/a.bin"), folder.path()] {
+        for path in [
+            Path::new("/"),
+            Path::new(""),
+            Path::new(".."),
+            &folder.path().join("none/a.bin"),
+            &folder.path().join("new/"),
+            folder.path(),
+        ] {
             let error = write_atomic(path, |out| out.write_all(b"x")).unwrap_err();
             assert!(matches!(error, FileError::Write { .. }), "{error}");
         }
         assert_eq!(names(folder.path()), Vec::<String>::new());
+    }
+
+    fn reads(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    fn writes(path: &Path, text: &str) -> Result<(), FileError> {
+        write_atomic(path, |out| out.write_all(text.as_bytes()))
+    }
+
+    #[test]
+    fn names_may_be_as_long_as_the_disk_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n".repeat(255));
+        writes(&path, "one").unwrap();
+        writes(&path, "two").unwrap();
+        assert_eq!(reads(&path), "two");
+        let error = writes(&folder.path().join("n".repeat(256)), "x").unwrap_err();
+        assert!(error.hint().unwrap().contains("255 bytes"), "{error}");
+        assert_eq!(names(folder.path()).len(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_are_kept() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        writes(&path, "one").unwrap();
+        for mode in [0o600, 0o640, 0o755] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            writes(&path, "two").unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+        }
+    }
+
+    /// A link to a file, to one that is not there yet, to a link, and to another folder.
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_and_their_targets_are_replaced() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("other")).unwrap();
+        fs::write(at("a"), "old").unwrap();
+        for (link, to, target) in [
+            ("near", "a", "a"),
+            ("dangling", "b", "b"),
+            ("twice", "near", "a"),
+            ("far", "other/c", "other/c"),
+        ] {
+            symlink(to, at(link)).unwrap();
+            writes(&at(link), link).unwrap();
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink(), "{link}");
+            assert!(fs::symlink_metadata(at(target)).unwrap().is_file(), "{link}");
+            assert_eq!(reads(&at(target)), link);
+        }
+        symlink("other/from-there", at("relative")).unwrap();
+        symlink("../a", at("other/from-there")).unwrap();
+        writes(&at("relative"), "up and down").unwrap();
+        assert_eq!(reads(&at("a")), "up and down");
+
+        symlink("circle", at("circle")).unwrap();
+        let error = writes(&at("circle"), "x").unwrap_err();
+        assert!(error.hint().unwrap().contains("circle"), "{error}");
+        symlink("none/d", at("nowhere")).unwrap();
+        assert!(writes(&at("nowhere"), "x").unwrap_err().hint().unwrap().contains("folder"));
+        let left: Vec<String> = names(folder.path()).into_iter().filter(|name| is_temporary(name)).collect();
+        assert_eq!(left, [""; 0]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn other_names_of_a_file_keep_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&a, "old").unwrap();
+        fs::hard_link(&a, &b).unwrap();
+        writes(&a, "new").unwrap();
+        assert_eq!((reads(&a), reads(&b)), ("new".to_owned(), "old".to_owned()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn devices_and_fifos_are_written_through() {
+        use std::os::unix::fs::FileTypeExt as _;
+        use std::os::unix::net::UnixListener;
+        use std::process::Command;
+        use std::thread;
+
+        writes(Path::new("/dev/null"), "x").unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        let error = writes(Path::new("/dev/full"), "x").unwrap_err();
+        assert!(matches!(error, FileError::Write { needed: Some(1), .. }), "{error}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let reader = thread::spawn({
+            let fifo = fifo.clone();
+            move || fs::read(fifo).unwrap()
+        });
+        let long = "x".repeat(3 << 20);
+        writes(&fifo, &long).unwrap();
+        assert_eq!(reader.join().unwrap().len(), long.len());
+        // One that has seen enough.
+        let reader = thread::spawn({
+            let fifo = fifo.clone();
+            move || io::copy(&mut io::Read::take(File::open(fifo).unwrap(), 10), &mut io::sink()).unwrap()
+        });
+        writes(&fifo, &long).unwrap();
+        assert_eq!(reader.join().unwrap(), 10);
+        assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
+
+        let socket = folder.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let error = writes(&socket, "x").unwrap_err();
+        assert!(error.hint().unwrap().contains("socket"), "{error}");
+        assert_eq!(names(folder.path()), ["fifo", "socket"]);
+    }
+
+    #[test]
+    fn what_is_dropped_unfinished_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("set");
+        let (dropped, ()) = Unfinished::beside(&target, |path| fs::create_dir(path)).unwrap();
+        fs::write(dropped.path().join("1"), "x").unwrap();
+        drop(dropped);
+        assert_eq!(names(folder.path()), [""; 0]);
+        let (finished, ()) = Unfinished::beside(&target, |path| fs::create_dir(path)).unwrap();
+        fs::write(finished.path().join("1"), "x").unwrap();
+        finished.finish(&target).unwrap();
+        assert_eq!(reads(&target.join("1")), "x");
+        assert_eq!(names(folder.path()), ["set"]);
     }
 
     #[test]

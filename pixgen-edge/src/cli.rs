@@ -111,7 +111,7 @@ pub struct ExportArgs {
     /// Model file or run folder of a trained generator
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
-    /// File to write
+    /// File to write; `-` for standard output
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.pxg")]
     pub out: PathBuf,
     /// Format of the file
@@ -134,7 +134,7 @@ pub struct OnnxArgs {
     /// .pxg file, or model file or run folder of a trained generator
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
-    /// File to write
+    /// File to write; `-` for standard output
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.onnx")]
     pub out: PathBuf,
     /// Form of the graph; by default `integer` for a .pxg file and `float` otherwise
@@ -197,10 +197,10 @@ pub struct SampleArgs {
     /// Pictures of each class
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub count: u32,
-    /// PNG file
-    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "grid.png")]
-    pub out: PathBuf,
-    /// Print class, seed, number and hash of each picture, as the firmware examples do
+    /// PNG file, grid.png by default; `-` for standard output
+    #[arg(long, short, value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+    /// Print class, seed, number and hash of each picture, as the firmware examples do, and write no file but one given with --out
     #[arg(long)]
     pub hashes: bool,
     /// Show the grid in the terminal even if stdout is not one

@@ -1,11 +1,12 @@
 //! Ctrl-C, SIGTERM and SIGHUP, for both programs.
 //!
-//! A command that has nothing to save ends at once, wherever it computes: files are written whole or not at all, so nothing is lost. One that
+//! A command that has nothing to save ends at once, wherever it computes: files are written whole or not at all, so nothing is lost, and what is
+//! half-written goes. One that
 //! has something to save listens while it works ([`Interrupt::listen`]); then the first signal sets a flag, and the second ends the process.
 
+use crate::atomic::exit_removing_unfinished;
 use crate::terminal::note;
 use std::io::{self, IsTerminal as _};
-use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 
@@ -44,7 +45,7 @@ fn handle() {
     }
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
     note(&sentence(saved.as_deref()));
-    process::exit(EXIT_INTERRUPTED);
+    exit_removing_unfinished(EXIT_INTERRUPTED);
 }
 
 /// Notes what the command has saved, for the sentence of an interrupt that comes while nobody listens.
@@ -92,6 +93,7 @@ impl Interrupt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process;
 
     #[test]
     fn clones_share_the_flag() {
@@ -146,20 +148,62 @@ mod tests {
     }
 
     #[cfg(unix)]
-    fn child(name: &str) -> process::Child {
+    fn command(name: &str) -> process::Command {
         let name = format!("{}::{name}", module_path!());
-        process::Command::new(std::env::current_exe().unwrap())
+        let mut command = process::Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--ignored", "--exact", name.split_once("::").unwrap().1, "--nocapture"])
             .stdout(process::Stdio::piped())
-            .stderr(process::Stdio::piped())
-            .spawn()
-            .unwrap()
+            .stderr(process::Stdio::piped());
+        command
+    }
+
+    #[cfg(unix)]
+    fn child(name: &str) -> process::Child {
+        command(name).spawn().unwrap()
     }
 
     #[cfg(unix)]
     fn kill(signal: &str, child: &process::Child) {
         let kill = format!("kill -{signal} {}", child.id());
         assert!(process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// A third, in the middle of a file.
+    #[cfg(unix)]
+    #[test]
+    #[ignore = "waits for a signal: a process of the test below"]
+    fn child_that_writes() {
+        install();
+        let path = std::env::var_os("PIXGEN_TEST_FILE").unwrap();
+        let written = crate::atomic::write_atomic(path.as_ref(), |out| {
+            out.write_all(&[7; 3 << 20])?;
+            println!("\nready");
+            std::thread::sleep(std::time::Duration::from_secs(60));
+            Ok(())
+        });
+        written.unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_in_the_making_goes_with_the_process() {
+        use std::fs;
+        use std::io::{BufRead as _, BufReader};
+
+        for signal in ["INT", "TERM", "HUP"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.bin");
+            fs::write(&path, "old").unwrap();
+            let mut child = command("child_that_writes").env("PIXGEN_TEST_FILE", &path).spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            assert!(lines.any(|line| line.unwrap() == "ready"));
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the old file and the new one");
+            kill(signal, &child);
+            assert_eq!(child.wait().unwrap().code(), Some(EXIT_INTERRUPTED));
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{signal}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        }
     }
 
     #[cfg(unix)]

@@ -26,8 +26,9 @@
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes PNG files and grids, [`eval`] measures them.
 //!
-//! **Under all of it.** [`aligned`] holds files and workspaces, [`atomic`] writes files whole or not at all, [`interrupt`] listens for Ctrl-C,
-//! [`matmul`] multiplies, [`terminal`] prints, and [`units`] formats numbers for people.
+//! **Under all of it.** [`aligned`] holds files and workspaces, [`matmul`] multiplies, [`terminal`] prints, and [`units`] formats numbers for
+//! people. [`output`] is where commands write: [`atomic`] writes files whole or not at all, [`file_error`] says why a file cannot be had, and
+//! [`interrupt`] is Ctrl-C.
 //!
 //! Calibration, quantiser, comparison and both ONNX exporters are interpreters of `pixgen_core::network`, where the network is written
 //! once. None of them knows which layer follows which.
@@ -55,8 +56,10 @@ pub mod picture;
 
 pub mod aligned;
 pub mod atomic;
+pub mod file_error;
 pub mod interrupt;
 pub mod matmul;
+pub mod output;
 pub mod terminal;
 pub mod units;
 

@@ -1,7 +1,8 @@
 //! `.pxg` files on disk: reading them, and writing them in the forms that firmware takes.
 
 use crate::aligned::AlignedBytes;
-use crate::atomic::{FileError, write_atomic};
+use crate::atomic::FileError;
+use crate::output;
 use clap::ValueEnum;
 use pixgen_core::pxg::{MAGIC, Model, PxgError};
 use std::fmt::Write as _;
@@ -82,6 +83,17 @@ pub enum PxgFormat {
     Rust,
 }
 
+impl PxgFormat {
+    /// What files of this form are called, and the extensions that they may have.
+    pub const fn file_kind(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Pxg => ("a .pxg file", &["pxg"]),
+            Self::CHeader => ("a C header", &["h", "hpp"]),
+            Self::Rust => ("a Rust module", &["rs"]),
+        }
+    }
+}
+
 /// Writes `bytes` in a form.
 ///
 /// # Errors
@@ -99,7 +111,7 @@ pub fn write(path: &Path, bytes: &[u8], format: PxgFormat, about: &str) -> Resul
             text.as_bytes()
         }
     };
-    write_atomic(path, |out| out.write_all(content))
+    output::write(path, |out| out.write_all(content))
 }
 
 /// Rows of decimal bytes.

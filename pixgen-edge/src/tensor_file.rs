@@ -1,6 +1,7 @@
 //! Writing a safetensors file of f32 one tensor at a time, for weights that memory should hold only once.
 
-use crate::atomic::{FileError, write_atomic};
+use crate::atomic::FileError;
+use crate::output;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::collections::HashMap;
@@ -41,7 +42,7 @@ pub fn write<E, V: AsRef<[f32]>>(
 ) -> Result<(), WriteError<E>> {
     let header = header(metadata, tensors).map_err(|error| WriteError::File(FileError::write(path)(io::Error::other(error))))?;
     let mut failed = None;
-    let written = write_atomic(path, |out| {
+    let written = output::write(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for at in 0..tensors.len() {

@@ -15,6 +15,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_edge::atomic::FileError;
 use pixgen_edge::data::DataError;
 use pixgen_edge::eval::EvalError;
+use pixgen_edge::file_error::write_hint;
 use pixgen_edge::model_file::ModelFileError;
 use pixgen_edge::picture::PictureError;
 use pixgen_edge::terminal::OutputError;
@@ -332,7 +333,7 @@ impl Error {
             Self::Output(_) => None,
             Self::Import(error) => error.hint(),
             Self::Verify(error) => error.hint(),
-            Self::Write { .. } => Some("check the path, its permissions and the free space".into()),
+            Self::Write { source, .. } => write_hint(source),
         }
     }
 }

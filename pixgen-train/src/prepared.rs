@@ -11,10 +11,10 @@ use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::rng::Rng;
-use pixgen_edge::atomic;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::data::{self, Dataset, SPLIT_SEED};
 use pixgen_edge::model_file::{Content, FORMAT, ModelFile, ModelHeader};
+use pixgen_edge::output;
 use pixgen_edge::param_set::ParamSet;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -233,7 +233,7 @@ pub fn save_model(file: &ModelFile, path: &Path) -> Result<(), Error> {
     let bytes = file
         .to_bytes()
         .map_err(|e| Error::Argument { what: format!("cannot lay out the model file: {e}"), hint: None })?;
-    atomic::write_atomic(path, |out| out.write_all(&bytes))?;
+    output::write(path, |out| out.write_all(&bytes))?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use crate::cli::{ExportArgs, QuantisationArgs};
 use crate::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, WHITE};
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
+use crate::output;
 use crate::pxg_file::write;
 use crate::quantise::{self, QuantiseOptions, model_name};
 use crate::terminal::note;
@@ -48,6 +49,8 @@ pub(super) fn options(args: &QuantisationArgs, file: &ModelFile) -> Result<(Opti
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
+    let (writes, extensions) = args.format.file_kind();
+    output::check_extension("--out", &args.out, writes, extensions)?;
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
     let options = QuantiseOptions { tests: args.tests, ..options };
@@ -56,7 +59,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let workspace = workspace_len(&file.header.model, options.steps);
     note(&format!(
         "{}: {}, {}, {}, {}; drawing takes {} of RAM",
-        args.out.display(),
+        output::shown(&args.out),
         format_bytes(exported.bytes.len() as u64),
         counted(options.classes.len(), "class", "classes"),
         counted(options.steps, "step", "steps"),

@@ -2,13 +2,13 @@
 
 use super::export::options;
 use crate::aligned::AlignedBytes;
-use crate::atomic::write_atomic;
 use crate::cli::OnnxArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::onnx::proto::ModelProto;
 use crate::onnx::vectors::Vectors;
 use crate::onnx::{Form, OnnxError, float_graph, integer_graph, qdq_graph};
+use crate::output;
 use crate::pxg_file::{PxgFile, is_pxg};
 use crate::quantise::draw::requests;
 use crate::quantise::{QuantiseOptions, export};
@@ -19,6 +19,11 @@ use pixgen_core::pxg::Model;
 use prost::Message;
 
 pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
+    output::check_extension("--out", &args.out, "an ONNX graph", &["onnx"])?;
+    if let Some(vectors) = &args.vectors {
+        output::check_extension("--vectors", vectors, "a safetensors file", &["safetensors"])?;
+        output::refuse_stdout("--vectors", vectors, "writes a graph too")?;
+    }
     let batch = args.batch.map(|batch| batch as usize);
     let (model, vectors) = if is_pxg(&args.model) {
         of_pxg(args, batch)?
@@ -26,14 +31,14 @@ pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
         of_weights(args, batch)?
     };
     let bytes = model.encode_to_vec();
-    write_atomic(&args.out, |out| out.write_all(&bytes))?;
+    output::write(&args.out, |out| out.write_all(&bytes))?;
     let nodes = model.graph.as_ref().map_or(0, |graph| graph.node.len());
-    note(&format!("{}: {}, {nodes} nodes", args.out.display(), format_bytes(bytes.len() as u64)));
+    note(&format!("{}: {}, {nodes} nodes", output::shown(&args.out), format_bytes(bytes.len() as u64)));
     if let (Some(path), Some(vectors)) = (&args.vectors, vectors) {
         let bytes = vectors
             .to_bytes()
             .map_err(|e| Error::Argument { what: format!("{}: {e}", path.display()), hint: None })?;
-        write_atomic(path, |out| out.write_all(&bytes))?;
+        output::write(path, |out| out.write_all(&bytes))?;
         let pictures = counted(args.count as usize, "picture", "pictures");
         note(&format!("{}: {pictures} and their noise", path.display()));
     }

@@ -7,6 +7,7 @@ use crate::data::bundled_split;
 use crate::error::Error;
 use crate::eval::{Classifier, EvalReport, FashionReference, Subject};
 use crate::model_file::{Content, ModelFile};
+use crate::output;
 use crate::picture::{Grid, Picture};
 use crate::quantise::draw::{draw_float, draw_integer, requests};
 use crate::quantise::report::{QuantisationReport, compare};
@@ -42,6 +43,10 @@ struct ReportJson<'a> {
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
+    if let Some(path) = &args.pairs {
+        output::check_extension("--pairs", path, "PNG", &["png"])?;
+        output::refuse_stdout("--pairs", path, "prints what it measures there")?;
+    }
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
     let exported = export(&file, data.as_ref(), &options)?;

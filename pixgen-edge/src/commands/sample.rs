@@ -3,6 +3,7 @@
 use super::classes;
 use crate::cli::SampleArgs;
 use crate::error::Error;
+use crate::output;
 use crate::picture::{Grid, Picture, Preview};
 use crate::pxg_file::PxgFile;
 use crate::quantise::draw::{draw_integer, requests};
@@ -10,8 +11,28 @@ use crate::terminal::{note, print_bytes, print_line};
 use crate::units::counted;
 use pixgen_core::integer::PictureHash;
 use std::io::IsTerminal;
+use std::path::Path;
+
+/// Where the pictures go if nothing says so.
+const GRID: &str = "grid.png";
 
 pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
+    // Hashes alone need no file.
+    let out = args.out.as_deref().or((!args.hashes).then_some(Path::new(GRID)));
+    if let Some(out) = out {
+        output::check_extension("--out", out, "PNG", &["png"])?;
+        if args.hashes || args.preview {
+            output::refuse_stdout(
+                "--out",
+                out,
+                if args.hashes {
+                    "prints hashes there"
+                } else {
+                    "prints a preview there"
+                },
+            )?;
+        }
+    }
     let file = PxgFile::load(&args.model)?;
     let model = file.model()?;
     let config = model.config();
@@ -31,9 +52,12 @@ pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
     }
     let scale = (112 / config.size).clamp(1, 4);
     let pictures = Picture::squares(&bytes, config.size, config.channels)?;
-    Grid { columns, scale }.save(&args.out, &pictures)?;
-    note(&format!("{}: {}", args.out.display(), counted(order.len(), "picture", "pictures")));
-    if args.preview || (std::io::stdout().is_terminal() && !args.hashes) {
+    if let Some(out) = out {
+        Grid { columns, scale }.save(out, &pictures)?;
+        note(&format!("{}: {}", output::shown(out), counted(order.len(), "picture", "pictures")));
+    }
+    let free = !args.hashes && !out.is_some_and(output::is_stdout);
+    if args.preview || (std::io::stdout().is_terminal() && free) {
         let preview = Preview::from_environment(|name| std::env::var(name).ok());
         print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;
     }

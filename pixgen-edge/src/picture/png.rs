@@ -11,7 +11,8 @@ use image::{DynamicImage, ExtendedColorType, ImageEncoder as _, ImageFormat};
 
 use super::error::PictureError;
 use super::raster::Picture;
-use crate::atomic::{FileError, write_atomic};
+use crate::atomic::FileError;
+use crate::output;
 
 /// Keyword of our note.
 const KEYWORD: &[u8] = b"pixgen";
@@ -21,13 +22,13 @@ const AFTER_HEADER: usize = 33;
 const CHUNK_BYTES: usize = 12;
 const TEXT: &[u8] = b"tEXt";
 
-/// Writes `picture` to `path`, atomically, with an optional note (ASCII).
+/// Writes `picture` to `path`, whole or not at all, with an optional note (ASCII).
 ///
 /// # Errors
 /// [`PictureError::Encode`] and [`PictureError::File`].
 pub fn write(path: &Path, picture: &Picture, note: Option<&str>) -> Result<(), PictureError> {
     let bytes = encode(picture, note)?;
-    write_atomic(path, |out| out.write_all(&bytes))?;
+    output::write(path, |out| out.write_all(&bytes))?;
     Ok(())
 }
 

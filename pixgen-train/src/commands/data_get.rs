@@ -4,10 +4,14 @@ use crate::cli::DataGetArgs;
 use crate::error::Error;
 use crate::packages::{GetOutcome, PackageRequest, PackageSource, get};
 use pixgen_edge::interrupt::{EXIT_INTERRUPTED, Interrupt, sentence};
+use pixgen_edge::output;
 use pixgen_edge::terminal::{note, print_line};
 
 /// Prints the path of the folder; the exit code is 0 when it is there.
 pub(super) fn run(args: &DataGetArgs, quiet: bool) -> Result<i32, Error> {
+    if let Some(out) = &args.out {
+        output::refuse_stdout("--out", out, "writes a folder")?;
+    }
     let out = args.out.clone().unwrap_or_else(|| PackageRequest::usual_place(args.name));
     let origin = match (&args.file, &args.mirror) {
         (Some(path), _) => PackageSource::File(path.clone()),

@@ -5,10 +5,12 @@ use crate::data::prepare::{PictureFormat, PrepareOptions, WrittenFiles, prepare}
 use crate::error::Error;
 use crate::run::Progress;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, ImageShape, PixelStore, parse_colour};
+use pixgen_edge::output;
 use pixgen_edge::terminal::note;
 use pixgen_edge::units::{counted, format_bytes};
 
 pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
+    output::refuse_stdout("--out", &args.out, "writes a file that it renames in the end")?;
     let side = usize::from(args.size);
     let spec = DataSpec {
         source: DataSource::from(args.path.as_str()),

@@ -8,7 +8,8 @@ use crate::weights::card::{Extra, ModelCard};
 use crate::weights::export::export;
 use pixgen_edge::atomic::{FileError, write_atomic};
 use pixgen_edge::model_file::ModelFile;
-use pixgen_edge::terminal::{note, print_line};
+use pixgen_edge::output;
+use pixgen_edge::terminal::note;
 use std::fs;
 use std::path::Path;
 
@@ -23,6 +24,11 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
             what: format!("`{}` is not a licence identifier", args.license),
             hint: Some("for example mit, apache-2.0, cc-by-nc-4.0, other".to_owned()),
         });
+    }
+    if args.card {
+        output::refuse_stdout("--out", &args.out, "writes a folder")?;
+    } else {
+        output::check_extension("--out", &args.out, "a safetensors file", &["safetensors"])?;
     }
     let evaluation = args.eval.as_deref().map(evaluation).transpose()?;
     let file = average(&args.model.model, args.model.ema.as_deref())?;
@@ -54,7 +60,7 @@ fn write(file: &ModelFile, format: ExportFormat, out: &Path) -> Result<(), Error
         ExportFormat::Safetensors => save_model(file, out)?,
         ExportFormat::PytorchSafetensors => export(file, out)?,
     }
-    Ok(print_line(&out.display().to_string())?)
+    Ok(output::announce(out)?)
 }
 
 fn evaluation(path: &Path) -> Result<serde_json::Value, Error> {

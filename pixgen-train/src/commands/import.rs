@@ -8,7 +8,8 @@ use crate::weights::import::{Imported, Known, Set, import};
 use crate::weights::verify::{Agreement, verify};
 use pixgen_edge::atomic::FileError;
 use pixgen_edge::model_file::Content;
-use pixgen_edge::terminal::{note, print_json, print_line};
+use pixgen_edge::output;
+use pixgen_edge::terminal::{note, print_json};
 use serde::Serialize;
 use std::fs;
 
@@ -26,6 +27,10 @@ struct ImportReport<'a> {
 }
 
 pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
+    output::check_extension("--out", &args.out, "a safetensors file", &["safetensors"])?;
+    if args.verify.is_some() || args.json {
+        output::refuse_stdout("--out", &args.out, if args.json { "prints JSON there" } else { "reads the file again" })?;
+    }
     let device = args.device.choice()?;
     let class_names = match &args.class_names {
         Some(path) => {
@@ -66,5 +71,5 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
             args.verify.as_deref().unwrap_or(&args.out).display()
         ));
     }
-    Ok(print_line(&args.out.display().to_string())?)
+    Ok(output::announce(&args.out)?)
 }

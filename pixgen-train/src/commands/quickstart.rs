@@ -19,6 +19,7 @@ use pixgen_edge::atomic;
 use pixgen_edge::boards::board;
 use pixgen_edge::eval::EvalReport;
 use pixgen_edge::model_file::{Content, ModelFile};
+use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture};
 use pixgen_edge::plan::{fits, plan};
 use pixgen_edge::pxg_file::{self, PxgFormat};
@@ -60,6 +61,7 @@ pub(super) fn run(args: &QuickstartArgs, quiet: bool) -> Result<End, Error> {
             hint: Some("for example --minutes 15".to_owned()),
         });
     }
+    output::refuse_stdout("--out", &args.out, "writes a folder")?;
     let device = args.device.choice()?;
     let configs = recipe(args, device)?;
     let requirements = requirements(&configs)?;

@@ -11,12 +11,13 @@ use crate::report::source::{RunSource, find};
 use crate::report::{ReportError, numbers};
 use crate::run::averages::average;
 use crate::training::Engine;
-use pixgen_edge::atomic::write_atomic;
 use pixgen_edge::model_file::{Content, ModelFile};
-use pixgen_edge::terminal::{note, print_line};
+use pixgen_edge::output;
+use pixgen_edge::terminal::note;
 use pixgen_edge::units::counted;
 
 pub(super) fn run(args: &ReportArgs, quiet: bool) -> Result<(), Error> {
+    output::check_extension("--out", &args.out, "an HTML page", &["html", "htm"])?;
     let device = args.device.choice()?;
     let mut measured = Vec::new();
     for path in &args.eval {
@@ -43,8 +44,8 @@ pub(super) fn run(args: &ReportArgs, quiet: bool) -> Result<(), Error> {
         format!("Pixgen: {}", names.join(", "))
     });
     let text = page(&title, &parts, &measured);
-    write_atomic(&args.out, |out| out.write_all(text.as_bytes()))?;
-    Ok(print_line(&args.out.display().to_string())?)
+    output::write(&args.out, |out| out.write_all(text.as_bytes()))?;
+    Ok(output::announce(&args.out)?)
 }
 
 /// Generated pictures of a run with their nearest training pictures.

@@ -13,9 +13,9 @@ use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::session::End;
 use crate::training::Engine;
 use crate::walk::{Endpoint, Walk};
-use pixgen_edge::atomic::write_atomic;
 use pixgen_edge::interrupt::sentence;
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
+use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture, Preview, animation};
 use pixgen_edge::terminal::{note, print_bytes};
 use std::io::IsTerminal;
@@ -78,6 +78,9 @@ fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
 
 pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<End, Error> {
     let output = output(&args.out)?;
+    if args.preview {
+        output::refuse_stdout("--out", &args.out, "prints a preview there")?;
+    }
     let count = count(args, output)?;
     let ModelArgs { model, ema } = &args.model;
     let file = drawn::drawing(average(model, ema.as_deref())?, model)?;
@@ -194,9 +197,9 @@ fn animate(args: &SampleArgs, file: &ModelFile, weak: Option<&ModelFile>, walk: 
         .map(|picture| one.compose(std::slice::from_ref(picture)))
         .collect::<Result<_, _>>()?;
     let png = animation::encode(&frames, FRAMES_PER_SECOND)?;
-    write_atomic(&args.out, |out| out.write_all(&png))?;
+    output::write(&args.out, |out| out.write_all(&png))?;
     let [from, to] = [walk.from, walk.to].map(|end| format!("{}:{}:{}", class_name(&file.header, end.class), end.seed, end.number));
-    note(&format!("{} pictures from {from} to {to}: {}", walk.frames, args.out.display()));
+    note(&format!("{} pictures from {from} to {to}: {}", walk.frames, output::shown(&args.out)));
     Ok(())
 }
 
@@ -263,8 +266,8 @@ impl Job<'_> {
         let scale = (112 / model.size).clamp(1, 4);
         let pictures = Picture::squares(&bytes, model.size, model.channels)?;
         Grid { columns, scale }.save(&args.out, &pictures)?;
-        note(&format!("{} pictures in {}: {}", order.len(), self.evaluations(), args.out.display()));
-        if args.preview || std::io::stdout().is_terminal() {
+        note(&format!("{} pictures in {}: {}", order.len(), self.evaluations(), output::shown(&args.out)));
+        if args.preview || (std::io::stdout().is_terminal() && !output::is_stdout(&args.out)) {
             let preview = Preview::from_environment(|name| std::env::var(name).ok());
             print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;
         }

@@ -14,6 +14,7 @@ use crate::session::{self, End, SessionOptions};
 use crate::settings::layers::{dotted_keys, get};
 use crate::settings::units::parse_images;
 use crate::training::Engine;
+use pixgen_edge::output;
 use pixgen_edge::terminal::{note, print_bytes, print_json};
 use pixgen_edge::units::format_bytes;
 use std::path::Path;
@@ -68,6 +69,7 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], qui
         what: "no run folder given".to_owned(),
         hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),
     })?;
+    output::refuse_stdout("--out", out, "writes a folder")?;
     let title = if stage == StageKind::Pretrain { "pretrain" } else { "finetune" };
     let options = SessionOptions {
         stop_at,

@@ -6,8 +6,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Cursor, Write};
+use std::iter;
 use std::path::{Path, PathBuf};
-use std::{iter, process};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -17,7 +17,7 @@ use rawzip::time::UtcDateTime;
 use rayon::prelude::*;
 use serde_json::json;
 
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::atomic::{FileError, Unfinished};
 use pixgen_edge::data::error::BadFile;
 use pixgen_edge::data::labels::LABEL_FILE;
 use pixgen_edge::data::{DataError, Dataset};
@@ -100,22 +100,19 @@ pub fn prepare(dataset: &Dataset, options: &PrepareOptions, progress: &mut dyn F
     if out.exists() {
         return Err(PrepareError::Exists { path: out.clone() });
     }
-    let name = out.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = out.with_file_name(format!(".{name}.{}.tmp", process::id()));
-    let written = match is_zip(out) {
-        true => write_zip(dataset, options, &temporary, progress),
-        false => write_shards(dataset, options, &temporary, progress),
+    let (unfinished, written) = if is_zip(out) {
+        let (unfinished, file) = Unfinished::beside(out, |path| File::create_new(path)).map_err(FileError::write(out))?;
+        (unfinished, write_zip(dataset, options, file, progress)?)
+    } else {
+        if let Some(folder) = out.parent() {
+            fs::create_dir_all(folder).map_err(FileError::write(folder))?;
+        }
+        let (unfinished, ()) = Unfinished::beside(out, |path| fs::create_dir(path)).map_err(FileError::write(out))?;
+        let written = write_shards(dataset, options, unfinished.path(), progress)?;
+        (unfinished, written)
     };
-    let renamed = written.and_then(|written| {
-        fs::rename(&temporary, out).map_err(FileError::write(out))?;
-        Ok(written)
-    });
-    if renamed.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&temporary);
-        let _ = fs::remove_dir_all(&temporary);
-    }
-    renamed
+    unfinished.finish(out).map_err(FileError::write(out))?;
+    Ok(written)
 }
 
 fn is_zip(path: &Path) -> bool {
@@ -190,11 +187,11 @@ impl PictureFormat {
 fn write_zip(
     dataset: &Dataset,
     options: &PrepareOptions,
-    temporary: &Path,
+    file: File,
     progress: &mut dyn FnMut(usize),
 ) -> Result<WrittenFiles, PrepareError> {
     let failed = |error: io::Error| PrepareError::from(FileError::write(&options.out)(error));
-    let file = BufWriter::with_capacity(1 << 20, File::create(temporary).map_err(failed)?);
+    let file = BufWriter::with_capacity(1 << 20, file);
     let mut archive = ZipArchiveWriter::new(file);
     let add = |name: &str, bytes: &[u8], archive: &mut ZipArchiveWriter<BufWriter<File>>| add(archive, name, bytes).map_err(failed);
     let mut labels = Vec::with_capacity(dataset.len());
@@ -259,7 +256,6 @@ fn write_shards(
     progress: &mut dyn FnMut(usize),
 ) -> Result<WrittenFiles, PrepareError> {
     let failed = |error: io::Error| PrepareError::from(FileError::write(&options.out)(error));
-    fs::create_dir_all(temporary).map_err(failed)?;
     let labelled = dataset.class_names.len() > 1;
     let mut shard: Option<tar::Builder<BufWriter<File>>> = None;
     let (mut files, mut bytes_written) = (0, 0);

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pixgen_edge::atomic::{FileError, is_full};
+use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::write_hint;
 use pixgen_edge::units::counted;
 
 /// Something that stops a run: what, where, and (through [`RunError::hint`]) what to try next.
@@ -193,10 +194,7 @@ impl RunError {
         match self {
             Self::NotAFolder { .. } | Self::Foreign { .. } => Some("give a new or empty folder, or one that a run has made".to_owned()),
             Self::NoFolder { .. } => Some("check the path of the run".to_owned()),
-            Self::Create { source, .. } | Self::Unwritable { source, .. } if is_full(source) => {
-                Some("free some space on that disk and run the same command again".to_owned())
-            }
-            Self::Create { .. } | Self::Unwritable { .. } => Some("check the permissions, or choose another folder".to_owned()),
+            Self::Create { source, .. } | Self::Unwritable { source, .. } => write_hint(source),
             Self::InUse { pid: Some(pid), .. } => {
                 Some(format!("wait for process {pid}, stop it with `kill -INT {pid}`, or choose another folder"))
             }

@@ -1,0 +1,154 @@
+//! Where the commands of both programs write what a user asked for: a file, or standard output for `-`.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+
+use crate::atomic::{FileError, no_reader_is_fine, write_atomic};
+use crate::file_error::STDOUT;
+use crate::terminal::{OutputError, print_line};
+
+/// Extensions that promise a format. Other names tell nothing, and any output may have them.
+const FORMATS: &[&str] = &[
+    "apng",
+    "avif",
+    "bmp",
+    "gif",
+    "jfif",
+    "jpe",
+    "jpeg",
+    "jpg",
+    "pgm",
+    "png",
+    "ppm",
+    "tif",
+    "tiff",
+    "webp", // pictures
+    "ckpt",
+    "h",
+    "npy",
+    "npz",
+    "onnx",
+    "pb",
+    "pt",
+    "pth",
+    "pxg",
+    "rs",
+    "safetensors",
+    "tflite", // models and arrays
+    "c",
+    "csv",
+    "gz",
+    "htm",
+    "html",
+    "json",
+    "jsonl",
+    "md",
+    "pdf",
+    "svg",
+    "tar",
+    "toml",
+    "txt",
+    "zip",
+];
+
+/// Whether a path means standard output. A file with that name is `./-`.
+pub fn is_stdout(path: &Path) -> bool {
+    path == Path::new(STDOUT)
+}
+
+/// Writes what `write` produces to `path` as [`write_atomic`] does, or to standard output for `-`.
+///
+/// A terminal gets text only. A reader of standard output that goes away is no error.
+///
+/// # Errors
+/// [`FileError::Write`], also for an error that `write` returns; [`FileError::Terminal`].
+pub fn write(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
+    if !is_stdout(path) {
+        return write_atomic(path, write);
+    }
+    let stdout = io::stdout().lock();
+    let written = if stdout.is_terminal() {
+        let mut text = Vec::new();
+        let written = write(&mut text);
+        if text.contains(&0) || str::from_utf8(&text).is_err() {
+            return Err(FileError::Terminal);
+        }
+        written.and_then(|()| { stdout }.write_all(&text))
+    } else {
+        let mut buffered = BufWriter::new(stdout);
+        write(&mut buffered).and_then(|()| buffered.flush())
+    };
+    no_reader_is_fine(written).map_err(FileError::write(path))
+}
+
+/// Says on standard output what was written, unless that is where it went.
+///
+/// # Errors
+/// Those of [`print_line`].
+pub fn announce(path: &Path) -> Result<(), OutputError> {
+    if is_stdout(path) {
+        return Ok(());
+    }
+    print_line(&path.display().to_string())
+}
+
+/// How messages call an output.
+pub fn shown(path: &Path) -> String {
+    if is_stdout(path) {
+        return "standard output".to_owned();
+    }
+    path.display().to_string()
+}
+
+/// Refuses `-` for a command that one stream cannot serve, because it `does` something else, for example "writes a folder".
+///
+/// # Errors
+/// [`FileError::NoStream`].
+pub fn refuse_stdout(flag: &'static str, path: &Path, does: &'static str) -> Result<(), FileError> {
+    if is_stdout(path) {
+        return Err(FileError::NoStream { flag, does });
+    }
+    Ok(())
+}
+
+/// Refuses a name that promises another format than the one that a command `writes`. `extensions` are those of the format.
+///
+/// # Errors
+/// [`FileError::Extension`].
+pub fn check_extension(flag: &'static str, path: &Path, writes: &'static str, extensions: &[&str]) -> Result<(), FileError> {
+    let Some(extension) = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()) else {
+        return Ok(());
+    };
+    if extensions.contains(&extension.as_str()) || !FORMATS.contains(&extension.as_str()) {
+        return Ok(());
+    }
+    let name = path.with_extension(extensions.first().unwrap_or(&""));
+    let hint = format!("name it {}", name.display());
+    Err(FileError::Extension { flag, path: path.to_owned(), writes, hint })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_not_promise_another_format() {
+        let check = |path: &str| check_extension("--out", Path::new(path), "PNG", &["png"]);
+        for fine in ["x.png", "x.PNG", "x", "-", "/dev/null", "x.tmp", "v1.5", ".jpg", "x.jpg/y"] {
+            assert!(check(fine).is_ok(), "{fine}");
+        }
+        for wrong in ["x.jpg", "a.b.JPEG", "x.webp", "x.safetensors", "x.npz"] {
+            let error = check(wrong).expect_err(wrong);
+            assert!(matches!(error, FileError::Extension { writes: "PNG", .. }));
+            assert!(error.hint().expect("hint").contains(".png"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_one_path_is_standard_output() {
+        assert!(is_stdout(Path::new("-")) && !is_stdout(Path::new("./-")) && !is_stdout(Path::new("--")));
+        let refused = refuse_stdout("--out", Path::new("-"), "writes a folder").expect_err("refused");
+        assert_eq!(refused.to_string(), "--out -: standard output takes one stream, and this command writes a folder");
+        assert!(refuse_stdout("--out", Path::new("x"), "writes a folder").is_ok());
+    }
+}
