@@ -27,8 +27,8 @@
 //! **Pictures.** [`data`] brings them in, [`picture`] writes PNG files and grids, [`eval`] measures them.
 //!
 //! **Under all of it.** [`aligned`] holds files and workspaces, [`matmul`] multiplies, [`terminal`] prints, and [`units`] formats numbers for
-//! people. [`output`] is where commands write: [`atomic`] writes files whole or not at all, [`file_error`] says why a file cannot be had, and
-//! [`interrupt`] is Ctrl-C.
+//! people. [`output`] is where commands write: [`atomic`] writes files whole or not at all, [`file_error`] says why a file cannot be had,
+//! [`file_kind`] what it is instead, and [`interrupt`] is Ctrl-C.
 //!
 //! Calibration, quantiser, comparison and both ONNX exporters are interpreters of `pixgen_core::network`, where the network is written
 //! once. None of them knows which layer follows which.
@@ -57,6 +57,7 @@ pub mod picture;
 pub mod aligned;
 pub mod atomic;
 pub mod file_error;
+pub mod file_kind;
 pub mod interrupt;
 pub mod matmul;
 pub mod output;

@@ -2,12 +2,11 @@
 
 use crate::aligned::AlignedBytes;
 use crate::atomic::FileError;
+use crate::file_kind::{FileKind, Needed};
 use crate::output;
 use clap::ValueEnum;
-use pixgen_core::pxg::{MAGIC, Model, PxgError};
+use pixgen_core::pxg::{Model, PxgError};
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A file in memory, where a model can be read in place.
@@ -24,6 +23,14 @@ pub enum PxgFileError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A file or folder of another kind.
+    #[error("{} is {kind}, not a .pxg file", path.display())]
+    OtherKind {
+        /// File or folder.
+        path: PathBuf,
+        /// What it is.
+        kind: FileKind,
+    },
     /// Its content is no model.
     #[error("{}: {source}", path.display())]
     Content {
@@ -39,6 +46,7 @@ impl PxgFileError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
+            Self::OtherKind { path, kind } => kind.hint(path, Needed::Pxg),
             Self::Content { source: PxgError::Magic, .. } => Some("`pixgen-edge export MODEL.safetensors -o MODEL.pxg` makes one".into()),
             Self::Content { source: PxgError::Version { .. }, .. } => Some("export the model again with this program".into()),
             Self::Content { .. } => Some("the copy may be incomplete or damaged; export the model again".into()),
@@ -50,8 +58,13 @@ impl PxgFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read, or is of another kind.
     pub fn load(path: &Path) -> Result<Self, PxgFileError> {
+        match FileKind::of(path).map_err(FileError::read(path))? {
+            // What is damaged beyond recognition is told by the reader of models.
+            FileKind::Pxg | FileKind::Unknown => {}
+            kind => return Err(PxgFileError::OtherKind { path: path.to_owned(), kind }),
+        }
         let bytes = std::fs::read(path).map_err(FileError::read(path))?;
         Ok(Self { path: path.to_owned(), bytes: AlignedBytes::copy(&bytes) })
     }
@@ -65,11 +78,14 @@ impl PxgFile {
     }
 }
 
-/// Whether a file is meant to be a `.pxg` file, by its name or its first bytes. One that cannot be opened is not.
+/// Whether a file is meant to be a `.pxg` file, by its first bytes, or by its name if they tell nothing.
 pub fn is_pxg(path: &Path) -> bool {
-    let mut start = [0; MAGIC.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    path.extension().is_some_and(|extension| extension == "pxg") || (read.is_ok() && start == MAGIC)
+    match FileKind::of(path) {
+        Ok(FileKind::Pxg) => true,
+        // Missing or damaged: the name tells what was meant.
+        Ok(FileKind::Unknown) | Err(_) => path.extension().is_some_and(|extension| extension == "pxg"),
+        Ok(_) => false,
+    }
 }
 
 /// Forms of a model file.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::file_error::read_hint;
+use crate::file_kind::{FileKind, Needed};
 use serde::Serialize;
 
 use crate::data::passed::PassedOver;
@@ -244,9 +246,12 @@ impl DataError {
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 "check the spelling; relative paths start at the current folder".into()
             }
-            Self::Read { .. } => "check the permissions of the file, or copy it again".into(),
+            Self::Read { source, .. } => return read_hint(source).or_else(|| Some("copy the file again".into())),
             Self::IdxSize { .. } => "the header is damaged or not one of IDX images; download or copy the file again".into(),
-            Self::NotAFolder { .. } => {
+            Self::NotAFolder { path } => {
+                if let Some(hint) = FileKind::of(path).ok().and_then(|kind| kind.hint(path, Needed::Data)) {
+                    return Some(hint);
+                }
                 "give a folder of images, with a folder for each class in it, a .zip, .tar shards, or an IDX file".into()
             }
             Self::NoImage { .. } => {

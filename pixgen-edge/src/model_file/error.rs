@@ -2,6 +2,8 @@
 
 use super::header::{Content, FORMAT};
 use crate::data::DataError;
+use crate::file_error::read_hint;
+use crate::file_kind::{FileKind, Needed};
 use crate::projector::ProjectorConfig;
 use pixgen_core::config::ConfigError;
 use pixgen_core::noise::NoiseError;
@@ -19,6 +21,14 @@ pub enum ModelFileError {
         path: PathBuf,
         /// Reason.
         source: std::io::Error,
+    },
+    /// A file or folder of another kind.
+    #[error("{} is {kind}, not a model file", path.display())]
+    OtherKind {
+        /// File or folder.
+        path: PathBuf,
+        /// What it is.
+        kind: FileKind,
     },
     /// Not a safetensors file, or a damaged one.
     #[error("{} is not a whole safetensors file: {source}", path.display())]
@@ -65,14 +75,6 @@ pub enum ModelFileError {
         found: Content,
         /// What is needed.
         wanted: Content,
-    },
-    /// The encoder does not fit the generator.
-    #[error("the encoder in {} is not this model's: {reason}", path.display())]
-    OtherModel {
-        /// File.
-        path: PathBuf,
-        /// The first difference.
-        reason: String,
     },
 }
 
@@ -156,10 +158,15 @@ impl ModelFileError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Read { .. } => "give the path of a model.safetensors, or of a run folder that holds one".into(),
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                "give the path of a model.safetensors, or of a run folder that holds one".into()
+            }
+            Self::Read { source, .. } => return read_hint(source),
+            Self::OtherKind { path, kind } => return kind.hint(path, Needed::Model),
             Self::NotSafetensors { .. } | Self::Checksum { .. } => {
                 "the copy may be incomplete or damaged; export it again from its run".into()
             }
+            Self::Header { fault: HeaderFault::Format { .. }, .. } => "another version of pixgen-train wrote it: use that one".into(),
             Self::Header { .. } => "only files written by pixgen-train can be read".into(),
             Self::Tensor { .. } => "the file belongs to another model or is damaged; export it again from its run".into(),
             Self::Content { wanted: Content::Encoder, .. } => "run `pixgen-train pretrain` and give its model.safetensors".into(),
@@ -167,7 +174,6 @@ impl ModelFileError {
             Self::Content { wanted: Content::Denoiser, .. } => {
                 "run `pixgen-train finetune --objective diffusion` and give its model.safetensors".into()
             }
-            Self::OtherModel { .. } => "use the same preset for pretrain and finetune".into(),
         })
     }
 }

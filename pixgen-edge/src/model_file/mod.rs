@@ -8,6 +8,7 @@ pub use error::{HeaderFault, ModelFileError, TensorFault};
 pub use header::{Content, FORMAT, ModelHeader};
 
 use crate::atomic::FileError;
+use crate::file_kind::FileKind;
 use crate::param_set::ParamSet;
 use crate::projector::RunningStatistics;
 use crate::tensor_file::{self, WriteError};
@@ -97,13 +98,14 @@ impl ModelFile {
     /// # Errors
     /// The file cannot be read, is damaged, or was not written by Pixgen.
     pub fn load(path: &Path) -> Result<Self, ModelFileError> {
-        let path = if path.is_dir() {
-            path.join("model.safetensors")
-        } else {
-            path.to_owned()
-        };
-        let bytes = std::fs::read(&path).map_err(|source| ModelFileError::Read { path: path.clone(), source })?;
-        Self::from_bytes(&bytes, &path)
+        let within = path.join("model.safetensors");
+        let file = if within.exists() { &within } else { path };
+        let unreadable = |source| ModelFileError::Read { path: file.to_owned(), source };
+        match FileKind::of(file).map_err(unreadable)? {
+            // What is damaged beyond recognition is told by the parser.
+            FileKind::Model | FileKind::Unknown => Self::from_bytes(&std::fs::read(file).map_err(unreadable)?, file),
+            kind => Err(ModelFileError::OtherKind { path: file.to_owned(), kind }),
+        }
     }
 
     /// As [`load`](Self::load), and the file must hold `wanted`.

@@ -1,6 +1,7 @@
 //! Why a PyTorch file cannot be used: which file, what kind of problem, and where in it.
 
 use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::read_hint;
 use std::path::{Path, PathBuf};
 
 /// Why a PyTorch file cannot be used.
@@ -88,7 +89,7 @@ impl PytorchError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Read { .. } => "give the path of a .pt or .pth file".into(),
+            Self::Read { source, .. } => return read_hint(source),
             Self::Format { .. } => "save it again with torch.save(model.state_dict(), path)".into(),
             Self::Damaged { .. } | Self::Pickle { .. } | Self::Tensor { .. } => {
                 "the copy may be incomplete or damaged: compare its size with the original's and copy it again".into()

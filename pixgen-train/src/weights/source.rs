@@ -3,6 +3,8 @@
 use super::error::PytorchError;
 use super::pytorch::PytorchFile;
 use super::scalar::Scalar;
+use pixgen_edge::file_error::read_hint;
+use pixgen_edge::file_kind::{FileKind, Needed};
 use pixgen_edge::tensor_file::Shaped;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
@@ -27,6 +29,14 @@ pub enum SourceError {
         path: PathBuf,
         /// Reason.
         source: io::Error,
+    },
+    /// A file or folder of another kind.
+    #[error("{} is {kind}, not a file of weights", path.display())]
+    OtherKind {
+        /// File or folder.
+        path: PathBuf,
+        /// What it is.
+        kind: FileKind,
     },
     /// Not a safetensors file, or not a whole one.
     #[error("{} is not a whole safetensors file: {kind}", path.display())]
@@ -77,7 +87,8 @@ impl SourceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Pytorch(error) => error.hint(),
-            Self::Read { .. } => Some("check the path, its permissions and the disk".into()),
+            Self::Read { source, .. } => read_hint(source),
+            Self::OtherKind { path, kind } => kind.hint(path, Needed::Weights),
             Self::Safetensors { .. } => Some("the copy may be incomplete: compare its size with the original's and copy it again".into()),
         }
     }
@@ -103,8 +114,12 @@ enum Kind {
 impl TensorSource {
     /// Opens a file; everything but the numbers is read and checked.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        if path.extension().is_some_and(|extension| extension == "safetensors") {
-            return Self::safetensors(path);
+        match FileKind::of(path).map_err(|source| SourceError::Read { path: path.to_owned(), source })? {
+            FileKind::Safetensors => return Self::safetensors(path),
+            // What a file may be that is damaged, or that its reader refuses with a better reason.
+            FileKind::Unknown if path.extension().is_some_and(|extension| extension == "safetensors") => return Self::safetensors(path),
+            FileKind::Pytorch | FileKind::Pickle | FileKind::Zip | FileKind::Unknown => {}
+            kind => return Err(SourceError::OtherKind { path: path.to_owned(), kind }),
         }
         let checkpoint = PytorchFile::open(path)?;
         let tensors = checkpoint

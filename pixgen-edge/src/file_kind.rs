@@ -1,0 +1,383 @@
+//! What a file is, by its first bytes and never by its name, and which command takes it.
+
+use std::fmt::{self, Display, Formatter};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use image::ImageFormat;
+use pixgen_core::pxg::MAGIC;
+
+/// Bytes that tell every kind. The metadata of a safetensors file stand before its tensors, and class names may be many.
+const HEAD: u64 = 1 << 16;
+/// Where a tar archive names its format.
+const USTAR: usize = 257;
+
+/// Kinds of files and folders that users bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A model of a chip.
+    Pxg,
+    /// A model file of ours, safetensors.
+    Model,
+    /// A state of training of ours, safetensors.
+    Checkpoint,
+    /// Tensors of another program, or with its names.
+    Safetensors,
+    /// What `torch.save` writes: a zip archive with a pickle in it.
+    Pytorch,
+    /// The same before PyTorch 1.6, or another pickle.
+    Pickle,
+    /// An ONNX graph.
+    Onnx,
+    /// A TFLite graph.
+    Tflite,
+    /// A GGUF file.
+    Gguf,
+    /// A numpy archive.
+    Npz,
+    /// A numpy array.
+    Npy,
+    /// A picture.
+    Picture(ImageFormat),
+    /// Another zip archive.
+    Zip,
+    /// A tar archive.
+    Tar,
+    /// Packed by gzip.
+    Gzip,
+    /// Packed by xz, zstd or bzip2.
+    Packed,
+    /// Pictures or labels as MNIST has them.
+    Idx,
+    /// A web page.
+    Html,
+    /// A pointer in place of a file.
+    LfsPointer,
+    /// A model as source code, by `pixgen-edge export`.
+    ModelSource,
+    /// A folder of a run.
+    RunFolder,
+    /// Another folder.
+    Folder,
+    /// No byte.
+    Empty,
+    /// JSON.
+    Json,
+    /// Other text.
+    Text,
+    /// Anything else.
+    Unknown,
+}
+
+/// What a command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// A model file of ours.
+    Model,
+    /// A `.pxg` file.
+    Pxg,
+    /// Weights of another program.
+    Weights,
+    /// A data set.
+    Data,
+}
+
+impl FileKind {
+    /// The kind of a file or folder.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        if fs::metadata(path)?.is_dir() {
+            let config = fs::read(path.join("config.toml")).unwrap_or_default();
+            let run = config.starts_with(b"# pixgen") || path.join("model.safetensors").exists();
+            return Ok(if run { Self::RunFolder } else { Self::Folder });
+        }
+        let mut head = Vec::new();
+        File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+        Ok(Self::of_bytes(&head))
+    }
+
+    /// The kind of a file that begins with these bytes; 64 KiB are enough.
+    pub fn of_bytes(head: &[u8]) -> Self {
+        let starts = |start: &[u8]| head.starts_with(start);
+        let safetensors = head.get(8) == Some(&b'{') && head.first_chunk().is_some_and(|&length| u64::from_le_bytes(length) < 1 << 32);
+        if head.is_empty() {
+            Self::Empty
+        } else if starts(&MAGIC) {
+            Self::Pxg
+        } else if safetensors {
+            of_safetensors(&head[8..])
+        } else if starts(b"PK\x03\x04") || starts(b"PK\x05\x06") {
+            of_zip(head)
+        } else if head[0] == 0x80 && (2..=5).contains(head.get(1).unwrap_or(&0)) {
+            Self::Pickle
+        } else if starts(b"\x93NUMPY") {
+            Self::Npy
+        } else if starts(&[0x1f, 0x8b]) {
+            Self::Gzip
+        } else if starts(b"\xfd7zXZ\0") || starts(&[0x28, 0xb5, 0x2f, 0xfd]) || starts(b"BZh") {
+            Self::Packed
+        } else if head.get(USTAR..USTAR + 5) == Some(b"ustar") {
+            Self::Tar
+        } else if let Ok(format) = image::guess_format(head) {
+            Self::Picture(format)
+        } else if head.get(4..8) == Some(b"TFL3") {
+            Self::Tflite
+        } else if starts(b"GGUF") {
+            Self::Gguf
+        } else if matches!(head, [0, 0, 8 | 9 | 11..=14, 1..=4, ..]) {
+            Self::Idx
+        } else if matches!(head, [8, 1..=31, field, ..] if field & 7 == 2) {
+            // A number, the version of the format, and then a text or a message.
+            Self::Onnx
+        } else {
+            of_text(head)
+        }
+    }
+
+    /// What to give or do instead of `path`, a file of this kind, where something else is `needed`.
+    pub fn hint(self, path: &Path, needed: Needed) -> Option<String> {
+        let file = quoted(path);
+        Some(match (self, needed) {
+            (Self::Pxg, _) => {
+                format!("`pixgen-edge sample {file}` draws from it; the trainer needs the model.safetensors that it was exported from")
+            }
+            (Self::Model, Needed::Pxg) | (Self::RunFolder, Needed::Pxg) => {
+                format!("`pixgen-edge export {file} -o model.pxg` makes one of it")
+            }
+            (Self::Model, Needed::Data) => format!("`pixgen-train sample {file}` draws from it"),
+            (Self::Model, _) => format!("it needs no import: `pixgen-train sample {file}` draws from it"),
+            (Self::Checkpoint, _) => match path.parent().and_then(Path::parent).filter(|run| !run.as_os_str().is_empty()) {
+                Some(run) => format!("give the run folder instead, {}: its model.safetensors holds the averaged weights", quoted(run)),
+                None => "give its run folder instead, whose model.safetensors holds the averaged weights".to_owned(),
+            },
+            (Self::Safetensors | Self::Pytorch | Self::Pickle, _) => {
+                format!(
+                    "if they are weights of the authors' code, `pixgen-train import {file} --out model.safetensors` makes a model file of them"
+                )
+            }
+            (Self::Onnx | Self::Tflite, _) => "graphs are written, not read: give the model.safetensors that it was made from".to_owned(),
+            (Self::ModelSource, _) => format!(
+                "source code is for compilers: `pixgen-edge export MODEL.safetensors -o {}` writes the same model as a file",
+                quoted(&path.with_extension("pxg"))
+            ),
+            (Self::Gguf, _) => "GGUF files are of other networks".to_owned(),
+            (Self::Npz | Self::Npy, _) => {
+                "arrays are read as a reference for measuring: `pixgen-train eval MODEL --reference FILE.npz`".to_owned()
+            }
+            (Self::Gzip | Self::Packed, _) => "unpack it first, with gunzip, unxz, unzstd or bunzip2".to_owned(),
+            (Self::Html, _) => {
+                "download the file itself and not its page: on model hubs its address has `resolve` in place of `blob`".to_owned()
+            }
+            (Self::LfsPointer, _) => "`git lfs pull` fetches the file itself".to_owned(),
+            (Self::Empty, _) => "it has no content: download or copy it again".to_owned(),
+            (Self::Picture(_) | Self::Zip | Self::Tar | Self::Idx | Self::Folder, Needed::Data) => return None,
+            (Self::Picture(_) | Self::Zip | Self::Tar | Self::Idx, _) => {
+                format!(
+                    "pictures are data: `pixgen-train data check {file}` looks at them, `pixgen-train finetune --data {file}` trains on them"
+                )
+            }
+            (Self::RunFolder, _) => format!("it has no model.safetensors yet: `pixgen-train report {file}` shows how far the run is"),
+            (Self::Folder, _) => match inside(path) {
+                Some(run) => format!("the run folder {} in it has one", quoted(&run)),
+                None => "give a model.safetensors, or a run folder that holds one".to_owned(),
+            },
+            (Self::Json | Self::Text | Self::Unknown, Needed::Pxg) => {
+                "`pixgen-edge export MODEL.safetensors -o MODEL.pxg` makes one".to_owned()
+            }
+            (Self::Json | Self::Text | Self::Unknown, Needed::Model) => {
+                "give a model.safetensors, or a run folder that holds one".to_owned()
+            }
+            (Self::Json | Self::Text | Self::Unknown, Needed::Weights) => {
+                "give a PyTorch file (.pth, .pt, .ckpt) or a safetensors file".to_owned()
+            }
+            (Self::Json | Self::Text | Self::Unknown, Needed::Data) => return None,
+        })
+    }
+}
+
+impl Display for FileKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pxg => "a .pxg file",
+            Self::Model => "a model file of Pixgen",
+            Self::Checkpoint => "a checkpoint of Pixgen",
+            Self::Safetensors => "a safetensors file of another program",
+            Self::Pytorch => "a PyTorch file",
+            Self::Pickle => "a pickle of Python",
+            Self::Onnx => "an ONNX graph",
+            Self::Tflite => "a TFLite graph",
+            Self::Gguf => "a GGUF file",
+            Self::Npz => "a numpy archive",
+            Self::Npy => "a numpy array",
+            Self::Picture(format) => return write!(f, "a picture ({})", format.extensions_str().first().unwrap_or(&"?").to_uppercase()),
+            Self::Zip => "a zip archive",
+            Self::Tar => "a tar archive",
+            Self::Gzip => "a file packed by gzip",
+            Self::Packed => "a packed file",
+            Self::Idx => "an IDX file",
+            Self::Html => "a web page",
+            Self::LfsPointer => "a pointer to a file of Git LFS",
+            Self::ModelSource => "source code with a model in it",
+            Self::RunFolder => "a run folder",
+            Self::Folder => "a folder",
+            Self::Empty => "an empty file",
+            Self::Json => "JSON",
+            Self::Text => "text",
+            Self::Unknown => "a file of a kind that Pixgen does not know",
+        })
+    }
+}
+
+/// `header` is the JSON, or the beginning of it.
+fn of_safetensors(header: &[u8]) -> FileKind {
+    let has = |text: &str| header.windows(text.len()).any(|at| at == text.as_bytes());
+    if header.starts_with(b"{\"__metadata__\":{\"crc32\":\"") {
+        FileKind::Checkpoint
+    } else if has("\"pixgen\":") {
+        FileKind::Model
+    } else {
+        FileKind::Safetensors
+    }
+}
+
+/// By the names of the first entries.
+fn of_zip(head: &[u8]) -> FileKind {
+    let start = &head[..head.len().min(1024)];
+    let has = |text: &[u8]| start.windows(text.len()).any(|at| at == text);
+    if has(b"data.pkl") || has(b".format_version") {
+        FileKind::Pytorch
+    } else if has(b".npy") {
+        FileKind::Npz
+    } else {
+        FileKind::Zip
+    }
+}
+
+fn of_text(head: &[u8]) -> FileKind {
+    let text = match str::from_utf8(head) {
+        Ok(text) => text,
+        // Cut in the middle of a letter.
+        Err(error) if error.error_len().is_none() => str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default(),
+        Err(_) => return FileKind::Unknown,
+    };
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let lower: String = text.chars().take(64).collect::<String>().to_lowercase();
+    let source = ["/*", "//"].iter().any(|comment| text.starts_with(comment))
+        && text.lines().next().is_some_and(|line| line.contains("Made by pixgen-edge export"));
+    if text.contains('\0') {
+        FileKind::Unknown
+    } else if text.starts_with("version https://git-lfs") {
+        FileKind::LfsPointer
+    } else if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
+        FileKind::Html
+    } else if source {
+        FileKind::ModelSource
+    } else if text.starts_with(['{', '[']) {
+        FileKind::Json
+    } else {
+        FileKind::Text
+    }
+}
+
+/// The first folder in a folder that has a model.
+fn inside(folder: &Path) -> Option<std::path::PathBuf> {
+    let mut runs: Vec<_> = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    runs.sort();
+    runs.into_iter().find(|run| run.join("model.safetensors").exists())
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zip(name: &str) -> Vec<u8> {
+        let mut bytes = b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+        bytes.extend((name.len() as u16).to_le_bytes());
+        bytes.extend([0, 0]);
+        bytes.extend(name.as_bytes());
+        bytes
+    }
+
+    fn safetensors(header: &str) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
+    }
+
+    #[test]
+    fn every_kind_is_known_by_its_first_bytes() {
+        let mut tar = vec![b'a'; USTAR];
+        tar.extend(b"ustar\0");
+        let cases: Vec<(Vec<u8>, FileKind)> = vec![
+            (vec![], FileKind::Empty),
+            (MAGIC.to_vec(), FileKind::Pxg),
+            (safetensors("{\"__metadata__\":{\"pixgen\":\"{}\"}}"), FileKind::Model),
+            (safetensors("{\"__metadata__\":{\"format\":\"pt\",\"pixgen\":\"{}\"}}"), FileKind::Model),
+            (safetensors("{\"__metadata__\":{\"crc32\":\"00000000\"}}"), FileKind::Checkpoint),
+            (safetensors("{\"x\":{\"dtype\":\"F32\"}}"), FileKind::Safetensors),
+            (zip("archive/data.pkl"), FileKind::Pytorch),
+            (zip("mu.npy"), FileKind::Npz),
+            (zip("cats/1.png"), FileKind::Zip),
+            (b"\x80\x02\x8a\x0a".to_vec(), FileKind::Pickle),
+            (b"\x93NUMPY\x01\0".to_vec(), FileKind::Npy),
+            (b"\x1f\x8b\x08".to_vec(), FileKind::Gzip),
+            (b"\xfd7zXZ\0".to_vec(), FileKind::Packed),
+            (b"BZh9".to_vec(), FileKind::Packed),
+            (tar, FileKind::Tar),
+            (b"\x89PNG\r\n\x1a\n".to_vec(), FileKind::Picture(ImageFormat::Png)),
+            (b"\xff\xd8\xff\xe0".to_vec(), FileKind::Picture(ImageFormat::Jpeg)),
+            (b"GIF89a".to_vec(), FileKind::Picture(ImageFormat::Gif)),
+            (b"RIFF\0\0\0\0WEBP".to_vec(), FileKind::Picture(ImageFormat::WebP)),
+            (b"\x1c\0\0\0TFL3".to_vec(), FileKind::Tflite),
+            (b"GGUF\x03".to_vec(), FileKind::Gguf),
+            (vec![0, 0, 8, 3, 0, 0, 0, 1], FileKind::Idx),
+            (b"\x08\x08\x12\x07pytorch".to_vec(), FileKind::Onnx),
+            (b"\n <!DOCTYPE html><html>".to_vec(), FileKind::Html),
+            (b"<HTML lang=en>".to_vec(), FileKind::Html),
+            (b"version https://git-lfs.github.com/spec/v1\noid".to_vec(), FileKind::LfsPointer),
+            (b"\xef\xbb\xbf{\"a\": 1}".to_vec(), FileKind::Json),
+            (b"[1]".to_vec(), FileKind::Json),
+            (b"some text".to_vec(), FileKind::Text),
+            ("bl\u{fc}".as_bytes()[..3].to_vec(), FileKind::Text),
+            (b"\x01\x02\xfe\xff".to_vec(), FileKind::Unknown),
+            (b"a\0b".to_vec(), FileKind::Unknown),
+        ];
+        for (bytes, kind) in cases {
+            assert_eq!(FileKind::of_bytes(&bytes), kind, "{:?}", String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
+    fn what_is_written_here_is_known_here() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("m");
+        for (format, kind) in [
+            (crate::pxg_file::PxgFormat::CHeader, FileKind::ModelSource),
+            (crate::pxg_file::PxgFormat::Rust, FileKind::ModelSource),
+        ] {
+            crate::pxg_file::write(&path, &[1, 2, 3], format, "a model").expect("writes");
+            assert_eq!(FileKind::of(&path).expect("reads"), kind);
+        }
+        assert_eq!(FileKind::of(folder.path()).expect("reads"), FileKind::Folder);
+        fs::create_dir(folder.path().join("my run")).expect("folder");
+        let hint = || FileKind::Folder.hint(folder.path(), Needed::Model).expect("hint");
+        assert!(hint().contains("or a run folder"), "{}", hint());
+        fs::write(folder.path().join("my run/model.safetensors"), "x").expect("writes");
+        assert!(hint().contains("my run' in it"), "{}", hint());
+        assert_eq!(FileKind::of(&folder.path().join("my run")).expect("reads"), FileKind::RunFolder);
+        assert!(FileKind::of(&folder.path().join("none")).is_err());
+    }
+}
