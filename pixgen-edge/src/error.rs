@@ -9,6 +9,7 @@ use crate::picture::PictureError;
 use crate::pxg_file::PxgFileError;
 use crate::quantise::QuantiseError;
 use crate::terminal::OutputError;
+use crate::threads::ThreadsError;
 use pixgen_core::integer::{DrawError, SelfTestError};
 
 /// Any error of the program.
@@ -53,6 +54,9 @@ pub enum Error {
         /// What to try.
         hint: Option<String>,
     },
+    /// The threads to compute on.
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
     /// Writing to standard output failed.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -76,6 +80,7 @@ impl Error {
             }
             Self::File(error) => error.hint(),
             Self::Argument { hint, .. } => hint.clone(),
+            Self::Threads(error) => error.hint(),
             Self::Output(_) => None,
         }
     }

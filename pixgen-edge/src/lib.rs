@@ -26,7 +26,7 @@
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes PNG files and grids, [`eval`] measures them.
 //!
-//! **Under all of it.** [`aligned`] holds files and workspaces, [`matmul`] multiplies, [`terminal`] prints, and [`units`] formats numbers for
+//! **Under all of it.** [`aligned`] holds files and workspaces, [`matmul`] multiplies on [`threads`], [`terminal`] prints, and [`units`] formats numbers for
 //! people. [`output`] is where commands write: [`atomic`] writes files whole or not at all, [`file_error`] says why a file cannot be had,
 //! [`file_kind`] what it is instead, and [`interrupt`] is Ctrl-C.
 //!
@@ -62,6 +62,7 @@ pub mod interrupt;
 pub mod matmul;
 pub mod output;
 pub mod terminal;
+pub mod threads;
 pub mod units;
 
 /// The example of the first page.

@@ -19,6 +19,7 @@ use pixgen_edge::file_error::write_hint;
 use pixgen_edge::model_file::ModelFileError;
 use pixgen_edge::picture::PictureError;
 use pixgen_edge::terminal::OutputError;
+use pixgen_edge::threads::ThreadsError;
 use std::path::PathBuf;
 
 /// Any error of the trainer.
@@ -208,6 +209,9 @@ pub enum Error {
     /// Writing a data set.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    /// The threads to compute on.
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
     /// Writing to standard output failed.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -330,6 +334,7 @@ impl Error {
                 "repair the file and run the same command again, or add --skip-bad: the next picture of its class takes its place".into(),
             ),
             Self::Argument { hint, .. } => hint.clone(),
+            Self::Threads(error) => error.hint(),
             Self::Output(_) => None,
             Self::Import(error) => error.hint(),
             Self::Verify(error) => error.hint(),

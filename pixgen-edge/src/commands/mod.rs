@@ -12,7 +12,7 @@ mod selftest;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 use crate::terminal::print_bytes;
-use crate::units::counted;
+use crate::threads;
 use clap::CommandFactory;
 
 /// Runs a command line.
@@ -20,12 +20,9 @@ use clap::CommandFactory;
 /// # Errors
 /// What the user reads when the command cannot go on.
 pub fn run(cli: Cli) -> Result<(), Error> {
-    if let Some(threads) = cli.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global();
-        pool.map_err(|e| Error::Argument {
-            what: format!("cannot start {}: {e}", counted(threads, "thread", "threads")),
-            hint: Some("give a smaller number with --threads".into()),
-        })?;
+    let computes = !matches!(cli.command, Command::Info { .. } | Command::Plan(_) | Command::Completions { .. });
+    if computes {
+        threads::start(cli.threads)?;
     }
     match cli.command {
         Command::Export(args) => export::run(&args),

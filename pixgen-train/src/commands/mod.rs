@@ -26,12 +26,13 @@ use crate::session::End;
 use clap::{CommandFactory, ValueEnum};
 use pixgen_edge::interrupt::EXIT_INTERRUPTED;
 use pixgen_edge::terminal::print_bytes;
+use pixgen_edge::threads;
 
 /// Runs a command line; returns the exit code.
 pub fn run(cli: Cli) -> Result<i32, Error> {
-    if let Some(threads) = cli.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global();
-        pool.map_err(|e| Error::Argument { what: format!("cannot use {threads} threads: {e}"), hint: None })?;
+    let computes = !matches!(cli.command, Command::Inspect(_) | Command::Config(_) | Command::Completions { .. } | Command::Export(_));
+    if computes {
+        threads::start(cli.threads)?;
     }
     let code = |end| if end == End::Interrupted { EXIT_INTERRUPTED } else { 0 };
     match cli.command {

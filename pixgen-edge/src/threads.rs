@@ -1,0 +1,115 @@
+//! The threads that both programs compute on.
+
+use std::num::NonZero;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, available_parallelism};
+
+use rayon::{ThreadBuilder, ThreadPoolBuildError, ThreadPoolBuilder};
+
+use crate::terminal::note;
+use crate::units::counted;
+
+/// Threads for each core that may be asked for.
+const PER_CORE: usize = 8;
+/// How many may be asked for however few the cores are.
+const ALWAYS_FINE: usize = 64;
+
+/// Why there are no threads to compute on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ThreadsError {
+    /// So many are slower than fewer, or cannot be started at all.
+    #[error("--threads {asked}: this machine has {}", counted(*.cores, "core", "cores"))]
+    TooMany {
+        /// Threads asked for.
+        asked: usize,
+        /// Cores of this machine.
+        cores: usize,
+    },
+    /// The pool was there before.
+    #[error("cannot start threads: {0}")]
+    Pool(#[from] ThreadPoolBuildError),
+}
+
+impl ThreadsError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::TooMany { cores, .. } => Some(format!("give {} at most, or leave --threads out for one a core", most(*cores))),
+            Self::Pool(_) => None,
+        }
+    }
+}
+
+fn most(cores: usize) -> usize {
+    (PER_CORE * cores).max(ALWAYS_FINE)
+}
+
+/// Starts the threads of the process: as many as `asked` for, or one for each core. To be called once, by commands that compute.
+///
+/// Where the system allows no more threads, there is one, and a line on standard error says so.
+///
+/// # Errors
+/// [`ThreadsError`].
+pub fn start(asked: Option<usize>) -> Result<(), ThreadsError> {
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    let count = asked.or_else(of_environment).unwrap_or(cores).max(1);
+    if count > most(cores) {
+        return Err(ThreadsError::TooMany { asked: count, cores });
+    }
+    if pool_of(count)? {
+        return Ok(());
+    }
+    note(&format!("warning: this system allows no {}: computing on one", counted(count, "more thread", "more threads")));
+    if count > 1 && pool_of(1)? {
+        return Ok(());
+    }
+    // Not even one beside this one.
+    Ok(ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global()?)
+}
+
+/// rayon's own variable.
+fn of_environment() -> Option<usize> {
+    std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|&count| count > 0)
+}
+
+/// Makes the pool, or tells that the system does not allow so many threads.
+///
+/// rayon cannot be asked a second time after a failure, so the threads are started first and are given their work only when all are there.
+fn pool_of(count: usize) -> Result<bool, ThreadPoolBuildError> {
+    let (give, take) = channel::<ThreadBuilder>();
+    let take = Arc::new(Mutex::new(take));
+    let started = (0..count).all(|_| {
+        let take = Arc::clone(&take);
+        Builder::new().spawn(move || work(&take)).is_ok()
+    });
+    if started {
+        let spawn = |thread| give.send(thread).map_err(|_| std::io::ErrorKind::BrokenPipe.into());
+        ThreadPoolBuilder::new().num_threads(count).spawn_handler(spawn).build_global()?;
+    }
+    Ok(started)
+}
+
+fn work(take: &Mutex<Receiver<ThreadBuilder>>) {
+    // An error means that there is no work, because another thread could not be started.
+    let thread = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    if let Ok(thread) = thread {
+        thread.run();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_is_bounded() {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let error = start(Some(most(cores) + 1)).expect_err("too many");
+        assert!(matches!(error, ThreadsError::TooMany { .. }), "{error}");
+        assert!(error.to_string().starts_with(&format!("--threads {}: ", most(cores) + 1)), "{error}");
+        assert!(error.hint().expect("hint").contains(&most(cores).to_string()));
+        assert!(most(1) >= ALWAYS_FINE && most(1000) > 1000);
+    }
+}
