@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 
+#define PIXGEN_MODEL_IMPLEMENTATION
 #include "model.h"
 #include "pixgen.h"
 

@@ -4,6 +4,7 @@ use crate::onnx::Form;
 use crate::own_board::OwnBoardArgs;
 use crate::pxg_file::PxgFormat;
 use crate::quantise::RangeMethod;
+use crate::source_code::Symbol;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
@@ -117,6 +118,9 @@ pub struct ExportArgs {
     /// Format of the file
     #[arg(long, value_enum, default_value = "pxg")]
     pub format: PxgFormat,
+    /// Name of the model in source code; by default `pixgen_` and the name of the file
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub name: Option<Symbol>,
     /// Number of self-test pictures whose hashes go into the file
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub tests: u16,

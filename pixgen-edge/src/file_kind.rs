@@ -368,7 +368,7 @@ mod tests {
             (crate::pxg_file::PxgFormat::CHeader, FileKind::ModelSource),
             (crate::pxg_file::PxgFormat::Rust, FileKind::ModelSource),
         ] {
-            crate::pxg_file::write(&path, &[1, 2, 3], format, "a model").expect("writes");
+            crate::pxg_file::write(&path, &[1, 2, 3], format, "a model", None).expect("writes");
             assert_eq!(FileKind::of(&path).expect("reads"), kind);
         }
         assert_eq!(FileKind::of(folder.path()).expect("reads"), FileKind::Folder);

@@ -18,7 +18,7 @@
 //!
 //! **Models.** [`draw`](mod@draw) is the short way: a path in, pictures out. [`model_file`] reads and writes `model.safetensors`, the file
 //! that people exchange. [`param_set`] lists its tensors, [`projector`] those that only stage 1 has, and [`tensor_file`] writes such files
-//! tensor by tensor. [`quantise`] makes the `.pxg` file of a chip, and [`pxg_file`] reads it and writes it, as bytes or as source code.
+//! tensor by tensor. [`quantise`] makes the `.pxg` file of a chip, and [`pxg_file`] reads it and writes it, as bytes or as [`source_code`].
 //! [`onnx`] writes graphs for other runtimes.
 //!
 //! **Chips.** [`boards`] is a table of them, [`own_board`] describes another on the command line, and [`plan`](mod@plan) computes the
@@ -44,6 +44,7 @@ pub mod param_set;
 pub mod projector;
 pub mod pxg_file;
 pub mod quantise;
+pub mod source_code;
 pub mod tensor_file;
 
 pub mod boards;

@@ -4,9 +4,9 @@ use crate::aligned::AlignedBytes;
 use crate::atomic::FileError;
 use crate::file_kind::{FileKind, Needed};
 use crate::output;
+use crate::source_code::{Symbol, c_header, rust_module};
 use clap::ValueEnum;
 use pixgen_core::pxg::{Model, PxgError};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// A file in memory, where a model can be read in place.
@@ -93,7 +93,7 @@ pub fn is_pxg(path: &Path) -> bool {
 pub enum PxgFormat {
     /// The binary file, for include_bytes!, a flash partition or a file system
     Pxg,
-    /// A C header with one aligned const array
+    /// A C header with one aligned const array, which one source file defines
     CHeader,
     /// A Rust module with one aligned static
     Rust,
@@ -110,90 +110,16 @@ impl PxgFormat {
     }
 }
 
-/// Writes `bytes` in a form.
+/// Writes `bytes` in a form. In source code, `symbol` is what the model is called; by default the name of the file tells it.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(path: &Path, bytes: &[u8], format: PxgFormat, about: &str) -> Result<(), FileError> {
-    let text;
-    let content = match format {
-        PxgFormat::Pxg => bytes,
-        PxgFormat::CHeader => {
-            text = c_header(bytes, about);
-            text.as_bytes()
-        }
-        PxgFormat::Rust => {
-            text = rust_module(bytes, about);
-            text.as_bytes()
-        }
+pub fn write(path: &Path, bytes: &[u8], format: PxgFormat, about: &str, symbol: Option<&Symbol>) -> Result<(), FileError> {
+    let symbol = symbol.cloned().unwrap_or_else(|| Symbol::of_path(path));
+    let text = match format {
+        PxgFormat::Pxg => return output::write(path, |out| out.write_all(bytes)),
+        PxgFormat::CHeader => c_header(bytes, about, &symbol),
+        PxgFormat::Rust => rust_module(bytes, about, &symbol),
     };
-    output::write(path, |out| out.write_all(content))
-}
-
-/// Rows of decimal bytes.
-fn rows(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(4 * bytes.len());
-    for row in bytes.chunks(32) {
-        text.push_str("    ");
-        for byte in row {
-            let _ = write!(text, "{byte},"); // into memory: cannot fail
-        }
-        text.push('\n');
-    }
-    text
-}
-
-/// Bytes of workspace of the model in `bytes`; 0 where there is none.
-fn workspace_len(bytes: &[u8]) -> usize {
-    Model::read(AlignedBytes::copy(bytes).bytes()).map_or(0, |model| model.workspace_len())
-}
-
-fn c_header(bytes: &[u8], about: &str) -> String {
-    format!(
-        "/* {} Made by pixgen-edge export. */\n#ifndef PIXGEN_MODEL_H\n#define PIXGEN_MODEL_H\n\n\
-         /* Bytes of workspace for a picture. */\n#define PIXGEN_MODEL_WORKSPACE {}\n\n#if defined(__cplusplus)\n\
-         alignas(16)\n#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L\n_Alignas(16)\n#else\n__attribute__((aligned(16)))\n#endif\n\
-         static const unsigned char pixgen_model[{}] = {{\n{}}};\n\n#endif\n",
-        about.replace("*/", "* /"),
-        workspace_len(bytes),
-        bytes.len(),
-        rows(bytes)
-    )
-}
-
-fn rust_module(bytes: &[u8], about: &str) -> String {
-    let len = bytes.len();
-    format!(
-        "// {} Made by pixgen-edge export.\n\n/// Bytes of workspace for a picture.\npub const WORKSPACE: usize = {};\n\n\
-         /// A `.pxg` file: `pixgen_core::pxg::Model::read(&MODEL.0)`.\n#[rustfmt::skip]\n\
-         pub static MODEL: pixgen_core::Aligned<[u8; {len}]> = pixgen_core::Aligned([\n{}]);\n",
-        about.replace('\n', " "),
-        workspace_len(bytes),
-        rows(bytes)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_hold_every_byte() {
-        let bytes: Vec<u8> = (0..100).map(|i| (i * 37 % 256) as u8).collect();
-        for text in [c_header(&bytes, "x"), rust_module(&bytes, "x")] {
-            let inside = text.split_once(if text.contains("#ifndef") { "= {\n" } else { "([\n" }).expect("array").1;
-            let numbers: Vec<u8> = inside
-                .split([',', '\n', ' '])
-                .map_while(|n| if n.is_empty() { Some(None) } else { n.parse().ok().map(Some) })
-                .flatten()
-                .collect();
-            assert_eq!(numbers, bytes);
-        }
-    }
-
-    #[test]
-    fn comments_cannot_be_left() {
-        assert!(!c_header(&[], "a */ b").contains("a */"));
-        assert!(!rust_module(&[], "a\nfn evil() {}").contains("\nfn"));
-    }
+    output::write(path, |out| out.write_all(text.as_bytes()))
 }

@@ -6,6 +6,7 @@
 // and linked as a precompiled library: libpixgen.a in src/cortex-m4/ of a library folder whose library.properties says
 // `precompiled=true` and `ldflags=-lpixgen`. `pixgen-edge plan` tells whether a model fits a board.
 
+#define PIXGEN_MODEL_IMPLEMENTATION
 #include "model.h"
 #include "pixgen.h"
 

@@ -55,7 +55,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let (data, options) = options(&args.quantisation, &file)?;
     let options = QuantiseOptions { tests: args.tests, ..options };
     let exported = quantise::export(&file, data.as_ref(), &options)?;
-    write(&args.out, &exported.bytes, args.format, &options.name)?;
+    write(&args.out, &exported.bytes, args.format, &options.name, args.name.as_ref())?;
     let workspace = workspace_len(&file.header.model, options.steps);
     note(&format!(
         "{}: {}, {}, {}, {}; drawing takes {} of RAM",

@@ -261,7 +261,7 @@ fn for_chips(args: &QuickstartArgs, file: &ModelFile, classes: &[usize], float: 
     let path = args.out.join("model.pxg");
     let exported =
         quantise::export(file, None, &quantise::QuantiseOptions { name: model_name(file), ..quantise::QuantiseOptions::default() })?;
-    pxg_file::write(&path, &exported.bytes, PxgFormat::Pxg, "")?;
+    pxg_file::write(&path, &exported.bytes, PxgFormat::Pxg, "", None)?;
 
     let bytes = AlignedBytes::copy(&exported.bytes);
     let chip = Model::read(bytes.bytes()).map_err(QuantiseError::from)?;

@@ -47,7 +47,7 @@ fn library(cargo: &mut Command, arguments: &[&str]) -> PathBuf {
 fn model() -> (TempDir, Vec<String>) {
     let file = fixture::file();
     let folder = tempfile::tempdir().expect("temporary folder");
-    write(&folder.path().join("model.h"), file.bytes(), PxgFormat::CHeader, "Untrained.").expect("written");
+    write(&folder.path().join("model.h"), file.bytes(), PxgFormat::CHeader, "Untrained.", None).expect("written");
     let model = Model::read(file.bytes()).expect("a good file");
     let mut lines = vec![
         format!("{}: {} classes, {} bytes of workspace", fixture::NAME, CLASSES.len(), model.workspace_len()),

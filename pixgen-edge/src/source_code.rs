@@ -1,0 +1,255 @@
+//! Models as source code, for firmware that has no file system: a C header and a Rust module.
+
+use crate::aligned::AlignedBytes;
+use crate::output::is_stdout;
+use pixgen_core::pxg::Model;
+use std::fmt::{self, Display, Formatter, Write as _};
+use std::path::Path;
+use std::str::FromStr;
+
+/// What `pixgen.h` declares behind `pixgen_`.
+const TAKEN: &[&str] = &[
+    "band",
+    "draw",
+    "error_text",
+    "get_info",
+    "info",
+    "open",
+    "self_test",
+    "show",
+    "status",
+];
+
+/// Words of C, C++ and Rust that name nothing.
+const KEYWORDS: &str = " abstract alignas alignof and and_eq as asm async auto await become bitand bitor bool box break case catch char \
+    char16_t char32_t char8_t class co_await co_return co_yield compl concept const const_cast consteval constexpr constinit continue crate \
+    decltype default delete do double dyn dynamic_cast else enum explicit export extern false final float fn for friend gen goto if impl in \
+    inline int let long loop macro match mod move mut mutable namespace new noexcept not not_eq nullptr operator or or_eq override priv \
+    private protected pub public ref register reinterpret_cast requires restrict return self short signed sizeof static static_assert \
+    static_cast struct super switch template this thread_local throw trait true try type typedef typeid typename typeof union unsafe unsigned \
+    unsized use using virtual void volatile wchar_t where while xor xor_eq yield ";
+
+/// Longest names that every C compiler tells apart.
+const LONGEST: usize = 31;
+
+/// The name of a model in source code: an identifier of C and Rust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol(String);
+
+/// Why a text names nothing in source code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SymbolError {
+    /// Empty, or with other characters.
+    #[error("a name has letters of ASCII, digits and `_`, and begins with a letter")]
+    Characters,
+    /// Too long to be told apart.
+    #[error("a name has at most {LONGEST} characters")]
+    Long,
+    /// A word of a language.
+    #[error("that is a keyword of C, C++ or Rust")]
+    Keyword,
+    /// A name of `pixgen.h`.
+    #[error("pixgen.h declares that name")]
+    Taken,
+}
+
+impl FromStr for Symbol {
+    type Err = SymbolError;
+
+    fn from_str(text: &str) -> Result<Self, SymbolError> {
+        let letters = text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+        if !letters || !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return Err(SymbolError::Characters);
+        }
+        if text.len() > LONGEST {
+            return Err(SymbolError::Long);
+        }
+        // `Self` and the names of macros are as bad as `self`.
+        if KEYWORDS.split(' ').any(|word| word.eq_ignore_ascii_case(text)) {
+            return Err(SymbolError::Keyword);
+        }
+        let lower = text.to_ascii_lowercase();
+        if lower.strip_prefix("pixgen_").is_some_and(|rest| TAKEN.contains(&rest)) || lower == "pixgen" {
+            return Err(SymbolError::Taken);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Symbol {
+    /// `pixgen_` and the name of the file: `pixgen_model` for model.h.
+    pub fn of_path(path: &Path) -> Self {
+        let stem = path
+            .file_stem()
+            .filter(|_| !is_stdout(path))
+            .map_or("model".into(), |stem| stem.to_string_lossy());
+        let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+        let stem: String = stem.chars().map(letter).take(LONGEST - "pixgen__model".len()).collect();
+        let more = if TAKEN.contains(&stem.as_str()) { "_model" } else { "" };
+        Self(format!("pixgen_{stem}{more}"))
+    }
+}
+
+impl Display for Symbol {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Rows of decimal bytes.
+fn rows(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(4 * bytes.len());
+    for row in bytes.chunks(32) {
+        text.push_str("    ");
+        for byte in row {
+            let _ = write!(text, "{byte},"); // into memory: cannot fail
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Bytes of workspace of the model in `bytes`; 0 where there is none.
+fn workspace_len(bytes: &[u8]) -> usize {
+    Model::read(AlignedBytes::copy(bytes).bytes()).map_or(0, |model| model.workspace_len())
+}
+
+/// A header that declares the bytes, and defines them in the one source file that asks for it, so that flash holds them once.
+pub(crate) fn c_header(bytes: &[u8], about: &str, symbol: &Symbol) -> String {
+    let upper = symbol.0.to_uppercase();
+    // Models of the same name are an error of the compiler, and not one that hides the other.
+    let guard = format!("{upper}_H_{:08X}", crc32fast::hash(bytes));
+    format!(
+        "/* {about} Made by pixgen-edge export.\n *\n * One source file of a program, and only one, holds the model:\n *\n \
+         *     #define {upper}_IMPLEMENTATION\n *     #include \"this file\"\n */\n\
+         #ifndef {guard}\n#define {guard}\n\n\
+         /* Bytes of workspace for a picture. */\n#define {upper}_WORKSPACE {workspace}\n\n\
+         #ifdef __cplusplus\nextern \"C\" {{\n#endif\nextern const unsigned char {symbol}[{len}];\n#ifdef __cplusplus\n}}\n#endif\n\n#endif\n\n\
+         #if defined({upper}_IMPLEMENTATION) && !defined({guard}_DEFINED)\n#define {guard}_DEFINED\n#if defined(__cplusplus)\n\
+         alignas(16)\n#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L\n_Alignas(16)\n#else\n__attribute__((aligned(16)))\n#endif\n\
+         const unsigned char {symbol}[{len}] = {{\n{rows}}};\n#endif\n",
+        about = about.replace("*/", "* /").replace('\n', " "),
+        workspace = workspace_len(bytes),
+        len = bytes.len(),
+        rows = rows(bytes)
+    )
+}
+
+/// A module with the bytes. `pixgen_` before the name says nothing in Rust.
+pub(crate) fn rust_module(bytes: &[u8], about: &str, symbol: &Symbol) -> String {
+    let upper = symbol.0.to_uppercase();
+    let name = upper
+        .strip_prefix("PIXGEN_")
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()));
+    let name = name.unwrap_or(&upper);
+    let len = bytes.len();
+    format!(
+        "// {} Made by pixgen-edge export.\n\n/// Bytes of workspace for a picture.\npub const {name}_WORKSPACE: usize = {};\n\n\
+         /// A `.pxg` file: `pixgen_core::pxg::Model::read(&{name}.0)`.\n#[rustfmt::skip]\n\
+         pub static {name}: pixgen_core::Aligned<[u8; {len}]> = pixgen_core::Aligned([\n{}]);\n",
+        about.replace('\n', " "),
+        workspace_len(bytes),
+        rows(bytes)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::process::Command;
+
+    fn symbol(text: &str) -> Symbol {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn texts_hold_every_byte() {
+        let bytes: Vec<u8> = (0..100).map(|i| (i * 37 % 256) as u8).collect();
+        for text in [c_header(&bytes, "x", &symbol("m")), rust_module(&bytes, "x", &symbol("m"))] {
+            let inside = text.split_once(if text.contains("#ifndef") { "= {\n" } else { "([\n" }).expect("array").1;
+            let numbers: Vec<u8> = inside
+                .split([',', '\n', ' '])
+                .map_while(|n| if n.is_empty() { Some(None) } else { n.parse().ok().map(Some) })
+                .flatten()
+                .collect();
+            assert_eq!(numbers, bytes);
+        }
+    }
+
+    #[test]
+    fn comments_cannot_be_left() {
+        assert!(!c_header(&[], "a */ b", &symbol("m")).contains("a */"));
+        assert!(!rust_module(&[], "a\nfn evil() {}", &symbol("m")).contains("\nfn"));
+    }
+
+    #[test]
+    fn names_are_identifiers() {
+        for (path, name) in [
+            ("model.h", "pixgen_model"),
+            ("out/Cats v1.5.h", "pixgen_cats_v1_5"),
+            ("9lives.rs", "pixgen_9lives"),
+            ("int.h", "pixgen_int"),
+            ("draw.h", "pixgen_draw_model"),
+            ("\u{732b}.h", "pixgen__"),
+            ("-", "pixgen_model"),
+        ] {
+            let symbol = Symbol::of_path(Path::new(path));
+            assert_eq!(symbol.to_string(), name);
+            assert_eq!(name.parse(), Ok(symbol), "what is derived could be given");
+        }
+        let long = "x".repeat(300) + ".h";
+        assert!(Symbol::of_path(Path::new(&long)).to_string().parse::<Symbol>().is_ok());
+        for (text, error) in [
+            ("", SymbolError::Characters),
+            ("9a", SymbolError::Characters),
+            ("_a", SymbolError::Characters),
+            ("a-b", SymbolError::Characters),
+            ("caf\u{e9}", SymbolError::Characters),
+            ("int", SymbolError::Keyword),
+            ("Self", SymbolError::Keyword),
+            ("namespace", SymbolError::Keyword),
+            ("fn", SymbolError::Keyword),
+            ("pixgen_open", SymbolError::Taken),
+        ] {
+            assert_eq!(text.parse::<Symbol>(), Err(error), "{text}");
+        }
+        assert_eq!("x".repeat(32).parse::<Symbol>(), Err(SymbolError::Long));
+    }
+
+    /// Two models, each in two source files of C and one of C++, in one program that holds each model once.
+    #[test]
+    fn two_models_link_into_one_program() {
+        let folder = tempfile::tempdir().expect("folder");
+        let at = |name: &str| folder.path().join(name);
+        for (name, first) in [("cats", 7u8), ("dogs", 9)] {
+            let path = at(&format!("{name}.h"));
+            fs::write(&path, c_header(&[first, 1, 2], "x", &Symbol::of_path(&path))).expect("writes");
+        }
+        let both = "#include \"cats.h\"\n#include \"dogs.h\"\n#include \"cats.h\"\n";
+        let define = "#define PIXGEN_CATS_IMPLEMENTATION\n#define PIXGEN_DOGS_IMPLEMENTATION\n";
+        let sum = "int NAME(void) { return pixgen_cats[0] + pixgen_dogs[0] + (int) sizeof pixgen_dogs; }\n";
+        fs::write(at("one.c"), format!("{both}{define}{both}{}", sum.replace("NAME", "one"))).expect("writes");
+        fs::write(at("two.c"), format!("{both}{}", sum.replace("NAME", "two"))).expect("writes");
+        fs::write(at("main.c"), "int one(void); int two(void); int main(void) { return one() == 19 && two() == 19 ? 0 : 1; }")
+            .expect("writes");
+        for standard in ["-std=c99", "-std=c11"] {
+            let built = Command::new("cc")
+                .current_dir(folder.path())
+                .args([standard, "-Wall", "-Wextra", "-Werror", "-o", "program", "one.c", "two.c", "main.c"])
+                .output();
+            let built = built.expect("cc, which links Rust programs too");
+            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+            assert!(Command::new(at("program")).status().expect("runs").success());
+        }
+        // Nobody asks for the array: the linker says so.
+        fs::write(at("one.c"), format!("{both}{}", sum.replace("NAME", "one"))).expect("writes");
+        let built = Command::new("cc")
+            .current_dir(folder.path())
+            .args(["-o", "program", "one.c", "two.c", "main.c"])
+            .output()
+            .expect("cc");
+        assert!(String::from_utf8_lossy(&built.stderr).contains("pixgen_cats"));
+    }
+}
