@@ -243,7 +243,7 @@ mod tests {
     fn a_place_that_takes_no_folder_is_an_error() {
         let error = RunFolder::open(Path::new("/proc/pixgen-run")).unwrap_err();
         assert!(matches!(error, RunError::Create { .. }), "{error}");
-        assert!(error.hint().unwrap().contains("permissions"));
+        assert!(error.hint().unwrap().contains("folder"));
     }
 
     #[cfg(unix)]
