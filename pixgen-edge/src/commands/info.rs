@@ -41,7 +41,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
         name: header.name.to_owned(),
         model: header.model,
         steps: model.steps(),
-        class_names: classes::names(header.class_names.lines(), header.model.classes),
+        class_names: classes::of_model(&model),
         images_seen: header.images,
         source_crc32: format!("{:08x}", header.source),
         self_tests: header.tests,

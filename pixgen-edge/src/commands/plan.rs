@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::plan::{BATTERY, BOARD_COLUMNS, ChipPlan, Fit, file_len, fits, plan};
 use crate::pxg_file::{PxgFile, is_pxg};
-use crate::quantise::{QuantiseError, QuantiseOptions, model_name};
+use crate::quantise::{QuantiseError, QuantiseOptions, class_lines, model_name};
 use crate::terminal::{print_bytes, print_json};
 use crate::units::format_bytes;
 use pixgen_core::presets::{PRESETS, preset};
@@ -195,16 +195,14 @@ fn read(model: &str, steps: u8) -> Result<ChipPlan, Error> {
     let header = &file.header;
     check_widths(&header.model).map_err(QuantiseError::from)?;
     // As `export` writes it when it is asked for nothing special.
-    let class_names: Vec<&str> = (0..header.model.classes)
-        .map(|c| header.class_names.get(c).map_or("", String::as_str))
-        .collect();
+    let class_names = class_lines(&file, &(0..header.model.classes).collect::<Vec<_>>())?;
     let exported = Header {
         model: header.model,
         steps,
         skips_input: false,
         tests: QuantiseOptions::default().tests,
         name: &model_name(&file),
-        class_names: &class_names.join("\n"),
+        class_names: &class_names,
         images: header.images,
         source: crc32fast::hash(bytemuck::cast_slice(&file.params)),
     };

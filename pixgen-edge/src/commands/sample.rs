@@ -36,7 +36,7 @@ pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
     let file = PxgFile::load(&args.model)?;
     let model = file.model()?;
     let config = model.config();
-    let names = classes::names(model.header().class_names.lines(), config.classes);
+    let names = classes::of_model(&model);
     let classes = classes::parse("--class", &args.class, &names)?;
     let count = args.count as usize;
     // A column for each class; a single class fills rows of up to ten.

@@ -6,7 +6,7 @@ use super::integer::IntegerGraph;
 use super::proto::ModelProto;
 use crate::aligned::AlignedBytes;
 use crate::model_file::ModelFile;
-use crate::quantise::{Exported, model_name};
+use crate::quantise::{Exported, class_lines, model_name};
 use clap::ValueEnum;
 use pixgen_core::network;
 use pixgen_core::pxg::Model;
@@ -94,13 +94,9 @@ fn entries(header: &impl Serialize) -> Result<Vec<(String, String)>, OnnxError> 
 }
 
 fn of_file(of: Form, file: &ModelFile, classes: &[usize]) -> Result<Vec<(String, String)>, OnnxError> {
-    let names: Vec<&str> = classes
-        .iter()
-        .map(|&class| file.header.class_names.get(class).map_or("", String::as_str))
-        .collect();
     let mut metadata = vec![form(of), ("pixgen.name".to_owned(), model_name(file))];
     metadata.extend(entries(&file.header)?.into_iter().filter(|(key, _)| key != "pixgen.class_names"));
-    metadata.push(("pixgen.class_names".to_owned(), names.join("\n")));
+    metadata.push(("pixgen.class_names".to_owned(), class_lines(file, classes)?));
     metadata.push(("pixgen.source".to_owned(), crc32fast::hash(bytemuck::cast_slice(&file.params)).to_string()));
     Ok(metadata)
 }

@@ -15,6 +15,14 @@ pub enum QuantiseError {
     /// The architecture has no form for chips.
     #[error("the model cannot run on a chip: {0}")]
     Config(#[from] ConfigError),
+    /// Names are stored one a line.
+    #[error("class {class} is called {name:?}, and a name of a class is one line")]
+    ClassName {
+        /// Number of the class in the model.
+        class: usize,
+        /// Its name.
+        name: String,
+    },
     /// The model would not fit the format's 32-bit lengths.
     #[error("the model takes {bytes} bytes, a .pxg file holds 4 GiB")]
     TooLarge {
@@ -60,6 +68,7 @@ impl QuantiseError {
         match self {
             Self::Data(error) => error.hint(),
             Self::Config(_) => Some("train with widths that are multiples of 4; every preset's are".into()),
+            Self::ClassName { .. } => Some("rename the folder of the class and train again, or export the others with --classes".into()),
             Self::TooLarge { .. } => Some("export fewer classes with --classes".into()),
             Self::Overflow { .. } => Some("the weights of this layer are far larger than trained weights are; check the model".into()),
             _ => None,

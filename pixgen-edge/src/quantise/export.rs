@@ -38,6 +38,7 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOption
     check_widths(model)?;
     let all: Vec<usize> = (0..model.classes).collect();
     let classes = if options.classes.is_empty() { &all } else { &options.classes };
+    let class_names = class_lines(file, classes)?;
     let levels = levels(file, options.steps);
     let inputs = CalibrationInputs { levels: &levels, pictures: options.pictures, data };
     let mut calibration = Calibration::run(file, &inputs, &HashMap::new())?;
@@ -49,11 +50,6 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOption
     let body = Builder::new(file, classes, &levels, options, &calibration, &factors)?.build()?;
 
     let weights: &[u8] = bytemuck::cast_slice(&file.params);
-    let names: Vec<&str> = classes
-        .iter()
-        .map(|&c| file.header.class_names.get(c).map_or("", String::as_str))
-        .collect();
-    let class_names = names.join("\n");
     let mut header = Header {
         model: ModelConfig { classes: classes.len(), ..*model },
         steps: options.steps as u8,
@@ -77,6 +73,21 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOption
     }
     let bytes = encode(&header, &bytes)?.bytes().to_vec();
     Ok(Exported { bytes, site_scales: body.site_scales, linears: body.linears, tests })
+}
+
+/// Names of `classes`, one a line.
+///
+/// # Errors
+/// [`QuantiseError::ClassName`]: a name with a line end would shift the names behind it.
+pub fn class_lines(file: &ModelFile, classes: &[usize]) -> Result<String, QuantiseError> {
+    let name = |&class: &usize| {
+        let name = file.header.class_names.get(class).map_or("", String::as_str);
+        if name.contains(['\n', '\r']) {
+            return Err(QuantiseError::ClassName { class, name: name.to_owned() });
+        }
+        Ok(name)
+    };
+    Ok(classes.iter().map(name).collect::<Result<Vec<_>, _>>()?.join("\n"))
 }
 
 /// What the file says of itself.

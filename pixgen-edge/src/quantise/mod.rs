@@ -23,6 +23,6 @@ mod interpreter;
 
 pub use calibration::Calibration;
 pub use error::QuantiseError;
-pub use export::{Exported, export, model_name};
+pub use export::{Exported, class_lines, export, model_name};
 pub use options::{OptionError, QuantiseOptions};
 pub use range::RangeMethod;
