@@ -4,7 +4,7 @@ use crate::atomic::FileError;
 use crate::output;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 
@@ -64,7 +64,6 @@ pub fn write<E, V: AsRef<[f32]>>(
 
 /// The file's JSON, padded.
 fn header(metadata: HashMap<String, String>, tensors: &[Shaped]) -> Result<Vec<u8>, safetensors::SafeTensorError> {
-    let metadata = (!metadata.is_empty()).then_some(metadata);
     let mut end = 0;
     let mut place = |tensor: &Shaped| {
         let start = end;
@@ -72,8 +71,15 @@ fn header(metadata: HashMap<String, String>, tensors: &[Shaped]) -> Result<Vec<u
         let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (start, end) };
         (tensor.name.clone(), info)
     };
-    let metadata = Metadata::new(metadata, tensors.iter().map(&mut place).collect())?;
-    let mut header = serde_json::to_vec(&metadata)?;
+    let list = Metadata::new(None, tensors.iter().map(&mut place).collect())?;
+    let mut header = serde_json::to_string(&list)?;
+    if !metadata.is_empty() {
+        // In the order of their names, so that the same entries give the same bytes.
+        let entries: BTreeMap<String, String> = metadata.into_iter().collect();
+        let comma = if tensors.is_empty() { "" } else { "," };
+        header = format!("{{\"__metadata__\":{}{comma}{}", serde_json::to_string(&entries)?, &header[1..]);
+    }
+    let mut header = header.into_bytes();
     header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
     Ok(header)
 }

@@ -123,7 +123,7 @@ fn out_and_in_again() {
         assert_eq!(patch.shape, [8, 3, 4, 4]);
         let (_folder, out, _) = imported(&exported, &Known { set: Set::Only, ..known });
         let second = ModelFile::load(&out).expect("loads");
-        assert_eq!((first.params, first.statistics), (second.params, second.statistics));
+        assert_eq!((first.header, first.params, first.statistics), (second.header, second.params, second.statistics));
     }
 }
 

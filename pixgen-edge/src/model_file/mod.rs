@@ -189,13 +189,8 @@ fn read_header(metadata: &Option<HashMap<String, String>>) -> Result<(ModelHeade
         return Err(HeaderFault::Format { found });
     }
     let header: ModelHeader = serde_json::from_str(text)?;
-    header.model.validate()?;
-    header.noise.validate()?;
-    header.normalisation.check()?;
-    match header.projector {
-        Some(p) if [p.hidden, p.out].iter().any(|width| !(1..=1 << 16).contains(width)) => Err(HeaderFault::Projector(p)),
-        _ => Ok((header, text)),
-    }
+    header.check()?;
+    Ok((header, text))
 }
 
 #[cfg(test)]

@@ -52,6 +52,9 @@ pub struct ImportArgs {
     /// Images seen in training; noted in the model file
     #[arg(long)]
     pub images: Option<String>,
+    /// A setting that decides over the pictures and that weights do not tell, for example noise.shift=4; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// File with the names of the classes, one per line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub class_names: Option<PathBuf>,
@@ -61,7 +64,7 @@ pub struct ImportArgs {
     /// Where --verify runs the model
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Model file to write
+    /// Model file to write; `-` for standard output
     #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.safetensors")]
     pub out: PathBuf,
     /// As JSON on stdout
@@ -91,7 +94,7 @@ pub struct ExportArgs {
     /// Names and layouts of the tensors
     #[arg(long, value_enum, default_value = "safetensors")]
     pub to: ExportFormat,
-    /// File to write; with --card, a folder
+    /// File to write, `-` for standard output; with --card, a folder
     #[arg(long, short, value_hint = ValueHint::AnyPath)]
     pub out: PathBuf,
     /// Write a folder with the weights and a model card, README.md

@@ -4,7 +4,7 @@ use super::settings::find_preset;
 use crate::cli::{ImportArgs, ObjectiveName};
 use crate::error::Error;
 use crate::settings::units::parse_images;
-use crate::weights::import::{Imported, Known, Set, import};
+use crate::weights::import::{ImportSettings, Imported, Known, Set, import};
 use crate::weights::verify::{Agreement, verify};
 use pixgen_edge::atomic::FileError;
 use pixgen_edge::model_file::Content;
@@ -22,6 +22,9 @@ struct ImportReport<'a> {
     content: Content,
     tensors: usize,
     values: usize,
+    /// Settings that decide over the pictures, and whether they come from the file.
+    settings: Vec<String>,
+    told: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     verified: Vec<Agreement>,
 }
@@ -35,7 +38,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
     let class_names = match &args.class_names {
         Some(path) => {
             let text = fs::read_to_string(path).map_err(FileError::read(path))?;
-            Some(text.lines().map(|line| line.trim().to_owned()).collect())
+            Some(text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect())
         }
         None => None,
     };
@@ -50,21 +53,41 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
             None if args.ema => Set::Ema,
             None => Set::Only,
         },
-        images: args.images.as_deref().map(parse_images).transpose()?.unwrap_or(0),
+        images: args.images.as_deref().map(parse_images).transpose()?,
         class_names,
+        settings: args.set.iter().map(|text| assignment(text)).collect::<Result<_, _>>()?,
     };
-    let Imported { header, preset, tensors, values } = import(&args.checkpoint, &known, &args.out)?;
+    let Imported { header, preset, tensors, values, told } = import(&args.checkpoint, &known, &args.out)?;
     let verified = match &args.verify {
         Some(vectors) => verify(&args.out, &header, vectors, device)?,
         None => Vec::new(),
     };
+    let settings = ImportSettings::assignments(&header);
     if args.json {
-        return Ok(print_json(&ImportReport { schema: 1, preset, content: header.content, tensors, values, verified })?);
+        return Ok(print_json(&ImportReport {
+            schema: 1,
+            preset,
+            content: header.content,
+            tensors,
+            values,
+            settings,
+            told,
+            verified,
+        })?);
     }
     note(&format!(
         "{preset}: {tensors} tensors with {:.3} M values; none is missing, none left over",
         values as f64 / 1e6
     ));
+    let settings = settings.join(" ");
+    note(&if told {
+        format!("settings of the file: {settings}")
+    } else {
+        format!("settings, which the file does not tell: {settings}; another: --set KEY=VALUE")
+    });
+    if !told && args.class_names.is_none() && header.content != Content::Encoder {
+        note("the classes are called by their numbers; --class-names FILE names them");
+    }
     for Agreement { name, scale, difference } in &verified {
         note(&format!(
             "{name}: at most {difference:.1e} of its scale ({scale:.3}) from {}",
@@ -72,4 +95,13 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
         ));
     }
     Ok(output::announce(&args.out)?)
+}
+
+/// `KEY=VALUE`.
+fn assignment(text: &str) -> Result<(String, String), Error> {
+    let (key, value) = text.split_once('=').ok_or_else(|| Error::Argument {
+        what: format!("--set {text}: no `=` in it"),
+        hint: Some("write --set noise.shift=4".to_owned()),
+    })?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }

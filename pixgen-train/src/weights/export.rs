@@ -8,7 +8,10 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::Path;
 
-/// Writes the tensors of `file` as the authors' `load_state_dict` takes them.
+/// Metadata entry with the header of the model file, which [`import`](mod@super::import) reads back.
+pub(super) const HEADER: &str = "pixgen.header";
+
+/// Writes the tensors of `file` as the authors' `load_state_dict` takes them, and all that the names do not say as metadata.
 pub fn export(file: &ModelFile, out: &Path) -> Result<(), FileError> {
     let rows = table(&file.header);
     let list: Vec<Shaped> = rows
@@ -24,7 +27,8 @@ pub fn export(file: &ModelFile, out: &Path) -> Result<(), FileError> {
         };
         Ok(row.export(values.to_vec()))
     };
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let header = serde_json::to_string(&file.header).map_err(|error| FileError::write(out)(error.into()))?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned()), (HEADER.to_owned(), header)]);
     tensor_file::write(out, metadata, &list, values).map_err(|error| match error {
         WriteError::Values(never) => match never {},
         WriteError::File(error) => error,

@@ -1,15 +1,19 @@
 //! The authors' weights as a model file: names matched, shapes checked, layouts turned; one tensor in memory at a time.
 
 use super::authors::{ANCHOR, CLASSES, COUNTER, DECODER, Mapping, PROJECTOR_FIRST, PROJECTOR_LAST, table};
+use super::export::HEADER;
 use super::source::{SourceError, TensorSource};
+use crate::settings::layers::{dotted_keys, get};
+use crate::settings::{Origin, SettingsError, SettingsLayer, assign, resolve};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::{PRESETS, Preset};
 use pixgen_edge::atomic::FileError;
 use pixgen_edge::data::normalise::Normalisation;
-use pixgen_edge::model_file::{Content, FORMAT, ModelHeader, write_streamed};
+use pixgen_edge::model_file::{Content, FORMAT, HeaderFault, ModelHeader, write_streamed};
 use pixgen_edge::projector::ProjectorConfig;
 use pixgen_edge::tensor_file::WriteError;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -30,9 +34,22 @@ pub struct Known {
     /// Which set of weights of the file.
     pub set: Set,
     /// Images seen in training.
-    pub images: u64,
-    /// Names of the classes; numbers if not given.
+    pub images: Option<u64>,
+    /// Names of the classes; those of the file or numbers if not given.
     pub class_names: Option<Vec<String>>,
+    /// Settings that the file does not tell, as key and value: see [`ImportSettings`].
+    pub settings: Vec<(String, String)>,
+}
+
+/// What weights do not tell, and what turns them into other pictures. Each has a key, such as `noise.shift`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportSettings {
+    /// How F becomes a picture.
+    pub parametrisation: Parametrisation,
+    /// Noise constants.
+    pub noise: NoiseConfig,
+    /// Bytes to network values.
+    pub normalisation: Normalisation,
 }
 
 /// One of several sets of weights in a file.
@@ -90,6 +107,28 @@ pub enum ImportError {
         /// File.
         path: PathBuf,
     },
+    /// The file's metadata tell of another objective.
+    #[error("{} holds {}, by its metadata", path.display(), describe(*found))]
+    OtherObjective {
+        /// File.
+        path: PathBuf,
+        /// What it holds.
+        found: Content,
+    },
+    /// Metadata that describe no model.
+    #[error("{}: {fault}", path.display())]
+    Metadata {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        fault: HeaderFault,
+    },
+    /// A setting that there is not, or of another type.
+    #[error(transparent)]
+    Setting(#[from] SettingsError),
+    /// Settings that describe no model.
+    #[error("--set: {0}")]
+    Refused(HeaderFault),
     /// Tensors that do not fit the preset.
     #[error("{} does not fit {preset}: {count} tensors differ\n{list}", path.display())]
     Mismatch {
@@ -155,7 +194,15 @@ impl ImportError {
             Self::Objective { .. } => {
                 "add --objective diffusion, or --objective consistency for a one-step model (EPG-L/16 at 256 pixels)".into()
             }
-            Self::NoDecoder { .. } => "leave --objective out".into(),
+            Self::NoDecoder { .. } | Self::OtherObjective { .. } => "leave --objective out".into(),
+            Self::Metadata { .. } => "export the model again, or take the metadata out of the file".into(),
+            Self::Setting(SettingsError::UnknownKey { suggestion: None, .. }) => format!("there are {}", keys()),
+            Self::Setting(SettingsError::WrongType { key, .. }) if key.starts_with("normalisation") => {
+                "three numbers: --set normalisation.mean=[0.5,0.5,0.5]".into()
+            }
+            Self::Setting(SettingsError::WrongType { .. }) => "a number, for example --set noise.shift=4".into(),
+            Self::Setting(error) => return error.hint(),
+            Self::Refused(_) => format!("there are {}", keys()),
             Self::Mismatch { fits: Some(name), .. } => format!("its shapes are those of {name}"),
             Self::Mismatch { .. } => "docs/reference/weights.md lists the names that are read".into(),
             Self::Value { .. } => "the training that wrote it had failed, or the file is damaged".into(),
@@ -176,6 +223,8 @@ pub struct Imported {
     pub tensors: usize,
     /// Numbers in them.
     pub values: usize,
+    /// Whether the file told all of the header; otherwise the paper's settings were assumed where none were given.
+    pub told: bool,
 }
 
 /// Writes the weights of a PyTorch or safetensors file with the authors' names as the model file `out`.
@@ -192,11 +241,26 @@ pub fn import(path: &Path, known: &Known, out: &Path) -> Result<Imported, Import
         }
     }
     let shape = |name: &str| found.get(name).map(|&at| &source.tensors()[at].shape[..]);
-    let (preset, header) = header(path, known, &prefix, &found, shape)?;
+    let exported = source.metadata(HEADER).map(|text| of_metadata(path, text)).transpose()?;
+    let told = exported.is_some();
+    let (preset, header) = match exported {
+        Some(exported) => (known.preset, told_header(path, known, exported)?),
+        None => {
+            let (preset, header) = header(path, known, &prefix, &found, shape)?;
+            (Some(preset), header)
+        }
+    };
+    let header = with_settings(header, &known.settings)?;
+    let header = with_classes(header, known)?;
     let rows = table(&header);
     let problems = differences(&rows, &found, shape);
     if !problems.is_empty() {
-        return Err(mismatch(path, preset, problems, fitting(&header, &found, shape)));
+        return Err(mismatch(
+            path,
+            preset.map_or("its own metadata", |preset| preset.name),
+            problems,
+            fitting(&header, &found, shape),
+        ));
     }
     let places: Vec<usize> = rows.iter().filter_map(|row| found.get(row.theirs.as_str()).copied()).collect();
     let values = |at: usize| -> Result<Vec<f32>, ImportError> {
@@ -214,7 +278,8 @@ pub fn import(path: &Path, known: &Known, out: &Path) -> Result<Imported, Import
         WriteError::File(error) => error.into(),
     })?;
     let values = rows.iter().map(|row| row.shape.iter().product::<usize>()).sum();
-    Ok(Imported { header, preset: preset.name, tensors: rows.len(), values })
+    let preset = named(&header.model).unwrap_or("a model of no preset");
+    Ok(Imported { header, preset, tensors: rows.len(), values, told })
 }
 
 /// The prefix of the wanted set of weights: everything before the name of its patch embedding, `ema.` or `model.module.`.
@@ -286,7 +351,7 @@ fn header<'a>(
             normalisation: Normalisation::imagenet(),
             projector: projector.filter(|_| content == Content::Encoder),
             ema,
-            images: known.images,
+            images: known.images.unwrap_or(0),
             seed: 0,
             data: "unknown".to_owned(),
             class_names: (0..model.classes).map(|class| class.to_string()).collect(),
@@ -299,14 +364,92 @@ fn header<'a>(
             PRESETS.iter().find(fits).ok_or_else(|| ImportError::Unknown { path: path.to_owned() })?
         }
     };
-    let mut header = of_preset(preset);
-    if let Some(names) = &known.class_names {
-        if names.len() != header.model.classes {
-            return Err(ImportError::ClassNames { names: names.len(), classes: header.model.classes });
-        }
-        header.class_names.clone_from(names);
+    Ok((preset, of_preset(preset)))
+}
+
+/// The header that our own export put into the file.
+fn of_metadata(path: &Path, text: &str) -> Result<ModelHeader, ImportError> {
+    let header: Result<ModelHeader, HeaderFault> = serde_json::from_str(text).map_err(HeaderFault::from);
+    let header = header.and_then(|header| header.check().map(|()| header));
+    header.map_err(|fault| ImportError::Metadata { path: path.to_owned(), fault })
+}
+
+/// The same with what the caller knows.
+fn told_header(path: &Path, known: &Known, told: ModelHeader) -> Result<ModelHeader, ImportError> {
+    if known.objective.is_some_and(|objective| objective != told.content) {
+        return Err(ImportError::OtherObjective { path: path.to_owned(), found: told.content });
     }
-    Ok((preset, header))
+    let model = known
+        .preset
+        .map_or(told.model, |preset| ModelConfig { classes: told.model.classes, ..preset.model });
+    Ok(ModelHeader { model, images: known.images.unwrap_or(told.images), ..told })
+}
+
+fn with_settings(header: ModelHeader, settings: &[(String, String)]) -> Result<ModelHeader, ImportError> {
+    let of_header = ImportSettings {
+        parametrisation: header.parametrisation,
+        noise: header.noise,
+        normalisation: header.normalisation,
+    };
+    let defaults = table_of(&of_header)?;
+    let mut layers = vec![SettingsLayer { origin: Origin::Flag("--set".to_owned()), table: defaults.clone() }];
+    for (key, value) in settings {
+        layers.push(assign(&defaults, key, value, Origin::Flag(format!("--set {key}")))?);
+    }
+    let ImportSettings { parametrisation, noise, normalisation } = resolve(&defaults, &layers)?.read()?;
+    let header = ModelHeader { parametrisation, noise, normalisation, ..header };
+    header.check().map_err(ImportError::Refused)?;
+    Ok(header)
+}
+
+fn with_classes(header: ModelHeader, known: &Known) -> Result<ModelHeader, ImportError> {
+    match &known.class_names {
+        Some(names) if names.len() != header.model.classes => {
+            Err(ImportError::ClassNames { names: names.len(), classes: header.model.classes })
+        }
+        Some(names) => Ok(ModelHeader { class_names: names.clone(), ..header }),
+        None => Ok(header),
+    }
+}
+
+fn table_of(settings: &ImportSettings) -> Result<toml::Table, SettingsError> {
+    toml::Table::try_from(settings).map_err(|error| SettingsError::NotToml { message: error.to_string() })
+}
+
+impl ImportSettings {
+    /// Key and value of each setting, as `--set` takes them.
+    pub fn assignments(header: &ModelHeader) -> Vec<String> {
+        let settings = Self {
+            parametrisation: header.parametrisation,
+            noise: header.noise,
+            normalisation: header.normalisation,
+        };
+        let table = table_of(&settings).unwrap_or_default();
+        let text = |key: &String| {
+            let value = get(&table, key).map_or_else(String::new, |value| value.to_string().replace([' ', '"'], ""));
+            format!("{key}={value}")
+        };
+        dotted_keys(&table).iter().map(text).collect()
+    }
+}
+
+/// What `--set` can be given.
+fn keys() -> &'static str {
+    "parametrisation (edm, plain-x), noise.sigma_min, noise.sigma_max, noise.rho, noise.sigma_data, noise.shift, normalisation.mean and normalisation.std"
+}
+
+fn describe(content: Content) -> &'static str {
+    match content {
+        Content::Encoder => "an encoder of stage 1",
+        Content::Generator => "a one-step generator (consistency)",
+        Content::Denoiser => "a diffusion model",
+    }
+}
+
+/// The preset of a model, whatever its classes.
+fn named(model: &ModelConfig) -> Option<&'static str> {
+    let same = |preset: &&Preset| ModelConfig { classes: model.classes, ..preset.model } == *model;
+    PRESETS.iter().find(same).map(|preset| preset.name)
 }
 
 /// Every tensor that is missing, of another shape or left over, a line each.
@@ -342,7 +485,7 @@ fn fitting<'a>(
     PRESETS.iter().find(fits).map(|preset| preset.name)
 }
 
-fn mismatch(path: &Path, preset: &'static Preset, problems: Vec<String>, fits: Option<&'static str>) -> ImportError {
+fn mismatch(path: &Path, preset: &'static str, problems: Vec<String>, fits: Option<&'static str>) -> ImportError {
     let count = problems.len();
     let mut list = String::new();
     for problem in problems.iter().take(LISTED) {
@@ -352,5 +495,5 @@ fn mismatch(path: &Path, preset: &'static Preset, problems: Vec<String>, fits: O
         let _ = write!(list, "  and {} more", count - LISTED);
     }
     let list = list.trim_end().to_owned();
-    ImportError::Mismatch { path: path.to_owned(), preset: preset.name, count, list, fits }
+    ImportError::Mismatch { path: path.to_owned(), preset, count, list, fits }
 }

@@ -8,6 +8,7 @@ use pixgen_edge::file_kind::{FileKind, Needed};
 use pixgen_edge::tensor_file::Shaped;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -108,6 +109,7 @@ enum Kind {
         path: PathBuf,
         file: File,
         places: Vec<(Scalar, u64, usize)>,
+        metadata: HashMap<String, String>,
     },
 }
 
@@ -170,7 +172,15 @@ impl TensorSource {
             places.push((scalar, start + from as u64, to - from));
             tensors.push(Shaped { name, shape: info.shape.clone() });
         }
-        Ok(Self { tensors, file: Kind::Safetensors { path: path.to_owned(), file, places } })
+        Ok(Self {
+            tensors,
+            file: Kind::Safetensors {
+                path: path.to_owned(),
+                file,
+                places,
+                metadata: metadata.metadata().clone().unwrap_or_default(),
+            },
+        })
     }
 
     /// Names and dimensions. PyTorch's dicts in dicts give the first parts of the names.
@@ -178,11 +188,19 @@ impl TensorSource {
         &self.tensors
     }
 
+    /// A text in the metadata of a safetensors file.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        match &self.file {
+            Kind::Safetensors { metadata, .. } => metadata.get(key).map(String::as_str),
+            Kind::Pytorch(_) => None,
+        }
+    }
+
     /// The numbers of the tensor at a position, row by row.
     pub fn read(&self, at: usize) -> Result<Vec<f32>, SourceError> {
         match &self.file {
             Kind::Pytorch(checkpoint) => Ok(checkpoint.read(&checkpoint.tensors()[at])?),
-            Kind::Safetensors { path, file, places } => {
+            Kind::Safetensors { path, file, places, .. } => {
                 let (scalar, start, len) = places[at];
                 let mut bytes = vec![0; len];
                 let mut file = file;
