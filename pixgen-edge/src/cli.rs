@@ -1,5 +1,6 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
+use crate::offered::BOARD_NAMES;
 use crate::onnx::Form;
 use crate::own_board::OwnBoardArgs;
 use crate::pxg_file::PxgFormat;
@@ -223,7 +224,7 @@ pub struct PlanArgs {
     #[arg(value_hint = ValueHint::AnyPath, required_unless_present_any = ["board", "flash"])]
     pub model: Option<String>,
     /// Board to compare with
-    #[arg(long, value_name = "NAME", conflicts_with = "all_boards")]
+    #[arg(long, value_name = "NAME", conflicts_with = "all_boards", value_parser = BOARD_NAMES, hide_possible_values = true)]
     pub board: Option<String>,
     /// Compare with all boards
     #[arg(long)]

@@ -13,7 +13,7 @@
 //!
 //! The modules, from the command line down to the tools at the bottom:
 //!
-//! **Program.** [`cli`] declares the command line, [`commands`] has one file for each verb. [`error`] joins the errors of all parts, each
+//! **Program.** [`cli`] declares the command line, [`commands`] has one file for each verb, and [`offered`] are names that shells complete. [`error`] joins the errors of all parts, each
 //! with a hint for the user.
 //!
 //! **Models.** [`draw`](mod@draw) is the short way: a path in, pictures out. [`model_file`] reads and writes `model.safetensors`, the file
@@ -36,6 +36,7 @@
 pub mod cli;
 pub mod commands;
 pub mod error;
+pub mod offered;
 
 pub mod draw;
 pub mod model_file;

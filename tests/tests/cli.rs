@@ -2,7 +2,7 @@
 
 use image::GenericImageView;
 use pixgen_tests::fixtures::{Bench, CLASSES, PER_CLASS, Stage, contents, flip_bit, metrics, names};
-use pixgen_tests::program::{Done, fails, pixgen, run, succeeds};
+use pixgen_tests::program::{Done, fails, pixgen, pixgen_edge, run, succeeds};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -57,7 +57,7 @@ fn help_of_every_verb() {
         ),
         (&["finetune"], &["--encoder", "--objective", "--out"]),
         (&["probe"], &["--sigma", "--neighbours", "--data", "--json", "Example:"]),
-        (&["sample"], &["--class", "--seed", "--steps", "--out", "Example:"]),
+        (&["sample"], &["--class", "--seed", "--steps", "--out", "--walk", "--ema", "How pictures are drawn:", "Examples:"]),
         (
             &["eval"],
             &[
@@ -133,6 +133,12 @@ fn wrong_usage() {
 
 #[test]
 fn completions_of_every_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let done = succeeds(pixgen(["completions", shell]));
+        assert!(done.text().contains("nano-28-grey") && done.text().contains("EPG-L-16-256"), "{shell} offers no presets");
+        let done = succeeds(pixgen_edge(["completions", shell]));
+        assert!(done.text().contains("pico2"), "{shell} offers no boards");
+    }
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let done = succeeds(pixgen(["completions", shell]));
         assert!(done.text().contains("pixgen-train") && done.text().contains("stop-at"), "{shell}");

@@ -2,6 +2,7 @@
 
 use crate::packages::catalogue::Name;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use pixgen_edge::offered::PRESET_NAMES;
 use std::path::PathBuf;
 
 /// Verbs of `data`.
@@ -129,7 +130,7 @@ pub struct DataBenchArgs {
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,
     /// The model that the pictures are for; `inspect --presets` lists them
-    #[arg(long, default_value = "EPG-L-16-256")]
+    #[arg(long, default_value = "EPG-L-16-256", value_parser = PRESET_NAMES, hide_possible_values = true)]
     pub preset: String,
     /// Pictures per round, in the order of training
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

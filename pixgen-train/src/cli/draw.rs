@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 /// How `sample` and `eval` draw.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "How pictures are drawn")]
 pub struct SamplingArgs {
     /// Steps: 1 or 2 for a one-step generator (default 1); noise levels for a diffusion model (default 32)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -66,10 +67,10 @@ pub struct SampleArgs {
     #[arg(long, value_name = "A..B", conflicts_with_all = ["class", "preview"])]
     pub walk: Option<String>,
     /// Seed of the noise
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = "How pictures are drawn")]
     pub seed: u64,
     /// Diffusion: guidance weight, 1 for none; guides away from the model without class, or from the model of --weak
-    #[arg(long, value_name = "W", default_value_t = 1.0)]
+    #[arg(long, value_name = "W", default_value_t = 1.0, help_heading = "How pictures are drawn")]
     pub guidance: f64,
     /// How
     #[command(flatten)]

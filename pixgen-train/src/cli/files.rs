@@ -4,6 +4,7 @@ use super::device::DeviceArgs;
 use super::model::ModelArgs;
 use super::train::ObjectiveName;
 use clap::{Args, ValueEnum, ValueHint};
+use pixgen_edge::offered::PRESET_NAMES;
 use std::path::PathBuf;
 
 /// Arguments of `inspect`.
@@ -14,7 +15,7 @@ pub struct InspectArgs {
     #[arg(value_hint = ValueHint::AnyPath, conflicts_with_all = ["preset", "presets"])]
     pub path: Option<PathBuf>,
     /// A preset instead
-    #[arg(long)]
+    #[arg(long, value_parser = PRESET_NAMES, hide_possible_values = true)]
     pub preset: Option<String>,
     /// The table of presets
     #[arg(long, conflicts_with = "preset")]
@@ -38,7 +39,7 @@ pub struct ImportArgs {
     #[arg(value_hint = ValueHint::FilePath)]
     pub checkpoint: PathBuf,
     /// Preset of the model; found from the shapes by default
-    #[arg(long)]
+    #[arg(long, value_parser = PRESET_NAMES, hide_possible_values = true)]
     pub preset: Option<String>,
     /// Objective that a model with a decoder was trained with; the weights do not tell
     #[arg(long, value_enum)]

@@ -23,13 +23,13 @@ pub struct EvalArgs {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     pub count: u32,
     /// Seed of the noise
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, help_heading = "How pictures are drawn")]
     pub seed: u64,
     /// Averages of the weights, a list or `all`; by default the exported one
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub ema: Vec<String>,
     /// Diffusion: guidance weights, a list; 1 for none
-    #[arg(long, value_name = "W,..", value_delimiter = ',', default_values_t = [1.0])]
+    #[arg(long, value_name = "W,..", value_delimiter = ',', default_values_t = [1.0], help_heading = "How pictures are drawn")]
     pub guidance: Vec<f64>,
     /// How they are drawn
     #[command(flatten)]

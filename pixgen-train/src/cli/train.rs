@@ -4,6 +4,7 @@ use super::device::DeviceArgs;
 use crate::objective::PretrainMethod;
 use crate::precision::Precision;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use pixgen_edge::offered::PRESET_NAMES;
 use std::path::PathBuf;
 
 /// Minutes of the quick start's whole recipe on two cores.
@@ -62,9 +63,10 @@ pub enum LogForm {
 
 /// Where settings come from on the command line.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
 pub struct SettingsArgs {
     /// A model with its default settings; `inspect --presets` lists them
-    #[arg(long)]
+    #[arg(long, value_parser = PRESET_NAMES, hide_possible_values = true)]
     pub preset: Option<String>,
     /// TOML file with settings
     #[arg(long, value_hint = ValueHint::FilePath)]
