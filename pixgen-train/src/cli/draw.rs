@@ -18,7 +18,7 @@ pub struct SamplingArgs {
     /// Diffusion: noise levels between which guidance acts, before the shift for the resolution; default 0.19,1.61
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub interval: Option<(f64, f64)>,
-    /// Diffusion: the weaker model of autoguidance, a model file or run folder
+    /// Diffusion: the weaker model of autoguidance: a model file, run folder or checkpoint
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub weak: Option<PathBuf>,
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::{SamplerName, SamplingArgs};
 use crate::error::Error;
+use crate::run::averages::average;
 use crate::sampling::Drawing;
 use pixgen_core::diffusion::{Churn, Guidance, Sampler};
 use pixgen_edge::model_file::{Content, ModelFile, ModelFileError};
@@ -61,7 +62,11 @@ pub fn choose(args: &SamplingArgs, weight: f64, file: &ModelFile) -> Result<(Dra
 
 /// The weaker model, which must see the same pictures and classes.
 fn weaker(path: &Path, file: &ModelFile) -> Result<ModelFile, Error> {
-    let weak = ModelFile::load_content(path, Content::Denoiser)?;
+    let weak = average(path, None)?;
+    if weak.header.content != Content::Denoiser {
+        let found = weak.header.content;
+        return Err(ModelFileError::Content { path: path.to_owned(), found, wanted: Content::Denoiser }.into());
+    }
     let seen = |file: &ModelFile| {
         let header = &file.header;
         let model = &header.model;
