@@ -19,14 +19,14 @@ PRESETS = "the preset's"
 STAGES = {"pretrain": "1", "diffusion": "2a", "finetune": "2b"}
 # Sections of the page: a heading, and the first parts of the names below it.
 SECTIONS = [
-    ("Run", ["stage", "preset", "encoder", "train"]),
+    ("Run", ["stage", "preset", "encoder", "from", "train"]),
     ("Data", ["data", "augment"]),
     ("Model and noise", ["model", "noise"]),
     ("Stage 1", ["pretrain"]),
     ("Stage 2a", ["diffusion"]),
     ("Stage 2b", ["consistency"]),
     ("Optimiser and averages", ["schedule", "optimiser", "ema"]),
-    ("Compute and output", ["compute", "output"]),
+    ("Compute and output", ["compute", "output", "quality"]),
 ]
 TYPES = {"bool": "true or false", "String": "text", "Vec<f64>": "list of numbers", "[f32; 2]": "two numbers"}
 TYPES |= {kind: "whole number" for kind in ("u32", "u64", "usize")} | {kind: "number" for kind in ("f32", "f64")}
@@ -132,6 +132,9 @@ def tables(program):
         rows[name] = f"| `{name}` | {meaning} | {kind} | {small} | {paper} |"
     missing = {key for _, key in known} ^ set(rows)
     assert not missing, f"settings without a doc comment, or the other way round: {sorted(missing)}"
+    parts = {part for _, parts in SECTIONS for part in parts}
+    homeless = {name for name in rows if name.split(".")[0] not in parts}
+    assert not homeless, f"SECTIONS has no place for {sorted(homeless)}"
     text = ""
     for heading, parts in SECTIONS:
         text += f"\n## {heading}\n\n| name | meaning | type | small recipe | paper's recipe |\n|---|---|---|---|---|\n"

@@ -57,7 +57,19 @@ fn help_of_every_verb() {
         ),
         (&["finetune"], &["--encoder", "--objective", "--out"]),
         (&["probe"], &["--sigma", "--neighbours", "--data", "--json", "Example:"]),
-        (&["sample"], &["--class", "--seed", "--steps", "--out", "--walk", "--ema", "How pictures are drawn:", "Examples:"]),
+        (
+            &["sample"],
+            &[
+                "--class",
+                "--seed",
+                "--steps",
+                "--out",
+                "--walk",
+                "--ema",
+                "How pictures are drawn:",
+                "Examples:",
+            ],
+        ),
         (
             &["eval"],
             &[

@@ -48,6 +48,12 @@ fn runs_become_pages() {
         assert!(text.contains(part), "no {part}");
     }
 
+    // An encoder draws nothing, and nobody says that it would.
+    succeeds(bench.train(Stage::Pretrain, "encoder"));
+    let done = succeeds(report(&[&bench.path("encoder")], &bench.path("encoder.html")));
+    assert!(!done.stderr.contains("drawing"), "{}", done.stderr);
+    fs::remove_dir_all(bench.path("encoder")).expect("removed");
+
     // A folder of runs is all of them; measurements become a table.
     let eval = bench.path("eval.json");
     fs::write(&eval, "{\"guidance\": 1, \"fd\": 3.5, \"ema\": \"<b>\"}\n{\"guidance\": 2, \"fd\": 2.5, \"ema\": \"<b>\"}\n")

@@ -187,6 +187,17 @@ fn every_average_of_every_checkpoint_draws() {
     fails(sample(&run, &bench.path("x.png"), &["--ema", "all"]), &["one average is needed"]);
     fails(sample(&run.join("model.safetensors"), &bench.path("x.png"), &["--ema", "raw"]), &["not a run folder"]);
 
+    // While it trains, too.
+    let mut training = bench.train(Stage::Scratch, "long");
+    training.args(["--images", "1M"]);
+    let child = start(training);
+    let long = bench.path("long");
+    wait_until("a checkpoint is there", || !checkpoints(&long).is_empty() && long.join("model.safetensors").exists());
+    draw(&long, "running.png", &[]);
+    draw(&long, "running-raw.png", &["--ema", "raw"]);
+    interrupt(&child);
+    assert_eq!(finish(child).code, Some(130));
+
     // The other verbs take the same models.
     let early = bench.path("early.safetensors");
     succeeds(pixgen([

@@ -40,7 +40,7 @@ const GROUPS: [Group; 4] = [
             ("layer", "layer"),
             ("input", "input side"),
             ("resize", "resize"),
-            ("frechet_name", "name of the Frechet distance"),
+            ("frechet_name", "name of the Fréchet distance"),
             ("kernel_name", "name of the kernel distance"),
             ("reference", "reference"),
             ("reference_pictures", "its pictures"),
@@ -53,7 +53,7 @@ const GROUPS: [Group; 4] = [
 
 const METRICS: &[(&str, &str)] = &[
     ("n", "pictures"),
-    ("frechet", "Frechet distance"),
+    ("frechet", "Fréchet distance"),
     ("kernel", "kernel distance"),
     ("kernel_subsets.mean", "kernel distance of subsets"),
     ("kernel_subsets.std", "its std"),
@@ -67,26 +67,6 @@ const METRICS: &[(&str, &str)] = &[
     ("nearest_median", "nearest training picture, median"),
     ("nearest_p05", "one in 20 is nearer than"),
 ];
-
-impl Group {
-    /// The name of a key, if it belongs here.
-    fn name(&self, key: &str) -> Option<&'static str> {
-        let rest = key.strip_prefix(self.prefix)?;
-        self.columns.iter().find(|(column, _)| *column == rest).map(|(_, name)| *name)
-    }
-}
-
-/// The name of a key for people; keys that are not known here are their own names.
-fn name(key: &str) -> String {
-    let known = GROUPS.iter().find_map(|group| Some((group, group.name(key)?)));
-    known.map_or_else(
-        || key.to_owned(),
-        |(group, name)| match group.prefix {
-            "real." => format!("{name} of real pictures"),
-            _ => name.to_owned(),
-        },
-    )
-}
 
 /// One measurement.
 #[derive(Clone, Debug, PartialEq)]
@@ -224,11 +204,29 @@ pub fn common(rows: &[MeasurementRow]) -> Vec<(String, String)> {
     first.cells.iter().filter(same).map(|(key, value)| (key.clone(), cell(value))).collect()
 }
 
-/// The same in words; what was not measured in any of them is left out.
-pub fn common_in_words(common: &[(String, String)]) -> String {
-    let shown = common.iter().filter(|(_, value)| value != NOTHING);
-    shown.map(|(key, value)| format!("{} {value}", name(key))).collect::<Vec<_>>().join(", ")
+/// The same in words, a sentence for each group; what was not measured in any of them is left out.
+pub fn common_in_words(common: &[(String, String)]) -> Vec<String> {
+    let mut left: Vec<&(String, String)> = common.iter().filter(|(_, value)| value != NOTHING).collect();
+    let mut sentences = Vec::new();
+    for group in &GROUPS {
+        let named = group.columns.iter().filter_map(|(column, name)| {
+            let at = left.iter().position(|(key, _)| key.strip_prefix(group.prefix) == Some(column))?;
+            Some(format!("{name} {}", left.remove(at).1))
+        });
+        let named: Vec<String> = named.collect();
+        if !named.is_empty() {
+            sentences.push(format!("{}: {}.", group.title, named.join(", ")));
+        }
+    }
+    if !left.is_empty() {
+        let others: Vec<String> = left.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        sentences.push(format!("{OTHERS}: {}.", others.join(", ")));
+    }
+    sentences
 }
+
+/// Title of what belongs to no group.
+const OTHERS: &str = "Other keys";
 
 /// A table of the page.
 #[derive(Clone, Debug, PartialEq)]
@@ -270,7 +268,7 @@ pub fn tables(rows: &[MeasurementRow], common: &[(String, String)]) -> Vec<Measu
         left.retain(|key| keys.iter().all(|(known, _)| known != *key));
         found.extend(table(group.title, keys));
     }
-    found.extend(table("Other keys", left.iter().map(|key| ((*key).clone(), (*key).clone())).collect()));
+    found.extend(table(OTHERS, left.iter().map(|key| ((*key).clone(), (*key).clone())).collect()));
     found
 }
 
@@ -348,14 +346,16 @@ mod tests {
             ]
         );
         assert_eq!(found[0].head, ["file", "model or folder", "average", "seed"], "what nobody measured has no column");
-        assert_eq!(found[1].head, ["file", "pictures", "Frechet distance", "precision"]);
+        assert_eq!(found[1].head, ["file", "pictures", "Fréchet distance", "precision"]);
         assert_eq!(found[1].rows[2][1..], ["", "", ""]);
         assert_eq!(found[3].head, ["file", "fid_like", "classes"]);
         let same = rows(&format!("[{0}, {0}]", row("a", 1))).unwrap();
         let words = common_in_words(&common(&same));
+        assert_eq!(words.len(), 3, "{words:?}");
+        assert_eq!(words[0], "What was measured: model or folder q, average a, seed 1.");
         assert!(
-            words.contains("average a") && words.contains("Frechet distance of real pictures 5.5") && !words.contains("guidance"),
-            "{words}"
+            words[2].starts_with("Real pictures, measured in the same way: pictures 100, Fréchet distance 5.5"),
+            "{words:?}"
         );
     }
 

@@ -153,7 +153,7 @@ fn curves(html: &mut Html, parts: &[RunSection]) {
             chart::draw(html, title, vertical, &series(parts, field));
         }
         for (field, title) in [
-            ("fd", "Frechet distance during training"),
+            ("fd", "Fréchet distance during training"),
             ("kd", "kernel distance during training"),
         ] {
             chart::draw(html, title, Vertical::Free, &series(parts, &format!("{QUALITY}{field}")));
@@ -209,7 +209,10 @@ fn measurements(html: &mut Html, rows: &[MeasurementRow]) {
         html.table(&head, &rows);
     }
     if !common.is_empty() {
-        html.element("p", &[("class", "soft")], &format!("The same in all: {}.", numbers::common_in_words(&common)));
+        html.element("h3", &[], "The same in all");
+        for sentence in numbers::common_in_words(&common) {
+            html.element("p", &[("class", "soft")], &sentence);
+        }
     }
     for row in rows {
         for (key, list) in &row.lists {
@@ -438,7 +441,7 @@ mod tests {
         assert_eq!(names, ["t = 0.002 to 0.5", "t = 0.5 to 10", "t = 10 to 80"]);
         let one = page("t", &[RunSection { source: RunSource { log, ..source("one") }, pairs: Ok(None) }], &[]);
         for title in [
-            "Frechet distance during training",
+            "Fréchet distance during training",
             "kernel distance during training",
             "loss by noise level",
         ] {
