@@ -335,7 +335,11 @@ impl<B: Engine> Session<'_, B> {
             let bytes = generator.draw::<B>(&exported, None, self.device, &wanted);
             let pictures = Picture::squares(&bytes, config.model.size, config.model.channels)?;
             let path = self.folder.samples().join(format!("images-{:09}-{name}.png", self.state.images));
-            Grid { columns, scale }.save(&path, &pictures)?;
+            let names: Vec<&String> = classes
+                .iter()
+                .filter_map(|&class| self.prepared.training.class_names.get(class))
+                .collect();
+            Grid { columns, scale }.save_named(&path, &pictures, &names)?;
             if number == 0 {
                 let row = Grid { columns, scale: 2 }.compose(&pictures[..columns])?;
                 strip::append(&self.folder.samples().join("strip.png"), self.state.images, &row)?;

@@ -577,11 +577,13 @@ fn sample_grids() {
     let all = sample("all.png", &["--count", "4"]);
     let gap = (size(&all).0 - 3 * 32) / 2;
     assert!((1..=8).contains(&gap), "{:?}", size(&all));
-    assert_eq!(size(&all), (3 * 32 + 2 * gap, 4 * 32 + 3 * gap));
+    // Names of the classes above the first row.
+    let named = 12;
+    assert_eq!(size(&all), (3 * 32 + 2 * gap, named + 4 * 32 + 3 * gap));
     // One class fills rows of ten.
     let rows = sample("rows.png", &["--class", "rows", "--count", "12"]);
-    assert_eq!(size(&rows), (10 * 32 + 9 * gap, 2 * 32 + gap));
-    assert_eq!(size(&sample("few.png", &["--class", "1", "--count", "3"])), (3 * 32 + 2 * gap, 32));
+    assert_eq!(size(&rows), (10 * 32 + 9 * gap, named + 2 * 32 + gap));
+    assert_eq!(size(&sample("few.png", &["--class", "1", "--count", "3"])), (3 * 32 + 2 * gap, named + 32));
 
     assert!(sample("name.png", &["--class", "1", "--count", "12"]) == rows, "a class by number and by name is the same");
     assert!(sample("case.png", &["--class", "Rows", "--count", "12"]) == rows);
@@ -867,8 +869,8 @@ fn eval_reports() {
     }
     assert_ne!(rows[0]["generated"], rows[1]["generated"]);
     let grid = image::open(&nearest).expect("grid");
-    // Eight pairs in a row, four times as large, two pixels apart.
-    assert_eq!(grid.dimensions(), (16 * (4 * 28 + 2) - 2, 4 * (4 * 28 + 2) - 2));
+    // Eight pairs in a row, four times as large, two pixels apart, and the names of their classes.
+    assert_eq!(grid.dimensions(), (16 * (4 * 28 + 2) - 2, 4 * (4 * 28 + 2) - 2 + 4 * 12));
     let table = succeeds(with(pixgen(["eval", "--count", "40", "--ema", "raw,decay-0.99"]), &[&out]));
     for part in ["FD-fmnist", "real pictures, n = 40", "decay-0.99, 1 evaluation"] {
         assert!(table.text().contains(part), "{part}: {}", table.text());

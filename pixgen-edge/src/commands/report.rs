@@ -74,7 +74,12 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
         let rows = (classes.len() / columns).min(4);
         let both: Vec<u8> = (0..rows).flat_map(|r| [row(&float, r), row(&int8, r)].concat()).collect();
         let scale = (112 / config.size).clamp(1, 4);
-        Grid { columns, scale }.save(path, &Picture::squares(&both, config.size, config.channels)?)?;
+        let pictures = Picture::squares(&both, config.size, config.channels)?;
+        let shown = options.classes.iter().take(columns).cycle().take(pictures.len());
+        let names: Vec<&str> = shown
+            .map(|&class| file.header.class_names.get(class).map_or("", String::as_str))
+            .collect();
+        Grid { columns, scale }.save_named(path, &pictures, &names)?;
         note(&format!("{}: rows of float pictures, each with its int8 row below", path.display()));
     }
     if args.json {

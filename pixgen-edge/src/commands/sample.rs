@@ -53,7 +53,7 @@ pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
     let scale = (112 / config.size).clamp(1, 4);
     let pictures = Picture::squares(&bytes, config.size, config.channels)?;
     if let Some(out) = out {
-        Grid { columns, scale }.save(out, &pictures)?;
+        Grid { columns, scale }.save_named(out, &pictures, &order.iter().map(|&class| &names[class]).collect::<Vec<_>>())?;
         note(&format!("{}: {}", output::shown(out), counted(order.len(), "picture", "pictures")));
     }
     let free = !args.hashes && !out.is_some_and(output::is_stdout);

@@ -5,9 +5,15 @@ use std::path::Path;
 use super::error::PictureError;
 use super::png;
 use super::raster::Picture;
+use super::text;
 
 /// Pixels between two samples.
 pub const GAP: usize = 2;
+/// Pixels of a row of names, with a gap on either side.
+const NAME_HEIGHT: usize = text::LETTER + 2 * GAP;
+/// Brightness of names.
+const INK: u8 = 255;
+const NAMELESS: &[&str] = &[];
 
 /// How samples are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +37,15 @@ impl Grid {
     /// # Errors
     /// [`PictureError::EmptyGrid`], [`PictureError::Unequal`] and [`PictureError::Size`].
     pub fn compose(&self, pictures: &[Picture]) -> Result<Picture, PictureError> {
+        self.compose_named(pictures, NAMELESS)
+    }
+
+    /// The same with a name above each picture, cut to its width; `names` are theirs in order, or empty. Names that are the same in every
+    /// row stand above the first row alone.
+    ///
+    /// # Errors
+    /// Those of [`Grid::compose`].
+    pub fn compose_named(&self, pictures: &[Picture], names: &[impl AsRef<str>]) -> Result<Picture, PictureError> {
         let Some(first) = pictures.first() else {
             return Err(PictureError::EmptyGrid);
         };
@@ -52,11 +67,25 @@ impl Grid {
                 .saturating_mul(pixels.saturating_mul(self.scale).saturating_add(GAP))
                 .saturating_sub(GAP)
         };
-        let mut page = Picture::background(side(columns, first.width()), side(rows, first.height()), first.channels())?;
+        let once = names
+            .iter()
+            .zip(names.iter().skip(columns))
+            .all(|(above, below)| above.as_ref() == below.as_ref());
+        let named_rows = match names {
+            [] => 0,
+            _ if once => 1,
+            _ => rows,
+        };
+        let height = side(rows, first.height()).saturating_add(named_rows.saturating_mul(NAME_HEIGHT));
+        let mut page = Picture::background(side(columns, first.width()), height, first.channels())?;
         for (index, picture) in pictures.iter().enumerate() {
-            let left = index % columns * (first.width() * self.scale + GAP);
-            let top = index / columns * (first.height() * self.scale + GAP);
+            let (row, width) = (index / columns, first.width() * self.scale);
+            let left = index % columns * (width + GAP);
+            let top = row * (first.height() * self.scale + GAP) + named_rows.min(row + 1) * NAME_HEIGHT;
             page.paste(picture, left, top, self.scale);
+            if let Some(name) = names.get(index).filter(|_| row < named_rows) {
+                page.write(&text::shorten(name.as_ref(), width / text::LETTER), left, top - NAME_HEIGHT + GAP, 1, INK);
+            }
         }
         Ok(page)
     }
@@ -66,7 +95,15 @@ impl Grid {
     /// # Errors
     /// Those of [`Grid::compose`] and [`png::write`].
     pub fn save(&self, path: &Path, pictures: &[Picture]) -> Result<(), PictureError> {
-        png::write(path, &self.compose(pictures)?, None)
+        self.save_named(path, pictures, NAMELESS)
+    }
+
+    /// The same with names as in [`Grid::compose_named`].
+    ///
+    /// # Errors
+    /// Those of [`Grid::save`].
+    pub fn save_named(&self, path: &Path, pictures: &[Picture], names: &[impl AsRef<str>]) -> Result<(), PictureError> {
+        png::write(path, &self.compose_named(pictures, names)?, None)
     }
 }
 
@@ -96,6 +133,24 @@ mod tests {
         assert_eq!((page.width(), page.height(), page.channels()), (6, 3, 3));
         assert_eq!(page.rgb(2, 2), [1, 2, 3]);
         assert_eq!(page.rgb(3, 0), [4, 5, 6]);
+    }
+
+    #[test]
+    fn names_stand_once_or_above_every_row() {
+        let grid = Grid { columns: 2, scale: 16 };
+        let pictures = [dot(1), dot(2), dot(3), dot(4)];
+        let plain = grid.compose(&pictures).unwrap();
+        let named = |names: &[&str]| grid.compose_named(&pictures, names).unwrap();
+        let once = named(&["ab", "c", "ab", "c"]);
+        assert_eq!((once.width(), once.height()), (plain.width(), plain.height() + NAME_HEIGHT));
+        assert_eq!(once.bytes()[once.width() * NAME_HEIGHT..], *plain.bytes(), "the pictures lie below");
+        assert!(once.bytes()[..once.width() * NAME_HEIGHT].contains(&INK));
+        let every = named(&["ab", "c", "c", "ab"]);
+        assert_eq!(every.height(), plain.height() + 2 * NAME_HEIGHT);
+        // Names are cut to the width of their picture; a picture narrower than a letter has none.
+        assert_eq!(named(&["abcdef", "c", "abcdef", "c"]), named(&["..", "c", "..", "c"]));
+        let narrow = Grid { columns: 4, scale: 2 }.compose_named(&pictures, &["a"; 4]).unwrap();
+        assert!(!narrow.bytes().contains(&INK));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
 use crate::prepared;
 use crate::quality::npz::{self, Npz};
-use crate::quality::sweep::{EvaluatedSet, SamplingOptions, Sweep};
+use crate::quality::sweep::{EvaluatedSet, SamplingOptions, Sweep, proportional};
 use crate::quality::{Extractor, FeatureNetwork, FeatureRecipe, QualityError, RealPictures, ReferenceOptions, ReferenceSet};
 use crate::run::averages::averages;
 use crate::training::Engine;
@@ -152,13 +152,15 @@ fn save_pairs(set: &EvaluatedSet, training: &Dataset, out: &Path) -> Result<(), 
     let ImageShape { width, height, channels } = training.shape;
     let columns = training.class_names.len().clamp(4, 8);
     let bytes = set.pictures.chunks_exact(training.shape.len()).zip(&nearest.indices);
-    let mut pictures = Vec::new();
-    for (picture, &index) in bytes.take(4 * columns) {
+    let name = |class: usize| training.class_names.get(class).map_or("", String::as_str);
+    let (mut pictures, mut names) = (Vec::new(), Vec::new());
+    for ((picture, &index), class) in bytes.take(4 * columns).zip(proportional(&training.class_counts(), set.row.generated.n)) {
+        names.extend([name(class), name(usize::from(training.labels[index]))]);
         pictures.push(Picture::new(width, height, channels, picture.to_vec())?);
         let nearest = training.image(index).map_err(DataError::from)?;
         pictures.push(Picture::new(width, height, channels, nearest.into_owned())?);
     }
-    Ok(Grid { columns: 2 * columns, scale: (112 / height).clamp(1, 4) }.save(out, &pictures)?)
+    Ok(Grid { columns: 2 * columns, scale: (112 / height).clamp(1, 4) }.save_named(out, &pictures, &names)?)
 }
 
 /// The pictures of one folder against those of another; no model.

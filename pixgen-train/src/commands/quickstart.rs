@@ -202,7 +202,8 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
     let one_step = draw(1);
     for (steps, bytes) in [(1, &one_step), (2, &draw(2))] {
         let grid = Grid { columns: model.classes, scale: 2 };
-        grid.save(&samples.join(format!("grid-{steps}step.png")), &Picture::squares(bytes, model.size, model.channels)?)?;
+        let names: Vec<&String> = classes.iter().filter_map(|&class| file.header.class_names.get(class)).collect();
+        grid.save_named(&samples.join(format!("grid-{steps}step.png")), &Picture::squares(bytes, model.size, model.channels)?, &names)?;
     }
     let strip = std::fs::read(run.join("samples/strip.png"));
     if let Ok(strip) = strip {
@@ -276,7 +277,9 @@ fn for_chips(args: &QuickstartArgs, file: &ModelFile, classes: &[usize], float: 
         .collect();
     let grid = Grid { columns: 2 * model.classes, scale: 2 };
     let picture = samples.join("grid-float-int8.png");
-    grid.save(&picture, &Picture::squares(&both, model.size, model.channels)?)?;
+    let pictures = Picture::squares(&both, model.size, model.channels)?;
+    let names: Vec<&String> = file.header.class_names.iter().cycle().take(pictures.len()).collect();
+    grid.save_named(&picture, &pictures, &names)?;
 
     let plan = plan(&chip.header().model, 1);
     let boards = BOARDS.iter().filter_map(|name| board(name));

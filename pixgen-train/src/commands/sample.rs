@@ -52,6 +52,8 @@ fn output(out: &Path) -> Result<Output, Error> {
         Some("png") => Ok(Output::Grid),
         Some("npz") => Ok(Output::Archive(ArchiveForm::Npz)),
         Some("zip") => Ok(Output::Archive(ArchiveForm::Zip)),
+        // A device or a pipe takes whatever comes.
+        Some(_) if std::fs::metadata(out).is_ok_and(|there| !there.is_file()) => Ok(Output::Grid),
         Some(other) => Err(Error::Argument {
             what: format!("--out {text}: pictures are not written as .{other}"),
             hint: Some(format!("use .png for a grid, .npz or .zip for one file with all pictures, or `{text}/` for a folder of them")),
@@ -265,7 +267,8 @@ impl Job<'_> {
         let model = &file.header.model;
         let scale = (112 / model.size).clamp(1, 4);
         let pictures = Picture::squares(&bytes, model.size, model.channels)?;
-        Grid { columns, scale }.save(&args.out, &pictures)?;
+        let names: Vec<String> = order.iter().map(|&class| class_name(&file.header, class)).collect();
+        Grid { columns, scale }.save_named(&args.out, &pictures, &names)?;
         note(&format!("{} pictures in {}: {}", order.len(), self.evaluations(), output::shown(&args.out)));
         if args.preview || (std::io::stdout().is_terminal() && !output::is_stdout(&args.out)) {
             let preview = Preview::from_environment(|name| std::env::var(name).ok());
