@@ -1,4 +1,6 @@
-//! Writes small model files, from which the fuzzer starts, into `seeds/`.
+//! Writes small valid files, from which the fuzzer starts, into `seeds/`.
+
+mod seeds_of_pictures;
 
 use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
@@ -60,5 +62,5 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(safetensors.join(name), generator.to_bytes()?)?;
     }
     fs::write(safetensors.join("encoder"), file(Content::Encoder, plain).to_bytes()?)?;
-    Ok(())
+    seeds_of_pictures::write(&seeds)
 }

@@ -1,0 +1,13 @@
+//! Any bytes as a tar archive, plain or packed of pictures: it is listed, and what it lists is read.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pixgen_edge::data::tar::list_bytes;
+use std::path::Path;
+
+fuzz_target!(|bytes: &[u8]| {
+    match list_bytes(Path::new("data.tar"), bytes.to_vec()) {
+        Ok(listing) => pixgen_fuzz::read_all(&listing),
+        Err(error) => drop((error.to_string(), error.hint())),
+    }
+});
