@@ -35,6 +35,9 @@ pub enum Error {
     /// Data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Data to train on, which may go without their bad files.
+    #[error(transparent)]
+    TrainingData(DataError),
     /// Packages with data.
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -300,6 +303,7 @@ impl Error {
                 Some(error.hint.clone().unwrap_or_else(default))
             }
             Self::Data(error) => error.hint(),
+            Self::TrainingData(error) => error.hint_with_skip_bad(),
             Self::Package(error) => error.hint(),
             Self::Report(error) => error.hint(),
             Self::Prepare(error) => error.hint(),

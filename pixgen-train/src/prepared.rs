@@ -82,7 +82,10 @@ pub fn prepare_in(mut config: RunConfig, out: Option<&Path>) -> Result<Prepared,
             hint: Some("add --data FOLDER with a folder of pictures for each class, or --dry-run for the plan".to_owned()),
         });
     }
-    let (training, held_out, skipped_files) = load(&config.data, &config.model)?;
+    let (training, held_out, skipped_files) = load(&config.data, &config.model).map_err(|error| match error {
+        Error::Data(error) => Error::TrainingData(error),
+        other => other,
+    })?;
     config.model.classes = training.class_names.len();
     config.validate()?;
     let set = parameter_list(&config);

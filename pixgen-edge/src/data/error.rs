@@ -240,6 +240,15 @@ impl DataError {
         Self::Archive { path: path.to_path_buf(), what: what.to_owned(), hint }
     }
 
+    /// The hint of a command that can go on without bad files.
+    pub fn hint_with_skip_bad(&self) -> Option<String> {
+        match self {
+            Self::BadFiles { .. } => Some("repair or remove these files, or go on without them: --skip-bad".into()),
+            Self::Picture(_) => Some("repair or remove the file, or go on without it: --skip-bad".into()),
+            _ => self.hint(),
+        }
+    }
+
     /// The next thing to try, for the `hint:` line of the command line.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
@@ -271,7 +280,7 @@ impl DataError {
             Self::LooseImage { .. } => "move it into a class folder".into(),
             Self::TooDeep { .. } => "look for a symbolic link that leads back".into(),
             Self::TooManyClasses { .. } => "put the images into fewer folders".into(),
-            Self::BadFiles { .. } => "repair or remove these files, or train without them: --skip-bad".into(),
+            Self::BadFiles { .. } => "repair or remove these files".into(),
             Self::IdxMagic { found, .. } if found >> 16 == 0x1F8B => "the file is packed twice; unpack it once".into(),
             Self::IdxMagic { kind, .. } => format!("give an IDX {kind} file, plain or .gz"),
             Self::IdxLength { .. } => "download or copy the file again".into(),
@@ -282,7 +291,7 @@ impl DataError {
             }
             Self::IdxChoice { .. } => "give the path of one image file".into(),
             Self::Archive { hint, .. } => (*hint).into(),
-            Self::Picture(_) => "repair the file, or replace it by the next one of its class with --skip-bad".into(),
+            Self::Picture(_) => "repair or remove the file".into(),
             Self::Shape { .. } => "use 1 or 3 channels and sides from 1 to 4096 pixels".into(),
             Self::Inconsistent { .. } => "take images and labels of the same data set, and at least one image".into(),
             Self::HeldOut { most, .. } => format!("hold out {most} at most, with a smaller share: --set data.hold_out=0"),
@@ -410,6 +419,8 @@ mod tests {
     #[test]
     fn bad_files_point_to_the_flag() {
         let error = DataError::BadFiles { first: BadFile { path: "x".into(), reason: BadReason::Truncated }, count: 1, total: 1 };
-        assert!(error.hint().is_some_and(|hint| hint.contains("--skip-bad")));
+        assert!(error.hint_with_skip_bad().is_some_and(|hint| hint.contains("--skip-bad")));
+        // Not every command has it.
+        assert!(error.hint().is_some_and(|hint| !hint.contains("--skip-bad")));
     }
 }

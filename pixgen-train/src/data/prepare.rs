@@ -82,7 +82,7 @@ impl PrepareError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Data(error) => error.hint(),
+            Self::Data(error) => error.hint_with_skip_bad(),
             Self::File(error) => error.hint(),
             Self::Exists { .. } => Some("give another --out, or remove it first".into()),
         }
