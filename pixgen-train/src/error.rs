@@ -327,6 +327,9 @@ impl Error {
             }
             Self::UnknownStage { ours, .. } => Some(format!("leave it out: `{}` is the stage `{}`", ours.command(), ours.name())),
             Self::OtherStart { .. } => Some("bring that model back, or start a new run with another --out".into()),
+            Self::StartMismatch { differences, .. } if differences.iter().all(|d| ["model.size", "model.patch"].contains(&d.key)) => {
+                Some("another resolution needs as many patches: change model.size and model.patch by the same factor".into())
+            }
             Self::StartMismatch { preset: Some(preset), .. } => {
                 Some(format!("leave --preset out, or give --preset {preset}, which the model is made of"))
             }

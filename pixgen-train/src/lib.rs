@@ -20,7 +20,7 @@
 //!
 //! [`config`] is the typed list of settings with the recipe of every preset; [`settings`] lays flags over environment, file and preset.
 //! [`prepared`] loads what the first step needs, [`start`] the model that it may start from ([`warm_start`]: a generator of other classes or
-//! another resolution), and [`session`] trains. [`device`] opens the CPU or a GPU and hands work to its backend. [`run`]
+//! another resolution), and [`session`] trains; a [`quality_watch`] measures pictures meanwhile. [`device`] opens the CPU or a GPU and hands work to its backend. [`run`]
 //! holds what surrounds the loop (folder, checkpoints, metrics, progress, Ctrl-C), [`training`] its inside (schedule, optimiser,
 //! averages, one step).
 //!
@@ -58,6 +58,7 @@ pub mod report;
 pub mod config;
 pub mod device;
 pub mod prepared;
+pub mod quality_watch;
 pub mod run;
 pub mod session;
 pub mod settings;

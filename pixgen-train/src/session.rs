@@ -2,8 +2,10 @@
 
 use crate::config::Stage;
 use crate::error::{CheckpointMismatch, Error};
-use crate::objective::Objective;
+use crate::objective::loss_by_noise::{BINS, NoiseBin};
+use crate::objective::{LossByNoise, Objective, StepLoss};
 use crate::prepared::{Prepared, parametrisation, save_model};
+use crate::quality_watch::QualityWatch;
 use crate::run::recorded::Recorded;
 use crate::run::tensorboard::EventFile;
 use crate::run::{self, Checkpoint, Interrupt, MetricsLog, NamedTensor, RunFolder, checkpoint};
@@ -14,6 +16,7 @@ use pixgen_edge::interrupt;
 use pixgen_edge::picture::{Grid, Picture, strip};
 use pixgen_edge::terminal::note;
 use pixgen_edge::units::format_images;
+use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -55,6 +58,7 @@ struct Session<'a, B: Engine> {
     objective: Box<dyn Objective<B>>,
     state: State<B::Flat>,
     progress: run::Progress,
+    watch: Option<QualityWatch>,
     /// Sums since the last line of metrics.
     window: Window,
 }
@@ -63,11 +67,21 @@ struct Session<'a, B: Engine> {
 #[derive(Default)]
 struct Window {
     terms: BTreeMap<&'static str, f64>,
+    by_noise: LossByNoise,
     gradient_norm: f64,
     rate: f64,
     steps: u64,
     images: u64,
     started: Option<Instant>,
+}
+
+/// A line of metrics.
+#[derive(Serialize)]
+struct MetricsLine<'a> {
+    #[serde(flatten)]
+    numbers: BTreeMap<&'a str, f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss_by_noise: Option<[NoiseBin; BINS]>,
 }
 
 /// Runs or resumes training in `out`. The first line on stderr says which of the two it is.
@@ -124,6 +138,11 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     for warning in warnings {
         note(&format!("warning: {warning}"));
     }
+    let watch = if state.images < config.train.images {
+        QualityWatch::new(prepared, &folder)?
+    } else {
+        None
+    };
     let progress = run::Progress::new(&options.title, state.images, config.train.images, options.quiet);
     let mut session = Session::<B> {
         prepared,
@@ -134,6 +153,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
         objective,
         state,
         progress,
+        watch,
         window: Window::default(),
     };
     session.run()
@@ -224,6 +244,9 @@ impl<B: Engine> Session<'_, B> {
             if crossed(config.output.sample_every) || now >= total {
                 self.sample()?;
             }
+            if config.quality.every > 0 && (crossed(config.quality.every) || now >= total) {
+                self.measure()?;
+            }
             if save {
                 self.save()?;
             }
@@ -266,7 +289,9 @@ impl<B: Engine> Session<'_, B> {
     fn account(&mut self, outcome: Outcome) -> Result<(), Error> {
         self.window.images += self.prepared.config.train.batch as u64;
         match outcome {
-            Outcome::Taken { terms, gradient_norm, rate } => {
+            Outcome::Taken { loss: StepLoss { terms, by_noise }, gradient_norm, rate } => {
+                let noise = &self.prepared.config.noise;
+                by_noise.iter().for_each(|at| self.window.by_noise.add(noise, at));
                 let loss = terms.first().map_or(f64::NAN, |(_, value)| *value);
                 for (name, value) in terms {
                     *self.window.terms.entry(name).or_default() += value;
@@ -292,20 +317,32 @@ impl<B: Engine> Session<'_, B> {
     fn write_metrics(&mut self) -> Result<(), Error> {
         let window = std::mem::take(&mut self.window);
         let steps = window.steps.max(1) as f64;
-        let mut fields: BTreeMap<&str, f64> = window.terms.iter().map(|(name, sum)| (*name, sum / steps)).collect();
-        fields.insert("gradient_norm", window.gradient_norm / steps);
-        fields.insert("rate", window.rate);
-        fields.insert("skipped", self.state.skipped as f64);
+        let mut numbers: BTreeMap<&str, f64> = window.terms.iter().map(|(name, sum)| (*name, sum / steps)).collect();
+        numbers.insert("gradient_norm", window.gradient_norm / steps);
+        numbers.insert("rate", window.rate);
+        numbers.insert("skipped", self.state.skipped as f64);
         let seconds = window.started.map_or(0.0, |at| at.elapsed().as_secs_f64());
-        fields.insert("seconds", seconds);
-        fields.insert("images_per_second", window.images as f64 / seconds.max(1e-9));
-        self.metrics.append(self.state.images, &fields)?;
+        numbers.insert("seconds", seconds);
+        numbers.insert("images_per_second", window.images as f64 / seconds.max(1e-9));
+        let loss_by_noise = window.by_noise.bins(&self.prepared.config.noise);
+        self.metrics.append(self.state.images, &MetricsLine { numbers, loss_by_noise })?;
         Ok(())
     }
 
     fn exported(&self) -> Cow<'_, [f32]> {
         // A validated configuration names an average that is there.
         self.state.average(&self.prepared.config.ema.export).unwrap_or(&self.state.params).host()
+    }
+
+    fn generator(&self) -> Generator<'_> {
+        let config = &self.prepared.config;
+        Generator {
+            config: &config.model,
+            noise: &config.noise,
+            parametrisation: parametrisation(config),
+            normalisation: &self.prepared.normalisation,
+            set: self.objective.params(),
+        }
     }
 
     /// Grids of fixed latents, and a row of the strip: of a one-step generator in one and two steps.
@@ -319,13 +356,7 @@ impl<B: Engine> Session<'_, B> {
                 ("2step", Drawing::Consistency { steps: 2 }),
             ],
         };
-        let generator = Generator {
-            config: &config.model,
-            noise: &config.noise,
-            parametrisation: parametrisation(config),
-            normalisation: &self.prepared.normalisation,
-            set: self.objective.params(),
-        };
+        let generator = self.generator();
         let columns = config.model.classes.min(10);
         let classes: Vec<usize> = (0..columns * config.output.sample_rows).map(|i| i % columns).collect();
         let scale = (112 / config.model.size).clamp(1, 4);
@@ -345,6 +376,29 @@ impl<B: Engine> Session<'_, B> {
                 strip::append(&self.folder.samples().join("strip.png"), self.state.images, &row)?;
             }
         }
+        Ok(())
+    }
+
+    /// Measures pictures of the exported average, and keeps the model if it is the best so far.
+    fn measure(&mut self) -> Result<(), Error> {
+        let Some(mut watch) = self.watch.take() else { return Ok(()) };
+        let exported = self.exported();
+        let measured = watch.measure::<B>(&self.generator(), &exported, self.device, &self.options.interrupt)?;
+        if let Some(quality) = measured {
+            let images = self.state.images;
+            let best = watch.is_best(&quality);
+            if best {
+                let state = self.objective.state();
+                save_model(&self.prepared.model_file(self.objective.params(), &exported, images, state), &self.folder.best())?;
+            }
+            drop(exported);
+            self.metrics.append(images, &BTreeMap::from([("quality", quality)]))?;
+            let [fd, kd] = [quality.fd, quality.kd].map(|value| value.unwrap_or(f64::NAN));
+            let best = if best { ", the best so far" } else { "" };
+            self.progress
+                .message(&format!("quality of {} pictures: FD {fd:.2}, KD {kd:.4}{best}", quality.count));
+        }
+        self.watch = Some(watch);
         Ok(())
     }
 

@@ -130,7 +130,8 @@ fn encoder(config: &RunConfig) -> Result<ModelFile, Error> {
 }
 
 fn mismatch(path: &Path, differences: Vec<ModelDifference>) -> Error {
-    Error::StartMismatch { path: path.to_owned(), differences, preset: preset_of(path).map(|(preset, _)| preset.name) }
+    let made_of = preset_of(path).filter(|(preset, model)| ModelConfig { classes: model.classes, ..preset.model } == *model);
+    Error::StartMismatch { path: path.to_owned(), differences, preset: made_of.map(|(preset, _)| preset.name) }
 }
 
 /// A diffusion model or a one-step generator.
@@ -143,8 +144,8 @@ fn generator(path: &Path) -> Result<ModelFile, Error> {
     Ok(file)
 }
 
-/// The preset that the model of a run folder or a file is made of, and its architecture. `None` if none is, or if it cannot be read: who
-/// uses the model says why.
+/// The preset that the model of a run folder or a file is made of, or else the nearest, and its architecture. `None` if it cannot be read:
+/// who uses the model says why.
 pub fn preset_of(path: &Path) -> Option<(&'static Preset, ModelConfig)> {
     if let Some(recorded) = Recorded::read(path).ok().flatten() {
         let preset = PRESETS.iter().find(|preset| preset.name == recorded.config.preset)?;
@@ -155,6 +156,8 @@ pub fn preset_of(path: &Path) -> Option<(&'static Preset, ModelConfig)> {
     let alike = |preset: &&Preset| ModelConfig { classes: header.model.classes, ..preset.model } == header.model;
     let shift = |preset: &&Preset| f64::from(preset.shift) == header.noise.shift;
     let mut presets = PRESETS.iter().filter(alike);
-    let preset = presets.clone().find(shift).or_else(|| presets.next())?;
+    let distance = |preset: &&Preset| (preset.model.channels != header.model.channels, preset.model.size.abs_diff(header.model.size));
+    let nearest = || PRESETS.iter().min_by_key(distance);
+    let preset = presets.clone().find(shift).or_else(|| presets.next()).or_else(nearest)?;
     Some((preset, header.model))
 }

@@ -67,7 +67,9 @@ impl<B: Engine> Stepper<B> {
         let _ = B::sync(&self.device);
         let seconds = started.elapsed().as_secs_f64();
         match outcome {
-            Outcome::Taken { terms, .. } => Ok(Timed { seconds, loss: terms.first().map_or(f64::NAN, |(_, loss)| *loss), teacher_images }),
+            Outcome::Taken { loss, .. } => {
+                Ok(Timed { seconds, loss: loss.terms.first().map_or(f64::NAN, |(_, loss)| *loss), teacher_images })
+            }
             Outcome::Skipped { tensor } => Err(Error::Diverged { count: 1, tensor, images: self.state.images }),
         }
     }

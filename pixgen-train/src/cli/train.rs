@@ -17,9 +17,9 @@ pub struct QuickstartArgs {
     /// Folder for both runs, the grid and the report
     #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
     pub out: PathBuf,
-    /// Minutes to train for: fewer minutes, fewer images
-    #[arg(long, default_value_t = QUICKSTART_MINUTES, value_name = "N")]
-    pub minutes: f64,
+    /// Minutes to train for, 15 by default: fewer minutes, fewer images
+    #[arg(long, value_name = "N")]
+    pub minutes: Option<f64>,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

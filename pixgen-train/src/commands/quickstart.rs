@@ -18,6 +18,7 @@ use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::atomic;
 use pixgen_edge::boards::board;
 use pixgen_edge::eval::EvalReport;
+use pixgen_edge::interrupt;
 use pixgen_edge::model_file::{Content, ModelFile};
 use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture};
@@ -27,12 +28,17 @@ use pixgen_edge::quantise::draw::{draw_integer, requests};
 use pixgen_edge::quantise::{self, QuantiseError, model_name};
 use pixgen_edge::terminal::{note, print_bytes, print_json};
 use pixgen_edge::units::{format_bytes, format_duration, format_images};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Images of both stages in [`QUICKSTART_MINUTES`] on two cores.
 const IMAGES: [u64; 2] = [360_000, 600_000];
+/// Images of stage 2 from which on pictures can be recognised: a classifier is right on two thirds of them
+/// (docs/results/experiments.md, longer runs of stage 2).
+const RECOGNISABLE: u64 = 160_000;
+/// The plan in the folder.
+const PLAN: &str = "plan.toml";
 /// The model.
 const PRESET: &str = "small-28-grey";
 /// One-step pictures that the report measures.
@@ -55,15 +61,16 @@ struct QuickstartReport {
 
 /// Runs or resumes the quick start.
 pub(super) fn run(args: &QuickstartArgs, quiet: bool) -> Result<End, Error> {
-    if !(args.minutes.is_finite() && args.minutes > 0.0) {
+    let minutes = args.minutes.unwrap_or(QUICKSTART_MINUTES);
+    if !(minutes.is_finite() && minutes > 0.0) {
         return Err(Error::Argument {
-            what: format!("--minutes {}: not a positive number", args.minutes),
+            what: format!("--minutes {minutes}: not a positive number"),
             hint: Some("for example --minutes 15".to_owned()),
         });
     }
     output::refuse_stdout("--out", &args.out, "writes a folder")?;
     let device = args.device.choice()?;
-    let configs = recipe(args, device)?;
+    let configs = recipe(args, minutes, device)?;
     let requirements = requirements(&configs)?;
     device.run(requirements, Work { args, quiet, configs })?
 }
@@ -81,10 +88,9 @@ impl OnDevice for Work<'_> {
     fn run<B: Engine>(self, device: &B::Device) -> Result<End, Error> {
         let Self { args, quiet, configs } = self;
         let started = Instant::now();
-        let [first, second] = fitted::<B>(configs, args, quiet, device)?;
+        let [first, second] = planned::<B>(configs, args, quiet, device)?;
         let encoder_run = args.out.join("pretrain");
         let generator_run = args.out.join("finetune");
-        make_folder(&args.out)?;
 
         let options = |title: &str| SessionOptions {
             quiet,
@@ -93,17 +99,19 @@ impl OnDevice for Work<'_> {
             ..SessionOptions::default()
         };
         note("stage 1 of 2: pre-training the encoder without labels");
-        let end = session::train::<B>(&prepared::prepare(first)?, &encoder_run, &options("1/2 pretrain"), device)?;
+        let end = session::train::<B>(&prepared::prepare_in(first, Some(&encoder_run))?, &encoder_run, &options("1/2 pretrain"), device)?;
         if end != End::Finished {
             return Ok(end);
         }
+        interrupt::saved(&format!("stage 1 in {}", encoder_run.display()));
         note("stage 2 of 2: consistency training of the one-step generator");
         let second = RunConfig { encoder: encoder_run.display().to_string(), ..second };
-        let prepared = prepared::prepare(second)?;
+        let prepared = prepared::prepare_in(second, Some(&generator_run))?;
         let end = session::train::<B>(&prepared, &generator_run, &options("2/2 finetune"), device)?;
         if end != End::Finished {
             return Ok(end);
         }
+        interrupt::saved(&format!("both stages in {}", args.out.display()));
         report::<B>(args, &generator_run, &prepared, started.elapsed(), device)?;
         Ok(End::Finished)
     }
@@ -114,11 +122,11 @@ fn make_folder(path: &Path) -> Result<(), Error> {
 }
 
 /// Settings of both stages for the minutes that were asked for, if the machine is as fast as the usual one.
-fn recipe(args: &QuickstartArgs, device: DeviceChoice) -> Result<[RunConfig; 2], Error> {
+fn recipe(args: &QuickstartArgs, minutes: f64, device: DeviceChoice) -> Result<[RunConfig; 2], Error> {
     // The table of presets holds it, as the tests show.
     let preset = preset(PRESET).ok_or_else(|| Error::Preset { name: PRESET.to_owned(), suggestion: None })?;
     let mut configs = [StageKind::Pretrain, StageKind::Consistency].map(|stage| RunConfig::defaults(stage, preset));
-    let share = args.minutes / QUICKSTART_MINUTES;
+    let share = minutes / QUICKSTART_MINUTES;
     for (config, images) in configs.iter_mut().zip(IMAGES) {
         config.train.seed = args.seed;
         config.compute.device = device.to_string();
@@ -134,24 +142,92 @@ fn requirements(configs: &[RunConfig; 2]) -> Result<Requirements, DeviceProblem>
     Ok(Requirements { memory: first.memory.max(second.memory), bf16: first.bf16 || second.bf16, training: None })
 }
 
-/// The same with images for the time that they take on this device; a resumed quick start takes its numbers of images from the runs it finds.
-fn fitted<B: Engine>(mut configs: [RunConfig; 2], args: &QuickstartArgs, quiet: bool, device: &B::Device) -> Result<[RunConfig; 2], Error> {
-    let found = ["pretrain", "finetune"].map(|run| images_of(&args.out.join(run)));
-    if let [Some(first), second] = found {
-        configs[0].train.images = first;
-        // The second run may not exist yet; its share follows from the first.
-        configs[1].train.images = second.unwrap_or(first * IMAGES[1] / IMAGES[0]);
-    } else {
-        fit_to_time::<B>(&mut configs, args.minutes, quiet, device)?;
-    }
-    for config in &mut configs {
-        let images = config.train.images;
+/// What a quick start said that it would do; it holds when the same command goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuickstartPlan {
+    minutes: f64,
+    pretrain_images: u64,
+    finetune_images: u64,
+}
+
+/// The same with the images of the plan in the folder, or of a new one for the time that they take on this device, which is then written.
+fn planned<B: Engine>(
+    mut configs: [RunConfig; 2],
+    args: &QuickstartArgs,
+    quiet: bool,
+    device: &B::Device,
+) -> Result<[RunConfig; 2], Error> {
+    let path = args.out.join(PLAN);
+    let plan = match read_plan(&path)? {
+        Some(plan) => {
+            if let Some(minutes) = args.minutes.filter(|minutes| *minutes != plan.minutes) {
+                return Err(Error::Argument {
+                    what: format!(
+                        "--minutes {minutes}: the quick start in {} was planned for {} minutes",
+                        args.out.display(),
+                        plan.minutes
+                    ),
+                    hint: Some(format!(
+                        "leave --minutes out to go on with the plan, or give another --out; `pixgen-train finetune --out {} --images N` trains a \
+                         finished model for longer",
+                        args.out.join("finetune").display()
+                    )),
+                });
+            }
+            plan
+        }
+        None => {
+            let plan = new_plan::<B>(&mut configs, args, quiet, device)?;
+            make_folder(&args.out)?;
+            let text = toml::to_string(&plan).map_err(|error| crate::settings::SettingsError::NotToml { message: error.to_string() })?;
+            atomic::write_atomic(&path, |out| out.write_all(text.as_bytes()))?;
+            plan
+        }
+    };
+    interrupt::saved(&format!("the plan in {}", args.out.display()));
+    for (config, images) in configs.iter_mut().zip([plan.pretrain_images, plan.finetune_images]) {
+        config.train.images = images;
         config.output.sample_every = (images / 20).max(1000);
         config.output.checkpoint_every = (images / 10).max(1000);
         config.output.log_every = (images / 100).max(1000);
         config.schedule.warmup = config.schedule.warmup.min(images / 10);
     }
     Ok(configs)
+}
+
+/// The plan in a folder, if it holds one.
+fn read_plan(path: &Path) -> Result<Option<QuickstartPlan>, Error> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let table = crate::settings::file::layer(path)?.table;
+    let plan = table.try_into().map_err(|error: toml::de::Error| crate::settings::SettingsError::Parse {
+        path: path.to_owned(),
+        line: 1,
+        column: 1,
+        message: error.message().to_owned(),
+    });
+    Ok(Some(plan?))
+}
+
+/// Of the runs that a quick start of version 0.1 has begun, or of what this device can do.
+fn new_plan<B: Engine>(
+    configs: &mut [RunConfig; 2],
+    args: &QuickstartArgs,
+    quiet: bool,
+    device: &B::Device,
+) -> Result<QuickstartPlan, Error> {
+    let minutes = args.minutes.unwrap_or(QUICKSTART_MINUTES);
+    let found = ["pretrain", "finetune"].map(|run| images_of(&args.out.join(run)));
+    if let [Some(first), second] = found {
+        // The second run may not exist yet; its share follows from the first.
+        let finetune_images = second.unwrap_or(first * IMAGES[1] / IMAGES[0]);
+        return Ok(QuickstartPlan { minutes, pretrain_images: first, finetune_images });
+    }
+    fit_to_time::<B>(configs, minutes, quiet, device)?;
+    let [pretrain_images, finetune_images] = configs.each_ref().map(|config| config.train.images);
+    Ok(QuickstartPlan { minutes, pretrain_images, finetune_images })
 }
 
 /// Images of a run that was started before.
@@ -163,17 +239,19 @@ fn images_of(run: &Path) -> Option<u64> {
         .and_then(|n| u64::try_from(n).ok())
 }
 
-/// Takes fewer images when this machine would need longer than asked for; says so.
+/// Takes fewer images when this machine would need longer than asked for; says so, and what that means for the pictures.
 fn fit_to_time<B: Engine>(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool, device: &B::Device) -> Result<(), Error> {
-    let mut seconds = 0.0;
-    for config in configs.iter() {
+    let mut seconds = [0.0; 2];
+    for (config, seconds) in configs.iter().zip(&mut seconds) {
         let plan = dry_run::plan::<B>(&prepared::prepare(config.clone())?, Some(device))?;
-        seconds += plan.seconds.unwrap_or(0.0);
+        *seconds = plan.seconds.unwrap_or(0.0);
     }
-    let share = 60.0 * minutes / seconds.max(1e-9);
+    let asked = configs.each_ref().map(|config| config.train.images);
+    let total = seconds.iter().sum::<f64>();
+    let share = 60.0 * minutes / total.max(1e-9);
     if !quiet {
-        let needed = format_duration(Duration::from_secs_f64(seconds.min(1e9)));
-        note(&format!("{} and {} images: about {needed} on this machine", configs[0].train.images, configs[1].train.images));
+        let needed = format_duration(Duration::from_secs_f64(total.min(1e9)));
+        note(&format!("{} and {} images: about {needed} on this machine", asked[0], asked[1]));
     }
     if share < 1.0 {
         for config in configs.iter_mut() {
@@ -185,7 +263,27 @@ fn fit_to_time<B: Engine>(configs: &mut [RunConfig; 2], minutes: f64, quiet: boo
             images[0], images[1]
         ));
     }
+    if configs[1].train.images < RECOGNISABLE {
+        let per_image = [0, 1].map(|stage| seconds[stage] / asked[stage] as f64);
+        note(&format!(
+            "warning: pictures after so few images cannot be recognised; for that this machine needs about {} minutes",
+            minutes_to_recognise(per_image)
+        ));
+    }
     Ok(())
+}
+
+/// Whole minutes after which pictures can be recognised, as `--minutes` counts them, on a machine that takes so many seconds for an image of
+/// each stage.
+fn minutes_to_recognise(seconds_per_image: [f64; 2]) -> u64 {
+    let share = RECOGNISABLE as f64 / IMAGES[1] as f64;
+    let seconds: f64 = seconds_per_image
+        .iter()
+        .zip(IMAGES)
+        .map(|(seconds, images)| seconds * share * images as f64)
+        .sum();
+    // A margin of a tenth, as a few timed steps are no exact measure.
+    (1.1 * seconds / 60.0).max(share * QUICKSTART_MINUTES).ceil() as u64
 }
 
 /// The final grid, the model file beside it, and the numbers.
@@ -291,4 +389,30 @@ fn for_chips(args: &QuickstartArgs, file: &ModelFile, classes: &[usize], float: 
         format_bytes(chip.workspace_len() as u64),
         picture.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_minutes_are_those_of_the_machine() {
+        // Both stages of the recipe in ten minutes: four minutes are asked for so many images.
+        let usual = [600.0 / 960_000.0; 2];
+        assert_eq!(minutes_to_recognise(usual), 4);
+        // Ten times as slow.
+        assert_eq!(minutes_to_recognise(usual.map(|seconds| 10.0 * seconds)), 30);
+    }
+
+    #[test]
+    fn a_plan_is_read_back_and_nonsense_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(PLAN);
+        assert_eq!(read_plan(&path).unwrap(), None);
+        let plan = QuickstartPlan { minutes: 0.5, pretrain_images: 2000, finetune_images: 3000 };
+        std::fs::write(&path, toml::to_string(&plan).unwrap()).unwrap();
+        assert_eq!(read_plan(&path).unwrap(), Some(plan));
+        std::fs::write(&path, "minutes = 1").unwrap();
+        assert!(read_plan(&path).unwrap_err().to_string().contains(PLAN));
+    }
 }

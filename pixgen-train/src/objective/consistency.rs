@@ -15,7 +15,7 @@ use super::consistency_config::{ConsistencyConfig, LevelPair};
 use super::frame::{Context, Frame, StageSettings};
 use super::prefetch::Pictures;
 use super::source::{Batch, BatchSource};
-use super::{Compute, Objective, Terms, TrainingProgress, values};
+use super::{Compute, LevelLoss, Objective, StepLoss, Terms, TrainingProgress, values};
 use crate::model::{BurnWeights, Condition, GradientOf, Pass, forward};
 use crate::ops::{Dropout, FusedOps, LossFactors, consistency_loss, weighted_sum};
 use crate::training::{Engine, Flat};
@@ -102,6 +102,10 @@ impl<B: Engine> Consistency<B> {
 
     /// The loss and its gradient on a given batch, added to `gradient`.
     pub fn gradient_on(&self, params: &B::Flat, batch: &ConsistencyBatch<B>, progress: &TrainingProgress, gradient: &mut B::Flat) -> Terms {
+        self.step_on(params, batch, progress, gradient).terms
+    }
+
+    fn step_on(&self, params: &B::Flat, batch: &ConsistencyBatch<B>, progress: &TrainingProgress, gradient: &mut B::Flat) -> StepLoss {
         let Frame { context, settings, set, .. } = &self.frame;
         let weights = self.frame.weights(set, params);
         let frozen = self.frozen.as_ref().map(|(encoder, params)| {
@@ -115,16 +119,20 @@ impl<B: Engine> Consistency<B> {
             .frame
             .accumulate(ranges, gradient, |range, gradient| self.loss(&weights, batch, frozen.as_ref(), range, progress, gradient));
         let sum = |losses| values(losses).iter().sum::<f64>();
-        let (mut consistency, mut auxiliary) = (0.0, 0.0);
+        let (mut consistency, mut auxiliary, mut losses) = (0.0, 0.0, Vec::new());
         for (main, aux) in parts {
-            consistency += sum(main);
+            let main = values(main);
+            consistency += main.iter().sum::<f64>();
             auxiliary += aux.map_or(0.0, sum);
+            losses.extend(main);
         }
+        // Each is a part of the mean.
+        let level = |(loss, &t): (&f64, &f64)| LevelLoss { t, loss: loss * losses.len() as f64, count: 1 };
+        let by_noise = losses.iter().zip(&batch.t).map(level).collect();
         let loss = consistency + settings.auxiliary * auxiliary;
-        match self.frozen {
-            Some(_) => vec![("loss", loss), ("consistency", consistency), ("auxiliary", auxiliary)],
-            None => vec![("loss", loss), ("consistency", consistency)],
-        }
+        let mut terms = vec![("loss", loss), ("consistency", consistency)];
+        terms.extend(self.frozen.as_ref().map(|_| ("auxiliary", auxiliary)));
+        StepLoss { terms, by_noise }
     }
 
     /// Both terms of the images `range`, as parts of the batch's mean, and their gradient.
@@ -264,8 +272,8 @@ impl<B: Engine> Objective<B> for Consistency<B> {
         &self.frame.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, DataError> {
         let batch = self.frame.next(progress)?;
-        Ok(self.gradient_on(params, &batch, progress, gradient))
+        Ok(self.step_on(params, &batch, progress, gradient))
     }
 }

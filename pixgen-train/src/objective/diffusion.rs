@@ -3,7 +3,7 @@
 use super::frame::{Context, Frame, StageSettings};
 use super::prefetch::Pictures;
 use super::source::{Batch, BatchSource};
-use super::{Compute, Objective, Terms, TrainingProgress, values};
+use super::{Compute, LevelLoss, Objective, StepLoss, Terms, TrainingProgress, values};
 use crate::model::{BurnWeights, Condition, Pass};
 use crate::ops::{FusedOps, weighted_sum};
 use crate::training::Engine;
@@ -116,12 +116,21 @@ impl<B: Engine> Diffusion<B> {
 
     /// The loss and its gradient on a given batch, added to `gradient`.
     pub fn gradient_on(&self, params: &B::Flat, batch: &DiffusionBatch<B>, progress: &TrainingProgress, gradient: &mut B::Flat) -> Terms {
+        self.step_on(params, batch, progress, gradient).terms
+    }
+
+    fn step_on(&self, params: &B::Flat, batch: &DiffusionBatch<B>, progress: &TrainingProgress, gradient: &mut B::Flat) -> StepLoss {
         let weights = self.frame.weights(&self.frame.set, params);
         let ranges = self.frame.ranges(batch.sigma.len(), progress.micro_batch);
         let losses = self
             .frame
             .accumulate(ranges, gradient, |range, gradient| self.loss(&weights, batch, range, gradient));
-        vec![("loss", losses.into_iter().flat_map(values).sum())]
+        let losses: Vec<f64> = losses.into_iter().flat_map(values).collect();
+        let shift = self.frame.context.noise.shift;
+        // Each is a part of the mean.
+        let level = |(loss, sigma): (&f64, &f64)| LevelLoss { t: shift * sigma, loss: loss * losses.len() as f64, count: 1 };
+        let by_noise = losses.iter().zip(&batch.sigma).map(level).collect();
+        StepLoss { terms: vec![("loss", losses.iter().sum())], by_noise }
     }
 
     /// The loss of the images `range`, `[b, 1, 1]`, as parts of the batch's mean, and its gradient (section 4):
@@ -157,9 +166,9 @@ impl<B: Engine> Objective<B> for Diffusion<B> {
         &self.frame.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, DataError> {
         let batch = self.frame.next(progress)?;
-        Ok(self.gradient_on(params, &batch, progress, gradient))
+        Ok(self.step_on(params, &batch, progress, gradient))
     }
 }
 

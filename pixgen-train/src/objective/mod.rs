@@ -5,6 +5,7 @@ pub mod consistency;
 pub mod consistency_config;
 pub mod diffusion;
 pub mod frame;
+pub mod loss_by_noise;
 pub mod micro_batches;
 pub mod prefetch;
 pub mod pretrain;
@@ -14,6 +15,7 @@ pub use auxiliary::FrozenEncoder;
 pub use consistency::Consistency;
 pub use consistency_config::{ConsistencyConfig, Weighting};
 pub use diffusion::{Diffusion, DiffusionConfig};
+pub use loss_by_noise::{LevelLoss, LossByNoise};
 pub use pretrain::{Pretrain, PretrainConfig, PretrainMethod, TargetDecay};
 pub use source::BatchSource;
 
@@ -51,6 +53,15 @@ pub struct Compute {
 /// Named terms of a loss, each a mean over the batch.
 pub type Terms = Vec<(&'static str, f64)>;
 
+/// What a step tells of its loss.
+#[derive(Clone, Debug, Default)]
+pub struct StepLoss {
+    /// The terms; the first is the loss itself.
+    pub terms: Terms,
+    /// The term that depends on the noise level, by level.
+    pub by_noise: Vec<LevelLoss>,
+}
+
 /// Named values that an objective keeps between steps, beside the parameters.
 pub type NamedValues = Vec<(String, Vec<f32>)>;
 
@@ -61,11 +72,9 @@ pub trait Objective<B: Engine> {
 
     /// Adds the gradient of the loss on the next batch to `gradient`; both buffers are laid out as [`params`](Self::params).
     ///
-    /// The first term returned is the loss itself.
-    ///
     /// # Errors
     /// A picture that cannot be read; then nothing was added.
-    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<Terms, DataError>;
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, DataError>;
 
     /// Called when the step was taken, with the new parameters; not called for a skipped step.
     fn accept(&mut self, _params: &B::Flat) {}

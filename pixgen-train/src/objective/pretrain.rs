@@ -7,7 +7,7 @@ use super::frame::{Context, Frame, StageSettings};
 use super::micro_batches;
 use super::prefetch::Pictures;
 use super::source::BatchSource;
-use super::{Compute, NamedValues, Objective, Terms, TrainingProgress, values};
+use super::{Compute, LevelLoss, NamedValues, Objective, StepLoss, Terms, TrainingProgress, values};
 use crate::model::{BurnWeights, Condition, GradientOf, NormMode, NormStatistics, Pass, Projector, features};
 use crate::ops::{FusedOps, nt_xent, weighted_sum};
 use crate::training::{Engine, Flat};
@@ -367,10 +367,14 @@ impl<B: Engine> Objective<B> for Pretrain<B> {
         &self.frame.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<Terms, DataError> {
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, DataError> {
         let step = self.frame.next(progress)?;
         self.pending.1 = self.frame.settings.target_decay.at(progress.images, progress.total);
-        Ok(self.gradient_on(params, &step, progress.micro_batch, gradient))
+        let terms = self.gradient_on(params, &step, progress.micro_batch, gradient);
+        // Only L_rc depends on the level, which the whole batch shares.
+        let consistency = terms.iter().find(|(name, _)| *name == "consistency");
+        let level = |(_, loss): &(&str, f64)| LevelLoss { t: step.levels[NOISIER], loss: *loss, count: progress.batch as u64 };
+        Ok(StepLoss { by_noise: consistency.map(level).into_iter().collect(), terms })
     }
 
     fn accept(&mut self, params: &B::Flat) {

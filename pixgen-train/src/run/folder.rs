@@ -15,6 +15,7 @@ const MARK: &str = "# pixgen run folder 1";
 pub const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const MODEL: &str = "model.safetensors";
+const BEST: &str = "best.safetensors";
 const SAMPLES: &str = "samples";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 
@@ -95,6 +96,11 @@ impl RunFolder {
     /// The exported model, `model.safetensors`.
     pub fn model(&self) -> PathBuf {
         self.path.join(MODEL)
+    }
+
+    /// The model of the best measurement, `best.safetensors`; a run that measures its quality keeps it.
+    pub fn best(&self) -> PathBuf {
+        self.path.join(BEST)
     }
 
     /// The folder of pictures, `samples/`.

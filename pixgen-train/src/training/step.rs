@@ -4,7 +4,7 @@ use super::flat::{Engine, Flat};
 use super::optimiser::{OptimiserConfig, Update, first_non_finite};
 use super::schedule::Schedule;
 use super::state::State;
-use crate::objective::{Objective, Terms, TrainingProgress};
+use crate::objective::{Objective, StepLoss, TrainingProgress};
 use pixgen_edge::data::DataError;
 
 /// What a step did.
@@ -12,8 +12,8 @@ use pixgen_edge::data::DataError;
 pub enum Outcome {
     /// The parameters moved.
     Taken {
-        /// Terms of the loss.
-        terms: Terms,
+        /// The loss.
+        loss: StepLoss,
         /// Global norm of the gradient before clipping.
         gradient_norm: f64,
         /// Learning rate.
@@ -39,11 +39,11 @@ pub fn step<B: Engine>(
     gradient: &mut B::Flat,
 ) -> Result<Outcome, DataError> {
     gradient.clear();
-    let terms = objective.gradient(&state.params, progress, gradient)?;
+    let loss = objective.gradient(&state.params, progress, gradient)?;
     let batch = progress.batch as u64;
     state.images += batch;
     let gradient_norm = gradient.norm(objective.params());
-    let bad_loss = terms.iter().any(|(_, value)| !value.is_finite());
+    let bad_loss = loss.terms.iter().any(|(_, value)| !value.is_finite());
     if bad_loss || !gradient_norm.is_finite() {
         state.skipped += 1;
         state.skipped_in_row += 1;
@@ -76,5 +76,5 @@ pub fn step<B: Engine>(
     let mut averages: Vec<&mut B::Flat> = state.emas.iter_mut().map(|ema| &mut ema.values).collect();
     B::Flat::update(&mut state.params, &mut state.moments, &mut averages, gradient, &update);
     objective.accept(&state.params);
-    Ok(Outcome::Taken { terms, gradient_norm, rate })
+    Ok(Outcome::Taken { loss, gradient_norm, rate })
 }
