@@ -2,7 +2,7 @@
  *
  *     pixgen-edge export model.safetensors --format c-header -o model.h
  *     cargo build --release -p pixgen-c
- *     cc -I. -Ipixgen-edge/c pixgen-edge/c/example/draw.c target/release/libpixgen.a -lpthread -ldl -lm -o draw && ./draw
+ *     cc -I. -Ipixgen-edge/c firmware-examples/c/draw.c target/release/libpixgen.a -lpthread -ldl -lm -o draw && ./draw
  *
  * cortex-m/ holds what a microcontroller needs besides.
  */

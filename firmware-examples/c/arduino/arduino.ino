@@ -1,10 +1,9 @@
 // Draws a new picture every few seconds and prints it as characters on the serial monitor.
 //
-// Beside this sketch: model.h, from `pixgen-edge export model.safetensors --format c-header -o model.h`, and pixgen.h.
-// The library is built with cargo for the core of the board, for example
-//     cargo build --release -p pixgen-c --target thumbv7em-none-eabi      (Cortex-M4; -eabihf where the core package has -mfloat-abi=hard)
-// and linked as a precompiled library: libpixgen.a in src/cortex-m4/ of a library folder whose library.properties says
-// `precompiled=true` and `ldflags=-lpixgen`. `pixgen-edge plan` tells whether a model fits a board.
+// Beside this sketch: model.h, from `pixgen-edge export model.safetensors --format c-header -o model.h`. The library is the folder that
+//     firmware-examples/c/library.sh cortex-m4 ~/Arduino/libraries/Pixgen
+// writes for a board whose core package says build.mcu=cortex-m4; other cores have other names. `pixgen-edge plan` tells whether a model
+// fits a board.
 
 #define PIXGEN_MODEL_IMPLEMENTATION
 #include "model.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern uint32_t stack_top, data_load, data_start, data_end, bss_start, bss_end; /* mps2.ld */
+extern uint32_t stack_top, data_load, data_start, data_end, bss_start, bss_end; /* from the linker script */
 
 int main(void);
 void initialise_monitor_handles(void); /* newlib's semihosting */

@@ -1,6 +1,8 @@
-//! example/draw.c, built against the static library, on the host and in QEMU: both print the hashes that Rust computes. And the sketch.
+//! firmware-examples/c, built against the static library: draw.c on the host and in QEMU, slices.c on an STM32 in QEMU with the library that
+//! library.sh builds. All print the hashes that Rust computes. The sketch and the package descriptions are checked for their syntax only.
 
 use crate::fixture::{self, CLASSES};
+use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::pxg::Model;
 use pixgen_edge::pxg_file::{PxgFormat, write};
 use std::path::{Path, PathBuf};
@@ -10,6 +12,11 @@ use tempfile::TempDir;
 /// Folder of the package.
 fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The C examples.
+fn examples() -> PathBuf {
+    package().join("../../firmware-examples/c")
 }
 
 /// Runs a command to a good end.
@@ -77,7 +84,7 @@ fn on_the_host() {
         .arg(folder.path())
         .arg("-I")
         .arg(package())
-        .arg(package().join("example/draw.c"))
+        .arg(examples().join("draw.c"))
         .arg(library)
         .args(["-lpthread", "-ldl", "-lm", "-o"])
         .arg(&program));
@@ -92,52 +99,112 @@ fn on_a_cortex_m4() {
     let mut cargo = Command::new(package().join("../../tests/tools/fw-cargo.sh"));
     let library = library(&mut cargo, &["--target", "thumbv7em-none-eabi"]);
     let program = folder.path().join("draw.elf");
-    let example = package().join("example");
-    run(Command::new("arm-none-eabi-gcc")
-        .args([
-            "-mcpu=cortex-m4",
-            "-mthumb",
-            "-mfloat-abi=soft",
-            "-std=c11",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-        ])
-        .args([
-            "-ffunction-sections",
-            "-Wl,--gc-sections",
-            "-nostartfiles",
-            "--specs=nano.specs",
-            "--specs=rdimon.specs",
-            "-I",
-        ])
-        .arg(folder.path())
-        .arg("-I")
-        .arg(package())
-        .arg("-T")
-        .arg(example.join("cortex-m/mps2.ld"))
-        .arg(example.join("draw.c"))
-        .arg(example.join("cortex-m/startup.c"))
-        .arg(library)
-        .arg("-o")
-        .arg(&program));
-    let output = run(Command::new("timeout")
-        .args([
-            "60",
-            "qemu-system-arm",
-            "-M",
-            "mps2-an386",
-            "-display",
-            "none",
-            "-serial",
-            "none",
-            "-monitor",
-            "none",
-        ])
+    link_for_cortex_m4(&["draw.c"], "mps2.ld", &[folder.path(), package()], &library, &program);
+    compare(&emulate("mps2-an386", &program), &expected);
+}
+
+/// Compiles and links C files for a Cortex-M4 with the start-up code of the examples.
+fn link_for_cortex_m4(sources: &[&str], script: &str, include: &[&Path], library: &Path, program: &Path) {
+    let cortex_m = examples().join("cortex-m");
+    let mut gcc = Command::new("arm-none-eabi-gcc");
+    gcc.args([
+        "-mcpu=cortex-m4",
+        "-mthumb",
+        "-mfloat-abi=soft",
+        "-std=c11",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+    ])
+    .args([
+        "-ffunction-sections",
+        "-Wl,--gc-sections",
+        "-nostartfiles",
+        "--specs=nano.specs",
+        "--specs=rdimon.specs",
+    ])
+    .args(include.iter().flat_map(|folder| [Path::new("-I"), folder]))
+    .arg("-T")
+    .arg(cortex_m.join(script))
+    .args(sources.iter().map(|source| examples().join(source)))
+    .arg(cortex_m.join("startup.c"))
+    .arg(library)
+    .arg("-o")
+    .arg(program);
+    run(&mut gcc);
+}
+
+/// Runs a program in QEMU.
+fn emulate(machine: &str, program: &Path) -> Output {
+    run(Command::new("timeout")
+        .args(["60", "qemu-system-arm", "-M", machine])
+        .args(["-display", "none", "-serial", "none", "-monitor", "none"])
         .args(["-semihosting-config", "enable=on,target=native", "-kernel"])
-        .arg(&program));
-    compare(&output, &expected);
+        .arg(program))
+}
+
+/// The library of one command, and firmware that draws in slices within the memory of an STM32L476. QEMU's STM32F405 has its flash and RAM at
+/// the same addresses, and no less of them.
+#[test]
+fn slices_on_an_stm32() {
+    let (folder, mut expected) = model();
+    let target = std::env::current_exe().expect("this program");
+    let target = target.ancestors().nth(3).expect("target/PROFILE/deps").join("c-abi");
+    let out = folder.path().join("pixgen");
+    run(Command::new(examples().join("library.sh"))
+        .arg("cortex-m4")
+        .arg(&out)
+        .env("CARGO_TARGET_DIR", target));
+    let program = folder.path().join("slices.elf");
+    let library = out.join("src/cortex-m4/libpixgen.a");
+    link_for_cortex_m4(&["slices.c"], "stm32l476.ld", &[folder.path(), &out.join("src")], &library, &program);
+
+    let file = fixture::file();
+    let model = Model::read(file.bytes()).expect("a good file");
+    let slices = plan_sites(model.config(), model.steps(), &mut |_| ()).slices;
+    let expected: Vec<String> = expected.split_off(2).iter().map(|line| format!("{line} in {slices} slices")).collect();
+    let output = emulate("netduinoplus2", &program);
+    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+
+    let unknown = Command::new(examples().join("library.sh")).arg("z80").output().expect("runs");
+    let text = String::from_utf8_lossy(&unknown.stderr);
+    assert!(unknown.status.code() == Some(1) && text.contains("cortex-m0plus cortex-m3"), "{text}");
+}
+
+/// What Arduino, PlatformIO and ESP-IDF read. None of them is here, so this is a check of syntax and of what they ask for.
+#[test]
+fn packages_are_described() {
+    let read = |name: &str| std::fs::read_to_string(examples().join("package").join(name)).expect(name);
+    let version = env!("CARGO_PKG_VERSION");
+    let properties = read("library.properties");
+    let property = |key: &str| properties.lines().find_map(|line| line.split_once('=').filter(|(name, _)| *name == key));
+    for key in [
+        "name",
+        "version",
+        "author",
+        "maintainer",
+        "sentence",
+        "paragraph",
+        "category",
+        "url",
+        "architectures",
+    ] {
+        assert!(property(key).is_some_and(|(_, value)| !value.is_empty()), "library.properties: {key}");
+    }
+    assert_eq!(property("version").map(|(_, value)| value), Some(version));
+    assert_eq!(property("ldflags").map(|(_, value)| value), Some("-lpixgen"));
+    let json: serde_json::Value = serde_json::from_str(&read("library.json")).expect("JSON");
+    assert_eq!((json["name"].as_str(), json["version"].as_str()), (Some("Pixgen"), Some(version)));
+    let cmake = read("CMakeLists.txt");
+    let commands: Vec<&str> = cmake.lines().filter(|line| !line.starts_with('#')).collect();
+    for line in &commands {
+        let (command, arguments) = line.split_once('(').unwrap_or_else(|| panic!("CMakeLists.txt: {line}"));
+        assert!(command.chars().all(|c| c.is_ascii_lowercase() || c == '_') && arguments.ends_with(')'), "{line}");
+        assert_eq!(line.matches('"').count() % 2, 0, "{line}");
+    }
+    assert!(commands.first().is_some_and(|line| line.starts_with("idf_component_register(")));
 }
 
 /// The sketch is C++ and compiles; what it calls of Arduino is declared here.
@@ -163,5 +230,5 @@ fn the_sketch_compiles() {
         .arg("-I")
         .arg(package())
         .args(["-x", "c++"])
-        .arg(package().join("example/arduino/arduino.ino")));
+        .arg(examples().join("arduino/arduino.ino")));
 }
