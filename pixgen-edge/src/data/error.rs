@@ -294,7 +294,7 @@ impl DataError {
             Self::Picture(_) => "repair or remove the file".into(),
             Self::Shape { .. } => "use 1 or 3 channels and sides from 1 to 4096 pixels".into(),
             Self::Inconsistent { .. } => "take images and labels of the same data set, and at least one image".into(),
-            Self::HeldOut { most, .. } => format!("hold out {most} at most, with a smaller share: --set data.hold_out=0"),
+            Self::HeldOut { most, .. } => format!("hold out {most} at most: the setting data.hold_out is the share, and 0 holds out none"),
             Self::NoTestPart { .. } => "hold images out of the training part instead".into(),
             Self::Colour { .. } => "white is #ffffff, black is #000000".into(),
             Self::Setting { field, .. } => format!("change {field} in the configuration"),

@@ -1,6 +1,7 @@
 //! `eval`: how good a model's pictures are, beside real ones.
 
 use super::drawn;
+use super::long_work::LongWork;
 use crate::cache;
 use crate::cli::{EvalArgs, FeatureArgs};
 use crate::config::DataConfig;
@@ -20,11 +21,12 @@ use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::picture::{Grid, Picture};
 use pixgen_edge::terminal::{note, print_bytes, print_json};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
+pub(super) fn run(args: &EvalArgs, quiet: bool) -> Result<(), Error> {
     let report = match (&args.folder, &args.against, &args.model) {
-        (Some(folder), Some(against), _) => folders(args, folder, against)?,
-        (_, _, Some(model)) => generator(args, model)?,
+        (Some(folder), Some(against), _) => folders(args, folder, against, quiet)?,
+        (_, _, Some(model)) => generator(args, model, quiet)?,
         _ => {
             return Err(Error::Argument {
                 what: "nothing to measure".to_owned(),
@@ -39,7 +41,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
 }
 
 /// Every average of a model drawn in every way, against one reference.
-fn generator(args: &EvalArgs, path: &Path) -> Result<EvalReport, Error> {
+fn generator(args: &EvalArgs, path: &Path, quiet: bool) -> Result<EvalReport, Error> {
     let device = args.device.choice()?;
     let models = averages(path, &args.ema)?;
     let models: Vec<ModelFile> = models.into_iter().map(|file| drawn::drawing(file, path)).collect::<Result<_, _>>()?;
@@ -66,7 +68,14 @@ fn generator(args: &EvalArgs, path: &Path) -> Result<EvalReport, Error> {
     if header.data != training.fingerprint() {
         note(&format!("warning: the model was trained on other data than {}", training.source));
     }
-    let extractor = extractor(&args.features, usual_network(header))?;
+    let [training, held_out] = [training, held_out].map(|part| in_order_of(&header.class_names, part));
+    if let Some((ours, theirs)) = header.class_names.iter().zip(&training.class_names).find(|(ours, theirs)| ours != theirs) {
+        let source = &training.source;
+        note(&format!(
+            "warning: the model's class `{ours}` is `{theirs}` in {source}; classes are compared by their numbers"
+        ));
+    }
+    let extractor = extractor(&args.features, usual_network(header), quiet)?;
     let source = path.display().to_string();
     let sweep = Sweep {
         source: &source,
@@ -82,7 +91,7 @@ fn generator(args: &EvalArgs, path: &Path) -> Result<EvalReport, Error> {
         .iter()
         .chain(sampling.iter().filter_map(|options| options.weak.as_ref()))
         .map(|file| file.params.len());
-    let sets = device.run(Requirements::inference(sizes.sum()), Measure { sweep, extractor })??;
+    let sets = device.run(Requirements::inference(sizes.sum()), Measure { sweep, extractor, quiet })??;
     if let (Some(out), Some(set)) = (&args.grid, sets.first()) {
         save_pairs(set, &training, out)?;
         note(&format!("{}, each with the nearest training picture on its right: {}", set.row.subject, out.display()));
@@ -94,6 +103,7 @@ fn generator(args: &EvalArgs, path: &Path) -> Result<EvalReport, Error> {
 struct Measure<'a> {
     sweep: Sweep<'a>,
     extractor: Extractor,
+    quiet: bool,
 }
 
 impl OnDevice for Measure<'_> {
@@ -101,8 +111,27 @@ impl OnDevice for Measure<'_> {
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
         note(&format!("features of real pictures by {}", self.extractor.recipe()));
-        self.sweep.run::<B>(self.extractor, device)
+        let mut drawing = LongWork::new("drawing", self.quiet);
+        self.sweep
+            .run::<B>(self.extractor, device, &mut |done, total| drawing.update(done, total))
     }
+}
+
+/// Pictures with their classes in the order of `names`, where those are the same names in another order.
+fn in_order_of(names: &[String], mut pictures: Dataset) -> Dataset {
+    let places: Vec<u16> = pictures
+        .class_names
+        .iter()
+        .filter_map(|name| u16::try_from(names.iter().position(|other| other == name)?).ok())
+        .collect();
+    let mut sorted = places.clone();
+    sorted.sort_unstable();
+    let counts = [places.len(), names.len()];
+    if counts == [pictures.class_names.len(); 2] && (0..).zip(&sorted).all(|(index, &place)| index == place) {
+        pictures.labels.iter_mut().for_each(|label| *label = places[usize::from(*label)]);
+        pictures.class_names = names.to_vec();
+    }
+    pictures
 }
 
 /// The network that a model's pictures are measured by unless another is asked for.
@@ -121,18 +150,23 @@ fn reference_options(args: &FeatureArgs, count: usize) -> ReferenceOptions {
 }
 
 /// The network with its weights.
-fn extractor(args: &FeatureArgs, usual: FeatureNetwork) -> Result<Extractor, Error> {
+fn extractor(args: &FeatureArgs, usual: FeatureNetwork, quiet: bool) -> Result<Extractor, Error> {
     let recipe = FeatureRecipe::new(args.network.unwrap_or(usual), args.layer.as_deref(), args.input, args.resize)?;
-    match (&args.weights, recipe.network) {
-        (Some(path), _) => Ok(Extractor::load(recipe, path)?),
-        (None, FeatureNetwork::Inception) => Err(Error::Argument {
-            what: "--network inception needs --weights FILE".to_owned(),
-            hint: Some(
-                "its weights are in no package: save pt_inception-2015-12-05 of pytorch-fid as safetensors, names unchanged".to_owned(),
-            ),
-        }),
-        (None, _) => Ok(Extractor::load(recipe, &cache::efficientnet_lite0())?),
-    }
+    let weights = match (&args.weights, recipe.network) {
+        (Some(path), _) => path.clone(),
+        (None, FeatureNetwork::Inception) => {
+            return Err(Error::Argument {
+                what: "--network inception needs --weights FILE".to_owned(),
+                hint: Some(
+                    "its weights are in no package: save pt_inception-2015-12-05 of pytorch-fid as safetensors, names unchanged".to_owned(),
+                ),
+            });
+        }
+        (None, _) => cache::efficientnet_lite0(),
+    };
+    let progress = Mutex::new(LongWork::new("features", quiet));
+    let watch = move |done, total| progress.lock().unwrap_or_else(PoisonError::into_inner).update(done, total);
+    Ok(Extractor::load(recipe, &weights)?.watched(Box::new(watch)))
 }
 
 /// The file of `--reference`, with its name.
@@ -164,14 +198,14 @@ fn save_pairs(set: &EvaluatedSet, training: &Dataset, out: &Path) -> Result<(), 
 }
 
 /// The pictures of one folder against those of another; no model.
-fn folders(args: &EvalArgs, folder: &Path, against: &Path) -> Result<EvalReport, Error> {
+fn folders(args: &EvalArgs, folder: &Path, against: &Path, quiet: bool) -> Result<EvalReport, Error> {
     let model = ModelConfig { size: args.size.unwrap_or_default() as usize, channels: 3, ..PRESETS[0].model };
     let load = |path: &Path| -> Result<Dataset, Error> {
         let settings = DataConfig { path: path.display().to_string(), ..crate::config::TrainingRecipe::SMALL.data() };
         Ok(data::load(&settings.spec(&model)?)?.dataset)
     };
     let (pictures, real) = (load(folder)?, load(against)?);
-    let extractor = extractor(&args.features, FeatureNetwork::EfficientNetLite0)?;
+    let extractor = extractor(&args.features, FeatureNetwork::EfficientNetLite0, quiet)?;
     let known = real.pixels()?;
     let everything = RealPictures {
         name: &real.source,
@@ -190,4 +224,27 @@ fn folders(args: &EvalArgs, folder: &Path, against: &Path) -> Result<EvalReport,
     let reference = ReferenceSet::new(extractor, everything, options, published(&args.features)?)?;
     let measured = reference.measure(&pictures.pixels()?, None)?;
     Ok(EvalReport::new(vec![reference.row(Subject::pictures(&folder.display().to_string()), &measured, None)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_known_by_name() {
+        let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let shape = ImageShape { height: 1, width: 1, channels: 1 };
+        let data = |text| Dataset::new(shape, vec![7; 4], vec![0, 1, 2, 0], names(text), "data".to_owned()).unwrap();
+        let sorted = in_order_of(&names("cat dog emu"), data("emu cat dog"));
+        assert_eq!((sorted.labels, sorted.class_names), (vec![2, 0, 1, 2], names("cat dog emu")));
+        // Other names, too few of them, or one twice: nothing moves.
+        for (ours, theirs) in [
+            ("cat dog owl", "emu cat dog"),
+            ("cat dog", "emu cat dog"),
+            ("cat dog emu", "cat cat dog"),
+        ] {
+            let same = in_order_of(&names(ours), data(theirs));
+            assert_eq!((same.labels, same.class_names), (vec![0, 1, 2, 0], names(theirs)));
+        }
+    }
 }

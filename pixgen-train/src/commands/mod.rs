@@ -11,6 +11,7 @@ mod eval;
 mod export;
 mod import;
 mod inspect;
+mod long_work;
 mod probe;
 mod quickstart;
 mod report;
@@ -55,7 +56,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             train::run(stage, &args.train, &own, cli.quiet).map(code)
         }
         Command::Sample(args) => sample::run(&args, cli.quiet).map(code),
-        Command::Eval(args) => eval::run(&args).map(|()| 0),
+        Command::Eval(args) => eval::run(&args, cli.quiet).map(|()| 0),
         Command::Probe(args) => probe::run(&args).map(|()| 0),
         Command::Report(args) => report::run(&args, cli.quiet).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),

@@ -322,7 +322,7 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
         reference: ReferenceOptions::new(MEASURED),
         published: None,
     };
-    let sets = sweep.run::<B>(Extractor::fashion()?, device)?;
+    let sets = sweep.run::<B>(Extractor::fashion()?, device, &mut |_, _| ())?;
     let quality = EvalReport::new(sets.into_iter().map(|set| set.row).collect());
     let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
     let text = format!(

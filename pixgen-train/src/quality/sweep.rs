@@ -5,7 +5,7 @@ use crate::quality::error::QualityError;
 use crate::quality::extractor::Extractor;
 use crate::quality::npz::Npz;
 use crate::quality::reference_set::{RealPictures, ReferenceOptions, ReferenceSet};
-use crate::sampling::{Drawing, Generator, SampleRequest};
+use crate::sampling::{BATCH, Drawing, Generator, SampleRequest};
 use pixgen_edge::data::Dataset;
 use pixgen_edge::eval::nearest::Nearest;
 use pixgen_edge::eval::{EvalError, EvalRow, Subject};
@@ -52,11 +52,17 @@ pub struct EvaluatedSet {
 }
 
 impl Sweep<'_> {
-    /// Draws every set on a device and measures it. Classes are asked for as often as the training pictures have them.
+    /// Draws every set on a device and measures it. Classes are asked for as often as the training pictures have them. `drawn` gets the
+    /// number of pictures drawn of a set, and of all of it: 0 first, all of them last.
     ///
     /// # Errors
     /// Those of [`ReferenceSet::new`] and [`ReferenceSet::measure`], and pictures that cannot be read.
-    pub fn run<B: Fused>(self, extractor: Extractor, device: &B::Device) -> Result<Vec<EvaluatedSet>, QualityError> {
+    pub fn run<B: Fused>(
+        self,
+        extractor: Extractor,
+        device: &B::Device,
+        drawn: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<EvaluatedSet>, QualityError> {
         let Self { source, models, sampling, seed, training, held_out, reference, published } = self;
         let (known, fresh) = (training.pixels().map_err(EvalError::from)?, held_out.pixels().map_err(EvalError::from)?);
         let real = RealPictures {
@@ -74,8 +80,13 @@ impl Sweep<'_> {
         let mut sets = Vec::new();
         for file in models {
             for SamplingOptions { drawing, weak } in sampling {
-                let request = SampleRequest { seed, first: 0, classes: &classes, drawing: *drawing };
-                let pictures = Generator::from(file).draw::<B>(&file.params, weak.as_ref(), device, &request);
+                let mut generator = Generator::from(file).load::<B>(&file.params, weak.as_ref(), device);
+                let mut pictures = Vec::with_capacity(classes.len() * training.shape.len());
+                drawn(0, classes.len());
+                for (part, first) in classes.chunks(BATCH).zip((0..).step_by(BATCH)) {
+                    pictures.extend(generator.draw(&SampleRequest { seed, first, classes: part, drawing: *drawing }));
+                    drawn(pictures.len() / training.shape.len(), classes.len());
+                }
                 let measured = reference.measure(&pictures, Some(&asked))?;
                 let subject = Subject {
                     source: source.to_owned(),

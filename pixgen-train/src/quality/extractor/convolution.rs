@@ -2,6 +2,9 @@
 //!
 //! Maps are stored channels last, so that the windows of a convolution are rows of contiguous values, its result is the next map, and
 //! everything else runs along contiguous channels.
+//!
+//! Why not burn's `conv2d`: on the CPU the published networks took about twice as long with it (docs/results/performance.md section
+//! "Features"). Most of that are depthwise windows on small maps and pooling.
 
 use super::weights::Weights;
 use crate::quality::error::QualityError;

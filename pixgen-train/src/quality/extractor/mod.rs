@@ -4,6 +4,8 @@
 //! `efficientnet` and `inception` how they are put together, and `weights` reads their files. A [`FeatureRecipe`] names what was done,
 //! so that no number stands alone; an [`Extractor`] does it.
 
+#[cfg(test)]
+mod beside_burn;
 mod convolution;
 mod efficientnet;
 #[cfg(test)]
@@ -158,10 +160,17 @@ impl fmt::Display for FeatureRecipe {
     }
 }
 
+/// Images between two calls of a [`Watch`].
+const WATCHED: usize = 256;
+
+/// Gets the number of images whose features are done, and of all: 0 first, all of them last.
+pub type Watch = Box<dyn Fn(usize, usize) + Send + Sync>;
+
 /// A network with its weights, and a recipe.
 pub struct Extractor {
     recipe: FeatureRecipe,
     network: LoadedNetwork,
+    watch: Watch,
 }
 
 enum LoadedNetwork {
@@ -177,7 +186,11 @@ impl Extractor {
     /// Only if its file was damaged before the build.
     pub fn fashion() -> Result<Self, QualityError> {
         let recipe = FeatureRecipe::new(FeatureNetwork::Fashion, None, None, None)?;
-        Ok(Self { recipe, network: LoadedNetwork::Fashion(Box::new(Classifier::fashion()?)) })
+        Ok(Self {
+            recipe,
+            network: LoadedNetwork::Fashion(Box::new(Classifier::fashion()?)),
+            watch: Box::new(|_, _| ()),
+        })
     }
 
     /// The network that pictures of a shape and their classes are measured by unless another is asked for, with the weights that
@@ -212,7 +225,12 @@ impl Extractor {
             FeatureNetwork::EfficientNetLite0 => LoadedNetwork::EfficientNet(Box::new(efficientnet::EfficientNet::load(weights)?)),
             FeatureNetwork::Inception => LoadedNetwork::Inception(Box::new(inception::Inception::load(weights)?)),
         };
-        Ok(Self { recipe, network })
+        Ok(Self { recipe, network, watch: Box::new(|_, _| ()) })
+    }
+
+    /// The same, which tells `watch` how far every call of [`features`](Self::features) is.
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 
     /// What it does.
@@ -261,6 +279,13 @@ impl Extractor {
                 _ => unreachable!("a recipe has a layer of its network"),
             }
         };
-        Ok(Features::new(images.par_chunks(block * length).map(run).flatten_iter().collect(), layer.width)?)
+        let count = images.len() / length;
+        let mut values = Vec::with_capacity(count * layer.width);
+        (self.watch)(0, count);
+        for part in images.chunks(WATCHED * length) {
+            values.par_extend(part.par_chunks(block * length).map(run).flatten_iter());
+            (self.watch)(values.len() / layer.width, count);
+        }
+        Ok(Features::new(values, layer.width)?)
     }
 }
