@@ -743,6 +743,61 @@ fn data_check_of_archives() {
     fails(check(bench.path("short.tar"), &["--no-sheet"]), &["short.tar/00000000.png", "cut short"]);
 }
 
+/// The limit is raised as far as it may be; beyond that, shards are opened when they are read.
+#[cfg(unix)]
+#[test]
+fn more_shards_than_open_files() {
+    let bench = Bench::new();
+    let pack = ["data", "prepare", "--size", "8", "--grey", "--shard-images", "1", "--out"];
+    succeeds(with(pixgen(pack), &[bench.path("shards"), bench.path("data")]));
+    assert_eq!(names(&bench.path("shards")).len(), 37);
+    let expected = succeeds(check(bench.path("data"), &["--content-hash"])).text().to_owned();
+    for limit in ["ulimit -S -n 24", "ulimit -n 24"] {
+        let command = check(bench.path("shards"), &["--content-hash"]);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
+        limited.arg(command.get_program()).args(command.get_args());
+        assert_eq!(succeeds(limited).text(), expected, "{limit}");
+    }
+}
+
+#[test]
+fn what_was_not_used_is_told() {
+    let bench = Bench::new();
+    for name in ["notes.txt", "rows/drawing.svg", ".hidden"] {
+        fs::write(bench.path("data").join(name), "text").expect("file");
+    }
+    let told = "passed over: 2 files (1 .svg, 1 .txt), 1 hidden or of the system";
+    let done = succeeds(check(bench.path("data"), &["--no-sheet"]));
+    assert!(done.text().contains(told), "{}", done.text());
+    let json = succeeds(check(bench.path("data"), &["--no-sheet", "--json"])).json();
+    assert_eq!((&json["passed_over"]["files"], &json["passed_over"]["extensions"][".svg"]), (&2.into(), &1.into()));
+    let done = succeeds(with(bench.train(Stage::Scratch, "run"), &["--images", "64"]));
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+}
+
+/// Labels that begin at 1, as EMNIST's letters do.
+#[test]
+fn gaps_in_labels_are_closed_on_demand() {
+    let bench = Bench::new();
+    let folder = bench.path("mnist-of-an-old-fashioned-kind");
+    fs::create_dir(&folder).expect("folder");
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let images = [words(&[0x803, 4, 2, 2]), (0..16).collect()].concat();
+    fs::write(folder.join("train-images-idx3-ubyte"), images).expect("file");
+    fs::write(folder.join("train-labels-idx1-ubyte"), [words(&[0x801, 4]), vec![1, 2, 4, 1]].concat()).expect("file");
+    fails(
+        check(folder.clone(), &["--no-sheet"]),
+        &["labels go up to 4, but no image has label 0", "data prepare", "--relabel"],
+    );
+    let prepare = |options: &[&str]| with(with(pixgen(["data", "prepare", "--size", "2", "--grey"]), options), &[folder.clone()]);
+    fails(prepare(&["--out", "x.zip"]), &["no image has label 0"]);
+    let out = bench.path("new.zip").display().to_string();
+    succeeds(prepare(&["--relabel", "--out", &out]));
+    let json = succeeds(check(bench.path("new.zip"), &["--no-sheet", "--json"])).json();
+    assert_eq!((&json["classes"][2]["name"], &json["classes"][0]["images"]), (&"4".into(), &2.into()), "{json}");
+}
+
 #[test]
 fn data_prepare_repeats_itself_and_overwrites_nothing() {
     let bench = Bench::new();

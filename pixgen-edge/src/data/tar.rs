@@ -101,7 +101,11 @@ fn expand(path: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
 /// A file that is no whole tar archive, names that lead out of it or come twice, labels that are no numbers, images without a label
 /// where others have one, labels without an image, and classes without one.
 pub fn list(path: &Path, relabel: bool) -> Result<Listing, DataError> {
-    let shards = shards(path)?;
+    let mut shards = shards(path)?;
+    if shards.is_empty() {
+        // An archive by its content, whatever its name.
+        shards.push(path.to_path_buf());
+    }
     let single = shards.len() == 1;
     let folder = shards.first().and_then(|shard| shard.parent()).unwrap_or(Path::new(""));
     let root = if single { shards[0].as_path() } else { folder };
@@ -427,5 +431,7 @@ mod tests {
         let error = listed(&folder.path().join("x.tar")).unwrap_err().to_string();
         assert!(error.contains("x.tar/a/2.png: the entry is not a plain file"), "{error}");
         assert!(listed(&folder.path().join("text.tar")).is_err());
+        fs::write(folder.path().join("x.bin"), &whole).unwrap();
+        assert_eq!(listed(&folder.path().join("x.bin")).unwrap().len(), 2);
     }
 }
