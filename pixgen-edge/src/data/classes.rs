@@ -574,7 +574,7 @@ mod tests {
         let error = number(Path::new("x"), &[0, 1], Some(vec!["a".into()]), false).unwrap_err();
         assert!(error.to_string().contains("names 1 classes"), "{error}");
         let hint = number(Path::new("x y"), &[2], None, false).unwrap_err().hint().unwrap();
-        assert!(hint.contains("data prepare x y --relabel"), "{hint}");
+        assert!(hint.contains("data prepare 'x y' --relabel"), "{hint}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::file_error::read_hint;
-use crate::file_kind::{FileKind, Needed};
+use crate::file_kind::{FileKind, Needed, quoted};
 use serde::Serialize;
 
 use crate::data::passed::PassedOver;
@@ -268,7 +268,7 @@ impl DataError {
             }
             Self::LabelGap { path, .. } => format!(
                 "number the classes from 0 without gaps, or write them so: pixgen-train data prepare {} --relabel --size PIXELS --out NEW.zip",
-                path.display()
+                quoted(path)
             ),
             Self::UnusedLabel { .. } => {
                 "a label belongs to the picture whose name is the same up to the first dot; add the picture or remove the label".into()

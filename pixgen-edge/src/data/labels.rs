@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 /// Name of the file with the labels or the names of the classes.
 pub const LABEL_FILE: &str = "dataset.json";
+/// The byte order mark.
+const MARK: char = '\u{feff}';
 /// Most bytes of a file beside a picture that a label is looked for in.
 pub(crate) const MAX_SIDECAR_BYTES: u64 = 1 << 24;
 
@@ -79,15 +81,19 @@ fn shortened(text: &str) -> String {
 
 /// The text of a file: UTF-8 or, after a byte order mark, UTF-16.
 pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
-    let wide = |bytes: &[u8], word: fn([u8; 2]) -> u16| {
+    let wide = |word: fn([u8; 2]) -> u16| {
         let words: Vec<u16> = bytes.chunks_exact(2).map(|pair| word([pair[0], pair[1]])).collect();
         Cow::Owned(String::from_utf16_lossy(&words))
     };
-    match bytes {
-        [0xEF, 0xBB, 0xBF, rest @ ..] => String::from_utf8_lossy(rest),
-        [0xFF, 0xFE, rest @ ..] => wide(rest, u16::from_le_bytes),
-        [0xFE, 0xFF, rest @ ..] => wide(rest, u16::from_be_bytes),
+    let text = match bytes {
+        [0xFF, 0xFE, ..] => wide(u16::from_le_bytes),
+        [0xFE, 0xFF, ..] => wide(u16::from_be_bytes),
         _ => String::from_utf8_lossy(bytes),
+    };
+    // Two programs in a row write two marks.
+    match text.trim_start_matches(MARK) {
+        whole if whole.len() == text.len() => text,
+        rest => Cow::Owned(rest.to_owned()),
     }
 }
 
@@ -156,7 +162,7 @@ mod tests {
     fn labels_beside_pictures() {
         for (extension, text, expected) in [
             ("cls", "7\r\n", Sidecar::Label(7)),
-            ("cls", "\u{feff}7", Sidecar::Label(7)),
+            ("cls", "\u{feff}\u{feff}7", Sidecar::Label(7)),
             ("cls", "", Sidecar::Other("".into())),
             ("cls", "-1", Sidecar::Other("-1".into())),
             ("cls", "4294967296", Sidecar::Other("4294967296".into())),
