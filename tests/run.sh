@@ -164,7 +164,8 @@ cannot() {
 
 # Installs Debian packages, as root or through sudo.
 install_packages() {
-  command -v apt-get >/dev/null || cannot "missing: $*" "this machine has no apt-get; install what these Debian packages hold"
+  command -v apt-get >/dev/null || cannot "missing: $*" \
+    "this system has no apt-get: install the same from its own packages; the names are Debian's"
   local as_root=()
   if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || cannot "missing: $*" "as root:  apt-get install $*"
@@ -202,6 +203,11 @@ need_bare_metal() { # TARGET...
   [ ${#missing[@]} = 0 ] && return
   [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library" ] &&
     command -v ld.lld >/dev/null && return
+  if ! command -v apt-get >/dev/null; then
+    local rustup="rustup target add ${missing[*]}"
+    command -v rustup >/dev/null && cannot "missing: Rust's core library for ${missing[*]}" "$rustup"
+    cannot "missing: Rust's core library for ${missing[*]}" "install Rust through rustup (https://rustup.rs), then:  $rustup"
+  fi
   install_packages rustc-web cargo-web rust-web-src lld
 }
 
