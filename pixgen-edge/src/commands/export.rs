@@ -4,13 +4,18 @@ use super::classes;
 use crate::cli::{ExportArgs, QuantisationArgs};
 use crate::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, WHITE};
 use crate::error::Error;
+use crate::file_kind::quoted;
 use crate::model_file::{Content, ModelFile};
 use crate::output;
 use crate::pxg_file::write;
+use crate::quantise::report::{LOW_SNR_DB, SiteReport, compare};
 use crate::quantise::{self, QuantiseOptions, model_name};
 use crate::terminal::note;
 use crate::units::{counted, format_bytes};
 use pixgen_core::integer::workspace_len;
+
+/// Pictures that int8 is compared on: few show whether a layer is lost.
+const COMPARED: usize = 4;
 
 /// Calibration data and options from the arguments.
 pub(super) fn options(args: &QuantisationArgs, file: &ModelFile) -> Result<(Option<Dataset>, QuantiseOptions), Error> {
@@ -55,6 +60,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let (data, options) = options(&args.quantisation, &file)?;
     let options = QuantiseOptions { tests: args.tests, ..options };
     let exported = quantise::export(&file, data.as_ref(), &options)?;
+    let compared = compare(&file, &exported, &options.classes, COMPARED)?;
     write(&args.out, &exported.bytes, args.format, &options.name, args.name.as_ref())?;
     let workspace = workspace_len(&file.header.model, options.steps);
     note(&format!(
@@ -66,5 +72,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
         counted(exported.tests.len(), "self-test", "self-tests"),
         format_bytes(workspace as u64),
     ));
+    if let Some(SiteReport { site, snr_db, .. }) = compared.spoilt() {
+        note(&format!(
+            "warning: int8 spoils {site}: a signal-to-noise ratio of {snr_db:.1} dB, where {LOW_SNR_DB} and more are usual; see what it costs: \
+             `pixgen-edge report {}`",
+            quoted(&args.model)
+        ));
+    }
     Ok(())
 }
