@@ -1,0 +1,331 @@
+//! Where the verbs of both programs write, and what they say of files that they cannot use.
+#![cfg(target_os = "linux")]
+
+use pixgen_tests::program::{Done, fails, finish, pixgen, pixgen_edge, run, start, succeeds};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A model file of nano-28-grey, and the folder of its run.
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/v0.1/model.safetensors");
+const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/v0.1/run");
+
+/// A verb that writes one stream.
+struct Verb {
+    name: &'static str,
+    extension: &'static str,
+    /// What its output holds.
+    holds: &'static [u8],
+    call: fn(&Path, &Path) -> Command,
+}
+
+fn with(mut command: Command, file: &Path, more: &[&str]) -> Command {
+    command.arg(file).args(more);
+    command
+}
+
+fn with_out(mut command: Command, out: &Path) -> Command {
+    command.arg("--out").arg(out);
+    command
+}
+
+/// The first argument of a call is a folder with m.pxg, the second the output.
+const VERBS: [Verb; 6] = [
+    Verb {
+        name: "train sample",
+        extension: "png",
+        holds: b"\x89PNG",
+        call: |_, out| with_out(pixgen(["sample", MODEL, "--class", "0", "--count", "1"]), out),
+    },
+    Verb {
+        name: "train export",
+        extension: "safetensors",
+        holds: b"patch_embed.proj.weight",
+        call: |_, out| with_out(pixgen(["export", MODEL, "--to", "pytorch-safetensors"]), out),
+    },
+    Verb {
+        name: "edge export",
+        extension: "pxg",
+        holds: b"PIXGEN\r\n",
+        call: |_, out| with_out(pixgen_edge(["export", MODEL, "--pictures", "4"]), out),
+    },
+    Verb {
+        name: "edge export --format c-header",
+        extension: "h",
+        holds: b"_IMPLEMENTATION",
+        call: |_, out| with_out(pixgen_edge(["export", MODEL, "--pictures", "4", "--format", "c-header"]), out),
+    },
+    Verb {
+        name: "edge onnx",
+        extension: "onnx",
+        holds: b"pixgen.form",
+        call: |_, out| with_out(pixgen_edge(["onnx", MODEL]), out),
+    },
+    Verb {
+        name: "edge sample",
+        extension: "png",
+        holds: b"\x89PNG",
+        call: |folder, out| with_out(with(pixgen_edge(["sample"]), &folder.join("m.pxg"), &["--class", "0"]), out),
+    },
+];
+
+/// A folder with m.pxg.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    succeeds(with_out(pixgen_edge(["export", MODEL, "--pictures", "4"]), &folder.path().join("m.pxg")));
+    folder
+}
+
+impl Verb {
+    fn run(&self, folder: &TempDir, out: &Path) -> Done {
+        run((self.call)(folder.path(), out))
+    }
+
+    fn succeeds(&self, folder: &TempDir, out: &Path) -> Done {
+        println!("{}: {}", self.name, out.display());
+        succeeds((self.call)(folder.path(), out))
+    }
+
+    fn is_whole(&self, bytes: &[u8]) {
+        assert!(bytes.windows(self.holds.len()).any(|at| at == self.holds), "{}: {} bytes", self.name, bytes.len());
+    }
+}
+
+/// Files that no process has finished.
+fn leftovers(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder)
+        .expect("folder")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with(".tmp")).collect()
+}
+
+#[test]
+fn plain_files_links_and_modes() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("other")).expect("folder");
+    for verb in &VERBS {
+        let named = |stem: &str| at(&format!("{stem}.{}", verb.extension));
+        let long = named(&"n".repeat(254 - verb.extension.len()));
+        verb.succeeds(&folder, &long);
+        let expected = fs::read(&long).expect("written");
+        verb.is_whole(&expected);
+
+        let private = named("private");
+        fs::write(&private, "old").expect("file");
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o600)).expect("mode");
+        verb.succeeds(&folder, &private);
+        assert_eq!(fs::metadata(&private).expect("there").permissions().mode() & 0o777, 0o600, "{}", verb.name);
+
+        for (link, target) in [("to-file", "private"), ("dangling", "new"), ("to-folder", "other/far")] {
+            let (link, to) = (named(link), format!("{target}.{}", verb.extension));
+            symlink(&to, &link).expect("link");
+            verb.succeeds(&folder, &link);
+            assert!(fs::symlink_metadata(&link).expect("there").is_symlink(), "{}", verb.name);
+            verb.is_whole(&fs::read(at(&to)).expect("target"));
+        }
+        for name in ["private", "new", "to-file", "dangling", "to-folder"] {
+            fs::remove_file(named(name)).expect("removed");
+        }
+        assert_eq!(leftovers(folder.path()), [""; 0]);
+    }
+}
+
+#[test]
+fn devices_fifos_and_standard_output() {
+    let folder = folder();
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    for verb in &VERBS {
+        verb.succeeds(&folder, Path::new("/dev/null"));
+        assert!(fs::metadata("/dev/null").expect("there").file_type().is_char_device());
+        let full = verb.run(&folder, Path::new("/dev/full"));
+        assert!(full.code == Some(1) && full.stderr.contains("hint: free "), "{}: {}", verb.name, full.stderr);
+
+        let mut cat = Command::new("cat");
+        let reader = start({
+            cat.arg(&fifo);
+            cat
+        });
+        verb.succeeds(&folder, &fifo);
+        let read = finish(reader).stdout;
+        verb.is_whole(&read);
+        assert!(fs::metadata(&fifo).expect("there").file_type().is_fifo());
+
+        let printed = verb.succeeds(&folder, Path::new("-")).stdout;
+        verb.is_whole(&printed);
+        // The name of the model in source code comes from the file.
+        assert!(verb.extension == "h" || printed == read, "{}: standard output has the stream and nothing else", verb.name);
+        assert!(!Path::new("-").exists());
+    }
+}
+
+#[test]
+fn places_that_take_nothing() {
+    let folder = folder();
+    let read_only = folder.path().join("read-only");
+    fs::create_dir(&read_only).expect("folder");
+    fs::set_permissions(&read_only, fs::Permissions::from_mode(0o555)).expect("mode");
+    let anywhere = fs::write(read_only.join("x"), "").is_ok();
+    if anywhere {
+        eprintln!("SKIPPED the read-only folder: this user may write anywhere");
+    }
+    for verb in &VERBS {
+        let call = |out: PathBuf| (verb.call)(folder.path(), &out);
+        let file = format!("x.{}", verb.extension);
+        fails(call(folder.path().join("none").join(&file)), &["none", "its folder is not there"]);
+        fails(call(folder.path().join("m.pxg").join(&file)), &["m.pxg", "is a file"]);
+        fails(call(folder.path().join(format!("{}.{}", "n".repeat(256), verb.extension))), &["255 bytes"]);
+        // Another format than the command writes.
+        fails(call(folder.path().join("x.gif")), &["x.gif", "hint: "]);
+        if !anywhere {
+            fails(call(read_only.join(&file)), &["read-only", "may not write"]);
+        }
+        assert_eq!(leftovers(folder.path()), [""; 0]);
+    }
+}
+
+#[test]
+fn one_stream_is_one_stream() {
+    let folder = folder();
+    let pxg = folder.path().join("m.pxg");
+    let pxg = pxg.to_str().expect("a plain name");
+    for command in [
+        pixgen(["export", MODEL, "--card", "--out", "-"]),
+        pixgen(["finetune", "--data", "bundled", "--out", "-"]),
+        pixgen(["quickstart", "--out", "-"]),
+        pixgen_edge(["onnx", MODEL, "--out", "-", "--vectors", "-"]),
+        pixgen_edge(["sample", pxg, "--hashes", "--out", "-"]),
+    ] {
+        fails(command, &["standard output takes one stream", "give a path"]);
+    }
+    // A command that is asked for hashes writes no file.
+    let mut hashes = pixgen_edge(["sample", pxg, "--hashes", "--class", "0"]);
+    hashes.current_dir(folder.path());
+    assert!(succeeds(hashes).text().starts_with("class 0 seed 0 number 0 hash "));
+    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1);
+}
+
+/// Every kind of file on every verb that takes a model: an error that says what it is, and a command that takes it.
+#[test]
+fn other_files_than_models() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    fs::create_dir(at("empty folder")).expect("folder");
+    let files: &[(&str, &[u8], &str)] = &[
+        ("empty", b"", "an empty file"),
+        ("pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+        ("page.safetensors", b"<!DOCTYPE html><html>", "`resolve` in place of `blob`"),
+        ("picture.pxg", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "data check"),
+        ("set.zip", b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0a.png", "data check"),
+        ("set.gz", b"\x1f\x8b\x08\0", "unpack it"),
+        ("graph.onnx", b"\x08\x08\x12\x06pixgen", "not read"),
+        ("m.npz", b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x06\0\0\0mu.npy", "eval MODEL --reference"),
+        ("eval.json", b"{\"rows\": []}", "JSON"),
+    ];
+    for (name, bytes, _) in files {
+        fs::write(at(name), bytes).expect("file");
+    }
+    let safetensors = golden.join("tiny_a.safetensors");
+    let mut cases: Vec<(PathBuf, &str)> = files.iter().map(|&(name, _, part)| (at(name), part)).collect();
+    cases.extend([
+        (at("empty folder"), "a run folder"),
+        (safetensors, "pixgen-train import"),
+        (golden.join("pytorch/zip.pth"), "pixgen-train import"),
+    ]);
+    type Call = fn(&Path) -> Command;
+    let of_model: [(&str, Call); 6] = [
+        ("train sample", |file| with_out(with(pixgen(["sample"]), file, &[]), Path::new("/dev/null"))),
+        ("train inspect", |file| with(pixgen(["inspect"]), file, &[])),
+        ("train export", |file| with_out(with(pixgen(["export"]), file, &[]), Path::new("/dev/null"))),
+        ("train eval", |file| with(pixgen(["eval"]), file, &["--count", "20"])),
+        ("edge export", |file| with_out(with(pixgen_edge(["export"]), file, &[]), Path::new("/dev/null"))),
+        ("edge onnx", |file| with_out(with(pixgen_edge(["onnx"]), file, &[]), Path::new("/dev/null"))),
+    ];
+    let of_pxg: [(&str, Call); 3] = [
+        ("edge sample", |file| with_out(with(pixgen_edge(["sample"]), file, &[]), Path::new("/dev/null"))),
+        ("edge info", |file| with(pixgen_edge(["info"]), file, &[])),
+        ("edge selftest", |file| with(pixgen_edge(["selftest"]), file, &[])),
+    ];
+    for (name, call) in of_model.iter().chain(&of_pxg) {
+        for (file, part) in &cases {
+            println!("{name}: {}", file.display());
+            fails(call(file), &[part]);
+        }
+    }
+    for (name, call) in &of_model[..4] {
+        println!("{name}: m.pxg");
+        fails(call(&at("m.pxg")), &["a .pxg file", "`pixgen-edge sample "]);
+    }
+    for (name, call) in &of_pxg {
+        println!("{name}: model.safetensors");
+        fails(call(Path::new(MODEL)), &["a model file of Pixgen", "`pixgen-edge export "]);
+        fails(call(Path::new(RUN)), &["a run folder", "`pixgen-edge export "]);
+    }
+    let import = |file: &Path| with_out(with(pixgen(["import"]), file, &[]), Path::new("/dev/null"));
+    fails(import(Path::new(MODEL)), &["a model file of Pixgen", "needs no import"]);
+    fails(import(&at("m.pxg")), &["a .pxg file", "`pixgen-edge sample "]);
+    for (file, part) in &cases[..files.len() - 1] {
+        fails(import(file), &[if file.ends_with("set.zip") { "zip archive" } else { part }]);
+    }
+    let data = |file: &Path| with(pixgen(["data", "check"]), file, &[]);
+    fails(data(Path::new(MODEL)), &["`pixgen-train sample "]);
+    fails(data(&at("pointer")), &["git lfs pull"]);
+}
+
+/// What goes out with the authors' names comes in as the same model.
+#[test]
+fn export_and_import_give_the_same_model() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let (theirs, back) = (at("theirs.safetensors"), at("back.safetensors"));
+    succeeds(with_out(pixgen(["export", MODEL, "--to", "pytorch-safetensors"]), &theirs));
+    let import = || with_out(with(pixgen(["import"]), &theirs, &[]), &back);
+    let done = succeeds(import());
+    assert!(done.stderr.contains("settings of the file: "), "{}", done.stderr);
+    let header = |file: &Path| succeeds(with(pixgen(["inspect"]), file, &["--json"])).json()["file"].clone();
+    let pictures = |file: &Path| succeeds(with_out(with(pixgen(["sample"]), file, &["--count", "1"]), Path::new("-"))).stdout;
+    assert_eq!(header(&back), header(Path::new(MODEL)));
+    assert!(pictures(&back) == pictures(Path::new(MODEL)), "the same pictures");
+
+    let mut other = import();
+    other.args([
+        "--set",
+        "noise.shift=2",
+        "--set",
+        "normalisation.mean=[0.1,0.2,0.3]",
+        "--set",
+        "parametrisation=edm",
+    ]);
+    succeeds(other);
+    let header = header(&back);
+    assert_eq!((header["noise"]["shift"].as_f64(), header["parametrisation"].as_str()), (Some(2.0), Some("edm")));
+    for (set, parts) in [
+        ("noise.shfit=2", ["noise.shfit", "did you mean `noise.shift`?"]),
+        ("noise.shift=-1", ["shift", "hint: "]),
+        ("noise.shift=many", ["noise.shift", "a number"]),
+        ("parametrisation=x", ["parametrisation", "hint: "]),
+        ("colour=red", ["colour", "noise.sigma_min"]),
+        ("noise.shift", ["no `=`", "noise.shift=4"]),
+    ] {
+        let mut wrong = import();
+        wrong.args(["--set", set]);
+        fails(wrong, &parts);
+    }
+    let mut objective = import();
+    objective.args(["--objective", "diffusion"]);
+    fails(objective, &["by its metadata", "leave --objective out"]);
+}
+
+/// Only commands that compute start threads.
+#[test]
+fn threads_are_bounded() {
+    succeeds(pixgen(["inspect", "--presets", "--threads", "100000"]));
+    succeeds(pixgen_edge(["plan", "nano-28-grey", "--threads", "100000"]));
+    let many = [MODEL, "--threads", "100000", "--out", "/dev/null"];
+    fails(pixgen([&["sample"], &many[..]].concat()), &["--threads 100000", "at most"]);
+    fails(pixgen_edge([&["export"], &many[..]].concat()), &["--threads 100000", "at most"]);
+}
