@@ -56,8 +56,8 @@ fn a_picture_is_its_seed_and_number() {
     for (arguments, key) in [
         (["--seed", "6", "--steps", "1"], "seed = 5, now it is 6"),
         (["--seed", "5", "--steps", "2"], "drawing"),
-        (["--class", "rows", "--seed", "5"], "classes"),
-        (["--ema", "raw", "--seed", "5"], "model"),
+        (["--class", "rows", "--seed", "5"], "class_names"),
+        (["--ema", "raw", "--seed", "5"], "ema"),
     ] {
         fails(sample(&run, &all, &[&arguments[..], &["--count", "301"]].concat()), &[key]);
     }

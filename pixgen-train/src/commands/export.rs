@@ -3,6 +3,7 @@
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::Error;
 use crate::prepared::save_model;
+use crate::report::numbers;
 use crate::run::averages::average;
 use crate::weights::card::{Extra, ModelCard};
 use crate::weights::export::export;
@@ -30,7 +31,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     } else {
         output::check_extension("--out", &args.out, "a safetensors file", &["safetensors"])?;
     }
-    let evaluation = args.eval.as_deref().map(evaluation).transpose()?;
+    let measured = args.eval.as_deref().map(numbers::read).transpose()?;
     let file = average(&args.model.model, args.model.ema.as_deref())?;
     if !args.card {
         return write(&file, args.to, &args.out);
@@ -44,7 +45,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let extra = Extra {
         name: args.name.as_deref().or(title.as_deref()).unwrap_or("model"),
         license: &args.license,
-        evaluation: evaluation.as_ref(),
+        evaluation: measured.as_ref().and_then(|rows| rows.first()).map(|row| &row.cells[..]),
         authors_names: args.to == ExportFormat::PytorchSafetensors,
     };
     let card = ModelCard { header: &file.header, extra }.to_string();
@@ -61,13 +62,4 @@ fn write(file: &ModelFile, format: ExportFormat, out: &Path) -> Result<(), Error
         ExportFormat::PytorchSafetensors => export(file, out)?,
     }
     Ok(output::announce(out)?)
-}
-
-fn evaluation(path: &Path) -> Result<serde_json::Value, Error> {
-    let text = fs::read_to_string(path).map_err(FileError::read(path))?;
-    let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    value.filter(serde_json::Value::is_object).ok_or_else(|| Error::Argument {
-        what: format!("{} is not a JSON object", path.display()),
-        hint: Some("give what `pixgen-train eval --json` printed".to_owned()),
-    })
 }

@@ -163,13 +163,15 @@ fn flatten(prefix: &str, object: Map<String, Value>, row: &mut MeasurementRow) {
     }
 }
 
-/// What stands for a value that was not measured.
-const NOTHING: &str = "-";
+/// Whether a value says that nothing was measured.
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+}
 
 /// A value as a cell: numbers in five significant digits, texts as they are.
 pub fn cell(value: &Value) -> String {
     match value {
-        Value::Null => NOTHING.to_owned(),
+        Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Number(number) => match number.as_f64() {
             Some(value) if number.is_f64() => five_digits(value),
@@ -200,13 +202,13 @@ pub fn common(rows: &[MeasurementRow]) -> Vec<(String, String)> {
     if others.is_empty() {
         return Vec::new();
     }
-    let same = |(key, value): &&(String, Value)| others.iter().all(|row| row.get(key) == Some(value));
+    let same = |(key, value): &&(String, Value)| !is_nothing(value) && others.iter().all(|row| row.get(key) == Some(value));
     first.cells.iter().filter(same).map(|(key, value)| (key.clone(), cell(value))).collect()
 }
 
-/// The same in words, a sentence for each group; what was not measured in any of them is left out.
+/// The same in words, a sentence for each group.
 pub fn common_in_words(common: &[(String, String)]) -> Vec<String> {
-    let mut left: Vec<&(String, String)> = common.iter().filter(|(_, value)| value != NOTHING).collect();
+    let mut left: Vec<&(String, String)> = common.iter().collect();
     let mut sentences = Vec::new();
     for group in &GROUPS {
         let named = group.columns.iter().filter_map(|(column, name)| {
@@ -243,7 +245,7 @@ pub struct MeasurementTable {
 pub fn tables(rows: &[MeasurementRow], common: &[(String, String)]) -> Vec<MeasurementTable> {
     let mut left: Vec<&String> = Vec::new();
     for (key, _) in rows.iter().flat_map(|row| &row.cells) {
-        let measured = rows.iter().any(|row| row.get(key).is_some_and(|value| !value.is_null()));
+        let measured = rows.iter().any(|row| row.get(key).is_some_and(|value| !is_nothing(value)));
         if measured && !left.contains(&key) && common.iter().all(|(name, _)| name != key) {
             left.push(key);
         }
@@ -348,7 +350,7 @@ mod tests {
         assert_eq!(found[0].head, ["file", "model or folder", "average", "seed"], "what nobody measured has no column");
         assert_eq!(found[1].head, ["file", "pictures", "Fréchet distance", "precision"]);
         assert_eq!(found[1].rows[2][1..], ["", "", ""]);
-        assert_eq!(found[3].head, ["file", "fid_like", "classes"]);
+        assert_eq!(found[3].head, ["file", "fid_like"]);
         let same = rows(&format!("[{0}, {0}]", row("a", 1))).unwrap();
         let words = common_in_words(&common(&same));
         assert_eq!(words.len(), 3, "{words:?}");

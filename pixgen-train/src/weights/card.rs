@@ -15,8 +15,8 @@ pub struct Extra<'a> {
     pub name: &'a str,
     /// Identifier of the weights' licence, for example `mit` or `cc-by-nc-4.0`.
     pub license: &'a str,
-    /// What `pixgen-train eval --json` printed.
-    pub evaluation: Option<&'a serde_json::Value>,
+    /// The first measurement that `pixgen-train eval --json` printed: dotted keys and values.
+    pub evaluation: Option<&'a [(String, serde_json::Value)]>,
     /// Whether the tensors have the authors' names.
     pub authors_names: bool,
 }
@@ -128,19 +128,10 @@ impl ModelCard<'_> {
     }
 
     /// Every number of the first measurement, and those one level below it by dotted names.
-    fn evaluation(&self, f: &mut Formatter<'_>, evaluation: &serde_json::Value) -> fmt::Result {
-        let first = evaluation.get("rows").and_then(|rows| rows.get(0)).unwrap_or(evaluation);
+    fn evaluation(&self, f: &mut Formatter<'_>, cells: &[(String, serde_json::Value)]) -> fmt::Result {
         let mut rows = String::new();
-        for (name, value) in first.as_object().into_iter().flatten() {
-            match value {
-                serde_json::Value::Number(number) => writeln!(rows, "| {} | {number} |", cell(name))?,
-                serde_json::Value::Object(inner) => {
-                    for (inner, number) in inner.iter().filter(|(_, value)| value.is_number()) {
-                        writeln!(rows, "| {}.{} | {number} |", cell(name), cell(inner))?;
-                    }
-                }
-                _ => {}
-            }
+        for (name, number) in cells.iter().filter(|(_, value)| value.is_number()) {
+            writeln!(rows, "| {} | {number} |", cell(name))?;
         }
         writeln!(f, "## Evaluation\n\nAs printed by `pixgen-train eval --json`.\n\n| | |\n|---|---|\n{rows}")
     }
@@ -175,7 +166,13 @@ mod tests {
             data: "a|b".into(),
             class_names: vec![],
         };
-        let evaluation = serde_json::json!({ "schema": 2, "rows": [{ "evaluations": 1, "ema": "raw", "generated": { "frechet": 12.5 }, "real": { "frechet": 0.25 } }, {}] });
+        let cells = [
+            ("evaluations", 1.into()),
+            ("ema", "raw".into()),
+            ("generated.frechet", 12.5.into()),
+            ("real.frechet", 0.25.into()),
+        ];
+        let evaluation: Vec<(String, serde_json::Value)> = cells.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let extra = Extra { name: "shirts", license: "mit", evaluation: Some(&evaluation), authors_names: false };
         let card = ModelCard { header: &header, extra }.to_string();
         for part in [
