@@ -80,7 +80,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// The text of a file: UTF-8 or, after a byte order mark, UTF-16.
-pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     let wide = |word: fn([u8; 2]) -> u16| {
         let words: Vec<u16> = bytes.chunks_exact(2).map(|pair| word([pair[0], pair[1]])).collect();
         Cow::Owned(String::from_utf16_lossy(&words))

@@ -5,6 +5,7 @@
 //! in groups; those of others, such as version 0.1, follow under their own names.
 
 use super::error::{JsonProblem, ReportError};
+use pixgen_edge::data::labels::text;
 use pixgen_edge::eval::report::SCHEMA;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -93,7 +94,7 @@ pub fn read(path: &Path) -> Result<Vec<MeasurementRow>, ReportError> {
     let bytes = std::fs::read(path).map_err(pixgen_edge::atomic::FileError::read(path))?;
     let wrong = |kind| ReportError::Json { path: path.to_owned(), kind };
     let mut objects = Vec::new();
-    for value in serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>() {
+    for value in serde_json::Deserializer::from_str(&text(&bytes)).into_iter::<Value>() {
         let value = match value.map_err(|error| wrong(error.into()))? {
             // What `eval --json` prints: a version, and the measurements.
             Value::Object(mut object) => {
@@ -359,6 +360,19 @@ mod tests {
             words[2].starts_with("Real pictures, measured in the same way: pictures 100, Fréchet distance 5.5"),
             "{words:?}"
         );
+    }
+
+    /// As PowerShell writes `eval --json > numbers.json`.
+    #[test]
+    fn text_of_windows_is_read() {
+        let json = "{\r\n  \"fd\": 2.5\r\n}\r\n";
+        let wide: Vec<u8> = "\u{feff}".encode_utf16().chain(json.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        for bytes in [format!("\u{feff}{json}").into_bytes(), wide] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("numbers.json");
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(read(&path).unwrap()[0].cells, [("fd".to_owned(), Value::from(2.5))]);
+        }
     }
 
     #[test]
