@@ -604,7 +604,7 @@ mod tests {
     #[test]
     fn folders_that_differ_first_are_classes() {
         assert_eq!(
-            labels_of(&[picture("top/set/a/1.png"), picture("top/set/b/x/1.png"), text("top/docs/x.md", "")]).0,
+            labels_of(&[picture("top/set/a/1.png"), picture("top/set/b/x/1.png"), text("top/text/x.md", "")]).0,
             ["a", "b"]
         );
         assert_eq!(labels_of(&[picture("cats/1.png"), picture("cats/old/2.png")]).0, ["cats"]);
