@@ -1,6 +1,6 @@
 //! Is it a graph? Every value is made before it is used, by one node only, and used by somebody; constants hold what their shapes say.
 
-use super::error::OnnxError;
+use super::error::{GraphFault, OnnxError};
 use super::proto::{Element, GraphProto, ModelProto};
 use std::collections::HashSet;
 
@@ -9,12 +9,12 @@ use std::collections::HashSet;
 /// # Errors
 /// [`OnnxError::Graph`], with the first thing that is wrong.
 pub fn check(model: &ModelProto) -> Result<(), OnnxError> {
-    let fail = |at: &str, what: &str| Err(OnnxError::Graph { at: at.to_owned(), what: what.to_owned() });
+    let fail = |at: &str, fault: GraphFault| Err(OnnxError::Graph { at: at.to_owned(), fault });
     let Some(graph) = &model.graph else {
-        return fail("model", "no graph in it");
+        return fail("model", GraphFault::Missing);
     };
     if model.opset_import.is_empty() {
-        return fail("model", "no operator set");
+        return fail("model", GraphFault::NoOperators);
     }
     let mut made = HashSet::new();
     let mut used = HashSet::new();
@@ -26,42 +26,42 @@ pub fn check(model: &ModelProto) -> Result<(), OnnxError> {
             .try_fold(1u64, |product, &dim| product.checked_mul(u64::try_from(dim).ok()?));
         let size = Element::try_from(tensor.data_type).map_or(0, Element::size) as u64;
         if values.and_then(|values| values.checked_mul(size)) != Some(tensor.raw_data.len() as u64) || size == 0 {
-            return fail(&tensor.name, "its values do not fill its shape");
+            return fail(&tensor.name, GraphFault::Values);
         }
         if tensor.name.is_empty() || !made.insert(tensor.name.as_str()) {
-            return fail(&tensor.name, "two values of this name");
+            return fail(&tensor.name, GraphFault::SecondValue);
         }
     }
     for input in &graph.input {
         if !made.insert(&input.name) {
-            return fail(&input.name, "two values of this name");
+            return fail(&input.name, GraphFault::SecondValue);
         }
     }
     let mut names = HashSet::new();
     for node in &graph.node {
         for input in node.input.iter().filter(|name| !name.is_empty()) {
             if !made.contains(input.as_str()) {
-                return fail(&node.name, &format!("`{input}` is not made before it"));
+                return fail(&node.name, GraphFault::NotMade(input.clone()));
             }
             used.insert(input.as_str());
         }
         if !names.insert(&node.name) {
-            return fail(&node.name, "two nodes of this name");
+            return fail(&node.name, GraphFault::SecondNode);
         }
         for output in &node.output {
             if output.is_empty() || !made.insert(output) {
-                return fail(output, "two values of this name");
+                return fail(output, GraphFault::SecondValue);
             }
         }
     }
     for output in &graph.output {
         if !made.contains(output.name.as_str()) {
-            return fail(&output.name, "an output that nobody makes");
+            return fail(&output.name, GraphFault::NoMaker);
         }
         used.insert(&output.name);
     }
     match made.iter().find(|name| !used.contains(*name)) {
-        Some(name) => fail(name, "nobody uses it"),
+        Some(name) => fail(name, GraphFault::Unused),
         None => shapes(graph),
     }
 }
@@ -78,7 +78,7 @@ fn shapes(graph: &GraphProto) -> Result<(), OnnxError> {
         .collect();
     let mut outputs = graph.node.iter().flat_map(|node| &node.output);
     match outputs.find(|name| !typed.contains(name.as_str())) {
-        Some(name) => Err(OnnxError::Graph { at: name.clone(), what: "no type or shape".to_owned() }),
+        Some(name) => Err(OnnxError::Graph { at: name.clone(), fault: GraphFault::Untyped }),
         None => Ok(()),
     }
 }
@@ -116,7 +116,7 @@ mod tests {
             let mut model = model();
             fault(model.graph.as_mut().expect("graph"));
             match check(&model) {
-                Err(OnnxError::Graph { at, what }) => assert_eq!(at, place, "{number}: {what}"),
+                Err(OnnxError::Graph { at, fault: found }) => assert_eq!(at, place, "{number}: {found}"),
                 other => panic!("{number}: {other:?}"),
             }
         }

@@ -43,13 +43,49 @@ pub enum OnnxError {
     #[error("the metadata cannot be written: {0}")]
     Metadata(#[from] serde_json::Error),
     /// The graph is not one: a fault of this program.
-    #[error("the graph is wrong at `{at}`: {what}")]
+    #[error("the graph is wrong at `{at}`: {fault}")]
     Graph {
         /// Name of a node or a value.
         at: String,
         /// What is wrong there.
-        what: String,
+        fault: GraphFault,
     },
+}
+
+/// What is wrong with a graph.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphFault {
+    /// The model holds none.
+    #[error("no graph in it")]
+    Missing,
+    /// The model names no operators.
+    #[error("no operator set")]
+    NoOperators,
+    /// A constant of another length than its shape has.
+    #[error("its values do not fill its shape")]
+    Values,
+    /// A name that two values have.
+    #[error("two values of this name")]
+    SecondValue,
+    /// A name that two nodes have.
+    #[error("two nodes of this name")]
+    SecondNode,
+    /// A node before the one that makes its input.
+    #[error("`{0}` is not made before it")]
+    NotMade(String),
+    /// An output without a node.
+    #[error("an output that nobody makes")]
+    NoMaker,
+    /// A value without a reader.
+    #[error("nobody uses it")]
+    Unused,
+    /// A value of unknown type or shape.
+    #[error("no type or shape")]
+    Untyped,
+    /// Operands that do not fit an operator: their types or dimensions.
+    #[error("{0}")]
+    Operands(String),
 }
 
 impl OnnxError {

@@ -4,7 +4,7 @@
 //! written for every value, so that readers need not infer them. What does not fit is remembered, and [`Graph::finish`] tells it.
 
 use super::check::check;
-use super::error::OnnxError;
+use super::error::{GraphFault, OnnxError};
 use super::proto::{
     AttributeProto, AttributeType, DimensionProto, DimensionValue, Element, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
@@ -80,7 +80,7 @@ pub struct Graph {
     graph: GraphProto,
     constants: HashMap<String, GraphValue>,
     bytes: u64,
-    fault: Option<(String, String)>,
+    fault: Option<(String, GraphFault)>,
 }
 
 impl Graph {
@@ -161,7 +161,7 @@ impl Graph {
     }
 
     fn fail(&mut self, at: &str, what: String) {
-        self.fault.get_or_insert_with(|| (at.to_owned(), what));
+        self.fault.get_or_insert_with(|| (at.to_owned(), GraphFault::Operands(what)));
     }
 
     fn node(
@@ -388,8 +388,8 @@ impl Graph {
     /// # Errors
     /// Too large, or not a graph.
     pub fn finish(mut self, about: &str, metadata: Vec<(String, String)>) -> Result<ModelProto, OnnxError> {
-        if let Some((at, what)) = self.fault {
-            return Err(OnnxError::Graph { at, what });
+        if let Some((at, fault)) = self.fault {
+            return Err(OnnxError::Graph { at, fault });
         }
         if self.bytes >= MOST_BYTES {
             return Err(OnnxError::TooLarge { bytes: self.bytes });

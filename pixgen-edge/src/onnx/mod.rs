@@ -18,5 +18,5 @@ pub mod write;
 
 mod error;
 
-pub use error::OnnxError;
+pub use error::{GraphFault, OnnxError};
 pub use write::{Form, float_graph, integer_graph, qdq_graph};
