@@ -81,7 +81,7 @@ impl Error {
             Self::File(error) => error.hint(),
             Self::Argument { hint, .. } => hint.clone(),
             Self::Threads(error) => error.hint(),
-            Self::Output(_) => None,
+            Self::Output(error) => error.hint(),
         }
     }
 }

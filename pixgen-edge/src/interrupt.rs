@@ -22,9 +22,8 @@ static SAVED: Mutex<Option<String>> = Mutex::new(None);
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        if let Err(error) = ctrlc::set_handler(handle) {
-            note(&format!("warning: cannot listen for Ctrl-C: {error}"));
-        }
+        // A system without a free thread refuses. Then signals end the process as ever, and files in the making stay.
+        let _ = ctrlc::set_handler(handle);
     });
 }
 

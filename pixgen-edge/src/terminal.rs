@@ -1,5 +1,6 @@
 //! Standard output for data, standard error for people.
 
+use crate::file_error::write_hint;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,6 +9,13 @@ use std::process::ExitCode;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output: {0}")]
 pub struct OutputError(#[from] io::Error);
+
+impl OutputError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        write_hint(&self.0)
+    }
+}
 
 /// Writes to stdout; a reader that went away is no error.
 ///

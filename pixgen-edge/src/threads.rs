@@ -61,7 +61,7 @@ pub fn start(asked: Option<usize>) -> Result<(), ThreadsError> {
     if pool_of(count)? {
         return Ok(());
     }
-    note(&format!("warning: this system allows no {}: computing on one", counted(count, "more thread", "more threads")));
+    note(&format!("warning: this system does not allow {}: computing on one", counted(count, "thread", "threads")));
     if count > 1 && pool_of(1)? {
         return Ok(());
     }

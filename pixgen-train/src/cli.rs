@@ -73,3 +73,60 @@ pub enum Command {
     /// Write a model for other programs, optionally with a model card
     Export(ExportArgs),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    /// Flags of cargo and pip that messages name, or that are given to them.
+    const OF_OTHERS: [&str; 6] = ["example", "features", "no-deps", "only-binary", "release", "silent"];
+
+    fn collect(command: &clap::Command, flags: &mut BTreeSet<String>) {
+        flags.extend(command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)));
+        command.get_subcommands().for_each(|inner| collect(inner, flags));
+    }
+
+    fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+
+    /// Errors and hints of both programs, and whatever else their sources say outside comments and tests.
+    #[test]
+    fn messages_name_only_flags_that_exist() {
+        let mut flags = BTreeSet::from(["help".to_owned(), "version".to_owned()]);
+        flags.extend(OF_OTHERS.map(str::to_owned));
+        collect(&super::Cli::command(), &mut flags);
+        collect(&pixgen_edge::cli::Cli::command(), &mut flags);
+        let mut found = Vec::new();
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        sources(&here.join("src"), &mut found);
+        sources(&here.join("../pixgen-edge/src"), &mut found);
+        let mut seen = 0;
+        for (path, source) in &found {
+            let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+            for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                for rest in line.split("--").skip(1) {
+                    let flag: String = rest
+                        .chars()
+                        .take_while(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-')
+                        .collect();
+                    if flag.len() > 1 {
+                        seen += 1;
+                        assert!(flags.contains(&flag), "{path}: --{flag}: {line}");
+                    }
+                }
+            }
+        }
+        assert!(seen > 50, "{seen}");
+    }
+}

@@ -342,7 +342,7 @@ impl Error {
             ),
             Self::Argument { hint, .. } => hint.clone(),
             Self::Threads(error) => error.hint(),
-            Self::Output(_) => None,
+            Self::Output(error) => error.hint(),
             Self::Import(error) => error.hint(),
             Self::Verify(error) => error.hint(),
             Self::Write { source, .. } => write_hint(source),

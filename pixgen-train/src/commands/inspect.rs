@@ -8,7 +8,7 @@ use pixgen_core::plan::{ForwardTotals, SiteCost, plan, plan_sites};
 use pixgen_core::presets::PRESETS;
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::terminal::{print_bytes, print_json};
-use pixgen_edge::units::{format_bytes, format_images};
+use pixgen_edge::units::{counted, format_bytes, format_images};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -92,7 +92,9 @@ fn describe(name: String, model: ModelConfig, file: Option<&ModelHeader>, args: 
         let (tokens, image_values) = (model.tokens(), model.image_len());
         return Ok(print_json(&Description { schema: 1, name, totals, tokens, image_values, model, file, sites })?);
     }
-    let tower = |t: pixgen_core::config::Tower| format!("{} blocks of {} channels, {} heads", t.depth, t.width, t.heads);
+    let tower = |t: pixgen_core::config::Tower| {
+        format!("{} of {} channels, {}", counted(t.depth, "block", "blocks"), t.width, counted(t.heads, "head", "heads"))
+    };
     let mut text = format!(
         "{name}\n  picture     {0}x{0}x{1}, patches of {2}, {3} tokens, {4} classes\n  encoder     {5}\n  decoder     {6}\n",
         model.size,

@@ -18,6 +18,7 @@ use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture, Preview, animation};
 use pixgen_edge::terminal::{note, print_bytes};
+use pixgen_edge::units::counted;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -269,7 +270,12 @@ impl Job<'_> {
         let pictures = Picture::squares(&bytes, model.size, model.channels)?;
         let names: Vec<String> = order.iter().map(|&class| class_name(&file.header, class)).collect();
         Grid { columns, scale }.save_named(&args.out, &pictures, &names)?;
-        note(&format!("{} pictures in {}: {}", order.len(), self.evaluations(), output::shown(&args.out)));
+        note(&format!(
+            "{} in {}: {}",
+            counted(order.len(), "picture", "pictures"),
+            self.evaluations(),
+            output::shown(&args.out)
+        ));
         if args.preview || (std::io::stdout().is_terminal() && !output::is_stdout(&args.out)) {
             let preview = Preview::from_environment(|name| std::env::var(name).ok());
             print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;

@@ -1,5 +1,6 @@
 //! What can be wrong with a setting.
 
+use pixgen_edge::file_error::read_hint;
 use std::io;
 use std::path::PathBuf;
 
@@ -107,7 +108,8 @@ impl SettingsError {
             }
             Self::NotANumber { .. } => Some("write it as 240000, 250k, 1.5M or 8Mi (k, M, G or Ki, Mi, Gi)".to_owned()),
             Self::NotWhole { .. } => Some("give fewer decimals, or the number without a suffix".to_owned()),
-            Self::Read { .. } => Some("a settings file is UTF-8 text that you may read".to_owned()),
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::InvalidData => Some("a settings file is UTF-8 text".to_owned()),
+            Self::Read { source, .. } => read_hint(source),
             Self::Parse { .. } => {
                 Some("settings are TOML: `key = value` or `section.key = value`, texts in quotes, each key once".to_owned())
             }
