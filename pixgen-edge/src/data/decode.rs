@@ -20,6 +20,8 @@ use crate::data::format::{format_of, other_format};
 
 /// Longest side of an image file.
 const MAX_FILE_SIDE: u32 = 1 << 15;
+/// Most bytes of pixels of an image file, 512 MiB: a small file can claim to be a huge picture.
+const MAX_PIXEL_BYTES: u64 = 1 << 29;
 
 /// An image at its own size.
 #[derive(Debug)]
@@ -74,12 +76,15 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Decoded, DecodeErrors> {
     let options = DecoderOptions::default().set_strict_mode(false).set_max_width(side).set_max_height(side);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers()?;
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    if (width * height * 3) as u64 > MAX_PIXEL_BYTES {
+        return Err(DecodeErrors::Format(format!("{width} x {height} pixels are too many")));
+    }
     let grey = matches!(decoder.input_colorspace(), Some(ColorSpace::Luma | ColorSpace::LumaA));
     decoder.set_options(options.jpeg_set_out_colorspace(if grey { ColorSpace::Luma } else { ColorSpace::RGB }));
     // A damaged EXIF block does not make the picture unusable.
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let pixels = decoder.decode()?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
     let (channels, mode) = if grey { (1, "grey") } else { (3, "rgb") };
     let shape = ImageShape { height, width, channels };
     if pixels.len() != shape.len() {
@@ -110,9 +115,11 @@ fn read_other(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, &'stat
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_FILE_SIDE);
     limits.max_image_height = Some(MAX_FILE_SIDE);
+    limits.max_alloc = Some(MAX_PIXEL_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
+    reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
+    limits.reserve(decoder.total_bytes())?;
     // A damaged EXIF block does not make the picture unusable.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     // Byte 25 of a PNG is the colour type of its header, and 3 means palette.
@@ -325,6 +332,16 @@ mod tests {
             let bytes = raw_png(width, height, 8, 6, &[(b"IDAT", deflate(&[0]))]);
             assert!(decode(&bytes, WHITE).is_err(), "{width} x {height}");
         }
+        // A small JPEG that claims to be a huge picture: height and width follow the marker of the frame.
+        let mut jpeg = encode(RgbImage::new(8, 8), ImageFormat::Jpeg);
+        let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap() + 5;
+        jpeg[frame..frame + 4].copy_from_slice(&[0x7F, 0xFF, 0x7F, 0xFF]);
+        assert!(
+            decode(&jpeg, WHITE)
+                .unwrap_err()
+                .to_string()
+                .contains("32767 x 32767 pixels are too many")
+        );
         let mut noise = good.clone();
         for (i, byte) in noise.iter_mut().enumerate().skip(60) {
             *byte = byte.wrapping_mul(31).wrapping_add(i as u8);

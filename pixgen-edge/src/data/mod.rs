@@ -3,8 +3,8 @@
 //! * `spec` says what to load ([`DataSpec`]), and [`mod@load`] loads it: the `bundled` Fashion-MNIST, `idx` files (MNIST-style), or the files
 //!   of a `folder`, a `zip` archive or `tar` shards.
 //! * `contents` is what the last three find: files by what their names say. `classes` decides on it, alone for all containers: which
-//!   classes there are, and the label of each picture (`labels` reads them). `listing` is the result, which any thread reads by number
-//!   from a `store`.
+//!   classes there are, and the label of each picture (`labels` reads them, `keys` finds their pictures). `listing` is the result, which
+//!   any thread reads by number from a `store`.
 //! * `names` and `format` know files: names as bytes, contents by their first ones. `passed` counts what was not used.
 //! * `decode` and `resize` bring any image file to the training `shape`. `pictures` holds all of them, or decodes each when it is asked
 //!   for, and `dataset` puts labels to them.
@@ -19,6 +19,7 @@ pub mod error;
 pub mod folder;
 mod format;
 pub mod idx;
+mod keys;
 pub mod labels;
 pub mod listing;
 pub mod load;
