@@ -52,6 +52,16 @@ pub(super) struct Noise {
     to: Option<(Gaussians, Blend)>,
 }
 
+impl Noise {
+    /// The Gaussians of one picture; `None` on a walk.
+    pub(super) fn plain(&self) -> Option<Gaussians> {
+        match self.to {
+            None => Some(self.from.clone()),
+            Some(_) => None,
+        }
+    }
+}
+
 impl Iterator for Noise {
     type Item = i32;
 
@@ -67,7 +77,13 @@ impl Iterator for Noise {
 
 /// c_in (x + t eps) of the picture so far (empty before the first step) in int8, as padded patches `[N_p, padded(p*p*C)]`: some bands
 /// of patches, with the noise and the bytes of their pixels.
-pub(super) fn noisy_patches(config: &ModelConfig, step: &StepRecord, mut gaussians: Noise, picture: &[u8], patches: &mut [i8]) {
+pub(super) fn noisy_patches(
+    config: &ModelConfig,
+    step: &StepRecord,
+    mut gaussians: impl Iterator<Item = i32>,
+    picture: &[u8],
+    patches: &mut [i8],
+) {
     let mut bytes = picture.iter();
     let (channels, row_len) = (config.channels, padded(config.patch_len()));
     let run = (config.patch * channels).max(1);

@@ -138,7 +138,7 @@ impl<'m, 'o> Integer<'m, 'o> {
     }
 
     /// Some rows of a product.
-    #[inline(always)]
+    #[inline(never)]
     fn product_rows(&mut self, site: Site, tokens: usize, from: Range<usize>, to: Range<usize>, kind: ActKind) -> Result<(), DrawError> {
         let layer = self.model.linear(site, self.step)?;
         let table = if site.layer == Layer::Fc1 {
@@ -248,7 +248,12 @@ impl<'m, 'o> Integer<'m, 'o> {
             let before = if self.step == 0 || self.picture == 0 { 0..0 } else { pixels };
             let to = patches.rows(&(bands.start * across..bands.end * across));
             let [picture, to] = self.parts(site, [before, to])?;
-            input::noisy_patches(&config, &parameters, noise, picture, bytemuck::cast_slice_mut(to));
+            let to = bytemuck::cast_slice_mut(to);
+            // The loop without a walk has its own code: it need not ask for one at every value.
+            match noise.plain() {
+                Some(noise) => input::noisy_patches(&config, &parameters, noise, picture, to),
+                None => input::noisy_patches(&config, &parameters, noise, picture, to),
+            }
         }
         Ok(())
     }
@@ -404,26 +409,27 @@ impl Ops for Integer<'_, '_> {
         let scores = self.alloc(ActKind::I8, map_rows(tokens), 4 * tokens)?;
         let weights = self.alloc(ActKind::I8, map_rows(tokens), padded)?;
         let (scratch, scratch_bytes) = self.scratch(hd.max(padded))?;
+        let ranges = [
+            qkv.bytes(),
+            out.bytes(),
+            values.bytes(),
+            scores.bytes(),
+            weights.bytes(),
+            scratch_bytes,
+        ];
+        let parts = self.memory.get_disjoint_mut(ranges).map_err(|_| DrawError::Sequence(site))?;
+        let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes, scratch_bytes] = parts;
+        let mut buffers = attention::AttentionBuffers {
+            qkv: bytemuck::cast_slice(qkv_bytes),
+            out: bytemuck::cast_slice_mut(out_bytes),
+            values: bytemuck::cast_slice_mut(values_bytes),
+            scores: bytemuck::try_cast_slice_mut(scores_bytes).map_err(|_| DrawError::Sequence(site))?,
+            weights: bytemuck::cast_slice_mut(weights_bytes),
+            scratch: bytemuck::try_cast_slice_mut(scratch_bytes).map_err(|_| DrawError::Sequence(site))?,
+        };
         for head in 0..tower.heads {
             let mut strips = strips.clone();
             while let Some(rows) = self.pace.next(&mut strips) {
-                let ranges = [
-                    qkv.bytes(),
-                    out.bytes(),
-                    values.bytes(),
-                    scores.bytes(),
-                    weights.bytes(),
-                    scratch_bytes.clone(),
-                ];
-                let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes, scratch_bytes] = self.parts(site, ranges)?;
-                let mut buffers = attention::AttentionBuffers {
-                    qkv: bytemuck::cast_slice(qkv_bytes),
-                    out: bytemuck::cast_slice_mut(out_bytes),
-                    values: bytemuck::cast_slice_mut(values_bytes),
-                    scores: bytemuck::try_cast_slice_mut(scores_bytes).map_err(|_| DrawError::Sequence(site))?,
-                    weights: bytemuck::cast_slice_mut(weights_bytes),
-                    scratch: bytemuck::try_cast_slice_mut(scratch_bytes).map_err(|_| DrawError::Sequence(site))?,
-                };
                 if head == 0 && rows.start == 0 {
                     buffers.weights.fill(0);
                 }
