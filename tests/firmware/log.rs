@@ -1,6 +1,6 @@
 //! The firmware's log, decoded by `tests/tools/read-firmware`, and what it says.
 
-use super::{FirmwareError, Report, Sizes, cargo};
+use super::{FirmwareError, Report, Sizes, Slices, cargo};
 use serde_json::Value;
 use std::fmt;
 use std::io::Write;
@@ -111,7 +111,21 @@ fn parse(log: &[Line]) -> Result<Report, &'static str> {
         instructions: number("instructions ")?,
         workspace: number("workspace ")?,
         stack: number("stack ")?,
+        slices: slices(find("slices ")?).ok_or("slices ")?,
         sizes: Sizes::default(),
         log: Vec::new(),
+    })
+}
+
+/// `41, longest 211760, all 6635840, hash b3af64afdc43a51e`.
+fn slices(text: &str) -> Option<Slices> {
+    let mut parts = text.split(", ");
+    let count = parts.next()?.parse().ok()?;
+    let mut number = |name: &str| parts.next()?.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned);
+    Some(Slices {
+        count,
+        longest: number("longest")?.parse().ok()?,
+        all: number("all")?.parse().ok()?,
+        hash: u64::from_str_radix(&number("hash")?, 16).ok()?,
     })
 }

@@ -36,6 +36,19 @@ pub struct Sizes {
     pub ram: u64,
 }
 
+/// A picture that was drawn in slices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slices {
+    /// How many there were.
+    pub count: u64,
+    /// Instructions of the longest.
+    pub longest: u64,
+    /// Instructions of all.
+    pub all: u64,
+    /// Hash of the picture.
+    pub hash: u64,
+}
+
 /// What a run of the firmware said, and the size of its image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -53,6 +66,8 @@ pub struct Report {
     pub workspace: u64,
     /// Most bytes of stack that were in use at once.
     pub stack: u64,
+    /// The first picture once more, in slices.
+    pub slices: Slices,
     /// Bytes of the image.
     pub sizes: Sizes,
     /// The whole log.

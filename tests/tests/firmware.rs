@@ -2,6 +2,7 @@
 
 use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::integer::DrawRequest;
+use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::layout::{Layout, TEST_LEN};
 use pixgen_core::pxg::{Model, encode};
@@ -47,6 +48,11 @@ fn compare(machine: &'static Machine, model: &AlignedBytes, pairs: &[(usize, u64
     assert_eq!(report.machine, machine.name);
     assert_eq!(report.hashes, hashes, "{}: the pictures are not the host's", machine.name);
     assert_eq!(report.workspace, workspace, "{}", machine.name);
+    let config = *Model::read(model.bytes()).expect("a valid file").config();
+    let steps = Model::read(model.bytes()).expect("a valid file").steps();
+    let planned = plan_sites(&config, steps, &mut |_| ()).slices;
+    assert_eq!(report.slices.hash, hashes[0], "{}: in slices it is another picture", machine.name);
+    assert_eq!(report.slices.count, planned as u64, "{}", machine.name);
     assert!(
         report.sizes.ram >= workspace && report.sizes.flash > model.bytes().len() as u64,
         "{}: {:?}",
@@ -98,6 +104,20 @@ fn every_core_draws_the_pictures_of_the_host_within_its_budget() {
         "over budget:\n{}\n(`cargo run --release -p pixgen-tests --bin budgets -- --write`)",
         excess.join("\n")
     );
+}
+
+/// The longest slice of the smallest model: below 5 % of its picture, and of a picture in slices no more than a quarter goes into finding the
+/// place where the last one stopped.
+#[test]
+fn a_slice_is_short() {
+    let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../firmware-examples/models/nano-28-grey.pxg")).expect("the example");
+    for name in ["mps2-an386", "virt"] {
+        let report = compare(machine(name).expect("machine"), &AlignedBytes::copy(&file), &[(1, 1)]);
+        let (slices, whole) = (report.slices, report.instructions);
+        println!("{name}: {slices:?} of {whole}");
+        assert!(20 * slices.longest < whole, "{name}: {slices:?} of {whole}");
+        assert!(4 * slices.all < 5 * whole, "{name}: {slices:?} of {whole}");
+    }
 }
 
 /// What the desktop computes with `portable` the chips compute with their own: every kernel against plain loops, on the chip.
