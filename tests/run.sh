@@ -128,8 +128,11 @@ step_onnx() {
 # Firmware on the emulated machines of firmware-examples/qemu, and a C program on the host and on one of them.
 step_firmware() { cargo test --release --locked "${gpu[@]}" --test firmware --test c_abi; }
 
-# The examples for real boards are built and linked; nothing here can run them.
-step_boards() { firmware-examples/build.sh; }
+# The examples for real boards are built and linked; nothing here can run them. One is built from a copy outside the checkout.
+step_boards() {
+  firmware-examples/build.sh
+  CARGO_TARGET_DIR=$CARGO_TARGET_DIR/boards tests/tools/copied-example.sh
+}
 
 # Twenty seconds for each target; the reader of .pxg files and that of safetensors.
 step_fuzz() { tests/fuzz/run.sh 20; }

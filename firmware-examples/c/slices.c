@@ -10,6 +10,7 @@
  */
 #include <stdio.h>
 
+#define PIXGEN_MODEL_IMPLEMENTATION /* in one source file of the program: it holds the model */
 #include "model.h"
 #include "pixgen.h"
 
