@@ -150,7 +150,7 @@ impl FileKind {
             }
             (Self::Model, Needed::Data) => format!("`pixgen-train sample {file}` draws from it"),
             (Self::Model, _) => format!("it needs no import: `pixgen-train sample {file}` draws from it"),
-            (Self::Checkpoint, _) => match path.parent().and_then(Path::parent).filter(|run| !run.as_os_str().is_empty()) {
+            (Self::Checkpoint, _) => match run_of_checkpoint(path) {
                 Some(run) => format!("give the run folder instead, {}: its model.safetensors holds the averaged weights", quoted(run)),
                 None => "give its run folder instead, whose model.safetensors holds the averaged weights".to_owned(),
             },
@@ -281,6 +281,14 @@ fn of_text(head: &[u8]) -> FileKind {
     } else {
         FileKind::Text
     }
+}
+
+/// The run whose `checkpoints` a file lies in.
+fn run_of_checkpoint(path: &Path) -> Option<&Path> {
+    let folder = path
+        .parent()
+        .filter(|folder| folder.file_name().is_some_and(|name| name == "checkpoints"))?;
+    folder.parent().filter(|run| !run.as_os_str().is_empty())
 }
 
 /// The first folder in a folder that has a model.

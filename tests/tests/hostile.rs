@@ -392,7 +392,8 @@ fn damaged_model_file() {
     let bench = Bench::new();
     succeeds(with(bench.train(Stage::Scratch, "good"), &["--images", "64"]));
     let good = fs::read(bench.path("good/model.safetensors")).expect("model");
-    for len in [0, 7, 8, 500, good.len() / 2, good.len() - 1] {
+    refused(&bench, b"", &["an empty file"]);
+    for len in [7, 8, 500, good.len() / 2, good.len() - 1] {
         refused(&bench, &good[..len], &["not a whole safetensors file"]);
     }
     refused(&bench, &[&good[..], b"x"].concat(), &["not a whole safetensors file"]);
@@ -415,13 +416,13 @@ fn damaged_model_file() {
 #[test]
 fn foreign_model_file() {
     let bench = Bench::new();
-    refused(&bench, b"GIF89a", &["not a whole safetensors file"]);
-    refused(&bench, b"\x02\0\0\0\0\0\0\0{}", &["no pixgen metadata"]);
+    refused(&bench, b"GIF89a", &["a picture (GIF), not a model file"]);
+    refused(&bench, b"\x02\0\0\0\0\0\0\0{}", &["a safetensors file of another program"]);
     refused(&bench, b"\xff\xff\xff\xff\xff\xff\xff\x7f{}", &["not a whole safetensors file"]);
     // A checkpoint is a safetensors file, too.
     succeeds(with(bench.train(Stage::Scratch, "good"), &["--images", "64"]));
     let checkpoint = fs::read(checkpoints(&bench.path("good")).pop().expect("checkpoint")).expect("file");
-    refused(&bench, &checkpoint, &["no pixgen metadata"]);
+    refused(&bench, &checkpoint, &["a checkpoint of Pixgen", "its run folder"]);
 }
 
 #[test]

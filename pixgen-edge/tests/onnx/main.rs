@@ -281,7 +281,7 @@ fn what_cannot_be_written_is_told() {
     std::fs::write(at("text"), "no model").expect("writes");
     let cases = [
         (vec![at("nothing")], "nothing"),
-        (vec![at("text")], "not a whole safetensors file"),
+        (vec![at("text")], "is text, not a model file"),
         (vec![at("two.pxg")], "2 steps"),
         (vec![at("one.pxg"), "--form".into(), "qdq".into()], "holds only integers"),
         (vec![at("one.pxg"), "--classes".into(), "1".into()], "holds only integers"),

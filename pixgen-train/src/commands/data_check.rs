@@ -5,6 +5,7 @@ use crate::data::check;
 use crate::data::contact_sheet::contact_sheet;
 use crate::error::Error;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, parse_colour};
+use pixgen_edge::output;
 use pixgen_edge::terminal::{print_json, print_line};
 use pixgen_edge::units::counted;
 
@@ -12,6 +13,8 @@ use pixgen_edge::units::counted;
 const SHEET: (usize, usize) = (10, 400);
 
 pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
+    output::check_extension("--sheet", &args.sheet, "PNG", &["png"])?;
+    output::refuse_stdout("--sheet", &args.sheet, "prints what it finds there")?;
     let background = parse_colour(&args.background)?;
     let source = DataSource::from(args.path.as_str());
     let report = check::check(&source, DataPart::Train, background)?;

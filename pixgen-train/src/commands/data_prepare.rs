@@ -11,6 +11,7 @@ use pixgen_edge::units::{counted, format_bytes};
 
 pub(super) fn run(args: &DataPrepareArgs, quiet: bool) -> Result<(), Error> {
     output::refuse_stdout("--out", &args.out, "writes a file that it renames in the end")?;
+    output::check_extension("--out", &args.out, "a .zip file or a folder", &["zip"])?;
     let side = usize::from(args.size);
     let spec = DataSpec {
         source: DataSource::from(args.path.as_str()),

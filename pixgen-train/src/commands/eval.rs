@@ -18,12 +18,17 @@ use pixgen_core::presets::PRESETS;
 use pixgen_edge::data::{self, DataError, Dataset, ImageShape};
 use pixgen_edge::eval::{EvalReport, Subject};
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
+use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture};
 use pixgen_edge::terminal::{note, print_bytes, print_json};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 pub(super) fn run(args: &EvalArgs, quiet: bool) -> Result<(), Error> {
+    if let Some(grid) = &args.grid {
+        output::check_extension("--grid", grid, "PNG", &["png"])?;
+        output::refuse_stdout("--grid", grid, "prints its measurements there")?;
+    }
     let report = match (&args.folder, &args.against, &args.model) {
         (Some(folder), Some(against), _) => folders(args, folder, against, quiet)?,
         (_, _, Some(model)) => generator(args, model, quiet)?,
