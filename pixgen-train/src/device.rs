@@ -135,6 +135,8 @@ pub enum DeviceProblem {
     Failed {
         /// The first thing that went wrong.
         what: String,
+        /// Whether the work was training, which saves what it has reached.
+        training: bool,
     },
     /// This machine lacks something.
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
@@ -147,7 +149,8 @@ impl DeviceProblem {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name { .. } => Some("devices are `cpu`, `cuda`, `cuda:1`, `vulkan`, `vulkan:1`".into()),
-            Self::Failed { .. } => Some("the last checkpoint is intact, and the same command resumes from it".into()),
+            Self::Failed { training: true, .. } => Some("the last checkpoint is intact, and the same command resumes from it".into()),
+            Self::Failed { training: false, .. } => Some("run the same command again, or leave --device out to compute on the CPU".into()),
             Self::OutOfMemory { fitting, .. } => Some(match fitting {
                 Some(images @ 1..) => format!("try --micro-batch {images}, or --recompute; the last checkpoint is whole"),
                 Some(0) => "--recompute or --precision bf16 need less; the last checkpoint is whole".into(),
@@ -253,7 +256,7 @@ fn guarded<T>(requirements: Requirements, work: impl FnOnce() -> T) -> Result<T,
         (_, what) => {
             let what = what.unwrap_or_else(|| "it says nothing".to_owned());
             if !is_about_memory(&what) {
-                return Err(DeviceProblem::Failed { what });
+                return Err(DeviceProblem::Failed { what, training: requirements.training.is_some() });
             }
             let fitting = requirements.training.map(|training| training.micro_batch / 2);
             Err(DeviceProblem::OutOfMemory { what, fitting })
@@ -405,7 +408,9 @@ mod tests {
     fn panics_on_a_device_are_errors() {
         let none = Requirements::default();
         let error = guarded(none, || panic!("wrong shape")).map(|(): ()| ()).unwrap_err();
-        assert!(matches!(&error, DeviceProblem::Failed { what } if what.contains("wrong shape")), "{error}");
+        assert!(matches!(&error, DeviceProblem::Failed { what, .. } if what.contains("wrong shape")), "{error}");
+        // Only training has checkpoints.
+        assert!(!error.hint().unwrap().contains("checkpoint"), "{:?}", error.hint());
         let error = guarded(none, || {
             let _ = std::thread::spawn(|| panic!("expansion")).join();
         });

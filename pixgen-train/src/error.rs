@@ -20,6 +20,7 @@ use pixgen_edge::model_file::ModelFileError;
 use pixgen_edge::picture::PictureError;
 use pixgen_edge::terminal::OutputError;
 use pixgen_edge::threads::ThreadsError;
+use pixgen_edge::units::counted;
 use std::path::PathBuf;
 
 /// Any error of the trainer.
@@ -184,7 +185,7 @@ pub enum Error {
         kind: CheckpointMismatch,
     },
     /// Training went wrong.
-    #[error("{count} steps in a row were skipped because {tensor} was not finite; stopped at {images} images")]
+    #[error("skipped {} in a row because {tensor} was not finite; stopped at {images} images", counted(*count as usize, "step", "steps"))]
     Diverged {
         /// Steps.
         count: u64,

@@ -947,6 +947,15 @@ fn eval_reports() {
     // Two folders; the network does not matter for what is refused.
     fails(pixgen(["eval"]), &["nothing to measure", "--folder"]);
     fails(pixgen(["eval", "--folder", "nowhere", "--against", "nowhere", "--size", "32"]), &["nowhere"]);
+    fails(pixgen(["eval", "--folder", "nowhere", "--against", "nowhere"]), &["--size"]);
+    // Pictures of an .npz have a size.
+    let npz = bench.path("pictures.npz");
+    succeeds(with(pixgen(["sample", "--count", "20", "--out"]), &[&npz, &out]));
+    fails(with(pixgen(["eval", "--folder"]), &[&npz]), &["nothing to be compared", "--reference"]);
+    fails(
+        with(pixgen(["eval", "--size", "32", "--against", "nowhere", "--folder"]), &[&npz]),
+        &["28x28x3", "--size is 32"],
+    );
 }
 
 /// A row of a report has the keys of the example in docs/reference/evaluation.md; an object or a list in it those of the example's.

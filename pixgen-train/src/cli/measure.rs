@@ -37,13 +37,13 @@ pub struct EvalArgs {
     /// Also write pictures of the first set, each beside its nearest training picture
     #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
     pub grid: Option<PathBuf>,
-    /// Measure the pictures of this folder instead; needs --against and --size
-    #[arg(long, value_hint = ValueHint::DirPath, requires_all = ["against", "size"], conflicts_with_all = ["model", "ema", "data", "grid"])]
+    /// Measure these pictures instead: a folder, an archive, or an .npz with arr_0; needs --against or --reference
+    #[arg(long, value_name = "PICTURES", value_hint = ValueHint::AnyPath, conflicts_with_all = ["model", "ema", "data", "grid"])]
     pub folder: Option<PathBuf>,
-    /// With --folder: the real pictures
-    #[arg(long, value_hint = ValueHint::DirPath, requires = "folder")]
+    /// With --folder: the real pictures, in the same forms
+    #[arg(long, value_name = "PICTURES", value_hint = ValueHint::AnyPath, requires = "folder")]
     pub against: Option<PathBuf>,
-    /// With --folder: side in pixels that all pictures are cropped and resized to
+    /// With --folder: side in pixels that all pictures are cropped and resized to; those of an .npz keep their size
     #[arg(long, value_name = "PIXELS", requires = "folder", value_parser = clap::value_parser!(u32).range(8..=4096))]
     pub size: Option<u32>,
     /// Where pictures are drawn; features are computed on the CPU

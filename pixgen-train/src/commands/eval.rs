@@ -2,9 +2,9 @@
 
 use super::drawn;
 use super::long_work::LongWork;
+use super::picture_sets::PictureSet;
 use crate::cache;
 use crate::cli::{EvalArgs, FeatureArgs};
-use crate::config::DataConfig;
 use crate::device::{OnDevice, Requirements};
 use crate::error::Error;
 use crate::prepared;
@@ -13,14 +13,13 @@ use crate::quality::sweep::{EvaluatedSet, SamplingOptions, Sweep, proportional};
 use crate::quality::{Extractor, FeatureNetwork, FeatureRecipe, QualityError, RealPictures, ReferenceOptions, ReferenceSet};
 use crate::run::averages::averages;
 use crate::training::Engine;
-use pixgen_core::config::ModelConfig;
-use pixgen_core::presets::PRESETS;
-use pixgen_edge::data::{self, DataError, Dataset, ImageShape};
+use pixgen_edge::data::{DataError, Dataset, ImageShape};
 use pixgen_edge::eval::{EvalReport, Subject};
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture};
 use pixgen_edge::terminal::{note, print_bytes, print_json};
+use pixgen_edge::units::counted;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -29,9 +28,9 @@ pub(super) fn run(args: &EvalArgs, quiet: bool) -> Result<(), Error> {
         output::check_extension("--grid", grid, "PNG", &["png"])?;
         output::refuse_stdout("--grid", grid, "prints its measurements there")?;
     }
-    let report = match (&args.folder, &args.against, &args.model) {
-        (Some(folder), Some(against), _) => folders(args, folder, against, quiet)?,
-        (_, _, Some(model)) => generator(args, model, quiet)?,
+    let report = match (&args.folder, &args.model) {
+        (Some(folder), _) => pictures(args, folder, quiet)?,
+        (_, Some(model)) => generator(args, model, quiet)?,
         _ => {
             return Err(Error::Argument {
                 what: "nothing to measure".to_owned(),
@@ -66,7 +65,10 @@ fn generator(args: &EvalArgs, path: &Path, quiet: bool) -> Result<EvalReport, Er
     };
     if training.class_names.len() != header.model.classes {
         return Err(Error::Argument {
-            what: format!("{} has {} classes, the model {}", training.source, training.class_names.len(), header.model.classes),
+            what: {
+                let classes = counted(training.class_names.len(), "class", "classes");
+                format!("{} has {classes}, the model {}", training.source, header.model.classes)
+            },
             hint: Some("give the data that it was trained on with --data".to_owned()),
         });
     }
@@ -202,21 +204,28 @@ fn save_pairs(set: &EvaluatedSet, training: &Dataset, out: &Path) -> Result<(), 
     Ok(Grid { columns: 2 * columns, scale: (112 / height).clamp(1, 4) }.save_named(out, &pictures, &names)?)
 }
 
-/// The pictures of one folder against those of another; no model.
-fn folders(args: &EvalArgs, folder: &Path, against: &Path, quiet: bool) -> Result<EvalReport, Error> {
-    let model = ModelConfig { size: args.size.unwrap_or_default() as usize, channels: 3, ..PRESETS[0].model };
-    let load = |path: &Path| -> Result<Dataset, Error> {
-        let settings = DataConfig { path: path.display().to_string(), ..crate::config::TrainingRecipe::SMALL.data() };
-        Ok(data::load(&settings.spec(&model)?)?.dataset)
-    };
-    let (pictures, real) = (load(folder)?, load(against)?);
+/// One set of pictures against another, or against a reference file; no model.
+fn pictures(args: &EvalArgs, folder: &Path, quiet: bool) -> Result<EvalReport, Error> {
+    let published = published(&args.features)?;
+    let against = args.against.as_deref().map(PictureSet::open).transpose()?;
+    if against.is_none() && published.is_none() {
+        return Err(Error::Argument {
+            what: "--folder has nothing to be compared with".to_owned(),
+            hint: Some("add --against with real pictures, or --reference with an .npz".to_owned()),
+        });
+    }
+    let folder_set = PictureSet::open(folder)?;
+    let sets: Vec<&PictureSet> = [Some(&folder_set), against.as_ref()].into_iter().flatten().collect();
+    let shape = PictureSet::common_shape(&sets, args.size.map(|side| side as usize))?;
+    let pictures = folder_set.read(shape)?;
+    let real = against.map(|set| set.read(shape)).transpose()?;
     let extractor = extractor(&args.features, FeatureNetwork::EfficientNetLite0, quiet)?;
-    let known = real.pixels()?;
+    let known = real.as_ref().map(Dataset::pixels).transpose()?;
     let everything = RealPictures {
-        name: &real.source,
-        shape: real.shape,
-        training: &known,
-        labels: &real.labels,
+        name: real.as_ref().map_or("", |real| &real.source),
+        shape,
+        training: known.as_deref().unwrap_or_default(),
+        labels: real.as_ref().map_or(&[], |real| &real.labels),
         held_out: &[],
         held_out_labels: &[],
         class_names: &[],
@@ -226,7 +235,7 @@ fn folders(args: &EvalArgs, folder: &Path, against: &Path, quiet: bool) -> Resul
         top_up: false,
         ..reference_options(&args.features, pictures.len())
     };
-    let reference = ReferenceSet::new(extractor, everything, options, published(&args.features)?)?;
+    let reference = ReferenceSet::new(extractor, everything, options, published)?;
     let measured = reference.measure(&pictures.pixels()?, None)?;
     Ok(EvalReport::new(vec![reference.row(Subject::pictures(&folder.display().to_string()), &measured, None)]))
 }

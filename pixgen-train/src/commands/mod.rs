@@ -12,6 +12,7 @@ mod export;
 mod import;
 mod inspect;
 mod long_work;
+mod picture_sets;
 mod probe;
 mod quickstart;
 mod report;

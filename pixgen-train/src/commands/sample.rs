@@ -285,12 +285,11 @@ impl Job<'_> {
 
     /// `1 step`, `63 evaluations`.
     fn evaluations(&self) -> String {
-        let evaluations = self.drawing.evaluations(&self.file.header.noise);
-        let what = match self.drawing {
-            Drawing::Consistency { .. } => "step",
-            Drawing::Diffusion { .. } => "evaluation",
-        };
-        format!("{evaluations} {what}{}", if evaluations == 1 { "" } else { "s" })
+        let evaluations = self.drawing.evaluations(&self.file.header.noise) as usize;
+        match self.drawing {
+            Drawing::Consistency { .. } => counted(evaluations, "step", "steps"),
+            Drawing::Diffusion { .. } => counted(evaluations, "evaluation", "evaluations"),
+        }
     }
 
     /// Files in a folder; an archive is assembled from a folder beside it, which is then removed.
@@ -320,7 +319,8 @@ impl Job<'_> {
             assemble(&folder, count, form, &args.out)?;
             folder.remove(count)?;
         }
-        note(&format!("{count} pictures in {}: {}{}", self.evaluations(), args.out.display(), self.rule(count, form)));
+        let drawn = counted(count as usize, "picture", "pictures");
+        note(&format!("{drawn} in {}: {}{}", self.evaluations(), args.out.display(), self.rule(count, form)));
         Ok(End::Finished)
     }
 

@@ -1,8 +1,11 @@
 //! Why pictures cannot be measured.
 
+use crate::cache;
 use crate::quality::network::FeatureNetwork;
 use pixgen_edge::eval::{EvalError, WeightFault};
+use pixgen_edge::file_error::read_hint;
 use pixgen_edge::picture::PictureError;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// A network, a weight file or a reference that cannot be used, or pictures that have no statistics.
@@ -174,13 +177,11 @@ impl QualityError {
             Self::Layer { known, .. } => Some(format!("its layers are {known}")),
             Self::Input { low, high, .. } if low == high => Some(format!("it sees {low} x {low} only")),
             Self::Input { low, high, .. } => Some(format!("it sees {low} to {high}")),
-            Self::WeightsMissing { network: FeatureNetwork::EfficientNetLite0, .. } => {
-                Some("fetch them once with `pixgen-train data get efficientnet-lite0`, or give a file with --weights".into())
+            // Nobody named this file, and not every verb that measures has a flag for another.
+            Self::WeightsMissing { path, source, .. } if source.kind() == ErrorKind::NotFound && *path == cache::efficientnet_lite0() => {
+                Some("fetch them once with `pixgen-train data get efficientnet-lite0`".into())
             }
-            Self::WeightsMissing { .. } => Some(
-                "give --weights FILE: pt_inception-2015-12-05 of pytorch-fid or torch-fidelity, saved as safetensors with its own names"
-                    .into(),
-            ),
+            Self::WeightsMissing { source, .. } | Self::Reference { fault: ReferenceFault::Read(source), .. } => read_hint(source),
             Self::WeightFile { .. } => Some("the copy may be incomplete, or a PyTorch file: save it as safetensors".into()),
             Self::PublishedFeatures { .. } => Some("measure with --network inception, or give a reference that has pictures".into()),
             Self::Reference { .. } => {

@@ -192,7 +192,9 @@ impl RunError {
     /// The next thing to try.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotAFolder { .. } | Self::Foreign { .. } => Some("give a new or empty folder, or one that a run has made".to_owned()),
+            Self::NotAFolder { .. } | Self::Foreign { .. } => {
+                Some("give a folder that a run has made; a new run takes a new or empty folder".to_owned())
+            }
             Self::NoFolder { .. } => Some("check the path of the run".to_owned()),
             Self::Create { source, .. } | Self::Unwritable { source, .. } => write_hint(source),
             Self::InUse { pid: Some(pid), .. } => {

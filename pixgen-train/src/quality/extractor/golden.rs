@@ -146,9 +146,11 @@ fn recipes_are_checked_and_named() {
 #[test]
 fn bad_files_and_pictures_are_errors() {
     let recipe = FeatureRecipe::new(FeatureNetwork::EfficientNetLite0, None, None, None).unwrap();
-    let error = Extractor::load(recipe, Path::new("/nowhere/efficientnet-lite0.safetensors"))
-        .err()
-        .unwrap();
+    // A file that somebody named is misspelt; the one that `data get` writes was not fetched.
+    let error = Extractor::load(recipe, Path::new("/nowhere/weights.safetensors")).err().unwrap();
+    assert!(error.hint().unwrap().contains("spelling"), "{error}");
+    let (network, source) = (recipe.network, std::io::ErrorKind::NotFound.into());
+    let error = QualityError::WeightsMissing { network, path: cache::efficientnet_lite0(), source };
     assert!(error.hint().unwrap().contains("pixgen-train data get efficientnet-lite0"), "{error}");
     let error = Extractor::new(recipe, &Weights::new(GOLDEN, Path::new("golden")).unwrap()).err().unwrap();
     assert!(matches!(error, QualityError::Weight { .. }) && error.hint().is_some(), "{error}");
