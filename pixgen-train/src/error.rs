@@ -102,16 +102,6 @@ pub enum Error {
         /// Images seen.
         seen: u64,
     },
-    /// Two flags set one setting to different values.
-    #[error("{first} and {second} set {key} to different values")]
-    GivenTwice {
-        /// The setting.
-        key: String,
-        /// One flag.
-        first: Origin,
-        /// The other.
-        second: Origin,
-    },
     /// A setting that something else decides, in another way.
     #[error("{key} = {given} from {origin}, but it is {is} in the data")]
     Overruled {
@@ -321,7 +311,6 @@ impl Error {
             Self::Preset { .. } => Some("`pixgen-train inspect --presets` lists them".into()),
             Self::OtherSettings { .. } => Some("repeat the command that started the run to resume it, or give another --out".into()),
             Self::FewerImages { seen, .. } => Some(format!("give at least {seen} images, or start a new run with another --out")),
-            Self::GivenTwice { .. } => Some("give one of them".into()),
             Self::Overruled { key, .. } => Some(format!("leave {key} out: the data decide it")),
             Self::OtherStage { theirs, .. } => {
                 Some(format!("use `pixgen-train {}` with these settings, or take them out", theirs.command()))

@@ -59,8 +59,16 @@ struct Session<'a, B: Engine> {
     state: State<B::Flat>,
     progress: run::Progress,
     watch: Option<QualityWatch>,
+    due: Due,
     /// Sums since the last line of metrics.
     window: Window,
+}
+
+/// What an interrupt kept from being drawn after the last step.
+#[derive(Clone, Copy, Default)]
+struct Due {
+    sample: bool,
+    measurement: bool,
 }
 
 /// What is averaged for a line of metrics.
@@ -93,10 +101,13 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     let mut objective = prepared.objective::<B>(device);
     let mut state = State::new::<B>(objective.params(), &prepared.start.params, &config.ema.configs(), device);
     let mut warnings: Vec<String> = folder.warnings().iter().map(ToString::to_string).collect();
+    let mut due = Due::default();
     let resumed = match checkpoint::latest(&folder)? {
         Some(loaded) => {
             warnings.extend(loaded.warnings.iter().map(ToString::to_string));
             note(&format!("resuming at {} from {}", count(loaded.checkpoint.images), loaded.path.display()));
+            let is_due = |key: &str| loaded.checkpoint.metadata.contains_key(key);
+            due = Due { sample: is_due("sample_due"), measurement: is_due("measurement_due") };
             restore::<B>(loaded.checkpoint, &loaded.path, prepared, &mut *objective, &mut state, device, out)?;
             if config.train.images < state.images && changes.iter().any(|change| change.key == "train.images") {
                 let folder = out.display().to_string();
@@ -138,7 +149,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     for warning in warnings {
         note(&format!("warning: {warning}"));
     }
-    let watch = if state.images < config.train.images {
+    let watch = if state.images < config.train.images || due.measurement {
         QualityWatch::new(prepared, &folder)?
     } else {
         None
@@ -154,6 +165,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
         state,
         progress,
         watch,
+        due,
         window: Window::default(),
     };
     session.run()
@@ -218,10 +230,20 @@ impl<B: Engine> Session<'_, B> {
             return Ok(End::Stopped);
         }
         // One grid before training shows what the strip starts from.
-        if self.state.images == 0 {
-            self.sample()?;
+        if (self.state.images == 0 || self.due.sample) && !self.sample()? || self.due.measurement && !self.measure()? {
+            end = End::Interrupted;
         }
-        while self.state.images < total {
+        if end == End::Interrupted && self.state.images == 0 {
+            self.progress.finish();
+            note(&interrupt::sentence(None));
+            return Ok(end);
+        }
+        let caught_up = self.due.sample || self.due.measurement;
+        if end == End::Finished && caught_up && self.state.images >= total {
+            self.due = Due::default();
+            self.save()?;
+        }
+        while self.state.images < total && end == End::Finished {
             let before = self.state.images;
             self.window.started.get_or_insert_with(Instant::now);
             let progress = self.prepared.progress(before);
@@ -237,21 +259,21 @@ impl<B: Engine> Session<'_, B> {
                 end = End::Stopped;
             }
             let last = now >= total || end != End::Finished;
-            let save = last || crossed(config.output.checkpoint_every);
+            let mut save = last || crossed(config.output.checkpoint_every);
             if crossed(config.output.log_every) || save {
                 self.write_metrics()?;
             }
-            if crossed(config.output.sample_every) || now >= total {
-                self.sample()?;
-            }
-            if config.quality.every > 0 && (crossed(config.quality.every) || now >= total) {
-                self.measure()?;
+            self.due.sample = (crossed(config.output.sample_every) || now >= total) && !self.sample()?;
+            let measured = config.quality.every > 0 && (crossed(config.quality.every) || now >= total);
+            self.due.measurement = measured && !self.measure()?;
+            if self.due.sample || self.due.measurement {
+                (end, save) = (End::Interrupted, true);
+                if self.window.images > 0 {
+                    self.write_metrics()?;
+                }
             }
             if save {
                 self.save()?;
-            }
-            if end != End::Finished {
-                break;
             }
         }
         self.progress.finish();
@@ -346,10 +368,11 @@ impl<B: Engine> Session<'_, B> {
     }
 
     /// Grids of fixed latents, and a row of the strip: of a one-step generator in one and two steps.
-    fn sample(&mut self) -> Result<(), Error> {
+    /// Says whether it did: not if someone asked to stop meanwhile.
+    fn sample(&mut self) -> Result<bool, Error> {
         let config = &self.prepared.config;
         let drawings: &[(&str, Drawing)] = match config.stage {
-            Stage::Pretrain(_) => return Ok(()),
+            Stage::Pretrain(_) => return Ok(true),
             Stage::Diffusion(_) => &[("heun", Drawing::PREVIEW)],
             Stage::Consistency(_) => &[
                 ("1step", Drawing::Consistency { steps: 1 }),
@@ -362,8 +385,14 @@ impl<B: Engine> Session<'_, B> {
         let scale = (112 / config.model.size).clamp(1, 4);
         let exported = self.exported();
         for (number, &(name, drawing)) in drawings.iter().enumerate() {
-            let wanted = SampleRequest { seed: config.output.sample_seed, first: 0, classes: &classes, drawing };
-            let bytes = generator.draw::<B>(&exported, None, self.device, &wanted);
+            let mut bytes = Vec::new();
+            for (first, classes) in (0..).step_by(columns).zip(classes.chunks(columns)) {
+                let wanted = SampleRequest { seed: config.output.sample_seed, first, classes, drawing };
+                bytes.extend(generator.draw::<B>(&exported, None, self.device, &wanted));
+                if self.options.interrupt.requested() {
+                    return Ok(false);
+                }
+            }
             let pictures = Picture::squares(&bytes, config.model.size, config.model.channels)?;
             let path = self.folder.samples().join(format!("images-{:09}-{name}.png", self.state.images));
             let names: Vec<&String> = classes
@@ -376,12 +405,13 @@ impl<B: Engine> Session<'_, B> {
                 strip::append(&self.folder.samples().join("strip.png"), self.state.images, &row)?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Measures pictures of the exported average, and keeps the model if it is the best so far.
-    fn measure(&mut self) -> Result<(), Error> {
-        let Some(mut watch) = self.watch.take() else { return Ok(()) };
+    /// Says whether it did: not if someone asked to stop meanwhile.
+    fn measure(&mut self) -> Result<bool, Error> {
+        let Some(mut watch) = self.watch.take() else { return Ok(true) };
         let exported = self.exported();
         let measured = watch.measure::<B>(&self.generator(), &exported, self.device, &self.options.interrupt)?;
         if let Some(quality) = measured {
@@ -399,7 +429,7 @@ impl<B: Engine> Session<'_, B> {
                 .message(&format!("quality of {} pictures: FD {fd:.2}, KD {kd:.4}{best}", quality.count));
         }
         self.watch = Some(watch);
-        Ok(())
+        Ok(measured.is_some())
     }
 
     fn save(&mut self) -> Result<(), Error> {
@@ -421,6 +451,12 @@ impl<B: Engine> Session<'_, B> {
             ("skipped_in_row".to_owned(), state.skipped_in_row.to_string()),
             ("data".to_owned(), self.prepared.training.fingerprint()),
         ]);
+        let due = [("sample_due", self.due.sample), ("measurement_due", self.due.measurement)];
+        metadata.extend(
+            due.into_iter()
+                .filter(|(_, due)| *due)
+                .map(|(key, _)| (key.to_owned(), "true".to_owned())),
+        );
         metadata.extend(self.prepared.start.fingerprints.clone());
         let checkpoint = Checkpoint { images: state.images, tensors, metadata };
         checkpoint::save(&self.folder, &checkpoint, self.prepared.config.output.keep)?;

@@ -256,7 +256,6 @@ fn unknown_names_say_what_was_meant() {
         (&["--set", "stage=bogus"], &["stage = `bogus`", "no such stage", "leave it out"]),
         (&["--set", "stage=consistency"], &["settings of `finetune`", "the command is `pretrain`"]),
         (&["--set", "diffusion.p_mean=1"], &["settings of `finetune --objective diffusion`"]),
-        (&["--batch", "8", "--set", "train.batch=16"], &["flag --batch", "flag --set train.batch", "different values"]),
     ] {
         fails(show(arguments), parts);
     }

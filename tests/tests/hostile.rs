@@ -456,7 +456,14 @@ fn model_file_of_another_model() {
         OsStr::new("--set"),
         OsStr::new("model.encoder.width=24"),
     ];
-    fails(finetune(&other), &[text(&encoder), "not this model's"]);
+    fails(
+        finetune(&other),
+        &[
+            text(&encoder),
+            "does not fit this run",
+            "model.encoder.width is 16 there and 24 here",
+        ],
+    );
     assert!(!bench.path("run").exists() && !out.exists());
 }
 

@@ -36,6 +36,9 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
     if computes {
         threads::start(cli.threads)?;
     }
+    if cli.quiet {
+        crate::run::progress::hush();
+    }
     let code = |end| if end == End::Interrupted { EXIT_INTERRUPTED } else { 0 };
     match cli.command {
         Command::Quickstart(args) => quickstart::run(&args, cli.quiet).map(code),

@@ -241,6 +241,9 @@ fn images_of(run: &Path) -> Option<u64> {
 
 /// Takes fewer images when this machine would need longer than asked for; says so, and what that means for the pictures.
 fn fit_to_time<B: Engine>(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool, device: &B::Device) -> Result<(), Error> {
+    if !quiet {
+        note("timing a few steps of both stages on this machine");
+    }
     let mut seconds = [0.0; 2];
     for (config, seconds) in configs.iter().zip(&mut seconds) {
         let plan = dry_run::plan::<B>(&prepared::prepare(config.clone())?, Some(device))?;

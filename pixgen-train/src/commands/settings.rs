@@ -167,7 +167,6 @@ fn flag_layers(defaults: &Table, args: &SettingsArgs, own: &[StageFlag<'_>], sta
     for (flag, key, text) in given.chain(own.iter().copied()) {
         layers.push(settings::assign(defaults, key, text, Origin::Flag(flag.to_owned()))?);
     }
-    let named = layers.len();
     for assignment in &args.set {
         let (key, text) = assignment.split_once('=').ok_or_else(|| Error::Argument {
             what: format!("--set {assignment}: no `=` in it"),
@@ -179,15 +178,7 @@ fn flag_layers(defaults: &Table, args: &SettingsArgs, own: &[StageFlag<'_>], sta
         if let Some(theirs) = StageKind::ALL.into_iter().find(|kind| *kind != stage && section == Some(kind.name())) {
             return Err(Error::OtherStage { origin, theirs, ours: stage });
         }
-        let layer = settings::assign(defaults, key, text, origin)?;
-        let value = get(&layer.table, key);
-        if let Some(flag) = layers[..named]
-            .iter()
-            .find(|flag| get(&flag.table, key).is_some_and(|given| Some(given) != value))
-        {
-            return Err(Error::GivenTwice { key: key.to_owned(), first: flag.origin.clone(), second: layer.origin });
-        }
-        layers.push(layer);
+        layers.push(settings::assign(defaults, key, text, origin)?);
     }
     Ok(layers)
 }

@@ -1,6 +1,7 @@
 //! How far a run or a download is: a bar on a terminal, otherwise a line now and then.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,11 +10,22 @@ use pixgen_edge::terminal::write_line;
 use pixgen_edge::units::{format_bytes, format_duration, format_images, format_rate};
 
 /// Time between two lines where there is no terminal.
-const LINE_INTERVAL: Duration = Duration::from_secs(30);
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time over which the speed is averaged.
 const SPEED_WINDOW: Duration = Duration::from_secs(30);
 
-const BAR: &str = "{prefix} [{bar:24}] {msg}";
+/// The message is cut to the width of the terminal; the bar is at its end, where nobody misses it.
+const BAR: &str = "{prefix} {wide_msg}";
+/// Characters of the bar.
+const BAR_WIDTH: usize = 24;
+
+/// Whether nothing is shown.
+static HUSHED: AtomicBool = AtomicBool::new(false);
+
+/// Shows no progress from now on, of whatever.
+pub fn hush() {
+    HUSHED.store(true, Ordering::Relaxed);
+}
 
 /// What is counted.
 #[derive(Clone, Copy)]
@@ -58,11 +70,11 @@ enum Output {
 }
 
 impl Progress {
-    /// A bar if stderr is a terminal, else a line every 30 seconds; nothing if `quiet`.
+    /// A bar if stderr is a terminal, else a line every ten seconds; nothing if `quiet` or after [`hush`].
     ///
     /// `done` of `total` images are there already (a resumed run).
     pub fn new(stage: &str, done: u64, total: u64, quiet: bool) -> Self {
-        let output = if quiet {
+        let output = if quiet || HUSHED.load(Ordering::Relaxed) {
             Output::Quiet
         } else if io::stderr().is_terminal() {
             Output::Bar(bar(stage, done, total))
@@ -99,7 +111,7 @@ impl Progress {
             Output::Quiet => {}
             Output::Bar(bar) => {
                 bar.set_position(images);
-                bar.set_message(status);
+                bar.set_message(format!("{status}  [{}]", drawn(images, self.total)));
             }
             Output::Lines { sink, interval, last } => {
                 let due = last.is_none_or(|last| now.duration_since(last) >= *interval);
@@ -157,10 +169,17 @@ impl Progress {
     }
 }
 
+/// `======>         `
+fn drawn(done: u64, total: u64) -> String {
+    let filled = (BAR_WIDTH as f64 * done as f64 / total.max(1) as f64).min(BAR_WIDTH as f64) as usize;
+    let tip = if filled < BAR_WIDTH { ">" } else { "" };
+    format!("{:BAR_WIDTH$}", format!("{}{tip}", "=".repeat(filled)))
+}
+
 fn bar(stage: &str, done: u64, total: u64) -> ProgressBar {
     let bar = ProgressBar::new(total).with_position(done);
     if let Ok(style) = ProgressStyle::with_template(BAR) {
-        bar.set_style(style.progress_chars("=> "));
+        bar.set_style(style);
     }
     bar.set_prefix(stage.to_owned());
     bar
@@ -308,7 +327,8 @@ mod tests {
         let start = progress.speed.first_at;
         progress.update_at(start + Duration::from_secs(1), 50, Some(0.25));
         assert_eq!((bar.prefix().as_str(), bar.position()), ("tune", 50));
-        assert_eq!(bar.message(), "50 img of 100 img (50%), 50 img/s, ETA 1 s, loss 0.2500");
+        assert_eq!(bar.message(), "50 img of 100 img (50%), 50 img/s, ETA 1 s, loss 0.2500  [============>           ]");
+        assert_eq!([drawn(0, 0), drawn(9, 9)], [format!("{:24}", ">"), "=".repeat(24)]);
         progress.finish();
         assert!(bar.is_finished());
     }
