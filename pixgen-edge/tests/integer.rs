@@ -17,9 +17,11 @@ use pixgen_core::workspace::WorkspaceError;
 use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::draw::draw;
 use pixgen_edge::model_file::ModelFile;
+use pixgen_edge::onnx::float_graph;
 use pixgen_edge::quantise::draw::{draw_float, draw_integer, requests};
 use pixgen_edge::quantise::observe::Observe;
-use pixgen_edge::quantise::{QuantiseOptions, export};
+use pixgen_edge::quantise::report::{LOW_SNR_DB, compare};
+use pixgen_edge::quantise::{QuantiseError, QuantiseOptions, export};
 use random::{generator, shapes};
 use std::path::Path;
 
@@ -287,4 +289,46 @@ fn a_path_is_enough_to_draw() {
     let missing = draw(&folder.path().join("none.pxg"), &requests).expect_err("no file");
     assert!(missing.to_string().contains("none.pxg"), "{missing}");
     assert!(draw(&pxg, &[DrawRequest { class: 3, seed: 0, number: 0 }]).is_err(), "no such class");
+}
+
+/// A name with a line end would shift the names behind it by one.
+#[test]
+fn a_class_name_is_one_line() {
+    let mut file = generator(shapes()[4], Parametrisation::Edm);
+    for name in ["a\nb", "a\r", "\n"] {
+        file.header.class_names = vec!["x".to_owned(), name.to_owned(), "q".to_owned()];
+        let options = QuantiseOptions { pictures: 2, tests: 0, ..QuantiseOptions::default() };
+        let error = export(&file, None, &options).expect_err("refused");
+        assert!(matches!(error, QuantiseError::ClassName { class: 1, .. }), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--classes")), "{error}");
+        assert!(float_graph(&file, &[0, 1], None).is_err(), "a graph lists the names too");
+        // The others are exported, with their own names.
+        let others = QuantiseOptions { classes: vec![0, 2], ..options };
+        let bytes = AlignedBytes::copy(&export(&file, None, &others).expect("exports").bytes);
+        let model = Model::read(bytes.bytes()).expect("reads");
+        assert_eq!([0, 1].map(|class| model.class_name(class)), [Some("x"), Some("q")]);
+    }
+}
+
+/// One channel far above the others takes the range of all, and the exporter says so.
+#[test]
+fn a_model_that_int8_spoils_is_told_from_others() {
+    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/v0.1/model.safetensors");
+    let spoilt = |file: &ModelFile| {
+        let options = QuantiseOptions { pictures: 24, tests: 0, ..QuantiseOptions::default() };
+        let exported = export(file, None, &options).expect("exports");
+        compare(file, &exported, &[0, 1, 2], 4)
+            .expect("compares")
+            .spoilt()
+            .map(|site| site.snr_db)
+    };
+    let good = ModelFile::load(&trained).expect("loads");
+    assert_eq!(spoilt(&good), None);
+    for name in ["encoder.patch_embed.weight", "encoder.blocks.0.mlp.fc1.weight"] {
+        let mut file = good.clone();
+        let entry = file.set.entries().iter().find(|entry| entry.name == name).expect("a layer");
+        let row = entry.range.start..entry.range.start + entry.dims[1];
+        file.params[row].iter_mut().for_each(|weight| *weight *= 1000.0);
+        assert!(spoilt(&file).is_some_and(|snr| snr < LOW_SNR_DB), "{name}");
+    }
 }
