@@ -9,7 +9,7 @@ use pixgen_train::data::order::index_at;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A stage with its bench; all of it (dropout, auxiliary loss, target network, averages) must survive.
 fn benches() -> [(Stage, Bench); 3] {
@@ -162,6 +162,39 @@ fn interrupted() {
         assert!(first_line(&done).starts_with("resuming at "), "{}", done.stderr);
         assert_same_end(&broken, &bench.path("straight"));
     }
+}
+
+/// A command that has nothing to save, such as the timing of a quick start, ends at once and in the same words.
+#[test]
+fn interrupted_with_nothing_to_save() {
+    let folder = tempfile::tempdir().expect("folder");
+    let out = folder.path().join("q");
+    let mut command = pixgen(["quickstart", "--minutes", "60", "--out"]);
+    command.arg(&out);
+    let child = start(command);
+    std::thread::sleep(Duration::from_millis(300));
+    let asked = Instant::now();
+    interrupt(&child);
+    let done = finish(child);
+    assert_eq!(done.code, Some(130), "{}", done.stderr);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(done.stderr.lines().last().is_some_and(|line| line.starts_with("interrupted; ")), "{}", done.stderr);
+}
+
+/// What a quick start announced holds: another length is another quick start.
+#[test]
+fn a_plan_is_kept() {
+    let folder = tempfile::tempdir().expect("folder");
+    let plan = folder.path().join("plan.toml");
+    fs::write(&plan, "minutes = 3.0\npretrain_images = 7000\nfinetune_images = 9000\n").expect("plan");
+    let again = |arguments: &[&str]| {
+        let mut command = pixgen(["quickstart", "--out"]);
+        command.arg(folder.path());
+        with(command, arguments)
+    };
+    fails(again(&["--minutes", "7"]), &["--minutes 7", "planned for 3 minutes", "leave --minutes out"]);
+    fs::write(&plan, "minutes = 3.0\n").expect("plan");
+    fails(again(&[]), &["plan.toml", "pretrain_images"]);
 }
 
 /// Pictures in a zip archive and in tar shards, decoded when their turn comes: stops in the middle of an epoch of 36 pictures change nothing,

@@ -117,8 +117,8 @@ pub struct TrainConfig {
     pub images: u64,
     /// Images of an optimiser step.
     pub batch: usize,
-    /// Images that go through the network at once; 0 means the whole batch. The gradient is the same. The flag `--micro-batch auto` takes as
-    /// many as fit into the device's memory.
+    /// Images that go through the network at once; 0 means the whole batch. The gradient is the same. `auto` takes as many
+    /// as fit into the device's memory.
     pub micro_batch: usize,
     /// The run stops after this many steps in a row whose gradient is not finite.
     pub max_skipped: u64,
