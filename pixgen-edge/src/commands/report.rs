@@ -3,7 +3,7 @@
 use super::export::options;
 use crate::aligned::AlignedBytes;
 use crate::cli::ReportArgs;
-use crate::data::bundled_split;
+use crate::data::{ImageShape, bundled_split};
 use crate::error::Error;
 use crate::eval::{Classifier, EvalReport, FashionReference, Subject};
 use crate::model_file::{Content, ModelFile};
@@ -97,7 +97,8 @@ fn quality(
     steps: u8,
 ) -> Result<EvalReport, Error> {
     let model = &file.header.model;
-    if Classifier::check_shape(model.channels, model.size, model.size).is_err() || model.classes != 10 {
+    let shape = ImageShape { height: model.size, width: model.size, channels: model.channels };
+    if !Classifier::knows(shape, &file.header.class_names) {
         return Ok(EvalReport::new(Vec::new()));
     }
     let (training, held_out) = bundled_split()?;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use crate::data::{FASHION_MNIST_CLASSES, ImageShape};
 use crate::eval::error::{EvalError, WeightFault};
 use crate::eval::frechet::FeatureMoments;
 use crate::eval::network::{Activations, CLASSES, ClassifierNetwork, FEATURES, LAYERS, PIXELS, SIDE, normalise};
@@ -117,6 +118,12 @@ impl Classifier {
         } else {
             Err(EvalError::ImageShape { channels, height, width })
         }
+    }
+
+    /// Whether it can judge pictures of a shape with these classes: their names must be its own, in its order.
+    pub fn knows(shape: ImageShape, class_names: &[String]) -> bool {
+        let seen = Self::check_shape(shape.channels, shape.height, shape.width).is_ok();
+        seen && class_names.iter().map(String::as_str).eq(FASHION_MNIST_CLASSES)
     }
 
     /// The 64 features of each image (n x 28 x 28 bytes), row-major. Uses all rayon threads.
@@ -323,6 +330,13 @@ mod tests {
         let error = classifier().features(&[0; 32 * 32]).unwrap_err();
         assert!(matches!(error, EvalError::PartialImage { bytes: 1024, pixels: PIXELS, .. }));
         assert!(Classifier::check_shape(1, 28, 28).is_ok());
+        let shape = |side| ImageShape { height: side, width: side, channels: 1 };
+        let mut names = FASHION_MNIST_CLASSES.map(String::from);
+        assert!(Classifier::knows(shape(28), &names) && !Classifier::knows(shape(32), &names));
+        // Ten digits in 28 x 28 grey pixels, and its own classes in another order.
+        assert!(!Classifier::knows(shape(28), &std::array::from_fn::<_, 10, _>(|digit| digit.to_string())));
+        names.swap(0, 1);
+        assert!(!Classifier::knows(shape(28), &names));
         let error = Classifier::check_shape(3, 32, 32).unwrap_err();
         assert!(error.to_string().contains("3x32x32"), "{error}");
         assert!(error.hint().is_some());

@@ -86,7 +86,7 @@ impl Affine {
         let inputs = self.weight.len() / outputs;
         let rows = input.len() / inputs;
         output.clear();
-        output.extend(self.bias.iter().cycle().take(rows * outputs));
+        (0..rows).for_each(|_| output.extend_from_slice(&self.bias));
         let weight = Matrix::new(&self.weight, inputs, outputs);
         matmul(
             MatrixMut::new(output, rows, outputs),

@@ -68,8 +68,8 @@ pub enum QualityError {
         /// What is wrong with it.
         fault: WeightFault,
     },
-    /// A file with reference statistics or pictures that cannot be used.
-    #[error("reference {}: {fault}", path.display())]
+    /// An `.npz` with statistics or pictures that cannot be used.
+    #[error("{}: {fault}", path.display())]
     Reference {
         /// File.
         path: PathBuf,

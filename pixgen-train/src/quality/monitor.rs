@@ -42,7 +42,7 @@ impl QualityMonitor {
             pixels.extend_from_slice(&picture);
         }
         let features = extractor.features(&pixels, shape)?;
-        let (reference, frechet) = training_statistics(&extractor, &training.source, &features, &training.class_names)?;
+        let (reference, frechet) = training_statistics(&extractor, &training.source, &features, shape, &training.class_names)?;
         Ok(Self { extractor, shape, reference, frechet, features })
     }
 

@@ -1,6 +1,6 @@
 //! The networks whose features can be compared, by name.
 
-use pixgen_edge::data::{FASHION_MNIST_CLASSES, ImageShape};
+use pixgen_edge::data::ImageShape;
 use pixgen_edge::eval::Classifier;
 use std::fmt;
 use std::str::FromStr;
@@ -22,18 +22,12 @@ impl FeatureNetwork {
 
     /// The network unless another is asked for: the project's classifier for the pictures and classes that it knows.
     pub fn usual(shape: ImageShape, class_names: &[String]) -> Self {
-        let seen = Classifier::check_shape(shape.channels, shape.height, shape.width).is_ok();
-        if seen && is_fashion(class_names) {
+        if Classifier::knows(shape, class_names) {
             Self::Fashion
         } else {
             Self::EfficientNetLite0
         }
     }
-}
-
-/// Whether the project's classifier knows these classes, in this order.
-pub(super) fn is_fashion(class_names: &[String]) -> bool {
-    class_names.iter().map(String::as_str).eq(FASHION_MNIST_CLASSES)
 }
 
 impl fmt::Display for FeatureNetwork {

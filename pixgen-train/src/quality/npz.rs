@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use flate2::read::DeflateDecoder;
@@ -38,6 +38,9 @@ enum Values {
 pub fn read(path: &Path) -> Result<Npz, QualityError> {
     let fail = |fault| QualityError::Reference { path: path.to_owned(), fault };
     let file = File::open(path).map_err(|error| fail(error.into()))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(fail(io::Error::from(io::ErrorKind::IsADirectory).into()));
+    }
     let zip = |error: rawzip::Error| fail(error.into());
     let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
     let archive = ZipArchive::from_file(file, &mut buffer).map_err(zip)?;
@@ -236,6 +239,9 @@ mod tests {
         assert!(matches!(read(&file(&folder, &[mu(), nan])), Err(QualityError::Eval(EvalError::NonFinite { .. }))));
         std::fs::write(folder.path().join("text"), "no").unwrap();
         assert!(matches!(read(&folder.path().join("text")), Err(QualityError::Reference { .. })));
-        assert!(read(&folder.path().join("missing")).unwrap_err().to_string().contains("missing"));
+        for (path, hint) in [(folder.path().join("missing"), "spelling"), (folder.path().to_owned(), "folder")] {
+            let error = read(&path).unwrap_err();
+            assert!(error.hint().is_some_and(|found| found.contains(hint)), "{error}: {:?}", error.hint());
+        }
     }
 }

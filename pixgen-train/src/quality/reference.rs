@@ -3,8 +3,9 @@
 use crate::quality::error::QualityError;
 use crate::quality::extractor::Extractor;
 use crate::quality::features::Features;
-use crate::quality::network::is_fashion;
 use crate::quality::npz::Npz;
+use pixgen_edge::data::ImageShape;
+use pixgen_edge::eval::Classifier;
 use pixgen_edge::eval::frechet::FrechetReference;
 use pixgen_edge::eval::sample::{SEED, sample as choose};
 
@@ -42,11 +43,12 @@ pub(super) fn training_statistics(
     extractor: &Extractor,
     source: &str,
     features: &Features,
+    shape: ImageShape,
     class_names: &[String],
 ) -> Result<(String, FrechetReference), QualityError> {
     let n = features.n;
     let (name, moments) = match extractor.classifier() {
-        Some(classifier) if is_fashion(class_names) => {
+        Some(classifier) if Classifier::knows(shape, class_names) => {
             let moments = classifier.reference().clone();
             (format!("{} Fashion-MNIST test pictures (Fréchet), {n} training pictures", moments.n()), moments)
         }

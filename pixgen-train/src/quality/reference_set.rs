@@ -8,14 +8,13 @@ use crate::quality::extractor::Extractor;
 use crate::quality::features::Features;
 use crate::quality::kernel::{self, SUBSET_SIZE, SUBSETS};
 use crate::quality::neighbours::{ManifoldScores, NEIGHBOURS, RealManifold, vote};
-use crate::quality::network::is_fashion;
 use crate::quality::npz::Npz;
 use crate::quality::reference::{Reference, reference_indices, training_statistics};
 use pixgen_edge::data::ImageShape;
 use pixgen_edge::eval::nearest::{Nearest, nearest};
 use pixgen_edge::eval::report::accuracy;
 use pixgen_edge::eval::sample::{RealSample, SEED, pick, sample as choose};
-use pixgen_edge::eval::{ClassCounts, EvalError, EvalRow, QualityMetrics, Subject};
+use pixgen_edge::eval::{ClassCounts, Classifier, EvalError, EvalRow, QualityMetrics, Subject};
 
 /// Stream of [`SEED`] beyond those of the subsets, of [`RealSample`] and of the reference.
 const MANIFOLD: u64 = (1 << 32) + 3;
@@ -132,7 +131,7 @@ impl<'a> ReferenceSet<'a> {
             return Err(EvalError::TooFew { what: "training images", needed: 2, found: 0 }.into());
         }
         let judge = match extractor.classifier() {
-            Some(_) if is_fashion(real.class_names) => ClassJudge::Classifier,
+            Some(_) if Classifier::knows(real.shape, real.class_names) => ClassJudge::Classifier,
             _ if real.class_names.len() > 1 && training >= options.neighbours => ClassJudge::Vote,
             _ => ClassJudge::None,
         };
@@ -145,7 +144,7 @@ impl<'a> ReferenceSet<'a> {
         let reference = match published {
             Some((name, npz)) => Reference::published(&extractor, name, npz)?,
             None => {
-                let (name, frechet) = training_statistics(&extractor, real.name, &labelled.features, real.class_names)?;
+                let (name, frechet) = training_statistics(&extractor, real.name, &labelled.features, real.shape, real.class_names)?;
                 Reference { name, frechet, features: Some(labelled.features.clone()) }
             }
         };

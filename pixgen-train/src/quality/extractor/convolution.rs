@@ -3,7 +3,7 @@
 //! Maps are stored channels last, so that the windows of a convolution are rows of contiguous values, its result is the next map, and
 //! everything else runs along contiguous channels.
 //!
-//! Why not burn's `conv2d`: on the CPU the published networks took about twice as long with it (docs/results/performance.md section
+//! Why not burn's `conv2d`: on the CPU the published networks took two to three times as long with it (docs/results/performance.md section
 //! "Features"). Most of that are depthwise windows on small maps and pooling.
 
 use super::weights::Weights;
@@ -214,7 +214,7 @@ impl Convolution {
         let WindowShape { kernel, stride, outputs, .. } = self.shape;
         let (rows, columns) = self.shape.slides(maps);
         let places = maps.n * rows.output * columns.output;
-        let mut values: Vec<f32> = self.bias.iter().copied().cycle().take(places * outputs).collect();
+        let mut values = self.bias.repeat(places);
         let window = self.weight.len() / outputs;
         let multiply = |windows: &[f32], out: &mut [f32]| {
             let rows = out.len() / outputs;
@@ -296,13 +296,7 @@ impl Depthwise {
     pub fn apply(&self, maps: &Maps) -> Maps {
         let channels = maps.channels;
         let (rows, columns) = self.shape.slides(maps);
-        let mut values: Vec<f32> = self
-            .bias
-            .iter()
-            .copied()
-            .cycle()
-            .take(maps.n * rows.output * columns.output * channels)
-            .collect();
+        let mut values = self.bias.repeat(maps.n * rows.output * columns.output);
         each_window(maps, rows, columns, &mut values, |out, tap, input| {
             let weight = &self.weight[tap * channels..][..channels];
             out.iter_mut()
@@ -386,7 +380,7 @@ impl Linear {
         let outputs = self.bias.len();
         let inputs = self.weight.len() / outputs;
         let n = rows.len() / inputs;
-        let mut out: Vec<f32> = self.bias.iter().copied().cycle().take(n * outputs).collect();
+        let mut out = self.bias.repeat(n);
         let weight = Matrix::new(&self.weight, inputs, outputs);
         matmul(
             MatrixMut::new(&mut out, n, outputs),
