@@ -425,8 +425,14 @@ impl ImportSettings {
             normalisation: header.normalisation,
         };
         let table = table_of(&settings).unwrap_or_default();
+        // In the digits of f32, which a table does not know.
+        let list = |values: [f32; 3]| format!("{values:?}").replace(' ', "");
         let text = |key: &String| {
-            let value = get(&table, key).map_or_else(String::new, |value| value.to_string().replace([' ', '"'], ""));
+            let value = match key.as_str() {
+                "normalisation.mean" => list(settings.normalisation.mean),
+                "normalisation.std" => list(settings.normalisation.std),
+                key => get(&table, key).map_or_else(String::new, |value| value.to_string().replace('"', "")),
+            };
             format!("{key}={value}")
         };
         dotted_keys(&table).iter().map(text).collect()
