@@ -1,6 +1,5 @@
 //! The metadata of a model file: what is needed to use the weights.
 
-use super::error::HeaderFault;
 use crate::data::normalise::Normalisation;
 use crate::param_set::ParamSet;
 use crate::projector::{ProjectorConfig, RunningStatistics};
@@ -60,20 +59,6 @@ pub struct ModelHeader {
 }
 
 impl ModelHeader {
-    /// Refuses what describes no model, for example from a damaged file.
-    ///
-    /// # Errors
-    /// The first rule that is broken.
-    pub fn check(&self) -> Result<(), HeaderFault> {
-        self.model.validate()?;
-        self.noise.validate()?;
-        self.normalisation.check()?;
-        match self.projector {
-            Some(p) if [p.hidden, p.out].iter().any(|width| !(1..=1 << 16).contains(width)) => Err(HeaderFault::Projector(p)),
-            _ => Ok(()),
-        }
-    }
-
     /// The parameter list of the file.
     pub fn params(&self) -> ParamSet {
         match (self.content, &self.projector) {

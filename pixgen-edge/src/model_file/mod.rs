@@ -181,6 +181,22 @@ impl ModelFile {
     }
 }
 
+impl ModelHeader {
+    /// Refuses what describes no model, for example from a damaged file.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), HeaderFault> {
+        self.model.validate()?;
+        self.noise.validate()?;
+        self.normalisation.check()?;
+        match self.projector {
+            Some(p) if [p.hidden, p.out].iter().any(|width| !(1..=1 << 16).contains(width)) => Err(HeaderFault::Projector(p)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The header in the metadata of a file, checked, and its text.
 fn read_header(metadata: &Option<HashMap<String, String>>) -> Result<(ModelHeader, &str), HeaderFault> {
     let text = metadata.as_ref().and_then(|m| m.get(KEY)).ok_or(HeaderFault::Missing)?;
