@@ -411,6 +411,21 @@ mod tests {
             text("dataset.json", "[]"),
         ]);
         assert_eq!((names.len(), passed.as_str()), (2, "2 files (1 .cls, 1 .json)"));
+        // Notes of this name in every folder are no label files; two that are cannot both count.
+        let notes = [
+            picture("a/1.png"),
+            picture("b/1.png"),
+            text("a/dataset.json", "{}"),
+            text("b/dataset.json", r#"{"x": NaN}"#),
+        ];
+        assert_eq!((labels_of(&notes).0.len(), labels_of(&notes).2.as_str()), (2, "2 files (2 .json)"));
+        let two = [
+            picture("a/1.png"),
+            picture("b/1.png"),
+            text("a/dataset.json", r#"{"labels": null}"#),
+            text("b/dataset.json", r#"{"labels": null}"#),
+        ];
+        assert_eq!(both(&two, false).unwrap_err(), "set/b/dataset.json: there are two label files");
         // A string is no number, but the number beside it is.
         let (names, ..) = labels_of(&[picture("a.png"), text("a.cls", "0"), text("a.json", r#"{"label": "cat"}"#)]);
         assert_eq!(names, ["0"]);
@@ -479,7 +494,7 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         assert_eq!(passed, "4 files (1 without extension, 1 .md, 1 .svg, 1 .txt), 5 hidden or of the system");
         let error = both(&[text("a/x.svg", "<svg/>")], false).unwrap_err();
-        assert_eq!(error, "no image in set; there is 1 file (1 .svg)");
+        assert_eq!(error, "no image in set; passed over: 1 file (1 .svg)");
     }
 
     #[test]

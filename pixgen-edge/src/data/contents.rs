@@ -49,8 +49,8 @@ pub(crate) struct Sorted {
     pub in_order: bool,
     pub images: Vec<Found>,
     pub sidecars: Vec<Found>,
-    /// The label file that counts: the folder that names in it begin at, its path for messages, what it says.
-    pub labels: Option<(PathBuf, PathBuf, LabelFile)>,
+    /// The label file that counts.
+    pub labels: Option<LabelsOfSet>,
     pub folders: BTreeSet<PathBuf>,
     pub others: BTreeSet<PathBuf>,
     pub passed: PassedOver,
@@ -145,39 +145,59 @@ impl Contents {
         false
     }
 
-    /// The outermost label file; one beside the archives stands in for one inside.
-    fn read_label_file(&mut self) -> Result<Option<(PathBuf, PathBuf, LabelFile)>, DataError> {
+    /// The outermost label file; one beside the archives stands in for one inside. Files of this name that are about something else are
+    /// passed over.
+    fn read_label_file(&mut self) -> Result<Option<LabelsOfSet>, DataError> {
         let depth = |found: &Found| found.name.components().count();
-        let least = self.label_files.iter().map(depth).min();
-        let (mut outermost, deeper): (Vec<Found>, Vec<Found>) = std::mem::take(&mut self.label_files)
-            .into_iter()
-            .partition(|found| Some(depth(found)) == least);
-        deeper.iter().for_each(|file| self.passed.count(&file.name));
-        let second = (outermost.len() > 1).then(|| outermost.pop()).flatten();
-        let (folder, path, bytes) = match (outermost.pop(), self.beside.take()) {
-            (Some(file), _) => {
-                let path = self.store.root.join(&file.name);
-                let mut bytes = Vec::new();
-                self.store.read(&file.name, file.place, &mut bytes).map_err(|reason: BadReason| {
-                    DataError::archive(&path, &format!("the labels cannot be read: {reason}"), "make the file again")
-                })?;
-                (file.name.parent().map(Path::to_path_buf).unwrap_or_default(), path, bytes)
+        let mut files = std::mem::take(&mut self.label_files);
+        files.sort_by(|a, b| depth(a).cmp(&depth(b)).then_with(|| a.name.cmp(&b.name)));
+        let beside = self.beside.take().filter(|_| files.is_empty());
+        let outermost = files.first().map_or(0, depth);
+        let mut found: Option<LabelsOfSet> = None;
+        for (index, file) in files.iter().enumerate() {
+            let path = self.store.root.join(&file.name);
+            let twin = index > 0 && files[index - 1].name == file.name;
+            let labels = match depth(file) == outermost {
+                true => parse(&path, &self.read_text(file, &path)?)?,
+                false => None,
+            };
+            match labels {
+                Some(_) if found.is_some() => return Err(two_label_files(&path)),
+                _ if twin => return Err(two_label_files(&path)),
+                Some(labels) => found = Some((file.name.parent().map(Path::to_path_buf).unwrap_or_default(), path, labels)),
+                None => self.passed.count(&file.name),
             }
-            (None, Some((path, bytes))) => (PathBuf::new(), path, bytes),
-            (None, None) => return Ok(None),
-        };
-        if let Some(second) = second {
-            return Err(DataError::archive(&self.store.root.join(second.name), "there are two label files", "keep one of them"));
         }
-        let hint = "write {\"labels\": [[\"00000/img.png\", 3], ..]} with whole numbers, or {\"labels\": null} for data without classes";
-        match label_file(&bytes).map_err(|what| DataError::archive(&path, &what, hint))? {
-            Some(LabelFile { labels: None, classes: None }) | None => {
-                self.passed.count(&path);
-                Ok(None)
+        if let Some((path, bytes)) = beside {
+            match parse(&path, &bytes)? {
+                Some(labels) => found = Some((PathBuf::new(), path, labels)),
+                None => self.passed.count(&path),
             }
-            Some(labels) => Ok(Some((folder, path, labels))),
         }
+        Ok(found)
     }
+
+    fn read_text(&self, file: &Found, path: &Path) -> Result<Vec<u8>, DataError> {
+        let mut bytes = Vec::new();
+        self.store.read(&file.name, file.place, &mut bytes).map_err(|reason: BadReason| {
+            DataError::archive(path, &format!("the labels cannot be read: {reason}"), "make the file again")
+        })?;
+        Ok(bytes)
+    }
+}
+
+/// The label file of a set: the folder that names in it begin at, its path for messages, what it says.
+pub(crate) type LabelsOfSet = (PathBuf, PathBuf, LabelFile);
+
+/// What a label file says of pictures or classes; None if nothing.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Option<LabelFile>, DataError> {
+    let hint = "write {\"labels\": [[\"00000/img.png\", 3], ..]} with whole numbers, or {\"labels\": null} for data without classes";
+    let labels = label_file(bytes).map_err(|what| DataError::archive(path, &what, hint))?;
+    Ok(labels.filter(|labels| *labels != LabelFile::default()))
+}
+
+fn two_label_files(path: &Path) -> DataError {
+    DataError::archive(path, "there are two label files", "keep one of them")
 }
 
 impl Sorted {

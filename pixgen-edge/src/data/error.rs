@@ -28,7 +28,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// Nothing in a folder or archive is an image.
-    #[error("no image in {}; there is {passed}", path.display())]
+    #[error("no image in {}; passed over: {passed}", path.display())]
     NoImage {
         /// The folder or archive that was searched.
         path: PathBuf,
