@@ -27,6 +27,12 @@ impl Rng {
 
     /// Four independent words for one counter value.
     pub const fn words(&self, counter: u64) -> [u32; 4] {
+        self.words_in_place(counter)
+    }
+
+    /// [`words`](Self::words) without a call, for the loop that draws the noise of whole pictures; elsewhere code size counts more.
+    #[inline(always)]
+    const fn words_in_place(&self, counter: u64) -> [u32; 4] {
         philox4x32_10(
             [
                 counter as u32,
@@ -75,17 +81,31 @@ pub struct Gaussians {
     words: [u32; 4],
 }
 
+impl Gaussians {
+    /// The next one, with new words from `words` where the last are used up.
+    #[inline(always)]
+    fn take(&mut self, words: impl Fn(&Rng, u64) -> [u32; 4]) -> i32 {
+        let value = gaussian_from_bits(self.words[(self.next & 3) as usize]);
+        self.next = self.next.wrapping_add(1);
+        if self.next & 3 == 0 {
+            self.words = words(&self.rng, self.next >> 2);
+        }
+        value
+    }
+
+    /// [`next`](Iterator::next) with the generator in place of a call.
+    #[inline(always)]
+    pub(crate) fn next_in_place(&mut self) -> i32 {
+        self.take(Rng::words_in_place)
+    }
+}
+
 impl Iterator for Gaussians {
     type Item = i32;
 
     #[inline]
     fn next(&mut self) -> Option<i32> {
-        let value = gaussian_from_bits(self.words[(self.next & 3) as usize]);
-        self.next = self.next.wrapping_add(1);
-        if self.next & 3 == 0 {
-            self.words = self.rng.words(self.next >> 2);
-        }
-        Some(value)
+        Some(self.take(Rng::words))
     }
 }
 
@@ -172,6 +192,7 @@ impl Draws {
 }
 
 /// Philox4x32 with ten rounds.
+#[inline(always)]
 const fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     let mut round = 0;
     while round < 10 {

@@ -8,8 +8,8 @@
 
 use core::hint::black_box;
 use core::slice;
-use pixgen_core::integer::DrawRequest;
-use pixgen_core::pxg::Model;
+use pixgen_core::integer::{DrawRequest, Drawing, NoiseSeed};
+use pixgen_core::pxg::{Model, file_len};
 
 unsafe extern "C" {
     /// Not defined anywhere.
@@ -49,6 +49,7 @@ pub unsafe extern "C" fn start(inputs: &Inputs) -> u64 {
     };
     #[cfg(feature = "planted")]
     black_box(file[inputs.class]);
+    let _ = black_box(file_len(file));
     let Ok(model) = Model::read(file) else { return 0 };
     black_box((model.header(), model.file_len(), model.workspace_len(), model.class_name(inputs.class)));
     let request = DrawRequest { class: inputs.class, seed: inputs.seed, number: inputs.number };
@@ -61,6 +62,9 @@ pub unsafe extern "C" fn start(inputs: &Inputs) -> u64 {
         }
     });
     let _ = black_box(drawn);
+    let to = NoiseSeed { seed: inputs.number, number: inputs.seed };
+    let mut drawing = Drawing::new(request).towards(to, black_box(1)).resume(black_box([0; 2]));
+    while let Ok(None) = drawing.step(&model, workspace, &mut |band| _ = black_box(band.bytes())) {}
     let _ = black_box(model.self_test(workspace));
     model.picture_hash(&request, workspace).unwrap_or_default()
 }

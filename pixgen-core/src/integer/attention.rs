@@ -44,8 +44,21 @@ pub(super) struct HeadShape {
     pub d: usize,
 }
 
+/// Values of one head into columns, token by token. By itself, so that its loop has all registers.
+#[inline(never)]
+fn transpose(from: &[i8], stride: usize, columns: &mut [i8], padded: usize) {
+    for (t, row) in from.chunks(stride.max(1)).enumerate() {
+        for (column, &value) in columns.chunks_exact_mut(padded.max(1)).zip(row) {
+            if let Some(place) = column.get_mut(t) {
+                *place = value;
+            }
+        }
+    }
+}
+
 /// softmax(Q K^T) V of one head for the tokens `rows`, at most [`map_rows`] of them; first those from 0 on, which also lay out the head's
 /// values. Lengths were checked when the regions were made; what does not fit is left out.
+#[inline(never)]
 pub(super) fn strip(buffers: &mut AttentionBuffers<'_>, shape: &HeadShape, rows: Range<usize>, scales: AttentionScales) {
     let AttentionBuffers { qkv, out, values, scores, weights, scratch } = buffers;
     let &HeadShape { head, hd, tokens, d } = shape;
@@ -56,14 +69,7 @@ pub(super) fn strip(buffers: &mut AttentionBuffers<'_>, shape: &HeadShape, rows:
     };
     let padded = weights.len().checked_div(map_rows(tokens)).unwrap_or_default();
     if first == 0 {
-        // Token by token into columns.
-        for (t, row) in at(2).chunks((3 * d).max(1)).enumerate() {
-            for (column, &value) in values.chunks_exact_mut(padded.max(1)).zip(row) {
-                if let Some(place) = column.get_mut(t) {
-                    *place = value;
-                }
-            }
-        }
+        transpose(at(2), 3 * d, values, padded);
     }
     let Some(values) = Rows::new(values, padded, padded, hd) else {
         return;

@@ -251,7 +251,10 @@ impl<'m, 'o> Integer<'m, 'o> {
             let to = bytemuck::cast_slice_mut(to);
             // The loop without a walk has its own code: it need not ask for one at every value.
             match noise.plain() {
-                Some(noise) => input::noisy_patches(&config, &parameters, noise, picture, to),
+                Some(mut noise) => {
+                    let noise = core::iter::from_fn(move || Some(noise.next_in_place()));
+                    input::noisy_patches(&config, &parameters, noise, picture, to);
+                }
                 None => input::noisy_patches(&config, &parameters, noise, picture, to),
             }
         }

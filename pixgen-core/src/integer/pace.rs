@@ -51,7 +51,7 @@ impl Pieces {
 
     /// How many there are.
     pub(super) const fn len(&self) -> usize {
-        self.count.div_ceil(self.rows)
+        self.count.div_ceil(if self.rows == 0 { 1 } else { self.rows })
     }
 
     /// The next rows and their work.
