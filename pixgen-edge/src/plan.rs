@@ -261,7 +261,7 @@ fn span_of([low, high]: [f64; 2]) -> String {
 }
 
 /// Heads of the columns of a table of boards.
-pub const BOARD_COLUMNS: &str = "board               chip         core                  of flash     of RAM           picture    longest slice           energy   pictures  ";
+pub const BOARD_COLUMNS: &str = "board               chip         core                  of flash     of RAM           picture    longest slice           energy   pictures";
 
 /// One line of a table of boards.
 impl fmt::Display for Fit<'_> {

@@ -129,8 +129,22 @@ fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
         let _ = writeln!(text, "  {preset:<14} {flash:>9} {ram:>9} {time:>17} {slice:>16} {energy:>16} {pictures:>10}   {about}");
     }
     let _ = writeln!(text, "\n  {} of {} presets fit, with 10 classes or as many as the paper's", presets.len(), PRESETS.len());
-    let fits: Vec<Fit<'_>> = presets.into_iter().map(|preset| preset.fit).collect();
-    text.push_str(&assumptions(&fits));
+    if presets.is_empty() {
+        let least = PRESETS
+            .iter()
+            .map(|preset| plan(&preset.model, usize::from(args.steps)))
+            .map(|plan| fits(&plan, board));
+        if let Some(least) = least.min_by_key(|fit| fit.flash_needed) {
+            let (flash, ram) = (format_bytes(least.flash_needed), format_bytes(least.ram_needed));
+            let _ = writeln!(
+                text,
+                "  The smallest takes {flash} of flash and {ram} of RAM; fewer classes take less flash (`export --classes`)"
+            );
+        }
+    } else {
+        let fits: Vec<Fit<'_>> = presets.into_iter().map(|preset| preset.fit).collect();
+        text.push_str(&assumptions(&fits));
+    }
     Ok(print_bytes(text.as_bytes())?)
 }
 
