@@ -1,19 +1,17 @@
 //! The interpreter: one step of one picture in a workspace of bytes.
 
-use super::activation::{ActKind, ActValues, IntegerAct, IntegerSkip};
+use super::activation::{ActKind, ActValues, IntegerAct};
 use super::error::DrawError;
+use super::head;
 use super::input::{self, NoiseSeed, NoiseWalk};
 use super::norm::RowStats;
-use super::pace::{LEAST_ROWS, Pace, Pieces, work};
-use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len};
-use super::{attention, head};
+use super::pace::{LEAST_ROWS, Pace, work};
+use super::workspace::{aligned, scratch_len};
 use crate::aligned::ALIGN;
-use crate::config::PREFIX_TOKENS;
 use crate::kernels::{Kernel, Lookup, Native, Rows, Saturate, Scaled};
-use crate::ops::{Branch, Ops};
+use crate::ops::Branch;
 use crate::params::{Layer, Side, Site};
 use crate::pixels::Band;
-use crate::pxg::layout::padded;
 use crate::pxg::{Model, Norm, StepRecord};
 use crate::rng::Blend;
 use crate::workspace::{Region, Stack, WorkspaceError};
@@ -24,18 +22,18 @@ pub type BandOutput<'o> = &'o mut dyn FnMut(&Band<'_>);
 
 /// Draws one step of one picture in a workspace of [`workspace_len`](super::workspace_len) bytes.
 pub struct Integer<'m, 'o> {
-    model: &'m Model<'m>,
-    memory: &'m mut [u8],
-    stack: Stack,
+    pub(super) model: &'m Model<'m>,
+    pub(super) memory: &'m mut [u8],
+    pub(super) stack: Stack,
     /// Bytes at the low end that hold the picture between two steps.
     picture: usize,
-    step: usize,
-    class: usize,
+    pub(super) step: usize,
+    pub(super) class: usize,
     parameters: StepRecord,
-    input: NoiseWalk,
-    towards: Option<(NoiseSeed, Blend)>,
+    pub(super) input: NoiseWalk,
+    pub(super) towards: Option<(NoiseSeed, Blend)>,
     output: Option<BandOutput<'o>>,
-    pace: Pace,
+    pub(super) pace: Pace,
 }
 
 impl<'m, 'o> Integer<'m, 'o> {
@@ -95,14 +93,14 @@ impl<'m, 'o> Integer<'m, 'o> {
         }
     }
 
-    fn alloc(&mut self, kind: ActKind, tokens: usize, width: usize) -> Result<IntegerAct, WorkspaceError> {
+    pub(super) fn alloc(&mut self, kind: ActKind, tokens: usize, width: usize) -> Result<IntegerAct, WorkspaceError> {
         let size = if kind == ActKind::I16 { 2 } else { 1 };
         let region = self.stack.push(aligned(size * tokens * width))?;
         Ok(IntegerAct { region, offset: self.stack.offset(region), tokens, width, kind })
     }
 
     /// Scratch of a matrix product with rows of `inputs` values: region and bytes.
-    fn scratch(&mut self, inputs: usize) -> Result<(Region, Range<usize>), WorkspaceError> {
+    pub(super) fn scratch(&mut self, inputs: usize) -> Result<(Region, Range<usize>), WorkspaceError> {
         let len = scratch_len(inputs);
         let region = self.stack.push(len)?;
         let start = self.stack.offset(region);
@@ -110,13 +108,20 @@ impl<'m, 'o> Integer<'m, 'o> {
     }
 
     /// Parts of the workspace that do not overlap, as bytes.
-    fn parts<const N: usize>(&mut self, site: Site, ranges: [Range<usize>; N]) -> Result<[&mut [u8]; N], DrawError> {
+    pub(super) fn parts<const N: usize>(&mut self, site: Site, ranges: [Range<usize>; N]) -> Result<[&mut [u8]; N], DrawError> {
         self.memory.get_disjoint_mut(ranges).map_err(|_| DrawError::Sequence(site))
     }
 
     /// The matrix product of a site, from the int8 rows at `from` to the i16 or, by way of a table where the site has one, int8 rows at
     /// `to`.
-    fn product(&mut self, site: Site, tokens: usize, from: Range<usize>, to: Range<usize>, kind: ActKind) -> Result<(), DrawError> {
+    pub(super) fn product(
+        &mut self,
+        site: Site,
+        tokens: usize,
+        from: Range<usize>,
+        to: Range<usize>,
+        kind: ActKind,
+    ) -> Result<(), DrawError> {
         let (inputs, outputs) = self.model.linear_shape(site)?;
         let size = if kind == ActKind::I16 { 2 * outputs } else { outputs };
         let mut pieces = self.pace.rows(LEAST_ROWS, tokens, inputs * outputs);
@@ -172,7 +177,7 @@ impl<'m, 'o> Integer<'m, 'o> {
     }
 
     /// A norm, with what class and step make of it.
-    fn norm(&self, site: Site) -> Result<Norm<'m>, DrawError> {
+    pub(super) fn norm(&self, site: Site) -> Result<Norm<'m>, DrawError> {
         let norm = self.model.norm(site)?;
         if site.side == Side::Encoder || !matches!(site.layer, Layer::Norm1 | Layer::Norm2) {
             return Ok(norm);
@@ -183,7 +188,7 @@ impl<'m, 'o> Integer<'m, 'o> {
 
     /// A norm into int8, `[T, d]`. Before an MLP the result lies in the upper half of a region of `2 T d` bytes, so that the MLP's i16
     /// result can grow over it row by row.
-    fn norm_to_i8(&mut self, site: Site, x: &IntegerAct) -> Result<IntegerAct, DrawError> {
+    pub(super) fn norm_to_i8(&mut self, site: Site, x: &IntegerAct) -> Result<IntegerAct, DrawError> {
         let len = x.len();
         let above = if site.layer == Layer::Norm2 { len } else { 0 };
         let region = self.stack.push(aligned(len + above))?;
@@ -203,13 +208,13 @@ impl<'m, 'o> Integer<'m, 'o> {
         Ok(y)
     }
 
-    fn i16s(&mut self, site: Site, range: Range<usize>) -> Result<&mut [i16], DrawError> {
+    pub(super) fn i16s(&mut self, site: Site, range: Range<usize>) -> Result<&mut [i16], DrawError> {
         let bytes = self.memory.get_mut(range).ok_or(DrawError::Sequence(site))?;
         bytemuck::try_cast_slice_mut(bytes).map_err(|_| DrawError::Sequence(site))
     }
 
     /// x + gate y in place of x.
-    fn add_gated(&mut self, site: Site, x: &IntegerAct, y: &IntegerAct, branch: Branch) -> Result<(), DrawError> {
+    pub(super) fn add_gated(&mut self, site: Site, x: &IntegerAct, y: &IntegerAct, branch: Branch) -> Result<(), DrawError> {
         let gates = self.model.modulation(self.step, self.class, site)?.gate;
         let norm = match branch {
             Branch::Attention => Layer::Norm1,
@@ -231,14 +236,14 @@ impl<'m, 'o> Integer<'m, 'o> {
     }
 
     /// int8 of i16: (value gain + offset) >> shift, by the words of a site. Products of 16 bits, so that vectors of 32 bits hold them.
-    fn narrow([gain, shift, offset]: [i32; 3], from: &[i16], to: &mut [i8]) {
+    pub(super) fn narrow([gain, shift, offset]: [i32; 3], from: &[i16], to: &mut [i8]) {
         for (to, &value) in to.iter_mut().zip(from) {
             *to = i8::saturate(i32::from(value).wrapping_mul(gain).wrapping_add(offset) >> (shift & 31));
         }
     }
 
     /// The noisy picture as int8 `patches`.
-    fn noisy_patches(&mut self, site: Site, patches: &IntegerAct) -> Result<(), DrawError> {
+    pub(super) fn noisy_patches(&mut self, site: Site, patches: &IntegerAct) -> Result<(), DrawError> {
         let (config, parameters) = (*self.model.config(), self.parameters);
         let (across, band_len) = (config.across(), config.across() * config.patch_len());
         let mut pieces = self.pace.rows(1, across, work::NOISE * band_len);
@@ -262,7 +267,7 @@ impl<'m, 'o> Integer<'m, 'o> {
     }
 
     /// Draws the bands from the normed patch tokens `x`.
-    fn bands(&mut self, site: Site, x: &IntegerAct) -> Result<(), DrawError> {
+    pub(super) fn bands(&mut self, site: Site, x: &IntegerAct) -> Result<(), DrawError> {
         let config = *self.model.config();
         let across = config.across();
         let (band_len, row_len) = (across * config.patch_len(), config.size * config.channels);
@@ -292,268 +297,6 @@ impl<'m, 'o> Integer<'m, 'o> {
         }
         self.stack.release(pixels.region);
         self.stack.release(patches.region);
-        Ok(())
-    }
-}
-
-type DrawResult<T = IntegerAct> = Result<T, DrawError>;
-
-impl Ops for Integer<'_, '_> {
-    type Image = NoiseSeed;
-    type Condition = ();
-    type Output = ();
-    type Act = IntegerAct;
-    type Skip = IntegerSkip;
-    type Error = DrawError;
-
-    fn tokens(&mut self, image: &NoiseSeed, _: &()) -> DrawResult {
-        let (model, config) = (self.model, *self.model.config());
-        let site = Site::new(Side::Encoder, 0, Layer::PatchEmbed);
-        self.input = NoiseWalk::new(*image, self.towards);
-        let region = self.stack.push(stream_len(&config))?;
-        let offset = self.stack.offset(region);
-        let x = IntegerAct { region, offset, tokens: config.tokens(), width: config.encoder.width, kind: ActKind::I16 };
-        let patches = self.alloc(ActKind::I8, config.patches(), padded(config.patch_len()))?;
-        self.noisy_patches(site, &patches)?;
-        let [first, prefix] = [x.rows(&(PREFIX_TOKENS..x.tokens)), x.rows(&(0..PREFIX_TOKENS))];
-        self.product(site, config.patches(), patches.bytes(), first, ActKind::I16)?;
-        self.release(patches);
-        if self.pace.whole(prefix.len(), work::MOVE) {
-            let tokens = [model.class_token(self.class), model.time_token(self.step)];
-            for (value, &token) in self.i16s(site, prefix)?.iter_mut().zip(tokens.into_iter().flatten()) {
-                *value = token;
-            }
-        }
-        Ok(x)
-    }
-
-    fn add_position(&mut self, x: IntegerAct) -> DrawResult {
-        if self.pace.whole(x.len(), work::MOVE) {
-            let table = self.model.position();
-            for (value, &position) in self.i16s(Site::new(Side::Encoder, 0, Layer::Position), x.bytes())?.iter_mut().zip(table) {
-                *value = value.saturating_add(position);
-            }
-        }
-        Ok(x)
-    }
-
-    fn layer_norm(&mut self, site: Site, x: &IntegerAct) -> DrawResult {
-        self.norm_to_i8(site, x)
-    }
-
-    /// i16 in place; int8 in a new region where a linear layer follows.
-    fn layer_norm_in_place(&mut self, site: Site, x: IntegerAct) -> DrawResult {
-        let before_linear = site.layer == Layer::FinalNorm && (site.side == Side::Decoder || self.model.config().has_bridge());
-        if before_linear {
-            return self.norm_to_i8(site, &x);
-        }
-        let mut pieces = self.pace.rows(1, x.tokens, work::NORM * x.width);
-        while let Some(rows) = self.pace.next(&mut pieces) {
-            let norm = self.norm(site)?;
-            for values in self.i16s(site, x.rows(&rows))?.chunks_exact_mut(x.width.max(1)) {
-                RowStats::new(values, norm.epsilon).in_place(values, &norm);
-            }
-        }
-        Ok(x)
-    }
-
-    fn linear(&mut self, site: Site, x: &IntegerAct) -> DrawResult {
-        let (_, width) = self.model.linear_shape(site)?;
-        // The head comes here only through an interpreter that takes its default body, to look at its levels.
-        let kind = if matches!(site.layer, Layer::Proj | Layer::Head) {
-            ActKind::I16
-        } else {
-            ActKind::I8
-        };
-        let y = self.alloc(kind, x.tokens, width)?;
-        self.product(site, x.tokens, x.bytes(), y.bytes(), kind)?;
-        Ok(y)
-    }
-
-    fn linear_into(&mut self, site: Site, x: &IntegerAct, out: IntegerAct) -> DrawResult {
-        let (_, width) = self.model.linear_shape(site)?;
-        let out = IntegerAct { offset: self.stack.offset(out.region), tokens: x.tokens, width, kind: ActKind::I16, ..out };
-        self.product(site, x.tokens, x.bytes(), out.bytes(), ActKind::I16)?;
-        Ok(out)
-    }
-
-    /// The stream's region lies under that of `x`.
-    fn bridge(&mut self, x: IntegerAct) -> DrawResult {
-        let config = self.model.config();
-        let region = self.stack.bottom(stream_len(config));
-        let stream = IntegerAct {
-            region,
-            offset: self.stack.offset(region),
-            tokens: x.tokens,
-            width: config.decoder.width,
-            kind: ActKind::I16,
-        };
-        self.product(Site::new(Side::Decoder, 0, Layer::Bridge), x.tokens, x.bytes(), stream.bytes(), ActKind::I16)?;
-        self.release(x);
-        Ok(stream)
-    }
-
-    fn attend(&mut self, site: Site, qkv: &IntegerAct, out: IntegerAct) -> DrawResult {
-        let config = self.model.config();
-        let tower = if site.side == Side::Encoder {
-            config.encoder
-        } else {
-            config.decoder
-        };
-        let (tokens, d, hd) = (out.tokens, out.width, tower.head_width());
-        let strips = Pieces::of(map_rows(tokens), tokens, tokens * (2 * hd + work::SCORE));
-        if self.pace.passes(strips.len() * tower.heads) {
-            return Ok(out);
-        }
-        let padded = padded_tokens(config);
-        let [score, left, mean] = self.model.site_words(site)?;
-        let scales = attention::AttentionScales { score, left: left as u32, mean: mean as u32 };
-        let values = self.alloc(ActKind::I8, hd, padded)?;
-        let scores = self.alloc(ActKind::I8, map_rows(tokens), 4 * tokens)?;
-        let weights = self.alloc(ActKind::I8, map_rows(tokens), padded)?;
-        let (scratch, scratch_bytes) = self.scratch(hd.max(padded))?;
-        let ranges = [
-            qkv.bytes(),
-            out.bytes(),
-            values.bytes(),
-            scores.bytes(),
-            weights.bytes(),
-            scratch_bytes,
-        ];
-        let parts = self.memory.get_disjoint_mut(ranges).map_err(|_| DrawError::Sequence(site))?;
-        let [qkv_bytes, out_bytes, values_bytes, scores_bytes, weights_bytes, scratch_bytes] = parts;
-        let mut buffers = attention::AttentionBuffers {
-            qkv: bytemuck::cast_slice(qkv_bytes),
-            out: bytemuck::cast_slice_mut(out_bytes),
-            values: bytemuck::cast_slice_mut(values_bytes),
-            scores: bytemuck::try_cast_slice_mut(scores_bytes).map_err(|_| DrawError::Sequence(site))?,
-            weights: bytemuck::cast_slice_mut(weights_bytes),
-            scratch: bytemuck::try_cast_slice_mut(scratch_bytes).map_err(|_| DrawError::Sequence(site))?,
-        };
-        for head in 0..tower.heads {
-            let mut strips = strips.clone();
-            while let Some(rows) = self.pace.next(&mut strips) {
-                if head == 0 && rows.start == 0 {
-                    buffers.weights.fill(0);
-                }
-                attention::strip(&mut buffers, &attention::HeadShape { head, hd, tokens, d }, rows, scales);
-            }
-        }
-        for region in [scratch, weights.region, scores.region, values.region] {
-            self.stack.release(region);
-        }
-        Ok(out)
-    }
-
-    /// Part of the first linear layer's table.
-    fn gelu(&mut self, _: Site, x: IntegerAct) -> DrawResult {
-        Ok(x)
-    }
-
-    fn add(&mut self, site: Site, x: IntegerAct, y: IntegerAct) -> DrawResult {
-        if self.pace.whole(x.len(), work::MOVE) {
-            let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
-            let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
-            let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
-            for (value, &add) in to.iter_mut().zip(from) {
-                *value = value.saturating_add(add);
-            }
-        }
-        self.release(y);
-        Ok(x)
-    }
-
-    fn keep(&mut self, site: Site, x: &IntegerAct) -> DrawResult<IntegerSkip> {
-        let offset = self.stack.push_low(aligned(x.len()))?;
-        if self.pace.whole(x.len(), work::MOVE) {
-            let words = self.model.site_words(site)?;
-            let [to, from] = self.parts(site, [offset..offset + x.len(), x.bytes()])?;
-            let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
-            let to: &mut [i8] = bytemuck::cast_slice_mut(to);
-            Self::narrow(words, from, to);
-        }
-        Ok(IntegerSkip { offset, width: x.width })
-    }
-
-    fn concat(&mut self, site: Site, x: &IntegerAct, skip: IntegerSkip) -> DrawResult {
-        let both = self.alloc(ActKind::I8, x.tokens, x.width + skip.width)?;
-        if self.pace.whole(both.len(), work::MOVE) {
-            let words = self.model.site_words(site)?;
-            let kept = skip.offset..skip.offset + x.tokens * skip.width;
-            let [to, from, kept] = self.parts(site, [both.bytes(), x.bytes(), kept])?;
-            let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
-            let (to, kept): (&mut [i8], &[i8]) = (bytemuck::cast_slice_mut(to), bytemuck::cast_slice(kept));
-            let rows = from.chunks_exact(x.width.max(1)).zip(kept.chunks_exact(skip.width.max(1)));
-            for (row, (from, kept)) in to.chunks_exact_mut(both.width.max(1)).zip(rows) {
-                if let Some((left, right)) = row.split_at_mut_checked(from.len()) {
-                    Self::narrow(words, from, left);
-                    right.iter_mut().zip(kept).for_each(|(value, &kept)| *value = kept);
-                }
-            }
-        }
-        self.stack.pop_low(skip.offset);
-        Ok(both)
-    }
-
-    fn condition(&mut self, _: &()) -> DrawResult {
-        Ok(self.alloc(ActKind::Table, 0, 0)?)
-    }
-
-    fn modulation(&mut self, _: Site, _: &IntegerAct) -> DrawResult {
-        Ok(self.alloc(ActKind::Table, 0, 0)?)
-    }
-
-    fn modulated_norm(&mut self, site: Site, x: &IntegerAct, _: &IntegerAct, _: Branch) -> DrawResult {
-        self.norm_to_i8(site, x)
-    }
-
-    fn gated_add(&mut self, site: Site, x: IntegerAct, y: IntegerAct, _: &IntegerAct, branch: Branch) -> DrawResult {
-        if self.pace.whole(x.len(), work::MOVE) {
-            self.add_gated(site, &x, &y, branch)?;
-        }
-        self.release(y);
-        Ok(x)
-    }
-
-    fn class_token(&mut self, x: IntegerAct) -> DrawResult {
-        Ok(IntegerAct { tokens: 1, ..x })
-    }
-
-    fn patch_tokens(&mut self, x: IntegerAct) -> DrawResult {
-        let tokens = PREFIX_TOKENS..x.tokens;
-        Ok(IntegerAct { offset: x.rows(&tokens).start, tokens: tokens.len(), ..x })
-    }
-
-    /// Here the picture leaves the workspace: see [`head`](Ops::head).
-    fn unpatchify(&mut self, _: Site, patches: IntegerAct) -> DrawResult<()> {
-        self.release(patches);
-        Ok(())
-    }
-
-    fn release(&mut self, x: IntegerAct) {
-        self.stack.release(x.region);
-    }
-
-    /// In chunks of rows, each through both layers, so that the hidden layer is never whole in a model of many tokens.
-    fn mlp(&mut self, side: Side, block: usize, x: IntegerAct) -> DrawResult {
-        let [fc1, fc2] = [Layer::Fc1, Layer::Fc2].map(|layer| Site::new(side, block, layer));
-        let ((_, width), (_, out_width)) = (self.model.linear_shape(fc1)?, self.model.linear_shape(fc2)?);
-        let out = IntegerAct { offset: self.stack.offset(x.region), width: out_width, kind: ActKind::I16, ..x };
-        let most = mlp_rows(x.tokens);
-        let hidden = self.alloc(ActKind::I8, most, width)?;
-        for start in (0..x.tokens).step_by(most.max(1)) {
-            let rows = start..x.tokens.min(start + most);
-            let middle = hidden.rows(&(0..rows.len()));
-            self.product(fc1, rows.len(), x.rows(&rows), middle.clone(), ActKind::I8)?;
-            self.product(fc2, rows.len(), middle, out.rows(&rows), ActKind::I16)?;
-        }
-        self.release(hidden);
-        Ok(out)
-    }
-
-    fn head(&mut self, site: Site, x: IntegerAct) -> DrawResult<()> {
-        self.bands(site, &x)?;
-        self.release(x);
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod head;
 mod input;
 mod interpreter;
 pub mod norm;
+mod operations;
 mod pace;
 pub mod plan;
 mod self_test;
