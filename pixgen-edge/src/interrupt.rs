@@ -29,12 +29,15 @@ pub fn install() {
 
 /// Tells the flags, or ends the process if nobody listens or all have been told before.
 fn handle() {
-    let told = {
+    let mut told = false;
+    {
         let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|flag| flag.strong_count() > 0);
-        let flags = listeners.iter().filter_map(Weak::upgrade);
-        flags.fold(false, |told, flag| !flag.swap(true, Ordering::SeqCst) || told)
-    };
+        // Every flag is set, also behind one that was set before.
+        for flag in listeners.iter().filter_map(Weak::upgrade) {
+            told |= !flag.swap(true, Ordering::SeqCst);
+        }
+    }
     if told {
         return;
     }
