@@ -323,7 +323,7 @@ impl Error {
             Self::StartMismatch { preset: Some(preset), .. } => {
                 Some(format!("leave --preset out, or give --preset {preset}, which the model is made of"))
             }
-            Self::StartMismatch { .. } => Some("set these to the values of the model".into()),
+            Self::StartMismatch { .. } => Some("leave --preset out, or set these to the values of the model".into()),
             Self::OtherData { .. } => Some("bring the data back, or start a new run with another --out".into()),
             Self::OtherCheckpoint { .. } => Some("start a new run with another --out".into()),
             Self::Diverged { .. } => Some("lower --lr or set optimiser.clip; the last checkpoint is whole".into()),

@@ -261,10 +261,12 @@ fn fit_to_time<B: Engine>(configs: &mut [RunConfig; 2], minutes: f64, quiet: boo
             config.train.images = ((config.train.images as f64 * share) as u64 / 1000).max(2) * 1000;
         }
         let images = configs.each_ref().map(|c| c.train.images);
-        note(&format!(
-            "warning: that is longer than {minutes} minutes; training on {} and {} images instead",
-            images[0], images[1]
-        ));
+        let instead = if images == asked {
+            String::new()
+        } else {
+            format!("; training on {} and {} images instead", images[0], images[1])
+        };
+        note(&format!("warning: that is longer than {minutes} minutes{instead}"));
     }
     if configs[1].train.images < RECOGNISABLE {
         let per_image = [0, 1].map(|stage| seconds[stage] / asked[stage] as f64);
