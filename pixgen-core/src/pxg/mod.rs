@@ -11,11 +11,13 @@ mod header;
 pub mod layout;
 mod model;
 mod parts;
+mod prefix;
 
 pub use error::{MissingPart, PxgError};
-pub use header::{Header, MAGIC, MAX_STEPS, PREFIX_LEN, VERSION, encode, file_len};
+pub use header::{Header, MAGIC, MAX_STEPS, PREFIX_LEN, VERSION, encode};
 pub use model::{Model, check_widths};
 pub use parts::{Linear, Modulation, Norm, StepRecord};
+pub use prefix::file_len;
 
 #[cfg(target_endian = "big")]
 compile_error!("weights are read in place and are little-endian");

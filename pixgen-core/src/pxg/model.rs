@@ -1,8 +1,9 @@
 //! A checked model file.
 
 use super::PxgError;
-use super::header::{Header, MAX_STEPS, PREFIX_LEN, Prefix, crc32};
+use super::header::{Header, MAX_STEPS, PREFIX_LEN, crc32};
 use super::layout::{Layout, TEST_LEN, padded};
+use super::prefix::Prefix;
 use crate::aligned::ALIGN;
 use crate::config::{ConfigError, ModelConfig};
 use crate::params::{Layer, Side, Site};
