@@ -43,6 +43,10 @@ impl Pieces {
 
     /// As few pieces as a slice of `limit` allows, of about the same size and of no fewer than `least` rows.
     pub(super) const fn within(limit: usize, least: usize, count: usize, work: usize) -> Self {
+        // A picture drawn at once need not ask what would fit.
+        if limit == usize::MAX {
+            return Self::of(count, count, work);
+        }
         let fitting = limit / if work == 0 { 1 } else { work };
         let most = if fitting > least { fitting } else { least };
         let pieces = count.div_ceil(if most == 0 { 1 } else { most });
