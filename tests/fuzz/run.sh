@@ -13,7 +13,7 @@ case ${1:-30} in
   *) limit=-max_total_time=${1:-30} ;;
 esac
 targets=("${@:2}")
-[ ${#targets[@]} -gt 0 ] || targets=(pxg safetensors idx labels picture tar zip)
+[ ${#targets[@]} -gt 0 ] || targets=(pxg safetensors pth settings idx labels picture tar zip)
 
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 export CARGO_TARGET_DIR

@@ -4,8 +4,12 @@
 //! Values lie in one table and name each other by position, as they do in Python: containers may share parts or hold themselves, so
 //! whoever walks the table bounds depth and visits.
 
+// Paths, because a fuzz target takes this file in without the rest of the crate.
+#[path = "pickle/input.rs"]
 mod input;
+#[path = "pickle/opcode.rs"]
 mod opcode;
+#[path = "pickle/value.rs"]
 mod value;
 
 use super::error::{PickleError, PickleProblem};
