@@ -111,8 +111,8 @@ pub struct SettingsArgs {
 /// Arguments of `pretrain`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  pixgen-train pretrain --preset small-28-grey --data bundled --out run1\n\n\
-    To resume, run the same command again. Ctrl-C saves first.\n\
-    Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show pretrain` lists them.")]
+    To resume, run the same command again, or only with --out: the run folder records its settings. Ctrl-C saves first.\n\
+    Settings: flag > environment PIXGEN_* > --config file > run in --out > model it starts from > preset. `pixgen-train config show pretrain` lists them.")]
 pub struct PretrainArgs {
     /// Method; epg by default. It also sets the defaults of other settings: `config show pretrain --set pretrain.method=rrcm`
     #[arg(long, value_enum)]
@@ -135,8 +135,8 @@ pub enum ObjectiveName {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:  pixgen-train finetune --preset small-28-grey --data bundled --encoder run1 --out run2\n\n\
-    To resume, run the same command again. Ctrl-C saves first.\n\
-    Settings: flag > environment PIXGEN_* > --config file > preset. `pixgen-train config show finetune` lists them."
+    To resume, run the same command again, or only with --out: the run folder records its settings. Ctrl-C saves first.\n\
+    Settings: flag > environment PIXGEN_* > --config file > run in --out > model it starts from > preset. `pixgen-train config show finetune` lists them."
 )]
 pub struct FinetuneArgs {
     /// What to train

@@ -178,8 +178,9 @@ fn planned<B: Engine>(
             plan
         }
         None => {
-            let plan = new_plan::<B>(&mut configs, args, quiet, device)?;
+            // A folder that cannot be made is told before the steps are timed.
             make_folder(&args.out)?;
+            let plan = new_plan::<B>(&mut configs, args, quiet, device)?;
             let text = toml::to_string(&plan).map_err(|error| crate::settings::SettingsError::NotToml { message: error.to_string() })?;
             atomic::write_atomic(&path, |out| out.write_all(text.as_bytes()))?;
             plan
