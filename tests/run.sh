@@ -135,7 +135,7 @@ step_boards() {
 }
 
 # Twenty seconds for each target; the reader of .pxg files and that of safetensors.
-step_fuzz() { tests/fuzz/run.sh 20; }
+step_fuzz() { tests/fuzz/run.sh 8; }
 
 # The model in PyTorch, against float64 and against the pictures that pixgen-train draws.
 step_pytorch() {
