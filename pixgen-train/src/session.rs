@@ -6,7 +6,7 @@ use crate::objective::loss_by_noise::{BINS, NoiseBin};
 use crate::objective::{LossByNoise, Objective, StepLoss};
 use crate::prepared::{Prepared, parametrisation, save_model};
 use crate::quality_watch::QualityWatch;
-use crate::run::recorded::Recorded;
+use crate::run::recorded::{Change, Recorded};
 use crate::run::tensorboard::EventFile;
 use crate::run::{self, Checkpoint, Interrupt, MetricsLog, NamedTensor, RunFolder, checkpoint};
 use crate::sampling::{Drawing, Generator, SampleRequest};
@@ -131,17 +131,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
         note(&format!("passed over: {}", prepared.training.passed_over()));
     }
     folder.write_config(&config.to_toml()?)?;
-    let mut metrics = MetricsLog::open(&folder, resumed)?;
-    if options.tensorboard {
-        metrics.mirror(EventFile::open(&folder)?);
-    }
-    if let Some(images) = resumed.filter(|_| !changes.is_empty()) {
-        let changed: BTreeMap<_, _> = changes
-            .iter()
-            .map(|c| (&c.key, BTreeMap::from([("was", &c.was), ("is", &c.is)])))
-            .collect();
-        metrics.append(images, &BTreeMap::from([("changed", changed)]))?;
-    }
+    let metrics = open_log(&folder, resumed, &changes, options)?;
     warnings.extend(metrics.warnings().iter().map(ToString::to_string));
     if prepared.skipped_files > 0 {
         warnings.push(format!("left out {} bad files", prepared.skipped_files));
@@ -169,6 +159,22 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
         window: Window::default(),
     };
     session.run()
+}
+
+/// The log, with a line about what changes from here on.
+fn open_log(folder: &RunFolder, resumed: Option<u64>, changes: &[Change], options: &SessionOptions) -> Result<MetricsLog, Error> {
+    let mut metrics = MetricsLog::open(folder, resumed)?;
+    if options.tensorboard {
+        metrics.mirror(EventFile::open(folder)?);
+    }
+    if let Some(images) = resumed.filter(|_| !changes.is_empty()) {
+        let changed: BTreeMap<_, _> = changes
+            .iter()
+            .map(|c| (&c.key, BTreeMap::from([("was", &c.was), ("is", &c.is)])))
+            .collect();
+        metrics.append(images, &BTreeMap::from([("changed", changed)]))?;
+    }
+    Ok(metrics)
 }
 
 /// 40,000 images, in full: the number that `--stop-at` and file names use.
