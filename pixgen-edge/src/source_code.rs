@@ -10,14 +10,19 @@ use std::str::FromStr;
 /// What `pixgen.h` declares behind `pixgen_`.
 const TAKEN: &[&str] = &[
     "band",
+    "begin",
     "draw",
+    "drawing",
     "error_text",
+    "file_length",
     "get_info",
     "info",
     "open",
     "self_test",
     "show",
     "status",
+    "step",
+    "walk",
 ];
 
 /// Words of C, C++ and Rust that name nothing.

@@ -1,6 +1,7 @@
 //! pixgen.h says what the code says: a C compiler compares sizes, offsets, values and prototypes.
 
 use pixgen::{Pixgen, PixgenBand, PixgenDrawing, PixgenInfo, PixgenShow, Status};
+use pixgen_edge::source_code::{Symbol, SymbolError};
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
@@ -126,4 +127,16 @@ fn the_header_is_that_of_the_code() {
         .output()
         .expect("a C compiler called cc");
     assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A model in source code cannot take a name that the header declares.
+#[test]
+fn names_of_the_header_are_taken() {
+    let names = HEADER.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let names: std::collections::BTreeSet<&str> = names.filter(|name| name.starts_with("pixgen_") && *name != "pixgen_model").collect();
+    assert!(names.len() > 8);
+    for name in names {
+        assert_eq!(name.parse::<Symbol>(), Err(SymbolError::Taken), "{name}");
+        assert_ne!(Symbol::of_path(Path::new(&name["pixgen_".len()..])).to_string(), name);
+    }
 }
