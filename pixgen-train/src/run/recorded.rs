@@ -157,10 +157,15 @@ fn learning_rate(was: &RunConfig, now: &RunConfig, images: u64) -> String {
     let Schedule { peak, final_factor, shape, .. } = now.schedule;
     let course = match shape {
         LrShape::Constant => "stays there".to_owned(),
-        LrShape::Cosine => format!("follows the cosine over {total} images down to {:.3e}", peak * final_factor),
+        LrShape::Cosine => format!("follows the cosine over {total} images down to {}", shown(peak * final_factor)),
         LrShape::Staged => format!("steps down after 4/7 and 5/7 of {total} images"),
     };
-    format!("the learning rate was {:.3e}; it goes on at {:.3e} and {course}", rate(was), rate(now))
+    format!("the learning rate was {}; it goes on at {} and {course}", shown(rate(was)), shown(rate(now)))
+}
+
+/// `6.000e-5`, or `0`.
+fn shown(rate: f64) -> String {
+    if rate == 0.0 { "0".to_owned() } else { format!("{rate:.3e}") }
 }
 
 #[cfg(test)]
