@@ -11,6 +11,7 @@ use crate::quantise::QuantiseError;
 use crate::terminal::OutputError;
 use crate::threads::ThreadsError;
 use pixgen_core::integer::{DrawError, SelfTestError};
+use std::path::PathBuf;
 
 /// Any error of the program.
 #[derive(Debug, thiserror::Error)]
@@ -46,13 +47,33 @@ pub enum Error {
     /// Other files.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An argument with a value that cannot be used.
-    #[error("{what}")]
-    Argument {
-        /// What is wrong.
-        what: String,
-        /// What to try.
-        hint: Option<String>,
+    /// A class that the model does not have.
+    #[error("{flag} {text}: the model has no such class")]
+    NoClass {
+        /// The flag.
+        flag: String,
+        /// What was asked for.
+        text: String,
+        /// Names of the classes that there are.
+        names: Vec<String>,
+    },
+    /// A name that is in no table.
+    #[error("there is no {kind} `{name}`")]
+    NoName {
+        /// What it should be a name of, for example "board".
+        kind: String,
+        /// What was asked for.
+        name: String,
+        /// The nearest name.
+        near: Option<String>,
+        /// All names.
+        known: Vec<String>,
+    },
+    /// A form or a class that a `.pxg` file does not hold.
+    #[error("{}: a .pxg file holds only integers, and only those of its own classes", path.display())]
+    IntegersOnly {
+        /// The file.
+        path: PathBuf,
     },
     /// The threads to compute on.
     #[error(transparent)]
@@ -79,7 +100,12 @@ impl Error {
                 Some("this program draws other pictures than the one that exported the file; export the model again".into())
             }
             Self::File(error) => error.hint(),
-            Self::Argument { hint, .. } => hint.clone(),
+            Self::NoClass { names, .. } => {
+                Some(format!("use `all`, 0 to {}, or one of: {}", names.len().saturating_sub(1), names.join(", ")))
+            }
+            Self::NoName { near: Some(near), known, .. } => Some(format!("did you mean `{near}`? There are: {}", known.join(", "))),
+            Self::NoName { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::IntegersOnly { .. } => Some("for other forms or classes, give the model.safetensors it was exported from".into()),
             Self::Threads(error) => error.hint(),
             Self::Output(error) => error.hint(),
         }

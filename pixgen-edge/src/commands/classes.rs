@@ -18,10 +18,7 @@ pub fn parse(flag: &str, text: &str, names: &[String]) -> Result<Vec<usize>, Err
         by_name(text)
             .or_else(|| by_name(text.trim()))
             .or_else(by_number)
-            .ok_or_else(|| Error::Argument {
-                what: format!("{flag} {text}: the model has no such class"),
-                hint: Some(format!("use `all`, 0 to {}, or one of: {}", names.len().saturating_sub(1), names.join(", "))),
-            })
+            .ok_or_else(|| Error::NoClass { flag: flag.to_owned(), text: text.to_owned(), names: names.to_vec() })
     };
     text.split(',').map(one).collect()
 }

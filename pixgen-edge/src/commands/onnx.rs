@@ -2,6 +2,7 @@
 
 use super::export::options;
 use crate::aligned::AlignedBytes;
+use crate::atomic::FileError;
 use crate::cli::OnnxArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
@@ -17,6 +18,7 @@ use crate::units::{counted, format_bytes};
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
 use prost::Message;
+use std::io;
 
 pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
     output::check_extension("--out", &args.out, "an ONNX graph", &["onnx"])?;
@@ -35,9 +37,7 @@ pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
     let nodes = model.graph.as_ref().map_or(0, |graph| graph.node.len());
     note(&format!("{}: {}, {nodes} nodes", output::shown(&args.out), format_bytes(bytes.len() as u64)));
     if let (Some(path), Some(vectors)) = (&args.vectors, vectors) {
-        let bytes = vectors
-            .to_bytes()
-            .map_err(|e| Error::Argument { what: format!("{}: {e}", path.display()), hint: None })?;
+        let bytes = vectors.to_bytes().map_err(|error| FileError::write(path)(io::Error::other(error)))?;
         output::write(path, |out| out.write_all(&bytes))?;
         let pictures = counted(args.count as usize, "picture", "pictures");
         note(&format!("{}: {pictures} and their noise", path.display()));
@@ -55,10 +55,7 @@ fn vector_requests(args: &OnnxArgs, classes: usize) -> Vec<DrawRequest> {
 
 fn of_pxg(args: &OnnxArgs, batch: Option<usize>) -> Result<GraphAndVectors, Error> {
     if args.form.is_some_and(|form| form != Form::Integer) || args.quantisation.classes != "all" {
-        return Err(Error::Argument {
-            what: format!("{}: a .pxg file holds only integers, and only those of its own classes", args.model.display()),
-            hint: Some("for other forms or classes, give the model.safetensors it was exported from".into()),
-        });
+        return Err(Error::IntegersOnly { path: args.model.clone() });
     }
     let file = PxgFile::load(&args.model)?;
     let model = file.model()?;

@@ -226,16 +226,13 @@ fn read(model: &str, steps: u8) -> Result<ChipPlan, Error> {
 /// A name that is not in a table, with the nearest of those that are.
 fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
     let likeness = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
-    let near = known
-        .clone()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-        .filter(|known| likeness(known) > 0.8);
-    let all = known.collect::<Vec<_>>().join(", ");
-    let hint = match near {
-        Some(near) => format!("did you mean `{near}`? There are: {all}"),
-        None => format!("there are: {all}"),
-    };
-    Error::Argument { what: format!("there is no {kind} `{name}`"), hint: Some(hint) }
+    let near = known.clone().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    Error::NoName {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        near: near.filter(|near| likeness(near) > 0.8).map(str::to_owned),
+        known: known.map(str::to_owned).collect(),
+    }
 }
 
 #[cfg(test)]
