@@ -789,7 +789,8 @@ fn gaps_in_labels_are_closed_on_demand() {
         check(folder.clone(), &["--no-sheet"]),
         &["labels go up to 4, but no image has label 0", "data prepare", "--relabel"],
     );
-    let prepare = |options: &[&str]| with(with(pixgen(["data", "prepare", "--size", "2", "--grey"]), options), &[folder.clone()]);
+    let prepare =
+        |options: &[&str]| with(with(pixgen(["data", "prepare", "--size", "2", "--grey"]), options), std::slice::from_ref(&folder));
     fails(prepare(&["--out", "x.zip"]), &["no image has label 0"]);
     let out = bench.path("new.zip").display().to_string();
     succeeds(prepare(&["--relabel", "--out", &out]));
