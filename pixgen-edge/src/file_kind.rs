@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use image::ImageFormat;
+use crate::data::format::{format_name, other_format};
 use pixgen_core::pxg::MAGIC;
 
 /// Bytes that tell every kind. The metadata of a safetensors file stand before its tensors, and class names may be many.
@@ -39,8 +39,8 @@ pub enum FileKind {
     Npz,
     /// A numpy array.
     Npy,
-    /// A picture.
-    Picture(ImageFormat),
+    /// A picture, with the name of its format.
+    Picture(&'static str),
     /// Another zip archive.
     Zip,
     /// A tar archive.
@@ -122,7 +122,7 @@ impl FileKind {
             Self::Packed
         } else if head.get(USTAR..USTAR + 5) == Some(b"ustar") {
             Self::Tar
-        } else if let Ok(format) = image::guess_format(head) {
+        } else if let Some(format) = picture_format(head) {
             Self::Picture(format)
         } else if head.get(4..8) == Some(b"TFL3") {
             Self::Tflite
@@ -213,7 +213,7 @@ impl Display for FileKind {
             Self::Gguf => "a GGUF file",
             Self::Npz => "a numpy archive",
             Self::Npy => "a numpy array",
-            Self::Picture(format) => return write!(f, "a picture ({})", format.extensions_str().first().unwrap_or(&"?").to_uppercase()),
+            Self::Picture(format) => return write!(f, "a picture ({format})"),
             Self::Zip => "a zip archive",
             Self::Tar => "a tar archive",
             Self::Gzip => "a file packed by gzip",
@@ -242,6 +242,11 @@ fn of_safetensors(header: &[u8]) -> FileKind {
     } else {
         FileKind::Safetensors
     }
+}
+
+/// Formats of pictures that are read, and of others.
+fn picture_format(head: &[u8]) -> Option<&'static str> {
+    format_name(head).or_else(|| other_format(head))
 }
 
 /// By the names of the first entries.
@@ -345,10 +350,10 @@ mod tests {
             (b"\xfd7zXZ\0".to_vec(), FileKind::Packed),
             (b"BZh9".to_vec(), FileKind::Packed),
             (tar, FileKind::Tar),
-            (b"\x89PNG\r\n\x1a\n".to_vec(), FileKind::Picture(ImageFormat::Png)),
-            (b"\xff\xd8\xff\xe0".to_vec(), FileKind::Picture(ImageFormat::Jpeg)),
-            (b"GIF89a".to_vec(), FileKind::Picture(ImageFormat::Gif)),
-            (b"RIFF\0\0\0\0WEBP".to_vec(), FileKind::Picture(ImageFormat::WebP)),
+            (b"\x89PNG\r\n\x1a\n".to_vec(), FileKind::Picture("PNG")),
+            (b"\xff\xd8\xff\xe0".to_vec(), FileKind::Picture("JPEG")),
+            (b"GIF89a".to_vec(), FileKind::Picture("GIF")),
+            (b"RIFF\0\0\0\0WEBP".to_vec(), FileKind::Picture("WebP")),
             (b"\x1c\0\0\0TFL3".to_vec(), FileKind::Tflite),
             (b"GGUF\x03".to_vec(), FileKind::Gguf),
             (vec![0, 0, 8, 3, 0, 0, 0, 1], FileKind::Idx),
@@ -359,6 +364,8 @@ mod tests {
             (b"\xef\xbb\xbf{\"a\": 1}".to_vec(), FileKind::Json),
             (b"[1]".to_vec(), FileKind::Json),
             (b"some text".to_vec(), FileKind::Text),
+            (b"BMW and other makers of cars".to_vec(), FileKind::Text),
+            (b"\0\0\0\x18ftypheic".to_vec(), FileKind::Picture("HEIC")),
             ("bl\u{fc}".as_bytes()[..3].to_vec(), FileKind::Text),
             (b"\x01\x02\xfe\xff".to_vec(), FileKind::Unknown),
             (b"a\0b".to_vec(), FileKind::Unknown),

@@ -73,6 +73,19 @@ pub(crate) fn format_of(start: &[u8]) -> Option<ImageFormat> {
     }
 }
 
+/// The name of a format that is read.
+pub(crate) fn format_name(start: &[u8]) -> Option<&'static str> {
+    Some(match format_of(start)? {
+        ImageFormat::Png => "PNG",
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Gif => "GIF",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Tiff => "TIFF",
+        ImageFormat::Bmp => "BMP",
+        _ => "PNM",
+    })
+}
+
 /// The name of a format that is known and not read.
 pub(crate) fn other_format(start: &[u8]) -> Option<&'static str> {
     let stands = |&&(at, what, _): &&(usize, &[u8], &str)| start.get(at..).is_some_and(|rest| rest.starts_with(what));

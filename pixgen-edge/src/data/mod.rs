@@ -17,7 +17,7 @@ pub mod dataset;
 pub mod decode;
 pub mod error;
 pub mod folder;
-mod format;
+pub(crate) mod format;
 pub mod idx;
 mod keys;
 pub mod labels;
