@@ -9,6 +9,7 @@ use std::path::Path;
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 fuzz_target!(|bytes: &[u8]| {
+    pixgen_fuzz::one_thread();
     let Some((&which, rest)) = bytes.split_first() else { return };
     let name = ["dataset.json", "a.cls", "a.json"][usize::from(which) % 3];
     let mut files = vec![("a.png", PNG), ("0/b.png", PNG), (name, rest)];

@@ -6,6 +6,7 @@ use pixgen_edge::data::zip::list_bytes;
 use std::path::Path;
 
 fuzz_target!(|bytes: &[u8]| {
+    pixgen_fuzz::one_thread();
     match list_bytes(Path::new("data.zip"), bytes.to_vec()) {
         Ok(listing) => pixgen_fuzz::read_all(&listing),
         Err(error) => drop((error.to_string(), error.hint())),
