@@ -8,7 +8,7 @@ use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-pub use crate::file_error::{FileError, is_full};
+use crate::file_error::{FileError, is_full};
 
 /// What the names of files in the making end in; they begin with a dot.
 const TEMPORARY_SUFFIX: &str = ".tmp";

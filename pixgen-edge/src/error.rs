@@ -1,8 +1,8 @@
 //! What a user reads when a command cannot go on: the error of each part, and its hint.
 
-use crate::atomic::FileError;
 use crate::data::DataError;
 use crate::eval::EvalError;
+use crate::file_error::FileError;
 use crate::model_file::ModelFileError;
 use crate::onnx::OnnxError;
 use crate::picture::PictureError;

@@ -3,7 +3,8 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
-use crate::atomic::{FileError, no_reader_is_fine, write_atomic};
+use crate::atomic::{no_reader_is_fine, write_atomic};
+use crate::file_error::FileError;
 use crate::file_error::STDOUT;
 use crate::terminal::{OutputError, print_line};
 

@@ -1,7 +1,7 @@
 //! `.pxg` files on disk: reading them, and writing them in the forms that firmware takes.
 
 use crate::aligned::AlignedBytes;
-use crate::atomic::FileError;
+use crate::file_error::FileError;
 use crate::file_kind::{FileKind, Needed};
 use crate::output;
 use crate::source_code::{Symbol, c_header, rust_module};

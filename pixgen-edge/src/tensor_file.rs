@@ -1,6 +1,6 @@
 //! Writing a safetensors file of f32 one tensor at a time, for weights that memory should hold only once.
 
-use crate::atomic::FileError;
+use crate::file_error::FileError;
 use crate::output;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};

@@ -2,9 +2,9 @@
 //! `cargo run --release --example train_on_folder -- PICTURES RUN IMAGES`
 
 use pixgen_core::presets::preset;
+use pixgen_edge::interrupt::Interrupt;
 use pixgen_train::config::{RunConfig, StageKind};
 use pixgen_train::device::{Cpu, CpuDevice};
-use pixgen_train::run::Interrupt;
 use pixgen_train::session::{self, SessionOptions};
 use std::{error::Error, path::Path};
 

@@ -4,10 +4,11 @@ use crate::config::{RunConfig, Stage};
 use crate::prepared::Prepared;
 use crate::quality::sweep::proportional;
 use crate::quality::{Distances, Extractor, QualityError, QualityMonitor, ReferenceOptions};
-use crate::run::{Interrupt, RunError, RunFolder};
+use crate::run::{RunError, RunFolder};
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::training::Engine;
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
+use pixgen_edge::interrupt::Interrupt;
 use serde::{Deserialize, Serialize};
 use std::io;
 

@@ -2,9 +2,9 @@
 
 use super::export::options;
 use crate::aligned::AlignedBytes;
-use crate::atomic::FileError;
 use crate::cli::OnnxArgs;
 use crate::error::Error;
+use crate::file_error::FileError;
 use crate::model_file::{Content, ModelFile};
 use crate::onnx::proto::ModelProto;
 use crate::onnx::vectors::Vectors;

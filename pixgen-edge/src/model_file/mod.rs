@@ -7,7 +7,7 @@ mod header;
 pub use error::{HeaderFault, ModelFileError, TensorFault};
 pub use header::{Content, FORMAT, ModelHeader};
 
-use crate::atomic::FileError;
+use crate::file_error::FileError;
 use crate::file_kind::FileKind;
 use crate::param_set::ParamSet;
 use crate::projector::RunningStatistics;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::atomic::FileError;
+use crate::file_error::FileError;
 
 /// A picture that cannot be made, read or written.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use image::{DynamicImage, ExtendedColorType, ImageEncoder as _, ImageFormat};
 
 use super::error::PictureError;
 use super::raster::Picture;
-use crate::atomic::FileError;
+use crate::file_error::FileError;
 use crate::output;
 
 /// Keyword of our note.

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::settings::units::parse_images;
 use crate::weights::import::{ImportSettings, Imported, Known, Set, import};
 use crate::weights::verify::{Agreement, verify};
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 use pixgen_edge::model_file::Content;
 use pixgen_edge::output;
 use pixgen_edge::terminal::{note, print_json};

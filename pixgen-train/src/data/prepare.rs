@@ -17,10 +17,11 @@ use rawzip::time::UtcDateTime;
 use rayon::prelude::*;
 use serde_json::json;
 
-use pixgen_edge::atomic::{FileError, Unfinished};
+use pixgen_edge::atomic::Unfinished;
 use pixgen_edge::data::error::BadFile;
 use pixgen_edge::data::labels::LABEL_FILE;
 use pixgen_edge::data::{DataError, Dataset};
+use pixgen_edge::file_error::FileError;
 
 /// How pictures are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

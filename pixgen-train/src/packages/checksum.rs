@@ -2,7 +2,7 @@
 
 use super::catalogue::Package;
 use super::error::PackageError;
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::{self, File};

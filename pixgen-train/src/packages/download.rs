@@ -3,8 +3,9 @@
 use super::catalogue::Package;
 use super::checksum;
 use super::error::PackageError;
-use crate::run::{Interrupt, Progress};
-use pixgen_edge::atomic::FileError;
+use crate::run::Progress;
+use pixgen_edge::file_error::FileError;
+use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::units::format_bytes;
 use std::error::Error as _;
 use std::fs::{File, OpenOptions};

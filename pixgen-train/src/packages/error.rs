@@ -1,7 +1,7 @@
 //! Why a package cannot be had, and what to try next.
 
 use crate::weights::error::PytorchError;
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 use pixgen_edge::units::format_bytes;
 use std::path::{Path, PathBuf};
 

@@ -19,10 +19,10 @@ pub mod noto_emoji;
 pub mod place;
 
 use crate::cache;
-use crate::run::Interrupt;
 use catalogue::{Name, Package};
 use download::Client;
 pub use error::PackageError;
+use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::terminal::note;
 use pixgen_edge::units::format_bytes;
 use place::{Found, Record, Staging, WorkFolder};

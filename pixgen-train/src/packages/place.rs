@@ -3,7 +3,8 @@
 use super::catalogue::{Name, Package};
 use super::checksum;
 use super::error::{Change, PackageError};
-use pixgen_edge::atomic::{FileError, write_atomic};
+use pixgen_edge::atomic::write_atomic;
+use pixgen_edge::file_error::FileError;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;

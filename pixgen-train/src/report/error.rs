@@ -1,7 +1,7 @@
 //! Why a report cannot be made.
 
 use crate::run::RunError;
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 use std::path::PathBuf;
 
 /// Why a report cannot be made.

@@ -91,7 +91,7 @@ impl MeasurementRow {
 /// # Errors
 /// [`ReportError::Json`], [`ReportError::File`].
 pub fn read(path: &Path) -> Result<Vec<MeasurementRow>, ReportError> {
-    let bytes = std::fs::read(path).map_err(pixgen_edge::atomic::FileError::read(path))?;
+    let bytes = std::fs::read(path).map_err(pixgen_edge::file_error::FileError::read(path))?;
     let wrong = |kind| ReportError::Json { path: path.to_owned(), kind };
     let mut objects = Vec::new();
     for value in serde_json::Deserializer::from_str(&text(&bytes)).into_iter::<Value>() {

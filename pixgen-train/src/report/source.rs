@@ -45,7 +45,7 @@ pub fn find(path: &Path) -> Result<Vec<PathBuf>, ReportError> {
         Err(error @ RunError::Foreign { .. }) => error,
         Err(error) => return Err(error.into()),
     };
-    let entries = fs::read_dir(path).map_err(pixgen_edge::atomic::FileError::read(path))?;
+    let entries = fs::read_dir(path).map_err(pixgen_edge::file_error::FileError::read(path))?;
     let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     inside.retain(|path| path.join("config.toml").exists() && RunFolder::view(path).is_ok());
     // The stages of a quick start in their order: its second stage has the later name only by chance.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint_file::{self, Checkpoint, ReadFailure};
 use super::error::{Damage, RunError, Warning};
 use super::folder::{CHECKPOINTS, RunFolder};
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 
 const PREFIX: &str = "step-";
 const SUFFIX: &str = ".safetensors";

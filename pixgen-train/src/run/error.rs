@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 use pixgen_edge::file_error::write_hint;
 use pixgen_edge::units::counted;
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::error::{RunError, Warning};
 use super::folder::RunFolder;
 use super::tensorboard::EventFile;
-use pixgen_edge::atomic::{FileError, write_atomic};
+use pixgen_edge::atomic::write_atomic;
+use pixgen_edge::file_error::FileError;
 
 /// Appends to the log.
 #[derive(Debug)]

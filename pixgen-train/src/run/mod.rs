@@ -21,5 +21,4 @@ pub use checkpoint_file::{Checkpoint, NamedTensor};
 pub use error::{Damage, RunError, Warning};
 pub use folder::{CONFIG, RunFolder};
 pub use metrics::MetricsLog;
-pub use pixgen_edge::interrupt::Interrupt;
 pub use progress::Progress;

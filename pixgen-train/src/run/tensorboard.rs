@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::error::RunError;
 use super::folder::RunFolder;
 use super::log_line::numbers;
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 
 const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 /// TensorBoard looks for names that contain this.

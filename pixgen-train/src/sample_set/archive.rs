@@ -3,8 +3,9 @@
 use super::error::SampleSetError;
 use super::folder::SampleFolder;
 use crate::data::prepare::{add, add_streamed, archived_name, zip_error};
-use pixgen_edge::atomic::{FileError, write_atomic};
+use pixgen_edge::atomic::write_atomic;
 use pixgen_edge::data::labels::LABEL_FILE;
+use pixgen_edge::file_error::FileError;
 use pixgen_edge::picture::png;
 use rawzip::ZipArchiveWriter;
 use rayon::prelude::*;

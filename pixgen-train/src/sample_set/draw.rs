@@ -3,8 +3,9 @@
 use super::error::SampleSetError;
 use super::folder::SampleFolder;
 use crate::ops::FusedOps;
-use crate::run::{Interrupt, Progress};
+use crate::run::Progress;
 use crate::sampling::{BATCH, LoadedGenerator, SampleRequest};
+use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::picture::{Picture, png};
 use rayon::prelude::*;
 use std::sync::mpsc;

@@ -1,6 +1,6 @@
 //! Why a set of pictures cannot be drawn.
 
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 use pixgen_edge::picture::PictureError;
 use std::path::PathBuf;
 

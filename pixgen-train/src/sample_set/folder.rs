@@ -2,8 +2,9 @@
 
 use super::error::SampleSetError;
 use crate::sampling::Drawing;
-use pixgen_edge::atomic::{FileError, is_temporary, write_atomic};
+use pixgen_edge::atomic::{is_temporary, write_atomic};
 use pixgen_edge::data::labels::LABEL_FILE;
+use pixgen_edge::file_error::FileError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::fs;

@@ -1,6 +1,6 @@
 //! Why a PyTorch file cannot be used: which file, what kind of problem, and where in it.
 
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 use pixgen_edge::file_error::read_hint;
 use std::path::{Path, PathBuf};
 

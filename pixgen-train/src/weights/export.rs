@@ -1,7 +1,7 @@
 //! A model file with the authors' names and layouts, as safetensors.
 
 use super::authors::table;
-use pixgen_edge::atomic::FileError;
+use pixgen_edge::file_error::FileError;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::tensor_file::{self, Shaped, WriteError};
 use std::collections::HashMap;
