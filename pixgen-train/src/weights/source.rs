@@ -114,7 +114,10 @@ enum Kind {
 }
 
 impl TensorSource {
-    /// Opens a file; everything but the numbers is read and checked.
+    /// Opens a file of another program; everything but the numbers is read and checked.
+    ///
+    /// # Errors
+    /// [`SourceError`], also for files of ours, which need no import.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         match FileKind::of(path).map_err(|source| SourceError::Read { path: path.to_owned(), source })? {
             FileKind::Safetensors => return Self::safetensors(path),
@@ -132,7 +135,11 @@ impl TensorSource {
         Ok(Self { tensors, file: Kind::Pytorch(checkpoint) })
     }
 
-    fn safetensors(path: &Path) -> Result<Self, SourceError> {
+    /// Opens a safetensors file, whoever wrote it.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn safetensors(path: &Path) -> Result<Self, SourceError> {
         let unreadable = |source| SourceError::Read { path: path.to_owned(), source };
         let broken = |kind| SourceError::Safetensors { path: path.to_owned(), kind };
         let mut file = File::open(path).map_err(unreadable)?;

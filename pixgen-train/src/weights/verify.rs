@@ -213,7 +213,7 @@ impl OnDevice for Comparison<'_> {
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
         let Self { model, header, set, vectors } = self;
-        let file = TensorSource::open(model)?;
+        let file = TensorSource::safetensors(model)?;
         let values = |name: &str, dims: &[usize]| {
             let tensors = file.tensors();
             let at = tensors.iter().position(|tensor| tensor.name == name && tensor.shape == dims);
