@@ -555,7 +555,7 @@ fn the_program_says_what_is_wrong() {
         reseal(bytes);
     });
     let damaged = [
-        ("empty", Vec::new(), "0 bytes"),
+        ("empty", Vec::new(), "an empty file"),
         ("half", good[..good.len() / 2].to_vec(), "the file's prefix says"),
         ("foreign", forged(&|bytes| bytes[0] = b'X'), "not a .pxg file"),
         ("newer", forged(&|bytes| bytes[8] = 2), "format version 2"),

@@ -65,7 +65,7 @@ fn runs_become_pages() {
         "<th>fd</th>",
         "average &lt;b&gt;",
         "2a, diffusion",
-        "That differ",
+        "Settings that differ",
         "diffusion",
     ] {
         assert!(text.contains(part), "no {part}");

@@ -192,7 +192,7 @@ fn every_average_of_every_checkpoint_draws() {
     training.args(["--images", "1M"]);
     let child = start(training);
     let long = bench.path("long");
-    wait_until("a checkpoint is there", || !checkpoints(&long).is_empty() && long.join("model.safetensors").exists());
+    wait_until("a checkpoint is there", || long.join("model.safetensors").exists() && !checkpoints(&long).is_empty());
     draw(&long, "running.png", &[]);
     draw(&long, "running-raw.png", &["--ema", "raw"]);
     interrupt(&child);
