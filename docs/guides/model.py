@@ -8,6 +8,7 @@ Needs torch (1.13 or newer), numpy and safetensors; no other file of Pixgen. Sec
 """
 import argparse
 import json
+import os
 from statistics import NormalDist
 
 import numpy as np
@@ -207,5 +208,12 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int)
     parser.add_argument("--out", default="pictures.npy", help="bytes, N x height x width x channels")
     args = parser.parse_args()
+    if os.path.isdir(args.model):
+        parser.error(f"{args.model} is a folder: give the model.safetensors in it")
     model = load(args.model)
+    wrong = [number for number in args.classes if not 0 <= number < model.config["classes"]]
+    if wrong:
+        parser.error(f"class {wrong[0]}: the model has {model.config['classes']} classes, numbered from 0")
+    if args.steps is not None and (args.steps < 1 or model.header["content"] == "generator" and args.steps > 2):
+        parser.error(f"--steps {args.steps}: a one-step generator takes 1 or 2, a diffusion model 1 or more")
     np.save(args.out, model.to_bytes(model.draw(args.seed, args.classes, steps=args.steps)).numpy())
