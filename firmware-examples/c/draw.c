@@ -1,4 +1,5 @@
-/* Draws a picture of every class: the first as characters, and the hash of each, as `pixgen-edge sample --hashes` prints it.
+/* Draws a picture of every class: the first as characters, and the hash of each, as
+ * `pixgen-edge sample --class CLASS --seed 1 --hashes` prints it.
  *
  *     pixgen-edge export model.safetensors --format c-header -o model.h
  *     cargo build --release -p pixgen-c

@@ -29,7 +29,8 @@ esp32c6        riscv32imc-unknown-none-elf
 core=${1:-} folder=${2:-pixgen}
 read -r _ target feature cpu < <(grep "^$core " <<<"$cores" || true) || true
 [ -n "$core" ] && [ -n "${target:-}" ] || {
-  echo "library.sh: ${core:-no core}: not a core that it knows; there are:" $(awk '{ print $1 }' <<<"$cores") >&2
+  [ -z "$core" ] || echo "library.sh: unknown core $core" >&2
+  echo "usage: library.sh CORE [FOLDER]; cores:" $(awk '{ print $1 }' <<<"$cores") >&2
   exit 1
 }
 

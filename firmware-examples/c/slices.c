@@ -1,12 +1,12 @@
 /* Draws a picture in slices, as a firmware does that has other work: a watchdog, a radio, an RTOS with other tasks.
  *
- *     firmware-examples/c/library.sh cortex-m4 lib
+ *     firmware-examples/c/library.sh cortex-m4 pixgen
  *     arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=soft -O2 -nostartfiles --specs=nano.specs --specs=rdimon.specs \
- *         -I. -Ilib/src -T firmware-examples/c/cortex-m/stm32l476.ld firmware-examples/c/slices.c \
- *         firmware-examples/c/cortex-m/startup.c lib/src/cortex-m4/libpixgen.a -o slices.elf
+ *         -Wl,--gc-sections,-z,noexecstack -I. -Ipixgen/src -T firmware-examples/c/cortex-m/stm32l476.ld firmware-examples/c/slices.c \
+ *         firmware-examples/c/cortex-m/startup.c pixgen/src/cortex-m4/libpixgen.a -o slices.elf
  *
  * In a firmware of your own, take pixgen.h and the library, and what begins at `draw`. The linker script and the start-up code are only for
- * those who have none; printf goes to the debugger or the emulator.
+ * those who have none; printf goes to the debugger or the emulator; a board without a debugger stops there.
  */
 #include <stdio.h>
 
@@ -19,7 +19,7 @@
 static _Alignas(16) unsigned char workspace[PIXGEN_MODEL_WORKSPACE];
 
 static unsigned slices;
-static uint64_t hash; /* FNV-1a, as `pixgen-edge sample --hashes` prints it */
+static uint64_t hash; /* FNV-1a, as `pixgen-edge sample --class CLASS --seed 1 --hashes` prints it */
 
 /* Whatever must not wait for a whole picture. */
 static void between_slices(void) {

@@ -2,8 +2,8 @@
 //
 // Beside this sketch: model.h, from `pixgen-edge export model.safetensors --format c-header -o model.h`. The library is the folder that
 //     firmware-examples/c/library.sh cortex-m4 ~/Arduino/libraries/Pixgen
-// writes for a board whose core package says build.mcu=cortex-m4; other cores have other names. `pixgen-edge plan` tells whether a model
-// fits a board.
+// writes for a board whose core package says build.mcu=cortex-m4; other cores have other names. Boards with -mfloat-abi=hard need cortex-m4f,
+// whose archive moves to src/cortex-m4/fpv4-sp-d16-hard. `pixgen-edge plan` tells whether a model fits a board.
 
 #define PIXGEN_MODEL_IMPLEMENTATION
 #include "model.h"

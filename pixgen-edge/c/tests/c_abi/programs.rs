@@ -4,6 +4,7 @@
 use crate::fixture::{self, CLASSES};
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::pxg::Model;
+use pixgen_edge::plan::CODE;
 use pixgen_edge::pxg_file::{PxgFormat, write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -135,6 +136,18 @@ fn link_for_cortex_m4(sources: &[&str], script: &str, include: &[&Path], library
     run(&mut gcc);
 }
 
+/// slices.elf, by the command of docs/guides/from-c.md, in a folder that holds model.h and the folder of library.sh.
+fn build_as_the_guide(folder: &Path) -> PathBuf {
+    std::os::unix::fs::symlink(examples().join(".."), folder.join("firmware-examples")).expect("a link");
+    let guide = std::fs::read_to_string(examples().join("../../docs/guides/from-c.md")).expect("the guide");
+    let start = guide.find("arm-none-eabi-gcc -mcpu").expect("its command");
+    let command = guide[start..].split("\nqemu").next().expect("its end");
+    run(Command::new("bash")
+        .args(["-c", &format!("{command} -std=c11 -Wall -Wextra -Werror -Wl,--fatal-warnings")])
+        .current_dir(folder));
+    folder.join("slices.elf")
+}
+
 /// Runs a program in QEMU.
 fn emulate(machine: &str, program: &Path) -> Output {
     run(Command::new("timeout")
@@ -156,11 +169,13 @@ fn slices_on_an_stm32() {
         .arg("cortex-m4")
         .arg(&out)
         .env("CARGO_TARGET_DIR", target));
-    let program = folder.path().join("slices.elf");
-    let library = out.join("src/cortex-m4/libpixgen.a");
-    link_for_cortex_m4(&["slices.c"], "stm32l476.ld", &[folder.path(), &out.join("src")], &library, &program);
-
+    let program = build_as_the_guide(folder.path());
     let file = fixture::file();
+    let sizes = run(Command::new("arm-none-eabi-size").arg(&program)).stdout;
+    let sizes = String::from_utf8_lossy(&sizes).into_owned();
+    let text: u64 = sizes.split_whitespace().nth(6).and_then(|text| text.parse().ok()).expect("a size");
+    assert!(text - file.bytes().len() as u64 <= CODE, "more flash than `plan` counts\n{sizes}");
+
     let model = Model::read(file.bytes()).expect("a good file");
     let slices = plan_sites(model.config(), model.steps(), &mut |_| ()).slices;
     let expected: Vec<String> = expected.split_off(2).iter().map(|line| format!("{line} in {slices} slices")).collect();
