@@ -202,7 +202,7 @@ pub struct SampleArgs {
     /// Pictures of each class
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub count: u32,
-    /// PNG file, grid.png by default; `-` for standard output
+    /// PNG file, chip.png by default; `-` for standard output
     #[arg(long, short, value_hint = ValueHint::FilePath)]
     pub out: Option<PathBuf>,
     /// Print class, seed, number and hash of each picture, as the firmware examples do, and write no file but one given with --out

@@ -13,12 +13,12 @@ use pixgen_core::integer::PictureHash;
 use std::io::IsTerminal;
 use std::path::Path;
 
-/// Where the pictures go if nothing says so.
-const GRID: &str = "grid.png";
+/// Where the pictures go if nothing says so; pixgen-train has grid.png.
+const OUT: &str = "chip.png";
 
 pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
     // Hashes alone need no file.
-    let out = args.out.as_deref().or((!args.hashes).then_some(Path::new(GRID)));
+    let out = args.out.as_deref().or((!args.hashes).then_some(Path::new(OUT)));
     if let Some(out) = out {
         output::check_extension("--out", out, "PNG", &["png"])?;
         if args.hashes || args.preview {
