@@ -156,7 +156,7 @@ impl FileKind {
             },
             (Self::Safetensors | Self::Pytorch | Self::Pickle, _) => {
                 format!(
-                    "if they are weights of the authors' code, `pixgen-train import {file} --out model.safetensors` makes a model file of them"
+                    "if they are weights of the authors' code, `pixgen-train import {file} --objective diffusion --out model.safetensors` makes a model file of them (or `consistency`, as they were trained)"
                 )
             }
             (Self::Onnx | Self::Tflite, _) => "graphs are written, not read: give the model.safetensors that it was made from".to_owned(),

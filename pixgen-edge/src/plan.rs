@@ -192,6 +192,11 @@ pub fn fits<'a>(plan: &ChipPlan, board: &Board<'a>) -> Fit<'a> {
     }
 }
 
+/// Rounded up: what does not fit takes more than 100 %.
+fn share(needed: u64, have: u64) -> String {
+    format!("{} %", (100 * needed).div_ceil(have.max(1)))
+}
+
 impl Fit<'_> {
     /// `fits`, or what is missing.
     pub fn verdict(&self) -> String {
@@ -207,6 +212,13 @@ impl Fit<'_> {
         } else {
             format!("does not fit, by {}", missing.join(" and "))
         }
+    }
+
+    /// A short line: `pico2: fits, 15 % of flash, 4 % of RAM, 84-123 ms a picture`.
+    pub fn summary(&self) -> String {
+        let flash = share(self.flash_needed, self.board.flash);
+        let ram = share(self.ram_needed, self.board.ram);
+        format!("{}: {}, {flash} of flash, {ram} of RAM, {} a picture", self.board.name, self.verdict(), self.time())
     }
 
     /// Time of a picture: `140-170 ms`.
@@ -267,8 +279,6 @@ pub const BOARD_COLUMNS: &str = "board               chip         core          
 impl fmt::Display for Fit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let core = format!("{} {} MHz", self.board.core.name(), self.board.mhz);
-        // Rounded up: what does not fit takes more than 100 %.
-        let share = |needed: u64, have: u64| format!("{} %", (100 * needed).div_ceil(have.max(1)));
         write!(
             f,
             "{:<19} {:<12} {core:<18} {:>11} {:>10} {:>17} {:>16} {:>16} {:>10}   {}",

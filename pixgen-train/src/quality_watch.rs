@@ -48,6 +48,18 @@ pub fn preview(config: &RunConfig) -> Option<Drawing> {
 }
 
 impl QualityWatch {
+    /// Whether a run that measures itself has the weights that it needs, before its folder is made.
+    ///
+    /// # Errors
+    /// Weights of the network that were not fetched.
+    pub fn check(prepared: &Prepared) -> Result<(), QualityError> {
+        if preview(&prepared.config).is_some() && prepared.config.quality.every > 0 {
+            let training = &prepared.training;
+            Extractor::usual(training.shape, &training.class_names)?;
+        }
+        Ok(())
+    }
+
     /// For a run that measures itself; the best so far is that of its log.
     ///
     /// # Errors

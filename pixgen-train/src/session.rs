@@ -95,9 +95,12 @@ struct MetricsLine<'a> {
 
 /// Runs or resumes training in `out`. The first line on stderr says which of the two it is.
 pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOptions, device: &B::Device) -> Result<End, Error> {
-    let folder = RunFolder::open(out)?;
     let config = &prepared.config;
     let recorded = Recorded::read(out)?;
+    if recorded.is_none() {
+        QualityWatch::check(prepared)?;
+    }
+    let folder = RunFolder::open(out)?;
     let changes = recorded.as_ref().map_or_else(|| Ok(Vec::new()), |recorded| recorded.changes(config))?;
     let mut objective = prepared.objective::<B>(device);
     let mut state = State::new::<B>(objective.params(), &prepared.start.params, &config.ema.configs(), device);

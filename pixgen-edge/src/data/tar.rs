@@ -50,7 +50,11 @@ pub(crate) fn is_tar_name(path: &Path) -> bool {
 pub fn shards(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if let Some(shards) = expand(path)? {
         return match shards.iter().find(|shard| !shard.is_file()) {
-            Some(missing) => Err(DataError::read(missing)(std::io::ErrorKind::NotFound.into())),
+            Some(missing) => Err(DataError::archive(
+                missing,
+                &format!("there is no such file; the pattern `{}` stands for it", name_of(path)),
+                "write the first and the last number of the shards that are there, for example {000..146}",
+            )),
             None => Ok(shards),
         };
     }
@@ -378,7 +382,12 @@ mod tests {
         let found = |name: &str| shards(&folder.path().join(name)).map(|paths| paths.iter().map(|path| name_of(path)).collect::<Vec<_>>());
         assert_eq!(found("t-{008..010}.tar").unwrap(), ["t-008.tar", "t-009.tar", "t-010.tar"]);
         assert_eq!(found("{1..2}.tar").unwrap(), ["{1..2}.tar"], "a file of this name wins");
-        assert!(found("t-{008..011}.tar").unwrap_err().to_string().contains("t-011.tar"));
+        assert!(
+            found("t-{008..011}.tar")
+                .unwrap_err()
+                .to_string()
+                .contains("t-011.tar: there is no such file; the pattern `t-{008..011}.tar`")
+        );
         assert!(found("t-{0..99999999}.tar").is_err());
         assert_eq!(found("t-{a..b}.tar").unwrap(), ["t-{a..b}.tar"]);
         assert!(found("t-{8..}.png").unwrap().is_empty());

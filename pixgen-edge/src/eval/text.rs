@@ -69,7 +69,7 @@ fn dependencies(row: &EvalRow, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "KD          {}, unbiased kernel distance to {pictures} pictures", info.kernel_name)?;
     }
     if let (Some(pictures), Some(neighbours)) = (row.manifold_pictures, row.neighbours) {
-        writeln!(f, "precision.. radii to neighbour {neighbours}, against {pictures} pictures")?;
+        writeln!(f, "neighbours  {neighbours} for precision, recall, density and coverage, against {pictures} pictures")?;
     }
     if let Some(judge) = &row.class_judge {
         writeln!(f, "class seen  by {judge}")?;

@@ -84,7 +84,9 @@ impl Grid {
             let top = row * (first.height() * self.scale + GAP) + named_rows.min(row + 1) * NAME_HEIGHT;
             page.paste(picture, left, top, self.scale);
             if let Some(name) = names.get(index).filter(|_| row < named_rows) {
-                page.write(&text::shorten(name.as_ref(), width / text::LETTER), left, top - NAME_HEIGHT + GAP, 1, INK);
+                // Half a letter keeps neighbours apart.
+                let letters = width.saturating_sub(text::LETTER / 2) / text::LETTER;
+                page.write(&text::shorten(name.as_ref(), letters), left, top - NAME_HEIGHT + GAP, 1, INK);
             }
         }
         Ok(page)

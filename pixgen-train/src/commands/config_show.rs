@@ -5,7 +5,7 @@ use crate::cli::SettingsArgs;
 use crate::config::StageKind;
 use crate::error::Error;
 use crate::settings::layers::{Resolved, get};
-use pixgen_edge::terminal::{print_bytes, print_json};
+use pixgen_edge::terminal::{note, print_bytes, print_json};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -40,6 +40,9 @@ pub(super) fn run(stage: StageKind, args: &SettingsArgs, json: bool) -> Result<(
     } else {
         print_bytes(resolved.explain().as_bytes())?;
     }
-    config.validate()?;
+    // The settings are shown all the same: they may be half of what a command is to have.
+    if let Err(problem) = config.validate() {
+        note(&format!("warning: training would refuse these settings: {problem}"));
+    }
     Ok(())
 }

@@ -4,9 +4,10 @@ use super::settings::find_preset;
 use crate::cli::InspectArgs;
 use crate::error::Error;
 use pixgen_core::config::ModelConfig;
+use pixgen_core::noise::Parametrisation;
 use pixgen_core::plan::{ForwardTotals, SiteCost, plan, plan_sites};
 use pixgen_core::presets::PRESETS;
-use pixgen_edge::model_file::{ModelFile, ModelHeader};
+use pixgen_edge::model_file::{Content, ModelFile, ModelHeader};
 use pixgen_edge::terminal::{print_bytes, print_json};
 use pixgen_edge::units::{counted, format_bytes, format_images};
 use serde::Serialize;
@@ -75,6 +76,29 @@ fn presets(json: bool) -> Result<(), Error> {
     Ok(print_bytes(text.as_bytes())?)
 }
 
+/// What the weights are, and where they come from.
+fn weights(header: &ModelHeader) -> String {
+    let content = match header.content {
+        Content::Encoder => "encoder",
+        Content::Generator => "one-step generator",
+        Content::Denoiser => "diffusion model",
+    };
+    // An encoder gives features, no picture to which this would apply.
+    let parametrisation = match (header.content, header.parametrisation) {
+        (Content::Encoder, _) => "",
+        (_, Parametrisation::Edm) => ", edm parametrisation",
+        (_, Parametrisation::PlainX) => ", plain-x parametrisation",
+    };
+    format!(
+        "{content}, average {}, {} seen, seed {}, data {}{parametrisation}, shift {}",
+        header.ema,
+        format_images(header.images),
+        header.seed,
+        header.data,
+        header.noise.shift,
+    )
+}
+
 fn describe(name: String, model: ModelConfig, file: Option<&ModelHeader>, args: &InspectArgs) -> Result<(), Error> {
     let mut sites = Vec::new();
     let mut row = |cost: &SiteCost| {
@@ -115,17 +139,7 @@ fn describe(name: String, model: ModelConfig, file: Option<&ModelHeader>, args: 
         format_bytes(4 * totals.workspace as u64),
     );
     if let Some(header) = file {
-        let _ = writeln!(
-            text,
-            "  weights     {:?}, average {}, {} seen, seed {}, data {}, {:?} parametrisation, shift {}",
-            header.content,
-            header.ema,
-            format_images(header.images),
-            header.seed,
-            header.data,
-            header.parametrisation,
-            header.noise.shift,
-        );
+        let _ = writeln!(text, "  weights     {}", weights(header));
         let _ = writeln!(text, "  classes     {}", header.class_names.join(", "));
     }
     for row in &sites {

@@ -29,6 +29,7 @@ use pixgen_edge::quantise::{self, QuantiseError, model_name};
 use pixgen_edge::terminal::{note, print_bytes, print_json};
 use pixgen_edge::units::{format_bytes, format_duration, format_images};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -331,10 +332,11 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
     let sets = sweep.run::<B>(Extractor::fashion()?, device, &mut |_, _| ())?;
     let quality = EvalReport::new(sets.into_iter().map(|set| set.row).collect());
     let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
+    let programs = Programs::beside(std::env::args_os().next().as_deref());
     let text = format!(
-        "images seen      {} in stage 1, {} in stage 2, {} in this call\n{}\
-         grid             {}\nmodel            {}\n{}\
-         next             pixgen-train sample {} --class 9 --seed 7\n                 pixgen-edge plan {} --all-boards\n",
+        "images      {} in stage 1, {} in stage 2, {} in this call\n{}\n\
+         grid        {}\nmodel       {}\n{}\
+         next        {} sample {} --class 9 --seed 7\n            {} plan {} --all-boards\n",
         format_images(encoder.header.images),
         format_images(file.header.images),
         format_duration(took),
@@ -342,7 +344,9 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
         samples.join("grid-1step.png").display(),
         args.out.join("model.safetensors").display(),
         chip,
+        programs.train,
         args.out.display(),
+        programs.edge,
         args.out.join("model.pxg").display(),
     );
     let report = QuickstartReport {
@@ -387,14 +391,36 @@ fn for_chips(args: &QuickstartArgs, file: &ModelFile, classes: &[usize], float: 
 
     let plan = plan(&chip.header().model, 1);
     let boards = BOARDS.iter().filter_map(|name| board(name));
-    let table: String = boards.map(|board| format!("{}\n", fits(&plan, board))).collect();
+    let lines: Vec<String> = boards.map(|board| fits(&plan, board).summary()).collect();
     Ok(format!(
-        "for chips        {}, {}; a picture takes {} of RAM\nfloat, int8      {}\n{table}",
+        "for chips   {}, {}; a picture takes {} of RAM\nfloat, int8 {}\nboards      {}\n",
         path.display(),
         format_bytes(exported.bytes.len() as u64),
         format_bytes(chip.workspace_len() as u64),
-        picture.display()
+        picture.display(),
+        lines.join("\n            ")
     ))
+}
+
+/// How the reader calls both programs: as this one was called.
+struct Programs {
+    train: String,
+    edge: String,
+}
+
+impl Programs {
+    fn beside(called: Option<&OsStr>) -> Self {
+        let called = Path::new(called.unwrap_or(OsStr::new("pixgen-train")));
+        let folder = called.parent().unwrap_or(Path::new(""));
+        let sibling = called.with_file_name(format!("pixgen-edge{}", std::env::consts::EXE_SUFFIX));
+        // Without a folder the shell has found this program, and finds the other. `cargo run` builds one of the two only.
+        let edge = if !folder.as_os_str().is_empty() && !sibling.exists() && folder.ends_with("target/release") {
+            "cargo run --release -p pixgen-edge --".to_owned()
+        } else {
+            sibling.display().to_string()
+        };
+        Self { train: called.display().to_string(), edge }
+    }
 }
 
 #[cfg(test)]
@@ -408,6 +434,20 @@ mod tests {
         assert_eq!(minutes_to_recognise(usual), 4);
         // Ten times as slow.
         assert_eq!(minutes_to_recognise(usual.map(|seconds| 10.0 * seconds)), 30);
+    }
+
+    #[test]
+    fn the_next_commands_are_those_of_the_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let called = |path: &Path| Programs::beside(Some(path.as_os_str()));
+        assert_eq!(called(Path::new("pixgen-train")).edge, "pixgen-edge");
+        let release = folder.path().join("target/release");
+        std::fs::create_dir_all(&release).unwrap();
+        let program = release.join("pixgen-train");
+        assert_eq!(called(&program).train, program.display().to_string());
+        assert_eq!(called(&program).edge, "cargo run --release -p pixgen-edge --");
+        std::fs::write(release.join("pixgen-edge"), "").unwrap();
+        assert_eq!(called(&program).edge, release.join("pixgen-edge").display().to_string());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::prepared::{Prepared, parameter_list};
 use crate::training::{Engine, Flat, State, step};
 use pixgen_core::diffusion::{DiffusionSampler, Guidance};
 use pixgen_core::plan::plan as count;
-use pixgen_edge::units::{format_bytes, format_duration, format_images};
+use pixgen_edge::units::{counted, format_bytes, format_duration, format_images};
 use serde::Serialize;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -63,6 +63,27 @@ impl PaperSampling {
     }
 }
 
+/// Why a dry run times no steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untimed {
+    /// No data were given.
+    NoData,
+    /// The device of the settings is not here.
+    NoDevice,
+    /// Two pictures a step would take too long.
+    TooLarge,
+}
+
+impl fmt::Display for Untimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoData => "no data were given (--data)",
+            Self::NoDevice => "the device is not here",
+            Self::TooLarge => "a step of two pictures would take too long on this machine",
+        })
+    }
+}
+
 /// The plan of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct DryRun {
@@ -86,8 +107,11 @@ pub struct DryRun {
     pub held_out: usize,
     /// Bytes.
     pub memory: MemoryNeeds,
-    /// Measured speed; `None` if the model is too large to time here.
+    /// Measured speed; `None` if no step was timed.
     pub images_per_second: Option<f64>,
+    /// Why no step was timed.
+    #[serde(skip)]
+    pub untimed: Option<Untimed>,
     /// Estimated time of the whole run.
     pub seconds: Option<f64>,
 }
@@ -117,10 +141,12 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
         total: state + activations + data,
         largest_micro_batch: free.and_then(|free| memory::largest_micro_batch(config, setup, free)),
     };
-    let images_per_second = match device {
-        Some(device) => time_steps::<B>(prepared, (macs + attention) as u64, device)?,
-        None => None,
+    let timed = match device {
+        _ if prepared.start.params.is_empty() => Err(Untimed::NoData),
+        Some(device) => time_steps::<B>(prepared, (macs + attention) as u64, device)?.ok_or(Untimed::TooLarge),
+        None => Err(Untimed::NoDevice),
     };
+    let images_per_second = timed.ok();
     Ok(DryRun {
         schema: 1,
         config: config.clone(),
@@ -141,6 +167,7 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
         },
         memory,
         images_per_second,
+        untimed: timed.err(),
         seconds: images_per_second.map(|rate| config.train.images as f64 / rate),
     })
 }
@@ -157,12 +184,12 @@ pub(crate) fn encoder_share(config: &RunConfig) -> (usize, usize) {
     (macs, attention)
 }
 
-/// Images per second of training, or `None` without data or if even two pictures a step would take too long.
+/// Images per second of training, or `None` if even two pictures a step would take too long.
 fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> Result<Option<f64>, Error> {
     // Forward and backward cost three passes, and both objectives run about as many forward passes again.
     let affordable = TIMED_MACS / (TIMED_STEPS as u64 + 1) / (6 * macs).max(1);
     let batch = prepared.config.train.batch.min(usize::try_from(affordable).unwrap_or(usize::MAX));
-    if batch < 2 || prepared.start.params.is_empty() {
+    if batch < 2 {
         return Ok(None);
     }
     let mut objective = prepared.objective::<B>(device);
@@ -188,11 +215,10 @@ fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> 
 impl fmt::Display for DryRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = &self.config;
-        writeln!(f, "{}", config.to_toml().map_err(|_| fmt::Error)?.trim_end())?;
-        writeln!(f)?;
         writeln!(f, "pictures     {} for training, {} kept out", self.pictures, self.held_out)?;
         let (batch, micro) = (config.train.batch, config.micro_batch());
-        write!(f, "run          {} = {} steps of {batch}", format_images(config.train.images), self.steps)?;
+        let steps = usize::try_from(self.steps).unwrap_or(usize::MAX);
+        write!(f, "run          {} = {} of {batch}", format_images(config.train.images), counted(steps, "step", "steps"))?;
         if micro < batch {
             write!(f, ", each in {} micro-batches of {micro} or fewer", batch.div_ceil(micro))?;
         }
@@ -231,7 +257,7 @@ impl fmt::Display for DryRun {
                 let time = format_duration(Duration::from_secs_f64(seconds.min(1e12)));
                 writeln!(f, "time         {time} at {rate:.0} images/s (fastest of {TIMED_STEPS} timed steps)")
             }
-            _ => writeln!(f, "time         not measured: no data, or two pictures a step are too much for a quick look on this machine"),
+            _ => writeln!(f, "time         not measured: {}", self.untimed.unwrap_or(Untimed::TooLarge)),
         }
     }
 }
