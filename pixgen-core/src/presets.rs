@@ -52,11 +52,11 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "EPG-XL-16-256",  about: "paper, 583 M parameters",  model: imagenet(256, 16, tower(12,  768, 12), tower(12, 1584, 22)), shift: 4.0 },
     Preset { name: "EPG-XXL-16-256", about: "paper, 789 M parameters",  model: imagenet(256, 16, tower(12,  768, 12), tower(12, 1920, 16)), shift: 4.0 },
     Preset { name: "EPG-G-16-256",   about: "paper, 1391 M parameters", model: imagenet(256, 16, tower(12,  768, 12), tower(12, 2688, 21)), shift: 4.0 },
-    Preset { name: "EPG-B-32-512",   about: "with the paper's encoder",  model: imagenet(512, 32, tower(12,  768, 12), tower(12,  768, 12)), shift: 8.0 },
+    Preset { name: "EPG-B-32-512",   about: "the paper's encoder at 512", model: imagenet(512, 32, tower(12,  768, 12), tower(12,  768, 12)), shift: 8.0 },
     Preset { name: "EPG-L-32-512",   about: "paper, 545 M parameters",  model: imagenet(512, 32, tower(16, 1024, 16), tower(16, 1024, 16)), shift: 8.0 },
-    Preset { name: "EPG-XL-32-512",  about: "the 256 model at 512",     model: imagenet(512, 32, tower(12,  768, 12), tower(12, 1584, 22)), shift: 8.0 },
-    Preset { name: "EPG-XXL-32-512", about: "the 256 model at 512",     model: imagenet(512, 32, tower(12,  768, 12), tower(12, 1920, 16)), shift: 8.0 },
-    Preset { name: "EPG-G-32-512",   about: "the 256 model at 512",     model: imagenet(512, 32, tower(12,  768, 12), tower(12, 2688, 21)), shift: 8.0 },
+    Preset { name: "EPG-XL-32-512",  about: "EPG-XL-16-256 at 512x512", model: imagenet(512, 32, tower(12,  768, 12), tower(12, 1584, 22)), shift: 8.0 },
+    Preset { name: "EPG-XXL-32-512", about: "EPG-XXL-16-256 at 512x512", model: imagenet(512, 32, tower(12,  768, 12), tower(12, 1920, 16)), shift: 8.0 },
+    Preset { name: "EPG-G-32-512",   about: "EPG-G-16-256 at 512x512",  model: imagenet(512, 32, tower(12,  768, 12), tower(12, 2688, 21)), shift: 8.0 },
 ];
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl fmt::Display for StageBench {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} of {}: {:.2} M parameters, batch {}, teacher on {:.1}",
+            "{} of {}: {:.2} M parameters, batch {}, of which the teacher sees {:.1}",
             self.stage,
             self.preset,
             self.parameters as f64 / 1e6,

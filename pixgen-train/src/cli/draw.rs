@@ -84,7 +84,7 @@ pub struct SampleArgs {
     /// Where to draw
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Show the grid in the terminal even if stdout is none
+    /// Show the grid in the terminal even if stdout is not one
     #[arg(long)]
     pub preview: bool,
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// A model, and which of the averages of its weights.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Model file, run folder, also of a run that is training, or checkpoint in a run folder
+    /// A model file, a run folder (even of a run in progress), or a checkpoint in one
     #[arg(value_hint = ValueHint::AnyPath)]
     pub model: PathBuf,
     /// Average of the weights: `raw`, `share-0.02`, `decay-0.99`, ..; by default the exported one. The others are in the checkpoints of a run

@@ -23,6 +23,9 @@ use pixgen_edge::units::counted;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+/// Real pictures below which distances depend mostly on their number.
+const COMPARABLE: usize = 1000;
+
 pub(super) fn run(args: &EvalArgs, quiet: bool) -> Result<(), Error> {
     if let Some(grid) = &args.grid {
         output::check_extension("--grid", grid, "PNG", &["png"])?;
@@ -38,6 +41,10 @@ pub(super) fn run(args: &EvalArgs, quiet: bool) -> Result<(), Error> {
             });
         }
     };
+    let real = report.rows.iter().filter_map(|row| row.real.as_ref()).map(|real| real.n).min();
+    if let Some(real) = real.filter(|&real| real < COMPARABLE) {
+        note(&format!("warning: only {real} real pictures; the distances cannot be compared with those of other counts"));
+    }
     if args.json {
         return Ok(print_json(&report)?);
     }

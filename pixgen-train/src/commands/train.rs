@@ -13,6 +13,7 @@ use crate::session::{self, End, SessionOptions};
 use crate::settings::layers::{dotted_keys, get};
 use crate::settings::units::parse_images;
 use crate::training::Engine;
+use pixgen_edge::file_kind::quoted;
 use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::output;
 use pixgen_edge::terminal::{note, print_bytes, print_json};
@@ -82,11 +83,23 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], qui
     let end = device.run(requirements, Training { prepared: &prepared, out, options: &options })??;
     let seconds = started.elapsed().as_secs_f64();
     match end {
-        End::Finished => note(&format!("done in {seconds:.0} s; model: {}", out.join("model.safetensors").display())),
+        End::Finished => {
+            note(&format!("done in {seconds:.0} s; model: {}", out.join("model.safetensors").display()));
+            note(&format!("next: pixgen-train {}", next(stage, out, &prepared.config.data.path)));
+        }
         End::Stopped => note("stopped and saved; the same command without --stop-at resumes"),
         End::Interrupted => {}
     }
     Ok(end)
+}
+
+/// What to do with a finished run.
+fn next(stage: StageKind, out: &Path, data: &str) -> String {
+    let out = quoted(out);
+    match stage {
+        StageKind::Pretrain => format!("finetune --encoder {out} --data {} --out gen", quoted(Path::new(data))),
+        StageKind::Diffusion | StageKind::Consistency => format!("sample {out} --out grid.png"),
+    }
 }
 
 /// A value that the user gave must not be replaced in silence.

@@ -292,9 +292,9 @@ impl fmt::Display for DataReport {
         };
         writeln!(f, "source   {} ({kind})", self.source)?;
         writeln!(f, "images   {} usable, {} bad", self.images, self.bad.len())?;
-        let classes = self.classes.iter().map(|class| format!("{} {}", class.name, class.images));
+        let classes = self.classes.iter().map(|class| format!("{} ({})", class.name, class.images));
         writeln!(f, "classes  {}: {}", self.classes.len(), listed(classes))?;
-        let sizes = self.sizes.iter().map(|size| format!("{}x{} {}", size.height, size.width, size.images));
+        let sizes = self.sizes.iter().map(|size| format!("{}x{} ({})", size.height, size.width, size.images));
         writeln!(f, "sizes    {}: {} (height x width)", self.sizes.len(), listed(sizes))?;
         let modes = self.colour_modes.iter().map(|(mode, images)| format!("{mode} {images}"));
         writeln!(f, "colours  {}", listed(modes))?;

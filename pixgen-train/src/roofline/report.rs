@@ -160,7 +160,10 @@ impl fmt::Display for RooflineReport {
         let (gpu, recompute) = (self.gpu, if self.recompute { ", recomputing blocks" } else { "" });
         writeln!(f, "{} on {}, {}{recompute}", self.model, gpu.source, self.precision)?;
         let efficiency = 100.0 * self.matmul_efficiency;
-        writeln!(f, "A bound from published peaks, products at {efficiency:.0} % of theirs. Nothing here was measured.\n")?;
+        writeln!(
+            f,
+            "A bound from published peaks; matrix products reach {efficiency:.0} % of their peak. Nothing here was measured.\n"
+        )?;
         writeln!(f, "a step of one {0}, at best{1:>63} {2} x {0}", gpu.name, "the recipe on", self.gpus)?;
         let [batch, micro, tflop, gb, ms, rate] = ["batch", "at once", "TFLOP", "GB", "ms", "img/s"];
         let [mfu, memory, fits, images, hours] = ["MFU %", "memory", "fit at once", "Mimg", "hours"];

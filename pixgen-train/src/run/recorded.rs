@@ -141,7 +141,7 @@ impl Recorded {
             lines.push(learning_rate(&self.config, now, images));
         }
         if changes.iter().any(|change| change.key == "train.images") {
-            lines.push("what follows the length of a run (noise levels, stages, averages with a share) follows the new length".to_owned());
+            lines.push("noise levels, stages and averages with a share follow the new length too".to_owned());
         }
         lines
     }

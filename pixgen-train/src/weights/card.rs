@@ -5,7 +5,6 @@ use pixgen_core::noise::Parametrisation;
 use pixgen_core::plan::plan;
 use pixgen_core::presets::PRESETS;
 use pixgen_edge::model_file::{Content, ModelHeader};
-use pixgen_edge::units::format_images;
 use std::fmt::{self, Display, Formatter, Write};
 
 /// What the model file does not know.
@@ -33,7 +32,7 @@ pub struct ModelCard<'a> {
 impl Display for ModelCard<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (header, extra) = (self.header, &self.extra);
-        let (kind, tag, pipeline) = match header.content {
+        let (kind, tag, mut pipeline) = match header.content {
             Content::Encoder => (
                 "An encoder pre-trained by representation consistency (stage 1)",
                 "representation-learning",
@@ -44,18 +43,28 @@ impl Display for ModelCard<'_> {
             }
             Content::Denoiser => ("A diffusion model of images (stage 2a)", "diffusion", "unconditional-image-generation"),
         };
+        if header.content != Content::Encoder && header.model.classes > 1 {
+            // Hubs have no tag for pictures of a class.
+            pipeline = "";
+        }
+        let pipeline = if pipeline.is_empty() {
+            String::new()
+        } else {
+            format!("pipeline_tag: {pipeline}\n")
+        };
         writeln!(
             f,
-            "---\nlicense: {}\nlibrary_name: pixgen\npipeline_tag: {pipeline}\ntags:\n  - pixgen\n  - epg\n  - pixel-space\n  - {tag}\n---\n",
+            "---\nlicense: {}\nlibrary_name: pixgen\n{pipeline}tags:\n  - pixgen\n  - epg\n  - pixel-space\n  - {tag}\n---\n",
             extra.license
         )?;
         let model = &header.model;
         writeln!(f, "# {}\n", extra.name)?;
         writeln!(
             f,
-            "{kind} that works on the pixels of {0}x{0} {1} pictures, without a VAE. Architecture: EPG (arXiv 2510.12586).\n",
+            "{kind} that works on the pixels of {0}x{0} {1} pictures, without a VAE. Architecture: EPG (arXiv 2510.12586). Made with [Pixgen]({2}).\n",
             model.size,
-            if model.channels == 1 { "grey" } else { "RGB" }
+            if model.channels == 1 { "grey" } else { "RGB" },
+            env!("CARGO_PKG_REPOSITORY")
         )?;
         self.table(f)?;
         self.usage(f)?;
@@ -95,7 +104,7 @@ impl ModelCard<'_> {
         let images = if header.images == 0 {
             "unknown".to_owned()
         } else {
-            format_images(header.images)
+            header.images.to_string()
         };
         writeln!(f, "| Images seen | {images} |")?;
         writeln!(f, "| Training data (fingerprint) | {} |\n", cell(&header.data))
@@ -180,7 +189,8 @@ mod tests {
             "# shirts\n",
             "| Preset | small-28-grey |",
             "| Parameters | 0.", // of 4 x 64
-            "250 kimg",
+            "| Images seen | 250000 |",
+            "Made with [Pixgen](https://",
             "a\\|b",
             "| evaluations | 1 |",
             "| generated.frechet | 12.5 |",
@@ -190,6 +200,7 @@ mod tests {
         ] {
             assert!(card.contains(part), "{part}: {card}");
         }
+        assert!(!card.contains("pipeline_tag"), "a model of ten classes has no tag of hubs: {card}");
         assert_eq!(card.matches("---\n").count(), 2, "the ends of the front matter");
     }
 }
