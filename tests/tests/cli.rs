@@ -366,7 +366,20 @@ fn the_micro_batch_follows_from_the_memory() {
     let absent = succeeds(absent);
     assert!(absent.stderr.contains("`auto` needs its memory"), "{}", absent.stderr);
     assert!(!absent.text().contains("largest micro-batch"), "{}", absent.text());
+    assert!(absent.text().contains("not measured: no data were given"), "{}", absent.text());
+    let absent = succeeds(with(bench.train(Stage::Scratch, "absent"), &["--dry-run", "--device", "cuda:77"]));
+    assert!(absent.text().contains("not measured: the device is not here"), "{}", absent.text());
     fails(pixgen(["pretrain", "--micro-batch", "some"]), &["train.micro_batch", "must be an integer"]);
+}
+
+/// The settings are shown although the encoder that training needs is not named yet.
+#[test]
+fn shown_settings_may_be_incomplete() {
+    for arguments in [&[][..], &["--json"]] {
+        let shown = succeeds(with(pixgen(["config", "show", "finetune", "--preset", "EPG-L-16-256"]), arguments));
+        assert!(shown.stderr.contains("warning: training would refuse"), "{}", shown.stderr);
+        assert!(shown.stderr.contains("consistency.auxiliary") && !shown.stderr.contains("hint"), "{}", shown.stderr);
+    }
 }
 
 /// The paper's recipes: a global batch of 1024 in micro-batches, and its way to draw with a diffusion model.
@@ -943,6 +956,12 @@ fn eval_reports() {
     let mut command = with(pixgen(["eval", "--count", "20"]), &[bench.path("tiny")]);
     command.env("PIXGEN_CACHE", bench.path("empty"));
     fails(command, &["efficientnet-lite0.safetensors", "pixgen-train data get efficientnet-lite0"]);
+
+    // So does a run that measures itself, and it says so before there is a folder.
+    let mut command = with(bench.train(Stage::Scratch, "watched"), &["--set", "quality.every=64"]);
+    command.env("PIXGEN_CACHE", bench.path("empty"));
+    fails(command, &["efficientnet-lite0.safetensors", "pixgen-train data get efficientnet-lite0"]);
+    assert!(!bench.path("watched").exists());
 
     // Two folders; the network does not matter for what is refused.
     fails(pixgen(["eval"]), &["nothing to measure", "--folder"]);
