@@ -414,10 +414,12 @@ impl Programs {
         let folder = called.parent().unwrap_or(Path::new(""));
         let sibling = called.with_file_name(format!("pixgen-edge{}", std::env::consts::EXE_SUFFIX));
         // Without a folder the shell has found this program, and finds the other. `cargo run` builds one of the two only.
-        let edge = if !folder.as_os_str().is_empty() && !sibling.exists() && folder.ends_with("target/release") {
+        let edge = if folder.as_os_str().is_empty() || sibling.exists() {
+            sibling.display().to_string()
+        } else if folder.ends_with("release") {
             "cargo run --release -p pixgen-edge --".to_owned()
         } else {
-            sibling.display().to_string()
+            "pixgen-edge".to_owned()
         };
         Self { train: called.display().to_string(), edge }
     }
@@ -441,7 +443,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let called = |path: &Path| Programs::beside(Some(path.as_os_str()));
         assert_eq!(called(Path::new("pixgen-train")).edge, "pixgen-edge");
-        let release = folder.path().join("target/release");
+        assert_eq!(called(&folder.path().join("pixgen-train")).edge, "pixgen-edge");
+        let release = folder.path().join("release");
         std::fs::create_dir_all(&release).unwrap();
         let program = release.join("pixgen-train");
         assert_eq!(called(&program).train, program.display().to_string());
