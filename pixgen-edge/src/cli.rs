@@ -17,7 +17,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// Number of threads; all cores by default
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", display_order = 900)]
     pub threads: Option<usize>,
 }
 
@@ -59,6 +59,7 @@ pub enum Command {
 
 /// How to quantise.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "How to quantise")]
 pub struct QuantisationArgs {
     /// Pictures under the noise of the calibration: `noise` for none, `bundled`, or a folder, a zip archive, tar shards, IDX files. One-step
     /// models see nothing but noise, so `noise` is enough for them
@@ -229,13 +230,13 @@ pub struct PlanArgs {
     /// Compare with all boards
     #[arg(long)]
     pub all_boards: bool,
-    /// A board that is not in the table
-    #[command(flatten)]
-    pub own: OwnBoardArgs,
     /// Network evaluations per picture; ignored for a .pxg file, which has its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub steps: u8,
     /// As JSON on stdout, with every call of the network
     #[arg(long)]
     pub json: bool,
+    /// A board that is not in the table
+    #[command(flatten)]
+    pub own: OwnBoardArgs,
 }

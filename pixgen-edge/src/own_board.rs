@@ -6,6 +6,7 @@ use clap::Args;
 
 /// A board as its data sheet describes it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "A board that is not in the table")]
 pub struct OwnBoardArgs {
     /// Flash of a board that is not in the table, for example 1M or 512K
     #[arg(long, value_name = "SIZE", value_parser = size, requires_all = ["ram", "core", "clock"], conflicts_with_all = ["board", "all_boards"])]
@@ -23,10 +24,10 @@ pub struct OwnBoardArgs {
     #[arg(long, requires = "flash", default_value = "my-board")]
     pub name: String,
     /// Current while it computes, for the energy of a picture, for example 12mA; replaces that of the table
-    #[arg(long, value_name = "AMPERES", value_parser = current)]
+    #[arg(long, value_name = "AMPERES", help_heading = "Energy", value_parser = current)]
     pub current: Option<f64>,
     /// Supply voltage of the current
-    #[arg(long, value_name = "VOLTS", value_parser = voltage, default_value = "3.3", requires = "current")]
+    #[arg(long, value_name = "VOLTS", help_heading = "Energy", value_parser = voltage, default_value = "3.3", requires = "current")]
     pub voltage: f64,
 }
 

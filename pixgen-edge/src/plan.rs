@@ -273,7 +273,7 @@ fn span_of([low, high]: [f64; 2]) -> String {
 }
 
 /// Heads of the columns of a table of boards.
-pub const BOARD_COLUMNS: &str = "board               chip         core                  of flash     of RAM           picture    longest slice           energy   pictures";
+pub const BOARD_COLUMNS: &str = "board               chip         core                  of flash     of RAM           picture    longest slice           energy   per 1000 mAh";
 
 /// One line of a table of boards.
 impl fmt::Display for Fit<'_> {
@@ -281,7 +281,7 @@ impl fmt::Display for Fit<'_> {
         let core = format!("{} {} MHz", self.board.core.name(), self.board.mhz);
         write!(
             f,
-            "{:<19} {:<12} {core:<18} {:>11} {:>10} {:>17} {:>16} {:>16} {:>10}   {}",
+            "{:<19} {:<12} {core:<18} {:>11} {:>10} {:>17} {:>16} {:>16} {:>14}   {}",
             self.board.name,
             self.board.chip,
             share(self.flash_needed, self.board.flash),
@@ -308,11 +308,11 @@ impl fmt::Display for ChipPlan {
         let weights: u64 = self.sites.iter().map(|row| row.flash).sum();
         writeln!(f, "  {:<24} {:>12}", "prefix, header, tests", self.file - weights)?;
         writeln!(f, "\n  file       {} bytes", self.file)?;
-        writeln!(f, "  code       at most {} KiB, without drivers", self.code / 1024)?;
+        writeln!(f, "  code       at most {} KiB, linked with --gc-sections, without drivers", self.code / 1024)?;
         writeln!(f, "  workspace  {} bytes, exact", self.workspace)?;
         writeln!(f, "  stack      at most {} bytes", self.stack)?;
         writeln!(f, "  picture    {:.3} M MACs in {}", self.macs as f64 / 1e6, counted(self.steps, "step", "steps"))?;
-        write!(f, "  in slices  {}, the longest takes as long as {:.3} M MACs", self.slices, self.longest_slice as f64 / 1e6)
+        write!(f, "  in slices  {}, longest slice {:.3} M MACs", self.slices, self.longest_slice as f64 / 1e6)
     }
 }
 

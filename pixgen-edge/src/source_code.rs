@@ -120,13 +120,19 @@ fn workspace_len(bytes: &[u8]) -> usize {
     Model::read(AlignedBytes::copy(bytes).bytes()).map_or(0, |model| model.workspace_len())
 }
 
+/// The first line of a comment: what the model is, in a sentence that cannot end the comment.
+fn title(about: &str) -> String {
+    let about = about.trim_end_matches('.').replace("*/", "* /").replace('\n', " ");
+    format!("{about}. Made by pixgen-edge export.")
+}
+
 /// A header that declares the bytes, and defines them in the one source file that asks for it, so that flash holds them once.
 pub(crate) fn c_header(bytes: &[u8], about: &str, symbol: &Symbol) -> String {
     let upper = symbol.0.to_uppercase();
     // Models of the same name are an error of the compiler, and not one that hides the other.
     let guard = format!("{upper}_H_{:08X}", crc32fast::hash(bytes));
     format!(
-        "/* {about} Made by pixgen-edge export.\n *\n * One source file of a program, and only one, holds the model:\n *\n \
+        "/* {title}\n *\n * One source file of a program, and only one, holds the model:\n *\n \
          *     #define {upper}_IMPLEMENTATION\n *     #include \"this file\"\n */\n\
          #ifndef {guard}\n#define {guard}\n\n\
          /* Bytes of workspace for a picture. */\n#define {upper}_WORKSPACE {workspace}\n\n\
@@ -134,7 +140,7 @@ pub(crate) fn c_header(bytes: &[u8], about: &str, symbol: &Symbol) -> String {
          #if defined({upper}_IMPLEMENTATION) && !defined({guard}_DEFINED)\n#define {guard}_DEFINED\n#if defined(__cplusplus)\n\
          alignas(16)\n#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L\n_Alignas(16)\n#else\n__attribute__((aligned(16)))\n#endif\n\
          const unsigned char {symbol}[{len}] = {{\n{rows}}};\n#endif\n",
-        about = about.replace("*/", "* /").replace('\n', " "),
+        title = title(about),
         workspace = workspace_len(bytes),
         len = bytes.len(),
         rows = rows(bytes)
@@ -150,10 +156,10 @@ pub(crate) fn rust_module(bytes: &[u8], about: &str, symbol: &Symbol) -> String 
     let name = name.unwrap_or(&upper);
     let len = bytes.len();
     format!(
-        "// {} Made by pixgen-edge export.\n\n/// Bytes of workspace for a picture.\npub const {name}_WORKSPACE: usize = {};\n\n\
+        "// {}\n\n/// Bytes of workspace for a picture.\npub const {name}_WORKSPACE: usize = {};\n\n\
          /// A `.pxg` file: `pixgen_core::pxg::Model::read(&{name}.0)`.\n#[rustfmt::skip]\n\
          pub static {name}: pixgen_core::Aligned<[u8; {len}]> = pixgen_core::Aligned([\n{}]);\n",
-        about.replace('\n', " "),
+        title(about),
         workspace_len(bytes),
         rows(bytes)
     )
@@ -187,6 +193,11 @@ mod tests {
     fn comments_cannot_be_left() {
         assert!(!c_header(&[], "a */ b", &symbol("m")).contains("a */"));
         assert!(!rust_module(&[], "a\nfn evil() {}", &symbol("m")).contains("\nfn"));
+        for about in ["28x28 px", "28x28 px."] {
+            let first = "28x28 px. Made by pixgen-edge export.\n";
+            assert!(c_header(&[], about, &symbol("m")).starts_with(&format!("/* {first}")));
+            assert!(rust_module(&[], about, &symbol("m")).starts_with(&format!("// {first}")));
+        }
     }
 
     #[test]

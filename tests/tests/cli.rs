@@ -451,7 +451,7 @@ fn methods_and_probe() {
     let text = succeeds(probe(&["--sigma", "1"]));
     assert!(text.text().contains("27 pictures with known classes, 9 held-out ones"), "{}", text.text());
     let refused = run(probe(&["--sigma", "0"]));
-    assert!(refused.code == Some(2) && refused.stderr.contains("a positive number needed"), "{}", refused.stderr);
+    assert!(refused.code == Some(2) && refused.stderr.contains("a positive number is needed"), "{}", refused.stderr);
     fails(probe(&["--data", "nowhere"]), &["nowhere"]);
 }
 

@@ -443,14 +443,14 @@ fn model_file_of_another_model() {
         &[
             text(&bench.path("encoder")),
             "an encoder of stage 1",
-            "a one-step generator of stage 2b needed",
+            "a one-step generator of stage 2b is needed",
         ],
     );
     let generator = bench.path("generator");
     let finetune = |arguments: &[&OsStr]| with(with(bench.train(Stage::Scratch, "run"), &short), arguments);
     fails(
         finetune(&[OsStr::new("--encoder"), generator.as_os_str()]),
-        &[text(&generator), "an encoder of stage 1 needed"],
+        &[text(&generator), "an encoder of stage 1 is needed"],
     );
     // The right kind of another size.
     let encoder = bench.path("encoder");

@@ -4,7 +4,7 @@ use super::classes;
 use crate::error::Error;
 use crate::pxg_file::PxgFile;
 use crate::terminal::{print_bytes, print_json};
-use crate::units::{format_bytes, format_images};
+use crate::units::{counted, format_bytes, format_images};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::kernels;
@@ -53,10 +53,12 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
     if json {
         return Ok(print_json(&info)?);
     }
-    let tower = |t: pixgen_core::config::Tower| format!("{} x {} / {}", t.depth, t.width, t.heads);
+    let tower = |t: pixgen_core::config::Tower| {
+        format!("{}, width {}, {}", counted(t.depth, "block", "blocks"), t.width, counted(t.heads, "head", "heads"))
+    };
     let m = &info.model;
     let text = format!(
-        "model            {}\npicture          {} x {} x {}, patches of {}\nencoder, decoder {}, {}\nsteps            {}\nclasses          {}\n\
+        "model            {}\npicture          {} x {} x {}, patches of {}\nencoder          {}\ndecoder          {}\nsteps            {}\nclasses          {}\n\
          images seen      {}\nweights' CRC-32  {}\nself-tests       {}\nfile             {}, format {}\nworkspace        {}\nMACs             {:.2} M\n\
          kernel here      {}\n",
         info.name,

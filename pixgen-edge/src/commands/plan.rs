@@ -116,17 +116,17 @@ fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
     }
     let (flash, ram) = (format_bytes(board.flash), format_bytes(board.ram));
     let mut text = format!("{}: {}, {} MHz, {flash} of flash, {ram} of RAM\n\n", board.name, board.core.name(), board.mhz);
-    let head = ["preset", "flash", "RAM", "picture", "longest slice", "energy", "pictures"];
+    let head = ["preset", "flash", "RAM", "picture", "longest slice", "energy", "per 1000 mAh"];
     // A String takes everything, here and below.
     let _ = writeln!(
         text,
-        "  {:<14} {:>9} {:>9} {:>17} {:>16} {:>16} {:>10}",
+        "  {:<14} {:>9} {:>9} {:>17} {:>16} {:>16} {:>14}",
         head[0], head[1], head[2], head[3], head[4], head[5], head[6]
     );
     for PresetFit { preset, about, fit, .. } in &presets {
         let (flash, ram) = (format_bytes(fit.flash_needed), format_bytes(fit.ram_needed));
         let (time, slice, energy, pictures) = (fit.time(), fit.slice_time(), fit.energy(), fit.pictures());
-        let _ = writeln!(text, "  {preset:<14} {flash:>9} {ram:>9} {time:>17} {slice:>16} {energy:>16} {pictures:>10}   {about}");
+        let _ = writeln!(text, "  {preset:<14} {flash:>9} {ram:>9} {time:>17} {slice:>16} {energy:>16} {pictures:>14}   {about}");
     }
     let _ = writeln!(text, "\n  {} of {} presets fit, with 10 classes or as many as the paper's", presets.len(), PRESETS.len());
     if presets.is_empty() {
@@ -180,11 +180,13 @@ fn assumptions(fits: &[Fit<'_>]) -> String {
         .collect();
     seen.dedup();
     if seen.is_empty() {
-        text.push_str("No energy: no current of these boards is known; give it with --current 12mA and --voltage.\n");
+        let one = fits.iter().all(|fit| Some(fit.board.name) == fits.first().map(|first| first.board.name));
+        let boards = if one { "this board" } else { "these boards" };
+        let _ = writeln!(text, "No energy: no current of {boards} is known; give it with --current 12mA and --voltage.");
     } else {
         let _ = writeln!(
             text,
-            "Energies are estimates, time x current x voltage of the chip alone, and pictures those of a battery of {BATTERY:.0} mAh:\n  {}",
+            "Energies are estimates, time x current x voltage of the chip alone; so are the pictures from a battery of {BATTERY:.0} mAh:\n  {}",
             seen.join("; ")
         );
     }

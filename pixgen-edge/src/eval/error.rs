@@ -32,7 +32,7 @@ pub enum EvalError {
         pixels: usize,
     },
     /// Fewer samples than the statistic needs.
-    #[error("{what}: {found} given, at least {needed} needed")]
+    #[error("{what}: {found} given, at least {needed} are needed")]
     TooFew {
         /// Which set.
         what: &'static str,

@@ -67,7 +67,7 @@ pub enum ModelFileError {
         found: String,
     },
     /// The file holds another kind of weights than asked for.
-    #[error("{} holds {}, {} needed", path.display(), describe(*found), describe(*wanted))]
+    #[error("{} holds {}, but {} is needed", path.display(), describe(*found), describe(*wanted))]
     Content {
         /// File.
         path: PathBuf,

@@ -28,7 +28,7 @@ fn interval(text: &str) -> Result<(f64, f64), String> {
     let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
     match numbers.as_deref() {
         Some(&[low, high]) if low >= 0.0 && high > low => Ok((low, high)),
-        _ => Err("two numbers needed, the second above the first, for example 0.19,1.61".to_owned()),
+        _ => Err("two numbers are needed, the second above the first, for example 0.19,1.61".to_owned()),
     }
 }
 

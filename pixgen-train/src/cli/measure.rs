@@ -124,7 +124,7 @@ pub struct ProbeArgs {
 fn level(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
         Ok(sigma) if sigma > 0.0 && sigma.is_finite() => Ok(sigma),
-        _ => Err("a positive number needed".to_owned()),
+        _ => Err("a positive number is needed".to_owned()),
     }
 }
 

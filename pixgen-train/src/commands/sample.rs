@@ -139,7 +139,7 @@ fn endpoints(header: &ModelHeader, text: &str, seed: u64) -> Result<[Endpoint; 2
             header.class_names.join(", ")
         )),
     };
-    let (from, to) = text.split_once("..").ok_or_else(|| wrong("two ends needed, A..B".to_owned()))?;
+    let (from, to) = text.split_once("..").ok_or_else(|| wrong("two ends are needed, A..B".to_owned()))?;
     let end = |text: &str| {
         // A class name may hold colons itself.
         let mut class = text;

@@ -48,6 +48,6 @@ impl FromStr for FeatureNetwork {
         let found = Self::ALL.into_iter().zip(&names).find(|(_, name)| *name == text);
         found
             .map(|(network, _)| network)
-            .ok_or_else(|| format!("one of {} needed", names.join(", ")))
+            .ok_or_else(|| format!("one of {} is needed", names.join(", ")))
     }
 }

@@ -42,7 +42,7 @@ impl FromStr for Resize {
         match text {
             "pil-bicubic" => Ok(Self::PilBicubic),
             "tf-bilinear" => Ok(Self::TfBilinear),
-            _ => Err(format!("one of {} needed", Self::NAMES.join(", "))),
+            _ => Err(format!("one of {} is needed", Self::NAMES.join(", "))),
         }
     }
 }
