@@ -69,6 +69,12 @@ pub fn start(asked: Option<usize>) -> Result<(), ThreadsError> {
     Ok(ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global()?)
 }
 
+/// Whether the caller may wait for another thread that computes on the pool: not if the caller is one of its threads, as the main thread is where
+/// [`start`] found none to spare. The other thread would then wait for the caller.
+pub fn may_wait_for_others() -> bool {
+    rayon::current_thread_index().is_none()
+}
+
 /// rayon's own variable.
 fn of_environment() -> Option<usize> {
     std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|&count| count > 0)
@@ -102,6 +108,18 @@ fn work(take: &Mutex<Receiver<ThreadBuilder>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_of_the_pool_waits_for_no_other() {
+        let pool = ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
+        assert!(!pool.install(may_wait_for_others));
+        let started = std::thread::spawn(|| {
+            let alone = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().expect("a pool");
+            (may_wait_for_others(), alone)
+        });
+        assert!(!started.join().expect("no panic").0, "the only thread of its pool");
+        assert!(std::thread::spawn(may_wait_for_others).join().expect("no panic"));
+    }
 
     #[test]
     fn the_number_is_bounded() {

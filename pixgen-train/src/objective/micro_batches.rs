@@ -11,6 +11,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 
 /// The most images of a micro-batch when at most `micro` may go through the network at once, each as `tokens` tokens.
 pub fn size<B: FusedOps>(micro: usize, tokens: usize) -> usize {
@@ -69,7 +70,8 @@ pub fn map<B: FusedOps, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R +
         [] => serve(),
         [first, others @ ..] => std::thread::scope(|scope| {
             for pool in others {
-                scope.spawn(|| pool.install(serve));
+                // Where no thread is left, the other pools do its part.
+                let _ = Builder::new().spawn_scoped(scope, || pool.install(serve));
             }
             first.install(serve);
         }),

@@ -8,6 +8,7 @@ use crate::model::batch::upload;
 use crate::ops::FusedOps;
 use burn_tensor::Tensor;
 use pixgen_core::config::ModelConfig;
+use pixgen_edge::threads;
 use std::fmt;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -121,8 +122,11 @@ impl<T: Send + 'static> Prefetch<T> {
 }
 
 impl<T: Send + 'static> Worker<T> {
-    /// None if the system has no thread left.
+    /// None if the system has no thread left, or none to compute on beside the caller.
     fn start(make: Arc<Make<T>>) -> Option<Self> {
+        if !threads::may_wait_for_others() {
+            return None;
+        }
         let (requests, asked) = channel::<TrainingProgress>();
         let (made, batches) = channel();
         let serve = move || asked.iter().map(|progress| make(&progress)).try_for_each(|batch| made.send(batch));

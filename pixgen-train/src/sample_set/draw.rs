@@ -1,4 +1,5 @@
-//! Drawing what is missing, while a thread in the background writes it.
+//! Drawing what is missing, while a thread in the background writes it. Where the system has no thread to spare, the drawing waits for the
+//! writing.
 
 use super::error::SampleSetError;
 use super::folder::SampleFolder;
@@ -7,9 +8,10 @@ use crate::run::Progress;
 use crate::sampling::{BATCH, LoadedGenerator, SampleRequest};
 use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::picture::{Picture, png};
+use pixgen_edge::threads;
 use rayon::prelude::*;
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, Builder};
 
 /// Values of the pictures that are drawn between two looks at Ctrl-C.
 const BLOCK_VALUES: usize = 4 << 20;
@@ -52,7 +54,10 @@ pub fn complete<B: FusedOps>(
     let written = thread::scope(|scope| {
         // Two blocks wait at most, so that a slow disk does not fill the memory.
         let (sender, receiver) = mpsc::sync_channel::<Drawn>(2);
-        let writer = scope.spawn(move || receiver.iter().try_for_each(|drawn| write(folder, &drawn, size, channels)));
+        let serve = move || receiver.iter().try_for_each(|drawn| write(folder, &drawn, size, channels));
+        let writer = threads::may_wait_for_others()
+            .then(|| Builder::new().spawn_scoped(scope, serve).ok())
+            .flatten();
         let mut done = there;
         for numbers in missing.chunk_by(|a, b| a / block == b / block) {
             if interrupt.requested() {
@@ -62,15 +67,17 @@ pub fn complete<B: FusedOps>(
             let classes: Vec<usize> = (first..count.min(first + block)).map(|number| manifest.class(number)).collect();
             let request = SampleRequest { seed: manifest.seed, first, classes: &classes, drawing: manifest.drawing };
             let drawn = Drawn { first, numbers: numbers.to_vec(), pixels: generator.draw(&request) };
-            // The writer has gone away: it says why.
-            if sender.send(drawn).is_err() {
+            if writer.is_none() {
+                write(folder, &drawn, size, channels)?;
+            } else if sender.send(drawn).is_err() {
+                // The writer has gone away: it says why.
                 break;
             }
             done += numbers.len() as u64;
             progress.update(done, None);
         }
         drop(sender);
-        let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let written = writer.map_or(Ok(()), |writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         written.map(|()| done)
     });
     let done = written?;
