@@ -166,11 +166,19 @@ impl Unfinished {
     /// # Errors
     /// Those of the file system.
     pub fn finish(self, target: &Path) -> io::Result<()> {
+        self.rename(target)?;
+        sync_folder(target)
+    }
+
+    /// Gives it the name `target`, in the same folder, and leaves it to the system when that reaches the disk.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn rename(self, target: &Path) -> io::Result<()> {
         let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
         fs::rename(&self.path, target)?;
         unfinished.remove(&self.path);
-        drop(unfinished);
-        sync_folder(target)
+        Ok(())
     }
 }
 

@@ -59,7 +59,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
                 .collect();
             train::run(stage, &args.train, &own, cli.quiet).map(code)
         }
-        Command::Sample(args) => sample::run(&args, cli.quiet).map(code),
+        Command::Sample(args) => sample::run(&args, cli.quiet).map(|()| 0),
         Command::Eval(args) => eval::run(&args, cli.quiet).map(|()| 0),
         Command::Probe(args) => probe::run(&args).map(|()| 0),
         Command::Report(args) => report::run(&args, cli.quiet).map(|()| 0),

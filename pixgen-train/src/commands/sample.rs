@@ -9,11 +9,9 @@ use crate::sample_set::archive::{ArchiveForm, assemble};
 use crate::sample_set::folder::file_name;
 use crate::sample_set::{Manifest, SampleFolder, SampleSetError, draw};
 use crate::sampling::{Drawing, Generator, SampleRequest};
-use crate::session::End;
 use crate::training::Engine;
 use crate::walk::{Endpoint, Walk};
-use pixgen_edge::interrupt::Interrupt;
-use pixgen_edge::interrupt::sentence;
+use pixgen_edge::interrupt;
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture, Preview, animation};
@@ -79,7 +77,7 @@ fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
     })
 }
 
-pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<End, Error> {
+pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<(), Error> {
     let output = output(&args.out)?;
     if args.preview {
         output::refuse_stdout("--out", &args.out, "prints a preview there")?;
@@ -91,12 +89,12 @@ pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<End, Error> {
     if let Some(text) = &args.walk {
         let ends = endpoints(&file.header, text, args.seed)?;
         let walk = Walk { from: ends[0], to: ends[1], frames: count as usize, drawing };
-        return animate(args, &file, weak.as_ref(), walk).map(|()| End::Finished);
+        return animate(args, &file, weak.as_ref(), walk);
     }
     let asked = classes(&file.header, &args.class)?;
     let job = Job { args, file: &file, weak: weak.as_ref(), drawing, asked };
     match output {
-        Output::Grid => job.grid(count as usize).map(|()| End::Finished),
+        Output::Grid => job.grid(count as usize),
         Output::Folder => job.files(u64::from(count), None, quiet),
         Output::Archive(form) => job.files(u64::from(count), Some(form), quiet),
     }
@@ -238,16 +236,15 @@ struct DrawFiles<'a> {
     folder: &'a SampleFolder,
     count: u64,
     quiet: bool,
-    interrupt: &'a Interrupt,
 }
 
 impl OnDevice for DrawFiles<'_> {
-    type Output = Result<u64, SampleSetError>;
+    type Output = Result<(), SampleSetError>;
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
         let Job { file, weak, .. } = *self.job;
         let mut generator = Generator::from(file).load::<B>(&file.params, weak, device);
-        draw::complete(self.folder, &mut generator, self.count, self.quiet, self.interrupt)
+        draw::complete(self.folder, &mut generator, self.count, self.quiet)
     }
 }
 
@@ -293,7 +290,7 @@ impl Job<'_> {
     }
 
     /// Files in a folder; an archive is assembled from a folder beside it, which is then removed.
-    fn files(&self, count: u64, form: Option<ArchiveForm>, quiet: bool) -> Result<End, Error> {
+    fn files(&self, count: u64, form: Option<ArchiveForm>, quiet: bool) -> Result<(), Error> {
         let Self { args, file, drawing, asked, .. } = self;
         let place = form.map_or_else(|| args.out.clone(), |_| parts(&args.out));
         let manifest = Manifest {
@@ -308,20 +305,16 @@ impl Job<'_> {
             class_names: asked.iter().map(|&class| class_name(&file.header, class)).collect(),
         };
         let folder = SampleFolder::open(&place, manifest)?;
-        let interrupt = Interrupt::listen();
-        let work = DrawFiles { job: self, folder: &folder, count, quiet, interrupt: &interrupt };
-        let there = args.device.choice()?.run(self.requirements(), work)??;
-        if there < count {
-            note(&sentence(Some(&format!("{there} pictures in {}", place.display()))));
-            return Ok(End::Interrupted);
-        }
+        let work = DrawFiles { job: self, folder: &folder, count, quiet };
+        args.device.choice()?.run(self.requirements(), work)??;
         if let Some(form) = form {
             assemble(&folder, count, form, &args.out)?;
+            interrupt::saved(&args.out.display().to_string());
             folder.remove(count)?;
         }
         let drawn = counted(count as usize, "picture", "pictures");
         note(&format!("{drawn} in {}: {}{}", self.evaluations(), args.out.display(), self.rule(count, form)));
-        Ok(End::Finished)
+        Ok(())
     }
 
     /// What the pictures are called, and which class a picture is of.
@@ -342,16 +335,38 @@ fn class_name(header: &ModelHeader, class: usize) -> String {
     header.class_names.get(class).cloned().unwrap_or_else(|| class.to_string())
 }
 
-/// The folder that an archive is assembled from.
+/// What the name of the folder of parts ends in.
+const PARTS: &str = ".parts";
+/// Bytes of the longest names that disks take.
+const LONGEST_NAME: usize = 255;
+
+/// The folder that an archive is assembled from. A name that leaves no room for the ending is cut, and told apart by its checksum.
 fn parts(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".parts");
-    PathBuf::from(name)
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    if name.len() + PARTS.len() > LONGEST_NAME {
+        let text = name.to_string_lossy();
+        let checksum = format!(".{:08x}", crc32fast::hash(text.as_bytes()));
+        let end = text.floor_char_boundary(LONGEST_NAME - PARTS.len() - checksum.len());
+        name = format!("{}{checksum}", &text[..end]).into();
+    }
+    name.push(PARTS);
+    out.with_file_name(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_of_parts_has_a_name_that_disks_take() {
+        assert_eq!(parts(Path::new("a/set.npz")), Path::new("a/set.npz.parts"));
+        let folder = tempfile::tempdir().unwrap();
+        for long in ["x".repeat(251), "\u{e9}".repeat(125) + "y", "\u{732b}".repeat(83)] {
+            let [npz, zip] = ["npz", "zip"].map(|ending| parts(&folder.path().join(format!("{long}.{ending}"))));
+            assert_ne!(npz, zip, "two archives have two folders");
+            std::fs::create_dir(npz).unwrap();
+        }
+    }
 
     #[test]
     fn what_the_name_asks_for() {

@@ -6,14 +6,15 @@ use super::folder::SampleFolder;
 use crate::ops::FusedOps;
 use crate::run::Progress;
 use crate::sampling::{BATCH, LoadedGenerator, SampleRequest};
-use pixgen_edge::interrupt::Interrupt;
+use pixgen_edge::interrupt;
 use pixgen_edge::picture::{Picture, png};
 use pixgen_edge::threads;
+use pixgen_edge::units::counted;
 use rayon::prelude::*;
 use std::sync::mpsc;
 use std::thread::{self, Builder};
 
-/// Values of the pictures that are drawn between two looks at Ctrl-C.
+/// Values of the pictures that are drawn at once.
 const BLOCK_VALUES: usize = 4 << 20;
 
 /// Pictures of a block: a function of their size alone, because a GPU may round in another way in a batch of another size.
@@ -28,8 +29,8 @@ struct Drawn {
     pixels: Vec<u8>,
 }
 
-/// Draws those of the first `count` pictures that are missing. Returns how many are there: an interrupt ends the drawing early, and the
-/// next call goes on.
+/// Draws those of the first `count` pictures that are missing. The process may end at any moment: files are whole or not there, and the next
+/// call goes on.
 ///
 /// Blocks are aligned and drawn as a whole, so that a picture has the same neighbours whenever it is drawn.
 ///
@@ -40,8 +41,7 @@ pub fn complete<B: FusedOps>(
     generator: &mut LoadedGenerator<'_, B>,
     count: u64,
     quiet: bool,
-    interrupt: &Interrupt,
-) -> Result<u64, SampleSetError> {
+) -> Result<(), SampleSetError> {
     let manifest = folder.manifest();
     let (size, channels) = generator.picture_shape();
     let block = block(size * size * channels);
@@ -51,24 +51,24 @@ pub fn complete<B: FusedOps>(
     if there > 0 && there < count {
         progress.message(&format!("{there} of {count} pictures are there"));
     }
-    let written = thread::scope(|scope| {
+    let mut writer = Writer { folder, size, channels, there };
+    writer.note_saved();
+    thread::scope(|scope| {
         // Two blocks wait at most, so that a slow disk does not fill the memory.
         let (sender, receiver) = mpsc::sync_channel::<Drawn>(2);
-        let serve = move || receiver.iter().try_for_each(|drawn| write(folder, &drawn, size, channels));
-        let writer = threads::may_wait_for_others()
+        let mut own = writer.clone();
+        let serve = move || receiver.iter().try_for_each(|drawn| own.write(&drawn));
+        let thread = threads::may_wait_for_others()
             .then(|| Builder::new().spawn_scoped(scope, serve).ok())
             .flatten();
         let mut done = there;
         for numbers in missing.chunk_by(|a, b| a / block == b / block) {
-            if interrupt.requested() {
-                break;
-            }
             let first = numbers[0] / block * block;
             let classes: Vec<usize> = (first..count.min(first + block)).map(|number| manifest.class(number)).collect();
             let request = SampleRequest { seed: manifest.seed, first, classes: &classes, drawing: manifest.drawing };
             let drawn = Drawn { first, numbers: numbers.to_vec(), pixels: generator.draw(&request) };
-            if writer.is_none() {
-                write(folder, &drawn, size, channels)?;
+            if thread.is_none() {
+                writer.write(&drawn)?;
             } else if sender.send(drawn).is_err() {
                 // The writer has gone away: it says why.
                 break;
@@ -77,29 +77,46 @@ pub fn complete<B: FusedOps>(
             progress.update(done, None);
         }
         drop(sender);
-        let written = writer.map_or(Ok(()), |writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        written.map(|()| done)
-    });
-    let done = written?;
+        thread.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
     if there < count {
         progress.finish();
     }
-    if done == count {
-        folder.write_labels(count)?;
-    }
-    Ok(done)
+    Ok(folder.write_labels(count)?)
 }
 
-fn write(folder: &SampleFolder, drawn: &Drawn, size: usize, channels: usize) -> Result<(), SampleSetError> {
-    let len = size * size * channels;
-    let encode = |&number: &u64| {
-        let at = (number - drawn.first) as usize * len;
-        let picture = Picture::new(size, size, channels, drawn.pixels[at..at + len].to_vec())?;
-        png::encode(&picture, None)
-    };
-    let files: Vec<_> = drawn.numbers.par_iter().map(encode).collect();
-    for (&number, file) in drawn.numbers.iter().zip(files) {
-        folder.write(number, &file?)?;
+/// Writes what was drawn.
+#[derive(Clone)]
+struct Writer<'a> {
+    folder: &'a SampleFolder,
+    size: usize,
+    channels: usize,
+    /// Pictures in the folder.
+    there: u64,
+}
+
+impl Writer<'_> {
+    /// Notes each picture for the sentence of an interrupt.
+    fn write(&mut self, drawn: &Drawn) -> Result<(), SampleSetError> {
+        let Self { folder, size, channels, .. } = *self;
+        let len = size * size * channels;
+        let encode = |&number: &u64| {
+            let at = (number - drawn.first) as usize * len;
+            let picture = Picture::new(size, size, channels, drawn.pixels[at..at + len].to_vec())?;
+            png::encode(&picture, None)
+        };
+        let files: Vec<_> = drawn.numbers.par_iter().map(encode).collect();
+        for (&number, file) in drawn.numbers.iter().zip(files) {
+            folder.write(number, &file?)?;
+            self.there += 1;
+            self.note_saved();
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn note_saved(&self) {
+        if self.there > 0 {
+            interrupt::saved(&format!("{} in {}", counted(self.there as usize, "picture", "pictures"), self.folder.path().display()));
+        }
+    }
 }

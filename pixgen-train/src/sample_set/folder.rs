@@ -2,13 +2,13 @@
 
 use super::error::SampleSetError;
 use crate::sampling::Drawing;
-use pixgen_edge::atomic::{is_temporary, write_atomic};
+use pixgen_edge::atomic::{Unfinished, is_temporary, write_atomic};
 use pixgen_edge::data::labels::LABEL_FILE;
 use pixgen_edge::file_error::FileError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::fs;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 /// What the pictures of a folder have in common.
@@ -93,6 +93,11 @@ impl SampleFolder {
         Ok(Self { path: path.to_owned(), manifest })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What its pictures have in common.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -132,13 +137,11 @@ impl SampleFolder {
     /// Writes a picture. It is not flushed to the disk one by one: [`SampleFolder::missing`] finds what a loss of power spoils.
     pub(super) fn write(&self, number: u64, png: &[u8]) -> Result<(), FileError> {
         let path = self.file(number);
-        let temporary = self.path.join(format!(".{}.{}.tmp", file_name(number), std::process::id()));
-        let written = fs::write(&temporary, png).and_then(|()| fs::rename(&temporary, &path));
-        written.map_err(|source| {
-            // The first error is the one to tell.
-            let _ = fs::remove_file(&temporary);
-            FileError::write(&path)(source)
-        })
+        let written = Unfinished::beside(&path, |temporary| File::create_new(temporary)).and_then(|(unfinished, mut file)| {
+            file.write_all(png)?;
+            unfinished.rename(&path)
+        });
+        written.map_err(FileError::write(&path))
     }
 
     /// Writes the classes of the first `count` pictures, which makes the folder a data set.
@@ -177,7 +180,7 @@ fn check(path: &Path, file: &Path, bytes: &[u8], is: &Value) -> Result<(), Sampl
 
 fn is_whole(path: &Path) -> Result<bool, FileError> {
     let mut end = [0; PNG_END.len()];
-    let read = fs::File::open(path).and_then(|mut file| {
+    let read = File::open(path).and_then(|mut file| {
         file.seek(SeekFrom::End(-(PNG_END.len() as i64)))?;
         file.read_exact(&mut end)
     });
