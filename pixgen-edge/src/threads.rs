@@ -12,6 +12,8 @@ use crate::units::counted;
 
 /// Threads for each core that may be asked for.
 const PER_CORE: usize = 8;
+/// rayon's own variable.
+const VARIABLE: &str = "RAYON_NUM_THREADS";
 /// How many may be asked for however few the cores are.
 const ALWAYS_FINE: usize = 64;
 
@@ -20,8 +22,10 @@ const ALWAYS_FINE: usize = 64;
 #[non_exhaustive]
 pub enum ThreadsError {
     /// So many are slower than fewer, or cannot be started at all.
-    #[error("--threads {asked}: this machine has {}", counted(*.cores, "core", "cores"))]
+    #[error("{given_by} {asked}: this machine has {}", counted(*.cores, "core", "cores"))]
     TooMany {
+        /// Where the number is from.
+        given_by: &'static str,
         /// Threads asked for.
         asked: usize,
         /// Cores of this machine.
@@ -36,7 +40,7 @@ impl ThreadsError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::TooMany { cores, .. } => Some(format!("give {} at most, or leave --threads out for one a core", most(*cores))),
+            Self::TooMany { given_by, cores, .. } => Some(format!("give {} at most, or leave {given_by} out for one a core", most(*cores))),
             Self::Pool(_) => None,
         }
     }
@@ -54,9 +58,12 @@ fn most(cores: usize) -> usize {
 /// [`ThreadsError`].
 pub fn start(asked: Option<usize>) -> Result<(), ThreadsError> {
     let cores = available_parallelism().map_or(1, NonZero::get);
-    let count = asked.or_else(of_environment).unwrap_or(cores).max(1);
-    if count > most(cores) {
-        return Err(ThreadsError::TooMany { asked: count, cores });
+    let given = asked.map(|count| ("--threads", count)).or_else(of_environment);
+    let count = given.map_or(cores, |(_, count)| count).max(1);
+    if let Some((given_by, asked)) = given
+        && asked > most(cores)
+    {
+        return Err(ThreadsError::TooMany { given_by, asked, cores });
     }
     if pool_of(count)? {
         return Ok(());
@@ -75,9 +82,10 @@ pub fn may_wait_for_others() -> bool {
     rayon::current_thread_index().is_none()
 }
 
-/// rayon's own variable.
-fn of_environment() -> Option<usize> {
-    std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|&count| count > 0)
+/// rayon's own variable, and its number.
+fn of_environment() -> Option<(&'static str, usize)> {
+    let count = std::env::var(VARIABLE).ok()?.parse().ok().filter(|&count| count > 0)?;
+    Some((VARIABLE, count))
 }
 
 /// Makes the pool, or tells that the system does not allow so many threads.
