@@ -34,6 +34,43 @@ const KEYWORDS: &str = " abstract alignas alignof and and_eq as asm async auto a
     static_cast struct super switch template this thread_local throw trait true try type typedef typeid typename typeof union unsafe unsigned \
     unsized use using virtual void volatile wchar_t where while xor xor_eq yield ";
 
+/// Names that the headers of C, which a firmware includes beside the model, take as macros, types, objects or functions, and macros of gcc's
+/// gnu modes.
+const C_LIBRARY: &str = " NULL EOF BUFSIZ FILE FILENAME_MAX FOPEN_MAX L_tmpnam SEEK_CUR SEEK_END SEEK_SET TMP_MAX stdin stdout stderr errno EDOM ERANGE \
+    EILSEQ assert NDEBUG offsetof size_t ptrdiff_t max_align_t wint_t nullptr_t bool true false complex imaginary I NAN INFINITY HUGE_VAL HUGE_VALF \
+    HUGE_VALL float_t double_t jmp_buf setjmp sig_atomic_t va_list va_start va_end va_arg va_copy div_t ldiv_t lldiv_t imaxdiv_t time_t clock_t \
+    clockid_t tm fpos_t fenv_t fexcept_t mbstate_t wctype_t wctrans_t locale_t ssize_t off_t pid_t uid_t gid_t mode_t suseconds_t useconds_t \
+    EXIT_SUCCESS EXIT_FAILURE RAND_MAX MB_CUR_MAX MB_LEN_MAX CHAR_BIT CLOCKS_PER_SEC linux unix i386 arm \
+    noreturn main abs abort atexit atof atoi atol atoll bsearch calloc div exit free getenv labs llabs malloc qsort rand realloc srand \
+    strtod strtof strtol strtoll strtoul strtoull system memchr memcmp memcpy memmove memset strcat strchr strcmp strcoll strcpy strcspn \
+    strerror strlen strncat strncmp strncpy strpbrk strrchr strspn strstr strtok strxfrm fclose feof ferror fflush fgetc fgets fopen fprintf \
+    fputc fputs fread fscanf fseek ftell fwrite getc getchar gets perror printf putc putchar puts remove rename rewind scanf setbuf setvbuf \
+    snprintf sprintf sscanf tmpfile tmpnam ungetc vfprintf vprintf vsnprintf vsprintf acos asin atan atan2 cbrt ceil cos cosh erf exp exp2 expm1 \
+    fabs floor fma fmax fmin fmod frexp hypot ldexp lgamma log log10 log1p log2 logb lround modf nan pow remainder rint round sin sinh sqrt \
+    tan tanh tgamma trunc isalnum isalpha iscntrl isdigit isgraph islower isprint ispunct isspace isupper isxdigit tolower toupper asctime \
+    clock ctime difftime gmtime localtime mktime strftime time signal raise longjmp ";
+
+/// Integer types of stdint.h, and macros of stdint.h, inttypes.h and limits.h: `uint_fast8_t`, `INT32_MAX`, `UINT8_C`, `PRIu32`, `SIGINT`.
+fn is_of_a_c_header(name: &str) -> bool {
+    let any = |prefixes: &[&str], ends: &[&str]| {
+        prefixes.iter().any(|prefix| name.starts_with(prefix)) && ends.iter().any(|end| name.ends_with(end))
+    };
+    C_LIBRARY.split(' ').any(|word| word == name)
+        || any(&["int", "uint"], &["8_t", "16_t", "32_t", "64_t", "ptr_t", "max_t"])
+        || any(
+            &[
+                "INT", "UINT", "LONG", "ULONG", "LLONG", "ULLONG", "SHRT", "USHRT", "CHAR", "SCHAR", "UCHAR", "SIZE", "PTRDIFF", "WCHAR",
+                "WINT",
+            ],
+            &["_MAX", "_MIN", "_C", "_WIDTH"],
+        )
+        || any(&["SIG", "LC_", "FE_", "FP_"], &[""])
+        || ["PRI", "SCN"]
+            .iter()
+            .filter_map(|prefix| name.strip_prefix(prefix))
+            .any(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == 'X'))
+}
+
 /// Longest names that every C compiler tells apart.
 const LONGEST: usize = 31;
 
@@ -54,6 +91,9 @@ pub enum SymbolError {
     /// A word of a language.
     #[error("that is a keyword of C, C++ or Rust")]
     Keyword,
+    /// A name of a header of C.
+    #[error("headers of C take that name")]
+    CLibrary,
     /// A name of `pixgen.h`.
     #[error("pixgen.h declares that name")]
     Taken,
@@ -73,6 +113,9 @@ impl FromStr for Symbol {
         // `Self` and the names of macros are as bad as `self`.
         if KEYWORDS.split(' ').any(|word| word.eq_ignore_ascii_case(text)) {
             return Err(SymbolError::Keyword);
+        }
+        if is_of_a_c_header(text) {
+            return Err(SymbolError::CLibrary);
         }
         let lower = text.to_ascii_lowercase();
         if lower.strip_prefix("pixgen_").is_some_and(|rest| TAKEN.contains(&rest)) || lower == "pixgen" {
@@ -227,6 +270,16 @@ mod tests {
             ("Self", SymbolError::Keyword),
             ("namespace", SymbolError::Keyword),
             ("fn", SymbolError::Keyword),
+            ("NULL", SymbolError::CLibrary),
+            ("linux", SymbolError::CLibrary),
+            ("errno", SymbolError::CLibrary),
+            ("stdin", SymbolError::CLibrary),
+            ("uint8_t", SymbolError::CLibrary),
+            ("int_fast16_t", SymbolError::CLibrary),
+            ("INT32_MAX", SymbolError::CLibrary),
+            ("PRIu32", SymbolError::CLibrary),
+            ("printf", SymbolError::CLibrary),
+            ("exp", SymbolError::CLibrary),
             ("pixgen_open", SymbolError::Taken),
         ] {
             assert_eq!(text.parse::<Symbol>(), Err(error), "{text}");
