@@ -73,7 +73,7 @@ impl QualityWatch {
         let extractor = Extractor::usual(training.shape, &training.class_names)?;
         let monitor = QualityMonitor::new(extractor, training, ReferenceOptions::new(settings.count).reference)?;
         let classes = proportional(&training.class_counts(), settings.count);
-        Ok(Some(Self { monitor, classes, drawing, best: best_of(folder)? }))
+        Ok(Some(Self { monitor, classes, drawing, best: best_of(folder, settings.count)? }))
     }
 
     /// Draws pictures and measures them; nothing if someone asked to stop meanwhile.
@@ -110,8 +110,8 @@ impl QualityWatch {
     }
 }
 
-/// The lowest distance in the log of a run.
-fn best_of(folder: &RunFolder) -> Result<Option<f64>, RunError> {
+/// The lowest distance of `count` pictures in the log of a run. Distances of other counts are biased in another way.
+fn best_of(folder: &RunFolder, count: usize) -> Result<Option<f64>, RunError> {
     #[derive(Deserialize)]
     struct Line {
         quality: Option<QualityLine>,
@@ -121,7 +121,8 @@ fn best_of(folder: &RunFolder) -> Result<Option<f64>, RunError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(FileError::read(&path))?,
     };
-    let distances = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()?.quality?.fd);
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()?.quality);
+    let distances = lines.filter(|line| line.count == count).filter_map(|line| line.fd);
     Ok(distances.min_by(f64::total_cmp))
 }
 
@@ -133,12 +134,15 @@ mod tests {
     fn the_best_of_a_log_is_found_again() {
         let parent = tempfile::tempdir().unwrap();
         let folder = RunFolder::open(parent.path()).unwrap();
-        assert_eq!(best_of(&folder).unwrap(), None);
+        assert_eq!(best_of(&folder, 100).unwrap(), None);
         let log = "{\"images\":1,\"loss\":2.0}\n\
             {\"images\":2,\"quality\":{\"fd\":7.5,\"kd\":0.1,\"count\":100}}\n\
             {\"images\":3,\"quality\":{\"fd\":3.5,\"kd\":null,\"count\":100}}\n\
-            {\"images\":4,\"quality\":{\"fd\":null,\"kd\":null,\"count\":100}}\n";
+            {\"images\":4,\"quality\":{\"fd\":null,\"kd\":null,\"count\":100}}\n\
+            {\"images\":5,\"quality\":{\"fd\":1.5,\"kd\":0.1,\"count\":5000}}\n";
         std::fs::write(folder.metrics(), log).unwrap();
-        assert_eq!(best_of(&folder).unwrap(), Some(3.5));
+        assert_eq!(best_of(&folder, 100).unwrap(), Some(3.5));
+        assert_eq!(best_of(&folder, 5000).unwrap(), Some(1.5));
+        assert_eq!(best_of(&folder, 50).unwrap(), None, "more pictures are nearer however they look");
     }
 }
