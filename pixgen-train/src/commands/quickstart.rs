@@ -188,8 +188,10 @@ fn planned<B: Engine>(
         }
     };
     interrupt::saved(&format!("the plan in {}", args.out.display()));
-    for (config, images) in configs.iter_mut().zip([plan.pretrain_images, plan.finetune_images]) {
-        config.train.images = images;
+    let planned = [("pretrain", plan.pretrain_images), ("finetune", plan.finetune_images)];
+    for (config, (run, images)) in configs.iter_mut().zip(planned) {
+        // A run that was trained for longer is not to be shortened.
+        config.train.images = images_of(&args.out.join(run)).map_or(images, |trained| trained.max(images));
         config.output.sample_every = (images / 20).max(1000);
         config.output.checkpoint_every = (images / 10).max(1000);
         config.output.log_every = (images / 100).max(1000);
