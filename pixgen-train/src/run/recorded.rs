@@ -154,13 +154,20 @@ fn learning_rate(was: &RunConfig, now: &RunConfig, images: u64) -> String {
         config.schedule.rate(at, config.train.batch as u64, config.train.images)
     };
     let total = now.train.images;
-    let Schedule { peak, final_factor, shape, .. } = now.schedule;
+    let Schedule { peak, final_factor, shape, warmup } = now.schedule;
     let course = match shape {
         LrShape::Constant => "stays there".to_owned(),
         LrShape::Cosine => format!("follows the cosine over {total} images down to {}", shown(peak * final_factor)),
         LrShape::Staged => format!("steps down after 4/7 and 5/7 of {total} images"),
     };
-    format!("the learning rate was {}; it goes on at {} and {course}", shown(rate(was)), shown(rate(now)))
+    let course = if images >= warmup {
+        format!("and {course}")
+    } else if warmup >= total {
+        "and rises to the end, because the warm-up is as long as the run".to_owned()
+    } else {
+        format!("and rises until {warmup} images, at the end of the warm-up; then it {course}")
+    };
+    format!("the learning rate was {}; it goes on at {} {course}", shown(rate(was)), shown(rate(now)))
 }
 
 /// `6.000e-5`, or `0`.
@@ -249,6 +256,16 @@ mod tests {
         let told = recorded.told(&changes, &now, start.train.images).join("\n");
         assert!(told.contains("train.images = 320000 (was 160000)"), "{told}");
         assert!(told.contains("the learning rate was 6.000e-5; it goes on at"), "{told}");
-        assert!(told.contains("follows the cosine over 320000 images down to 6.000e-5"), "{told}");
+        assert!(told.contains("and follows the cosine over 320000 images down to 6.000e-5"), "{told}");
+        // Before the end of the warm-up, and in a run that ends before it.
+        let warmup = now.schedule.warmup;
+        let told = recorded.told(&changes, &now, warmup - 1).join("\n");
+        assert!(
+            told.contains(&format!("and rises until {warmup} images")) && told.contains("then it follows the cosine"),
+            "{told}"
+        );
+        now.train.images = warmup;
+        let told = recorded.told(&changes, &now, 512).join("\n");
+        assert!(told.contains("and rises to the end") && !told.contains("cosine"), "{told}");
     }
 }
