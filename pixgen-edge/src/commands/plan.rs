@@ -136,16 +136,23 @@ fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
             .map(|plan| fits(&plan, board));
         if let Some(least) = least.min_by_key(|fit| fit.flash_needed) {
             let (flash, ram) = (format_bytes(least.flash_needed), format_bytes(least.ram_needed));
-            let _ = writeln!(
-                text,
-                "  The smallest takes {flash} of flash and {ram} of RAM; fewer classes take less flash (`export --classes`)"
-            );
+            let _ = writeln!(text, "  The smallest takes {flash} of flash and {ram} of RAM{}", fewer_classes(&least));
         }
     } else {
         let fits: Vec<Fit<'_>> = presets.into_iter().map(|preset| preset.fit).collect();
         text.push_str(&assumptions(&fits));
     }
     Ok(print_bytes(text.as_bytes())?)
+}
+
+/// What helps where the flash is too small. Nothing makes the RAM of a preset smaller.
+fn fewer_classes(least: &Fit<'_>) -> &'static str {
+    let lacks = least.flash_needed > least.board.flash;
+    if lacks {
+        "; fewer classes take less flash (`export --classes`)"
+    } else {
+        ""
+    }
 }
 
 /// What the times rest on.
