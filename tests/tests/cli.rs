@@ -366,7 +366,7 @@ fn the_micro_batch_follows_from_the_memory() {
     let absent = succeeds(absent);
     assert!(absent.stderr.contains("`auto` needs its memory"), "{}", absent.stderr);
     assert!(!absent.text().contains("largest micro-batch"), "{}", absent.text());
-    assert!(absent.text().contains("not measured: no data were given"), "{}", absent.text());
+    assert!(absent.text().contains("not measured: the device is not here"), "{}", absent.text());
     let absent = succeeds(with(bench.train(Stage::Scratch, "absent"), &["--dry-run", "--device", "cuda:77"]));
     assert!(absent.text().contains("not measured: the device is not here"), "{}", absent.text());
     fails(pixgen(["pretrain", "--micro-batch", "some"]), &["train.micro_batch", "must be an integer"]);
@@ -664,7 +664,7 @@ fn check(data: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
 #[test]
 fn data_check_of_the_bundled_pictures() {
     let done = succeeds(check("bundled", &["--no-sheet"]));
-    for part in ["10000 usable, 0 bad", "Ankle boot 1000", "28x28 10000", "mean     0.28"] {
+    for part in ["10000 usable, 0 bad", "Ankle boot (1000)", "28x28 (10000)", "mean     0.28"] {
         assert!(done.text().contains(part), "no `{part}` in\n{}", done.text());
     }
     assert!(done.text().ends_with('\n'), "the last line has no end");
@@ -682,7 +682,7 @@ fn data_check_of_a_folder_with_bad_files() {
     let on_sheet = |data: &Path| with(check(data, &["--sheet"]), &[&sheet]);
     let done = succeeds(on_sheet(&bench.path("data")));
     assert!(done.text().contains(&format!("{count} usable, 0 bad")), "{}", done.text());
-    assert!(done.text().contains("dots 12, rows 12, stairs 12"), "{}", done.text());
+    assert!(done.text().contains("dots (12), rows (12), stairs (12)"), "{}", done.text());
     assert!(done.stderr.contains("sheet.png"), "{}", done.stderr);
     let (width, height) = image::open(&sheet).expect("a PNG").dimensions();
     assert!(width > 10 * 8 && height > 3 * 8, "ten pictures of three classes on {width} x {height} pixels");

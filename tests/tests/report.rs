@@ -78,7 +78,7 @@ fn runs_become_pages() {
     fs::write(one.join("model.safetensors"), b"x").expect("model");
     fs::remove_dir_all(one.join("samples")).expect("samples");
     let done = succeeds(report(&[&one], &out));
-    for part in ["2 lines of metrics.jsonl", "model.safetensors is not a whole"] {
+    for part in ["2 lines of metrics.jsonl", "model.safetensors is text, not a model file"] {
         assert!(page(&out).contains(part) && done.stderr.contains(part), "{part}: {}", done.stderr);
     }
     fs::rename(bench.path("data"), bench.path("moved")).expect("data");
