@@ -161,7 +161,9 @@ fn a_walk_goes_from_one_picture_to_another() {
     ] {
         fails(sample(&run, &bench.path("bad.png"), &["--walk", text]), &[part, "dots, rows, stairs"]);
     }
-    fails(sample(&run, &bench.path("folder"), &["--walk", "0..1"]), &["animated PNG", "walk.png"]);
+    for name in ["folder", "walk.gif", "walk.npz"] {
+        fails(sample(&run, &bench.path(name), &["--walk", "0..1"]), &["animated PNG", "walk.png"]);
+    }
     fails(sample(&run, &bench.path("bad.png"), &["--walk", "0..1", "--count", "1"]), &["2 to 1000"]);
     assert!(!bench.path("bad.png").exists());
 }

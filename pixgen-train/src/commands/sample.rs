@@ -78,7 +78,10 @@ fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
 }
 
 pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<(), Error> {
-    let output = output(&args.out)?;
+    let output = match output(&args.out) {
+        Err(_) if args.walk.is_some() => return Err(no_walk(&args.out)),
+        output => output?,
+    };
     if args.preview {
         output::refuse_stdout("--out", &args.out, "prints a preview there")?;
     }
@@ -100,6 +103,14 @@ pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<(), Error> {
     }
 }
 
+/// A walk goes into a picture.
+fn no_walk(out: &Path) -> Error {
+    Error::Argument {
+        what: format!("--walk writes an animated PNG, and {} is none", out.display()),
+        hint: Some("for example --out walk.png".to_owned()),
+    }
+}
+
 /// `--count`: of each class for a grid, of all for files.
 fn count(args: &SampleArgs, output: Output) -> Result<u32, Error> {
     let wrong = |what: String, hint: String| Error::Argument { what, hint: Some(hint) };
@@ -110,7 +121,7 @@ fn count(args: &SampleArgs, output: Output) -> Result<u32, Error> {
             (Output::Grid, count) => {
                 Err(wrong(format!("--count {count}: a walk has 2 to {GRID_LIMIT} pictures"), "leave it out for 60".to_owned()))
             }
-            _ => Err(wrong(format!("--walk writes an animated PNG, and {out} is none"), "for example --out walk.png".to_owned())),
+            _ => Err(no_walk(&args.out)),
         };
     }
     match (output, args.count) {
