@@ -103,7 +103,9 @@ fn current(text: &str) -> Result<f64, String> {
     let sound = amperes
         .map(|amperes| amperes * scale)
         .filter(|milliamperes| *milliamperes > 0.0 && *milliamperes < 1e6);
-    sound.ok_or_else(|| "a current is a number with its unit: 12mA, 900uA or 0.012A".to_owned())
+    // Without the last digits, which the change of units makes up: 1e-9 A is 0.000001 mA.
+    let rounded = sound.and_then(|milliamperes| format!("{milliamperes:.12e}").parse().ok());
+    rounded.ok_or_else(|| "a current is a number with its unit: 12mA, 900uA or 0.012A".to_owned())
 }
 
 /// Volts.
@@ -124,6 +126,8 @@ mod tests {
         assert_eq!((clock("80M"), clock("7.3728MHz"), clock("32768k")), (Ok(80.0), Ok(7.3728), Ok(32.768)));
         for (text, want) in [
             ("12mA", 12.0),
+            ("1e-9A", 1e-6),
+            ("0.7uA", 0.0007),
             ("0.012A", 12.0),
             ("900uA", 0.9),
             ("900 \u{b5}A", 0.9),
