@@ -69,7 +69,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
         tower(m.encoder),
         tower(m.decoder),
         info.steps,
-        info.class_names.join(", "),
+        printable(&info.class_names.join(", ")),
         format_images(info.images_seen),
         info.source_crc32,
         info.self_tests,
@@ -80,4 +80,26 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
         info.kernel_here,
     );
     Ok(print_bytes(text.as_bytes())?)
+}
+
+/// Control characters, which would steer the terminal, as escapes. Names are whatever a file says.
+fn printable(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn names_do_not_steer_the_terminal() {
+        assert_eq!(printable("caf\u{e9}, \u{1b}[31mred\n\u{9b}1m"), "caf\u{e9}, \\u{1b}[31mred\\n\\u{9b}1m");
+    }
 }
