@@ -43,10 +43,7 @@ pub(crate) fn classify(contents: Contents, relabel: bool) -> Result<Listing, Dat
     let (class_names, labels) = classes;
     let class_places = match numbered {
         true => vec![root; class_names.len()],
-        false => class_folders(&sorted.images, &labels)
-            .into_iter()
-            .map(|folder| root.join(folder))
-            .collect(),
+        false => class_folders(&sorted, &labels).into_iter().map(|folder| root.join(folder)).collect(),
     };
     let entry = |(found, label): (Found, u16)| Entry { name: found.name, label, place: found.place };
     let entries = sorted.images.into_iter().zip(labels).map(entry).collect();
@@ -64,24 +61,23 @@ fn by_pictures(sorted: &mut Sorted, names: Option<(PathBuf, Option<Vec<String>>)
         let numbers = by_key(sorted, sidecars)?;
         return Ok((number(&root, &numbers, names.and_then(|(_, names)| names), relabel)?, true));
     }
-    if !sorted.in_order {
+    // A list of one name is that of the only class.
+    let only = matches!(&names, Some((_, Some(names))) if names.len() == 1);
+    let classes = if only {
         sorted.order();
-    }
-    let classes = by_folder(sorted)?;
+        one_class(sorted, names.as_ref().and_then(|(_, names)| names.clone()))
+    } else {
+        if !sorted.in_order {
+            sorted.order_in_shards();
+        }
+        by_folder(sorted)?
+    };
     refuse_other_labels(sorted, &sidecars, classes.0.len())?;
     sidecars.iter().for_each(|(file, _)| sorted.passed.count(&file.name));
-    match names {
-        // A list of one name is that of the only class.
-        Some((_, Some(names))) if names.len() == 1 => {
-            sorted.order();
-            Ok((one_class(sorted, Some(names)), true))
-        }
-        Some((path, _)) => {
-            sorted.passed.count(&path);
-            Ok((classes, false))
-        }
-        None => Ok((classes, false)),
+    if let (false, Some((path, _))) = (only, &names) {
+        sorted.passed.count(path);
     }
+    Ok((classes, only))
 }
 
 /// The label that the label file has for each image; names in it are relative to its folder.
@@ -156,17 +152,25 @@ fn own_name(sorted: &Sorted) -> String {
 }
 
 /// Classes are the folders in which the pictures differ first, below what all their paths share. Pictures that lie in one folder, or
-/// in one and in others inside it, are one class.
+/// in one and in others inside it, are one class. A shard is no folder: paths begin inside it.
 fn by_folder(sorted: &Sorted) -> Result<Classes, DataError> {
     let (root, images) = (&sorted.store.root, &sorted.images);
-    let shared = shared_folder(images);
-    let class_of = |image: &'_ Found| class_below(&shared, &image.name).map(OsStr::to_os_string);
-    let loose = images.iter().find(|image| class_below(&shared, &image.name).is_none());
-    let inner = images.iter().any(|image| class_below(&shared, &image.name).is_some());
+    let shared = shared_folder(sorted);
+    let class_of = |image: &Found| class_below(&shared, sorted.in_shard(&image.name)).map(OsStr::to_os_string);
+    let loose = images.iter().find(|image| class_of(image).is_none());
+    let inner = images.iter().any(|image| class_of(image).is_some());
     if let Some(loose) = loose {
         let at_root = shared.as_os_str().is_empty();
         if at_root && (inner || empty_folder(sorted, &shared).is_some()) {
             return Err(DataError::LooseImage { path: root.join(&loose.name) });
+        }
+        if at_root && sorted.shards() {
+            // A shard for each class, or pictures without classes: nobody knows.
+            return Err(DataError::archive(
+                root,
+                "the pictures of several shards have neither labels nor class folders",
+                "for one class, write {\"labels\": null} into a dataset.json beside the shards; otherwise pack class folders or labels (KEY.cls)",
+            ));
         }
         let beside = shared.parent().filter(|_| !at_root).and_then(|parent| empty_folder(sorted, parent));
         if let Some(empty) = beside {
@@ -189,8 +193,8 @@ fn by_folder(sorted: &Sorted) -> Result<Classes, DataError> {
     let mut without = sorted
         .folders
         .iter()
-        .filter_map(|folder| folder_below(&shared, folder))
-        .chain(sorted.others.iter().filter_map(|folder| folder_below(&shared, folder)));
+        .chain(&sorted.others)
+        .filter_map(|folder| folder_below(&shared, sorted.in_shard(folder)));
     if let Some(empty) = without.find(|name| !known.contains(name)) {
         return Err(DataError::EmptyClass { path: root.join(&shared).join(empty) });
     }
@@ -198,18 +202,17 @@ fn by_folder(sorted: &Sorted) -> Result<Classes, DataError> {
 }
 
 /// The folder that all pictures lie in.
-fn shared_folder(images: &[Found]) -> PathBuf {
-    let mut shared = images
-        .first()
-        .and_then(|image| image.name.parent())
-        .map(Path::to_path_buf)
-        .unwrap_or_default();
-    for image in images {
-        while !image.name.starts_with(&shared) {
-            shared.pop();
+fn shared_folder(sorted: &Sorted) -> PathBuf {
+    let mut names = sorted.images.iter().map(|image| sorted.in_shard(&image.name));
+    let Some(mut shared) = names.next().and_then(Path::parent) else {
+        return PathBuf::new();
+    };
+    for name in names {
+        while !name.starts_with(shared) {
+            shared = shared.parent().unwrap_or(Path::new(""));
         }
     }
-    shared
+    shared.to_path_buf()
 }
 
 /// The folder below `shared` that a file lies in; None for one in `shared` itself.
@@ -224,19 +227,24 @@ fn folder_below<'a>(shared: &Path, folder: &'a Path) -> Option<&'a OsStr> {
 
 /// A folder directly in `parent` that holds nothing at all.
 fn empty_folder<'a>(sorted: &'a Sorted, parent: &Path) -> Option<&'a PathBuf> {
-    let held = |folder: &Path| {
-        sorted.images.iter().any(|image| image.name.starts_with(folder)) || sorted.others.iter().any(|other| other.starts_with(folder))
-    };
-    sorted.folders.iter().find(|folder| folder.parent() == Some(parent) && !held(folder))
+    let names = || sorted.images.iter().map(|image| &image.name).chain(&sorted.others);
+    let held = |folder: &Path| names().any(|name| sorted.in_shard(name).starts_with(folder));
+    sorted.folders.iter().find(|folder| {
+        let inner = sorted.in_shard(folder);
+        inner.parent() == Some(parent) && !held(inner)
+    })
 }
 
-/// The folder of each class; those of a class follow each other.
-fn class_folders(images: &[Found], labels: &[u16]) -> Vec<PathBuf> {
-    let shared = shared_folder(images);
+/// The folder of each class; those of a class follow each other. In shards, the folder in the first shard that has it.
+fn class_folders(sorted: &Sorted, labels: &[u16]) -> Vec<PathBuf> {
+    let shared = shared_folder(sorted);
     let mut folders = Vec::new();
-    for (image, &label) in images.iter().zip(labels) {
+    for (image, &label) in sorted.images.iter().zip(labels) {
         if folders.len() == usize::from(label) {
-            folders.push(class_below(&shared, &image.name).map_or_else(|| shared.clone(), |below| shared.join(below)));
+            let inner = sorted.in_shard(&image.name);
+            let depth = shared.components().count() + usize::from(class_below(&shared, inner).is_some());
+            let above = image.name.components().count() - inner.components().count();
+            folders.push(image.name.components().take(above + depth).collect());
         }
     }
     folders
@@ -246,6 +254,27 @@ impl Sorted {
     /// The order of names.
     fn order(&mut self) {
         self.images.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// Whether the archives of the set are several shards, whose names then begin the names of all entries.
+    fn shards(&self) -> bool {
+        self.store.archives.len() > 1
+    }
+
+    /// The path of an entry inside its shard; for any other container, its path.
+    fn in_shard<'a>(&self, name: &'a Path) -> &'a Path {
+        let mut parts = name.components();
+        if self.shards() {
+            parts.next();
+        }
+        parts.as_path()
+    }
+
+    /// The order of the names inside the shards, in which the pictures of a class follow each other.
+    fn order_in_shards(&mut self) {
+        let mut images = std::mem::take(&mut self.images);
+        images.sort_by(|a, b| self.in_shard(&a.name).cmp(self.in_shard(&b.name)).then_with(|| a.name.cmp(&b.name)));
+        self.images = images;
     }
 
     /// Two entries of an archive with one name: which is meant nobody knows.

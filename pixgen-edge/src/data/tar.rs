@@ -354,6 +354,35 @@ mod tests {
         assert_eq!((listing.class_names(), listing.labels().as_slice()), (&["a".to_string(), "b".into()][..], &[0, 1][..]));
     }
 
+    /// A shard is no class, whatever it is called.
+    #[test]
+    fn shards_are_no_classes() {
+        let png = grey(1);
+        let shards = |first: &[&str], second: &[&str], beside: Option<&str>| {
+            let pack = |names: &[&str]| archive(&names.iter().map(|&name| (name, png.as_slice())).collect::<Vec<_>>());
+            let mut files = vec![("ant.tar", pack(first)), ("bee.tar", pack(second))];
+            files.extend(beside.map(|text| ("dataset.json", text.as_bytes().to_vec())));
+            let folder = folder(&files);
+            listed(folder.path())
+                .map(|listing| (listing.class_names().join(" "), listing.labels()))
+                .map_err(|error| {
+                    assert!(error.hint().is_some(), "{error}");
+                    error.to_string().replace(&folder.path().display().to_string(), "set")
+                })
+        };
+        let (names, labels) = shards(&["y/1.png", "x/2.png"], &["y/1.png", "x/deep/1.png"], None).unwrap();
+        assert_eq!((names.as_str(), labels.as_slice()), ("x y", &[0, 0, 1, 1][..]));
+        assert_eq!(shards(&["set/x/1.png"], &["set/y/1.png"], None).unwrap().0, "x y");
+        assert_eq!(shards(&["cats/1.png"], &["cats/2.png"], None).unwrap().0, "cats");
+        let error = shards(&["1.png"], &["2.png"], None).unwrap_err();
+        assert_eq!(error, "set: the pictures of several shards have neither labels nor class folders");
+        for one in [r#"{"labels": null, "classes": ["bug"]}"#, r#"{"classes": ["bug"]}"#] {
+            assert_eq!(shards(&["1.png"], &["2.png"], Some(one)).unwrap(), ("bug".into(), vec![0, 0]));
+        }
+        let error = shards(&["x/1.png"], &["y/1.png", "2.png"], None).unwrap_err();
+        assert!(error.starts_with("set/bee.tar/2.png lies beside class folders"), "{error}");
+    }
+
     /// GNU and PAX names are longer than a header's field.
     #[test]
     fn long_names_are_read() {

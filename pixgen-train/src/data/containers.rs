@@ -123,6 +123,15 @@ fn containers(root: &Path) -> Vec<(String, PathBuf)> {
         fs::write(at(".tar"), tar(&files)).unwrap();
         fs::write(at(".tar.gz"), gzip(&tar(&files))).unwrap();
         paths.extend(["", ".zip", ".tar", ".tar.gz"].map(|end| (format!("{layout}{end}"), at(end))));
+        if layout.starts_with("class") {
+            // Shards that hold pictures of several classes each.
+            let folder = at("-shards");
+            fs::create_dir(&folder).unwrap();
+            for (shard, range) in [0..3, 3..5, 5..8].into_iter().enumerate() {
+                fs::write(folder.join(format!("{shard}.tar")), tar(&files[range].to_vec())).unwrap();
+            }
+            paths.push((format!("shards of {layout}"), folder));
+        }
         if layout.starts_with('.') {
             // Shards, plain and packed, with the names beside them.
             let (pictures, labels) = (&files[..CLASSES.len()], &files[CLASSES.len()..2 * CLASSES.len()]);
@@ -164,7 +173,7 @@ fn every_container_gives_the_same_data_set() {
         path
     });
     let all = containers(folder.path());
-    assert_eq!(all.len(), 5 * 4 + 4 + 2);
+    assert_eq!(all.len(), 5 * 4 + 2 + 4 + 2);
     for (container, path) in all {
         let report = look(&path);
         let counts: Vec<(&str, usize)> = report.classes.iter().map(|class| (class.name.as_str(), class.images)).collect();
