@@ -85,15 +85,19 @@ pub enum Needed {
 }
 
 impl FileKind {
-    /// The kind of a file or folder.
+    /// The kind of a file or folder; `Unknown` for a pipe, which only its reader can read, once.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn of(path: &Path) -> io::Result<Self> {
-        if fs::metadata(path)?.is_dir() {
+        let metadata = fs::metadata(path)?;
+        if metadata.is_dir() {
             let config = fs::read(path.join("config.toml")).unwrap_or_default();
             let run = config.starts_with(b"# pixgen") || path.join("model.safetensors").exists();
             return Ok(if run { Self::RunFolder } else { Self::Folder });
+        }
+        if !metadata.is_file() {
+            return Ok(Self::Unknown);
         }
         let mut head = Vec::new();
         File::open(path)?.take(HEAD).read_to_end(&mut head)?;
@@ -176,6 +180,10 @@ impl FileKind {
             (Self::Empty, _) => "it has no content: download or copy it again".to_owned(),
             (Self::Picture(_) | Self::Zip | Self::Tar | Self::Idx | Self::Folder, Needed::Data) => return None,
             (Self::Picture(_) | Self::Zip | Self::Tar | Self::Idx, _) => {
+                // Pictures are read from a folder, and archives as they are.
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let data = if matches!(self, Self::Picture(_)) { folder } else { path };
+                let file = quoted(data);
                 format!(
                     "pictures are data: `pixgen-train data check {file}` looks at them, `pixgen-train finetune --data {file}` trains on them"
                 )

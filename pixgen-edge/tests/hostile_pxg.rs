@@ -585,3 +585,22 @@ fn the_program_says_what_is_wrong() {
         assert_eq!(run(command, &good).0, Some(0), "{command}");
     }
 }
+
+/// A pipe can be read only once, so nothing may look into it before its reader.
+#[cfg(unix)]
+#[test]
+fn a_file_comes_through_a_pipe() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
+    let bytes = exported(1);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pixgen-edge"))
+        .args(["info", "/dev/stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    child.stdin.take().expect("a pipe").write_all(&bytes).expect("written");
+    let done = child.wait_with_output().expect("ends");
+    assert!(done.status.success(), "{done:?}");
+}

@@ -675,6 +675,20 @@ fn data_check_of_the_bundled_pictures() {
 }
 
 #[test]
+fn a_contact_sheet_is_no_training_picture() {
+    let bench = Bench::new();
+    let data = bench.path("data");
+    for sheet in [None, Some("stairs/sheet.png")] {
+        let mut command = check(".", &[]);
+        command.current_dir(&data);
+        command.args(sheet.iter().flat_map(|sheet| ["--sheet", sheet]));
+        let done = succeeds(command);
+        assert!(done.stderr.contains("no contact sheet: "), "{}", done.stderr);
+    }
+    assert!(!data.join("contact-sheet.png").exists() && !data.join("stairs/sheet.png").exists());
+}
+
+#[test]
 fn data_check_of_a_folder_with_bad_files() {
     let bench = Bench::new();
     let count = CLASSES.len() as u64 * u64::from(PER_CLASS);

@@ -6,8 +6,9 @@ use crate::data::contact_sheet::contact_sheet;
 use crate::error::Error;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, parse_colour};
 use pixgen_edge::output;
-use pixgen_edge::terminal::{print_json, print_line};
+use pixgen_edge::terminal::{note, print_json, print_line};
 use pixgen_edge::units::counted;
+use std::path::Path;
 
 /// Pictures of each class on the sheet, and of all classes.
 const SHEET: (usize, usize) = (10, 400);
@@ -25,13 +26,19 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
     } else {
         print_line(&report.to_string())?;
     }
-    if !args.no_sheet && !args.content_hash && report.images > 0 {
-        let path = &args.sheet;
+    let path = &args.sheet;
+    let wanted = !args.no_sheet && !args.content_hash && report.images > 0;
+    if wanted && lies_in(path, Path::new(&args.path)) {
+        note(&format!(
+            "no contact sheet: {} would become one of the pictures; give --sheet a file outside the data",
+            path.display()
+        ));
+    } else if wanted {
         let sheet = contact_sheet(&pictures(source, &report, background)?, SHEET.0, SHEET.1);
         let (width, height) = (sheet.width() as usize, sheet.height() as usize);
         let picture = pixgen_edge::picture::Picture::new(width, height, 3, sheet.into_raw())?;
         pixgen_edge::picture::png::write(path, &picture, None)?;
-        pixgen_edge::terminal::note(&format!("contact sheet: {}", path.display()));
+        note(&format!("contact sheet: {}", path.display()));
     }
     match report.bad.first() {
         None => Ok(()),
@@ -39,6 +46,15 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
             what: format!("{}, the first: {bad}", counted(report.bad.len(), "bad file", "bad files")),
             hint: Some("repair or remove them, or train with --skip-bad".to_owned()),
         }),
+    }
+}
+
+/// Whether a file is, or would be, in a folder or in one below it.
+fn lies_in(file: &Path, folder: &Path) -> bool {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (parent.canonicalize(), folder.canonicalize()) {
+        (Ok(parent), Ok(folder)) => folder.is_dir() && parent.starts_with(folder),
+        _ => false,
     }
 }
 

@@ -345,8 +345,8 @@ mod tests {
         assert!((report.mean[0] - 0.286).abs() < 0.003, "{:?}", report.mean);
         assert!((report.std[0] - 0.353).abs() < 0.003, "{:?}", report.std);
         let text = report.to_string();
-        assert!(text.contains("T-shirt/top 1000"), "{text}");
-        assert!(text.contains("28x28 10000"), "{text}");
+        assert!(text.contains("T-shirt/top (1000)"), "{text}");
+        assert!(text.contains("28x28 (10000)"), "{text}");
     }
 
     #[test]
