@@ -82,7 +82,7 @@ mod tests {
     use std::path::Path;
 
     /// Flags of cargo and pip that messages name, or that are given to them.
-    const OF_OTHERS: [&str; 6] = ["example", "features", "no-deps", "only-binary", "release", "silent"];
+    const OF_OTHERS: [&str; 7] = ["example", "features", "gc-sections", "no-deps", "only-binary", "release", "silent"];
 
     fn collect(command: &clap::Command, flags: &mut BTreeSet<String>) {
         flags.extend(command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)));
