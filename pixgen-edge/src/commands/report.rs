@@ -73,13 +73,12 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
         let row = |bytes: &[u8], row: usize| bytes[row * columns * config.image_len()..][..columns * config.image_len()].to_vec();
         let rows = (classes.len() / columns).min(4);
         let both: Vec<u8> = (0..rows).flat_map(|r| [row(&float, r), row(&int8, r)].concat()).collect();
-        let scale = (112 / config.size).clamp(1, 4);
         let pictures = Picture::squares(&both, config.size, config.channels)?;
         let shown = options.classes.iter().take(columns).cycle().take(pictures.len());
         let names: Vec<&str> = shown
             .map(|&class| file.header.class_names.get(class).map_or("", String::as_str))
             .collect();
-        Grid { columns, scale }.save_named(path, &pictures, &names)?;
+        Grid::enlarged(columns, config.size).save_named(path, &pictures, &names)?;
         note(&format!("{}: rows of float pictures, each with its int8 row below", path.display()));
     }
     if args.json {

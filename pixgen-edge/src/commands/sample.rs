@@ -50,10 +50,9 @@ pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
             print_line(&format!("class {class} seed {} number {number} hash {:016x}", args.seed, hash.value()))?;
         }
     }
-    let scale = (112 / config.size).clamp(1, 4);
     let pictures = Picture::squares(&bytes, config.size, config.channels)?;
     if let Some(out) = out {
-        Grid { columns, scale }.save_named(out, &pictures, &order.iter().map(|&class| &names[class]).collect::<Vec<_>>())?;
+        Grid::enlarged(columns, config.size).save_named(out, &pictures, &order.iter().map(|&class| &names[class]).collect::<Vec<_>>())?;
         note(&format!("{}: {}", output::shown(out), counted(order.len(), "picture", "pictures")));
     }
     let free = !args.hashes && !out.is_some_and(output::is_stdout);

@@ -31,7 +31,15 @@ impl Default for Grid {
     }
 }
 
+/// Height of a sample up to which its pixels are enlarged.
+const VISIBLE: usize = 112;
+
 impl Grid {
+    /// Samples of `height` pixels, enlarged up to four times so that small ones can be looked at.
+    pub fn enlarged(columns: usize, height: usize) -> Self {
+        Self { columns, scale: (VISIBLE / height).clamp(1, 4) }
+    }
+
     /// Lays `pictures` out row by row, [`GAP`] apart, with background in the places left over.
     ///
     /// # Errors

@@ -208,7 +208,7 @@ fn save_pairs(set: &EvaluatedSet, training: &Dataset, out: &Path) -> Result<(), 
         let nearest = training.image(index).map_err(DataError::from)?;
         pictures.push(Picture::new(width, height, channels, nearest.into_owned())?);
     }
-    Ok(Grid { columns: 2 * columns, scale: (112 / height).clamp(1, 4) }.save_named(out, &pictures, &names)?)
+    Ok(Grid::enlarged(2 * columns, height).save_named(out, &pictures, &names)?)
 }
 
 /// One set of pictures against another, or against a reference file; no model.

@@ -195,14 +195,15 @@ impl OnDevice for DrawWalk<'_> {
     }
 }
 
+/// What drawing asks of a device. `weak` is the weaker model of autoguidance.
+fn requirements(file: &ModelFile, weak: Option<&ModelFile>) -> Requirements {
+    Requirements::inference(file.params.len() + weak.map_or(0, |weak| weak.params.len()))
+}
+
 fn animate(args: &SampleArgs, file: &ModelFile, weak: Option<&ModelFile>, walk: Walk) -> Result<(), Error> {
-    let parameters = file.params.len() + weak.map_or(0, |weak| weak.params.len());
-    let bytes = args
-        .device
-        .choice()?
-        .run(Requirements::inference(parameters), DrawWalk { walk, file, weak })?;
+    let bytes = args.device.choice()?.run(requirements(file, weak), DrawWalk { walk, file, weak })?;
     let model = &file.header.model;
-    let one = Grid { columns: 1, scale: (112 / model.size).clamp(1, 4) };
+    let one = Grid::enlarged(1, model.size);
     let pictures = Picture::squares(&bytes, model.size, model.channels)?;
     let frames: Vec<Picture> = pictures
         .iter()
@@ -260,10 +261,6 @@ impl OnDevice for DrawFiles<'_> {
 }
 
 impl Job<'_> {
-    fn requirements(&self) -> Requirements {
-        Requirements::inference(self.file.params.len() + self.weak.map_or(0, |weak| weak.params.len()))
-    }
-
     fn grid(&self, count: usize) -> Result<(), Error> {
         let Self { args, file, drawing, asked, .. } = self;
         // A column for each class; a single class fills rows of up to ten.
@@ -272,12 +269,14 @@ impl Job<'_> {
             _ => (asked.len(), (0..asked.len() * count).map(|i| asked[i % asked.len()]).collect()),
         };
         let request = SampleRequest { seed: args.seed, first: 0, classes: &order, drawing: *drawing };
-        let bytes = args.device.choice()?.run(self.requirements(), DrawGrid { job: self, request })?;
+        let bytes = args
+            .device
+            .choice()?
+            .run(requirements(file, self.weak), DrawGrid { job: self, request })?;
         let model = &file.header.model;
-        let scale = (112 / model.size).clamp(1, 4);
         let pictures = Picture::squares(&bytes, model.size, model.channels)?;
         let names: Vec<String> = order.iter().map(|&class| class_name(&file.header, class)).collect();
-        Grid { columns, scale }.save_named(&args.out, &pictures, &names)?;
+        Grid::enlarged(columns, model.size).save_named(&args.out, &pictures, &names)?;
         note(&format!(
             "{} in {}: {}",
             counted(order.len(), "picture", "pictures"),
@@ -317,7 +316,7 @@ impl Job<'_> {
         };
         let folder = SampleFolder::open(&place, manifest)?;
         let work = DrawFiles { job: self, folder: &folder, count, quiet };
-        args.device.choice()?.run(self.requirements(), work)??;
+        args.device.choice()?.run(requirements(file, self.weak), work)??;
         if let Some(form) = form {
             assemble(&folder, count, form, &args.out)?;
             interrupt::saved(&args.out.display().to_string());
