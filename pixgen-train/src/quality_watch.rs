@@ -87,10 +87,11 @@ impl QualityWatch {
         device: &B::Device,
         interrupt: &Interrupt,
     ) -> Result<Option<QualityLine>, QualityError> {
+        let mut generator = generator.load::<B>(params, None, device);
         let mut pictures = Vec::new();
         for (first, classes) in (0..).step_by(SLICE).zip(self.classes.chunks(SLICE)) {
             let request = SampleRequest { seed: SEED, first, classes, drawing: self.drawing };
-            pictures.extend(generator.draw::<B>(params, None, device, &request));
+            pictures.extend(generator.draw(&request));
             if interrupt.requested() {
                 return Ok(None);
             }

@@ -389,16 +389,14 @@ impl<B: Engine> Session<'_, B> {
                 ("2step", Drawing::Consistency { steps: 2 }),
             ],
         };
-        let generator = self.generator();
         let columns = config.model.classes.min(10);
         let classes: Vec<usize> = (0..columns * config.output.sample_rows).map(|i| i % columns).collect();
-        let scale = (112 / config.model.size).clamp(1, 4);
-        let exported = self.exported();
+        let mut generator = self.generator().load::<B>(&self.exported(), None, self.device);
         for (number, &(name, drawing)) in drawings.iter().enumerate() {
             let mut bytes = Vec::new();
             for (first, classes) in (0..).step_by(columns).zip(classes.chunks(columns)) {
                 let wanted = SampleRequest { seed: config.output.sample_seed, first, classes, drawing };
-                bytes.extend(generator.draw::<B>(&exported, None, self.device, &wanted));
+                bytes.extend(generator.draw(&wanted));
                 if self.options.interrupt.requested() {
                     return Ok(false);
                 }
@@ -409,7 +407,7 @@ impl<B: Engine> Session<'_, B> {
                 .iter()
                 .filter_map(|&class| self.prepared.training.class_names.get(class))
                 .collect();
-            Grid { columns, scale }.save_named(&path, &pictures, &names)?;
+            Grid::enlarged(columns, config.model.size).save_named(&path, &pictures, &names)?;
             if number == 0 {
                 let row = Grid { columns, scale: 2 }.compose(&pictures[..columns])?;
                 strip::append(&self.folder.samples().join("strip.png"), self.state.images, &row)?;
