@@ -156,13 +156,12 @@ fn own_name(sorted: &Sorted) -> String {
 fn by_folder(sorted: &Sorted) -> Result<Classes, DataError> {
     let (root, images) = (&sorted.store.root, &sorted.images);
     let shared = shared_folder(sorted);
-    let class_of = |image: &Found| class_below(&shared, sorted.in_shard(&image.name)).map(OsStr::to_os_string);
-    let loose = images.iter().find(|image| class_of(image).is_none());
-    let inner = images.iter().any(|image| class_of(image).is_some());
-    if let Some(loose) = loose {
+    let classes: Vec<Option<&OsStr>> = images.iter().map(|image| class_below(&shared, sorted.in_shard(&image.name))).collect();
+    if let Some(loose) = classes.iter().position(Option::is_none) {
+        let inner = classes.iter().any(Option::is_some);
         let at_root = shared.as_os_str().is_empty();
         if at_root && (inner || empty_folder(sorted, &shared).is_some()) {
-            return Err(DataError::LooseImage { path: root.join(&loose.name) });
+            return Err(DataError::LooseImage { path: root.join(&images[loose].name) });
         }
         if at_root && sorted.shards() {
             // A shard for each class, or pictures without classes: nobody knows.
@@ -180,7 +179,7 @@ fn by_folder(sorted: &Sorted) -> Result<Classes, DataError> {
         return Ok((vec![name], vec![0; images.len()]));
     }
     let (mut names, mut labels) = (Vec::new(), Vec::with_capacity(images.len()));
-    for class in images.iter().filter_map(class_of) {
+    for class in classes.into_iter().flatten() {
         if names.last() != Some(&class) {
             names.push(class);
         }
@@ -189,7 +188,7 @@ fn by_folder(sorted: &Sorted) -> Result<Classes, DataError> {
     if names.len() > MAX_CLASSES {
         return Err(DataError::TooManyClasses { path: root.clone(), found: names.len(), limit: MAX_CLASSES });
     }
-    let known: HashSet<&OsStr> = names.iter().map(|name| name.as_os_str()).collect();
+    let known: HashSet<&OsStr> = names.iter().copied().collect();
     let mut without = sorted
         .folders
         .iter()
@@ -198,7 +197,7 @@ fn by_folder(sorted: &Sorted) -> Result<Classes, DataError> {
     if let Some(empty) = without.find(|name| !known.contains(name)) {
         return Err(DataError::EmptyClass { path: root.join(&shared).join(empty) });
     }
-    Ok((shown_apart(names.iter().map(|name| name.as_os_str())), labels))
+    Ok((shown_apart(names.iter().copied()), labels))
 }
 
 /// The folder that all pictures lie in.
