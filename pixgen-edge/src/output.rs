@@ -4,49 +4,36 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 use crate::atomic::{no_reader_is_fine, write_atomic};
-use crate::file_error::FileError;
-use crate::file_error::STDOUT;
+use crate::data::format::has_image_name;
+use crate::file_error::{FileError, STDOUT};
 use crate::terminal::{OutputError, print_line};
 
-/// Extensions that promise a format. Other names tell nothing, and any output may have them.
+/// Extensions that promise a format, beside those of pictures. Other names tell nothing, and any output may have them.
 const FORMATS: &[&str] = &[
     "apng",
-    "avif",
-    "bmp",
-    "gif",
-    "jfif",
-    "jpe",
-    "jpeg",
-    "jpg",
-    "pgm",
-    "png",
-    "ppm",
-    "tif",
-    "tiff",
-    "webp", // pictures
-    "ckpt",
-    "h",
-    "npy",
-    "npz",
-    "onnx",
-    "pb",
-    "pt",
-    "pth",
-    "pxg",
-    "rs",
-    "safetensors",
-    "tflite", // models and arrays
     "c",
+    "ckpt",
     "csv",
     "gz",
+    "h",
     "htm",
     "html",
     "json",
     "jsonl",
     "md",
+    "npy",
+    "npz",
+    "onnx",
+    "pb",
     "pdf",
+    "pt",
+    "pth",
+    "pxg",
+    "rs",
+    "safetensors",
     "svg",
     "tar",
+    "tflite",
     "toml",
     "txt",
     "zip",
@@ -120,7 +107,8 @@ pub fn check_extension(flag: &'static str, path: &Path, writes: &'static str, ex
     let Some(extension) = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()) else {
         return Ok(());
     };
-    if extensions.contains(&extension.as_str()) || !FORMATS.contains(&extension.as_str()) {
+    let promises = FORMATS.contains(&extension.as_str()) || has_image_name(path);
+    if extensions.contains(&extension.as_str()) || !promises {
         return Ok(());
     }
     let name = path.with_extension(extensions.first().unwrap_or(&""));

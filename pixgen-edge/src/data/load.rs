@@ -16,6 +16,7 @@ use crate::data::pictures::{ImageStore, read_picture};
 use crate::data::shape::ImageShape;
 use crate::data::spec::{DataSource, DataSpec, StorageKind};
 use crate::data::{folder, idx, tar, zip};
+use crate::file_kind::FileKind;
 
 /// A data set, and the files left out of it.
 #[derive(Debug)]
@@ -115,11 +116,11 @@ fn kind_of_path(path: &Path) -> Result<StorageKind, DataError> {
     let mut file = File::open(path).map_err(DataError::read(path))?;
     let start = unpacked_start(&mut file).map_err(DataError::read(path))?;
     let name = path.to_string_lossy().to_lowercase();
-    match start.as_slice() {
-        [b'P', b'K', 3 | 5, 4 | 6, ..] => Ok(StorageKind::Zip),
-        [0, 0, 8, 1 | 3, ..] => Ok(StorageKind::Idx),
-        _ if start.get(257..262) == Some(b"ustar") => Ok(StorageKind::Tar),
-        [0xFD, b'7', b'z', b'X', b'Z', ..] | [0x28, 0xB5, 0x2F, 0xFD, ..] | [b'B', b'Z', b'h', ..] => Err(DataError::archive(
+    match FileKind::of_bytes(&start) {
+        FileKind::Zip | FileKind::Npz | FileKind::Pytorch => Ok(StorageKind::Zip),
+        FileKind::Idx => Ok(StorageKind::Idx),
+        FileKind::Tar => Ok(StorageKind::Tar),
+        FileKind::Packed => Err(DataError::archive(
             path,
             "a file packed with xz, zstd or bzip2 cannot be read at a position",
             "unpack it once: unxz, unzstd or bunzip2",
