@@ -15,6 +15,13 @@ pub struct Preset {
     pub shift: f32,
 }
 
+impl Preset {
+    /// Whether a model is made of this preset; its classes are those of its data.
+    pub fn makes(&self, model: &ModelConfig) -> bool {
+        ModelConfig { classes: model.classes, ..self.model } == *model
+    }
+}
+
 /// Finds a preset by name.
 pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|p| p.name == name)

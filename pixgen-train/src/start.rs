@@ -39,14 +39,14 @@ impl StartValues {
             let path = Path::new(&config.from);
             let file = generator(path)?;
             warm_start(&file, &config.model, class_names, set, &mut start.params).map_err(|differences| mismatch(path, differences))?;
-            start.fingerprints.insert(FROM.to_owned(), fingerprint(&file));
+            start.fingerprints.insert(FROM.to_owned(), file.weights_fingerprint());
         }
         if !config.encoder.is_empty() {
             let file = encoder(config)?;
             if config.from.is_empty() {
                 set.copy_shared(&mut start.params, &file.set, &file.params);
             }
-            start.fingerprints.insert(ENCODER.to_owned(), fingerprint(&file));
+            start.fingerprints.insert(ENCODER.to_owned(), file.weights_fingerprint());
             start.frozen = frozen(file);
         }
         Ok(start)
@@ -72,7 +72,7 @@ impl StartValues {
             } else {
                 generator(Path::new(is))?
             };
-            let found = fingerprint(&file);
+            let found = file.weights_fingerprint();
             // Version 0.1 did not write fingerprints.
             if let Some(was) = known.filter(|known| *known != found) {
                 return Err(Error::OtherStart { key, path: is.clone(), was, is: found });
@@ -89,22 +89,6 @@ impl StartValues {
 /// Whether a run compares pictures through the frozen encoder of stage 1.
 pub const fn has_auxiliary(config: &RunConfig) -> bool {
     matches!(config.stage, Stage::Consistency(settings) if settings.auxiliary > 0.0)
-}
-
-/// Sixteen hexadecimal digits that know weights again, wherever their file lies and whatever else it says: CRC-32 of names and sizes, then
-/// of the values. They do not protect against forgery.
-fn fingerprint(file: &ModelFile) -> String {
-    let mut head = crc32fast::Hasher::new();
-    for entry in file.set.entries() {
-        head.update(entry.name.as_bytes());
-        head.update(format!("{:?}", entry.dims).as_bytes());
-    }
-    let mut values = crc32fast::Hasher::new();
-    for chunk in file.params.chunks(1 << 14) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
-        values.update(&bytes);
-    }
-    format!("{:08x}{:08x}", head.finalize(), values.finalize())
 }
 
 fn frozen(file: ModelFile) -> Option<FrozenEncoder> {
@@ -130,7 +114,7 @@ fn encoder(config: &RunConfig) -> Result<ModelFile, Error> {
 }
 
 fn mismatch(path: &Path, differences: Vec<ModelDifference>) -> Error {
-    let made_of = preset_of(path).filter(|(preset, model)| ModelConfig { classes: model.classes, ..preset.model } == *model);
+    let made_of = preset_of(path).filter(|(preset, model)| preset.makes(model));
     Error::StartMismatch { path: path.to_owned(), differences, preset: made_of.map(|(preset, _)| preset.name) }
 }
 
@@ -153,9 +137,8 @@ pub fn preset_of(path: &Path) -> Option<(&'static Preset, ModelConfig)> {
     }
     let header = ModelFile::load(path).ok()?.header;
     // What an encoder's file says of the decoder is what its preset had.
-    let alike = |preset: &&Preset| ModelConfig { classes: header.model.classes, ..preset.model } == header.model;
     let shift = |preset: &&Preset| f64::from(preset.shift) == header.noise.shift;
-    let mut presets = PRESETS.iter().filter(alike);
+    let mut presets = PRESETS.iter().filter(|preset| preset.makes(&header.model));
     let distance = |preset: &&Preset| (preset.model.channels != header.model.channels, preset.model.size.abs_diff(header.model.size));
     let nearest = || PRESETS.iter().min_by_key(distance);
     let preset = presets.clone().find(shift).or_else(|| presets.next()).or_else(nearest)?;

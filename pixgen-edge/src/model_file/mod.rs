@@ -93,6 +93,17 @@ impl ModelFile {
         self.checksum(&serde_json::to_string(&self.header).unwrap_or_default())
     }
 
+    /// Sixteen hexadecimal digits that know weights again, wherever their file lies and whatever its header says: CRC-32 of names and sizes,
+    /// then of the values. They do not protect against forgery.
+    pub fn weights_fingerprint(&self) -> String {
+        let mut head = crc32fast::Hasher::new();
+        for entry in self.set.entries() {
+            head.update(entry.name.as_bytes());
+            head.update(format!("{:?}", entry.dims).as_bytes());
+        }
+        format!("{:08x}{:08x}", head.finalize(), crc32fast::hash(bytemuck::cast_slice(&self.params)))
+    }
+
     /// Reads and checks a file, or the `model.safetensors` of a run folder.
     ///
     /// # Errors

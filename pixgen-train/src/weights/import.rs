@@ -386,12 +386,7 @@ fn told_header(path: &Path, known: &Known, told: ModelHeader) -> Result<ModelHea
 }
 
 fn with_settings(header: ModelHeader, settings: &[(String, String)]) -> Result<ModelHeader, ImportError> {
-    let of_header = ImportSettings {
-        parametrisation: header.parametrisation,
-        noise: header.noise,
-        normalisation: header.normalisation,
-    };
-    let defaults = table_of(&of_header)?;
+    let defaults = table_of(&ImportSettings::of(&header))?;
     let mut layers = vec![SettingsLayer { origin: Origin::Flag("--set".to_owned()), table: defaults.clone() }];
     for (key, value) in settings {
         layers.push(assign(&defaults, key, value, Origin::Flag(format!("--set {key}")))?);
@@ -417,13 +412,17 @@ fn table_of(settings: &ImportSettings) -> Result<toml::Table, SettingsError> {
 }
 
 impl ImportSettings {
-    /// Key and value of each setting, as `--set` takes them.
-    pub fn assignments(header: &ModelHeader) -> Vec<String> {
-        let settings = Self {
+    const fn of(header: &ModelHeader) -> Self {
+        Self {
             parametrisation: header.parametrisation,
             noise: header.noise,
             normalisation: header.normalisation,
-        };
+        }
+    }
+
+    /// Key and value of each setting, as `--set` takes them.
+    pub fn assignments(header: &ModelHeader) -> Vec<String> {
+        let settings = Self::of(header);
         let table = table_of(&settings).unwrap_or_default();
         // In the digits of f32, which a table does not know.
         let list = |values: [f32; 3]| format!("{values:?}").replace(' ', "");
@@ -454,8 +453,7 @@ fn describe(content: Content) -> &'static str {
 
 /// The preset of a model, whatever its classes.
 fn named(model: &ModelConfig) -> Option<&'static str> {
-    let same = |preset: &&Preset| ModelConfig { classes: model.classes, ..preset.model } == *model;
-    PRESETS.iter().find(same).map(|preset| preset.name)
+    PRESETS.iter().find(|preset| preset.makes(model)).map(|preset| preset.name)
 }
 
 /// Every tensor that is missing, of another shape or left over, a line each.
