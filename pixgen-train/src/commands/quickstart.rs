@@ -8,6 +8,7 @@ use crate::needs::{dry_run, memory};
 use crate::prepared::{self, Prepared};
 use crate::quality::sweep::{SamplingOptions, Sweep};
 use crate::quality::{Extractor, ReferenceOptions};
+use crate::run::recorded::Recorded;
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::session::{self, End, SessionOptions};
 use crate::training::Engine;
@@ -234,13 +235,9 @@ fn new_plan<B: Engine>(
     Ok(QuickstartPlan { minutes, pretrain_images, finetune_images })
 }
 
-/// Images of a run that was started before.
+/// Images of a run that was started before. Settings that cannot be read are told when the run goes on.
 fn images_of(run: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(run.join("config.toml")).ok()?;
-    let table: toml::Table = toml::from_str(&text).ok()?;
-    crate::settings::layers::get(&table, "train.images")?
-        .as_integer()
-        .and_then(|n| u64::try_from(n).ok())
+    Some(Recorded::read(run).ok()??.config.train.images)
 }
 
 /// Takes fewer images when this machine would need longer than asked for; says so, and what that means for the pictures.
