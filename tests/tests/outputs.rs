@@ -318,6 +318,20 @@ fn export_and_import_give_the_same_model() {
     let mut objective = import();
     objective.args(["--objective", "diffusion"]);
     fails(objective, &["by its metadata", "leave --objective out"]);
+
+    // Names of the classes as editors of Windows write them.
+    let classes = header["class_names"].as_array().expect("names").len();
+    let names: Vec<String> = (0..classes).map(|class| format!("Gro\u{df}e {class}")).collect();
+    let wide: Vec<u8> = format!("\u{feff}{}\r\n", names.join("\r\n"))
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    fs::write(at("names.txt"), wide).expect("written");
+    let mut named = import();
+    named.arg("--class-names").arg(at("names.txt"));
+    succeeds(named);
+    let header = succeeds(with(pixgen(["inspect"]), &back, &["--json"])).json()["file"].clone();
+    assert_eq!(header["class_names"], serde_json::json!(names));
 }
 
 /// Only commands that compute start threads.

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::settings::units::parse_images;
 use crate::weights::import::{ImportSettings, Imported, Known, Set, import};
 use crate::weights::verify::{Agreement, verify};
+use pixgen_edge::data::labels::text;
 use pixgen_edge::file_error::FileError;
 use pixgen_edge::model_file::Content;
 use pixgen_edge::output;
@@ -37,8 +38,8 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
     let device = args.device.choice()?;
     let class_names = match &args.class_names {
         Some(path) => {
-            let text = fs::read_to_string(path).map_err(FileError::read(path))?;
-            Some(text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect())
+            let bytes = fs::read(path).map_err(FileError::read(path))?;
+            Some(text(&bytes).lines().map(str::to_owned).collect())
         }
         None => None,
     };
