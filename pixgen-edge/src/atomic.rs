@@ -62,6 +62,15 @@ fn place(path: &Path) -> io::Result<Place> {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
+    let target = behind_links(path);
+    if target.file_name().is_none() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
+    }
+    Ok(Place::Plain(target, old))
+}
+
+/// What a path names behind all symbolic links, whether it is there or not.
+pub fn behind_links(path: &Path) -> PathBuf {
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
         match fs::read_link(&target) {
@@ -69,10 +78,29 @@ fn place(path: &Path) -> io::Result<Place> {
             Err(_) => break,
         }
     }
-    if target.file_name().is_none() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
+    target
+}
+
+/// Makes a folder, and those above it, unless it is there. A symbolic link stays, and the folder that it points to is made.
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Ok(()),
+        Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
-    Ok(Place::Plain(target, old))
+    let target = behind_links(path);
+    if let Some(above) = target.parent().filter(|above| !above.as_os_str().is_empty()) {
+        make_folder(above)?;
+    }
+    match fs::create_dir(&target) {
+        // Made by another process meanwhile.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && target.is_dir() => Ok(()),
+        made => made,
+    }
 }
 
 fn replace(target: &Path, old: Option<&Metadata>, write: &mut impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -283,6 +311,28 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn folders_are_made_behind_links() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        symlink("far/away", at("link")).unwrap();
+        symlink("link", at("to-link")).unwrap();
+        make_folder(&at("to-link/inside")).unwrap();
+        assert!(at("far/away/inside").is_dir());
+        for link in ["link", "to-link"] {
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink(), "{link}");
+            make_folder(&at(link)).unwrap();
+        }
+        fs::write(at("file"), "").unwrap();
+        assert_eq!(make_folder(&at("file")).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        make_folder(&at("file/below")).unwrap_err();
+        symlink("circle/below", at("circle")).unwrap();
+        make_folder(&at("circle")).unwrap_err();
+        make_folder(&at("circle/inside")).unwrap_err();
     }
 
     #[test]

@@ -15,7 +15,6 @@ use pixgen_core::config::ModelConfig;
 use pixgen_edge::data::DataError;
 use pixgen_edge::eval::EvalError;
 use pixgen_edge::file_error::FileError;
-use pixgen_edge::file_error::write_hint;
 use pixgen_edge::model_file::ModelFileError;
 use pixgen_edge::picture::PictureError;
 use pixgen_edge::terminal::OutputError;
@@ -209,14 +208,6 @@ pub enum Error {
     /// Writing to standard output failed.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// A folder or file of the command cannot be made.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// Where.
-        path: String,
-        /// Reason.
-        source: std::io::Error,
-    },
     /// Weights of another program.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -335,7 +326,6 @@ impl Error {
             Self::Output(error) => error.hint(),
             Self::Import(error) => error.hint(),
             Self::Verify(error) => error.hint(),
-            Self::Write { source, .. } => write_hint(source),
         }
     }
 }

@@ -7,12 +7,11 @@ use crate::report::numbers;
 use crate::run::averages::average;
 use crate::weights::card::{Extra, ModelCard};
 use crate::weights::export::export;
-use pixgen_edge::atomic::write_atomic;
+use pixgen_edge::atomic::{make_folder, write_atomic};
 use pixgen_edge::file_error::FileError;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::output;
 use pixgen_edge::terminal::note;
-use std::fs;
 use std::path::Path;
 
 /// Names of the files in a folder with a card.
@@ -37,7 +36,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     if !args.card {
         return write(&file, args.to, &args.out);
     }
-    fs::create_dir_all(&args.out).map_err(FileError::write(&args.out))?;
+    make_folder(&args.out).map_err(FileError::write(&args.out))?;
     let title = args
         .out
         .canonicalize()

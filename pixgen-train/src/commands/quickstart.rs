@@ -15,9 +15,10 @@ use crate::training::Engine;
 use pixgen_core::presets::preset;
 use pixgen_core::pxg::Model;
 use pixgen_edge::aligned::AlignedBytes;
-use pixgen_edge::atomic;
+use pixgen_edge::atomic::{make_folder, write_atomic};
 use pixgen_edge::boards::board;
 use pixgen_edge::eval::EvalReport;
+use pixgen_edge::file_error::FileError;
 use pixgen_edge::interrupt;
 use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::model_file::{Content, ModelFile};
@@ -119,10 +120,6 @@ impl OnDevice for Work<'_> {
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(path).map_err(|source| Error::Write { path: path.display().to_string(), source })
-}
-
 /// Settings of both stages for the minutes that were asked for, if the machine is as fast as the usual one.
 fn recipe(args: &QuickstartArgs, minutes: f64, device: DeviceChoice) -> Result<[RunConfig; 2], Error> {
     // The table of presets holds it, as the tests show.
@@ -181,10 +178,10 @@ fn planned<B: Engine>(
         }
         None => {
             // A folder that cannot be made is told before the steps are timed.
-            make_folder(&args.out)?;
+            make_folder(&args.out).map_err(FileError::write(&args.out))?;
             let plan = new_plan::<B>(&mut configs, args, quiet, device)?;
             let text = toml::to_string(&plan).map_err(|error| crate::settings::SettingsError::NotToml { message: error.to_string() })?;
-            atomic::write_atomic(&path, |out| out.write_all(text.as_bytes()))?;
+            write_atomic(&path, |out| out.write_all(text.as_bytes()))?;
             plan
         }
     };
@@ -298,7 +295,7 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
     let model = &file.header.model;
     let classes: Vec<usize> = (0..10 * model.classes).map(|i| i % model.classes).collect();
     let samples = args.out.join("samples");
-    make_folder(&samples)?;
+    make_folder(&samples).map_err(FileError::write(&samples))?;
     let draw = |steps| {
         let wanted = SampleRequest { seed: args.seed, first: 0, classes: &classes, drawing: Drawing::Consistency { steps } };
         Generator::from(&file).draw::<B>(&file.params, None, device, &wanted)
@@ -311,7 +308,7 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
     }
     let strip = std::fs::read(run.join("samples/strip.png"));
     if let Ok(strip) = strip {
-        atomic::write_atomic(&samples.join("strip.png"), |out| out.write_all(&strip))?;
+        write_atomic(&samples.join("strip.png"), |out| out.write_all(&strip))?;
     }
     prepared::save_model(&file, &args.out.join("model.safetensors"))?;
     let chip = for_chips(args, &file, &classes, &one_step, &samples)?;
@@ -354,8 +351,8 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
         finetune_images: file.header.images,
         seconds: took.as_secs_f64(),
     };
-    atomic::write_atomic(&args.out.join("report.json"), |out| Ok(serde_json::to_writer_pretty(out, &report)?))?;
-    atomic::write_atomic(&args.out.join("report.txt"), |out| out.write_all(text.as_bytes()))?;
+    write_atomic(&args.out.join("report.json"), |out| Ok(serde_json::to_writer_pretty(out, &report)?))?;
+    write_atomic(&args.out.join("report.txt"), |out| out.write_all(text.as_bytes()))?;
     if args.json {
         print_json(&report)?;
     } else {

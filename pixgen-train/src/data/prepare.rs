@@ -17,7 +17,7 @@ use rawzip::time::UtcDateTime;
 use rayon::prelude::*;
 use serde_json::json;
 
-use pixgen_edge::atomic::Unfinished;
+use pixgen_edge::atomic::{Unfinished, behind_links, make_folder};
 use pixgen_edge::data::error::BadFile;
 use pixgen_edge::data::labels::LABEL_FILE;
 use pixgen_edge::data::{DataError, Dataset};
@@ -85,7 +85,10 @@ impl PrepareError {
         match self {
             Self::Data(error) => error.hint_with_skip_bad(),
             Self::File(error) => error.hint(),
-            Self::Exists { .. } => Some("give another --out, or remove it first".into()),
+            Self::Exists { path } if path.is_file() || path.is_dir() => Some("give another --out, or remove it first".into()),
+            Self::Exists { .. } => {
+                Some("give another --out: a set is written whole or not at all, which only a plain file or a folder allows".into())
+            }
         }
     }
 }
@@ -97,16 +100,16 @@ impl PrepareError {
 /// # Errors
 /// A bad file, named, unless they are skipped; a class without a good file; an `out` that is there or cannot be written.
 pub fn prepare(dataset: &Dataset, options: &PrepareOptions, progress: &mut dyn FnMut(usize)) -> Result<WrittenFiles, PrepareError> {
-    let out = &options.out;
+    let out = &behind_links(&options.out);
     if out.exists() {
-        return Err(PrepareError::Exists { path: out.clone() });
+        return Err(PrepareError::Exists { path: options.out.clone() });
     }
     let (unfinished, written) = if is_zip(out) {
         let (unfinished, file) = Unfinished::beside(out, |path| File::create_new(path)).map_err(FileError::write(out))?;
         (unfinished, write_zip(dataset, options, file, progress)?)
     } else {
         if let Some(folder) = out.parent() {
-            fs::create_dir_all(folder).map_err(FileError::write(folder))?;
+            make_folder(folder).map_err(FileError::write(folder))?;
         }
         let (unfinished, ()) = Unfinished::beside(out, |path| fs::create_dir(path)).map_err(FileError::write(out))?;
         let written = write_shards(dataset, options, unfinished.path(), progress)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{RunError, Warning};
 use super::lock::{LOCK_NAME, RunLock};
-use pixgen_edge::atomic::{is_temporary, remove_leftovers, write_atomic};
+use pixgen_edge::atomic::{is_temporary, make_folder, remove_leftovers, write_atomic};
 
 /// First line of the `config.toml` of a run, by which a folder is known as ours.
 const MARK: &str = "# pixgen run folder 1";
@@ -141,7 +141,7 @@ pub(super) fn is_marked(config: &[u8]) -> bool {
 }
 
 fn create(path: &Path) -> Result<(), RunError> {
-    fs::create_dir_all(path).map_err(|source| RunError::Create { path: path.to_owned(), source })
+    make_folder(path).map_err(|source| RunError::Create { path: path.to_owned(), source })
 }
 
 /// A run's folder has a `config.toml` with our mark, or nothing in it that a run would not make before that.

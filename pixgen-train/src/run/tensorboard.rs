@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::error::RunError;
 use super::folder::RunFolder;
 use super::log_line::numbers;
+use pixgen_edge::atomic::make_folder;
 use pixgen_edge::file_error::FileError;
 
 const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
@@ -39,7 +40,7 @@ impl EventFile {
     pub fn open(folder: &RunFolder) -> Result<Self, RunError> {
         folder.require_lock()?;
         let place = folder.path().join("tensorboard");
-        fs::create_dir_all(&place).map_err(RunError::write(&place))?;
+        make_folder(&place).map_err(RunError::write(&place))?;
         let mut latest = 0;
         for entry in fs::read_dir(&place).map_err(RunError::read(&place))? {
             let name = entry.map_err(RunError::read(&place))?.file_name().to_string_lossy().into_owned();

@@ -2,7 +2,7 @@
 
 use super::error::SampleSetError;
 use crate::sampling::Drawing;
-use pixgen_edge::atomic::{Unfinished, is_temporary, write_atomic};
+use pixgen_edge::atomic::{Unfinished, is_temporary, make_folder, write_atomic};
 use pixgen_edge::data::labels::LABEL_FILE;
 use pixgen_edge::file_error::FileError;
 use serde::Serialize;
@@ -74,7 +74,7 @@ impl SampleFolder {
     /// # Errors
     /// [`SampleSetError::Foreign`], [`SampleSetError::Other`], [`SampleSetError::Manifest`], and those of the file system.
     pub fn open(path: &Path, manifest: Manifest) -> Result<Self, SampleSetError> {
-        fs::create_dir_all(path).map_err(FileError::write(path))?;
+        make_folder(path).map_err(FileError::write(path))?;
         let file = path.join(MANIFEST);
         let is = serde_json::to_value(&manifest).map_err(|error| FileError::write(&file)(error.into()))?;
         match fs::read(&file) {
