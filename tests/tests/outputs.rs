@@ -332,6 +332,48 @@ fn export_and_import_give_the_same_model() {
     succeeds(named);
     let header = succeeds(with(pixgen(["inspect"]), &back, &["--json"])).json()["file"].clone();
     assert_eq!(header["class_names"], serde_json::json!(names));
+    for (line, name, parts) in [
+        (1, "", ["line 2 of the class names is empty", "one name a line"]),
+        (2, names[0].as_str(), ["lines 1 and 3", "a name of its own"]),
+    ] {
+        let mut wrong = names.clone();
+        wrong[line] = name.to_owned();
+        fs::write(at("names.txt"), wrong.join("\n")).expect("written");
+        let mut named = import();
+        named.arg("--class-names").arg(at("names.txt"));
+        fails(named, &parts);
+    }
+}
+
+/// A link to what is not there yet stays, and what it points to is made.
+#[test]
+fn sets_and_runs_behind_links() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let pictures = folder.path().join("pictures");
+    succeeds(with_out(pixgen(["sample", MODEL, "--count", "2"]), &pictures));
+    let train = [
+        "finetune",
+        "--preset",
+        "nano-28-grey",
+        "--images",
+        "64",
+        "--batch",
+        "32",
+        "--seed",
+        "1",
+    ];
+    for (name, call) in [
+        ("drawn", pixgen(["sample", MODEL, "--count", "2"])),
+        ("shards", with(pixgen(["data", "prepare", "--size", "28", "--grey"]), &pictures, &[])),
+        ("set.zip", with(pixgen(["data", "prepare", "--size", "28", "--grey"]), &pictures, &[])),
+        ("run", pixgen(train)),
+    ] {
+        let (link, target) = (folder.path().join(name), folder.path().join(format!("real-{name}")));
+        symlink(&target, &link).expect("link");
+        succeeds(with_out(call, &link));
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink(), "{name}");
+        assert!(fs::symlink_metadata(&target).expect("there").is_dir() != name.ends_with("zip"), "{name}");
+    }
 }
 
 /// Only commands that compute start threads.

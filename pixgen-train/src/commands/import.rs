@@ -39,7 +39,8 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
     let class_names = match &args.class_names {
         Some(path) => {
             let bytes = fs::read(path).map_err(FileError::read(path))?;
-            Some(text(&bytes).lines().map(str::to_owned).collect())
+            // Editors leave empty lines at the end.
+            Some(text(&bytes).trim_end().lines().map(|name| name.trim().to_owned()).collect())
         }
         None => None,
     };

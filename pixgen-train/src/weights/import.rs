@@ -163,6 +163,22 @@ pub enum ImportError {
         /// Classes.
         classes: usize,
     },
+    /// A line without a name.
+    #[error("line {line} of the class names is empty")]
+    EmptyClassName {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// Two classes with the same name.
+    #[error("lines {first} and {line} of the class names are both `{name}`")]
+    RepeatedClassName {
+        /// Counted from 1.
+        first: usize,
+        /// Counted from 1.
+        line: usize,
+        /// What stands there.
+        name: String,
+    },
     /// The model file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -206,7 +222,8 @@ impl ImportError {
             Self::Mismatch { fits: Some(name), .. } => format!("its shapes are those of {name}"),
             Self::Mismatch { .. } => "docs/reference/weights.md lists the names that are read".into(),
             Self::Value { .. } => "the training that wrote it had failed, or the file is damaged".into(),
-            Self::ClassNames { .. } => "one name a line, in the order of the class numbers".into(),
+            Self::ClassNames { .. } | Self::EmptyClassName { .. } => "one name a line, in the order of the class numbers".into(),
+            Self::RepeatedClassName { .. } => "give each class a name of its own, so that --class NAME can tell them apart".into(),
             Self::File(error) => return error.hint(),
         })
     }
@@ -398,6 +415,20 @@ fn with_settings(header: ModelHeader, settings: &[(String, String)]) -> Result<M
 }
 
 fn with_classes(header: ModelHeader, known: &Known) -> Result<ModelHeader, ImportError> {
+    for (line, name) in known.class_names.iter().flatten().enumerate() {
+        if name.trim().is_empty() {
+            return Err(ImportError::EmptyClassName { line: line + 1 });
+        }
+        if let Some(first) = known
+            .class_names
+            .iter()
+            .flatten()
+            .position(|other| other == name)
+            .filter(|&first| first < line)
+        {
+            return Err(ImportError::RepeatedClassName { first: first + 1, line: line + 1, name: name.clone() });
+        }
+    }
     match &known.class_names {
         Some(names) if names.len() != header.model.classes => {
             Err(ImportError::ClassNames { names: names.len(), classes: header.model.classes })
