@@ -21,4 +21,9 @@ fn main() {
         _ => "portable",
     };
     println!("cargo::rustc-cfg=kernel=\"{kernel}\"");
+    // Where a program can find out what its CPU has.
+    println!("cargo::rustc-check-cfg=cfg(host_kernels)");
+    if target.starts_with("x86_64-") && !target.ends_with("-none") {
+        println!("cargo::rustc-cfg=host_kernels");
+    }
 }

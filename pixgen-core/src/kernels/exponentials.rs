@@ -18,6 +18,12 @@ impl Exponentials<'_> {
     /// weights\[i\] = table\[min(((greatest - scores\[i\]) << left) multiplier / 2^32, 255)\]; returns their sum. An index below 0, which
     /// only a wrapped difference has, counts as 255.
     pub fn row(&self, scores: &[i32], weights: &mut [i8]) -> u32 {
+        self.row_inline(scores, weights)
+    }
+
+    /// The same where the caller chose the instructions.
+    #[inline(always)]
+    pub(super) fn row_inline(&self, scores: &[i32], weights: &mut [i8]) -> u32 {
         let greatest = scores.iter().copied().max().unwrap_or_default();
         let mut sum = 0;
         for (&score, weight) in scores.iter().zip(weights) {

@@ -2,15 +2,18 @@
 //!
 //! All implementations compute the same bits: sums are exact in i32, and what happens to a sum is fixed by its [`Sink`]. The
 //! implementation is chosen when the crate is built (build.rs): [`Native`], whose name is [`NAME`]. [`portable`] is safe Rust and always
-//! there, the others are checked against it.
+//! there, the others are checked against it. The kernels of PCs, `host`, are chosen when the program runs.
 
 mod exponentials;
+#[cfg(host_kernels)]
+pub mod host;
 mod kernel;
 mod multiply;
 pub mod portable;
 mod rows;
 mod sink;
 mod store;
+mod table;
 #[cfg(any(test, not(kernel = "portable")))]
 mod tile;
 
@@ -36,7 +39,8 @@ pub use exponentials::Exponentials;
 pub use kernel::{Kernel, scratch_words};
 pub use multiply::multiply_high;
 pub use rows::Rows;
-pub use sink::{Lookup, Raw, RowScaled, Saturate, Scaled, Sink, TABLE_LEN};
+pub use sink::{Lookup, Raw, RowScaled, Saturate, Scaled, Sink};
+pub use table::TABLE_LEN;
 
 #[cfg(kernel = "armv6m")]
 use armv6m::Armv6m as Chosen;

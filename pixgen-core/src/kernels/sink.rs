@@ -5,8 +5,11 @@
 use core::array;
 use core::iter;
 
+#[cfg(host_kernels)]
+use super::host::lanes::{Columns, Lanes, PANEL};
 use super::multiply::multiply_high;
 use super::store::SumBlock;
+use super::table::TABLE_LEN;
 
 /// Takes sums.
 pub trait Sink {
@@ -18,6 +21,10 @@ pub trait Sink {
 
     /// Takes one finished sum.
     fn put_one(&mut self, row: usize, column: usize, sum: i32);
+
+    /// Takes the finished sums of rows `row..row + R` and of the columns of a panel, from the vectors of a host.
+    #[cfg(host_kernels)]
+    fn put_lanes<L: Lanes, const R: usize>(&mut self, lanes: L, row: usize, columns: Columns, sums: [L::Sums; R]);
 }
 
 /// Types of outputs: i8, u8 and i16.
@@ -29,6 +36,10 @@ pub trait Saturate: Copy + sealed::KernelOutput {
 
     /// The nearest value of the type.
     fn saturate(value: i32) -> Self;
+
+    /// The nearest values, from the vectors of a host.
+    #[cfg(host_kernels)]
+    fn store_lanes<L: Lanes>(lanes: L, sums: L::Sums, out: &mut [Self; PANEL]);
 }
 
 mod sealed {
@@ -37,7 +48,7 @@ mod sealed {
 }
 
 macro_rules! saturate {
-    ($($output:ty),*) => {$(
+    ($($output:ty: |$lanes:ident, $sums:ident, $out:ident| $store:expr),*) => {$(
         impl sealed::KernelOutput for $output {}
 
         impl Saturate for $output {
@@ -48,11 +59,26 @@ macro_rules! saturate {
             fn saturate(value: i32) -> Self {
                 value.clamp(Self::LOW, Self::HIGH) as Self
             }
+
+            #[cfg(host_kernels)]
+            #[inline(always)]
+            fn store_lanes<L: Lanes>($lanes: L, $sums: L::Sums, $out: &mut [Self; PANEL]) {
+                $store
+            }
         }
     )*};
 }
 
-saturate!(i8, u8, i16);
+saturate!(
+    i8: |lanes, sums, out| lanes.store_i8(sums, out),
+    // No layer of a model has it.
+    u8: |lanes, sums, out| {
+        let mut numbers = [0; PANEL];
+        lanes.store(sums, &mut numbers);
+        *out = numbers.map(Self::saturate);
+    },
+    i16: |lanes, sums, out| lanes.store_i16(sums, out)
+);
 
 /// out\[t\]\[o\] = saturate(((sum + bias\[o\]) << left) multiplier\[o\] / 2^32), one scale for each output.
 #[derive(Debug)]
@@ -98,10 +124,18 @@ impl<T: Saturate> Sink for Scaled<'_, T> {
             *out = T::saturate(multiply_high(sum << (self.left % 32), multiplier));
         }
     }
-}
 
-/// Entries of a table of an activation function.
-pub const TABLE_LEN: usize = 1024;
+    #[cfg(host_kernels)]
+    #[inline(always)]
+    fn put_lanes<L: Lanes, const R: usize>(&mut self, lanes: L, row: usize, columns: Columns, sums: [L::Sums; R]) {
+        let columns = within(columns, self.bias.len().min(self.multiplier.len()));
+        let multiplier = panel(self.multiplier, columns.first);
+        for (r, &sums) in sums.iter().enumerate() {
+            let sums = lanes.scale(sums, self.left, &multiplier);
+            place(self.out, self.stride, row + r, columns, T::saturate(0), |out| T::store_lanes(lanes, sums, out));
+        }
+    }
+}
 
 /// out\[t\]\[o\] = table\[clamp(scaled sum, 0, 1023)\]: a linear layer with its activation function.
 #[derive(Debug)]
@@ -156,6 +190,17 @@ impl Sink for Lookup<'_> {
             *out = Self::value(self.table, multiply_high(sum << (self.left % 32), multiplier));
         }
     }
+
+    #[cfg(host_kernels)]
+    #[inline(always)]
+    fn put_lanes<L: Lanes, const R: usize>(&mut self, lanes: L, row: usize, columns: Columns, sums: [L::Sums; R]) {
+        let columns = within(columns, self.bias.len().min(self.multiplier.len()));
+        let multiplier = panel(self.multiplier, columns.first);
+        for (r, &sums) in sums.iter().enumerate() {
+            let sums = lanes.scale(sums, self.left, &multiplier);
+            place(self.out, self.stride, row + r, columns, 0, |out| lanes.store_lookup(sums, self.table, out));
+        }
+    }
 }
 
 /// The sums themselves: out\[t\]\[o\].
@@ -188,6 +233,14 @@ impl Sink for Raw<'_> {
     fn put_one(&mut self, row: usize, column: usize, sum: i32) {
         if let Some(out) = at(self.out, self.stride, row, column) {
             *out = sum;
+        }
+    }
+
+    #[cfg(host_kernels)]
+    #[inline(always)]
+    fn put_lanes<L: Lanes, const R: usize>(&mut self, lanes: L, row: usize, columns: Columns, sums: [L::Sums; R]) {
+        for (r, &sums) in sums.iter().enumerate() {
+            place(self.out, self.stride, row + r, columns, 0, |out| lanes.store(sums, out));
         }
     }
 }
@@ -230,6 +283,16 @@ impl Sink for RowScaled<'_> {
             *out = i8::saturate(multiply_high(sum, multiplier));
         }
     }
+
+    #[cfg(host_kernels)]
+    #[inline(always)]
+    fn put_lanes<L: Lanes, const R: usize>(&mut self, lanes: L, row: usize, columns: Columns, sums: [L::Sums; R]) {
+        for (r, &sums) in sums.iter().enumerate() {
+            let Some(&multiplier) = self.multiplier.get(row + r) else { return };
+            let sums = lanes.scale_all(sums, multiplier);
+            place(self.out, self.stride, row + r, columns, 0, |out| lanes.store_i8(sums, out));
+        }
+    }
 }
 
 /// Biases of columns `column..column + C`; 0 where there is none.
@@ -248,6 +311,47 @@ fn scales<const C: usize>(bias: &[i32], multiplier: &[i32], column: usize) -> Op
 /// Place of a value.
 fn at<T>(out: &mut [T], stride: usize, row: usize, column: usize) -> Option<&mut T> {
     out.get_mut(row.checked_mul(stride)?.checked_add(column)?)
+}
+
+/// Columns before `end`.
+#[cfg(host_kernels)]
+#[inline(always)]
+fn within(columns: Columns, end: usize) -> Columns {
+    Columns { count: columns.count.min(end.saturating_sub(columns.first)), ..columns }
+}
+
+/// Multipliers of a panel from `column` on; 0 where there is none.
+#[cfg(host_kernels)]
+#[inline(always)]
+fn panel(multiplier: &[i32], column: usize) -> [i32; PANEL] {
+    let multiplier = multiplier.get(column..).unwrap_or_default();
+    match multiplier.first_chunk() {
+        Some(all) => *all,
+        None => part_of_panel(multiplier),
+    }
+}
+
+#[cfg(host_kernels)]
+#[cold]
+#[inline(never)]
+fn part_of_panel(multiplier: &[i32]) -> [i32; PANEL] {
+    array::from_fn(|lane| multiplier.get(lane).copied().unwrap_or(0))
+}
+
+/// Writes a row of a panel to its place, as far as it lies inside.
+#[cfg(host_kernels)]
+#[inline(always)]
+fn place<T: Copy>(out: &mut [T], stride: usize, row: usize, columns: Columns, any: T, store: impl FnOnce(&mut [T; PANEL])) {
+    let first = row.checked_mul(stride).and_then(|start| start.checked_add(columns.first));
+    let out = first.and_then(|first| out.get_mut(first..)).unwrap_or_default();
+    match out.first_chunk_mut::<PANEL>() {
+        Some(out) if columns.count >= PANEL => store(out),
+        _ => {
+            let mut values = [any; PANEL];
+            store(&mut values);
+            out.iter_mut().zip(values).take(columns.count).for_each(|(out, value)| *out = value);
+        }
+    }
 }
 
 /// For blocks of `columns` that reach over an end of a slice.
