@@ -43,7 +43,7 @@
 //!
 //! # Unsafe code
 //!
-//! None outside [`kernels`], which holds assembly. No slice index, division or overflow can panic between [`pxg::Model::read`] and the
+//! None outside [`kernels`], which holds assembly and vector instructions. No slice index, division or overflow can panic between [`pxg::Model::read`] and the
 //! last band: the tests link a firmware without a panic handler to prove it.
 
 #![no_std]

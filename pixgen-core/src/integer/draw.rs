@@ -1,6 +1,7 @@
 //! A picture from a model file: one call, band by band.
 
 use super::DrawError;
+use super::engine::Engine;
 use super::input::NoiseSeed;
 use super::interpreter::{BandOutput, Integer};
 use super::pace::{Pace, SLICE_WORK};
@@ -98,16 +99,17 @@ impl Drawing {
     /// # Errors
     /// As [`Model::draw`]; the first call finds them.
     pub fn step(&mut self, model: &Model<'_>, workspace: &mut [u8], each: &mut dyn FnMut(&Band<'_>)) -> Result<Option<Usage>, DrawError> {
-        self.advance(model, workspace, each, SLICE_WORK)
+        self.advance(model, workspace, each, SLICE_WORK, Engine::new())
     }
 
     /// A slice of `limit`.
-    fn advance(
+    pub(super) fn advance(
         &mut self,
         model: &Model<'_>,
         workspace: &mut [u8],
         each: &mut dyn FnMut(&Band<'_>),
         limit: usize,
+        engine: Engine<'_>,
     ) -> Result<Option<Usage>, DrawError> {
         if self.step < model.steps() {
             let mut show = |band: &Band<'_>| each(band);
@@ -116,6 +118,7 @@ impl Drawing {
             let output: Option<BandOutput<'_>> = if last { Some(&mut show) } else { None };
             let mut integer = Integer::new(model, self.request.class, self.step, workspace, output)?;
             integer.slice(Pace::new(limit, self.done), self.towards);
+            integer.engine = engine;
             let walked = network::forward(&mut integer, model.config(), &self.request.input(), &());
             self.mark = self.mark.max(integer.high_water_mark());
             match integer.rest() {
@@ -161,7 +164,7 @@ impl Model<'_> {
     pub fn draw(&self, request: &DrawRequest, workspace: &mut [u8], each: &mut dyn FnMut(&Band<'_>)) -> Result<Usage, DrawError> {
         let mut drawing = Drawing::new(*request);
         loop {
-            if let Some(usage) = drawing.advance(self, workspace, each, usize::MAX)? {
+            if let Some(usage) = drawing.advance(self, workspace, each, usize::MAX, Engine::new())? {
                 return Ok(usage);
             }
         }

@@ -1,14 +1,13 @@
 //! The interpreter: one step of one picture in a workspace of bytes.
 
 use super::activation::{ActKind, ActValues, IntegerAct};
+use super::engine::Engine;
 use super::error::DrawError;
-use super::head;
-use super::input::{self, NoiseSeed, NoiseWalk};
-use super::norm::RowStats;
+use super::input::{NoiseSeed, NoiseWalk};
 use super::pace::{LEAST_ROWS, Pace, work};
 use super::workspace::{aligned, scratch_len};
 use crate::aligned::ALIGN;
-use crate::kernels::{Kernel, Lookup, Native, Rows, Saturate, Scaled};
+use crate::kernels::{Lookup, Rows, Scaled};
 use crate::ops::Branch;
 use crate::params::{Layer, Side, Site};
 use crate::pixels::Band;
@@ -22,6 +21,7 @@ pub type BandOutput<'o> = &'o mut dyn FnMut(&Band<'_>);
 
 /// Draws one step of one picture in a workspace of [`workspace_len`](super::workspace_len) bytes.
 pub struct Integer<'m, 'o> {
+    pub(super) engine: Engine<'m>,
     pub(super) model: &'m Model<'m>,
     pub(super) memory: &'m mut [u8],
     pub(super) stack: Stack,
@@ -34,6 +34,17 @@ pub struct Integer<'m, 'o> {
     pub(super) towards: Option<(NoiseSeed, Blend)>,
     output: Option<BandOutput<'o>>,
     pub(super) pace: Pace,
+}
+
+/// Parts of a workspace that do not overlap, as bytes.
+pub(super) fn parts<const N: usize>(memory: &mut [u8], site: Site, ranges: [Range<usize>; N]) -> Result<[&mut [u8]; N], DrawError> {
+    memory.get_disjoint_mut(ranges).map_err(|_| DrawError::Sequence(site))
+}
+
+/// i16 values of a workspace.
+pub(super) fn i16s(memory: &mut [u8], site: Site, range: Range<usize>) -> Result<&mut [i16], DrawError> {
+    let bytes = memory.get_mut(range).ok_or(DrawError::Sequence(site))?;
+    bytemuck::try_cast_slice_mut(bytes).map_err(|_| DrawError::Sequence(site))
 }
 
 impl<'m, 'o> Integer<'m, 'o> {
@@ -55,6 +66,7 @@ impl<'m, 'o> Integer<'m, 'o> {
         stack.push_low(aligned(picture))?;
         let (input, pace) = (NoiseWalk::new(NoiseSeed { seed: 0, number: 0 }, None), Pace::new(usize::MAX, 0));
         Ok(Self {
+            engine: Engine::new(),
             model,
             memory: workspace,
             stack,
@@ -107,11 +119,6 @@ impl<'m, 'o> Integer<'m, 'o> {
         Ok((region, start..start + len))
     }
 
-    /// Parts of the workspace that do not overlap, as bytes.
-    pub(super) fn parts<const N: usize>(&mut self, site: Site, ranges: [Range<usize>; N]) -> Result<[&mut [u8]; N], DrawError> {
-        self.memory.get_disjoint_mut(ranges).map_err(|_| DrawError::Sequence(site))
-    }
-
     /// The matrix product of a site, from the int8 rows at `from` to the i16 or, by way of a table where the site has one, int8 rows at
     /// `to`.
     pub(super) fn product(
@@ -153,7 +160,7 @@ impl<'m, 'o> Integer<'m, 'o> {
         };
         let (inputs, stride) = (layer.weights.row_len(), layer.weights.count());
         let (region, scratch) = self.scratch(inputs)?;
-        let [from, to, scratch] = self.parts(site, [from, to, scratch])?;
+        let [from, to, scratch] = parts(self.memory, site, [from, to, scratch])?;
         let sequence = DrawError::Sequence(site);
         let x = Rows::new(bytemuck::cast_slice(from), inputs, inputs, tokens).ok_or(sequence)?;
         let scratch = bytemuck::try_cast_slice_mut(scratch).map_err(|_| sequence)?;
@@ -161,15 +168,18 @@ impl<'m, 'o> Integer<'m, 'o> {
         match (kind, table) {
             (ActKind::I16, _) => {
                 let out: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| sequence)?;
-                Native::matmul(x, layer.weights, scratch, &mut Scaled { bias, multiplier, left, out, stride });
+                self.engine
+                    .product(site, x, layer.weights, scratch, &mut Scaled { bias, multiplier, left, out, stride });
             }
             (_, None) => {
                 let out: &mut [i8] = bytemuck::cast_slice_mut(to);
-                Native::matmul(x, layer.weights, scratch, &mut Scaled { bias, multiplier, left, out, stride });
+                self.engine
+                    .product(site, x, layer.weights, scratch, &mut Scaled { bias, multiplier, left, out, stride });
             }
             (_, Some(table)) => {
                 let out = bytemuck::cast_slice_mut(to);
-                Native::matmul(x, layer.weights, scratch, &mut Lookup { bias, multiplier, left, table, out, stride });
+                self.engine
+                    .product(site, x, layer.weights, scratch, &mut Lookup { bias, multiplier, left, table, out, stride });
             }
         }
         self.stack.release(region);
@@ -197,20 +207,15 @@ impl<'m, 'o> Integer<'m, 'o> {
         let mut pieces = self.pace.rows(1, x.tokens, work::NORM * x.width);
         while let Some(rows) = self.pace.next(&mut pieces) {
             let norm = self.norm(site)?;
-            let [from, to] = self.parts(site, [x.rows(&rows), y.rows(&rows)])?;
+            let [from, to] = parts(self.memory, site, [x.rows(&rows), y.rows(&rows)])?;
             let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
             let to: &mut [i8] = bytemuck::cast_slice_mut(to);
             let width = x.width.max(1);
             for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
-                RowStats::new(from, norm.epsilon).write_i8(from, &norm, to);
+                self.engine.norm_to_i8(from, &norm, to);
             }
         }
         Ok(y)
-    }
-
-    pub(super) fn i16s(&mut self, site: Site, range: Range<usize>) -> Result<&mut [i16], DrawError> {
-        let bytes = self.memory.get_mut(range).ok_or(DrawError::Sequence(site))?;
-        bytemuck::try_cast_slice_mut(bytes).map_err(|_| DrawError::Sequence(site))
     }
 
     /// x + gate y in place of x.
@@ -221,25 +226,11 @@ impl<'m, 'o> Integer<'m, 'o> {
             Branch::Mlp => Layer::Norm2,
         };
         let shift = self.model.norm(Site { layer: norm, ..site })?.gate_shift;
-        let half = (1i32 << shift) >> 1;
-        let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
+        let [to, from] = parts(self.memory, site, [x.bytes(), y.bytes()])?;
         let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
         let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
-        let width = x.width.max(1);
-        for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(width)) {
-            for ((value, &add), &gate) in to.iter_mut().zip(from).zip(gates) {
-                let add = (i32::from(add) * i32::from(gate)).wrapping_add(half) >> shift;
-                *value = i16::saturate(i32::from(*value).wrapping_add(add));
-            }
-        }
+        self.engine.add_gated(x.width.max(1), to, from, gates, shift);
         Ok(())
-    }
-
-    /// int8 of i16: (value gain + offset) >> shift, by the words of a site. Products of 16 bits, so that vectors of 32 bits hold them.
-    pub(super) fn narrow([gain, shift, offset]: [i32; 3], from: &[i16], to: &mut [i8]) {
-        for (to, &value) in to.iter_mut().zip(from) {
-            *to = i8::saturate(i32::from(value).wrapping_mul(gain).wrapping_add(offset) >> (shift & 31));
-        }
     }
 
     /// The noisy picture as int8 `patches`.
@@ -252,16 +243,9 @@ impl<'m, 'o> Integer<'m, 'o> {
             let noise = self.input.gaussians(self.step, pixels.start as u64);
             let before = if self.step == 0 || self.picture == 0 { 0..0 } else { pixels };
             let to = patches.rows(&(bands.start * across..bands.end * across));
-            let [picture, to] = self.parts(site, [before, to])?;
-            let to = bytemuck::cast_slice_mut(to);
-            // The loop without a walk has its own code: it need not ask for one at every value.
-            match noise.plain() {
-                Some(mut noise) => {
-                    let noise = core::iter::from_fn(move || Some(noise.next_in_place()));
-                    input::noisy_patches(&config, &parameters, noise, picture, to);
-                }
-                None => input::noisy_patches(&config, &parameters, noise, picture, to),
-            }
+            let [picture, to] = parts(self.memory, site, [before, to])?;
+            self.engine
+                .noisy_patches(&config, &parameters, noise, picture, bytemuck::cast_slice_mut(to));
         }
         Ok(())
     }
@@ -289,7 +273,7 @@ impl<'m, 'o> Integer<'m, 'o> {
             let levels: &[i16] = bytemuck::try_cast_slice(levels).map_err(|_| DrawError::Sequence(site))?;
             let before = if first_step { &[][..] } else { &*picture };
             let skip = if skips { Some((&mut noise, &parameters, before)) } else { None };
-            head::to_bytes(&config, levels, skip, out);
+            self.engine.to_bytes(&config, levels, skip, out);
             match self.output.as_mut() {
                 Some(output) => output(&Band::new(band * config.patch, config.size, config.channels, out)),
                 None => picture.iter_mut().zip(out).for_each(|(kept, &mut byte)| *kept = byte),

@@ -9,15 +9,21 @@
 mod activation;
 mod attention;
 mod draw;
+mod engine;
 mod error;
 mod exp_table;
 mod head;
+#[cfg(host_kernels)]
+mod host;
 mod input;
 mod interpreter;
+mod loops;
 pub mod norm;
 mod operations;
 mod pace;
 pub mod plan;
+#[cfg(host_kernels)]
+mod prepared;
 mod self_test;
 mod workspace;
 
@@ -28,5 +34,7 @@ pub use exp_table::EXP;
 pub use input::NoiseSeed;
 pub use interpreter::{BandOutput, Integer};
 pub use pace::SLICE_WORK;
+#[cfg(host_kernels)]
+pub use prepared::Prepared;
 pub use self_test::PictureHash;
 pub use workspace::workspace_len;

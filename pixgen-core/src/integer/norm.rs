@@ -30,6 +30,12 @@ impl RowStats {
     /// Mean and variance of a row; `epsilon` is added to the variance.
     #[inline(never)]
     pub(super) fn new(values: &[i16], epsilon: u32) -> Self {
+        Self::of(values, epsilon)
+    }
+
+    /// The same where the caller chose the instructions.
+    #[inline(always)]
+    pub(super) fn of(values: &[i16], epsilon: u32) -> Self {
         let n = values.len() as u64;
         let (mut sum, mut squares) = (0i32, 0u64);
         for &value in values {
@@ -67,6 +73,12 @@ impl RowStats {
     /// (n gain + offset) >> shift of every value. By itself, so that its loop has all registers.
     #[inline(never)]
     pub(super) fn write_i8(&self, values: &[i16], norm: &Norm<'_>, out: &mut [i8]) {
+        self.write_i8_inline(values, norm, out);
+    }
+
+    /// The same where the caller chose the instructions.
+    #[inline(always)]
+    pub(super) fn write_i8_inline(&self, values: &[i16], norm: &Norm<'_>, out: &mut [i8]) {
         for (((&value, out), &gain), &offset) in values.iter().zip(out).zip(norm.gain).zip(norm.offset) {
             *out = i8::saturate(scale(self.normalise(value), gain, offset, norm.shift));
         }
@@ -75,6 +87,12 @@ impl RowStats {
     /// The same in place, in 16 bits.
     #[inline(never)]
     pub(super) fn in_place(&self, values: &mut [i16], norm: &Norm<'_>) {
+        self.in_place_inline(values, norm);
+    }
+
+    /// The same where the caller chose the instructions.
+    #[inline(always)]
+    pub(super) fn in_place_inline(&self, values: &mut [i16], norm: &Norm<'_>) {
         for ((value, &gain), &offset) in values.iter_mut().zip(norm.gain).zip(norm.offset) {
             *value = i16::saturate(scale(self.normalise(*value), gain, offset, norm.shift));
         }

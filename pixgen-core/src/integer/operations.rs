@@ -5,8 +5,7 @@ use super::activation::{ActKind, IntegerAct, IntegerSkip};
 use super::attention;
 use super::error::DrawError;
 use super::input::{NoiseSeed, NoiseWalk};
-use super::interpreter::Integer;
-use super::norm::RowStats;
+use super::interpreter::{Integer, i16s, parts};
 use super::pace::{Pieces, work};
 use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, stream_len};
 use crate::config::PREFIX_TOKENS;
@@ -38,7 +37,7 @@ impl Ops for Integer<'_, '_> {
         self.release(patches);
         if self.pace.whole(prefix.len(), work::MOVE) {
             let tokens = [model.class_token(self.class), model.time_token(self.step)];
-            for (value, &token) in self.i16s(site, prefix)?.iter_mut().zip(tokens.into_iter().flatten()) {
+            for (value, &token) in i16s(self.memory, site, prefix)?.iter_mut().zip(tokens.into_iter().flatten()) {
                 *value = token;
             }
         }
@@ -48,9 +47,8 @@ impl Ops for Integer<'_, '_> {
     fn add_position(&mut self, x: IntegerAct) -> DrawResult {
         if self.pace.whole(x.len(), work::MOVE) {
             let table = self.model.position();
-            for (value, &position) in self.i16s(Site::new(Side::Encoder, 0, Layer::Position), x.bytes())?.iter_mut().zip(table) {
-                *value = value.saturating_add(position);
-            }
+            let values = i16s(self.memory, Site::new(Side::Encoder, 0, Layer::Position), x.bytes())?;
+            self.engine.add(values, table);
         }
         Ok(x)
     }
@@ -68,8 +66,8 @@ impl Ops for Integer<'_, '_> {
         let mut pieces = self.pace.rows(1, x.tokens, work::NORM * x.width);
         while let Some(rows) = self.pace.next(&mut pieces) {
             let norm = self.norm(site)?;
-            for values in self.i16s(site, x.rows(&rows))?.chunks_exact_mut(x.width.max(1)) {
-                RowStats::new(values, norm.epsilon).in_place(values, &norm);
+            for values in i16s(self.memory, site, x.rows(&rows))?.chunks_exact_mut(x.width.max(1)) {
+                self.engine.norm_in_place(values, &norm);
             }
         }
         Ok(x)
@@ -119,7 +117,7 @@ impl Ops for Integer<'_, '_> {
             config.decoder
         };
         let (tokens, d, hd) = (out.tokens, out.width, tower.head_width());
-        let strips = Pieces::of(map_rows(tokens), tokens, tokens * (2 * hd + work::SCORE));
+        let strips = Pieces::of(self.engine.map_rows(tokens), tokens, tokens * (2 * hd + work::SCORE));
         if self.pace.passes(strips.len() * tower.heads) {
             return Ok(out);
         }
@@ -154,7 +152,8 @@ impl Ops for Integer<'_, '_> {
                 if head == 0 && rows.start == 0 {
                     buffers.weights.fill(0);
                 }
-                attention::strip(&mut buffers, &attention::HeadShape { head, hd, tokens, d }, rows, scales);
+                self.engine
+                    .attend(&mut buffers, &attention::HeadShape { head, hd, tokens, d }, rows, scales);
             }
         }
         for region in [scratch, weights.region, scores.region, values.region] {
@@ -170,12 +169,10 @@ impl Ops for Integer<'_, '_> {
 
     fn add(&mut self, site: Site, x: IntegerAct, y: IntegerAct) -> DrawResult {
         if self.pace.whole(x.len(), work::MOVE) {
-            let [to, from] = self.parts(site, [x.bytes(), y.bytes()])?;
+            let [to, from] = parts(self.memory, site, [x.bytes(), y.bytes()])?;
             let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
             let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
-            for (value, &add) in to.iter_mut().zip(from) {
-                *value = value.saturating_add(add);
-            }
+            self.engine.add(to, from);
         }
         self.release(y);
         Ok(x)
@@ -185,10 +182,10 @@ impl Ops for Integer<'_, '_> {
         let offset = self.stack.push_low(aligned(x.len()))?;
         if self.pace.whole(x.len(), work::MOVE) {
             let words = self.model.site_words(site)?;
-            let [to, from] = self.parts(site, [offset..offset + x.len(), x.bytes()])?;
+            let [to, from] = parts(self.memory, site, [offset..offset + x.len(), x.bytes()])?;
             let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
             let to: &mut [i8] = bytemuck::cast_slice_mut(to);
-            Self::narrow(words, from, to);
+            self.engine.narrow(words, from, to);
         }
         Ok(IntegerSkip { offset, width: x.width })
     }
@@ -198,16 +195,10 @@ impl Ops for Integer<'_, '_> {
         if self.pace.whole(both.len(), work::MOVE) {
             let words = self.model.site_words(site)?;
             let kept = skip.offset..skip.offset + x.tokens * skip.width;
-            let [to, from, kept] = self.parts(site, [both.bytes(), x.bytes(), kept])?;
+            let [to, from, kept] = parts(self.memory, site, [both.bytes(), x.bytes(), kept])?;
             let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
             let (to, kept): (&mut [i8], &[i8]) = (bytemuck::cast_slice_mut(to), bytemuck::cast_slice(kept));
-            let rows = from.chunks_exact(x.width.max(1)).zip(kept.chunks_exact(skip.width.max(1)));
-            for (row, (from, kept)) in to.chunks_exact_mut(both.width.max(1)).zip(rows) {
-                if let Some((left, right)) = row.split_at_mut_checked(from.len()) {
-                    Self::narrow(words, from, left);
-                    right.iter_mut().zip(kept).for_each(|(value, &kept)| *value = kept);
-                }
-            }
+            self.engine.concat(words, [x.width, skip.width], from, kept, to);
         }
         self.stack.pop_low(skip.offset);
         Ok(both)

@@ -20,13 +20,22 @@ impl Model<'_> {
     /// # Errors
     /// The first picture that differs or cannot be drawn, or a file without vectors.
     pub fn self_test(&self, workspace: &mut [u8]) -> Result<usize, SelfTestError> {
+        self.self_test_with(|request| self.picture_hash(request, workspace))
+    }
+
+    /// The same by another way to draw: `hash` draws a picture and returns the [`PictureHash`] of its bytes.
+    ///
+    /// # Errors
+    /// As [`self_test`](Self::self_test).
+    #[inline]
+    pub fn self_test_with(&self, mut hash: impl FnMut(&DrawRequest) -> Result<u64, DrawError>) -> Result<usize, SelfTestError> {
         let tests = usize::from(self.header().tests);
         if tests == 0 {
             return Err(SelfTestError::Missing);
         }
         for number in 0..tests {
             let (seed, class, expected) = self.test(number).ok_or(SelfTestError::Missing)?;
-            let found = self.picture_hash(&DrawRequest { class, seed, number: 0 }, workspace)?;
+            let found = hash(&DrawRequest { class, seed, number: 0 })?;
             if found != expected {
                 return Err(SelfTestError::Picture { number, expected, found });
             }
