@@ -1,6 +1,7 @@
 //! What a user reads when a command cannot go on: the error of each part, and its hint.
 
 use crate::data::DataError;
+use crate::engine::KernelError;
 use crate::eval::EvalError;
 use crate::file_error::FileError;
 use crate::model_file::ModelFileError;
@@ -41,6 +42,9 @@ pub enum Error {
     /// A picture could not be drawn.
     #[error(transparent)]
     Draw(#[from] DrawError),
+    /// No such kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// A model does not draw here what it drew when it was exported.
     #[error(transparent)]
     SelfTest(#[from] SelfTestError),
@@ -95,6 +99,7 @@ impl Error {
             Self::Quantise(error) => error.hint(),
             Self::Onnx(error) => error.hint(),
             Self::Draw(_) => None,
+            Self::Kernel(error) => error.hint(),
             Self::SelfTest(SelfTestError::Missing) => Some("export the model again, without `--tests 0`".into()),
             Self::SelfTest(_) => {
                 Some("this program draws other pictures than the one that exported the file; export the model again".into())

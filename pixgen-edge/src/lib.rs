@@ -16,7 +16,7 @@
 //! **Program.** [`cli`] declares the command line, [`commands`] has one file for each verb, and [`offered`] are names that shells complete. [`error`] joins the errors of all parts, each
 //! with a hint for the user.
 //!
-//! **Models.** [`draw`](mod@draw) is the short way: a path in, pictures out. [`model_file`] reads and writes `model.safetensors`, the file
+//! **Models.** [`draw`](mod@draw) is the short way: a path in, pictures out. [`engine`] draws from `.pxg` files with the kernels of this machine. [`model_file`] reads and writes `model.safetensors`, the file
 //! that people exchange. [`param_set`] lists its tensors, [`projector`] those that only stage 1 has, and [`tensor_file`] writes such files
 //! tensor by tensor. [`quantise`] makes the `.pxg` file of a chip, and [`pxg_file`] reads it and writes it, as bytes or as [`source_code`].
 //! [`onnx`] writes graphs for other runtimes.
@@ -39,6 +39,7 @@ pub mod error;
 pub mod offered;
 
 pub mod draw;
+pub mod engine;
 pub mod model_file;
 pub mod onnx;
 pub mod param_set;

@@ -1,13 +1,13 @@
 //! `info`: what a `.pxg` file holds.
 
 use super::classes;
+use crate::engine::Kernel;
 use crate::error::Error;
 use crate::pxg_file::PxgFile;
 use crate::terminal::{print_bytes, print_json};
 use crate::units::{counted, format_bytes, format_images};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::plan::plan_sites;
-use pixgen_core::kernels;
 use pixgen_core::pxg::VERSION;
 use serde::Serialize;
 use std::path::Path;
@@ -27,7 +27,7 @@ struct Info {
     file_bytes: usize,
     workspace_bytes: usize,
     macs: u64,
-    kernel_here: &'static str,
+    kernel_here: String,
 }
 
 pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
@@ -48,7 +48,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
         file_bytes: model.file_len(),
         workspace_bytes: model.workspace_len(),
         macs: totals.macs,
-        kernel_here: kernels::NAME,
+        kernel_here: Kernel::chosen()?.to_string(),
     };
     if json {
         return Ok(print_json(&info)?);

@@ -1,6 +1,6 @@
 //! `selftest`: does this machine draw what the exporter drew?
 
-use crate::aligned::AlignedBytes;
+use crate::engine::Kernel;
 use crate::error::Error;
 use crate::pxg_file::PxgFile;
 use crate::terminal::print_line;
@@ -10,8 +10,8 @@ use std::path::Path;
 pub(super) fn run(path: &Path) -> Result<(), Error> {
     let file = PxgFile::load(path)?;
     let model = file.model()?;
-    let mut workspace = AlignedBytes::zeroed(model.workspace_len());
-    let tests = model.self_test(workspace.bytes_mut())?;
+    let kernel = Kernel::chosen()?;
+    let tests = kernel.prepare(&model, &mut kernel.panels(&model))?.self_test()?;
     let pictures = counted(tests, "self-test picture", "self-test pictures");
     Ok(print_line(&format!("{pictures} drawn, all as exported"))?)
 }

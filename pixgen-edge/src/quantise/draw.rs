@@ -2,7 +2,7 @@
 
 use super::error::QuantiseError;
 use super::export::levels;
-use crate::aligned::AlignedBytes;
+use crate::engine::Kernel;
 use crate::model_file::ModelFile;
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
@@ -62,19 +62,13 @@ pub fn draw_values(file: &ModelFile, requests: &[DrawRequest], steps: usize) -> 
     })
 }
 
-/// Pictures of a `.pxg` model: bytes H W C, one picture after another.
+/// Pictures of a `.pxg` model, on all cores with the fastest kernel of this machine: bytes H W C, one picture after another.
 ///
 /// # Errors
-/// A class that the model does not have.
+/// A class that the model does not have, or `PIXGEN_KERNEL` names a kernel that this machine does not have.
 pub fn draw_integer(model: &Model<'_>, requests: &[DrawRequest]) -> Result<Vec<u8>, QuantiseError> {
-    draw_each(requests, model.config().image_len(), |request, out| {
-        let mut workspace = AlignedBytes::zeroed(model.workspace_len());
-        let mut rest = out.iter_mut();
-        model.draw(request, workspace.bytes_mut(), &mut |band| {
-            rest.by_ref().zip(band.bytes()).for_each(|(to, &byte)| *to = byte);
-        })?;
-        Ok(())
-    })
+    let kernel = Kernel::chosen()?;
+    Ok(kernel.prepare(model, &mut kernel.panels(model))?.draw_many(requests)?)
 }
 
 fn draw_each<T: Copy + Default + Send>(

@@ -2,6 +2,7 @@
 
 use super::options::OptionError;
 use crate::data::DataError;
+use crate::engine::KernelError;
 use pixgen_core::config::ConfigError;
 use pixgen_core::integer::DrawError;
 use pixgen_core::params::Site;
@@ -47,6 +48,9 @@ pub enum QuantiseError {
     /// The integer network did not run.
     #[error("the integer network did not run: {0}")]
     Draw(#[from] DrawError),
+    /// The integer network cannot run with the kernel that was asked for.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// The written file does not read back.
     #[error("the written file does not read back: {0}")]
     File(#[from] PxgError),
@@ -67,6 +71,7 @@ impl QuantiseError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Data(error) => error.hint(),
+            Self::Kernel(error) => error.hint(),
             Self::Config(_) => Some("train with widths that are multiples of 4; every preset's are".into()),
             Self::ClassName { .. } => Some("rename the folder of the class and train again, or export the others with --classes".into()),
             Self::TooLarge { .. } => Some("export fewer classes with --classes".into()),

@@ -6,8 +6,9 @@ use super::export::{Exported, levels};
 use super::observe::Observe;
 use super::scale::Quantisation;
 use crate::aligned::AlignedBytes;
+use crate::engine::{Drawer, Kernel};
 use crate::model_file::ModelFile;
-use pixgen_core::integer::{Integer, NoiseSeed};
+use pixgen_core::integer::NoiseSeed;
 use pixgen_core::network;
 use pixgen_core::params::{Layer, Side, Site};
 use pixgen_core::pxg::Model;
@@ -115,9 +116,12 @@ impl Sums {
 pub fn compare(file: &ModelFile, exported: &Exported, classes: &[usize], pictures: usize) -> Result<QuantisationReport, QuantiseError> {
     let bytes = AlignedBytes::copy(&exported.bytes);
     let model = Model::read(bytes.bytes())?;
+    let kernel = Kernel::chosen()?;
+    let mut panels = kernel.panels(&model);
+    let drawer = kernel.prepare(&model, &mut panels)?;
     let shares: Vec<BTreeMap<Site, Sums>> = (0..pictures)
         .into_par_iter()
-        .map(|picture| one(file, &model, &exported.site_scales, classes, picture))
+        .map(|picture| one(file, &drawer, &exported.site_scales, classes, picture))
         .collect::<Result<_, _>>()?;
     let mut all = BTreeMap::<Site, Sums>::new();
     for share in shares {
@@ -133,7 +137,7 @@ pub fn compare(file: &ModelFile, exported: &Exported, classes: &[usize], picture
 /// Both networks on one picture.
 fn one(
     file: &ModelFile,
-    model: &Model<'_>,
+    drawer: &Drawer<'_>,
     scales: &SiteScales,
     classes: &[usize],
     picture: usize,
@@ -156,9 +160,8 @@ fn one(
 
     let mut sums = BTreeMap::<Site, Sums>::new();
     // Every operation by itself needs more room than a chip's order of work: the whole hidden layer, the whole picture.
-    let room = model.workspace_len() + 8 * config.tokens() * config.encoder.width.max(config.decoder.width) + 4 * config.image_len();
-    let mut workspace = AlignedBytes::zeroed(room.next_multiple_of(16));
-    let inner = Integer::new(model, class, 0, workspace.bytes_mut(), None)?;
+    let mut memory = drawer.memory(8 * config.tokens() * config.encoder.width.max(config.decoder.width) + 4 * config.image_len());
+    let inner = drawer.interpreter(class, 0, &mut memory, None)?;
     let see = |site: Site, _: usize, integers: &[f32]| {
         if let (Some(float), Some(quantisation)) = (float.get(&site), scales.get(&site)) {
             let ends = if is_wide(site, config.has_bridge()) {
@@ -169,7 +172,7 @@ fn one(
             sums.entry(site).or_default().add(float, integers, quantisation, ends);
         }
     };
-    network::forward(&mut Observe { inner, see }, model.config(), &NoiseSeed { seed: SEED, number: picture as u64 }, &())?;
+    network::forward(&mut Observe { inner, see }, drawer.model().config(), &NoiseSeed { seed: SEED, number: picture as u64 }, &())?;
     Ok(sums)
 }
 

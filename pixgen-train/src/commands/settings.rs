@@ -50,7 +50,11 @@ pub fn resolve(stage: StageKind, args: &SettingsArgs, own: &[StageFlag<'_>], out
     if let Some(path) = &args.config {
         over.push(file::layer(path)?);
     }
-    over.extend(env::layers(&schema, std::env::vars_os(), &[crate::cache::OVERRIDE, FIRMWARE_MODEL])?);
+    over.extend(env::layers(
+        &schema,
+        std::env::vars_os(),
+        &[crate::cache::OVERRIDE, FIRMWARE_MODEL, pixgen_edge::engine::VARIABLE],
+    )?);
     over.extend(flag_layers(&schema, args, own, stage)?);
     over.iter().try_for_each(|layer| check_stage(layer, stage))?;
     let auto_micro_batch = take_auto(&mut over);

@@ -1,0 +1,108 @@
+//! Every kernel that this machine has draws the bytes of the portable one: the trained models, and random ones of every kind of shape.
+
+mod random;
+
+use pixgen_core::config::ModelConfig;
+use pixgen_core::integer::DrawRequest;
+use pixgen_core::noise::Parametrisation;
+use pixgen_core::presets::preset;
+use pixgen_core::pxg::Model;
+use pixgen_edge::aligned::AlignedBytes;
+use pixgen_edge::engine::{Kernel, KernelError};
+use pixgen_edge::pxg_file::PxgFile;
+use pixgen_edge::quantise::{QuantiseOptions, export};
+use std::path::Path;
+
+/// (class, seed) pairs, all of one picture number each.
+fn requests(count: u64, classes: usize) -> Vec<DrawRequest> {
+    (0..count)
+        .map(|i| DrawRequest { class: (3 * i as usize + 1) % classes, seed: 1 + 7 * i, number: i % 3 })
+        .collect()
+}
+
+fn all_equal(name: &str, model: &Model<'_>, count: u64) {
+    let requests = requests(count, model.config().classes);
+    let draw = |kernel: Kernel| {
+        let mut panels = kernel.panels(model);
+        let drawer = kernel.prepare(model, &mut panels).expect("packs");
+        drawer.self_test().unwrap_or_else(|error| panic!("{name}, {kernel}: {error}"));
+        drawer.draw_many(&requests).expect("draws")
+    };
+    let kernels = Kernel::all();
+    let (portable, others) = kernels.split_first().expect("the portable one");
+    let wanted = draw(*portable);
+    let distinct: std::collections::HashSet<&[u8]> = wanted.chunks(model.config().image_len()).collect();
+    assert!(2 * distinct.len() > requests.len(), "{name}: pictures are alike: {} of {count} differ", distinct.len());
+    for kernel in others {
+        assert!(draw(*kernel) == wanted, "{name}: {kernel} draws other bytes");
+    }
+}
+
+/// Says what is not compared here.
+fn say_what_is_missing() {
+    for name in ["avx2", "vnni"] {
+        if Kernel::named(name).is_err() {
+            println!("skipped, no {}", name.to_uppercase());
+        }
+    }
+}
+
+#[test]
+fn trained_models_are_drawn_alike() {
+    say_what_is_missing();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-examples/models");
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).expect("the folder of models") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "pxg") {
+            let file = PxgFile::load(&path).expect("reads");
+            all_equal(&path.display().to_string(), &file.model().expect("a model"), 100);
+            count += 1;
+        }
+    }
+    assert!(count > 0, "no models in {}", folder.display());
+}
+
+fn random_drawn_alike(name: &str, config: ModelConfig, steps: usize, count: u64) {
+    let options = QuantiseOptions { steps, pictures: 6, tests: 1, ..QuantiseOptions::default() };
+    let exported = export(&random::generator(config, Parametrisation::Edm), None, &options).expect("exports");
+    let bytes = AlignedBytes::copy(&exported.bytes);
+    all_equal(name, &Model::read(bytes.bytes()).expect("reads"), count);
+}
+
+#[test]
+fn every_kind_of_shape_is_drawn_alike() {
+    say_what_is_missing();
+    for (number, config) in random::shapes().into_iter().enumerate() {
+        for steps in [1, 2] {
+            random_drawn_alike(&format!("shape {number}, {steps} steps"), config, steps, 24);
+        }
+    }
+}
+
+#[test]
+fn presets_are_drawn_alike() {
+    say_what_is_missing();
+    for name in [
+        "nano-28-grey",
+        "small-28-grey",
+        "base-28-grey",
+        "nano-16-rgb",
+        "nano-32-rgb",
+        "small-32-rgb",
+        "nano-64-rgb",
+    ] {
+        random_drawn_alike(name, ModelConfig { classes: 3, ..preset(name).expect("a preset").model }, 1, 10);
+    }
+}
+
+#[test]
+fn names_of_kernels() {
+    assert_eq!(Kernel::named("portable").expect("always there").to_string(), "portable");
+    let error = Kernel::named("sse9").expect_err("no such kernel");
+    assert!(matches!(&error, KernelError::Unknown { asked } if asked == "sse9"), "{error}");
+    assert!(error.hint().expect("a hint").contains("portable"));
+    if let Err(error) = Kernel::named("vnni") {
+        assert!(matches!(error, KernelError::Unavailable { .. }), "{error}");
+    }
+}
