@@ -1,17 +1,29 @@
-//! Writes a small generator with random weights for every kind of architecture, for checks by other programs (`tests/gen/onnx_check.sh`).
+//! Writes a small generator with random weights for every kind of architecture, for checks by other programs (`tests/gen/onnx_check.sh`), or
+//! one for each preset that is named, for measurements (`tests/bench/kernels.py`).
 //!
-//!     cargo run --release -p pixgen-edge --example random_models FOLDER
+//!     cargo run --release -p pixgen-edge --example random_models FOLDER [PRESET...]
 
 #[path = "../tests/random/mod.rs"]
 mod random;
 
 use pixgen_core::noise::Parametrisation;
+use pixgen_core::presets::preset;
 use std::error::Error;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: random_models FOLDER")?);
+    let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: random_models FOLDER [PRESET...]")?);
     std::fs::create_dir_all(&folder)?;
+    let presets: Vec<String> = std::env::args().skip(2).collect();
+    for name in &presets {
+        let model = preset(name).ok_or("no such preset")?.model;
+        let path = folder.join(format!("{name}.safetensors"));
+        std::fs::write(&path, random::generator(model, Parametrisation::Edm).to_bytes()?)?;
+        println!("{}", path.display());
+    }
+    if !presets.is_empty() {
+        return Ok(());
+    }
     for (number, model) in random::shapes().into_iter().enumerate() {
         for (name, parametrisation) in [("plain-x", Parametrisation::PlainX), ("edm", Parametrisation::Edm)] {
             let path = folder.join(format!("{number}-{name}.safetensors"));
