@@ -256,11 +256,21 @@ impl<B: Engine> Pretrain<B> {
         targets_of.extend((this.frame.settings.consistency_weight > 0.0).then_some((&online, CLEANER)));
         let done = micro_batches::map::<B, _, _>(ranges.clone(), |range| {
             let micro_batch = this.micro_batch(step, &range);
-            let passes = this.branches(&online, &micro_batch, &step.levels);
-            let branches: Vec<_> = passes.iter().map(Pass::output).collect();
-            let target = |&(weights, number)| this.features_of(weights, &micro_batch, &step.levels, number);
-            let targets: Vec<_> = targets_of.iter().map(target).collect();
-            (keep.then_some(passes), branches, targets)
+            // A graph that no backward pass takes up would stay in burn's memory to the end of the step.
+            let passes = keep.then(|| this.branches(&online, &micro_batch, &step.levels));
+            let feature = |weights, number| this.features_of(weights, &micro_batch, &step.levels, number);
+            let branches: Vec<_> = match &passes {
+                Some(passes) => passes.iter().map(Pass::output).collect(),
+                None => this
+                    .frame
+                    .settings
+                    .branches()
+                    .into_iter()
+                    .map(|number| feature(&online, number))
+                    .collect(),
+            };
+            let targets: Vec<_> = targets_of.iter().map(|&(weights, number)| feature(weights, number)).collect();
+            (passes, branches, targets)
         });
         let mut passes = Vec::with_capacity(done.len());
         let (mut branches, mut targets) = (vec![Vec::new(); targets_of.len()], vec![Vec::new(); targets_of.len()]);
