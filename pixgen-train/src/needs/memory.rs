@@ -202,8 +202,13 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
             let size = images.map_or(config.micro_batch(), |images| images.min(config.micro_batch())).max(1);
             let parts = config.train.batch.div_ceil(size);
             let parallel = if tokens.is_some() { parts.min(threads.max(1)) } else { 1 };
-            // Micro-batches hand their own gradients over, if there are several; those of a graph lie beside them. Tensors are copies.
-            let handed = if tokens.is_some() && parts > 1 { parts } else { 0 };
+            // Micro-batches hand their own gradients over, if there are several: one is worked on by each thread, and about as many wait for
+            // their turn. Those of a graph lie beside them. Tensors are copies.
+            let handed = if tokens.is_some() && parts > 1 {
+                parts.min(2 * parallel)
+            } else {
+                0
+            };
             ((1 + handed + parallel) as u64 * F32 * set, F32 * (networks * set + 2 * frozen), size * parallel)
         }
         Place::Gpu => {

@@ -81,8 +81,39 @@ pub fn map<B: FusedOps, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R +
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// The gradient of a batch, to which those of its micro-batches are added in their order, each as soon as those before it are.
+struct Sum<'a, B: Engine> {
+    /// The gradient, when the first micro-batch has added to it.
+    whole: Option<&'a mut B::Flat>,
+    /// The micro-batch that is to be added next.
+    next: usize,
+    /// Gradients of later ones.
+    waiting: BTreeMap<usize, B::Flat>,
+}
+
+impl<'a, B: Engine> Sum<'a, B> {
+    fn begin(&mut self, whole: &'a mut B::Flat) {
+        (self.whole, self.next) = (Some(whole), 1);
+        self.add_waiting();
+    }
+
+    fn add(&mut self, number: usize, part: B::Flat) {
+        self.waiting.insert(number, part);
+        self.add_waiting();
+    }
+
+    fn add_waiting(&mut self) {
+        let Some(whole) = &mut self.whole else { return };
+        while let Some(part) = self.waiting.remove(&self.next) {
+            whole.add_all(&part);
+            part.recycle();
+            self.next += 1;
+        }
+    }
+}
+
 /// As [`map`] for work that adds to a gradient: the first item to `gradient` itself, the others to buffers of their own, which are added
-/// in the order of the items.
+/// in the order of the items. About as many buffers live at once as there are threads, or twice as many.
 pub fn accumulate<B: Engine, T: Send, R: Send>(
     items: Vec<T>,
     set: &ParamSet,
@@ -93,23 +124,21 @@ pub fn accumulate<B: Engine, T: Send, R: Send>(
     if B::MICRO_BATCH_TOKENS.is_none() {
         return items.into_iter().map(|item| work(item, gradient)).collect();
     }
-    let mut whole = Some(&mut *gradient);
-    let items = items.into_iter().map(|item| (item, whole.take())).collect();
-    let done = map::<B, _, _>(items, |(item, whole)| match whole {
-        Some(whole) => (work(item, whole), None),
-        None => {
-            let mut part = B::Flat::zeros(set, device);
-            (work(item, &mut part), Some(part))
+    let sum = Mutex::new(Sum::<B> { whole: None, next: 0, waiting: BTreeMap::new() });
+    let sum = || sum.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut whole = Some(gradient);
+    let items = items.into_iter().enumerate().map(|(number, item)| (number, item, whole.take())).collect();
+    map::<B, _, _>(items, |(number, item, whole)| {
+        if let Some(whole) = whole {
+            let result = work(item, whole);
+            sum().begin(whole);
+            return result;
         }
-    });
-    let add = |(result, part): (R, Option<B::Flat>)| {
-        if let Some(part) = part {
-            gradient.add_all(&part);
-            part.recycle();
-        }
+        let mut part = B::Flat::zeros(set, device);
+        let result = work(item, &mut part);
+        sum().add(number, part);
         result
-    };
-    done.into_iter().map(add).collect()
+    })
 }
 
 #[cfg(test)]
