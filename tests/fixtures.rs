@@ -68,6 +68,8 @@ pub enum Stage {
     Diffusion,
     /// Stage 2b with the boundary condition, with dropout, and with the auxiliary loss through the encoder in `encoder/`.
     Finetune,
+    /// Stage 3 from the generator in `generator/`, with features of the encoder in `encoder/`.
+    Drift,
 }
 
 impl Default for Bench {
@@ -104,6 +106,12 @@ impl Bench {
                 .args(["--set", "consistency.weighting=inverse-gap", "--set", "consistency.dropout=0.3"])
                 .args(["--set", "consistency.auxiliary=0.5", "--encoder"])
                 .arg(self.path("encoder")),
+            Stage::Drift => command
+                .args(["--objective", "drift", "--set", "drift.generated=4", "--set", "drift.real=3"])
+                .arg("--from")
+                .arg(self.path("generator"))
+                .arg("--encoder")
+                .arg(self.path("encoder")),
         };
         command
     }
@@ -113,6 +121,14 @@ impl Bench {
         let mut command = pixgen(["data", "prepare", "--size", "8", "--grey", "--shard-images", "7", "--out"]);
         command.arg(self.path(name)).arg(self.path("data"));
         crate::program::succeeds(command);
+    }
+
+    /// Trains the generator that [`Stage::Drift`] starts from.
+    pub fn with_generator(self) -> Self {
+        let mut command = self.train(Stage::Scratch, "generator");
+        command.args(["--images", "64"]);
+        crate::program::succeeds(command);
+        self
     }
 
     /// Trains the encoder that [`Stage::Finetune`] starts from.

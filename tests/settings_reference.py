@@ -16,7 +16,7 @@ PAGE = ROOT / "docs/reference/settings.md"
 START, END = "<!-- Written by tests/settings_reference.py from the doc comments; edit those. -->\n", "<!-- End of the tables. -->\n"
 SOURCES = [path for crate in ("core", "edge", "train") for path in sorted(ROOT.glob(f"pixgen-{crate}/src/**/*.rs"))]
 PRESETS = "the preset's"
-STAGES = {"pretrain": "1", "diffusion": "2a", "finetune": "2b"}
+STAGES = {"pretrain": "1", "diffusion": "2a", "finetune": "2b", "drift": "3"}
 # Sections of the page: a heading, and the first parts of the names below it.
 SECTIONS = [
     ("Run", ["stage", "preset", "encoder", "from", "train"]),
@@ -25,10 +25,12 @@ SECTIONS = [
     ("Stage 1", ["pretrain"]),
     ("Stage 2a", ["diffusion"]),
     ("Stage 2b", ["consistency"]),
+    ("Stage 3", ["drift"]),
     ("Optimiser and averages", ["schedule", "optimiser", "ema"]),
     ("Compute and output", ["compute", "output", "quality"]),
 ]
-TYPES = {"bool": "true or false", "String": "text", "Vec<f64>": "list of numbers", "[f32; 2]": "two numbers"}
+TYPES = {"bool": "true or false", "String": "text", "Vec<f64>": "list of numbers", "[f32; 2]": "two numbers", "[f64; 3]": "three numbers"}
+TYPES |= {"[usize; 2]": "two whole numbers"}
 TYPES |= {kind: "whole number" for kind in ("u32", "u64", "usize")} | {kind: "number" for kind in ("f32", "f64")}
 
 
@@ -90,13 +92,13 @@ def settings():
         if kind != "Stage":
             yield from explained(name, kind, comment)
     yield from explained("stage", "StageKind", "What is trained; the verb chooses it.")
-    for stage in ("Pretrain", "Diffusion", "Consistency"):
+    for stage in ("Pretrain", "Diffusion", "Consistency", "Drift"):
         yield from explained(stage.lower(), f"{stage}Config", "")
 
 
 def defaults(program):
     """(recipe, setting) -> stage -> the values that presets of that recipe have."""
-    # `config show finetune` also says that the paper's stage 2b needs an encoder, after what is asked for here.
+    # `config show` also says that the paper's stage 2b needs an encoder and stage 3 a generator, after what is asked for here.
     run = lambda *arguments: json.loads(subprocess.run([program, *arguments, "--json"], capture_output=True).stdout)
     found = {}
     for preset in run("inspect", "--presets"):

@@ -26,6 +26,10 @@ pub enum Purpose {
     Split = 10,
     /// Initial parameters of the projector: number = position.
     Projector = 11,
+    /// Order in which stage 3 takes the classes.
+    ClassOrder = 12,
+    /// Order of the real pictures of a class in stage 3: number = class.
+    OrderInClass = 13,
     /// Anything in tests and measurements.
     Test = 255,
 }

@@ -26,7 +26,7 @@
 //!
 //! # Learning
 //!
-//! [`objective`] has the losses of stage 1 (representation consistency), 2a (diffusion) and 2b (consistency). [`model`] interprets the network
+//! [`objective`] has the losses of stage 1 (representation consistency), 2a (diffusion), 2b (consistency) and 3 (drifting). [`model`] interprets the network
 //! of `pixgen-core` in burn's tensors and holds its parameters. [`ops`] are the fused operations below it, forward and backward, and
 //! [`precision`] is what they compute in.
 //!

@@ -2,11 +2,13 @@
 
 use crate::config::{DataConfig, RunConfig, Stage, TrainingRecipe};
 use crate::error::Error;
-use crate::objective::{BatchSource, Compute, Consistency, Diffusion, FrozenEncoder, NamedValues, Objective, Pretrain, TrainingProgress};
+use crate::objective::{
+    BatchSource, Compute, Consistency, Diffusion, Drift, FrozenEncoder, NamedValues, Objective, Pretrain, TrainingProgress,
+};
 use crate::run::recorded::Recorded;
 use crate::run::{self, checkpoint};
 use crate::settings::{self, SettingsError};
-use crate::start::{StartValues, has_auxiliary};
+use crate::start::{StartValues, sees_through_encoder};
 use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
@@ -48,11 +50,15 @@ pub fn prepare_without_data(config: RunConfig) -> Result<Prepared, Error> {
 
 /// As [`prepare`] on `pictures` random pictures and classes in memory, for measuring speed.
 ///
-/// Where the auxiliary loss is on, its encoder is that of stage 1 before training.
+/// Models that it starts from or compares pictures with are those before training.
 pub fn prepare_random(mut config: RunConfig, pictures: usize) -> Result<Prepared, Error> {
-    let frozen = has_auxiliary(&config).then(|| FrozenEncoder::fresh(&config.model, &config.projector(), config.train.seed));
-    if frozen.is_some() && config.encoder.is_empty() {
-        config.encoder = "before training".to_owned();
+    let frozen = sees_through_encoder(&config).then(|| FrozenEncoder::fresh(&config.model, &config.projector(), config.train.seed));
+    let needed = [
+        (frozen.is_some(), &mut config.encoder),
+        (matches!(config.stage, Stage::Drift(_)), &mut config.from),
+    ];
+    for (_, path) in needed.into_iter().filter(|(needed, path)| *needed && path.is_empty()) {
+        *path = "before training".to_owned();
     }
     config.validate()?;
     let shape = config.data_spec()?.shape;
@@ -142,6 +148,7 @@ pub(crate) fn parametrisation(config: &RunConfig) -> Parametrisation {
         Stage::Pretrain(_) => Parametrisation::Edm,
         Stage::Diffusion(_) => Parametrisation::PlainX,
         Stage::Consistency(settings) => settings.parametrisation,
+        Stage::Drift(settings) => settings.parametrisation,
     }
 }
 
@@ -149,7 +156,7 @@ pub(crate) fn parametrisation(config: &RunConfig) -> Parametrisation {
 pub fn parameter_list(config: &RunConfig) -> ParamSet {
     match &config.stage {
         Stage::Pretrain(settings) => ParamSet::pretraining(&config.model, &settings.projector),
-        Stage::Diffusion(_) | Stage::Consistency(_) => ParamSet::generator(&config.model),
+        Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => ParamSet::generator(&config.model),
     }
 }
 
@@ -177,6 +184,10 @@ impl Prepared {
                 let objective = Consistency::<B>::new(model, noise, settings, source, self.start.frozen.clone(), device);
                 Box::new(objective.with_compute(compute))
             }
+            Stage::Drift(settings) => {
+                let objective = Drift::<B>::new(model, noise, settings, source, self.start.frozen.clone(), device);
+                Box::new(objective.with_compute(compute))
+            }
         }
     }
 
@@ -197,7 +208,7 @@ impl Prepared {
         let config = &self.config;
         let projector = match &config.stage {
             Stage::Pretrain(settings) => Some(settings.projector),
-            Stage::Diffusion(_) | Stage::Consistency(_) => None,
+            Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => None,
         };
         let statistics = projector.map(|projector| {
             let kept: HashMap<String, Vec<f32>> = objective_state.into_iter().collect();
@@ -214,7 +225,7 @@ impl Prepared {
             content: match config.stage {
                 Stage::Pretrain(_) => Content::Encoder,
                 Stage::Diffusion(_) => Content::Denoiser,
-                Stage::Consistency(_) => Content::Generator,
+                Stage::Consistency(_) | Stage::Drift(_) => Content::Generator,
             },
             model: config.model,
             noise: config.noise,

@@ -43,7 +43,7 @@ pub fn preview(config: &RunConfig) -> Option<Drawing> {
     match config.stage {
         Stage::Pretrain(_) => None,
         Stage::Diffusion(_) => Some(Drawing::PREVIEW),
-        Stage::Consistency(_) => Some(Drawing::Consistency { steps: 1 }),
+        Stage::Consistency(_) | Stage::Drift(_) => Some(Drawing::Consistency { steps: 1 }),
     }
 }
 

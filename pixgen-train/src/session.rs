@@ -377,13 +377,15 @@ impl<B: Engine> Session<'_, B> {
         }
     }
 
-    /// Grids of fixed latents, and a row of the strip: of a one-step generator in one and two steps.
+    /// Grids of fixed latents, and a row of the strip: of a one-step generator of stage 2b in one and two steps.
     /// Says whether it did: not if someone asked to stop meanwhile.
     fn sample(&mut self) -> Result<bool, Error> {
         let config = &self.prepared.config;
         let drawings: &[(&str, Drawing)] = match config.stage {
             Stage::Pretrain(_) => return Ok(true),
             Stage::Diffusion(_) => &[("heun", Drawing::PREVIEW)],
+            // Only one step is trained.
+            Stage::Drift(_) => &[("1step", Drawing::Consistency { steps: 1 })],
             Stage::Consistency(_) => &[
                 ("1step", Drawing::Consistency { steps: 1 }),
                 ("2step", Drawing::Consistency { steps: 2 }),

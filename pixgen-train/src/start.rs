@@ -9,6 +9,7 @@ use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::{PRESETS, Preset};
 use pixgen_edge::model_file::{Content, ModelFile, ModelFileError};
 use pixgen_edge::param_set::ParamSet;
+use pixgen_edge::projector::RunningStatistics;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -17,12 +18,12 @@ const ENCODER: &str = "encoder";
 /// Setting and metadata key of the generator.
 const FROM: &str = "from";
 
-/// Values before the first step, and the encoder of stage 1 if the loss needs it.
+/// Values before the first step, and the encoder of stage 1 if the loss sees pictures through it.
 #[derive(Clone, Debug, Default)]
 pub struct StartValues {
     /// Parameters; of a resumed run, whose checkpoint has them, those before any start.
     pub params: Vec<f32>,
-    /// Stage 2b with the auxiliary loss: the encoder of stage 1.
+    /// The encoder of stage 1, for the auxiliary loss of stage 2b and for the features of stage 3.
     pub frozen: Option<FrozenEncoder>,
     /// Fingerprints of what the run started from, by setting: they go into its checkpoints.
     pub fingerprints: BTreeMap<String, String>,
@@ -37,7 +38,7 @@ impl StartValues {
         let mut start = Self { params: set.initialise(config.train.seed), ..Self::default() };
         if !config.from.is_empty() {
             let path = Path::new(&config.from);
-            let file = generator(path)?;
+            let file = generator(config, path)?;
             warm_start(&file, &config.model, class_names, set, &mut start.params).map_err(|differences| mismatch(path, differences))?;
             start.fingerprints.insert(FROM.to_owned(), file.weights_fingerprint());
         }
@@ -47,7 +48,7 @@ impl StartValues {
                 set.copy_shared(&mut start.params, &file.set, &file.params);
             }
             start.fingerprints.insert(ENCODER.to_owned(), file.weights_fingerprint());
-            start.frozen = frozen(file);
+            start.frozen = frozen(config, file);
         }
         Ok(start)
     }
@@ -62,7 +63,7 @@ impl StartValues {
         for key in [ENCODER, FROM] {
             let [was, is] = [&recorded.config, config].map(|config| if key == ENCODER { &config.encoder } else { &config.from });
             let known = metadata.get(key).cloned();
-            let needed = key == ENCODER && has_auxiliary(config);
+            let needed = key == ENCODER && sees_through_encoder(config);
             if is.is_empty() || (was == is && !needed) {
                 start.fingerprints.extend(known.map(|known| (key.to_owned(), known)));
                 continue;
@@ -70,7 +71,7 @@ impl StartValues {
             let file = if key == ENCODER {
                 encoder(config)?
             } else {
-                generator(Path::new(is))?
+                generator(config, Path::new(is))?
             };
             let found = file.weights_fingerprint();
             // Version 0.1 did not write fingerprints.
@@ -79,21 +80,29 @@ impl StartValues {
             }
             start.fingerprints.insert(key.to_owned(), found);
             if needed {
-                start.frozen = frozen(file);
+                start.frozen = frozen(config, file);
             }
         }
         Ok(start)
     }
 }
 
-/// Whether a run compares pictures through the frozen encoder of stage 1.
-pub const fn has_auxiliary(config: &RunConfig) -> bool {
+/// Whether a run compares pictures through the projector of stage 1.
+const fn has_auxiliary(config: &RunConfig) -> bool {
     matches!(config.stage, Stage::Consistency(settings) if settings.auxiliary > 0.0)
 }
 
-fn frozen(file: ModelFile) -> Option<FrozenEncoder> {
+/// Whether a run compares pictures through the frozen encoder of stage 1.
+pub const fn sees_through_encoder(config: &RunConfig) -> bool {
+    has_auxiliary(config) || matches!(config.stage, Stage::Drift(_)) && !config.encoder.is_empty()
+}
+
+/// The encoder as a loss sees it; for nobody if none does.
+fn frozen(config: &RunConfig, file: ModelFile) -> Option<FrozenEncoder> {
     let ModelFile { set, params, statistics, .. } = file;
-    statistics.map(|statistics| FrozenEncoder { set, params, statistics })
+    // One without a projector is not asked for its statistics.
+    let statistics = statistics.unwrap_or_else(|| RunningStatistics::new(&config.projector()));
+    sees_through_encoder(config).then_some(FrozenEncoder { set, params, statistics })
 }
 
 /// The encoder of a run's settings, which must have the shape of its model.
@@ -118,12 +127,25 @@ fn mismatch(path: &Path, differences: Vec<ModelDifference>) -> Error {
     Error::StartMismatch { path: path.to_owned(), differences, preset: made_of.map(|(preset, _)| preset.name) }
 }
 
-/// A diffusion model or a one-step generator.
-fn generator(path: &Path) -> Result<ModelFile, Error> {
+/// A diffusion model or a one-step generator; for stage 3 one that draws as the run does.
+fn generator(config: &RunConfig, path: &Path) -> Result<ModelFile, Error> {
     let file = ModelFile::load(path)?;
-    if file.header.content == Content::Encoder {
-        let (found, wanted) = (Content::Encoder, Content::Generator);
+    let header = &file.header;
+    let drift = match config.stage {
+        Stage::Drift(settings) => Some(settings),
+        _ => None,
+    };
+    if header.content == Content::Encoder || drift.is_some() && header.content != Content::Generator {
+        let (found, wanted) = (header.content, Content::Generator);
         return Err(ModelFileError::Content { path: path.to_owned(), found, wanted }.into());
+    }
+    if let Some(settings) = drift
+        && (header.noise, header.parametrisation) != (config.noise, settings.parametrisation)
+    {
+        return Err(Error::Argument {
+            what: format!("the generator in {} draws from other noise, or in another parametrisation, than this run", path.display()),
+            hint: Some("leave --preset, noise.* and drift.parametrisation out: then they are those of the generator".to_owned()),
+        });
     }
     Ok(file)
 }

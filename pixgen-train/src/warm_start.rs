@@ -1,4 +1,4 @@
-//! A generator that starts from another one: other classes, another resolution, the other objective.
+//! A generator that starts from another one: other classes, another resolution, another objective.
 //!
 //! Both towers must be the same and see as many patches. A class that the other model knows by name keeps its embedding; a new one gets the
 //! mean of all. At another resolution a patch of other sides covers the same part of the picture, and the two layers that touch pixels are

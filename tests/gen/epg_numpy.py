@@ -232,3 +232,69 @@ def auxiliary_loss(p, frozen, config, inputs):
     t0 = config["noise"]["shift"] * SIGMA_MIN
     view = lambda image: projector(frozen, feature(frozen, config, image, t0))
     return nt_xent(view(generated), view(node(x0)), config["tau_aux"])
+
+
+# --- section 8: drifting --------------------------------------------------------------------------------------------
+
+
+def corners(size, side):
+    """Where windows of this side begin along an edge: half a side apart, as far beyond one end as beyond the other."""
+    step = side // 2
+    count = -(-size // step)
+    beyond = (step * (count - 1) + side - size) // 2
+    return [step * i - beyond for i in range(count)]
+
+
+def feature_kinds(model, config):
+    """For each kind: the slices of a picture in each place, and D. What lies beyond the edge is black and moves nothing."""
+    size, channels = model["size"], model["channels"]
+    kinds = [([slice(i, i + model["patch"]) for i in range(0, size, model["patch"])], model["patch"])]
+    for side in config["windows"]:
+        kinds.append(([slice(max(i, 0), min(i + side, size)) for i in corners(size, side)], side))
+    kinds.append(([slice(0, size)], size))
+    return [([(y, x) for y in along for x in along], side * side * channels) for along, side in kinds]
+
+
+def attraction_and_repulsion(x, real, mean, tau):
+    """Algorithm 2 of the drifting paper for one set in one place: x [N, D], real [P, D]; V before any normalisation."""
+    others = np.concatenate([real, x])
+    logits = -np.linalg.norm(x[:, None] - others[None], axis=-1) / (mean * tau)
+    for i in range(len(x)):
+        logits[i, len(real) + i] = -np.inf
+    softmax = lambda axis: np.exp(logits - logits.max(axis, keepdims=True)) / np.exp(
+        logits - logits.max(axis, keepdims=True)
+    ).sum(axis, keepdims=True)
+    a = np.sqrt(softmax(1) * softmax(0))
+    plus, minus = a[:, : len(real)], a[:, len(real) :]
+    return (plus * minus.sum(1, keepdims=True)) @ real - (minus * plus.sum(1, keepdims=True)) @ x
+
+
+def drift_loss(p, config, inputs):
+    """Section 8: the loss of every kind of features, and the root mean square of V at every temperature."""
+    sets, generated, real = len(inputs["set_classes"]), config["generated"], inputs["real"]
+    t = np.full(sets * generated, config["noise"]["shift"] * SIGMA_MAX)
+    classes = np.repeat(inputs["set_classes"], generated)
+    x = consistency_model(p, config, per_image(t) * inputs["eps"], t, classes)
+    losses, sizes = [], []
+    for places, width in feature_kinds(config["model"], config):
+        seen = [x[(slice(None), *place)].reshape(sets, generated, -1) for place in places]
+        seen_real = [real[(slice(None), *place)].reshape(sets, len(real) // sets, -1) for place in places]
+        pairs = [(phi.value[k], q[k]) for phi, q in zip(seen, seen_real) for k in range(sets)]
+        far = lambda a, b: np.linalg.norm(a[:, None] - b[None], axis=-1)
+        among = [far(phi, phi)[~np.eye(generated, dtype=bool)] for phi, _ in pairs]
+        mean = (np.mean([far(phi, q) for phi, q in pairs]) + np.mean(among)) / 2
+        scale = float(stop_gradient(Node(mean)).value) / np.sqrt(width)
+        fields, kind = [0.0] * len(pairs), []
+        for tau in config["temperatures"]:
+            v = [attraction_and_repulsion(phi, q, mean, tau) / scale for phi, q in pairs]
+            values = sum((one**2).sum() for one in v)
+            kind.append(np.sqrt(values / (len(pairs) * generated * width)))
+            fields = [field + one / kind[-1] for field, one in zip(fields, v)]
+        loss = 0.0
+        for j, phi in enumerate(seen):
+            field = np.stack(fields[j * sets : (j + 1) * sets])
+            distance = phi * (1 / scale) - stop_gradient(phi * (1 / scale) + field)
+            loss = loss + (distance**2).sum() * (1 / (sets * generated * width))
+        losses.append(loss)
+        sizes.append(kind)
+    return losses, np.array(sizes)

@@ -14,6 +14,7 @@ tiny_a, tiny_b       the network of section 2; "grad.*" are of out.loss = sum(in
 pretrain             the objective of section 3.1; "target.*" are the averaged weights
 consistency_*        the objective of section 5, both parametrisations
 auxiliary            the auxiliary loss of section 5; "frozen.*" is the stage-1 network in evaluation mode
+drift_*              the objective of section 8, both parametrisations
 """
 
 import json
@@ -388,6 +389,25 @@ def auxiliary():
     save("auxiliary", config, **{"in": inputs, "param": values, "frozen": frozen, "out": out, "grad": grad})
 
 
+def drift(name, config, seed):
+    """Section 8: the drifting loss of three sets, two of them of one class."""
+    config = config | {"generated": 4, "temperatures": [0.05, 0.2, 0.5], "windows": [4]}
+    rng, model = np.random.default_rng(seed), config["model"]
+    values = draw(rng, encoder_shapes(model) | decoder_shapes(model))
+    picture = (model["size"], model["size"], model["channels"])
+    inputs = dict(
+        eps=f32(rng.standard_normal((12, *picture))),
+        real=f32(0.5 * rng.standard_normal((9, *picture))),
+        set_classes=i64([1, model["classes"] - 1, 1]),
+    )
+    x = doubles(inputs)
+    losses, sizes = epg.drift_loss(nodes(values), config, x)
+    total = lambda p: sum(epg.drift_loss(p, config, x)[0], 0.0)
+    loss, grad = differentiate(name, total, values, FINE_TUNE_GRADIENTS)
+    out = dict(loss=np.float64(loss), kinds=np.array([float(kind.value) for kind in losses]), sizes=sizes)
+    save(name, config, **{"in": inputs, "param": values, "out": out, "grad": grad})
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     noise()
@@ -400,3 +420,5 @@ if __name__ == "__main__":
     consistency("consistency_a_plain", TINY_A | plain, 5)
     consistency("consistency_b_edm", TINY_B | edm, 6)
     auxiliary()
+    drift("drift_a_edm", TINY_A | {"parametrisation": "edm"}, 8)
+    drift("drift_b_plain", TINY_B | {"parametrisation": "plain-x"}, 9)

@@ -569,6 +569,60 @@ fn diffusion_models() {
     fails(with(bench.train(Stage::Diffusion, "bad"), &["--set", "diffusion.label_drop=2"]), &["diffusion.label_drop"]);
 }
 
+/// Stage 3 from a generator to pictures, and what it refuses.
+#[test]
+fn drifting() {
+    let bench = Bench::new().with_encoder().with_generator();
+    let planned = succeeds(with(bench.train(Stage::Drift, "plan"), &["--dry-run", "--json"])).json();
+    assert_eq!((&planned["config"]["stage"], &planned["steps"]), (&"drift".into(), &64.into()));
+    succeeds(with(bench.train(Stage::Drift, "run"), &["--images", "64"]));
+    let line = &metrics(&bench.path("run"))[0];
+    for term in ["loss", "patches", "windows", "whole", "encoder", "drift"] {
+        assert!(line[term].as_f64().is_some_and(|value| value > 0.0), "{term}: {line}");
+    }
+    // What is trained is one step.
+    assert_eq!(names(&bench.path("run/samples")), ["images-000000000-1step.png", "images-000000064-1step.png", "strip.png"]);
+    let described = succeeds(with(pixgen(["inspect"]), &[bench.path("run")]));
+    let described = described.text();
+    assert!(described.contains("one-step generator") && described.contains("plain-x"), "{described}");
+    succeeds(with(
+        with(pixgen(["sample", "--class", "1", "--out"]), &[bench.path("grid.png"), bench.path("run")]),
+        &["--count", "4"],
+    ));
+
+    // Without a preset all that decides over pictures is the generator's.
+    succeeds(with(bench.train(Stage::Finetune, "edm"), &["--images", "64", "--set", "noise.shift=2"]));
+    let paths = ["data", "edm", "edm too"].map(|name| bench.path(name).display().to_string());
+    let [data, edm, out] = paths.each_ref().map(String::as_str);
+    let drift =
+        |arguments: &[&str]| with(pixgen(["finetune", "--objective", "drift", "--images", "8", "--batch", "8", "--data", data]), arguments);
+    let sets = ["--set", "drift.generated=4", "--set", "drift.real=20", "--out", out];
+    succeeds(drift(&[&["--from", edm][..], &sets].concat()));
+    let config = fs::read_to_string(bench.path("edm too/config.toml")).expect("settings");
+    assert!(config.contains("parametrisation = \"edm\"") && config.contains("shift = 2.0"), "{config}");
+
+    let refused =
+        |arguments: &[&str], parts: &[&str]| fails(with(bench.train(Stage::Drift, "bad"), arguments), &[parts, &["hint: "]].concat());
+    fails(drift(&sets), &["from: ", "one-step generator", "--from RUN"]);
+    let from = |model: &str| format!("from={}", bench.path(model).display());
+    refused(&["--set", &from("edm")], &["draws from other noise, or in another parametrisation"]);
+    refused(&["--set", "drift.parametrisation=edm"], &["another parametrisation"]);
+    refused(&["--batch", "10"], &["train.batch", "drift.generated = 4", "--batch 12"]);
+    refused(&["--set", "drift.generated=1"], &["drift.generated"]);
+    refused(&["--set", "drift.real=0"], &["drift.real"]);
+    refused(&["--set", "drift.windows=[8, 3]"], &["drift.windows", "3 pixels"]);
+    refused(&["--set", "drift.windows=[16, 0]"], &["drift.windows", "up to 8"]);
+    refused(&["--set", "drift.temperatures=[0.0, 0.1, 0.2]"], &["drift.temperatures"]);
+    refused(&["--set", "consistency.huber=0.1"], &["settings of `finetune`"]);
+    let nothing = ["drift.patches=false", "drift.whole=false", "drift.windows=[0, 0]"];
+    let nothing: Vec<&str> = nothing.iter().flat_map(|setting| ["--set", setting]).collect();
+    refused(&[&nothing[..], &["--set", "encoder="]].concat(), &["nothing to match"]);
+    succeeds(with(bench.train(Stage::Diffusion, "diffusion"), &["--images", "64"]));
+    for other in ["diffusion", "encoder"] {
+        refused(&["--set", &from(other)], &["one-step generator"]);
+    }
+}
+
 #[test]
 fn sample_grids() {
     let bench = Bench::new();

@@ -18,6 +18,8 @@ use pixgen_train::model::{BurnWeights, Condition, features, forward};
 use pixgen_train::objective::auxiliary::{Frozen, FrozenEncoder, FrozenFeature, auxiliary_loss};
 use pixgen_train::objective::consistency::{Consistency, ConsistencyBatch};
 use pixgen_train::objective::consistency_config::{ConsistencyConfig, Weighting};
+use pixgen_train::objective::drift::{Drift, DriftBatch};
+use pixgen_train::objective::drift_config::DriftConfig;
 use pixgen_train::objective::frame::Context;
 use pixgen_train::objective::prefetch::Pictures;
 use pixgen_train::objective::pretrain::{Pretrain, PretrainBatch, PretrainConfig, PretrainMethod, TargetDecay};
@@ -315,6 +317,59 @@ fn consistency_loss() {
             check_gradients(name, &golden, &set, &gradient);
         }
     }
+}
+
+/// The drifting loss in both parametrisations, of each kind of features, the sizes of its fields and its gradients; whole, where graphs are
+/// kept, and in micro-batches, where pictures are drawn twice.
+#[test]
+fn drift_loss() {
+    let _alone = alone();
+    for name in ["drift_a_edm", "drift_b_plain"] {
+        let golden = Golden::load(name);
+        let (config, noise) = (golden.model(), golden.noise());
+        let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+        let temperatures = golden.config["temperatures"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(number)
+            .collect::<Vec<_>>();
+        let settings = DriftConfig {
+            parametrisation: serde_json::from_value(golden.config["parametrisation"].clone()).expect("parametrisation"),
+            generated: golden.number("generated") as usize,
+            real: 3,
+            temperatures: temperatures.try_into().expect("three"),
+            patches: true,
+            windows: [number(&golden.config["windows"][0]) as usize, 0],
+            whole: true,
+        };
+        let set = ParamSet::generator(&config);
+        let params = golden.flat("param.", names(&set));
+        let pictures = |name: &str| Pictures::new(&config, patches(&config, &golden.f32(name)), &Default::default());
+        let batch = DriftBatch {
+            eps: pictures("in.eps"),
+            real: pictures("in.real"),
+            classes: golden.indices("in.set_classes"),
+        };
+        for implementation in [Implementation::Fused, Implementation::Plain] {
+            set_implementation(implementation);
+            let objective = Drift::<Flex>::new(config, noise, settings, any_source(&config), None, Default::default());
+            for micro_batch in [64, 5, 1] {
+                let mut gradient = vec![0.0; set.len()];
+                let terms = objective.gradient_on(&params, &batch, micro_batch, &mut gradient);
+                let name = format!("{name} {implementation:?} micro {micro_batch}");
+                assert_eq!(terms.iter().map(|term| term.0).collect::<Vec<_>>(), ["loss", "patches", "windows", "whole", "drift"]);
+                let losses: Vec<f32> = terms.iter().map(|term| term.1 as f32).collect();
+                assert_close(&format!("{name} loss"), &losses[..1], &golden.f64("out.loss"), FORWARD);
+                assert_close(&format!("{name} kinds"), &losses[1..4], &golden.f64("out.kinds"), FORWARD);
+                let sizes = golden.f64("out.sizes");
+                let mean = sizes.iter().sum::<f64>() / sizes.len() as f64;
+                assert_close(&format!("{name} field"), &losses[4..], &[mean], FORWARD);
+                check_gradients(&name, &golden, &set, &gradient);
+            }
+        }
+    }
+    set_implementation(Implementation::Fused);
 }
 
 /// The auxiliary loss through the frozen encoder and projector, and its gradients with respect to the generator.

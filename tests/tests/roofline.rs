@@ -42,7 +42,7 @@ fn json_holds_the_same_numbers() {
     let recomputed = succeeds(pixgen(arguments.iter().chain(&["--recompute"]))).json();
     assert_eq!((&kept["model"], &kept["gpu"]["name"]), (&"EPG-B-16-256".into(), &"a100-40".into()));
     let stages = |json: &serde_json::Value| json["stages"].as_array().expect("stages").clone();
-    assert_eq!(stages(&kept).len(), 3);
+    assert_eq!(stages(&kept).len(), 4);
     for (kept, recomputed) in stages(&kept).iter().zip(stages(&recomputed)) {
         let number = |json: &serde_json::Value, key: &str| json[key].as_f64().expect(key);
         assert!((number(kept, "images_per_second") * number(kept, "seconds") - 32.0).abs() < 1e-6);

@@ -76,7 +76,7 @@ pub fn measure<B: FusedOps>(config: &RunConfig, teacher_images: f64, step: f64, 
     let batch = config.train.batch;
     let (tracked, free) = match config.stage {
         Stage::Pretrain(_) => (3.0, 3.0),
-        Stage::Diffusion(_) | Stage::Consistency(_) => (1.0, teacher_images / batch as f64),
+        Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => (1.0, teacher_images / batch as f64),
     };
     let mut operations: Vec<(String, Operation<B>)> = Vec::new();
     let mut add = |side: &str, of: Vec<Operation<B>>| operations.extend(of.into_iter().map(|op| (format!("{side} {}", op.name), op)));

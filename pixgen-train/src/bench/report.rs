@@ -24,7 +24,7 @@ pub struct BenchReport {
 /// A stage.
 #[derive(Clone, Debug, Serialize)]
 pub struct StageBench {
-    /// `pretrain` or `finetune`.
+    /// `pretrain`, `finetune`, `diffusion` or `drift`.
     pub stage: &'static str,
     /// Preset that the settings started from.
     pub preset: String,

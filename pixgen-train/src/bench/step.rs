@@ -59,7 +59,7 @@ impl<B: Engine> Stepper<B> {
                 .filter(|pair| settings.needs_teacher(pair))
                 .count(),
             Stage::Pretrain(_) => progress.batch,
-            Stage::Diffusion(_) => 0,
+            Stage::Diffusion(_) | Stage::Drift(_) => 0,
         };
         let started = Instant::now();
         let outcome = step(&mut *self.objective, &mut self.state, &progress, &config.optimiser, &config.schedule, &mut self.gradient)?;
@@ -100,7 +100,7 @@ pub fn flops(config: &RunConfig, teacher_images: f64) -> f64 {
             let (macs, attention) = encoder_share(config);
             (macs + attention, 3.0 * (3.0 * batch + teacher_images))
         }
-        Stage::Diffusion(_) | Stage::Consistency(_) => {
+        Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => {
             let totals = plan(&config.model);
             (totals.macs + totals.attention_macs, 3.0 * batch + teacher_images)
         }

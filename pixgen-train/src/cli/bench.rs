@@ -12,6 +12,8 @@ pub enum BenchStage {
     Finetune,
     /// Stage 2a
     Diffusion,
+    /// Stage 3
+    Drift,
     /// Stages 1 and 2b
     All,
 }

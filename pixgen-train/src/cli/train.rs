@@ -122,13 +122,15 @@ pub struct PretrainArgs {
     pub train: TrainArgs,
 }
 
-/// What stage 2 trains.
+/// What `finetune` trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ObjectiveName {
     /// A one-step generator (stage 2b)
     Consistency,
     /// A diffusion model, which takes tens of steps (stage 2a)
     Diffusion,
+    /// A better one-step generator: pictures of the one in --from are matched with real ones, class by class (stage 3)
+    Drift,
 }
 
 /// Arguments of `finetune`.
@@ -142,10 +144,12 @@ pub struct FinetuneArgs {
     /// What to train
     #[arg(long, value_enum, default_value = "consistency")]
     pub objective: ObjectiveName,
-    /// Run folder or model file of the pre-trained encoder; without it training starts from scratch
+    /// Run folder or model file of the pre-trained encoder; without it training starts from scratch. Of stage 3: an encoder whose features
+    /// are matched beside pixels
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub encoder: Option<String>,
-    /// Run folder or model file of a generator to start from: other classes, another resolution with as many patches, or the other objective
+    /// Run folder or model file of a generator to start from: other classes, another resolution with as many patches, or another objective.
+    /// Stage 3 needs a one-step generator
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub from: Option<String>,
     /// The rest
@@ -183,4 +187,6 @@ pub enum StageName {
     Finetune,
     /// Stage 2a
     Diffusion,
+    /// Stage 3
+    Drift,
 }

@@ -27,6 +27,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
         BenchStage::Pretrain => &[StageKind::Pretrain],
         BenchStage::Finetune => &[StageKind::Consistency],
         BenchStage::Diffusion => &[StageKind::Diffusion],
+        BenchStage::Drift => &[StageKind::Drift],
         BenchStage::All => &[StageKind::Pretrain, StageKind::Consistency],
     };
     let configs = stages
@@ -93,6 +94,7 @@ const fn name(stage: StageKind) -> &'static str {
         StageKind::Pretrain => "pretrain",
         StageKind::Diffusion => "diffusion",
         StageKind::Consistency => "finetune",
+        StageKind::Drift => "drift",
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Error> {
     let known = Known {
         preset: args.preset.as_deref().map(find_preset).transpose()?,
         objective: args.objective.map(|objective| match objective {
-            ObjectiveName::Consistency => Content::Generator,
+            ObjectiveName::Consistency | ObjectiveName::Drift => Content::Generator,
             ObjectiveName::Diffusion => Content::Denoiser,
         }),
         set: match &args.key {

@@ -51,6 +51,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             let stage = match args.objective {
                 ObjectiveName::Consistency => StageKind::Consistency,
                 ObjectiveName::Diffusion => StageKind::Diffusion,
+                ObjectiveName::Drift => StageKind::Drift,
             };
             let flags = [("--encoder", "encoder", &args.encoder), ("--from", "from", &args.from)];
             let own: Vec<_> = flags
@@ -73,6 +74,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
                 StageName::Pretrain => StageKind::Pretrain,
                 StageName::Finetune => StageKind::Consistency,
                 StageName::Diffusion => StageKind::Diffusion,
+                StageName::Drift => StageKind::Drift,
             };
             config_show::run(stage, &args.settings, args.json).map(|()| 0)
         }

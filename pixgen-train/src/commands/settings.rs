@@ -9,6 +9,7 @@ use crate::settings::layers::get;
 use crate::settings::{self, MICRO_BATCH_AUTO, Origin, Resolved, SettingsLayer, env, file};
 use crate::start;
 use pixgen_core::presets::{PRESETS, Preset, preset};
+use pixgen_edge::model_file::ModelFile;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -111,8 +112,17 @@ fn implied_layer(recorded: Option<&Recorded>, start: Option<&str>, stage: StageK
     };
     let mut config = RunConfig::defaults(stage, preset);
     config.model = model;
+    let mut kept: Vec<&str> = vec!["model"];
+    // Stage 3 goes on with pictures as the generator draws them.
+    if let (Stage::Drift(settings), Ok(file)) = (&mut config.stage, ModelFile::load(path)) {
+        (config.noise, settings.parametrisation) = (file.header.noise, file.header.parametrisation);
+        kept.extend(["noise", "drift"]);
+    }
     let mut table = config.to_table()?;
-    table.retain(|key, _| key == "model");
+    table.retain(|key, _| kept.iter().any(|kept| *kept == key));
+    if let Some(Value::Table(drift)) = table.get_mut("drift") {
+        drift.retain(|key, _| key == "parametrisation");
+    }
     if let Some(Value::Table(model)) = table.get_mut("model") {
         // The data decide.
         model.remove("classes");

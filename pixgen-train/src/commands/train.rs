@@ -98,7 +98,7 @@ fn next(stage: StageKind, out: &Path, data: &str) -> String {
     let out = quoted(out);
     match stage {
         StageKind::Pretrain => format!("finetune --encoder {out} --data {} --out gen", quoted(Path::new(data))),
-        StageKind::Diffusion | StageKind::Consistency => format!("sample {out} --out grid.png"),
+        StageKind::Diffusion | StageKind::Consistency | StageKind::Drift => format!("sample {out} --out grid.png"),
     }
 }
 

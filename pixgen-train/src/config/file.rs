@@ -4,14 +4,14 @@ use super::problem::{ConfigProblem, problem};
 use super::run::{ComputeConfig, DataConfig, EmaSettings, OutputConfig, QualityConfig, RunConfig, TrainConfig};
 use super::stage::{Stage, StageKind};
 use crate::data::augment::AugmentProfile;
-use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig};
+use crate::objective::{ConsistencyConfig, DiffusionConfig, DriftConfig, PretrainConfig};
 use crate::training::{OptimiserConfig, Schedule};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// [`RunConfig`] as `config.toml` lays it out. One of the three sections is there.
+/// [`RunConfig`] as `config.toml` lays it out. One of the four sections is there.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
@@ -31,6 +31,8 @@ struct ConfigFile {
     diffusion: Option<DiffusionConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     consistency: Option<ConsistencyConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drift: Option<DriftConfig>,
     schedule: Schedule,
     optimiser: OptimiserConfig,
     ema: EmaSettings,
@@ -60,11 +62,12 @@ impl From<RunConfig> for ConfigFile {
             output,
             quality,
         } = config;
-        let (mut pretrain, mut diffusion, mut consistency) = (None, None, None);
+        let (mut pretrain, mut diffusion, mut consistency, mut drift) = (None, None, None, None);
         match stage {
             Stage::Pretrain(settings) => pretrain = Some(settings),
             Stage::Diffusion(settings) => diffusion = Some(settings),
             Stage::Consistency(settings) => consistency = Some(settings),
+            Stage::Drift(settings) => drift = Some(settings),
         }
         let stage = stage.kind();
         Self {
@@ -79,6 +82,7 @@ impl From<RunConfig> for ConfigFile {
             pretrain,
             diffusion,
             consistency,
+            drift,
             schedule,
             optimiser,
             ema,
@@ -95,7 +99,12 @@ impl TryFrom<ConfigFile> for RunConfig {
 
     fn try_from(file: ConfigFile) -> Result<Self, ConfigProblem> {
         let kind = file.stage;
-        let there = [file.pretrain.is_some(), file.diffusion.is_some(), file.consistency.is_some()];
+        let there = [
+            file.pretrain.is_some(),
+            file.diffusion.is_some(),
+            file.consistency.is_some(),
+            file.drift.is_some(),
+        ];
         let mut sections = StageKind::ALL.into_iter().zip(there);
         if let Some((other, _)) = sections.find(|&(section, there)| there && section != kind) {
             let reason = format!("the section [{}] does not belong to stage = \"{}\"", other.name(), kind.name());
@@ -106,6 +115,7 @@ impl TryFrom<ConfigFile> for RunConfig {
             StageKind::Pretrain => Stage::Pretrain(file.pretrain.ok_or_else(missing)?),
             StageKind::Diffusion => Stage::Diffusion(file.diffusion.ok_or_else(missing)?),
             StageKind::Consistency => Stage::Consistency(file.consistency.ok_or_else(missing)?),
+            StageKind::Drift => Stage::Drift(file.drift.ok_or_else(missing)?),
         };
         let ConfigFile {
             preset,
@@ -178,8 +188,10 @@ mod tests {
         for preset in PRESETS {
             for stage in StageKind::ALL {
                 let mut config = RunConfig::defaults(stage, preset);
-                if stage == StageKind::Consistency {
-                    config.encoder = "run".to_owned();
+                match stage {
+                    StageKind::Consistency => config.encoder = "run".to_owned(),
+                    StageKind::Drift => config.from = "run".to_owned(),
+                    StageKind::Pretrain | StageKind::Diffusion => {}
                 }
                 assert_eq!(config.validate(), Ok(()), "{} {stage:?}", preset.name);
                 let text = toml::to_string(&config).expect("toml");

@@ -7,7 +7,7 @@ use super::run::{ComputeConfig, DataConfig, EmaSettings, NormaliseMode, OutputCo
 use super::stage::{Stage, StageKind};
 use crate::data::augment::AugmentProfile;
 use crate::objective::auxiliary::FrozenFeature;
-use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig, PretrainMethod, TargetDecay, Weighting};
+use crate::objective::{ConsistencyConfig, DiffusionConfig, DriftConfig, PretrainConfig, PretrainMethod, TargetDecay, Weighting};
 use crate::precision::Precision;
 use crate::training::{LrShape, OptimiserConfig, Schedule};
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
@@ -38,6 +38,8 @@ pub struct TrainingRecipe {
     pub diffusion: StageRecipe<DiffusionConfig>,
     /// Stage 2b.
     pub consistency: StageRecipe<ConsistencyConfig>,
+    /// Stage 3. The first windows grow with the picture.
+    pub drift: StageRecipe<DriftConfig>,
 }
 
 /// Defaults of a stage.
@@ -129,6 +131,23 @@ impl TrainingRecipe {
                 auxiliary_feature: FrozenFeature::Projected,
             },
         },
+        drift: StageRecipe {
+            images: 96_000,
+            batch: 320,
+            schedule: schedule(3e-3, 3_200, LrShape::Cosine, 0.0),
+            optimiser: adamw(0.99, 0.01, false, 0.0),
+            ema_decay: 0.99,
+            export: "decay-0.99",
+            settings: DriftConfig {
+                parametrisation: Parametrisation::PlainX,
+                generated: 32,
+                real: 32,
+                temperatures: [0.02, 0.05, 0.2],
+                patches: true,
+                windows: [8, 0],
+                whole: true,
+            },
+        },
     };
 
     /// The paper's, for ImageNet (docs/reference/method.md sections 3.4, 4 and 5).
@@ -192,6 +211,24 @@ impl TrainingRecipe {
                 auxiliary_feature: FrozenFeature::Projected,
             },
         },
+        // Those of the drifting paper's pixel generators; pixels alone carry ImageNet nowhere, so --encoder belongs to it.
+        drift: StageRecipe {
+            images: 100_000 * 8192,
+            batch: 8192,
+            schedule: schedule(2e-4, 10_000 * 8192, LrShape::Constant, 1.0),
+            optimiser: adamw(0.95, 0.01, false, 2.0),
+            ema_decay: 0.9999,
+            export: "decay-0.9999",
+            settings: DriftConfig {
+                parametrisation: Parametrisation::Edm,
+                generated: 64,
+                real: 128,
+                temperatures: [0.02, 0.05, 0.2],
+                patches: true,
+                windows: [8, 0],
+                whole: true,
+            },
+        },
     };
 
     /// The paper's for its largest model: 1600 epochs of stage 2a.
@@ -232,6 +269,7 @@ impl RunConfig {
             StageKind::Pretrain => Self::of(recipe, &recipe.pretrain, Stage::Pretrain, preset),
             StageKind::Diffusion => Self::of(recipe, &recipe.diffusion, Stage::Diffusion, preset),
             StageKind::Consistency => Self::of(recipe, &recipe.consistency, Stage::Consistency, preset),
+            StageKind::Drift => Self::of(recipe, &recipe.drift, Stage::Drift, preset).with_windows_for_size(),
         }
     }
 
@@ -262,6 +300,14 @@ impl RunConfig {
         }
     }
 
+    /// Stage 3: windows of a quarter of the picture, where that is more than the recipe's.
+    fn with_windows_for_size(mut self) -> Self {
+        if let Stage::Drift(settings) = &mut self.stage {
+            settings.windows[0] = settings.windows[0].max(self.model.size / 4);
+        }
+        self
+    }
+
     /// The same with the defaults of another method of stage 1; unchanged in other stages.
     pub fn with_method(mut self, method: PretrainMethod) -> Self {
         let Stage::Pretrain(settings) = &mut self.stage else {
@@ -286,7 +332,7 @@ impl RunConfig {
     pub fn projector(&self) -> ProjectorConfig {
         match &self.stage {
             Stage::Pretrain(settings) => settings.projector,
-            Stage::Diffusion(_) | Stage::Consistency(_) => TrainingRecipe::of(&self.preset).pretrain.settings.projector,
+            Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => TrainingRecipe::of(&self.preset).pretrain.settings.projector,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The stages: what a run trains, with the settings of that stage.
 
-use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig};
+use crate::objective::{ConsistencyConfig, DiffusionConfig, DriftConfig, PretrainConfig};
 use serde::{Deserialize, Serialize};
 
 /// What a run trains, with the settings of that stage.
@@ -12,6 +12,8 @@ pub enum Stage {
     Diffusion(DiffusionConfig),
     /// Stage 2b: a one-step generator.
     Consistency(ConsistencyConfig),
+    /// Stage 3: a one-step generator whose pictures are matched with real ones.
+    Drift(DriftConfig),
 }
 
 impl Stage {
@@ -21,6 +23,7 @@ impl Stage {
             Self::Pretrain(_) => StageKind::Pretrain,
             Self::Diffusion(_) => StageKind::Diffusion,
             Self::Consistency(_) => StageKind::Consistency,
+            Self::Drift(_) => StageKind::Drift,
         }
     }
 }
@@ -35,11 +38,13 @@ pub enum StageKind {
     Diffusion,
     /// Stage 2b.
     Consistency,
+    /// Stage 3.
+    Drift,
 }
 
 impl StageKind {
     /// All of them in order.
-    pub const ALL: [Self; 3] = [Self::Pretrain, Self::Diffusion, Self::Consistency];
+    pub const ALL: [Self; 4] = [Self::Pretrain, Self::Diffusion, Self::Consistency, Self::Drift];
 
     /// Name in tables.
     pub const fn label(self) -> &'static str {
@@ -47,6 +52,7 @@ impl StageKind {
             Self::Pretrain => "stage 1",
             Self::Diffusion => "stage 2a",
             Self::Consistency => "stage 2b",
+            Self::Drift => "stage 3",
         }
     }
 
@@ -56,6 +62,7 @@ impl StageKind {
             Self::Pretrain => "pretrain",
             Self::Diffusion => "finetune --objective diffusion",
             Self::Consistency => "finetune",
+            Self::Drift => "finetune --objective drift",
         }
     }
 
@@ -65,6 +72,7 @@ impl StageKind {
             Self::Pretrain => "pretrain",
             Self::Diffusion => "diffusion",
             Self::Consistency => "consistency",
+            Self::Drift => "drift",
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::problem::{ConfigProblem, problem};
 use super::run::RunConfig;
 use super::stage::Stage;
-use crate::objective::{ConsistencyConfig, DiffusionConfig, PretrainConfig};
+use crate::objective::{ConsistencyConfig, DiffusionConfig, DriftConfig, PretrainConfig};
 use crate::training::EmaConfig;
 use pixgen_core::noise::Parametrisation;
 
@@ -57,10 +57,11 @@ impl RunConfig {
             Stage::Pretrain(settings) => validate_pretrain(settings),
             Stage::Diffusion(settings) => validate_diffusion(settings),
             Stage::Consistency(settings) => self.validate_consistency(settings),
+            Stage::Drift(settings) => self.validate_drift(settings),
         }
     }
 
-    /// A run starts from one model at most, and stage 1 from none.
+    /// A run starts from one model at most, stage 1 from none, and stage 3 from a generator.
     fn validate_start(&self) -> Result<(), ConfigProblem> {
         if matches!(self.stage, Stage::Pretrain(_)) {
             let given = [("encoder", &self.encoder), ("from", &self.from)]
@@ -70,6 +71,11 @@ impl RunConfig {
                 let hint = Some("`finetune` trains a generator from a model".to_owned());
                 Err(ConfigProblem { hint, ..problem(key, "stage 1 starts from no model") })
             });
+        }
+        if matches!(self.stage, Stage::Drift(_)) {
+            let hint = Some("give --from RUN, a run folder or model file of `finetune`: the start must already draw shapes".to_owned());
+            let missing = || ConfigProblem { hint, ..problem("from", "stage 3 goes on from a one-step generator, and none is given") };
+            return if self.from.is_empty() { Err(missing()) } else { Ok(()) };
         }
         let auxiliary = matches!(&self.stage, Stage::Consistency(settings) if settings.auxiliary > 0.0);
         if !self.from.is_empty() && !self.encoder.is_empty() && !auxiliary {
@@ -106,6 +112,39 @@ impl RunConfig {
                 hint: Some("give --encoder RUN, or switch the term off with --set consistency.auxiliary=0".to_owned()),
                 ..problem("consistency.auxiliary", "the auxiliary loss needs the encoder of stage 1")
             });
+        }
+        Ok(())
+    }
+}
+
+impl RunConfig {
+    fn validate_drift(&self, drift: &DriftConfig) -> Result<(), ConfigProblem> {
+        let check = check_in("drift");
+        check((2..=1 << 12).contains(&drift.generated), "generated", "must lie between 2 and 4096")?;
+        check((1..=1 << 12).contains(&drift.real), "real", "must lie between 1 and 4096")?;
+        if !self.train.batch.is_multiple_of(drift.generated) {
+            let (batch, generated) = (self.train.batch, drift.generated);
+            let hint = Some(format!("give --batch {} or another multiple of {generated}", batch.next_multiple_of(generated)));
+            let reason = format!("a batch of {batch} is not made of whole sets of drift.generated = {generated} pictures");
+            return Err(ConfigProblem { hint, ..problem("train.batch", reason) });
+        }
+        let positive = |tau: &f64| tau.is_finite() && (1e-3..=1e3).contains(tau);
+        check(drift.temperatures.iter().all(positive), "temperatures", "must lie between 0.001 and 1000")?;
+        for side in drift.window_sides() {
+            let size = self.model.size;
+            if side % 2 == 1 || side > size {
+                let hint =
+                    Some(format!("give even sides up to {}, or 0 for none: --set drift.windows=[{}, 0]", size, (size / 4).max(2) & !1));
+                return Err(ConfigProblem {
+                    hint,
+                    ..problem("drift.windows", format!("no windows of {side} pixels in pictures of {size}"))
+                });
+            }
+        }
+        let pixels = drift.patches || drift.whole || drift.window_sides().next().is_some();
+        if !pixels && self.encoder.is_empty() {
+            let hint = Some("switch on drift.patches, drift.windows or drift.whole, or give --encoder RUN".to_owned());
+            return Err(ConfigProblem { hint, ..problem("drift.whole", "there is nothing to match pictures by") });
         }
         Ok(())
     }

@@ -14,8 +14,13 @@ const ROUNDS: u64 = 12;
 
 /// The image that is seen at `position`, in `0..len`; 0 for an empty data set.
 pub fn index_at(seed: u64, len: usize, position: u64) -> usize {
+    index_of(Rng::new(seed, stream(Purpose::Order, 0)), len, position)
+}
+
+/// What comes at `position` in an order of `0..len` that `rng` decides; 0 if there is nothing to order.
+pub fn index_of(rng: Rng, len: usize, position: u64) -> usize {
     let len = len.max(1) as u64;
-    let shuffle = Shuffle::new(seed, len, position / len);
+    let shuffle = Shuffle::new(rng, len, position / len);
     let mut value = position % len;
     loop {
         value = shuffle.permute(value);
@@ -35,10 +40,10 @@ struct Shuffle {
 
 impl Shuffle {
     /// The smallest nearly square domain that holds `len`.
-    fn new(seed: u64, len: u64, epoch: u64) -> Self {
+    fn new(rng: Rng, len: u64, epoch: u64) -> Self {
         let root = len.isqrt();
         let a = if root * root == len { root } else { root + 1 };
-        Self { rng: Rng::new(seed, stream(Purpose::Order, 0)), epoch, a, b: len.div_ceil(a) }
+        Self { rng, epoch, a, b: len.div_ceil(a) }
     }
 
     fn permute(&self, value: u64) -> u64 {

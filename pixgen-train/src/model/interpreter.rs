@@ -13,6 +13,10 @@ use pixgen_core::network;
 use pixgen_core::ops::{Branch, Ops};
 use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use std::convert::Infallible;
+use std::ops::Range;
+
+/// Keeps the slope of a deviation finite.
+const LEAST_VARIANCE: f64 = 1e-6;
 
 /// The network with weights on a device.
 #[derive(Debug)]
@@ -50,6 +54,49 @@ pub fn features<B: FusedOps>(
         Ok(features) => flat(features).cast(Precision::F32.dtype()),
         Err(never) => match never {},
     }
+}
+
+/// The encoder's blocks whose tokens [`token_features`] shows: the middle one and the last.
+fn shown_blocks(config: &ModelConfig) -> Vec<usize> {
+    let (middle, last) = ((config.encoder.depth - 1) / 2, config.encoder.depth - 1);
+    if middle == last { vec![last] } else { vec![middle, last] }
+}
+
+/// Rows of [`token_features`] that belong together: the patch tokens of each shown block, then every other row by itself.
+pub fn token_groups(config: &ModelConfig) -> Vec<Range<usize>> {
+    let (blocks, patches) = (shown_blocks(config).len(), config.patches());
+    let tokens = (0..blocks).map(|block| block * patches..(block + 1) * patches);
+    let single = (blocks * patches..blocks * patches + 2 * blocks + 1).map(|row| row..row + 1);
+    tokens.chain(single).collect()
+}
+
+/// What stage 3 compares of the encoder, `[B, rows, d]` in `f32`: the patch tokens of the middle and of the last block, then the mean
+/// over patches and the deviation from it of each, then LN(CLS).
+pub fn token_features<B: FusedOps>(
+    config: &ModelConfig,
+    weights: &BurnWeights<'_, B>,
+    image: &Tensor<B, 3>,
+    condition: &Condition<B>,
+) -> Tensor<B, 3> {
+    let mut network = BurnNetwork::new(config, weights, None);
+    let Ok(mut x) = network::embed(&mut network, image, condition);
+    let shown = shown_blocks(config);
+    let (mut rows, mut moments) = (Vec::new(), Vec::new());
+    for block in 0..config.encoder.depth {
+        Ok(x) = network::encoder_block(&mut network, block, x);
+        if shown.contains(&block) {
+            let Ok(tokens) = network.patch_tokens(x.clone());
+            let tokens = tokens.cast(Precision::F32.dtype());
+            let mean = tokens.clone().mean_dim(1);
+            let variance = (tokens.clone() - mean.clone()).square().mean_dim(1);
+            moments.extend([mean, (variance + LEAST_VARIANCE).sqrt()]);
+            rows.push(tokens);
+        }
+    }
+    let Ok(feature) = network::class_feature(&mut network, x);
+    rows.extend(moments);
+    rows.push(feature.cast(Precision::F32.dtype()));
+    Tensor::cat(rows, 1)
 }
 
 /// `[B, 1, d]` to `[B, d]`.

@@ -1,7 +1,7 @@
 //! A pass of the network whose gradient is wanted: with its whole graph in memory, or block by block.
 
 use super::batch::Condition;
-use super::interpreter::{features, forward};
+use super::interpreter::{features, forward, token_features};
 use super::recompute::Tape;
 use super::weights::BurnWeights;
 use crate::ops::Dropout;
@@ -54,6 +54,13 @@ impl<'a, B: Engine> Pass<'a, B, 3> {
         }
         Self::graph(weights, image, GradientOf::Weights, |weights, image| {
             forward(config, weights, image, &condition.constant(), dropout.as_ref())
+        })
+    }
+
+    /// Tokens of the encoder for a batch, with the gradient of the picture; see [`token_features`]. Always with its whole graph.
+    pub fn tokens(config: &'a ModelConfig, weights: &'a BurnWeights<'a, B>, image: Tensor<B, 3>, condition: Condition<B>) -> Self {
+        Self::graph(weights, image, GradientOf::Image, |weights, image| {
+            token_features(config, weights, image, &condition.constant())
         })
     }
 }

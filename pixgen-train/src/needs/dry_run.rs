@@ -128,7 +128,7 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
     // Stage 1 runs the encoder only, about its share of the whole.
     let (macs, attention) = match config.stage {
         Stage::Pretrain(_) => encoder_share(config),
-        Stage::Diffusion(_) | Stage::Consistency(_) => (totals.macs, totals.attention_macs),
+        Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => (totals.macs, totals.attention_macs),
     };
     let data = prepared.training.bytes_in_memory() as u64;
     let estimate = memory::estimate(config, setup);

@@ -130,7 +130,7 @@ pub struct Estimate {
     pub moments: u64,
     /// Averages, f32, the target network of stage 1 among them.
     pub averages: u64,
-    /// Weights as the network reads them, where they are copies, and the frozen encoder.
+    /// Weights as the network reads them, where they are copies, the frozen encoder, and the features of a whole batch of stage 3.
     pub copies: u64,
     /// Activations that are kept for the backward pass, and pictures.
     pub activations: u64,
@@ -168,8 +168,9 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
     let pretraining = ParamSet::pretraining(&config.model, &projector);
     let auxiliary = match config.stage {
         Stage::Consistency(settings) => Some(settings).filter(|settings| settings.auxiliary > 0.0),
-        Stage::Pretrain(_) | Stage::Diffusion(_) => None,
+        Stage::Pretrain(_) | Stage::Diffusion(_) | Stage::Drift(_) => None,
     };
+    let encoder_features = matches!(config.stage, Stage::Drift(_)) && !config.encoder.is_empty();
     let (element, recompute) = (setup.precision.bytes() as u64, setup.recompute);
     let encoder = || trace::features(&config.model);
     let head = || trace::projector(config.model.encoder.width, &projector);
@@ -177,13 +178,16 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
     let (set, graphs, networks) = match config.stage {
         // Three branches are alive at once; the target network is a second one.
         Stage::Pretrain(_) => (pretraining.len(), vec![(3, encoder()), (2, head())], 2),
-        Stage::Diffusion(_) | Stage::Consistency(_) => {
+        Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => {
             let mut graphs = vec![(1, trace::forward(&config.model, false))];
             if let Some(settings) = auxiliary {
                 graphs.push((1, encoder()));
                 if settings.auxiliary_feature == FrozenFeature::Projected {
                     graphs.push((1, head()));
                 }
+            }
+            if encoder_features {
+                graphs.push((1, encoder()));
             }
             (ParamSet::generator(&config.model).len(), graphs, 1)
         }
@@ -195,7 +199,11 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
     let set = set as u64;
     let target = config.stage.kind() == StageKind::Pretrain;
     // The frozen encoder has no gradient and no moments: its buffer, and its weights as the network reads them.
-    let frozen = auxiliary.map_or(0, |_| pretraining.len() as u64);
+    let frozen = if auxiliary.is_some() || encoder_features {
+        pretraining.len() as u64
+    } else {
+        0
+    };
     let (gradients, copies, images) = match setup.place {
         Place::Cpu { tokens, threads } => {
             let images = tokens.map(|rows| (rows / config.model.tokens()).max(1));
@@ -217,8 +225,9 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
             ((F32 + element) * set, read * (networks * set + frozen) + F32 * frozen, config.micro_batch())
         }
     };
-    // In stage 1 a whole batch keeps its graphs until the losses are known.
-    let images = if target && config.micro_batch() >= config.train.batch {
+    // In stages 1 and 3 a whole batch keeps its graphs until the losses are known.
+    let whole = target || matches!(config.stage, Stage::Drift(_));
+    let images = if whole && config.micro_batch() >= config.train.batch {
         config.train.batch
     } else {
         images.min(config.train.batch)
@@ -228,11 +237,31 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
         gradients,
         moments: 2 * F32 * set,
         averages: (config.ema.configs().len() as u64 + u64::from(target)) * F32 * set,
-        copies,
+        copies: copies + features_of_drift(config),
         activations: images as u64 * (kept + pictures),
         in_flight: images as u64 * waiting,
         per_image: kept + pictures + waiting,
     }
+}
+
+/// Bytes of what stage 3 compares in a step, whatever goes through the network at once: latents and pictures, and of one kind of features
+/// after another those of generated and real pictures, the same once more around their mean, each temperature's field, and the slope; of
+/// the encoder's tokens those of all kinds.
+fn features_of_drift(config: &RunConfig) -> u64 {
+    let Stage::Drift(settings) = config.stage else { return 0 };
+    let (model, generated) = (&config.model, config.train.batch);
+    let real = generated / settings.generated.max(1) * settings.real;
+    let windows = settings
+        .window_sides()
+        .map(|side| model.size.div_ceil((side / 2).max(1)).pow(2) * side * side * model.channels);
+    let widest = windows.chain([model.image_len()]).max().unwrap_or(0);
+    let tokens = if config.encoder.is_empty() {
+        0
+    } else {
+        2 * model.patches() * model.encoder.width
+    };
+    let kind = 3 * (generated + real) + (settings.temperatures.len() + 3) * generated;
+    F32 * ((4 * generated + real) * model.image_len() + kind * widest.max(tokens / 2) + 2 * (generated + real) * tokens) as u64
 }
 
 /// What a call keeps for its backward pass: activations, and bytes of its own beside them, for one image.

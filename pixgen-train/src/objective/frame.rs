@@ -25,7 +25,7 @@ pub struct Context<B: FusedOps> {
 }
 
 /// Settings of a stage, which say what a step trains on.
-pub trait StageSettings<B: FusedOps>: Copy + Debug + Send + Sync + 'static {
+pub trait StageSettings<B: FusedOps>: Clone + Debug + Send + Sync + 'static {
     /// Pictures, noise, levels.
     type Batch: Send + 'static;
 
@@ -53,8 +53,8 @@ pub struct Frame<B: Engine, S: StageSettings<B>> {
 impl<B: Engine, S: StageSettings<B>> Frame<B, S> {
     /// A stage that trains `set` on `source`, in `f32` and without recomputation.
     pub fn new(context: Context<B>, settings: S, source: BatchSource, set: ParamSet) -> Self {
-        let of = context.clone();
-        let prefetch = Prefetch::new::<B>(move |progress| settings.sample(&of, &source, progress));
+        let (of, how) = (context.clone(), settings.clone());
+        let prefetch = Prefetch::new::<B>(move |progress| how.sample(&of, &source, progress));
         Self { context, settings, compute: Compute::default(), set, prefetch }
     }
 

@@ -1,9 +1,13 @@
-//! What is minimised: stage 1 (representation consistency) and stage 2a (diffusion), stage 2b (consistency), and the terms they are made of.
+//! What is minimised: stage 1 (representation consistency), 2a (diffusion), 2b (consistency) and 3 (drifting), and the terms they are made of.
 
 pub mod auxiliary;
 pub mod consistency;
 pub mod consistency_config;
 pub mod diffusion;
+pub mod drift;
+pub mod drift_config;
+pub mod drift_encoder;
+pub mod drift_groups;
 pub mod frame;
 pub mod loss_by_noise;
 pub mod micro_batches;
@@ -15,6 +19,8 @@ pub use auxiliary::FrozenEncoder;
 pub use consistency::Consistency;
 pub use consistency_config::{ConsistencyConfig, Weighting};
 pub use diffusion::{Diffusion, DiffusionConfig};
+pub use drift::Drift;
+pub use drift_config::DriftConfig;
 pub use loss_by_noise::{LevelLoss, LossByNoise};
 pub use pretrain::{Pretrain, PretrainConfig, PretrainMethod, TargetDecay};
 pub use source::BatchSource;

@@ -36,31 +36,36 @@ impl BatchSource {
         index_at(seed, self.dataset.len(), position)
     }
 
-    /// Calls `fill` for each picture of a step in parallel, with its part of each output. Pictures that are not in memory are decoded
-    /// there, by all threads.
+    /// The pictures at positions `start..start + count`.
+    fn indices(&self, seed: u64, start: u64, count: usize) -> Vec<usize> {
+        (start..).take(count).map(|position| self.index(seed, position)).collect()
+    }
+
+    /// Calls `fill` for each of these pictures in parallel, with its part of each output. What is drawn for them is that of positions
+    /// `start..`. Pictures that are not in memory are decoded there, by all threads.
     fn each<const N: usize>(
         &self,
         seed: u64,
         start: u64,
-        len: usize,
+        indices: &[usize],
         outputs: [&mut [f32]; N],
         fill: impl Fn(&[u8], &mut Draws, &mut Scratch, [&mut [f32]; N]) + Sync,
     ) -> Result<(), DataError> {
-        let count = outputs[0].len() / len;
-        let mut pictures: Vec<Vec<&mut [f32]>> = (0..count).map(|_| Vec::with_capacity(N)).collect();
+        let mut pictures: Vec<Vec<&mut [f32]>> = indices.iter().map(|_| Vec::with_capacity(N)).collect();
         for output in outputs {
+            let len = (output.len() / indices.len().max(1)).max(1);
             for (picture, piece) in pictures.iter_mut().zip(output.chunks_exact_mut(len)) {
                 picture.push(piece);
             }
         }
         pictures
             .into_par_iter()
+            .zip(indices)
             .enumerate()
-            .try_for_each_init(Scratch::default, |scratch, (i, pieces)| {
-                let position = start + i as u64;
-                let mut draws = augment::draws_at(seed, position);
+            .try_for_each_init(Scratch::default, |scratch, (i, (pieces, &index))| {
+                let mut draws = augment::draws_at(seed, start + i as u64);
                 if let Ok(pieces) = pieces.try_into() {
-                    let image = self.dataset.image(self.index(seed, position))?;
+                    let image = self.dataset.image(index)?;
                     fill(&image, &mut draws, scratch, pieces);
                 }
                 Ok(())
@@ -72,10 +77,21 @@ impl BatchSource {
     /// # Errors
     /// A picture that cannot be read ([`Dataset::image`]).
     pub fn batch(&self, config: &ModelConfig, seed: u64, start: u64, count: usize) -> Result<Batch, DataError> {
+        let indices = self.indices(seed, start, count);
+        let x0 = self.pictures(config, seed, start, &indices)?;
+        let classes = indices.iter().map(|&index| usize::from(self.dataset.labels[index])).collect();
+        Ok(Batch { x0, classes })
+    }
+
+    /// These pictures of the data set, one after another in patch layout, flipped as those at positions `start..` of a run.
+    ///
+    /// # Errors
+    /// Those of [`batch`](Self::batch).
+    pub fn pictures(&self, config: &ModelConfig, seed: u64, start: u64, indices: &[usize]) -> Result<Vec<f32>, DataError> {
         let (len, shape) = (config.image_len(), self.dataset.shape);
-        let mut x0 = vec![0.0; count * len];
+        let mut x0 = vec![0.0; indices.len() * len];
         let table = self.normalisation.table();
-        self.each(seed, start, len, [&mut x0], |image, draws, _, [out]| {
+        self.each(seed, start, indices, [&mut x0], |image, draws, _, [out]| {
             // Bytes are moved, which are a quarter of the floats.
             let mut patches = vec![0; len];
             patchify(config, &augment::flipped(&self.augment, shape, image, draws), &mut patches);
@@ -85,10 +101,7 @@ impl BatchSource {
                 }
             }
         })?;
-        let classes = (0..count as u64)
-            .map(|i| usize::from(self.dataset.labels[self.index(seed, start + i)]))
-            .collect();
-        Ok(Batch { x0, classes })
+        Ok(x0)
     }
 
     /// Two augmented views and the plain picture of positions `start..start + count`: y1, y2, x0.
@@ -98,7 +111,8 @@ impl BatchSource {
     pub fn views(&self, config: &ModelConfig, seed: u64, start: u64, count: usize) -> Result<[Vec<f32>; 3], DataError> {
         let (len, shape) = (config.image_len(), self.dataset.shape);
         let [mut y1, mut y2, mut x0] = [0; 3].map(|_| vec![0.0; count * len]);
-        self.each(seed, start, len, [&mut y1, &mut y2, &mut x0], |image, draws, scratch, outputs| {
+        let indices = self.indices(seed, start, count);
+        self.each(seed, start, &indices, [&mut y1, &mut y2, &mut x0], |image, draws, scratch, outputs| {
             let mut rows = [0; 3].map(|_| vec![0.0; len]);
             let [first, second, plain] = &mut rows;
             augment::views(&self.augment, shape, image, draws, first, second, scratch);

@@ -2,7 +2,7 @@
 //!
 //! [`FusedOps`] extends burn's `Backend` by the handful of operations in which the network spends its time: linear layers
 //! with their epilogues, layer norm, AdaLN modulation, gated residuals, attention, dropout and the long-skip fusion
-//! (docs/reference/method.md section 2), and by the losses on both ends of it (sections 3 and 5). Every operation has
+//! (docs/reference/method.md section 2), and by the losses on both ends of it (sections 3, 5 and 8). Every operation has
 //!
 //! * a forward, a forward for training that also returns what the backward needs, and a backward, all with default
 //!   bodies made of plain burn tensor maths ([`plain`]), so that any burn backend works unchanged;
@@ -36,6 +36,6 @@ pub use contract::FusedOps;
 pub use implementation::set_implementation;
 pub use implementation::{Implementation, implementation};
 pub use network::{
-    attention, consistency_loss, dropout, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, nt_xent, skip_fuse, tokens,
-    weighted_sum,
+    attention, consistency_loss, drift, dropout, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, nt_xent, skip_fuse,
+    tokens, weighted_sum,
 };

@@ -189,6 +189,19 @@ pub fn consistency_loss<B: FusedOps>(
     (wrap(losses), wrap(slope))
 }
 
+/// The drifting loss of features of one kind and its gradient with respect to x: x `[L, K, N, D]`, real `[L, K, P, D]` in `f32`, N at least
+/// 2. Returns `[1 + T]` and `[L, K, N, D]`; see [`FusedOps::fused_drift`].
+///
+/// # Panics
+/// As [`tokens`], also if there are fewer than two generated pictures in a set.
+pub fn drift<B: FusedOps>(x: Tensor<B, 4>, real: Tensor<B, 4>, temperatures: &[f64]) -> (Tensor<B, 1>, Tensor<B, 4>) {
+    let ([places, sets, generated, width], [_, _, count, _]) = (x.dims(), real.dims());
+    check_shape("drift", "the real features", &real.dims(), &[places, sets, count, width]);
+    assert!(generated >= 2 && count >= 1, "drift: {generated} generated and {count} real pictures in a set");
+    let (sizes, slope) = B::fused_drift(unwrap(x), unwrap(real), temperatures);
+    (wrap(sizes), wrap(slope))
+}
+
 /// NT-Xent, mean over the queries, `[1]`: queries `[Q, D]` against keys `[K, D]`, not yet normalised; the positive of query i is key
 /// `first + i`.
 ///

@@ -418,3 +418,66 @@ pub fn nt_xent_backward<B: Backend>(
     });
     [dq, dk]
 }
+
+/// What stands for the distance of a picture from itself, in units of the mean distance: too far to have a weight.
+pub const SELF_DISTANCE: f64 = 1e6;
+
+/// The least size of a field, in units of its features, that is still brought to 1.
+pub const LEAST_FIELD: f64 = 1e-8;
+
+/// The least mean distance; where all features are the same there is no field.
+pub const LEAST_DISTANCE: f64 = 1e-12;
+
+/// Distances between the rows of a `[G, N, D]` and b `[G, M, D]`, `[G, N, M]`.
+fn distances<B: Backend>(a: &Tensor<B, 3>, b: &Tensor<B, 3>) -> Tensor<B, 3> {
+    let squares = |x: &Tensor<B, 3>| x.clone().square().sum_dim(2);
+    let products = a.clone().matmul(b.clone().swap_dims(1, 2));
+    (squares(a) + squares(b).swap_dims(1, 2) - products * 2.0).clamp_min(0.0).sqrt()
+}
+
+/// Logarithms of the sums of exponentials along an axis.
+fn log_sum_exp<B: Backend>(x: Tensor<B, 3>, axis: usize) -> Tensor<B, 3> {
+    let highest = x.clone().max_dim(axis);
+    (x - highest.clone()).exp().sum_dim(axis).log() + highest
+}
+
+/// See [`crate::ops::FusedOps::fused_drift`].
+pub fn drift<B: Backend>(x: FloatTensor<B>, real: FloatTensor<B>, temperatures: &[f64]) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (x, real) = (wrap::<B, 4>(x), wrap::<B, 4>(real));
+    let ([places, sets, n, width], [_, _, p, _]) = (x.dims(), real.dims());
+    let groups = places * sets;
+    // Distances and fields do not change, but have more digits, when all features of a group are moved to lie around 0.
+    let centre = real.clone().mean_dim(2);
+    let x = (x - centre.clone()).reshape([groups, n, width]);
+    let real = (real - centre).reshape([groups, p, width]);
+
+    let others = Tensor::<B, 2>::eye(n, &x.device()).unsqueeze::<3>();
+    let (from_real, from_generated) = (distances(&x, &real), distances(&x, &x) * (others.clone().neg() + 1.0));
+    let pairs = (groups * n * (n - 1)) as f64;
+    let mean = ((from_real.clone().mean() + from_generated.clone().sum() / pairs) / 2.0).clamp_min(LEAST_DISTANCE);
+    let scale = mean.reshape([1, 1, 1]);
+    let distances = Tensor::cat(vec![from_real / scale.clone(), from_generated / scale.clone() + others * SELF_DISTANCE], 2);
+
+    // Features are divided by S = scale / sqrt(D).
+    let unit = scale / (width as f64).sqrt();
+    let mut field = x.zeros_like();
+    let mut sizes = Vec::new();
+    for tau in temperatures {
+        let logits = distances.clone() / -*tau;
+        let sums = log_sum_exp(logits.clone(), 2) + log_sum_exp(logits.clone(), 1);
+        let weights = (logits - sums / 2.0).exp();
+        let (of_real, of_generated) = (weights.clone().narrow(2, 0, p), weights.narrow(2, p, n));
+        let attraction = (of_real.clone() * of_generated.clone().sum_dim(2)).matmul(real.clone());
+        let repulsion = (of_generated * of_real.sum_dim(2)).matmul(x.clone());
+        let v = (attraction - repulsion) / unit.clone();
+        let size = v.clone().square().mean().sqrt();
+        field = field + v / size.clone().clamp_min(LEAST_FIELD).reshape([1, 1, 1]);
+        sizes.push(size);
+    }
+    // The mean over pictures and features, the sum over places.
+    let share = 1.0 / (sets * n * width) as f64;
+    let mut losses = vec![field.clone().square().sum() * share];
+    losses.extend(sizes);
+    let slope = field * (-2.0 * share) / unit;
+    (unwrap(Tensor::cat(losses, 0)), unwrap(slope.reshape([places, sets, n, width])))
+}

@@ -93,6 +93,7 @@ fn overview(html: &mut Html, parts: &[RunSection]) {
             Some("pretrain") => Some("1, encoder"),
             Some("diffusion") => Some("2a, diffusion"),
             Some("consistency") => Some("2b, one step"),
+            Some("drift") => Some("3, matched"),
             other => other,
         };
         let setting = |name: &str| or_none(part.source.setting(name).map(str::to_owned));

@@ -98,8 +98,8 @@ pub struct RooflineReport {
     pub matmul_efficiency: f64,
     /// GPUs of the recipe.
     pub gpus: usize,
-    /// Stages 1, 2a and 2b.
-    pub stages: [RooflineStage; 3],
+    /// Stages 1, 2a, 2b and 3.
+    pub stages: [RooflineStage; 4],
     /// Hours of pre-training and of stage 2a that the paper gives, on 8 H200.
     pub paper_hours: Option<[f64; 2]>,
 }
@@ -175,8 +175,14 @@ impl fmt::Display for RooflineReport {
             write!(f, "{label:<9}{:>7}{:>9}{tflop:>9.2}{gb:>8.1}{ms:>8.1}{rate:>8.0}{mfu:>7.1}", s.batch, s.micro_batch)?;
             writeln!(f, "{memory:>10}{:>13}{:>8.1}{:>8.1}", s.largest_micro_batch, s.recipe_images as f64 / 1e6, s.recipe_hours)?;
         }
-        let [pretrain, diffusion, consistency] = self.stages.each_ref().map(|stage| stage.recipe_hours);
-        write!(f, "\nhours in all: {:.1} with stage 2a, {:.1} with stage 2b", pretrain + diffusion, pretrain + consistency)?;
+        let [pretrain, diffusion, consistency, drift] = self.stages.each_ref().map(|stage| stage.recipe_hours);
+        let one_step = pretrain + consistency;
+        write!(
+            f,
+            "\nhours in all: {:.1} with stage 2a, {one_step:.1} with stage 2b, {:.1} with 2b and 3",
+            pretrain + diffusion,
+            one_step + drift
+        )?;
         match self.paper_hours {
             Some([first, second]) => writeln!(f, "; the paper measured {first:.0} and {second:.0} for stages 1 and 2a on 8 x H200"),
             None => writeln!(f),

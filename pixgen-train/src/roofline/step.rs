@@ -1,5 +1,5 @@
 //! An optimiser step of a stage as a sum of operations at their least: passes of the network, losses, update
-//! (docs/reference/method.md sections 3 to 5).
+//! (docs/reference/method.md sections 3 to 5 and 8).
 //!
 //! An operation reads each of its inputs once and writes each of its outputs once, as they are stored, whatever kernels it is made of.
 //! Numbers in brackets are the equations of docs/results/performance.md.
@@ -134,9 +134,7 @@ pub fn costs(config: &RunConfig) -> Vec<Cost> {
         Stage::Pretrain(_) => {
             if micro < batch {
                 // Features of the whole batch first, without keeping a graph: losses need all of them.
-                let repeated = |call: &Call| Cost { useful: 0.0, ..step.sizes(call).forward(true) };
-                let repeated: Vec<Cost> = encoder.calls.iter().map(repeated).collect();
-                repeated.into_iter().for_each(|cost| step.add(3.0, cost));
+                step.repeated(3.0, &encoder);
             }
             step.training(3.0, &encoder, weights);
             step.inference(3.0, &encoder);
@@ -162,6 +160,21 @@ pub fn costs(config: &RunConfig) -> Vec<Cost> {
             if with_teacher > 0.0 {
                 step.images *= with_teacher;
                 step.inference(1.0, &network);
+            }
+        }
+        Stage::Drift(settings) => {
+            let network = trace::forward(&config.model, false);
+            if micro < batch {
+                // All pictures first, without keeping a graph: the field needs them together.
+                step.repeated(1.0, &network);
+            }
+            step.training(1.0, &network, weights);
+            if !config.encoder.is_empty() {
+                if micro < batch {
+                    step.repeated(1.0, &encoder);
+                }
+                step.training(1.0, &encoder, image);
+                step.inference(settings.real as f64 / settings.generated as f64, &encoder);
             }
         }
     }
@@ -193,6 +206,13 @@ impl StepCosts {
     /// A pass forward without gradient.
     fn inference(&mut self, times: f64, trace: &Trace) {
         trace.calls.iter().for_each(|call| self.add(times, self.sizes(call).forward(false)));
+    }
+
+    /// A pass forward that a later one repeats.
+    fn repeated(&mut self, times: f64, trace: &Trace) {
+        for call in &trace.calls {
+            self.add(times, Cost { useful: 0.0, ..self.sizes(call).forward(true) });
+        }
     }
 
     /// A pass forward and backward; with checkpointing, blocks keep nothing and run again.

@@ -38,9 +38,7 @@ impl Display for ModelCard<'_> {
                 "representation-learning",
                 "image-feature-extraction",
             ),
-            Content::Generator => {
-                ("A one-step image generator (stage 2b, consistency)", "consistency-model", "unconditional-image-generation")
-            }
+            Content::Generator => ("A one-step image generator (stage 2b or 3)", "consistency-model", "unconditional-image-generation"),
             Content::Denoiser => ("A diffusion model of images (stage 2a)", "diffusion", "unconditional-image-generation"),
         };
         if header.content != Content::Encoder && header.model.classes > 1 {

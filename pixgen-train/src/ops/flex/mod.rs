@@ -6,6 +6,7 @@ mod attention;
 mod attention_short;
 mod buffers;
 mod columns;
+mod drift;
 mod heads;
 mod images;
 pub(crate) mod lanes;
@@ -324,6 +325,18 @@ impl FusedOps for Flex {
         let factors = LossFactors { skip: skip.data(), out: out.data(), weight: weight.data() };
         let (losses, slope) = images::consistency_loss(f.data(), x.data(), target.data(), &factors, huber);
         (tensor(losses, weight.dims()), tensor(slope, f.dims()))
+    }
+
+    fn fused_drift(x: FlexTensor, real: FlexTensor, temperatures: &[f64]) -> (FlexTensor, FlexTensor) {
+        if !fused([&x, &real]) {
+            return plain::drift::<Self>(x, real, temperatures);
+        }
+        let [x, real] = [x, real].map(Dense::new);
+        let [places, sets, generated, width] = [0, 1, 2, 3].map(|axis| x.dims()[axis]);
+        let sizes = drift::DriftSizes { places, sets, generated, real: real.dims()[2], width };
+        let (losses, slope) = drift::drift(x.data(), real.data(), sizes, temperatures);
+        let count = losses.len();
+        (tensor(losses, &[count]), tensor(slope, x.dims()))
     }
 }
 

@@ -5,8 +5,9 @@ use burn_tensor::{Tensor, TensorData};
 
 use super::cases::numbers;
 use super::under;
+use crate::ops::flex::lanes::{Level, limit_level};
 use crate::ops::implementation::Implementation;
-use crate::ops::{FusedOps, LossFactors, consistency_loss, nt_xent};
+use crate::ops::{FusedOps, LossFactors, consistency_loss, drift, nt_xent};
 
 #[test]
 fn nt_xent_closed_forms() {
@@ -57,4 +58,154 @@ fn consistency_loss_and_its_slope() {
     under(Implementation::Plain, consistency_loss_matches::<Flex>);
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
     consistency_loss_matches::<super::TestGpu>();
+}
+
+/// Features of generated and real pictures, `[L, K, N, D]` and `[L, K, P, D]`.
+struct DriftCase {
+    places: usize,
+    sets: usize,
+    generated: usize,
+    real: usize,
+    width: usize,
+    temperatures: Vec<f64>,
+}
+
+impl DriftCase {
+    const fn new([places, sets, generated, real, width]: [usize; 5], temperatures: Vec<f64>) -> Self {
+        Self { places, sets, generated, real, width, temperatures }
+    }
+
+    /// Features that are far from 0 and near each other, as those of pictures are.
+    fn inputs(&self) -> [Vec<f64>; 2] {
+        let features = |pictures: usize, seed: u64| {
+            let numbers = numbers(self.places * self.sets * pictures * self.width, seed);
+            numbers.into_iter().map(|x| f64::from((0.7 + 0.3 * x) as f32)).collect()
+        };
+        [features(self.generated, 21), features(self.real, 22)]
+    }
+
+    /// The definition (docs/reference/method.md section 8.1), picture by picture: loss and sizes of the fields, and the gradient.
+    fn definition(&self) -> [Vec<f64>; 2] {
+        let [x, real] = self.inputs();
+        let (n, p, d) = (self.generated, self.real, self.width);
+        let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        let rows = |all: &[f64], group: usize, count: usize| -> Vec<Vec<f64>> {
+            all[group * count * d..][..count * d].chunks(d).map(<[f64]>::to_vec).collect()
+        };
+        let groups: Vec<_> = (0..self.places * self.sets)
+            .map(|group| (rows(&x, group, n), rows(&real, group, p)))
+            .collect();
+        let (mut from_real, mut from_generated) = (0.0, 0.0);
+        for (x, real) in &groups {
+            for (i, picture) in x.iter().enumerate() {
+                from_real += real.iter().map(|other| distance(picture, other)).sum::<f64>();
+                from_generated += (0..n).filter(|&j| j != i).map(|j| distance(picture, &x[j])).sum::<f64>();
+            }
+        }
+        let count = (groups.len() * n) as f64;
+        let mean = (from_real / (count * p as f64) + from_generated / (count * (n as f64 - 1.0))) / 2.0;
+        let unit = mean / (d as f64).sqrt();
+        let mut field = vec![0.0; x.len()];
+        let mut sizes = vec![0.0];
+        for tau in &self.temperatures {
+            let mut v = Vec::new();
+            for (x, real) in &groups {
+                let others: Vec<&Vec<f64>> = real.iter().chain(x).collect();
+                let logit = |i: usize, q: usize| (q != p + i).then(|| (-distance(&x[i], others[q]) / (mean * tau)).exp());
+                let kernel = |i: usize, q: usize| logit(i, q).unwrap_or(0.0);
+                let row: Vec<f64> = (0..n).map(|i| (0..n + p).map(|q| kernel(i, q)).sum()).collect();
+                let column: Vec<f64> = (0..n + p).map(|q| (0..n).map(|i| kernel(i, q)).sum()).collect();
+                let a = |i: usize, q: usize| kernel(i, q) / (row[i] * column[q]).sqrt();
+                for i in 0..n {
+                    let (of_real, of_generated) = ((0..p).map(|q| a(i, q)).sum::<f64>(), (p..n + p).map(|q| a(i, q)).sum::<f64>());
+                    for k in 0..d {
+                        let pull: f64 = (0..p).map(|q| a(i, q) * of_generated * others[q][k]).sum();
+                        let push: f64 = (p..n + p).map(|q| a(i, q) * of_real * others[q][k]).sum();
+                        v.push((pull - push) / unit);
+                    }
+                }
+            }
+            let size = (v.iter().map(|v| v * v).sum::<f64>() / v.len() as f64).sqrt();
+            field.iter_mut().zip(v).for_each(|(field, v)| *field += v / size);
+            sizes.push(size);
+        }
+        let share = 1.0 / (self.sets * n * d) as f64;
+        sizes[0] = share * field.iter().map(|v| v * v).sum::<f64>();
+        [sizes, field.into_iter().map(|v| -2.0 * share * v / unit).collect()]
+    }
+
+    fn run<B: FusedOps>(&self) -> [Vec<f64>; 2] {
+        let device = Default::default();
+        let [x, real] = self.inputs();
+        let tensor = |values: Vec<f64>, pictures: usize| {
+            let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+            Tensor::<B, 4>::from_data(TensorData::new(values, [self.places, self.sets, pictures, self.width]), &device)
+        };
+        let (sizes, slope) = drift(tensor(x, self.generated), tensor(real, self.real), &self.temperatures);
+        [sizes.into_data().iter::<f64>().collect(), slope.into_data().iter::<f64>().collect()]
+    }
+
+    /// The largest errors of what a backend gives, relative to the largest value.
+    fn check<B: FusedOps>(&self, backend: &str) {
+        let name = format!("{:?}", [self.places, self.sets, self.generated, self.real, self.width]);
+        for ((found, want), what) in self.run::<B>().iter().zip(self.definition()).zip(["sizes", "slope"]) {
+            assert_eq!(found.len(), want.len());
+            let largest = want.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
+            let off = found.iter().zip(&want).fold(0.0f64, |off, (a, b)| off.max((a - b).abs())) / largest;
+            println!("max relative error | {backend} | drift {name} {what} | F32 | {off:.1e}");
+            assert!(off < 1e-4, "{backend}: {what} of {name} off by {off:e}");
+        }
+    }
+}
+
+fn drift_cases() -> Vec<DriftCase> {
+    let paper = || vec![0.02, 0.05, 0.2];
+    vec![
+        DriftCase::new([1, 1, 2, 1, 1], vec![0.5]),
+        DriftCase::new([1, 2, 3, 5, 7], paper()),
+        DriftCase::new([3, 2, 8, 4, 16], paper()),
+        DriftCase::new([5, 3, 17, 9, 33], paper()),
+        DriftCase::new([2, 1, 32, 32, 64], paper()),
+    ]
+}
+
+#[test]
+fn drift_and_its_slope() {
+    for case in drift_cases() {
+        case.check::<Flex>("cpu");
+        under(Implementation::Plain, || case.check::<Flex>("plain"));
+        #[cfg(any(feature = "cuda", feature = "vulkan"))]
+        case.check::<super::TestGpu>(super::GPU);
+    }
+}
+
+/// Equal bits on any number of threads and with any instruction set.
+#[test]
+fn drift_is_deterministic() {
+    under(Implementation::Fused, || {
+        for case in drift_cases() {
+            let bits = || case.run::<Flex>().concat().into_iter().map(f64::to_bits).collect::<Vec<_>>();
+            let want = bits();
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts");
+                assert!(pool.install(bits) == want, "{threads} threads");
+            }
+            for ceiling in [Level::Baseline, Level::Avx2, Level::Avx512] {
+                let level = limit_level(ceiling);
+                assert!(bits() == want, "{level:?}");
+            }
+        }
+    });
+}
+
+/// Pictures that are all the same are not moved, and nothing is divided by zero.
+#[test]
+fn drift_of_equal_pictures_is_zero() {
+    let device = Default::default();
+    let ones = |pictures| Tensor::<Flex, 4>::ones([2, 1, pictures, 5], &device);
+    for choice in [Implementation::Fused, Implementation::Plain] {
+        let (sizes, slope) = under(choice, || drift(ones(3), ones(4), &[0.02, 0.2]));
+        let found: Vec<f64> = sizes.into_data().iter::<f64>().chain(slope.into_data().iter::<f64>()).collect();
+        assert!(found.iter().all(|&value| value == 0.0), "{choice:?}: {found:?}");
+    }
 }
