@@ -61,7 +61,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How to quantise")]
 pub struct QuantisationArgs {
-    /// Pictures under the noise of the calibration: `noise` for none, `bundled`, or a folder, a zip archive, tar shards, IDX files. One-step
+    /// Pictures under the noise of the calibration: `noise` for none, `bundled`, `bundled:avatars`, or a folder, a zip archive, tar shards, IDX files. One-step
     /// models see nothing but noise, so `noise` is enough for them
     #[arg(long, value_name = "DATA", default_value = "noise", value_hint = ValueHint::AnyPath)]
     pub calibrate: String,

@@ -39,7 +39,7 @@ fn help_of_every_verb() {
                 "completions",
             ][..],
         ),
-        (&["quickstart"], &["--out", "--minutes", "--json", "Example:"]),
+        (&["quickstart"], &["--out", "--data", "bundled:avatars", "--minutes", "--json", "Examples:"]),
         (
             &["pretrain"],
             &[
@@ -102,12 +102,15 @@ fn help_of_every_verb() {
             &[
                 "noto-emoji",
                 "fashion-mnist",
+                "avatars",
+                "--styles",
+                "--held-out",
                 "--mirror",
                 "--file",
                 "--force",
                 "--out",
                 "HTTPS_PROXY",
-                "Example:",
+                "Examples:",
             ],
         ),
         (&["report"], &["--eval", "--out", "--pictures", "Example:"]),
@@ -726,6 +729,18 @@ fn data_check_of_the_bundled_pictures() {
     let expected = "bad classes colour_modes content_hash copies images kind mean passed_over sizes source std";
     assert_eq!(keys(&json).join(" "), expected);
     assert_eq!((&json["images"], &json["kind"]), (&10_000.into(), &"bundled".into()));
+
+    let avatars = succeeds(check("bundled:avatars", &["--no-sheet"]));
+    for part in [
+        "20000 usable, 0 bad",
+        "lorelei (4000), notionists (4000)",
+        "32x32 (20000)",
+        "rgb 20000",
+    ] {
+        assert!(avatars.text().contains(part), "no `{part}` in\n{}", avatars.text());
+    }
+    assert!(!avatars.text().contains("copies"), "{}", avatars.text());
+    fails(check("bundled:faces", &[]), &["bundled:faces", "bundled:avatars-test"]);
 }
 
 #[test]

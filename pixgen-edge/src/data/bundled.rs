@@ -1,4 +1,4 @@
-//! The data set inside the binary: 10,000 Fashion-MNIST training images, 1,000 of each class.
+//! The grey data set inside the binary: 10,000 Fashion-MNIST training images, 1,000 of each class.
 //!
 //! tests/gen/fashion_subset.py makes the files; data/fashion-mnist-10k/README.md states their licence (MIT).
 

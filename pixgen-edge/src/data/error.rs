@@ -252,6 +252,11 @@ impl DataError {
     /// The next thing to try, for the `hint:` line of the command line.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
+            Self::Read { path, source }
+                if source.kind() == std::io::ErrorKind::NotFound && path.to_string_lossy().starts_with("bundled:") =>
+            {
+                "the sets inside the program are bundled, bundled:avatars and bundled:avatars-test".into()
+            }
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 "check the spelling; relative paths start at the current folder".into()
             }

@@ -7,6 +7,7 @@ use std::path::Path;
 use flate2::bufread::GzDecoder;
 use rayon::prelude::*;
 
+use crate::data::avatars::avatars;
 use crate::data::bundled::bundled;
 use crate::data::dataset::Dataset;
 use crate::data::error::{BadFile, DataError};
@@ -14,7 +15,7 @@ use crate::data::idx::DataPart;
 use crate::data::listing::Listing;
 use crate::data::pictures::{ImageStore, read_picture};
 use crate::data::shape::ImageShape;
-use crate::data::spec::{DataSource, DataSpec, StorageKind};
+use crate::data::spec::{BundledSet, DataSource, DataSpec, StorageKind};
 use crate::data::{folder, idx, tar, zip};
 use crate::file_kind::FileKind;
 
@@ -47,7 +48,7 @@ pub fn load(spec: &DataSpec) -> Result<LoadedData, DataError> {
 /// The image files of a source, before anything is decoded.
 ///
 /// # Errors
-/// A source without image files: the bundled set, and IDX files.
+/// A source without image files: a bundled set, and IDX files.
 pub fn list(source: &DataSource) -> Result<Listing, DataError> {
     match open(source, DataPart::Train, false)?.1 {
         Stored::Files(listing) => Ok(listing),
@@ -70,7 +71,8 @@ pub enum Stored {
 pub fn open(source: &DataSource, part: DataPart, relabel: bool) -> Result<(StorageKind, Stored), DataError> {
     let kind = kind_of(source, part)?;
     let stored = match (kind, source) {
-        (_, DataSource::Bundled) => Stored::Pixels(bundled()?),
+        (_, DataSource::Bundled(BundledSet::FashionMnist)) => Stored::Pixels(bundled()?),
+        (_, DataSource::Bundled(BundledSet::Avatars(part))) => Stored::Pixels(avatars(*part)?),
         (StorageKind::Folder, DataSource::Path(path)) => Stored::Files(folder::list(path, relabel)?),
         (StorageKind::Zip, DataSource::Path(path)) => Stored::Files(zip::list(path, relabel)?),
         (StorageKind::Tar, DataSource::Path(path)) => Stored::Files(tar::list(path, relabel)?),
@@ -82,7 +84,7 @@ pub fn open(source: &DataSource, part: DataPart, relabel: bool) -> Result<(Stora
 /// Whether a source is published in two parts and has the second one.
 pub fn has_test_part(source: &DataSource) -> bool {
     match source {
-        DataSource::Bundled => false,
+        DataSource::Bundled(_) => false,
         DataSource::Path(path) => path.is_dir() && idx::has_part(path, DataPart::Test) && kind_of(source, DataPart::Test).is_ok(),
     }
 }
@@ -90,7 +92,7 @@ pub fn has_test_part(source: &DataSource) -> bool {
 /// Recognises the kind of a source, and refuses a test part where there is none.
 fn kind_of(source: &DataSource, part: DataPart) -> Result<StorageKind, DataError> {
     let kind = match source {
-        DataSource::Bundled => StorageKind::Bundled,
+        DataSource::Bundled(_) => StorageKind::Bundled,
         DataSource::Path(path) => kind_of_path(path)?,
     };
     if part == DataPart::Test && kind != StorageKind::Idx {
@@ -275,6 +277,8 @@ mod tests {
         assert!(matches!(kind(at("picture.png"), DataPart::Train), Err(DataError::NotAFolder { .. })));
         let error = kind(at("missing"), DataPart::Train).unwrap_err();
         assert!(error.hint().is_some_and(|hint| hint.contains("spelling")), "{error}");
+        let hint = load(&spec("bundled:avatar", 32, 3)).unwrap_err().hint().unwrap();
+        assert!(BundledSet::ALL.iter().all(|set| hint.contains(set.name())), "{hint}");
         let mut test = spec("bundled", 28, 1);
         test.part = DataPart::Test;
         assert!(matches!(load(&test), Err(DataError::NoTestPart { .. })));

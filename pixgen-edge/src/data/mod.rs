@@ -1,7 +1,7 @@
 //! Images in: everything between a user's files and the numbers that the network sees.
 //!
-//! * `spec` says what to load ([`DataSpec`]), and [`mod@load`] loads it: the `bundled` Fashion-MNIST, `idx` files (MNIST-style), or the files
-//!   of a `folder`, a `zip` archive or `tar` shards.
+//! * `spec` says what to load ([`DataSpec`]), and [`mod@load`] loads it: a set inside the program (`bundled` Fashion-MNIST, `avatars`),
+//!   `idx` files (MNIST-style), or the files of a `folder`, a `zip` archive or `tar` shards.
 //! * `contents` is what the last three find: files by what their names say. `classes` decides on it, alone for all containers: which
 //!   classes there are, and the label of each picture (`labels` reads them, `keys` finds their pictures). `listing` is the result, which
 //!   any thread reads by number from a `store`.
@@ -10,6 +10,7 @@
 //!   for, and `dataset` puts labels to them.
 //! * `normalise` maps bytes to network numbers.
 
+pub mod avatars;
 pub mod bundled;
 mod classes;
 mod contents;
@@ -34,6 +35,7 @@ mod store;
 pub mod tar;
 pub mod zip;
 
+pub use avatars::avatars;
 pub use bundled::{BUNDLED_NAME, bundled, bundled_split};
 pub use dataset::{Dataset, SPLIT_SEED};
 pub use decode::{Decoded, decode, decode_plainly};
@@ -44,4 +46,4 @@ pub use load::{LoadedData, list, load};
 pub use passed::PassedOver;
 pub use resize::{fit, luma};
 pub use shape::{ImageShape, MAX_SIDE};
-pub use spec::{DataSource, DataSpec, PixelStore, StorageKind, WHITE, parse_colour};
+pub use spec::{BundledSet, DataSource, DataSpec, PixelStore, StorageKind, WHITE, parse_colour};

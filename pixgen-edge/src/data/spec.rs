@@ -17,18 +17,42 @@ pub const WHITE: [u8; 3] = [255; 3];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum DataSource {
-    /// The data set inside the binary.
-    Bundled,
+    /// A data set inside the binary.
+    Bundled(BundledSet),
     /// A folder of images, a zip archive, tar shards, or an IDX file or folder.
     Path(PathBuf),
 }
 
+/// The data sets inside the binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BundledSet {
+    /// 10,000 pictures of Fashion-MNIST, 28x28 in grey.
+    FashionMnist,
+    /// Avatars, 32x32 in colour.
+    Avatars(DataPart),
+}
+
+impl BundledSet {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::FashionMnist, Self::Avatars(DataPart::Train), Self::Avatars(DataPart::Test)];
+
+    /// As settings and command lines have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FashionMnist => "bundled",
+            Self::Avatars(DataPart::Train) => "bundled:avatars",
+            Self::Avatars(DataPart::Test) => "bundled:avatars-test",
+        }
+    }
+}
+
 impl From<&str> for DataSource {
-    /// `bundled` or the name of the bundled set; anything else is a path.
+    /// The name of a bundled set; anything else is a path.
     fn from(text: &str) -> Self {
-        match text {
-            "bundled" | BUNDLED_NAME => Self::Bundled,
-            path => Self::Path(path.into()),
+        match BundledSet::ALL.into_iter().find(|set| set.name() == text) {
+            Some(set) => Self::Bundled(set),
+            None if text == BUNDLED_NAME => Self::Bundled(BundledSet::FashionMnist),
+            None => Self::Path(text.into()),
         }
     }
 }
@@ -48,7 +72,7 @@ impl From<DataSource> for String {
 impl fmt::Display for DataSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bundled => f.write_str("bundled"),
+            Self::Bundled(set) => f.write_str(set.name()),
             Self::Path(path) => path.display().fmt(f),
         }
     }
@@ -142,7 +166,7 @@ mod tests {
 
     #[test]
     fn sources_survive_a_configuration_file() {
-        for text in ["bundled", "some/folder"] {
+        for text in ["bundled", "bundled:avatars", "bundled:avatars-test", "bundled:other", "some/folder"] {
             let source = DataSource::from(text);
             let json = serde_json::to_string(&source).unwrap();
             assert_eq!(serde_json::from_str::<DataSource>(&json).unwrap(), source);

@@ -76,7 +76,7 @@ pub struct FeatureArgs {
     /// Weights of the network in safetensors, with the names of the PyTorch package; by default those of `data get efficientnet-lite0`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub weights: Option<PathBuf>,
-    /// Real pictures: `bundled`, a folder of pictures, an archive, or IDX files; by default those of the run
+    /// Real pictures: `bundled`, `bundled:avatars`, a folder of pictures, an archive, or IDX files; by default those of the run
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub data: Option<String>,
     /// Reference to use instead of the training pictures: an .npz of ADM with mu and sigma, or with pictures in arr_0

@@ -64,7 +64,7 @@ pub struct ComputeConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `bundled`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder; must be given for the paper's models.
+    /// `bundled`, `bundled:avatars`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder; must be given for the paper's models.
     pub path: String,
     /// Colour behind transparent pictures, as `#rrggbb`.
     pub background: String,

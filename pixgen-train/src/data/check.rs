@@ -187,9 +187,10 @@ fn facts_of_files(listing: Listing, background: [u8; 3]) -> AllFacts {
 }
 
 fn facts_of(dataset: Dataset) -> AllFacts {
+    let mode = if dataset.shape.channels == 1 { "grey" } else { "rgb" };
     let facts = (0..dataset.len())
         .into_par_iter()
-        .map(|index| Ok(Facts::new(dataset.labels[index], dataset.shape, "grey", &dataset.image(index)?)))
+        .map(|index| Ok(Facts::new(dataset.labels[index], dataset.shape, mode, &dataset.image(index)?)))
         .collect();
     let passed = dataset.passed_over().clone();
     (dataset.class_names, facts, passed)
@@ -335,11 +336,11 @@ mod tests {
     use image::{GrayImage, Luma, Rgb, RgbImage};
 
     use super::*;
-    use pixgen_edge::data::{BadReason, WHITE};
+    use pixgen_edge::data::{BadReason, BundledSet, WHITE};
 
     #[test]
     fn the_bundled_set_is_described() {
-        let report = check(&DataSource::Bundled, DataPart::Train, WHITE).unwrap();
+        let report = check(&DataSource::Bundled(BundledSet::FashionMnist), DataPart::Train, WHITE).unwrap();
         assert_eq!((report.images, report.classes.len()), (10_000, 10));
         // Published statistics of the full training set: mean 0.2860, std 0.3530.
         assert!((report.mean[0] - 0.286).abs() < 0.003, "{:?}", report.mean);
