@@ -130,6 +130,19 @@ fn data_get_refuses_what_it_must() {
             "--mirror",
         ],
     );
+    fails(get(&["noto-emoji", "--size", "32"]), &["--size is for avatars, not for noto-emoji"]);
+    fails(get(&["avatars", "--file", "package"]), &["no single file", "leave --file out"]);
+    let mut without_node = get(&["avatars"]);
+    without_node.env("PATH", "");
+    fails(
+        without_node,
+        &[
+            "`node --version` failed: it is not installed",
+            "apt-get install nodejs npm",
+            "bundled:avatars",
+        ],
+    );
+    assert!(!folder.path().join("data/.avatars.unfinished").exists());
     assert!(!folder.path().join("data/fashion-mnist").exists() && !folder.path().join("data/.fashion-mnist.unfinished").exists());
     fs::create_dir_all(folder.path().join("mine/own")).expect("folder");
     fails(get(&["fashion-mnist", "--force", "--out", "mine"]), &["mine exists and was not made by"]);

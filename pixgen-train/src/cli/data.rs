@@ -1,5 +1,6 @@
 //! `data`: getting training pictures and looking at them.
 
+use crate::packages::avatars::styles::Style;
 use crate::packages::catalogue::Name;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use pixgen_edge::offered::PRESET_NAMES;
@@ -21,7 +22,8 @@ pub enum DataCommand {
 /// Arguments of `data get`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:  pixgen-train data get noto-emoji && pixgen-train data check data/noto-emoji\n\n\
+    after_help = "Examples:  pixgen-train data get noto-emoji && pixgen-train data check data/noto-emoji\n           \
+           pixgen-train data get avatars --cc0 --size 32 --count 4000\n\n\
     Run it again to resume an interrupted download. On an existing folder it only checks the files.\n\
     HTTPS_PROXY and NO_PROXY are respected; SSL_CERT_FILE replaces the system's certificates."
 )]
@@ -44,12 +46,36 @@ pub struct DataGetArgs {
     /// noto-emoji: also the variants in five skin tones, 3,781 pictures in all
     #[arg(long)]
     pub skin_tones: bool,
+    /// What avatars to draw
+    #[command(flatten)]
+    pub avatars: AvatarArgs,
+}
+
+/// Arguments of `data get avatars`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Avatars")]
+pub struct AvatarArgs {
+    /// Styles, with commas between them; each is a class. By default ten that look well from 32x32 on
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',')]
+    pub styles: Vec<Style>,
+    /// The five styles that are free of any condition (CC0): lorelei, notionists, open-peeps, pixel-art, thumbs
+    #[arg(long, conflicts_with = "styles")]
+    pub cc0: bool,
+    /// Pictures of each style to train on; 2700 by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub count: Option<u32>,
+    /// Pictures of each style in the test part, none of which is in the other; 500 by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub held_out: Option<u32>,
+    /// Height and width; 64 by default
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(8..=1024))]
+    pub size: Option<u16>,
 }
 
 /// Arguments of `data check`.
 #[derive(Debug, Args)]
 pub struct DataCheckArgs {
-    /// `bundled`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder
+    /// `bundled`, `bundled:avatars`, a folder of pictures, a zip archive, tar shards, or an IDX file or folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,
     /// Where to write the contact sheet, some pictures of every class
@@ -79,7 +105,7 @@ pub struct DataCheckArgs {
     The same pictures always give the same bytes."
 )]
 pub struct DataPrepareArgs {
-    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards, or an IDX file or folder
+    /// `bundled`, `bundled:avatars`, a folder of pictures (a folder for each class), a zip archive, tar shards, or an IDX file or folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub path: String,
     /// Height and width of the written pictures

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder};
+use image::{ExtendedColorType, ImageEncoder, ImageError};
 use rawzip::ZipArchiveWriter;
 use rawzip::time::UtcDateTime;
 use rayon::prelude::*;
@@ -20,7 +20,7 @@ use serde_json::json;
 use pixgen_edge::atomic::{Unfinished, behind_links, make_folder};
 use pixgen_edge::data::error::BadFile;
 use pixgen_edge::data::labels::LABEL_FILE;
-use pixgen_edge::data::{DataError, Dataset};
+use pixgen_edge::data::{DataError, Dataset, ImageShape};
 use pixgen_edge::file_error::FileError;
 
 /// How pictures are stored.
@@ -134,12 +134,14 @@ fn encode_all(
     let together = 32 * rayon::current_num_threads().max(1);
     for start in (0..dataset.len()).step_by(together) {
         let range = start..(start + together).min(dataset.len());
-        let encode = |index| dataset.image(index).map(|pixels| encode(&pixels, dataset, options.format));
-        let encoded: Vec<Result<Result<Vec<u8>, DataError>, BadFile>> = range.clone().into_par_iter().map(encode).collect();
+        let encode = |index| dataset.image(index).map(|pixels| encode(&pixels, dataset.shape, options.format));
+        let encoded: Vec<Result<Result<Vec<u8>, ImageError>, BadFile>> = range.clone().into_par_iter().map(encode).collect();
         for (index, encoded) in range.clone().zip(encoded) {
             match encoded {
                 Ok(bytes) => {
-                    write(images, dataset.labels[index], &bytes?)?;
+                    // Into memory, of a size that the data set has checked.
+                    let failed = |error: ImageError| DataError::Inconsistent { name: dataset.source.clone(), what: error.to_string() };
+                    write(images, dataset.labels[index], &bytes.map_err(failed)?)?;
                     counts[usize::from(dataset.labels[index])] += 1;
                     images += 1;
                 }
@@ -158,8 +160,8 @@ fn encode_all(
     }
 }
 
-fn encode(pixels: &[u8], dataset: &Dataset, format: PictureFormat) -> Result<Vec<u8>, DataError> {
-    let shape = dataset.shape;
+/// A picture as a file.
+pub(crate) fn encode(pixels: &[u8], shape: ImageShape, format: PictureFormat) -> Result<Vec<u8>, ImageError> {
     let (width, height) = (shape.width as u32, shape.height as u32);
     let colour = if shape.channels == 1 {
         ExtendedColorType::L8
@@ -167,15 +169,13 @@ fn encode(pixels: &[u8], dataset: &Dataset, format: PictureFormat) -> Result<Vec
         ExtendedColorType::Rgb8
     };
     let mut bytes = Vec::new();
-    let encoded = match format {
+    match format {
         PictureFormat::Png => {
             let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive);
-            encoder.write_image(pixels, width, height, colour)
+            encoder.write_image(pixels, width, height, colour)?;
         }
-        PictureFormat::Jpeg { quality } => JpegEncoder::new_with_quality(&mut bytes, quality).write_image(pixels, width, height, colour),
-    };
-    // Into memory, of a size that the data set has checked.
-    encoded.map_err(|error| DataError::Inconsistent { name: dataset.source.clone(), what: error.to_string() })?;
+        PictureFormat::Jpeg { quality } => JpegEncoder::new_with_quality(&mut bytes, quality).write_image(pixels, width, height, colour)?,
+    }
     Ok(bytes)
 }
 
@@ -195,25 +195,47 @@ fn write_zip(
     progress: &mut dyn FnMut(usize),
 ) -> Result<WrittenFiles, PrepareError> {
     let failed = |error: io::Error| PrepareError::from(FileError::write(&options.out)(error));
-    let file = BufWriter::with_capacity(1 << 20, file);
-    let mut archive = ZipArchiveWriter::new(file);
-    let add = |name: &str, bytes: &[u8], archive: &mut ZipArchiveWriter<BufWriter<File>>| add(archive, name, bytes).map_err(failed);
-    let mut labels = Vec::with_capacity(dataset.len());
-    let (images, skipped) = encode_all(dataset, options, progress, |number, label, bytes| {
-        let name = archived_name(number, options.format.extension());
-        add(&name, bytes, &mut archive)?;
-        labels.push((name, label));
-        Ok(())
-    })?;
-    // Data of one class have none, as the other tools write it.
-    let labels = (dataset.class_names.len() > 1).then_some(labels);
-    let text = json!({ "labels": labels, "classes": dataset.class_names }).to_string();
-    add(LABEL_FILE, text.as_bytes(), &mut archive)?;
-    let file = archive.finish().map_err(zip_error).map_err(failed)?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    let bytes = file.metadata().map_err(failed)?.len();
+    let mut archive = PictureArchive::new(file);
+    let (images, skipped) =
+        encode_all(dataset, options, progress, |_, label, bytes| archive.add(bytes, options.format, label).map_err(failed))?;
+    let bytes = archive.finish(&dataset.class_names).map_err(failed)?;
     Ok(WrittenFiles { images, files: 1, bytes, skipped })
+}
+
+/// A zip archive with the layout of EDM's and StyleGAN's tools, in the making.
+pub(crate) struct PictureArchive {
+    archive: ZipArchiveWriter<BufWriter<File>>,
+    labels: Vec<(String, u16)>,
+}
+
+impl PictureArchive {
+    /// Without a picture yet.
+    pub(crate) fn new(file: File) -> Self {
+        Self {
+            archive: ZipArchiveWriter::new(BufWriter::with_capacity(1 << 20, file)),
+            labels: Vec::new(),
+        }
+    }
+
+    /// Adds an encoded picture.
+    pub(crate) fn add(&mut self, bytes: &[u8], format: PictureFormat, label: u16) -> io::Result<()> {
+        let name = archived_name(self.labels.len(), format.extension());
+        add(&mut self.archive, &name, bytes)?;
+        self.labels.push((name, label));
+        Ok(())
+    }
+
+    /// Adds the labels and the names of the classes; returns the length of the file.
+    pub(crate) fn finish(mut self, class_names: &[String]) -> io::Result<u64> {
+        // Data of one class have none, as the other tools write it.
+        let labels = (class_names.len() > 1).then_some(self.labels);
+        let text = json!({ "labels": labels, "classes": class_names }).to_string();
+        add(&mut self.archive, LABEL_FILE, text.as_bytes())?;
+        let file = self.archive.finish().map_err(zip_error)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok(file.metadata()?.len())
+    }
 }
 
 /// `00012/img00012345.png`: the name of a picture in the archives of EDM's and StyleGAN's tools.

