@@ -12,11 +12,15 @@ pub const QUICKSTART_MINUTES: f64 = 15.0;
 
 /// Arguments of `quickstart`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-train quickstart --out q --minutes 5")]
+#[command(after_help = "Examples:  pixgen-train quickstart --out q --minutes 5\n           \
+    pixgen-train quickstart --data bundled:avatars --out faces")]
 pub struct QuickstartArgs {
     /// Folder for both runs, the grid and the report
     #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
     pub out: PathBuf,
+    /// Pictures to train on, of those inside the program
+    #[arg(long, value_enum, default_value = "bundled")]
+    pub data: QuickstartData,
     /// Minutes to train for, 15 by default: fewer minutes, fewer images
     #[arg(long, value_name = "N")]
     pub minutes: Option<f64>,
@@ -29,6 +33,17 @@ pub struct QuickstartArgs {
     /// Print the report as JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// What a quick start trains on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum QuickstartData {
+    /// Clothes of Fashion-MNIST, 28x28 in grey
+    #[value(name = "bundled")]
+    FashionMnist,
+    /// Drawn faces in five styles, 32x32 in colour
+    #[value(name = "bundled:avatars")]
+    Avatars,
 }
 
 /// Arguments of a training stage.
@@ -71,7 +86,7 @@ pub struct SettingsArgs {
     /// TOML file with settings
     #[arg(long, value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// `bundled`, a folder of pictures (a folder for each class), a zip archive, tar shards (a folder of them or
+    /// `bundled`, `bundled:avatars`, a folder of pictures (a folder for each class), a zip archive, tar shards (a folder of them or
     /// `train-{000..146}.tar`), or an IDX file or folder
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub data: Option<String>,

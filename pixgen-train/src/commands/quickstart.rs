@@ -1,13 +1,12 @@
 //! `quickstart`: bundled data, stage 1, stage 2b, a grid, a model file and a short report.
 
-use crate::cli::{QUICKSTART_MINUTES, QuickstartArgs};
+use super::quickstart_quality::QuickstartQuality;
+use crate::cli::{QUICKSTART_MINUTES, QuickstartArgs, QuickstartData};
 use crate::config::{RunConfig, StageKind};
 use crate::device::{DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use crate::error::Error;
 use crate::needs::{dry_run, memory};
 use crate::prepared::{self, Prepared};
-use crate::quality::sweep::{SamplingOptions, Sweep};
-use crate::quality::{Extractor, ReferenceOptions};
 use crate::run::recorded::Recorded;
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::session::{self, End, SessionOptions};
@@ -17,7 +16,7 @@ use pixgen_core::pxg::Model;
 use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::atomic::{make_folder, write_atomic};
 use pixgen_edge::boards::board;
-use pixgen_edge::eval::EvalReport;
+use pixgen_edge::data::{BundledSet, DataPart};
 use pixgen_edge::file_error::FileError;
 use pixgen_edge::interrupt;
 use pixgen_edge::interrupt::Interrupt;
@@ -35,28 +34,50 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Images of both stages in [`QUICKSTART_MINUTES`] on two cores.
-const IMAGES: [u64; 2] = [360_000, 600_000];
-/// Images of stage 2 from which on pictures can be recognised: a classifier is right on two thirds of them
-/// (docs/results/experiments.md, longer runs of stage 2).
-const RECOGNISABLE: u64 = 160_000;
+/// What is trained on which pictures.
+struct QuickstartRecipe {
+    data: BundledSet,
+    preset: &'static str,
+    /// Images of both stages in [`QUICKSTART_MINUTES`] on two cores.
+    images: [u64; 2],
+    /// Images of stage 2 from which on pictures can be recognised.
+    recognisable: u64,
+}
+
+const CLOTHES: QuickstartRecipe = QuickstartRecipe {
+    data: BundledSet::FashionMnist,
+    preset: "small-28-grey",
+    images: [360_000, 600_000],
+    // A classifier is right on two thirds of them (docs/results/experiments.md, longer runs of stage 2).
+    recognisable: 160_000,
+};
+const AVATARS: QuickstartRecipe = QuickstartRecipe {
+    data: BundledSet::Avatars(DataPart::Train),
+    preset: "nano-32-rgb",
+    images: [200_000, 360_000],
+    // The style can be told, and hair from skin.
+    recognisable: 130_000,
+};
+
+impl QuickstartRecipe {
+    fn of(data: QuickstartData) -> &'static Self {
+        match data {
+            QuickstartData::FashionMnist => &CLOTHES,
+            QuickstartData::Avatars => &AVATARS,
+        }
+    }
+}
+
 /// The plan in the folder.
 const PLAN: &str = "plan.toml";
-/// The model.
-const PRESET: &str = "small-28-grey";
-/// One-step pictures that the report measures.
-const MEASURED: usize = 1000;
 /// Boards of the final plan; `pixgen-edge plan --all-boards` has more.
 const BOARDS: [&str; 3] = ["pico2", "nrf52840-dk", "esp32-c3-devkitm-1"];
-/// Seed of the measured pictures: none that training or the grid uses.
-const MEASURED_SEED: u64 = 1_000_000;
 
 /// The report's numbers.
 #[derive(Serialize)]
 struct QuickstartReport {
-    /// Schema, and one row.
     #[serde(flatten)]
-    quality: EvalReport,
+    quality: QuickstartQuality,
     pretrain_images: u64,
     finetune_images: u64,
     seconds: f64,
@@ -123,10 +144,12 @@ impl OnDevice for Work<'_> {
 /// Settings of both stages for the minutes that were asked for, if the machine is as fast as the usual one.
 fn recipe(args: &QuickstartArgs, minutes: f64, device: DeviceChoice) -> Result<[RunConfig; 2], Error> {
     // The table of presets holds it, as the tests show.
-    let preset = preset(PRESET).ok_or_else(|| Error::Preset { name: PRESET.to_owned(), suggestion: None })?;
+    let QuickstartRecipe { data, preset: name, images, .. } = QuickstartRecipe::of(args.data);
+    let preset = preset(name).ok_or_else(|| Error::Preset { name: (*name).to_owned(), suggestion: None })?;
     let mut configs = [StageKind::Pretrain, StageKind::Consistency].map(|stage| RunConfig::defaults(stage, preset));
     let share = minutes / QUICKSTART_MINUTES;
-    for (config, images) in configs.iter_mut().zip(IMAGES) {
+    for (config, images) in configs.iter_mut().zip(*images) {
+        data.name().clone_into(&mut config.data.path);
         config.train.seed = args.seed;
         config.compute.device = device.to_string();
         config.train.images = ((images as f64 * share) as u64 / 1000).max(2) * 1000;
@@ -142,12 +165,19 @@ fn requirements(configs: &[RunConfig; 2]) -> Result<Requirements, DeviceProblem>
 }
 
 /// What a quick start said that it would do; it holds when the same command goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QuickstartPlan {
     minutes: f64,
+    /// Quick starts of version 0.1 had no choice.
+    #[serde(default = "only_data")]
+    data: String,
     pretrain_images: u64,
     finetune_images: u64,
+}
+
+fn only_data() -> String {
+    CLOTHES.data.name().to_owned()
 }
 
 /// The same with the images of the plan in the folder, or of a new one for the time that they take on this device, which is then written.
@@ -160,6 +190,13 @@ fn planned<B: Engine>(
     let path = args.out.join(PLAN);
     let plan = match read_plan(&path)? {
         Some(plan) => {
+            let data = QuickstartRecipe::of(args.data).data.name();
+            if data != plan.data {
+                return Err(Error::Argument {
+                    what: format!("--data {data}: the quick start in {} was planned for {}", args.out.display(), plan.data),
+                    hint: Some(format!("go on with --data {}, or give another --out", plan.data)),
+                });
+            }
             if let Some(minutes) = args.minutes.filter(|minutes| *minutes != plan.minutes) {
                 return Err(Error::Argument {
                     what: format!(
@@ -221,15 +258,18 @@ fn new_plan<B: Engine>(
     device: &B::Device,
 ) -> Result<QuickstartPlan, Error> {
     let minutes = args.minutes.unwrap_or(QUICKSTART_MINUTES);
+    let recipe = QuickstartRecipe::of(args.data);
+    let data = recipe.data.name().to_owned();
     let found = ["pretrain", "finetune"].map(|run| images_of(&args.out.join(run)));
     if let [Some(first), second] = found {
         // The second run may not exist yet; its share follows from the first.
-        let finetune_images = second.unwrap_or(first * IMAGES[1] / IMAGES[0]);
-        return Ok(QuickstartPlan { minutes, pretrain_images: first, finetune_images });
+        let [of_first, of_second] = recipe.images;
+        let finetune_images = second.unwrap_or(first * of_second / of_first);
+        return Ok(QuickstartPlan { minutes, data, pretrain_images: first, finetune_images });
     }
-    fit_to_time::<B>(configs, minutes, quiet, device)?;
+    fit_to_time::<B>(configs, recipe, minutes, quiet, device)?;
     let [pretrain_images, finetune_images] = configs.each_ref().map(|config| config.train.images);
-    Ok(QuickstartPlan { minutes, pretrain_images, finetune_images })
+    Ok(QuickstartPlan { minutes, data, pretrain_images, finetune_images })
 }
 
 /// Images of a run that was started before. Settings that cannot be read are told when the run goes on.
@@ -238,7 +278,13 @@ fn images_of(run: &Path) -> Option<u64> {
 }
 
 /// Takes fewer images when this machine would need longer than asked for; says so, and what that means for the pictures.
-fn fit_to_time<B: Engine>(configs: &mut [RunConfig; 2], minutes: f64, quiet: bool, device: &B::Device) -> Result<(), Error> {
+fn fit_to_time<B: Engine>(
+    configs: &mut [RunConfig; 2],
+    recipe: &QuickstartRecipe,
+    minutes: f64,
+    quiet: bool,
+    device: &B::Device,
+) -> Result<(), Error> {
     if !quiet {
         note("timing a few steps of both stages on this machine");
     }
@@ -266,11 +312,11 @@ fn fit_to_time<B: Engine>(configs: &mut [RunConfig; 2], minutes: f64, quiet: boo
         };
         note(&format!("warning: that is longer than {minutes} minutes{instead}"));
     }
-    if configs[1].train.images < RECOGNISABLE {
+    if configs[1].train.images < recipe.recognisable {
         let per_image = [0, 1].map(|stage| seconds[stage] / asked[stage] as f64);
         note(&format!(
             "warning: pictures after so few images cannot be recognised; for that this machine needs about {} minutes",
-            minutes_to_recognise(per_image)
+            minutes_to_recognise(recipe, per_image)
         ));
     }
     Ok(())
@@ -278,11 +324,11 @@ fn fit_to_time<B: Engine>(configs: &mut [RunConfig; 2], minutes: f64, quiet: boo
 
 /// Whole minutes after which pictures can be recognised, as `--minutes` counts them, on a machine that takes so many seconds for an image of
 /// each stage.
-fn minutes_to_recognise(seconds_per_image: [f64; 2]) -> u64 {
-    let share = RECOGNISABLE as f64 / IMAGES[1] as f64;
+fn minutes_to_recognise(recipe: &QuickstartRecipe, seconds_per_image: [f64; 2]) -> u64 {
+    let share = recipe.recognisable as f64 / recipe.images[1] as f64;
     let seconds: f64 = seconds_per_image
         .iter()
-        .zip(IMAGES)
+        .zip(recipe.images)
         .map(|(seconds, images)| seconds * share * images as f64)
         .sum();
     // A margin of a tenth, as a few timed steps are no exact measure.
@@ -313,26 +359,19 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
     prepared::save_model(&file, &args.out.join("model.safetensors"))?;
     let chip = for_chips(args, &file, &classes, &one_step, &samples)?;
 
-    let source = args.out.display().to_string();
-    let sampling = [SamplingOptions { drawing: Drawing::Consistency { steps: 1 }, weak: None }];
-    let sweep = Sweep {
-        source: &source,
-        models: std::slice::from_ref(&file),
-        sampling: &sampling,
-        seed: MEASURED_SEED,
-        training: &prepared.training,
-        held_out: &prepared.held_out,
-        reference: ReferenceOptions::new(MEASURED),
-        published: None,
-    };
-    let sets = sweep.run::<B>(Extractor::fashion()?, device, &mut |_, _| ())?;
-    let quality = EvalReport::new(sets.into_iter().map(|set| set.row).collect());
+    let quality = QuickstartQuality::new::<B>(&args.out.display().to_string(), &file, prepared, device)?;
     let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
     let programs = Programs::beside(std::env::args_os().next().as_deref());
+    let more = if quality.is_partial() {
+        let (program, run) = (&programs.train, run.display());
+        format!("            {program} data get efficientnet-lite0 && {program} eval {run}\n")
+    } else {
+        String::new()
+    };
     let text = format!(
         "images      {} in stage 1, {} in stage 2, {} in this call\n{}\n\
          grid        {}\nmodel       {}\n{}\
-         next        {} sample {} --class 9 --seed 7\n            {} plan {} --all-boards\n",
+         next        {} sample {} --class {} --seed 7\n            {} plan {} --all-boards\n{more}",
         format_images(encoder.header.images),
         format_images(file.header.images),
         format_duration(took),
@@ -342,6 +381,7 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
         chip,
         programs.train,
         args.out.display(),
+        model.classes - 1,
         programs.edge,
         args.out.join("model.pxg").display(),
     );
@@ -429,9 +469,9 @@ mod tests {
     fn the_minutes_are_those_of_the_machine() {
         // Both stages of the recipe in ten minutes: four minutes are asked for so many images.
         let usual = [600.0 / 960_000.0; 2];
-        assert_eq!(minutes_to_recognise(usual), 4);
+        assert_eq!(minutes_to_recognise(&CLOTHES, usual), 4);
         // Ten times as slow.
-        assert_eq!(minutes_to_recognise(usual.map(|seconds| 10.0 * seconds)), 30);
+        assert_eq!(minutes_to_recognise(&CLOTHES, usual.map(|seconds| 10.0 * seconds)), 30);
     }
 
     #[test]
@@ -454,9 +494,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(PLAN);
         assert_eq!(read_plan(&path).unwrap(), None);
-        let plan = QuickstartPlan { minutes: 0.5, pretrain_images: 2000, finetune_images: 3000 };
+        let plan = QuickstartPlan {
+            minutes: 0.5,
+            data: "bundled:avatars".to_owned(),
+            pretrain_images: 2000,
+            finetune_images: 3000,
+        };
         std::fs::write(&path, toml::to_string(&plan).unwrap()).unwrap();
         assert_eq!(read_plan(&path).unwrap(), Some(plan));
+        std::fs::write(&path, "minutes = 1.0\npretrain_images = 2000\nfinetune_images = 3000\n").unwrap();
+        assert_eq!(read_plan(&path).unwrap().unwrap().data, "bundled");
         std::fs::write(&path, "minutes = 1").unwrap();
         assert!(read_plan(&path).unwrap_err().to_string().contains(PLAN));
     }
