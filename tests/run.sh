@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt circles citations package deny core bare-metal clippy doc train kernels cross guides examples cuda onnx firmware boards doctest fuzz)
+steps=(fmt circles citations package deny core sanitizer bare-metal clippy doc train kernels cross guides examples cuda onnx firmware boards doctest fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
 
@@ -65,6 +65,15 @@ step_deny() {
 }
 
 step_core() { cargo test --release --locked -p pixgen-core --lib; }
+
+# The kernels of this PC under AddressSanitizer: what reads or writes outside a slice stops them. Sanitizers are not a stable feature yet,
+# hence RUSTC_BOOTSTRAP; Debian's compiler comes without the runtime.
+step_sanitizer() {
+  compgen -G "$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/lib/librustc-*_rt.asan.a" >/dev/null ||
+    { echo "skipped, this compiler has no AddressSanitizer for x86-64"; return; }
+  RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$CARGO_TARGET_DIR/sanitizer \
+    cargo test --release --locked --target x86_64-unknown-linux-gnu -p pixgen-core --lib -- kernels::host integer::prepared --nocapture
+}
 
 # The core without std or an allocator, as firmware uses it.
 step_bare-metal() {

@@ -1,4 +1,4 @@
-//! Proof that nothing in a model file can make `pixgen-core` panic on a chip: this program links only when no panic is left.
+//! Proof that nothing in a model file can make `pixgen-core` panic on a chip, or in the kernels of a PC: this program links only when no panic is left.
 //!
 //! Its panic handler calls a function that does not exist. While any panic can be reached from [`start`], the linker asks for that function
 //! and fails. The model, the request and the workspace come from the outside, so that nothing can be computed when compiling.
@@ -32,6 +32,9 @@ pub struct Inputs {
     class: usize,
     seed: u64,
     number: u64,
+    /// Packed weights and scratch, on a PC.
+    host: [*mut u8; 2],
+    host_len: [usize; 2],
 }
 
 /// Everything that a firmware does with a model file. Returns a hash of the picture, or 0.
@@ -66,5 +69,41 @@ pub unsafe extern "C" fn start(inputs: &Inputs) -> u64 {
     let mut drawing = Drawing::new(request).towards(to, black_box(1)).resume(black_box([0; 2]));
     while let Ok(None) = drawing.step(&model, workspace, &mut |band| _ = black_box(band.bytes())) {}
     let _ = black_box(model.self_test(workspace));
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: the caller's.
+        let [panels, scratch] = [0, 1].map(|i| unsafe { slice::from_raw_parts_mut(inputs.host[i], inputs.host_len[i]) });
+        host::draw(&model, &request, workspace, panels, scratch);
+    }
     model.picture_hash(&request, workspace).unwrap_or_default()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod host {
+    use core::hint::black_box;
+    use pixgen_core::integer::{DrawRequest, Prepared};
+    use pixgen_core::kernels::host::HostKernel;
+    use pixgen_core::kernels::host::avx2::Avx2;
+    use pixgen_core::kernels::host::vnni::{Avx512Vnni, AvxVnni};
+    use pixgen_core::pxg::Model;
+
+    /// Draws with every kernel of a PC.
+    pub fn draw(model: &Model<'_>, request: &DrawRequest, workspace: &mut [u8], panels: &mut [u8], scratch: &mut [u8]) {
+        // SAFETY: this program is linked and never run.
+        let kernels = unsafe {
+            [
+                HostKernel::Avx2(Avx2::detected()),
+                HostKernel::Avx2Crosswise(Avx2::detected()),
+                HostKernel::Avx512Vnni(Avx512Vnni::detected()),
+                HostKernel::AvxVnni(AvxVnni::detected()),
+            ]
+        };
+        for kernel in black_box(kernels) {
+            black_box((Prepared::panels_len(model), Prepared::scratch_len(model)));
+            if let Ok(prepared) = Prepared::new(kernel, model, panels) {
+                let _ = black_box(prepared.draw(request, workspace, scratch, &mut |band| _ = black_box(band.bytes())));
+                let _ = black_box(prepared.interpreter(request.class, black_box(0), workspace, scratch, None).is_ok());
+            }
+        }
+    }
 }

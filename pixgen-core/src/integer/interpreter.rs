@@ -229,7 +229,7 @@ impl<'m, 'o> Integer<'m, 'o> {
         let [to, from] = parts(self.memory, site, [x.bytes(), y.bytes()])?;
         let from: &[i16] = bytemuck::try_cast_slice(from).map_err(|_| DrawError::Sequence(site))?;
         let to: &mut [i16] = bytemuck::try_cast_slice_mut(to).map_err(|_| DrawError::Sequence(site))?;
-        self.engine.add_gated(x.width.max(1), to, from, gates, shift);
+        self.engine.add_gated(x.width, to, from, gates, shift);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ pub(super) fn add(x: &mut [i16], y: &[i16]) {
 #[inline(always)]
 pub(super) fn add_gated(width: usize, x: &mut [i16], y: &[i16], gates: &[i16], shift: u32) {
     let half = (1i32 << shift) >> 1;
-    for (x, y) in x.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
+    for (x, y) in x.chunks_exact_mut(width.max(1)).zip(y.chunks_exact(width.max(1))) {
         for ((value, &add), &gate) in x.iter_mut().zip(y).zip(gates) {
             let add = (i32::from(add) * i32::from(gate)).wrapping_add(half) >> shift;
             *value = i16::saturate(i32::from(*value).wrapping_add(add));
@@ -38,9 +38,9 @@ pub(super) fn narrow([gain, shift, offset]: [i32; 3], from: &[i16], to: &mut [i8
 /// [x ; kept] row by row, of these widths; x is narrowed.
 #[inline(always)]
 pub(super) fn concat(words: [i32; 3], [width, kept_width]: [usize; 2], x: &[i16], kept: &[i8], to: &mut [i8]) {
-    let rows = x.chunks_exact(width.max(1)).zip(kept.chunks_exact(kept_width.max(1)));
-    for (row, (x, kept)) in to.chunks_exact_mut((width + kept_width).max(1)).zip(rows) {
-        if let Some((left, right)) = row.split_at_mut_checked(x.len()) {
+    for (t, row) in to.chunks_exact_mut((width + kept_width).max(1)).enumerate() {
+        let (x, kept) = (x.get(t * width..(t + 1) * width), kept.get(t * kept_width..(t + 1) * kept_width));
+        if let (Some(x), Some(kept), Some((left, right))) = (x, kept, row.split_at_mut_checked(width)) {
             narrow(words, x, left);
             right.iter_mut().zip(kept).for_each(|(value, &kept)| *value = kept);
         }

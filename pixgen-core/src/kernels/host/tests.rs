@@ -179,7 +179,7 @@ impl Memory {
 
 fn products_equal<L: Lanes>(lanes: L) {
     let mut draws = Draws::new(Rng::new(20, 255), 0);
-    for case in 0..600u32 {
+    for case in 0..300u32 {
         let mut below = |end: u32| draws.below(end) as usize;
         // Shapes of presets among them: heads of 12, 49 outputs, K that is no multiple of 4.
         let [count, outputs, inputs] = [
