@@ -88,6 +88,7 @@ impl Engine<'_> {
     }
 
     /// The product of a linear layer ([`Kernel::matmul`]); `weights` are those of the file.
+    #[cfg_attr(not(host_kernels), expect(unused_variables, reason = "only packed weights are looked up by site"))]
     #[inline(always)]
     pub(super) fn product<S: Sink>(&mut self, site: Site, x: Rows<'_>, weights: Rows<'_>, scratch: &mut [u32], sink: &mut S) {
         match self {

@@ -4,8 +4,9 @@
 
 use core::arch::asm;
 
-use super::sink::{Saturate, TABLE_LEN};
+use super::sink::Saturate;
 use super::store::SumBlock;
+use super::table::TABLE_LEN;
 
 /// Vectors that a loop keeps in q1-q5.
 #[repr(C)]
