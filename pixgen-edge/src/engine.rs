@@ -103,6 +103,7 @@ impl Kernel {
     }
 
     /// Memory for [`prepare`](Self::prepare).
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no kernel packs weights"))]
     pub fn panels(self, model: &Model<'_>) -> AlignedBytes {
         AlignedBytes::zeroed(match self.0 {
             Kind::Portable => 0,
@@ -115,9 +116,8 @@ impl Kernel {
     ///
     /// # Errors
     /// Memory of another model.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no kernel packs weights"))]
     pub fn prepare<'a>(self, model: &'a Model<'a>, panels: &'a mut AlignedBytes) -> Result<Drawer<'a>, DrawError> {
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = panels;
         Ok(match self.0 {
             Kind::Portable => Drawer::Portable(model),
             #[cfg(target_arch = "x86_64")]
@@ -151,6 +151,7 @@ pub enum Drawer<'a> {
 #[derive(Clone, Debug)]
 pub struct DrawMemory {
     workspace: AlignedBytes,
+    #[cfg(target_arch = "x86_64")]
     scratch: AlignedBytes,
 }
 
@@ -166,14 +167,13 @@ impl Drawer<'_> {
 
     /// Memory for one thread, with `more` bytes of workspace than a picture takes.
     pub fn memory(&self, more: usize) -> DrawMemory {
-        let scratch = match self {
-            Self::Portable(_) => 0,
-            #[cfg(target_arch = "x86_64")]
-            Self::Host(model, _) => Prepared::scratch_len(model),
-        };
         DrawMemory {
             workspace: AlignedBytes::zeroed((self.model().workspace_len() + more).next_multiple_of(16)),
-            scratch: AlignedBytes::zeroed(scratch),
+            #[cfg(target_arch = "x86_64")]
+            scratch: AlignedBytes::zeroed(match self {
+                Self::Portable(_) => 0,
+                Self::Host(model, _) => Prepared::scratch_len(model),
+            }),
         }
     }
 

@@ -3,7 +3,7 @@
 docs/results/performance.md, "Drawing on a PC".
 
     cargo build --release -p pixgen-edge --bins --example time_kernels --example random_models
-    target/release/examples/random_models models small-28-grey nano-64-rgb base-32-rgb
+    target/release/examples/random_models models small-28-grey nano-64-rgb
     python3 -m venv venv && venv/bin/pip install onnxruntime==1.32.0
     venv/bin/python tests/bench/kernels.py target/release models/*.safetensors
 
