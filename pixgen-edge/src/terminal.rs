@@ -55,6 +55,18 @@ pub fn write_line(sink: &mut dyn Write, line: &str) {
     let _ = writeln!(sink, "{line}").and_then(|()| sink.flush());
 }
 
+/// Control characters, which would steer the terminal, as escapes. Names are whatever a file says.
+pub fn printable(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Says why a program cannot go on and what to try; the exit code is 1.
 pub fn fail(error: &impl Display, hint: Option<String>) -> ExitCode {
     note(&format!("error: {error}"));
@@ -62,4 +74,14 @@ pub fn fail(error: &impl Display, hint: Option<String>) -> ExitCode {
         note(&format!("\nhint: {hint}"));
     }
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn names_do_not_steer_the_terminal() {
+        assert_eq!(printable("caf\u{e9}, \u{1b}[31mred\n\u{9b}1m"), "caf\u{e9}, \\u{1b}[31mred\\n\\u{9b}1m");
+    }
 }

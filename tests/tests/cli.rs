@@ -938,7 +938,7 @@ fn data_bench_reports() {
     assert_eq!((&json["measured"], json["needs"].as_array().map(Vec::len)), (&36.into(), Some(3)));
     let text = succeeds(with(pixgen(&arguments[..8]), &[bench.path("data")]));
     assert!(text.text().contains("reading and decoding") && text.text().contains("8 x h100"), "{}", text.text());
-    fails(with(pixgen(arguments), &["bundled"]), &["bundled"]);
+    fails(with(pixgen(arguments), &["bundled"]), &["bundled holds pixels", "nothing to decode"]);
 }
 
 // --- Reports ------------------------------------------------------------------------------------------------------------------------

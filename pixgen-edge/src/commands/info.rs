@@ -4,7 +4,7 @@ use super::classes;
 use crate::engine::Kernel;
 use crate::error::Error;
 use crate::pxg_file::PxgFile;
-use crate::terminal::{print_bytes, print_json};
+use crate::terminal::{print_bytes, print_json, printable};
 use crate::units::{counted, format_bytes, format_images};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::plan::plan_sites;
@@ -80,26 +80,4 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
         info.kernel_here,
     );
     Ok(print_bytes(text.as_bytes())?)
-}
-
-/// Control characters, which would steer the terminal, as escapes. Names are whatever a file says.
-fn printable(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    text.chars().map(shown).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn names_do_not_steer_the_terminal() {
-        assert_eq!(printable("caf\u{e9}, \u{1b}[31mred\n\u{9b}1m"), "caf\u{e9}, \\u{1b}[31mred\\n\\u{9b}1m");
-    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::file_error::read_hint;
 use crate::file_kind::{FileKind, Needed, quoted};
+use crate::terminal::printable;
 use serde::Serialize;
 
 use crate::data::passed::PassedOver;
@@ -14,7 +15,7 @@ use crate::data::passed::PassedOver;
 #[non_exhaustive]
 pub enum DataError {
     /// The operating system refused to read a file or folder.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", shown(path))]
     Read {
         /// What was being read.
         path: PathBuf,
@@ -22,13 +23,34 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file that is none of those that hold images.
-    #[error("{} is neither a folder of images, nor a zip or tar archive, nor an IDX image file", path.display())]
+    #[error("{} is neither a folder of images, nor a zip or tar archive, nor an IDX image file", shown(path))]
     NotAFolder {
         /// The file.
         path: PathBuf,
     },
+    /// Data that are pixels, where files are needed.
+    #[error("{} holds pixels, not files of pictures: there is nothing to decode", printable(name))]
+    NoFiles {
+        /// The source.
+        name: String,
+    },
+    /// A class has no name, or that of another one.
+    #[error("{}: {}", shown(path), match twin {
+        Some(twin) => format!("the classes {twin} and {class} are both called `{}`", printable(name)),
+        None => format!("class {class} has no name"),
+    })]
+    ClassName {
+        /// The data set.
+        path: PathBuf,
+        /// The class.
+        class: usize,
+        /// Its name.
+        name: String,
+        /// An earlier class of this name; None if the name is empty.
+        twin: Option<usize>,
+    },
     /// Nothing in a folder or archive is an image.
-    #[error("no image in {}; passed over: {passed}", path.display())]
+    #[error("no image in {}; passed over: {passed}", shown(path))]
     NoImage {
         /// The folder or archive that was searched.
         path: PathBuf,
@@ -36,19 +58,19 @@ pub enum DataError {
         passed: PassedOver,
     },
     /// A class folder holds no image, or none that can be decoded.
-    #[error("class folder {} holds no usable image", path.display())]
+    #[error("class folder {} holds no usable image", shown(path))]
     EmptyClass {
         /// The class folder.
         path: PathBuf,
     },
     /// Images lie beside class folders, so they have no class.
-    #[error("{} lies beside class folders and has no class", path.display())]
+    #[error("{} lies beside class folders and has no class", shown(path))]
     LooseImage {
         /// The first such image.
         path: PathBuf,
     },
     /// Folders are nested deeper than any data set needs; probably a link that leads back.
-    #[error("folders are nested more than {limit} deep at {}", path.display())]
+    #[error("folders are nested more than {limit} deep at {}", shown(path))]
     TooDeep {
         /// Where the search stopped.
         path: PathBuf,
@@ -56,7 +78,7 @@ pub enum DataError {
         limit: usize,
     },
     /// There are more classes than a label can name.
-    #[error("{} holds {found} classes, more than {limit}", path.display())]
+    #[error("{} holds {found} classes, more than {limit}", shown(path))]
     TooManyClasses {
         /// The folder.
         path: PathBuf,
@@ -76,7 +98,10 @@ pub enum DataError {
         total: usize,
     },
     /// An IDX file does not begin with the magic number of its kind.
-    #[error("{} does not begin with the IDX {kind} magic number: expected {expected:#010x}, found {found:#010x}", path.display())]
+    #[error(
+        "{} does not begin with the IDX {kind} magic number: expected {expected:#010x}, found {found:#010x}",
+        shown(path)
+    )]
     IdxMagic {
         /// The file.
         path: PathBuf,
@@ -88,7 +113,7 @@ pub enum DataError {
         found: u32,
     },
     /// An IDX header names a size that no data set has.
-    #[error("the IDX header of {} declares {count} images of {height} x {width} pixels", path.display())]
+    #[error("the IDX header of {} declares {count} images of {height} x {width} pixels", shown(path))]
     IdxSize {
         /// The file.
         path: PathBuf,
@@ -100,7 +125,7 @@ pub enum DataError {
         width: u32,
     },
     /// An IDX file ends early or goes on after its last entry.
-    #[error("{} is {}: expected {expected} bytes, found {}", path.display(), if found < expected { "cut short" } else { "too long" }, Found { found: *found, expected: *expected })]
+    #[error("{} is {}: expected {expected} bytes, found {}", shown(path), if found < expected { "cut short" } else { "too long" }, Found { found: *found, expected: *expected })]
     IdxLength {
         /// The file.
         path: PathBuf,
@@ -110,7 +135,7 @@ pub enum DataError {
         found: u64,
     },
     /// Images and labels differ in number.
-    #[error("{} holds {images} images but {} holds {labels} labels", image_file.display(), label_file.display())]
+    #[error("{} holds {images} images but {} holds {labels} labels", shown(image_file), shown(label_file))]
     IdxCounts {
         /// The image file.
         image_file: PathBuf,
@@ -122,7 +147,7 @@ pub enum DataError {
         labels: u32,
     },
     /// An IDX image file has no label file beside it.
-    #[error("no label file for {}: expected {} beside it", image_file.display(), wanted.display())]
+    #[error("no label file for {}: expected {} beside it", shown(image_file), shown(wanted))]
     IdxNoLabels {
         /// The image file.
         image_file: PathBuf,
@@ -130,7 +155,7 @@ pub enum DataError {
         wanted: PathBuf,
     },
     /// A folder of IDX files has none, or several, for the wanted part.
-    #[error("{} holds {} {part} image files in IDX format, expected 1{}", path.display(), found.len(), List(found))]
+    #[error("{} holds {} {part} image files in IDX format, expected 1{}", shown(path), found.len(), List(found))]
     IdxChoice {
         /// The folder.
         path: PathBuf,
@@ -140,7 +165,7 @@ pub enum DataError {
         found: Vec<String>,
     },
     /// Class numbers have a gap.
-    #[error("{}: labels go up to {highest}, but no image has label {class}", path.display())]
+    #[error("{}: labels go up to {highest}, but no image has label {class}", shown(path))]
     LabelGap {
         /// The data set.
         path: PathBuf,
@@ -150,13 +175,13 @@ pub enum DataError {
         highest: u32,
     },
     /// A label belongs to no image.
-    #[error("{} is the label of no picture", path.display())]
+    #[error("{} is the label of no picture", shown(path))]
     UnusedLabel {
         /// The label.
         path: PathBuf,
     },
     /// Several images belong to one label.
-    #[error("{} and {} have the same key, which ends at the first dot of the name", path.display(), other.display())]
+    #[error("{} and {} have the same key, which ends at the first dot of the name", shown(path), shown(other))]
     SeveralPictures {
         /// An image.
         path: PathBuf,
@@ -164,7 +189,7 @@ pub enum DataError {
         other: PathBuf,
     },
     /// An archive cannot be used as it is.
-    #[error("{}: {what}", path.display())]
+    #[error("{}: {}", shown(path), printable(what))]
     Archive {
         /// The archive, or the entry in it.
         path: PathBuf,
@@ -187,7 +212,7 @@ pub enum DataError {
         channels: usize,
     },
     /// Pixels, labels and class names of a data set do not fit together.
-    #[error("data set {name}: {what}")]
+    #[error("data set {}: {what}", printable(name))]
     Inconsistent {
         /// Where the data come from.
         name: String,
@@ -205,7 +230,7 @@ pub enum DataError {
         most: usize,
     },
     /// A test part was asked for, but the data come as one.
-    #[error("{name} has no separate test part")]
+    #[error("{} has no separate test part", printable(name))]
     NoTestPart {
         /// The source.
         name: String,
@@ -271,6 +296,8 @@ impl DataError {
             Self::NoImage { .. } => {
                 "images are PNG, JPEG, WebP, GIF, BMP, TIFF or PNM files, one folder per class or all in one folder".into()
             }
+            Self::NoFiles { .. } => "give a folder, a zip archive or tar archives of pictures".into(),
+            Self::ClassName { .. } => "give every class a name of its own, in `classes` of dataset.json or as its folder".into(),
             Self::LabelGap { path, .. } => format!(
                 "number the classes from 0 without gaps, or write them so: pixgen-train data prepare {} --relabel --size PIXELS --out NEW.zip",
                 quoted(path)
@@ -308,6 +335,11 @@ impl DataError {
     }
 }
 
+/// A path for people.
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
 /// An image file that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BadFile {
@@ -325,7 +357,7 @@ impl From<BadFile> for DataError {
 
 impl fmt::Display for BadFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.reason)
+        write!(f, "{}: {}", shown(&self.path), printable(&self.reason.to_string()))
     }
 }
 
@@ -388,7 +420,7 @@ impl fmt::Display for List<'_> {
         if self.0.is_empty() {
             return Ok(());
         }
-        write!(f, ": {}", self.0.join(", "))
+        write!(f, ": {}", printable(&self.0.join(", ")))
     }
 }
 
@@ -416,6 +448,19 @@ mod tests {
                 "2 of 9 image files cannot be used, the first is c/1.png: the file is empty",
             ),
         ];
+        let hostile = "\u{1b}]0;x\u{7}\n";
+        let path = || PathBuf::from(format!("a/{hostile}"));
+        for error in [
+            DataError::EmptyClass { path: path() },
+            DataError::SeveralPictures { path: "a".into(), other: path() },
+            DataError::archive(&path(), hostile, "x"),
+            DataError::NoTestPart { name: hostile.into() },
+            DataError::IdxChoice { path: path(), part: "test", found: vec![hostile.into()] },
+            DataError::Picture(BadFile { path: path(), reason: BadReason::Decode(hostile.into()) }),
+        ] {
+            let text = error.to_string();
+            assert!(!text.contains(char::is_control) && text.contains("\\u{1b}]0;x"), "{text}");
+        }
         for (error, text) in cases {
             assert_eq!(error.to_string(), text);
         }

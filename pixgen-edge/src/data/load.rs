@@ -52,7 +52,7 @@ pub fn load(spec: &DataSpec) -> Result<LoadedData, DataError> {
 pub fn list(source: &DataSource) -> Result<Listing, DataError> {
     match open(source, DataPart::Train, false)?.1 {
         Stored::Files(listing) => Ok(listing),
-        Stored::Pixels(_) => Err(DataError::NotAFolder { path: source.to_string().into() }),
+        Stored::Pixels(_) => Err(DataError::NoFiles { name: source.to_string() }),
     }
 }
 
@@ -233,6 +233,13 @@ mod tests {
         let mean = |d: &Dataset| d.pixels().unwrap().iter().map(|&p| f64::from(p)).sum::<f64>() / d.bytes_in_memory() as f64;
         assert!((mean(&native) - mean(&large)).abs() < 1.0);
         assert_ne!(native.fingerprint(), large.fingerprint());
+    }
+
+    #[test]
+    fn pixels_are_no_files() {
+        let error = list(&"bundled".into()).unwrap_err();
+        assert_eq!(error.to_string(), "bundled holds pixels, not files of pictures: there is nothing to decode");
+        assert!(error.hint().is_some());
     }
 
     #[test]

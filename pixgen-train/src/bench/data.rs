@@ -13,6 +13,7 @@ use crate::roofline::report::{RooflineReport, RooflineRequest, RooflineStage};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::Preset;
 use pixgen_edge::data::{self, BadFile, DataError, DataPart, DataSpec, Dataset, ImageShape, PixelStore, WHITE, decode_plainly};
+use pixgen_edge::terminal::printable;
 use pixgen_edge::units::counted;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -274,7 +275,7 @@ pub fn measure(source: &data::DataSource, preset: &'static Preset, pictures: usi
 
 impl fmt::Display for DataBenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "source    {}: {} pictures, {:.1} kB a file", self.source, self.pictures, self.bytes / 1e3)?;
+        writeln!(f, "source    {}: {} pictures, {:.1} kB a file", printable(&self.source), self.pictures, self.bytes / 1e3)?;
         writeln!(
             f,
             "measured  {} pictures for {} ({}) on {}, median of {}",

@@ -13,6 +13,7 @@ use pixgen_edge::data::idx::DataPart;
 use pixgen_edge::data::listing::Listing;
 use pixgen_edge::data::load::{Stored, has_test_part, open};
 use pixgen_edge::data::{DataError, DataSource, Dataset, ImageShape, PassedOver, StorageKind};
+use pixgen_edge::terminal::printable;
 use pixgen_edge::units::counted;
 
 /// Classes and sizes that [`DataReport`] prints; all of them are in its JSON.
@@ -291,7 +292,7 @@ impl fmt::Display for DataReport {
             StorageKind::Zip => "zip archive",
             StorageKind::Tar => "tar shards",
         };
-        writeln!(f, "source   {} ({kind})", self.source)?;
+        writeln!(f, "source   {} ({kind})", printable(&self.source))?;
         writeln!(f, "images   {} usable, {} bad", self.images, self.bad.len())?;
         let classes = self.classes.iter().map(|class| format!("{} ({})", class.name, class.images));
         writeln!(f, "classes  {}: {}", self.classes.len(), listed(classes))?;
