@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::data::DataError;
+use crate::data::class_names::{same_letters, settle};
 use crate::data::contents::{Contents, Found, Sorted};
 use crate::data::keys::{by_key, refuse_other_labels, unlabelled};
 use crate::data::labels::{LabelFile, Sidecar};
@@ -41,6 +42,7 @@ pub(crate) fn classify(contents: Contents, relabel: bool) -> Result<Listing, Dat
     };
     sorted.refuse_twins()?;
     let (class_names, labels) = classes;
+    let class_names = settle(&root, class_names)?;
     let class_places = match numbered {
         true => vec![root; class_names.len()],
         false => class_folders(&sorted, &labels).into_iter().map(|folder| root.join(folder)).collect(),
@@ -95,8 +97,16 @@ fn by_label_file(root: &Path, folder: &Path, path: &Path, images: &[Found], numb
     }
     let mut label_of = |image: &Found| {
         // The names of old archives are no UTF-8, JSON is.
-        let label = by_name.remove(&shown(image.name.as_os_str()));
-        label.map(|(label, _)| label).ok_or_else(|| unlabelled(root, image, "in dataset.json"))
+        let name = shown(image.name.as_os_str());
+        match by_name.remove(&name) {
+            Some((label, _)) => Ok(label),
+            None if by_name.keys().any(|other| same_letters(other, &name)) => Err(DataError::archive(
+                &root.join(&image.name),
+                "the label in dataset.json is that of a name in another Unicode form (accents apart from letters, or in one)",
+                "write the names in dataset.json as the files are called; unicodedata.normalize of Python turns one form into the other",
+            )),
+            None => Err(unlabelled(root, image, "in dataset.json")),
+        }
     };
     let labels: Vec<u32> = images.iter().map(&mut label_of).collect::<Result<_, _>>()?;
     match by_name.into_values().map(|(_, name)| name).min() {
@@ -439,7 +449,7 @@ mod tests {
             text("dataset.json", "[]"),
         ]);
         assert_eq!((names.len(), passed.as_str()), (2, "2 files (1 .cls, 1 .json)"));
-        // Notes of this name in every folder are no label files; two that are cannot both count.
+        // Notes of this name in every folder are no label files.
         let notes = [
             picture("a/1.png"),
             picture("b/1.png"),
@@ -447,13 +457,6 @@ mod tests {
             text("b/dataset.json", r#"{"x": NaN}"#),
         ];
         assert_eq!((labels_of(&notes).0.len(), labels_of(&notes).2.as_str()), (2, "2 files (2 .json)"));
-        let two = [
-            picture("a/1.png"),
-            picture("b/1.png"),
-            text("a/dataset.json", r#"{"labels": null}"#),
-            text("b/dataset.json", r#"{"labels": null}"#),
-        ];
-        assert_eq!(both(&two, false).unwrap_err(), "set/b/dataset.json: there are two label files");
         // A string is no number, but the number beside it is.
         let (names, ..) = labels_of(&[picture("a.png"), text("a.cls", "0"), text("a.json", r#"{"label": "cat"}"#)]);
         assert_eq!(names, ["0"]);
@@ -476,6 +479,63 @@ mod tests {
         assert_eq!(error, "set/00002/c.png: the image has no label in dataset.json");
         let error = both(&with(r#"{"labels": [["x", "y"]]}"#), false).unwrap_err();
         assert!(error.starts_with("set/dataset.json: not a list of labels"), "{error}");
+    }
+
+    /// A label file decides for what lies below its folder, and so counts only where that is everything.
+    #[test]
+    fn a_label_file_of_a_part_does_not_decide_for_all() {
+        let null = r#"{"labels": null}"#;
+        let list = r#"{"labels": [["1.png", 0]], "classes": ["Trouser"]}"#;
+        let with = |names: &[&'static str], said: &[(&'static str, &str)]| {
+            let pictures = names.iter().map(|&name| picture(name));
+            let files: Vec<File<'_>> = pictures.chain(said.iter().map(|&(name, said)| text(name, said))).collect();
+            let (names, labels, passed) = both(&files, false)?;
+            Ok::<_, String>((names.join(" "), labels.into_iter().map(|(_, label)| label).collect::<Vec<_>>(), passed))
+        };
+        let two = ["a/1.png", "b/1.png"];
+        let told = |passed: &str| passed.ends_with("the labels in 1 of them (dataset.json) were not used");
+        for said in [null, list, r#"{"labels": "no list"}"#] {
+            let (names, labels, passed) = with(&two, &[("a/dataset.json", said)]).unwrap();
+            assert!((names.as_str(), labels.as_slice()) == ("a b", &[0, 1]) && told(&passed), "{passed}");
+        }
+        let (names, _, passed) = with(&two, &[("a/dataset.json", list), ("b/dataset.json", list)]).unwrap();
+        assert_eq!(
+            (names.as_str(), passed.as_str()),
+            ("a b", "2 files (2 .json); the labels in 2 of them (dataset.json) were not used")
+        );
+        let (names, _, passed) = with(&two, &[("a/dataset.json", r#"{"classes": ["x"]}"#)]).unwrap();
+        assert_eq!((names.as_str(), passed.as_str()), ("a b", "1 file (1 .json)"));
+        // One beside the class folders counts; what lies deeper does not add to it.
+        let all = r#"{"labels": [["a/1.png", 1], ["b/1.png", 0]], "classes": ["x", "y"]}"#;
+        let (names, labels, passed) = with(&two, &[("dataset.json", all), ("a/dataset.json", null)]).unwrap();
+        assert!((names.as_str(), labels.as_slice()) == ("x y", &[1, 0]) && told(&passed), "{passed}");
+        // So does one in a folder that all pictures share, also below one about something else.
+        let shared = ["top/set/a/1.png", "top/set/b/1.png"];
+        for notes in [&[][..], &[("dataset.json", "{}"), ("top/dataset.json", "[]")]] {
+            let (names, labels, _) = with(&shared, &[&[("top/set/dataset.json", all)], notes].concat()).unwrap();
+            assert_eq!((names.as_str(), labels.as_slice()), ("x y", &[1, 0][..]));
+        }
+        // A folder whose name only begins with that of another.
+        assert_eq!(with(&["a/1.png", "ab/1.png"], &[("a/dataset.json", null)]).unwrap().0, "a ab");
+    }
+
+    #[test]
+    fn names_of_classes_differ() {
+        let named = |names: &str| {
+            let json = format!(r#"{{"labels": [["a.png", 0], ["b.png", 1]], "classes": {names}}}"#);
+            both(&[picture("a.png"), picture("b.png"), text("dataset.json", &json)], false)
+        };
+        assert_eq!(named(r#"["x", "x"]"#).unwrap_err(), "set: the classes 0 and 1 are both called `x`");
+        assert_eq!(named(r#"["", ""]"#).unwrap_err(), "set: class 0 has no name");
+        assert_eq!(named(r#"["x", "\u001b[1m"]"#).unwrap().0, ["x", "\\u{1b}[1m"]);
+        let one = [picture("a.png"), text("dataset.json", r#"{"labels": null, "classes": [" "]}"#)];
+        assert_eq!(both(&one, false).unwrap_err(), "set: class 0 has no name");
+        // Folders that only the Unicode form tells apart, and a label in the other form.
+        let names = both(&[picture("caf\u{e9}/1.png"), picture("cafe\u{301}/1.png")], false).unwrap().0;
+        assert_eq!(names, ["cafe\\u{301}", "caf\u{e9}"]);
+        let json = "{\"labels\": [[\"caf\u{e9}/1.png\", 0]]}";
+        let error = both(&[picture("cafe\u{301}/1.png"), text("dataset.json", json)], false).unwrap_err();
+        assert!(error.contains("another Unicode form"), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::data::DataError;
 use crate::data::error::BadReason;
 use crate::data::format::{START, has_image_name, is_unnamed_image};
-use crate::data::labels::{LABEL_FILE, LabelFile, MAX_SIDECAR_BYTES, Sidecar, label_file, sidecar};
+use crate::data::labels::{LABEL_FILE, LabelFile, MAX_SIDECAR_BYTES, Sidecar, has_labels, label_file, sidecar};
 use crate::data::passed::PassedOver;
 use crate::data::store::{EntryLocation, Store};
 
@@ -134,7 +134,7 @@ impl Contents {
         }
         let parents = self.sidecars.iter().chain(&self.label_files).filter_map(|file| file.name.parent());
         self.others.extend(parents.map(Path::to_path_buf));
-        let labels = self.read_label_file()?;
+        let labels = self.read_label_file(&images)?;
         let Self { store, in_order, sidecars, folders, others, passed, .. } = self;
         Ok(Sorted { store, in_order, images, sidecars, labels, folders, others, passed })
     }
@@ -145,36 +145,61 @@ impl Contents {
         false
     }
 
-    /// The outermost label file; one beside the archives stands in for one inside. Files of this name that are about something else are
-    /// passed over.
-    fn read_label_file(&mut self) -> Result<Option<LabelsOfSet>, DataError> {
-        let depth = |found: &Found| found.name.components().count();
+    /// The label file that counts: the outermost of those that say something and below whose folder all pictures lie. One beside the
+    /// archives is the outermost of several shards, and stands in for one inside a single archive. All others are passed over.
+    fn read_label_file(&mut self, images: &[Found]) -> Result<Option<LabelsOfSet>, DataError> {
+        let depth = |name: &Path| name.components().count();
         let mut files = std::mem::take(&mut self.label_files);
-        files.sort_by(|a, b| depth(a).cmp(&depth(b)).then_with(|| a.name.cmp(&b.name)));
-        let beside = self.beside.take().filter(|_| files.is_empty());
-        let outermost = files.first().map_or(0, depth);
-        let mut found: Option<LabelsOfSet> = None;
+        files.sort_by(|a, b| depth(&a.name).cmp(&depth(&b.name)).then_with(|| a.name.cmp(&b.name)));
+        let shards = self.store.archives.len() > 1;
+        let mut found = if shards { self.read_beside()? } else { None };
+        // As many parts as the name of the one that counts; a second of so many is one too many.
+        let mut taken = 0;
         for (index, file) in files.iter().enumerate() {
             let path = self.store.root.join(&file.name);
+            let folder = file.name.parent().unwrap_or(Path::new(""));
+            let may_count = found.is_none() || depth(&file.name) == taken;
+            if !may_count || !covers(folder, images, shards) {
+                let bytes = self.read_text(file, &path).unwrap_or_default();
+                self.pass_label_file(&path, &bytes);
+                continue;
+            }
             let twin = index > 0 && files[index - 1].name == file.name;
-            let labels = match depth(file) == outermost {
-                true => parse(&path, &self.read_text(file, &path)?)?,
-                false => None,
-            };
-            match labels {
+            let bytes = self.read_text(file, &path)?;
+            match parse(&path, &bytes)? {
                 Some(_) if found.is_some() => return Err(two_label_files(&path)),
                 _ if twin => return Err(two_label_files(&path)),
-                Some(labels) => found = Some((file.name.parent().map(Path::to_path_buf).unwrap_or_default(), path, labels)),
-                None => self.passed.count(&file.name),
+                Some(LabelFile { labels: Some(_), .. }) if shards => return Err(of_one_shard(&path)),
+                Some(labels) => {
+                    taken = depth(&file.name);
+                    found = Some((folder.to_path_buf(), path, labels));
+                }
+                None => self.pass_label_file(&path, &bytes),
             }
         }
-        if let Some((path, bytes)) = beside {
-            match parse(&path, &bytes)? {
-                Some(labels) => found = Some((PathBuf::new(), path, labels)),
-                None => self.passed.count(&path),
-            }
+        if found.is_none() {
+            return self.read_beside();
+        }
+        if let Some((path, bytes)) = self.beside.take() {
+            self.pass_label_file(&path, &bytes);
         }
         Ok(found)
+    }
+
+    /// The label file beside the archives, if it says something.
+    fn read_beside(&mut self) -> Result<Option<LabelsOfSet>, DataError> {
+        let Some((path, bytes)) = self.beside.take() else { return Ok(None) };
+        let labels = parse(&path, &bytes)?;
+        if labels.is_none() {
+            self.pass_label_file(&path, &bytes);
+        }
+        Ok(labels.map(|labels| (PathBuf::new(), path, labels)))
+    }
+
+    /// Counts a label file that does not count, whatever it holds.
+    fn pass_label_file(&mut self, path: &Path, bytes: &[u8]) {
+        self.passed.count(path);
+        self.passed.unused_labels += usize::from(has_labels(bytes));
     }
 
     fn read_text(&self, file: &Found, path: &Path) -> Result<Vec<u8>, DataError> {
@@ -194,6 +219,21 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Option<LabelFile>, DataError> {
     let hint = "write {\"labels\": [[\"00000/img.png\", 3], ..]} with whole numbers, or {\"labels\": null} for data without classes";
     let labels = label_file(bytes).map_err(|what| DataError::archive(path, &what, hint))?;
     Ok(labels.filter(|labels| *labels != LabelFile::default()))
+}
+
+/// Whether all pictures lie below a folder; of several shards, below the same folder in each.
+fn covers(folder: &Path, images: &[Found], shards: bool) -> bool {
+    let inner = |path: &'_ Path| -> PathBuf { path.components().skip(usize::from(shards)).collect() };
+    let folder = inner(folder);
+    images.iter().all(|image| match shards {
+        true => inner(&image.name).starts_with(&folder),
+        false => image.name.starts_with(&folder),
+    })
+}
+
+fn of_one_shard(path: &Path) -> DataError {
+    let hint = "write one dataset.json beside the shards, with names that begin with that of the shard: [\"0.tar/img.png\", 3]";
+    DataError::archive(path, "the label file lies in one of several shards, and others have pictures too", hint)
 }
 
 fn two_label_files(path: &Path) -> DataError {

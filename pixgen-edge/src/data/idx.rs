@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
-use crate::data::labels::{LABEL_FILE, label_file};
+use crate::data::class_names::settle;
+use crate::data::labels::{LABEL_FILE, has_labels, label_file};
 use crate::data::names::is_ignored;
 use crate::data::passed::PassedOver;
 use crate::data::shape::MAX_SIDE;
@@ -44,10 +45,10 @@ const IMAGE_SUFFIXES: [&str; 2] = ["images-idx3-ubyte", "images.idx3-ubyte"];
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataPart {
-    /// Files whose name contains `train`.
+    /// Files with the word `train` or `training` in their names.
     #[default]
     Train,
-    /// Files whose name contains `t10k` or `test`.
+    /// Files with the word `t10k`, `test` or `testing`, and without one of the others.
     Test,
 }
 
@@ -62,10 +63,19 @@ impl DataPart {
 
     fn matches(self, file_name: &str) -> bool {
         match self {
-            Self::Train => file_name.contains("train"),
-            Self::Test => file_name.contains("t10k") || file_name.contains("test"),
+            Self::Train => has_word(file_name, &["train", "training"]),
+            Self::Test => has_word(file_name, &["t10k", "test", "testing"]) && !Self::Train.matches(file_name),
         }
     }
+}
+
+/// Whether one of `words` stands in a name between other characters than letters; `test10k` has the word `test`, `latest` has not.
+fn has_word(name: &str, words: &[&str]) -> bool {
+    let is_word = |word: &str, at: usize| {
+        let (before, after) = (&name[..at], &name[at + word.len()..]);
+        !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphabetic)
+    };
+    words.iter().any(|word| name.match_indices(word).any(|(at, _)| is_word(word, at)))
 }
 
 /// The images of one file.
@@ -102,19 +112,27 @@ pub(crate) fn has_part(folder: &Path, part: DataPart) -> bool {
     image_files(folder).is_ok_and(|files| files.iter().any(|path| part.matches(&file_name(path))))
 }
 
-/// What lies in a folder beside IDX files; nothing beside a single file.
-fn passed_over(path: &Path) -> Result<PassedOver, DataError> {
+/// What lies in a folder beside the IDX files of both parts; nothing beside a single file. `named`: whether `dataset.json` has the names.
+fn passed_over(path: &Path, named: bool) -> Result<PassedOver, DataError> {
     let mut passed = PassedOver::default();
     if !path.is_dir() {
         return Ok(passed);
     }
+    let images = [DataPart::Train, DataPart::Test].into_iter().filter_map(|part| choose(path, part).ok());
+    let used: Vec<PathBuf> = images.flat_map(|images| [label_file_of(&images).ok(), Some(images)]).flatten().collect();
     for entry in fs::read_dir(path).map_err(DataError::read(path))? {
         let path = entry.map_err(DataError::read(path))?.path();
-        let name = file_name(&path);
-        let plain = name.strip_suffix(".gz").unwrap_or(&name);
         if path.file_name().is_some_and(is_ignored) {
             passed.hidden += 1;
-        } else if !plain.ends_with("ubyte") && name != LABEL_FILE && path.is_file() {
+        } else if path.is_dir() {
+            passed.folders += 1;
+        } else if path.file_name().is_some_and(|name| name == LABEL_FILE) {
+            let labels = fs::read(&path).is_ok_and(|bytes| has_labels(&bytes));
+            if labels || !named {
+                passed.count(&path);
+            }
+            passed.unused_labels += usize::from(labels);
+        } else if !used.contains(&path) {
             passed.count(&path);
         }
     }
@@ -135,7 +153,9 @@ pub fn load(path: &Path, part: DataPart, relabel: bool) -> Result<Dataset, DataE
     let label_file = label_file_of(&image_file)?;
     let labels = read_labels(open(&label_file)?, &label_file)?;
 
-    let names = match class_names(&image_file)? {
+    let listed = class_names(&image_file)?;
+    let named = listed.is_some();
+    let names = match listed {
         Some(names) => Some(names),
         None if FASHION_MNIST_LABELS.contains(&crc32fast::hash(&labels.labels)) => Some(FASHION_MNIST_CLASSES.map(String::from).to_vec()),
         None => None,
@@ -143,8 +163,9 @@ pub fn load(path: &Path, part: DataPart, relabel: bool) -> Result<Dataset, DataE
     check_counts(&images, &labels)?;
     let numbers: Vec<u32> = labels.labels.iter().copied().map(u32::from).collect();
     let (class_names, labels) = classes::number(&image_file, &numbers, names, relabel)?;
+    let class_names = settle(&image_file, class_names)?;
     let dataset = Dataset::new(images.shape, images.pixels, labels, class_names, image_file.display().to_string())?;
-    Ok(dataset.beside(passed_over(path)?))
+    Ok(dataset.beside(passed_over(path, named)?))
 }
 
 /// The names in a `dataset.json` beside the files.
@@ -504,6 +525,69 @@ mod tests {
         write(folder.path(), LABEL_FILE, br#"{"classes": ["one"]}"#);
         let error = load(folder.path(), DataPart::Train, false).unwrap_err().to_string();
         assert!(error.contains("names 1 classes, the labels are 0 to 9"), "{error}");
+    }
+
+    #[test]
+    fn parts_are_words_of_names() {
+        let both = |name: &str| [DataPart::Train, DataPart::Test].map(|part| part.matches(&format!("{name}-images-idx3-ubyte")));
+        for train in [
+            "train",
+            "latest-train",
+            "contest_train",
+            "emnist-letters-train",
+            "training",
+            "train2",
+            "test-train",
+            "fastest.train",
+        ] {
+            assert_eq!(both(train), [true, false], "{train}");
+        }
+        for test in [
+            "t10k",
+            "test",
+            "emnist-letters-test",
+            "qmnist-test10k",
+            "my_testing",
+            "constrained-test",
+        ] {
+            assert_eq!(both(test), [false, true], "{test}");
+        }
+        for neither in ["latest", "contest", "attested", "fastest", "constrained", "not10k", "other"] {
+            assert_eq!(both(neither), [false, false], "{neither}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "latest-train-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 2, 2, 3, &PIXELS));
+        write(folder.path(), "latest-train-labels-idx1-ubyte", &label_bytes(LABEL_MAGIC, 2, &[1, 0]));
+        assert!(has_part(folder.path(), DataPart::Train) && !has_part(folder.path(), DataPart::Test));
+        assert!(load(folder.path(), DataPart::Train, false).is_ok() && load(folder.path(), DataPart::Test, false).is_err());
+    }
+
+    #[test]
+    fn what_lies_beside_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        pair(folder.path(), &[0, 1]);
+        let passed = || load(folder.path(), DataPart::Train, false).unwrap().passed_over().to_string();
+        write(folder.path(), "t10k-images-idx3-ubyte", &image_bytes(IMAGE_MAGIC, 1, 2, 3, &PIXELS[..6]));
+        write(folder.path(), "t10k-labels-idx1-ubyte", &label_bytes(LABEL_MAGIC, 1, &[0]));
+        write(folder.path(), LABEL_FILE, br#"{"classes": ["x", "y"]}"#);
+        assert_eq!(passed(), "nothing");
+        // Twins, another part, pictures.
+        write(folder.path(), "train-images.idx3-ubyte.gz", b"");
+        write(folder.path(), "train-labels.idx1-ubyte.gz", b"");
+        write(folder.path(), "validation-images-idx3-ubyte", b"");
+        write(folder.path(), "1.png", b"");
+        fs::create_dir_all(folder.path().join("sub/deep")).unwrap();
+        fs::create_dir(folder.path().join(".git")).unwrap();
+        assert_eq!(passed(), "4 files (2 .gz, 1 without extension, 1 .png), 1 folder, 1 hidden or of the system");
+        for said in [r#"{"labels": [["1.png", 0]]}"#, r#"{"labels": null, "classes": ["x", "y"]}"#] {
+            write(folder.path(), LABEL_FILE, said.as_bytes());
+            assert!(passed().ends_with("; the labels in 1 of them (dataset.json) were not used"), "{}", passed());
+        }
+        write(folder.path(), LABEL_FILE, b"{}");
+        assert!(passed().starts_with("5 files (2 .gz, 1 without extension, 1 .json, 1 .png)"), "{}", passed());
+        write(folder.path(), LABEL_FILE, br#"{"classes": ["x", "x"]}"#);
+        let error = load(folder.path(), DataPart::Train, false).unwrap_err().to_string();
+        assert!(error.ends_with("the classes 0 and 1 are both called `x`"), "{error}");
     }
 
     #[test]

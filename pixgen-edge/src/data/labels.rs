@@ -53,6 +53,11 @@ pub(crate) fn label_file(bytes: &[u8]) -> Result<Option<LabelFile>, String> {
     }
 }
 
+/// Whether the text of a `dataset.json` has labels, right or not; `null` is one for every picture.
+pub(crate) fn has_labels(bytes: &[u8]) -> bool {
+    top_level(&text(bytes), "labels").is_some()
+}
+
 /// Reads what lies beside a picture under this extension, `cls` or `json`.
 pub(crate) fn sidecar(extension: &str, bytes: &[u8]) -> Sidecar {
     let text = text(bytes);
@@ -98,7 +103,7 @@ pub fn text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// The value of `key` in the outermost object of a JSON text, as it is written. The rest is not parsed, so that NaN, an end that is
-/// missing, or a fault elsewhere does no harm. A value that is no number, word or string comes back as its first character.
+/// missing, or a fault elsewhere does no harm. Of several such keys the last counts, as in JSON libraries. A value that is no number, word or string comes back as its first character.
 fn top_level<'a>(json: &'a str, key: &str) -> Option<&'a str> {
     let bytes = json.as_bytes();
     let first = json.find(|c: char| !c.is_whitespace())?;
@@ -106,18 +111,20 @@ fn top_level<'a>(json: &'a str, key: &str) -> Option<&'a str> {
     if bytes[first] != b'{' {
         return None;
     }
+    let mut found = None;
     while at < bytes.len() {
         match bytes[at] {
             b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'}' | b']' if depth <= 1 => break,
+            b'}' | b']' => depth -= 1,
             b'"' => {
-                let end = string_end(bytes, at)?;
+                let Some(end) = string_end(bytes, at) else { break };
                 let after = json[end..].trim_start();
                 if depth == 1
                     && &json[at + 1..end - 1] == key
                     && let Some(value) = after.strip_prefix(':')
                 {
-                    return Some(scalar(value.trim_start()));
+                    found = Some(scalar(value.trim_start()));
                 }
                 at = end;
                 continue;
@@ -126,7 +133,7 @@ fn top_level<'a>(json: &'a str, key: &str) -> Option<&'a str> {
         }
         at += 1;
     }
-    None
+    found
 }
 
 /// Behind the quotation mark that ends the string that begins at `start`.
@@ -171,6 +178,11 @@ mod tests {
             ("json", r#"{"label": "7"}"#, Sidecar::Label(7)),
             ("json", r#"{"similarity": NaN, "label": 3, "x": }"#, Sidecar::Label(3)),
             ("json", r#"{"caption": "\"label\": 9", "label": 3"#, Sidecar::Label(3)),
+            ("json", r#"{"label": 0, "label": 1}"#, Sidecar::Label(1)),
+            ("json", r#"{"label": 1, "label": null}"#, Sidecar::None),
+            ("json", r#"{"label": 1, "x": {"label": 2}}, "label": 3"#, Sidecar::Label(1)),
+            ("json", "{\"label\": 1}\n{\"label\": 2}", Sidecar::Label(1)),
+            ("json", r#"{"label": 1, "caption": "cut"#, Sidecar::Label(1)),
             ("json", r#"{"label": "cat"}"#, Sidecar::Other("cat".into())),
             ("json", r#"{"label": [1]}"#, Sidecar::Other("[".into())),
             ("json", r#"{"label": NaN}"#, Sidecar::Other("NaN".into())),

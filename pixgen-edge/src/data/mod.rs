@@ -4,7 +4,7 @@
 //!   `idx` files (MNIST-style), or the files of a `folder`, a `zip` archive or `tar` shards.
 //! * `contents` is what the last three find: files by what their names say. `classes` decides on it, alone for all containers: which
 //!   classes there are, and the label of each picture (`labels` reads them, `keys` finds their pictures). `listing` is the result, which
-//!   any thread reads by number from a `store`.
+//!   any thread reads by number from a `store`. `class_names` tells the names apart.
 //! * `names` and `format` know files: names as bytes, contents by their first ones. `passed` counts what was not used.
 //! * `decode` and `resize` bring any image file to the training `shape`. `pictures` holds all of them, or decodes each when it is asked
 //!   for, and `dataset` puts labels to them.
@@ -12,6 +12,7 @@
 
 pub mod avatars;
 pub mod bundled;
+mod class_names;
 mod classes;
 mod contents;
 pub mod dataset;
