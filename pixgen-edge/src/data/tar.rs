@@ -4,8 +4,9 @@
 //! Headers are walked once, shards in parallel; images are then read from any thread at their positions ([`Listing::read`]). Archives that
 //! are packed with gzip have no positions and are unpacked into memory.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io::{BufReader, Cursor, Read, Seek};
+use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
@@ -233,18 +234,20 @@ fn walk_headers(path: &Path, mut bytes: impl Read + Seek, length: u64, number: u
     let mut items = Vec::new();
     let mut end = 0;
     for entry in tar::Archive::new(&mut bytes).entries_with_seek().map_err(damaged)? {
-        let entry = entry.map_err(damaged)?;
-        let name = entry.path_bytes();
+        let mut entry = entry.map_err(damaged)?;
+        if entry.header().entry_type().is_pax_global_extensions() {
+            continue;
+        }
+        let sparse = sparse_name(&mut entry).map_err(damaged)?;
+        let is_sparse = sparse.is_some();
+        let name = sparse.map_or_else(|| entry.path_bytes(), Cow::Owned);
         let at = || path.join(String::from_utf8_lossy(&name).trim_start_matches('/'));
         let (start, size) = (entry.raw_file_position(), entry.size());
         end = start.saturating_add(size);
-        if end > length {
+        // The size of a sparse file counts its holes, which the archive leaves out.
+        if end > length && !is_sparse {
             let what = format!("the archive is cut short: {size} bytes from {start} on, the file has {length}");
             return Err(DataError::archive(&at(), &what, AGAIN));
-        }
-        let kind = entry.header().entry_type();
-        if kind.is_pax_global_extensions() {
-            continue;
         }
         let inner = match inside(&name).map_err(|what| DataError::archive(&at(), what, "make the archive again"))? {
             Inside::Path(inner) => inner,
@@ -254,21 +257,63 @@ fn walk_headers(path: &Path, mut bytes: impl Read + Seek, length: u64, number: u
             }
             Inside::Root => continue,
         };
-        let item = match kind {
+        let used = has_image_name(&inner) || inner.file_name().is_some_and(|name| name == LABEL_FILE);
+        let item = match entry.header().entry_type() {
+            _ if is_sparse && used => {
+                return Err(DataError::archive(&at(), "the file is packed as a sparse one", "pack again without --sparse (-S)"));
+            }
+            _ if is_sparse => Item::Other(inner),
             EntryType::Directory => Item::Folder(inner),
             EntryType::Regular | EntryType::Continuous => Item::File(inner, EntryLocation::Tar { archive: number, at: start, size }),
-            _ if has_image_name(&inner) => {
+            _ if used => {
                 return Err(DataError::archive(&at(), "the entry is not a plain file", "pack the files themselves, not links to them"));
             }
             _ => Item::Other(inner),
         };
         items.push(item);
     }
+    refuse_more(path, &mut bytes)?;
     // An archive ends with two blocks of zeros, but some writers leave them out; then it ends with the last entry.
     if end == 0 && items.is_empty() && length > 0 && !is_zero(&mut bytes).map_err(damaged)? {
         return Err(DataError::archive(path, "this is not a tar archive", AGAIN));
     }
     Ok(items)
+}
+
+/// The name of a file that is packed without its holes, as GNU tar does it; None for any other entry.
+fn sparse_name<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Option<Vec<u8>>> {
+    let mut sparse = entry.header().entry_type().is_gnu_sparse();
+    let mut name = None;
+    for field in entry.pax_extensions()?.into_iter().flatten().flatten() {
+        sparse |= field.key_bytes().starts_with(b"GNU.sparse.");
+        if field.key_bytes() == b"GNU.sparse.name" {
+            name = Some(field.value_bytes().to_vec());
+        }
+    }
+    Ok(sparse.then(|| name.unwrap_or_else(|| entry.path_bytes().into_owned())))
+}
+
+/// Only zeros may follow the block of zeros that ends an archive: whatever else did would be lost without a word.
+fn refuse_more(path: &Path, bytes: &mut (impl Read + Seek)) -> Result<(), DataError> {
+    const HINT: &str = "download or copy the file again; if archives were joined, give them apart in one folder, or unpack with tar -xif";
+    let mut at = bytes.stream_position().map_err(DataError::read(path))?;
+    let end = at;
+    let mut piece = Vec::new();
+    loop {
+        piece.clear();
+        bytes.by_ref().take(1 << 16).read_to_end(&mut piece).map_err(DataError::read(path))?;
+        if let Some(offset) = piece.iter().position(|&byte| byte != 0) {
+            let what = format!(
+                "the archive ends at byte {end}, but goes on at {}: archives that were joined, or a damaged copy",
+                at + offset as u64
+            );
+            return Err(DataError::archive(path, &what, HINT));
+        }
+        if piece.is_empty() {
+            return Ok(());
+        }
+        at += piece.len() as u64;
+    }
 }
 
 /// Whether a file begins with a block of zeros: an empty archive.
@@ -381,6 +426,132 @@ mod tests {
         }
         let error = shards(&["x/1.png"], &["y/1.png", "2.png"], None).unwrap_err();
         assert!(error.starts_with("set/bee.tar/2.png lies beside class folders"), "{error}");
+    }
+
+    /// A label file in one of several shards says nothing of the others.
+    #[test]
+    fn label_files_in_shards() {
+        let png = grey(1);
+        let null: (&str, &[u8]) = ("dataset.json", br#"{"labels": null, "classes": ["bug"]}"#);
+        let names: (&str, &[u8]) = ("dataset.json", br#"{"classes": ["bug"]}"#);
+        let inner: (&str, &[u8]) = ("x/dataset.json", null.1);
+        let (x, y): ((&str, &[u8]), (&str, &[u8])) = (("x/1.png", &png), ("y/1.png", &png));
+        let shards = |first: &[(&str, &[u8])], second: &[(&str, &[u8])], beside: Option<&[u8]>| {
+            let mut files = vec![("0.tar", archive(first)), ("1.tar", archive(second))];
+            files.extend(beside.map(|text| ("dataset.json", text.to_vec())));
+            let folder = folder(&files);
+            let listing = listed(folder.path()).map_err(|error| error.to_string())?;
+            Ok::<_, String>((listing.class_names().join(" "), listing.passed.to_string()))
+        };
+        assert!(
+            shards(&[x, null], &[y], None)
+                .unwrap_err()
+                .contains("0.tar/dataset.json: the label file lies in one of several shards")
+        );
+        assert_eq!(shards(&[x, names], &[y], None).unwrap().0, "bug");
+        let told = "1 file (1 .json); the labels in 1 of them (dataset.json) were not used";
+        assert_eq!(shards(&[x, inner], &[y], None).unwrap(), ("x y".into(), told.into()));
+        // Beside the shards is further out than in one of them.
+        assert_eq!(shards(&[x, null], &[y], Some(names.1)).unwrap(), ("bug".into(), told.into()));
+        // What is about something else does not stand in the way of the one beside a single archive.
+        let folder = folder(&[
+            ("a.tar", archive(&[x, y, ("dataset.json", b"{}")])),
+            ("dataset.json", null.1.to_vec()),
+        ]);
+        assert_eq!(listed(&folder.path().join("a.tar")).unwrap().class_names(), ["bug"]);
+    }
+
+    #[test]
+    fn what_goes_on_behind_the_end_is_an_error() {
+        let png = grey(1);
+        let [a, b, c] = ["a/1.png", "b/1.png", "c/1.png"].map(|name| archive(&[(name, &png)]));
+        let pack = |bytes: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut encoder, bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let three = archive(&[("a/1.png", &png), ("b/1.png", &png), ("c/1.png", &png)]);
+        let hole = |from: usize, length: usize| {
+            let mut bytes = three.clone();
+            bytes[from..from + length].fill(0);
+            bytes
+        };
+        let late = [a.as_slice(), &vec![0; 200_000], &[1]].concat();
+        for bytes in [
+            [a.as_slice(), &b].concat(),
+            [pack(&a), pack(&b)].concat(),
+            [a.as_slice(), &b, &c].concat(),
+            hole(1024, 512),
+            hole(1000, 1024),
+            hole(0, 512),
+            late,
+            [a.as_slice(), b"PK"].concat(),
+        ] {
+            let folder = folder(&[("x.tar", bytes)]);
+            let error = listed(&folder.path().join("x.tar")).unwrap_err();
+            assert!(error.to_string().contains("but goes on at") && error.hint().is_some(), "{error}");
+        }
+        // Zeros, however many, and none.
+        for end in [0, 1024, 10_240, 200_001] {
+            let bytes = [&three[..three.len() - 1024], &vec![0; end]].concat();
+            let folder = folder(&[("x.tar", bytes)]);
+            assert_eq!(listed(&folder.path().join("x.tar")).unwrap().len(), 3, "{end}");
+        }
+        // Joined without their ends they are one archive.
+        let joined = [&a[..a.len() - 1024], &b].concat();
+        assert_eq!(listed(&folder(&[("x.tar", joined)]).path().join("x.tar")).unwrap().len(), 2);
+    }
+
+    /// GNU tar -S: of the old format, and of PAX 0.0, 0.1 and 1.0.
+    #[test]
+    fn sparse_files_are_named() {
+        let png = grey(1);
+        let sparse = |name: &str, pax: &[(&str, &str)]| {
+            let mut archive = Builder::new(Vec::new());
+            let mut header = Header::new_gnu();
+            match pax {
+                [] => {
+                    header.set_entry_type(EntryType::GNUSparse);
+                    let gnu = header.as_gnu_mut().unwrap();
+                    gnu.realsize.copy_from_slice(b"000004000000");
+                    gnu.sparse[0].offset.copy_from_slice(b"000004000000");
+                    gnu.sparse[0].numbytes.copy_from_slice(b"000000000000");
+                }
+                pax => archive
+                    .append_pax_extensions(pax.iter().map(|(key, value)| (*key, value.as_bytes())))
+                    .unwrap(),
+            }
+            header.set_path(name).unwrap();
+            header.set_size(0);
+            header.set_cksum();
+            archive.append(&header, &[][..]).unwrap();
+            let mut plain = Header::new_gnu();
+            plain.set_size(png.len() as u64);
+            archive.append_data(&mut plain, "a/2.png", png.as_slice()).unwrap();
+            let folder = folder(&[("x.tar", archive.into_inner().unwrap())]);
+            let path = folder.path().join("x.tar");
+            listed(&path).map(|listing| (listing.len(), listing.passed.to_string())).map_err(|error| {
+                assert!(error.hint().is_some_and(|hint| hint.contains("-S")), "{error}");
+                error.to_string().replace(&folder.path().display().to_string(), "set")
+            })
+        };
+        for (name, pax) in [
+            ("a/1.png", &[][..]),
+            ("a/1.png", &[("GNU.sparse.size", "1048576"), ("GNU.sparse.numblocks", "0")]),
+            ("a/1.png", &[("GNU.sparse.map", "0,0"), ("GNU.sparse.name", "a/1.png")]),
+            (
+                "a/GNUSparseFile.7/1.png",
+                &[
+                    ("GNU.sparse.major", "1"),
+                    ("GNU.sparse.name", "a/1.png"),
+                    ("GNU.sparse.realsize", "1048576"),
+                ],
+            ),
+        ] {
+            assert_eq!(sparse(name, pax).unwrap_err(), "set/x.tar/a/1.png: the file is packed as a sparse one", "{pax:?}");
+        }
+        // One that is no picture does no harm.
+        assert_eq!(sparse("a/disk.bin", &[]).unwrap(), (1, "1 file (1 .bin)".into()));
     }
 
     /// GNU and PAX names are longer than a header's field.

@@ -60,9 +60,10 @@ fn directory(path: &Path, length: u64, contents: &mut Contents) -> Result<(), Da
     let archive = ZipLocator::new().locate_in_reader(&contents.store.archives[0], &mut buffer, length);
     let archive = archive.map_err(|(_, error)| damaged(error))?;
     let mut entries = archive.entries(&mut buffer);
-    let mut count = 0;
+    let (mut count, mut first) = (0, archive.directory_offset());
     while let Some(entry) = entries.next_entry().map_err(damaged)? {
         count += 1;
+        first = first.min(entry.local_header_offset());
         let name = name(&entry);
         let at = |what: &str, hint| DataError::archive(&path.join(shown_name(&name)), what, hint);
         let place = place(&entry);
@@ -81,6 +82,7 @@ fn directory(path: &Path, length: u64, contents: &mut Contents) -> Result<(), Da
         let what = format!("the directory of the zip archive has {count} entries instead of {}", archive.entries_hint());
         return Err(DataError::archive(path, &what, AGAIN));
     }
+    refuse_joined(path, first, contents)?;
     for (inner, place, is_dir) in found {
         match (inner, place) {
             (Inside::Path(inner), _) if is_dir => contents.add_folder(inner),
@@ -91,6 +93,21 @@ fn directory(path: &Path, length: u64, contents: &mut Contents) -> Result<(), Da
         }
     }
     Ok(())
+}
+
+/// A directory says nothing of what lies before the first of its entries. A program that unpacks itself may; another archive, whose
+/// pictures would be lost without a word, is an error.
+fn refuse_joined(path: &Path, first: u64, contents: &Contents) -> Result<(), DataError> {
+    let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
+    let before = ZipLocator::new().locate_in_reader(&contents.store.archives[0], &mut buffer, first);
+    match before {
+        Ok(other) if other.end_offset() == first => Err(DataError::archive(
+            path,
+            &format!("another archive lies before byte {first}: archives that were joined"),
+            "unpack each archive and pack all pictures into one",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The name of an entry, as UTF-8 where that is known.
@@ -350,6 +367,25 @@ pub(crate) mod tests {
             }
         }
         drop(folder);
+    }
+
+    #[test]
+    fn joined_archives_are_errors() {
+        let png = grey(1);
+        let [a, b] = ["a/1.png", "bee/12.png"].map(|name| archive(&[stored(name, &png)]));
+        let list = |bytes: &[u8]| list_bytes(Path::new("x.zip"), bytes.to_vec());
+        let mut noted = a.clone();
+        let end = noted.len();
+        noted[end - 2] = 4;
+        noted.extend(b"note");
+        assert_eq!(list(&noted).unwrap().len(), 1);
+        for first in [&a, &noted, &archive(&[])] {
+            let error = list(&[first.as_slice(), &b].concat()).unwrap_err();
+            assert!(error.to_string().contains("another archive lies before byte") && error.hint().is_some(), "{error}");
+        }
+        // A program before the archive, and a stored archive in it, are neither.
+        assert_eq!(list(&[b"MZ a program that unpacks itself".as_slice(), &b].concat()).unwrap().len(), 1);
+        assert_eq!(list(&archive(&[stored("inner.zip", &a), stored("b/1.png", &png)])).unwrap().len(), 1);
     }
 
     #[test]
