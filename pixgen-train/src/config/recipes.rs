@@ -211,21 +211,22 @@ impl TrainingRecipe {
                 auxiliary_feature: FrozenFeature::Projected,
             },
         },
-        // Those of the drifting paper's pixel generators; pixels alone carry ImageNet nowhere, so --encoder belongs to it.
+        // Those of the drifting paper's pixel generators, with a batch that a GPU can hold and without windows, whose features would not fit.
+        // Pixels alone carry ImageNet nowhere, so --encoder belongs to it.
         drift: StageRecipe {
-            images: 100_000 * 8192,
-            batch: 8192,
-            schedule: schedule(2e-4, 10_000 * 8192, LrShape::Constant, 1.0),
+            images: 100_000 * 1024,
+            batch: 1024,
+            schedule: schedule(2e-4, 10_000 * 1024, LrShape::Constant, 1.0),
             optimiser: adamw(0.95, 0.01, false, 2.0),
             ema_decay: 0.9999,
             export: "decay-0.9999",
             settings: DriftConfig {
                 parametrisation: Parametrisation::Edm,
                 generated: 64,
-                real: 128,
+                real: 64,
                 temperatures: [0.02, 0.05, 0.2],
                 patches: true,
-                windows: [8, 0],
+                windows: [0, 0],
                 whole: true,
             },
         },
@@ -302,7 +303,9 @@ impl RunConfig {
 
     /// Stage 3: windows of a quarter of the picture, where that is more than the recipe's.
     fn with_windows_for_size(mut self) -> Self {
-        if let Stage::Drift(settings) = &mut self.stage {
+        if let Stage::Drift(settings) = &mut self.stage
+            && settings.windows[0] > 0
+        {
             settings.windows[0] = settings.windows[0].max(self.model.size / 4);
         }
         self

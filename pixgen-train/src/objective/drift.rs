@@ -18,7 +18,7 @@ use super::micro_batches;
 use super::prefetch::Pictures;
 use super::source::BatchSource;
 use super::{Compute, Objective, StepLoss, Terms, TrainingProgress, values};
-use crate::model::{BurnWeights, Condition, Pass};
+use crate::model::{BurnWeights, Condition, Pass, forward};
 use crate::ops::{FusedOps, weighted_sum};
 use crate::training::Engine;
 use burn_tensor::Tensor;
@@ -110,9 +110,10 @@ impl<B: Engine> Drift<B> {
         let (keep, ranges) = (micro >= count, self.frame.ranges(count, micro));
         let weights = self.frame.weights(&self.frame.set, params);
         let done = micro_batches::map::<B, _, _>(ranges.clone(), |range| {
-            let pass = self.pass(&weights, batch, &range);
-            let pictures = self.pictures(batch, &range, pass.output());
-            (keep.then_some(pass), pictures)
+            // A graph that no backward pass takes up would stay in burn's memory to the end of the step.
+            let pass = keep.then(|| self.pass(&weights, batch, &range));
+            let f = pass.as_ref().map_or_else(|| self.drawn(&weights, batch, &range), Pass::output);
+            (pass, self.pictures(batch, &range, f))
         });
         let (passes, pictures): (Vec<_>, Vec<_>) = done.into_iter().unzip();
         let (terms, slope) = self.field(batch, &Tensor::cat(pictures, 0), micro);
@@ -132,14 +133,26 @@ impl<B: Engine> Drift<B> {
         noise.output_factors(self.frame.settings.config.parametrisation, noise.t_max())
     }
 
-    /// F of some latents at the highest level, which is where sampling starts.
+    /// F of some latents, with what its gradient needs.
     fn pass<'a>(&'a self, weights: &'a BurnWeights<'a, B>, batch: &DriftBatch<B>, range: &Range<usize>) -> Pass<'a, B, 3> {
-        let Frame { context: Context { model, noise, device }, settings, compute, .. } = &self.frame;
+        let Frame { context, compute, .. } = &self.frame;
+        let (image, condition) = self.input(batch, range);
+        Pass::forward(compute.recompute, &context.model, weights, image, condition, None)
+    }
+
+    /// F of some latents, without.
+    fn drawn(&self, weights: &BurnWeights<'_, B>, batch: &DriftBatch<B>, range: &Range<usize>) -> Tensor<B, 3> {
+        let (image, condition) = self.input(batch, range);
+        forward(&self.frame.context.model, weights, &image, &condition, None)
+    }
+
+    /// What the network reads of some latents at the highest level, which is where sampling starts, and their condition.
+    fn input(&self, batch: &DriftBatch<B>, range: &Range<usize>) -> (Tensor<B, 3>, Condition<B>) {
+        let Frame { context: Context { model, noise, device }, settings, .. } = &self.frame;
         let t = noise.t_max();
         let image = batch.eps.range(range, device).mul_scalar(noise.c_in(t) * t);
         let classes: Vec<usize> = range.clone().map(|i| batch.classes[i / settings.config.generated]).collect();
-        let condition = Condition::new(&vec![t; range.len()], Some(&classes), model.encoder.width, device);
-        Pass::forward(compute.recompute, model, weights, image, condition, None)
+        (image, Condition::new(&vec![t; range.len()], Some(&classes), model.encoder.width, device))
     }
 
     /// f(t_max eps, t_max) from F.

@@ -54,9 +54,13 @@ impl<B: Engine> EncoderGroups<B> {
         let keep = micro >= count;
         let ranges = frame.ranges(count, micro);
         let done = micro_batches::map::<B, _, _>(ranges.clone(), |range| {
-            let pass = pass(&range);
-            let features = pass.output();
-            (keep.then_some(pass), features)
+            let pass = keep.then(|| pass(&range));
+            let without = || {
+                let (image, condition) = seen(some(&range));
+                token_features(model, &frozen.weights, &image, &condition)
+            };
+            let features = pass.as_ref().map_or_else(without, Pass::output);
+            (pass, features)
         });
         let (passes, features): (Vec<_>, Vec<_>) = done.into_iter().unzip();
         let of_real = micro_batches::map::<B, _, _>(frame.ranges(real.count(), micro), |range| {

@@ -95,12 +95,12 @@ impl<B: FusedOps> Field<B> {
     /// Of features `[sets N, L, D]` of generated pictures and `[sets P, L, D]` of real ones, set by set.
     pub fn new(generated: Tensor<B, 3>, real: Tensor<B, 3>, sets: usize, temperatures: &[f64]) -> Self {
         let shape = generated.dims();
-        let by_place = |features: Tensor<B, 3>| {
+        let by_set = |features: Tensor<B, 3>| {
             let [count, places, width] = features.dims();
-            features.reshape([sets, count / sets, places, width]).permute([2, 0, 1, 3])
+            features.reshape([sets, count / sets, places, width])
         };
-        let (sizes, slope) = drift(by_place(generated), by_place(real), temperatures);
-        Self { sizes, slope: slope.permute([1, 2, 0, 3]).reshape(shape) }
+        let (sizes, slope) = drift(by_set(generated), by_set(real), temperatures);
+        Self { sizes, slope: slope.reshape(shape) }
     }
 }
 

@@ -210,8 +210,8 @@ pub trait FusedOps: Backend {
         plain::consistency_loss::<Self>(f, x, target, factors, huber)
     }
 
-    /// The drifting loss of features of one kind (docs/reference/method.md section 8.1): x `[L, K, N, D]` of N generated pictures in each
-    /// of K sets, seen in L places, and real `[L, K, P, D]` of P real ones, in `f32`; N is at least 2. Returns `[1 + T]`, the loss and for
+    /// The drifting loss of features of one kind (docs/reference/method.md section 8.1): x `[K, N, L, D]` of N generated pictures in each
+    /// of K sets, seen in L places, and real `[K, P, L, D]` of P real ones, in `f32`; N is at least 2. Returns `[1 + T]`, the loss and for
     /// each temperature the root mean square of the field before it is normalised, and the loss's gradient with respect to x.
     fn fused_drift(x: FloatTensor<Self>, real: FloatTensor<Self>, temperatures: &[f64]) -> (FloatTensor<Self>, FloatTensor<Self>) {
         plain::drift::<Self>(x, real, temperatures)

@@ -189,14 +189,14 @@ pub fn consistency_loss<B: FusedOps>(
     (wrap(losses), wrap(slope))
 }
 
-/// The drifting loss of features of one kind and its gradient with respect to x: x `[L, K, N, D]`, real `[L, K, P, D]` in `f32`, N at least
-/// 2. Returns `[1 + T]` and `[L, K, N, D]`; see [`FusedOps::fused_drift`].
+/// The drifting loss of features of one kind and its gradient with respect to x: x `[K, N, L, D]`, real `[K, P, L, D]` in `f32`, N at least
+/// 2. Returns `[1 + T]` and `[K, N, L, D]`; see [`FusedOps::fused_drift`].
 ///
 /// # Panics
 /// As [`tokens`], also if there are fewer than two generated pictures in a set.
 pub fn drift<B: FusedOps>(x: Tensor<B, 4>, real: Tensor<B, 4>, temperatures: &[f64]) -> (Tensor<B, 1>, Tensor<B, 4>) {
-    let ([places, sets, generated, width], [_, _, count, _]) = (x.dims(), real.dims());
-    check_shape("drift", "the real features", &real.dims(), &[places, sets, count, width]);
+    let ([sets, generated, places, width], [_, count, ..]) = (x.dims(), real.dims());
+    check_shape("drift", "the real features", &real.dims(), &[sets, count, places, width]);
     assert!(generated >= 2 && count >= 1, "drift: {generated} generated and {count} real pictures in a set");
     let (sizes, slope) = B::fused_drift(unwrap(x), unwrap(real), temperatures);
     (wrap(sizes), wrap(slope))

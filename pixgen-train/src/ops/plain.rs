@@ -443,8 +443,10 @@ fn log_sum_exp<B: Backend>(x: Tensor<B, 3>, axis: usize) -> Tensor<B, 3> {
 
 /// See [`crate::ops::FusedOps::fused_drift`].
 pub fn drift<B: Backend>(x: FloatTensor<B>, real: FloatTensor<B>, temperatures: &[f64]) -> (FloatTensor<B>, FloatTensor<B>) {
-    let (x, real) = (wrap::<B, 4>(x), wrap::<B, 4>(real));
-    let ([places, sets, n, width], [_, _, p, _]) = (x.dims(), real.dims());
+    // A group is a place of a set.
+    let by_group = |features: Tensor<B, 4>| features.swap_dims(1, 2);
+    let (x, real) = (by_group(wrap(x)), by_group(wrap(real)));
+    let ([sets, places, n, width], [_, _, p, _]) = (x.dims(), real.dims());
     let groups = places * sets;
     // Distances and fields do not change, but have more digits, when all features of a group are moved to lie around 0.
     let centre = real.clone().mean_dim(2);
@@ -479,5 +481,5 @@ pub fn drift<B: Backend>(x: FloatTensor<B>, real: FloatTensor<B>, temperatures: 
     let mut losses = vec![field.clone().square().sum() * share];
     losses.extend(sizes);
     let slope = field * (-2.0 * share) / unit;
-    (unwrap(Tensor::cat(losses, 0)), unwrap(slope.reshape([places, sets, n, width])))
+    (unwrap(Tensor::cat(losses, 0)), unwrap(by_group(slope.reshape([sets, places, n, width]))))
 }

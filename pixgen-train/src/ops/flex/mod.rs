@@ -332,8 +332,8 @@ impl FusedOps for Flex {
             return plain::drift::<Self>(x, real, temperatures);
         }
         let [x, real] = [x, real].map(Dense::new);
-        let [places, sets, generated, width] = [0, 1, 2, 3].map(|axis| x.dims()[axis]);
-        let sizes = drift::DriftSizes { places, sets, generated, real: real.dims()[2], width };
+        let [sets, generated, places, width] = [0, 1, 2, 3].map(|axis| x.dims()[axis]);
+        let sizes = drift::DriftSizes { sets, generated, real: real.dims()[1], places, width };
         let (losses, slope) = drift::drift(x.data(), real.data(), sizes, temperatures);
         let count = losses.len();
         (tensor(losses, &[count]), tensor(slope, x.dims()))

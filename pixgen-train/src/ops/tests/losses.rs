@@ -60,7 +60,7 @@ fn consistency_loss_and_its_slope() {
     consistency_loss_matches::<super::TestGpu>();
 }
 
-/// Features of generated and real pictures, `[L, K, N, D]` and `[L, K, P, D]`.
+/// Features of generated and real pictures, `[K, N, L, D]` and `[K, P, L, D]`.
 struct DriftCase {
     places: usize,
     sets: usize,
@@ -89,8 +89,10 @@ impl DriftCase {
         let [x, real] = self.inputs();
         let (n, p, d) = (self.generated, self.real, self.width);
         let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        let places = self.places;
+        let row = |all: &[f64], picture: usize, place: usize| all[(picture * places + place) * d..][..d].to_vec();
         let rows = |all: &[f64], group: usize, count: usize| -> Vec<Vec<f64>> {
-            all[group * count * d..][..count * d].chunks(d).map(<[f64]>::to_vec).collect()
+            (0..count).map(|i| row(all, group / places * count + i, group % places)).collect()
         };
         let groups: Vec<_> = (0..self.places * self.sets)
             .map(|group| (rows(&x, group, n), rows(&real, group, p)))
@@ -126,7 +128,10 @@ impl DriftCase {
                 }
             }
             let size = (v.iter().map(|v| v * v).sum::<f64>() / v.len() as f64).sqrt();
-            field.iter_mut().zip(v).for_each(|(field, v)| *field += v / size);
+            for (i, v) in v.into_iter().enumerate() {
+                let (group, picture, k) = (i / (n * d), i / d % n, i % d);
+                field[((group / places * n + picture) * places + group % places) * d + k] += v / size;
+            }
             sizes.push(size);
         }
         let share = 1.0 / (self.sets * n * d) as f64;
@@ -139,7 +144,7 @@ impl DriftCase {
         let [x, real] = self.inputs();
         let tensor = |values: Vec<f64>, pictures: usize| {
             let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
-            Tensor::<B, 4>::from_data(TensorData::new(values, [self.places, self.sets, pictures, self.width]), &device)
+            Tensor::<B, 4>::from_data(TensorData::new(values, [self.sets, pictures, self.places, self.width]), &device)
         };
         let (sizes, slope) = drift(tensor(x, self.generated), tensor(real, self.real), &self.temperatures);
         [sizes.into_data().iter::<f64>().collect(), slope.into_data().iter::<f64>().collect()]
@@ -202,7 +207,7 @@ fn drift_is_deterministic() {
 #[test]
 fn drift_of_equal_pictures_is_zero() {
     let device = Default::default();
-    let ones = |pictures| Tensor::<Flex, 4>::ones([2, 1, pictures, 5], &device);
+    let ones = |pictures| Tensor::<Flex, 4>::ones([2, pictures, 1, 5], &device);
     for choice in [Implementation::Fused, Implementation::Plain] {
         let (sizes, slope) = under(choice, || drift(ones(3), ones(4), &[0.02, 0.2]));
         let found: Vec<f64> = sizes.into_data().iter::<f64>().chain(slope.into_data().iter::<f64>()).collect();
