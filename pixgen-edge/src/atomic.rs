@@ -63,16 +63,23 @@ fn place(path: &Path) -> io::Result<Place> {
         Err(error) => return Err(error),
     };
     let target = behind_links(path);
+    if is_open_file(&target) {
+        return Ok(Place::Other);
+    }
     if target.file_name().is_none() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
     }
     Ok(Place::Plain(target, old))
 }
 
-/// What a path names behind all symbolic links, whether it is there or not.
+/// What a path names behind all symbolic links, whether it is there or not. The links of open files end there: what they show need not be a
+/// path.
 pub fn behind_links(path: &Path) -> PathBuf {
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
+        if is_open_file(&target) {
+            break;
+        }
         match fs::read_link(&target) {
             Ok(next) => target = target.parent().unwrap_or(Path::new("")).join(next),
             Err(_) => break,
@@ -81,11 +88,22 @@ pub fn behind_links(path: &Path) -> PathBuf {
     target
 }
 
+/// Whether a path is `/proc/PID/fd/N`, to which `/dev/fd/N` leads.
+fn is_open_file(path: &Path) -> bool {
+    let Ok(parent) = path.parent().unwrap_or(Path::new("")).canonicalize() else {
+        return false;
+    };
+    parent.starts_with("/proc") && parent.ends_with("fd")
+}
+
 /// Makes a folder, and those above it, unless it is there. A symbolic link stays, and the folder that it points to is made.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn make_folder(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() {
+        return Ok(()); // where the process stands
+    }
     match fs::metadata(path) {
         Ok(there) if there.is_dir() => return Ok(()),
         Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
@@ -93,7 +111,7 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     let target = behind_links(path);
-    if let Some(above) = target.parent().filter(|above| !above.as_os_str().is_empty()) {
+    if let Some(above) = target.parent() {
         make_folder(above)?;
     }
     match fs::create_dir(&target) {
@@ -139,7 +157,8 @@ fn create(path: &Path, _: Option<&Metadata>) -> io::Result<File> {
 }
 
 fn write_through(path: &Path, write: &mut impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, OpenOptions::new().write(true).open(path)?);
+    // Behind what an open file holds already; devices and pipes have no end.
+    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, OpenOptions::new().append(true).open(path)?);
     no_reader_is_fine(write(&mut buffered).and_then(|()| buffered.flush()))
 }
 
@@ -149,6 +168,22 @@ pub(crate) fn no_reader_is_fine(written: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// Files that the command reads.
+static INPUTS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Notes a file that the command reads, so that no output replaces it ([`crate::output::write`]).
+pub fn keep(path: &Path) {
+    if let Ok(file) = path.canonicalize() {
+        INPUTS.lock().unwrap_or_else(PoisonError::into_inner).insert(file);
+    }
+}
+
+/// Whether a path leads to a file of [`keep`].
+pub(crate) fn is_kept(path: &Path) -> bool {
+    let file = path.canonicalize().ok();
+    file.is_some_and(|file| INPUTS.lock().unwrap_or_else(PoisonError::into_inner).contains(&file))
 }
 
 /// What this process has begun to write.
@@ -244,8 +279,8 @@ pub fn remove_leftovers(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut removed = Vec::new();
     for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
         let entry = entry.map_err(FileError::read(folder))?;
-        if is_temporary(&entry.file_name().to_string_lossy()) {
-            let path = entry.path();
+        let path = entry.path();
+        if is_temporary(&entry.file_name().to_string_lossy()) && path.is_file() {
             fs::remove_file(&path).map_err(|source| FileError::Remove { path: path.clone(), source })?;
             removed.push(path);
         }
@@ -253,12 +288,19 @@ pub fn remove_leftovers(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(removed)
 }
 
-/// Whether a file name is one that [`Unfinished`] gives to files in the making: `.<name>.<pid>.tmp`.
+/// Whether a file name is one that [`Unfinished`] gives to files in the making, `.pixgen-<number>.<pid>.tmp`, or that version 0.1 gave to
+/// those of a run, `.<name>.<pid>.tmp`.
 pub fn is_temporary(name: &str) -> bool {
+    let of_a_run = |name: &str| {
+        ["toml", "jsonl", "safetensors", "png"]
+            .into_iter()
+            .any(|end| name.ends_with(&format!(".{end}")))
+    };
     name.strip_prefix('.')
         .and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX))
         .and_then(|rest| rest.rsplit_once('.'))
-        .is_some_and(|(_, pid)| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(|(_, pid)| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+        .is_some_and(|(name, _)| name.starts_with("pixgen-") || of_a_run(name))
 }
 
 /// Makes the rename itself survive a loss of power.

@@ -38,6 +38,12 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
+    /// An output that is an input of the same command.
+    #[error("`{}` is what this command reads, and writing there would destroy it", .path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+    },
     /// Standard output is a terminal, and the output is no text.
     #[error("the output is binary, and standard output is a terminal")]
     Terminal,
@@ -70,6 +76,7 @@ impl FileError {
             Self::Write { path, needed, source } if is_full(source) => Some(free_up(path, *needed)),
             Self::Write { source, .. } | Self::Remove { source, .. } => write_hint(source),
             Self::Read { source, .. } => read_hint(source),
+            Self::Input { .. } => Some("give another name for the output".to_owned()),
             Self::Terminal => Some("send it to a file or a program, as in `-o - > FILE` or `-o - | PROGRAM`".to_owned()),
             Self::NoStream { flag, .. } => Some(format!("give a path with {flag}")),
             Self::Extension { hint, .. } => Some(hint.clone()),

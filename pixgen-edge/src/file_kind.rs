@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::atomic::keep;
 use crate::data::format::{format_name, other_format};
 use pixgen_core::pxg::MAGIC;
 
@@ -101,6 +102,7 @@ impl FileKind {
         }
         let mut head = Vec::new();
         File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+        keep(path);
         Ok(Self::of_bytes(&head))
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
-use crate::atomic::{no_reader_is_fine, write_atomic};
+use crate::atomic::{is_kept, no_reader_is_fine, write_atomic};
 use crate::data::format::has_image_name;
 use crate::file_error::{FileError, STDOUT};
 use crate::terminal::{OutputError, print_line};
@@ -41,17 +41,22 @@ const FORMATS: &[&str] = &[
 
 /// Whether a path means standard output. A file with that name is `./-`.
 pub fn is_stdout(path: &Path) -> bool {
-    path == Path::new(STDOUT)
+    [STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]
+        .into_iter()
+        .any(|name| path == Path::new(name))
 }
 
 /// Writes what `write` produces to `path` as [`write_atomic`] does, or to standard output for `-`.
 ///
-/// A terminal gets text only. A reader of standard output that goes away is no error.
+/// A terminal gets text only. A reader of standard output that goes away is no error. A file that the command reads stays.
 ///
 /// # Errors
-/// [`FileError::Write`], also for an error that `write` returns; [`FileError::Terminal`].
+/// [`FileError::Write`], also for an error that `write` returns; [`FileError::Terminal`]; [`FileError::Input`].
 pub fn write(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
     if !is_stdout(path) {
+        if is_kept(path) {
+            return Err(FileError::Input { path: path.to_owned() });
+        }
         return write_atomic(path, write);
     }
     let stdout = io::stdout().lock();
@@ -131,6 +136,22 @@ mod tests {
             assert!(matches!(error, FileError::Extension { writes: "PNG", .. }));
             assert!(error.hint().expect("hint").contains(".png"), "{error}");
         }
+    }
+
+    #[test]
+    fn inputs_stay() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let [model, link, other] = ["model", "link", "other"].map(|name| folder.path().join(name));
+        std::fs::write(&model, "weights").expect("written");
+        crate::file_kind::FileKind::of(&model).expect("reads");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&model, &link).expect("link");
+        for path in [&model, &link].into_iter().filter(|path| path.exists()) {
+            let error = super::write(path, |out| out.write_all(b"picture")).expect_err("refused");
+            assert!(matches!(error, FileError::Input { .. }) && error.hint().is_some());
+        }
+        super::write(&other, |out| out.write_all(b"picture")).expect("written");
+        assert_eq!(std::fs::read(&model).expect("there"), b"weights");
     }
 
     #[test]

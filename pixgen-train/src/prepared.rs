@@ -13,10 +13,10 @@ use crate::training::Engine;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::rng::Rng;
+use pixgen_edge::atomic::write_atomic;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::data::{self, Dataset, SPLIT_SEED};
 use pixgen_edge::model_file::{Content, FORMAT, ModelFile, ModelHeader};
-use pixgen_edge::output;
 use pixgen_edge::param_set::ParamSet;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -242,13 +242,16 @@ impl Prepared {
     }
 }
 
-/// Writes a model file, whole or not at all.
+/// Writes a model file of a run, whole or not at all.
 pub fn save_model(file: &ModelFile, path: &Path) -> Result<(), Error> {
-    let bytes = file
-        .to_bytes()
-        .map_err(|e| Error::Argument { what: format!("cannot lay out the model file: {e}"), hint: None })?;
-    output::write(path, |out| out.write_all(&bytes))?;
-    Ok(())
+    let bytes = model_bytes(file)?;
+    Ok(write_atomic(path, |out| out.write_all(&bytes))?)
+}
+
+/// The bytes of a model file.
+pub fn model_bytes(file: &ModelFile) -> Result<Vec<u8>, Error> {
+    file.to_bytes()
+        .map_err(|e| Error::Argument { what: format!("cannot lay out the model file: {e}"), hint: None })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::Error;
-use crate::prepared::save_model;
+use crate::prepared::model_bytes;
 use crate::report::numbers;
 use crate::run::averages::average;
 use crate::weights::card::{Extra, ModelCard};
@@ -58,7 +58,10 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
 
 fn write(file: &ModelFile, format: ExportFormat, out: &Path) -> Result<(), Error> {
     match format {
-        ExportFormat::Safetensors => save_model(file, out)?,
+        ExportFormat::Safetensors => {
+            let bytes = model_bytes(file)?;
+            output::write(out, |to| to.write_all(&bytes))?;
+        }
         ExportFormat::PytorchSafetensors => export(file, out)?,
     }
     Ok(output::announce(out)?)
