@@ -61,6 +61,14 @@ pub enum Error {
         /// Names of the classes that there are.
         names: Vec<String>,
     },
+    /// A class that is named twice where each may stand once.
+    #[error("{flag}: `{name}` stands there twice")]
+    ClassTwice {
+        /// The flag.
+        flag: String,
+        /// Name of the class.
+        name: String,
+    },
     /// A name that is in no table.
     #[error("there is no {kind} `{name}`")]
     NoName {
@@ -108,6 +116,7 @@ impl Error {
             Self::NoClass { names, .. } => {
                 Some(format!("use `all`, 0 to {}, or one of: {}", names.len().saturating_sub(1), names.join(", ")))
             }
+            Self::ClassTwice { .. } => Some("name each class once".into()),
             Self::NoName { near: Some(near), known, .. } => Some(format!("did you mean `{near}`? There are: {}", known.join(", "))),
             Self::NoName { known, .. } => Some(format!("there are: {}", known.join(", "))),
             Self::IntegersOnly { .. } => Some("for other forms or classes, give the model.safetensors it was exported from".into()),

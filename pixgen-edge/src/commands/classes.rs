@@ -8,7 +8,7 @@ pub fn parse(flag: &str, text: &str, names: &[String]) -> Result<Vec<usize>, Err
     if text == "all" {
         return Ok((0..names.len()).collect());
     }
-    let by_name = |text: &str| names.iter().position(|name| name.eq_ignore_ascii_case(text));
+    let by_name = |text: &str| named(names, text);
     // A name may hold a comma, or begin with a space.
     if let Some(class) = by_name(text) {
         return Ok(vec![class]);
@@ -21,6 +21,24 @@ pub fn parse(flag: &str, text: &str, names: &[String]) -> Result<Vec<usize>, Err
             .ok_or_else(|| Error::NoClass { flag: flag.to_owned(), text: text.to_owned(), names: names.to_vec() })
     };
     text.split(',').map(one).collect()
+}
+
+/// As [`parse`], and no class may come twice.
+pub fn parse_distinct(flag: &str, text: &str, names: &[String]) -> Result<Vec<usize>, Error> {
+    let classes = parse(flag, text, names)?;
+    match classes.iter().enumerate().find(|(at, class)| classes[..*at].contains(class)) {
+        Some((_, &class)) => Err(Error::ClassTwice { flag: flag.to_owned(), name: names[class].clone() }),
+        None => Ok(classes),
+    }
+}
+
+/// The class of a name as it is written, or else the only one that differs from it in nothing but upper and lower case.
+pub fn named(names: &[String], text: &str) -> Option<usize> {
+    let any_case = || {
+        let mut alike = (0..names.len()).filter(|&class| names[class].eq_ignore_ascii_case(text));
+        alike.next().filter(|_| alike.next().is_none())
+    };
+    names.iter().position(|name| name == text).or_else(any_case)
 }
 
 /// Names of the classes of a `.pxg` file.
@@ -53,6 +71,12 @@ mod tests {
         assert_eq!(super::parse("--class", " a", &odd).ok(), Some(vec![0]));
         assert_eq!(super::parse("--class", "b, c", &odd).ok(), Some(vec![1]));
         assert_eq!(parse("3"), None);
+        assert_eq!(parse("Bag,bag"), Some(vec![0, 0]));
+        assert!(parse_distinct("--classes", "0,Bag", &names).is_err() && parse_distinct("--classes", "1,0", &names).is_ok());
+        let letters = ["X", "x", "Y"].map(str::to_owned);
+        assert_eq!(["x", "X", "y", "Y"].map(|text| named(&letters, text)), [Some(1), Some(0), Some(2), Some(2)]);
+        let alike = ["Ab", "aB"].map(str::to_owned);
+        assert_eq!(named(&alike, "ab"), None);
         assert_eq!(parse(""), None);
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn options(args: &QuantisationArgs, file: &ModelFile) -> Result<(Opti
     };
     let options = QuantiseOptions {
         steps: usize::from(args.steps),
-        classes: classes::parse("--classes", &args.classes, &names)?,
+        classes: classes::parse_distinct("--classes", &args.classes, &names)?,
         pictures: args.pictures as usize,
         method: args.method,
         site_methods: args.site_method.clone(),

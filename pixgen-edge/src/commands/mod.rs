@@ -1,6 +1,6 @@
 //! One file for each verb of the program.
 
-mod classes;
+pub mod classes;
 mod export;
 mod info;
 mod onnx;

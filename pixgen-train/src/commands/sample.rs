@@ -11,6 +11,7 @@ use crate::sample_set::{Manifest, SampleFolder, SampleSetError, draw};
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::training::Engine;
 use crate::walk::{Endpoint, Walk};
+use pixgen_edge::commands::classes::named;
 use pixgen_edge::interrupt;
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::output;
@@ -69,7 +70,7 @@ fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
     if text == "all" {
         return Ok((0..header.model.classes).collect());
     }
-    let by_name = names.iter().position(|name| name.eq_ignore_ascii_case(text));
+    let by_name = named(names, text);
     let by_number = text.parse::<usize>().ok().filter(|&n| n < header.model.classes);
     by_name.or(by_number).map(|class| vec![class]).ok_or_else(|| Error::Argument {
         what: format!("--class {text}: the model has no such class"),
