@@ -101,6 +101,12 @@ pub enum Error {
         /// Images seen.
         seen: u64,
     },
+    /// A run that cannot go on, and whose model a fresh start would replace.
+    #[error("{folder} holds the model of a run, but no checkpoint to go on from")]
+    NoCheckpoint {
+        /// Run folder.
+        folder: String,
+    },
     /// A setting that something else decides, in another way.
     #[error("{key} = {given} from {origin}, but it is {is} in the data")]
     Overruled {
@@ -281,7 +287,7 @@ impl Error {
         match self {
             Self::Settings(error) => error.hint(),
             Self::Config(error) => {
-                let default = || "`pixgen-train config show` prints every setting with its value and origin".to_owned();
+                let default = || "`pixgen-train config show finetune` prints every setting with its value and origin".to_owned();
                 Some(error.hint.clone().unwrap_or_else(default))
             }
             Self::Data(error) => error.hint(),
@@ -302,6 +308,9 @@ impl Error {
             Self::Preset { .. } => Some("`pixgen-train inspect --presets` lists them".into()),
             Self::OtherSettings { .. } => Some("repeat the command that started the run to resume it, or give another --out".into()),
             Self::FewerImages { seen, .. } => Some(format!("give at least {seen} images, or start a new run with another --out")),
+            Self::NoCheckpoint { folder } => Some(format!(
+                "give another --out; `finetune --from {folder}` starts from a generator, `--encoder {folder}` from an encoder"
+            )),
             Self::Overruled { key, .. } => Some(format!("leave {key} out: the data decide it")),
             Self::OtherStage { theirs, .. } => {
                 Some(format!("use `pixgen-train {}` with these settings, or take them out", theirs.command()))

@@ -121,6 +121,9 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
             told.iter().flatten().for_each(|line| note(line));
             Some(state.images)
         }
+        None if recorded.is_some() && folder.model().exists() => {
+            return Err(Error::NoCheckpoint { folder: out.display().to_string() });
+        }
         None => {
             note(&format!(
                 "fresh run in {}: {} of {} pictures",

@@ -68,6 +68,8 @@ impl QuickstartRecipe {
     }
 }
 
+/// Ten weeks.
+const MOST_MINUTES: f64 = 100_000.0;
 /// The plan in the folder.
 const PLAN: &str = "plan.toml";
 /// Boards of the final plan; `pixgen-edge plan --all-boards` has more.
@@ -86,9 +88,9 @@ struct QuickstartReport {
 /// Runs or resumes the quick start.
 pub(super) fn run(args: &QuickstartArgs, quiet: bool) -> Result<End, Error> {
     let minutes = args.minutes.unwrap_or(QUICKSTART_MINUTES);
-    if !(minutes.is_finite() && minutes > 0.0) {
+    if !(minutes > 0.0 && minutes <= MOST_MINUTES) {
         return Err(Error::Argument {
-            what: format!("--minutes {minutes}: not a positive number"),
+            what: format!("--minutes {minutes}: not a number above 0 and up to {MOST_MINUTES}"),
             hint: Some("for example --minutes 15".to_owned()),
         });
     }
@@ -200,7 +202,7 @@ fn planned<B: Engine>(
             if let Some(minutes) = args.minutes.filter(|minutes| *minutes != plan.minutes) {
                 return Err(Error::Argument {
                     what: format!(
-                        "--minutes {minutes}: the quick start in {} was planned for {} minutes",
+                        "--minutes {minutes}: the quick start in {} was planned with --minutes {}",
                         args.out.display(),
                         plan.minutes
                     ),

@@ -137,7 +137,8 @@ impl RunFolder {
 
 /// Whether the bytes of a `config.toml` are those of a run.
 pub(super) fn is_marked(config: &[u8]) -> bool {
-    config.starts_with(MARK.as_bytes())
+    // Editors of Windows write a byte order mark.
+    config.strip_prefix("\u{feff}".as_bytes()).unwrap_or(config).starts_with(MARK.as_bytes())
 }
 
 fn create(path: &Path) -> Result<(), RunError> {

@@ -3,8 +3,11 @@
 use super::folder::{CONFIG, is_marked};
 use crate::config::{RunConfig, StageKind};
 use crate::error::{CheckpointMismatch, Error};
+use crate::settings::file::position;
 use crate::settings::layers::{dotted_keys, get};
 use crate::training::{LrShape, Schedule};
+use pixgen_edge::file_error::FileError;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use toml::Value;
 
@@ -66,12 +69,21 @@ impl Recorded {
     /// [`Error::OtherCheckpoint`]: settings that this version does not know.
     pub fn read(folder: &Path) -> Result<Option<Self>, Error> {
         let path = folder.join(CONFIG);
-        let Some(text) = std::fs::read_to_string(&path).ok().filter(|text| is_marked(text.as_bytes())) else {
-            return Ok(None);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) if is_marked(&bytes) => bytes,
+            Err(error) if ![ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+                return Err(FileError::read(&path)(error).into());
+            }
+            _ => return Ok(None),
         };
-        let config = toml::from_str(&text).map_err(|error: toml::de::Error| Error::OtherCheckpoint {
-            path: path.display().to_string(),
-            kind: CheckpointMismatch::Settings(error.message().to_owned()),
+        let wrong = |what: String| Error::OtherCheckpoint { path: path.display().to_string(), kind: CheckpointMismatch::Settings(what) };
+        let text = str::from_utf8(&bytes).map_err(|error| {
+            let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
+            wrong(format!("line {line} is not UTF-8 text"))
+        })?;
+        let config = toml::from_str(text).map_err(|error: toml::de::Error| match error.span() {
+            Some(span) => wrong(format!("line {}: {}", position(text, span.start).0, error.message())),
+            None => wrong(error.message().to_owned()),
         })?;
         Ok(Some(Self { folder: folder.to_owned(), config }))
     }

@@ -96,13 +96,11 @@ impl SettingsError {
     /// The next thing to try.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownKey { suggestion, .. } | Self::UnknownVariable { suggestion, .. } => {
-                Some(suggestion.as_ref().map_or_else(
-                    || "`pixgen-train config show` lists every setting".to_owned(),
-                    |known| format!("did you mean `{known}`?"),
-                ))
-            }
-            Self::WrongType { key, .. } => Some(format!("`pixgen-train config show` prints the value of `{key}` as an example")),
+            Self::UnknownKey { suggestion, .. } | Self::UnknownVariable { suggestion, .. } => Some(suggestion.as_ref().map_or_else(
+                || "`pixgen-train config show finetune` lists every setting".to_owned(),
+                |known| format!("did you mean `{known}`?"),
+            )),
+            Self::WrongType { key, .. } => Some(format!("`pixgen-train config show finetune` prints the value of `{key}` as an example")),
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path, or leave the option out to use the preset".to_owned())
             }
@@ -113,7 +111,7 @@ impl SettingsError {
             Self::Parse { .. } => {
                 Some("settings are TOML: `key = value` or `section.key = value`, texts in quotes, each key once".to_owned())
             }
-            Self::Unfit { .. } => Some("`pixgen-train config show` prints every setting with its value".to_owned()),
+            Self::Unfit { .. } => Some("`pixgen-train config show finetune` prints every setting with its value".to_owned()),
             Self::NotToml { .. } => None,
             Self::TooLarge { .. } => Some("give a smaller number".to_owned()),
         }

@@ -24,7 +24,7 @@ pub fn layer(path: &Path) -> Result<SettingsLayer, SettingsError> {
 }
 
 /// Line and column, both from 1, of the byte at `offset`; the column counts characters.
-fn position(text: &str, offset: usize) -> (usize, usize) {
+pub fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
