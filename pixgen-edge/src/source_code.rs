@@ -37,7 +37,9 @@ const KEYWORDS: &str = " abstract alignas alignof and and_eq as asm async auto a
 /// Names that the headers of C, which a firmware includes beside the model, take as macros, types, objects or functions, and macros of gcc's
 /// gnu modes.
 const C_LIBRARY: &str = " NULL EOF BUFSIZ FILE FILENAME_MAX FOPEN_MAX L_tmpnam SEEK_CUR SEEK_END SEEK_SET TMP_MAX stdin stdout stderr errno EDOM ERANGE \
-    EILSEQ assert NDEBUG offsetof size_t ptrdiff_t max_align_t wint_t nullptr_t bool true false complex imaginary I NAN INFINITY HUGE_VAL HUGE_VALF \
+    EILSEQ EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES EFAULT EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR \
+    EINVAL ENFILE EMFILE ENOTTY EFBIG ENOSPC ESPIPE EROFS EMLINK EPIPE EDEADLK ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY ELOOP EWOULDBLOCK \
+    EOVERFLOW EPROTO ENOTSUP EOPNOTSUPP ETIMEDOUT ECONNRESET ECANCELED ENODATA ENOBUFS EBADMSG EALREADY EINPROGRESS ENOTCONN assert NDEBUG offsetof size_t ptrdiff_t max_align_t wint_t nullptr_t bool true false complex imaginary I NAN INFINITY HUGE_VAL HUGE_VALF \
     HUGE_VALL float_t double_t jmp_buf setjmp sig_atomic_t va_list va_start va_end va_arg va_copy div_t ldiv_t lldiv_t imaxdiv_t time_t clock_t \
     clockid_t tm fpos_t fenv_t fexcept_t mbstate_t wctype_t wctrans_t locale_t ssize_t off_t pid_t uid_t gid_t mode_t suseconds_t useconds_t \
     EXIT_SUCCESS EXIT_FAILURE RAND_MAX MB_CUR_MAX MB_LEN_MAX CHAR_BIT CLOCKS_PER_SEC linux unix i386 arm \
@@ -48,7 +50,8 @@ const C_LIBRARY: &str = " NULL EOF BUFSIZ FILE FILENAME_MAX FOPEN_MAX L_tmpnam S
     snprintf sprintf sscanf tmpfile tmpnam ungetc vfprintf vprintf vsnprintf vsprintf acos asin atan atan2 cbrt ceil cos cosh erf exp exp2 expm1 \
     fabs floor fma fmax fmin fmod frexp hypot ldexp lgamma log log10 log1p log2 logb lround modf nan pow remainder rint round sin sinh sqrt \
     tan tanh tgamma trunc isalnum isalpha iscntrl isdigit isgraph islower isprint ispunct isspace isupper isxdigit tolower toupper asctime \
-    clock ctime difftime gmtime localtime mktime strftime time signal raise longjmp ";
+    isnan isinf isfinite isnormal isgreater isless isunordered signbit fpclassify acosh asinh atanh copysign erfc fdim ilogb llrint llround \
+    lrint nearbyint nextafter nexttoward remquo scalbln scalbn clock ctime difftime gmtime localtime mktime strftime time signal raise longjmp ";
 
 /// Integer types of stdint.h, and macros of stdint.h, inttypes.h and limits.h: `uint_fast8_t`, `INT32_MAX`, `UINT8_C`, `PRIu32`, `SIGINT`.
 fn is_of_a_c_header(name: &str) -> bool {
@@ -64,7 +67,9 @@ fn is_of_a_c_header(name: &str) -> bool {
             ],
             &["_MAX", "_MIN", "_C", "_WIDTH"],
         )
-        || any(&["SIG", "LC_", "FE_", "FP_"], &[""])
+        || any(&["SIG", "LC_", "FE_", "FP_", "M_", "DBL_", "FLT_", "LDBL_", "ATOMIC_", "atomic_", "memory_order"], &[""])
+        // math.h: `sinf`, `sinl`.
+        || name.strip_suffix(['f', 'l']).is_some_and(|double| C_LIBRARY.split(' ').any(|word| !word.is_empty() && word == double))
         || ["PRI", "SCN"]
             .iter()
             .filter_map(|prefix| name.strip_prefix(prefix))
@@ -280,6 +285,11 @@ mod tests {
             ("PRIu32", SymbolError::CLibrary),
             ("printf", SymbolError::CLibrary),
             ("exp", SymbolError::CLibrary),
+            ("sinf", SymbolError::CLibrary),
+            ("DBL_MAX", SymbolError::CLibrary),
+            ("EAGAIN", SymbolError::CLibrary),
+            ("atomic_int", SymbolError::CLibrary),
+            ("M_PI", SymbolError::CLibrary),
             ("pixgen_open", SymbolError::Taken),
         ] {
             assert_eq!(text.parse::<Symbol>(), Err(error), "{text}");

@@ -9,7 +9,7 @@ use pixgen_edge::tensor_file::Shaped;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,12 @@ pub enum SourceError {
     /// A PyTorch file.
     #[error(transparent)]
     Pytorch(#[from] PytorchError),
+    /// A pipe or a device.
+    #[error("{} is no plain file, and weights are read from several places of one", path.display())]
+    Stream {
+        /// Pipe.
+        path: PathBuf,
+    },
     /// A safetensors file.
     #[error("{} cannot be read: {source}", path.display())]
     Read {
@@ -88,6 +94,7 @@ impl SourceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Pytorch(error) => error.hint(),
+            Self::Stream { .. } => Some("save it as a file first, and give that".into()),
             Self::Read { source, .. } => read_hint(source),
             Self::OtherKind { path, kind } => kind.hint(path, Needed::Weights),
             Self::Safetensors { .. } => Some("the copy may be incomplete: compare its size with the original's and copy it again".into()),
@@ -119,6 +126,9 @@ impl TensorSource {
     /// # Errors
     /// [`SourceError`], also for files of ours, which need no import.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
+        if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            return Err(SourceError::Stream { path: path.to_owned() });
+        }
         match FileKind::of(path).map_err(|source| SourceError::Read { path: path.to_owned(), source })? {
             FileKind::Safetensors => return Self::safetensors(path),
             // What a file may be that is damaged, or that its reader refuses with a better reason.
