@@ -94,6 +94,7 @@ fn archives_hold_what_the_folder_holds() {
     let done = succeeds(pixgen([
         OsStr::new("data"),
         OsStr::new("check"),
+        OsStr::new("--no-sheet"),
         OsStr::new("--json"),
         bench.path("set.zip").as_os_str(),
     ]));
