@@ -62,6 +62,11 @@ pub(crate) fn sidecar_extension(name: &Path) -> Option<&'static str> {
     ["cls", "json"].into_iter().find(|known| extension.eq_ignore_ascii_case(known))
 }
 
+/// Whether a name is that of a picture, a label or a list of labels, so that what is no plain file must not be passed over.
+pub(crate) fn must_be_plain(name: &Path) -> bool {
+    has_image_name(name) || sidecar_extension(name) == Some("cls") || name.file_name().is_some_and(|last| last == LABEL_FILE)
+}
+
 impl Contents {
     pub fn new(store: Store, in_order: bool) -> Self {
         let (folders, others, ignored) = Default::default();

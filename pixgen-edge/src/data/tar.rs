@@ -15,8 +15,7 @@ use tar::EntryType;
 
 use crate::data::DataError;
 use crate::data::classes::classify;
-use crate::data::contents::Contents;
-use crate::data::format::has_image_name;
+use crate::data::contents::{Contents, must_be_plain};
 use crate::data::labels::LABEL_FILE;
 use crate::data::listing::Listing;
 use crate::data::names::{Inside, inside, is_ignored, name_of};
@@ -257,7 +256,7 @@ fn walk_headers(path: &Path, mut bytes: impl Read + Seek, length: u64, number: u
             }
             Inside::Root => continue,
         };
-        let used = has_image_name(&inner) || inner.file_name().is_some_and(|name| name == LABEL_FILE);
+        let used = must_be_plain(&inner);
         let item = match entry.header().entry_type() {
             _ if is_sparse && used => {
                 return Err(DataError::archive(&at(), "the file is packed as a sparse one", "pack again without --sparse (-S)"));
@@ -362,7 +361,11 @@ mod tests {
     }
 
     fn refused(entries: &[(&str, &[u8])]) -> String {
-        let folder = folder(&[("x.tar", archive(entries))]);
+        refused_bytes(archive(entries))
+    }
+
+    fn refused_bytes(bytes: Vec<u8>) -> String {
+        let folder = folder(&[("x.tar", bytes)]);
         let error = listed(&folder.path().join("x.tar")).map(|_| ()).unwrap_err();
         assert!(error.hint().is_some(), "{error}");
         error.to_string()
@@ -639,6 +642,12 @@ mod tests {
         let folder = folder(&[("x.tar", bytes), ("text.tar", b"not an archive at all".to_vec())]);
         let error = listed(&folder.path().join("x.tar")).unwrap_err().to_string();
         assert!(error.contains("x.tar/a/2.png: the entry is not a plain file"), "{error}");
+        for name in ["a/1.cls", "dataset.json"] {
+            link.set_path(name).unwrap();
+            link.set_cksum();
+            let error = refused_bytes([&link.as_bytes()[..], &whole].concat());
+            assert!(error.contains(&format!("x.tar/{name}: the entry is not a plain file")), "{error}");
+        }
         assert!(listed(&folder.path().join("text.tar")).is_err());
         fs::write(folder.path().join("x.bin"), &whole).unwrap();
         assert_eq!(listed(&folder.path().join("x.bin")).unwrap().len(), 2);

@@ -11,9 +11,7 @@ use rawzip::{CompressionMethod, ErrorKind, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, Zi
 
 use crate::data::DataError;
 use crate::data::classes::classify;
-use crate::data::contents::Contents;
-use crate::data::format::has_image_name;
-use crate::data::labels::LABEL_FILE;
+use crate::data::contents::{Contents, must_be_plain};
 use crate::data::listing::Listing;
 use crate::data::names::{Inside, inside, of_zip};
 use crate::data::store::{Archive, Compression, EntryLocation, Store};
@@ -69,8 +67,7 @@ fn directory(path: &Path, length: u64, contents: &mut Contents) -> Result<(), Da
         let place = place(&entry);
         match inside(&name).map_err(|what| at(what, "make the archive again"))? {
             Inside::Path(inner) if entry.mode().is_symlink() => {
-                let used = has_image_name(&inner) || inner.file_name().is_some_and(|name| name == LABEL_FILE);
-                if used {
+                if must_be_plain(&inner) {
                     return Err(at("the entry is a link", "pack the files themselves"));
                 }
                 found.push((Inside::Path(inner), None, false));
