@@ -438,7 +438,7 @@ mod tests {
         let null: (&str, &[u8]) = ("dataset.json", br#"{"labels": null, "classes": ["bug"]}"#);
         let names: (&str, &[u8]) = ("dataset.json", br#"{"classes": ["bug"]}"#);
         let inner: (&str, &[u8]) = ("x/dataset.json", null.1);
-        let (x, y): ((&str, &[u8]), (&str, &[u8])) = (("x/1.png", &png), ("y/1.png", &png));
+        let (x, y) = (("x/1.png", png.as_slice()), ("y/1.png", png.as_slice()));
         let shards = |first: &[(&str, &[u8])], second: &[(&str, &[u8])], beside: Option<&[u8]>| {
             let mut files = vec![("0.tar", archive(first)), ("1.tar", archive(second))];
             files.extend(beside.map(|text| ("dataset.json", text.to_vec())));

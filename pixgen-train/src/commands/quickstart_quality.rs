@@ -7,7 +7,7 @@ use crate::quality::sweep::{SamplingOptions, Sweep, proportional};
 use crate::quality::{Extractor, FeatureNetwork, FeatureRecipe, ReferenceOptions};
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::training::Engine;
-use pixgen_edge::data::{DataError, Dataset};
+use pixgen_edge::data::Dataset;
 use pixgen_edge::eval::EvalReport;
 use pixgen_edge::eval::nearest::nearest;
 use pixgen_edge::eval::sample::{RealSample, pick};
@@ -89,10 +89,10 @@ impl NearestDistances {
         let classes = proportional(&training.class_counts(), MEASURED);
         let wanted = SampleRequest { seed: SEED, first: 0, classes: &classes, drawing: Drawing::Consistency { steps: 1 } };
         let drawn = Generator::from(file).draw::<B>(&file.params, None, device, &wanted);
-        let known = training.pixels().map_err(DataError::from)?;
+        let known = training.pixels()?;
         let length = training.shape.len();
         let real = RealSample::new(MEASURED, held_out.len(), training.len(), false);
-        let real = pick(&held_out.pixels().map_err(DataError::from)?, &real.held_out, length);
+        let real = pick(&held_out.pixels()?, &real.held_out, length);
         let median = |pictures: &[u8]| Ok::<_, Error>(nearest(pictures, &known, length)?.median().unwrap_or_default());
         Ok(Self { n: MEASURED, generated: median(&drawn)?, real: median(&real)? })
     }

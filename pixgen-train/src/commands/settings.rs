@@ -119,7 +119,7 @@ fn implied_layer(recorded: Option<&Recorded>, start: Option<&str>, stage: StageK
         kept.extend(["noise", "drift"]);
     }
     let mut table = config.to_table()?;
-    table.retain(|key, _| kept.iter().any(|kept| *kept == key));
+    table.retain(|key, _| kept.contains(&key));
     if let Some(Value::Table(drift)) = table.get_mut("drift") {
         drift.retain(|key, _| key == "parametrisation");
     }

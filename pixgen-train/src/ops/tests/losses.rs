@@ -120,11 +120,11 @@ impl DriftCase {
                 let a = |i: usize, q: usize| kernel(i, q) / (row[i] * column[q]).sqrt();
                 for i in 0..n {
                     let (of_real, of_generated) = ((0..p).map(|q| a(i, q)).sum::<f64>(), (p..n + p).map(|q| a(i, q)).sum::<f64>());
-                    for k in 0..d {
+                    v.extend((0..d).map(|k| {
                         let pull: f64 = (0..p).map(|q| a(i, q) * of_generated * others[q][k]).sum();
                         let push: f64 = (p..n + p).map(|q| a(i, q) * of_real * others[q][k]).sum();
-                        v.push((pull - push) / unit);
-                    }
+                        (pull - push) / unit
+                    }));
                 }
             }
             let size = (v.iter().map(|v| v * v).sum::<f64>() / v.len() as f64).sqrt();
