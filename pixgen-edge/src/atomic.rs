@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf, is_separator};
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::file_error::{FileError, is_full};
@@ -172,6 +172,21 @@ pub(crate) fn no_reader_is_fine(written: io::Result<()>) -> io::Result<()> {
 
 /// Files that the command reads.
 static INPUTS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// Whether files whose kind is asked for count as inputs.
+static KEEPS_INPUTS: AtomicBool = AtomicBool::new(false);
+
+/// From now on no output replaces a file that was read; for programs that run one command. One that goes on may want to write where it
+/// has read.
+pub fn keep_inputs() {
+    KEEPS_INPUTS.store(true, Ordering::Relaxed);
+}
+
+/// As [`keep`], in programs that [`keep_inputs`].
+pub(crate) fn keep_if_wanted(path: &Path) {
+    if KEEPS_INPUTS.load(Ordering::Relaxed) {
+        keep(path);
+    }
+}
 
 /// Notes a file that the command reads, so that no output replaces it ([`crate::output::write`]).
 pub fn keep(path: &Path) {
@@ -579,12 +594,34 @@ mod tests {
     #[test]
     fn removes_only_its_own_leftovers() {
         let folder = tempfile::tempdir().unwrap();
-        for name in [".a.bin.123.tmp", ".hidden", "a.tmp", ".x.tmp", ".a.b.tmp", "a.bin"] {
+        for name in [
+            ".model.safetensors.123.tmp",
+            ".pixgen-7.123.tmp",
+            ".notes.123.tmp",
+            ".hidden",
+            "a.tmp",
+            ".x.tmp",
+            ".a.b.tmp",
+            "a.bin",
+        ] {
             fs::write(folder.path().join(name), b"x").unwrap();
         }
-        let removed = remove_leftovers(folder.path()).unwrap();
-        assert_eq!(removed, [folder.path().join(".a.bin.123.tmp")]);
-        assert_eq!(names(folder.path()), [".a.b.tmp", ".hidden", ".x.tmp", "a.bin", "a.tmp"]);
+        fs::create_dir(folder.path().join(".pixgen-8.123.tmp")).unwrap();
+        let mut removed = remove_leftovers(folder.path()).unwrap();
+        removed.sort();
+        assert_eq!(removed, [".model.safetensors.123.tmp", ".pixgen-7.123.tmp"].map(|name| folder.path().join(name)));
+        assert_eq!(
+            names(folder.path()),
+            [
+                ".a.b.tmp",
+                ".hidden",
+                ".notes.123.tmp",
+                ".pixgen-8.123.tmp",
+                ".x.tmp",
+                "a.bin",
+                "a.tmp"
+            ]
+        );
     }
 
     /// A file system of 1 MiB, where the machine allows one.

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::atomic::keep;
+use crate::atomic::keep_if_wanted;
 use crate::data::format::{format_name, other_format};
 use pixgen_core::pxg::MAGIC;
 
@@ -102,7 +102,7 @@ impl FileKind {
         }
         let mut head = Vec::new();
         File::open(path)?.take(HEAD).read_to_end(&mut head)?;
-        keep(path);
+        keep_if_wanted(path);
         Ok(Self::of_bytes(&head))
     }
 

@@ -345,6 +345,27 @@ fn export_and_import_give_the_same_model() {
     }
 }
 
+/// By its own name and through a link.
+#[test]
+fn a_model_is_no_output_of_what_reads_it() {
+    let folder = folder();
+    let (model, link, pxg) = (folder.path().join("model"), folder.path().join("link"), folder.path().join("m.pxg"));
+    fs::copy(MODEL, &model).expect("copied");
+    symlink(&model, &link).expect("link");
+    let of = |command: Command| with(command, &model, &[]);
+    for (command, out, input) in [
+        (of(pixgen(["sample", "--count", "1"])), &link, &model),
+        (of(pixgen(["export", "--to", "pytorch-safetensors"])), &model, &model),
+        (of(pixgen_edge(["export", "--pictures", "4"])), &link, &model),
+        (of(pixgen_edge(["onnx"])), &model, &model),
+        (with(pixgen_edge(["sample", "--class", "0"]), &pxg, &[]), &pxg, &pxg),
+    ] {
+        let before = fs::read(input).expect("there");
+        fails(with_out(command, out), &["what this command reads", "another name"]);
+        assert!(fs::read(input).expect("there") == before, "{} was written to", input.display());
+    }
+}
+
 /// A link to what is not there yet stays, and what it points to is made.
 #[test]
 fn sets_and_runs_behind_links() {
