@@ -392,14 +392,14 @@ mod tests {
         assert_eq!(estimate(&config, GPU).state(), count * (4 + 8 + 8 + 4 + 2 + 2) + 6 * frozen);
         let diffusion = RunConfig::defaults(StageKind::Diffusion, preset);
         assert_eq!(estimate(&diffusion, GPU).state(), count * (4 + 8 + 8 + 4 + 2 + 2));
-        // On the CPU each of 16 micro-batches and both threads have a gradient; the tensors are copies.
+        // On the CPU both threads have a gradient, and there are those of twice as many micro-batches; the tensors are copies.
         let cpu = Setup {
             place: Place::Cpu { tokens: Some(64 * preset.model.tokens()), threads: 2 },
             precision: Precision::F32,
             recompute: false,
         };
         let estimate = estimate(&config, cpu);
-        assert_eq!(estimate.state(), 4 * count * (1 + 2 + 2 + (1 + 16 + 2) + 1) + 8 * frozen);
+        assert_eq!(estimate.state(), 4 * count * (1 + 2 + 2 + (1 + 4 + 2) + 1) + 8 * frozen);
         assert_eq!(estimate.activations + estimate.in_flight, 128 * estimate.per_image);
     }
 

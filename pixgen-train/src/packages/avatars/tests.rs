@@ -54,8 +54,10 @@ impl Machine {
     fn draw(&self, options: &AvatarOptions, interrupt: &Interrupt) -> Result<Option<Staging>, PackageError> {
         let work = WorkFolder::open(&self.folder.path().join("out")).unwrap();
         let made = draw(options, &self.programs, Some("http://registry.example"), &work, (interrupt, true));
-        // What is staged is looked at.
-        std::mem::forget(work);
+        // What is staged is looked at; after an error the folder is free for another try.
+        if made.is_ok() {
+            std::mem::forget(work);
+        }
         made
     }
 }
