@@ -349,8 +349,9 @@ fn export_and_import_give_the_same_model() {
 #[test]
 fn a_model_is_no_output_of_what_reads_it() {
     let folder = folder();
-    let (model, link, pxg) = (folder.path().join("model"), folder.path().join("link"), folder.path().join("m.pxg"));
+    let (model, link, pxg) = (folder.path().join("model"), folder.path().join("link"), folder.path().join("chip"));
     fs::copy(MODEL, &model).expect("copied");
+    fs::copy(folder.path().join("m.pxg"), &pxg).expect("copied");
     symlink(&model, &link).expect("link");
     let of = |command: Command| with(command, &model, &[]);
     for (command, out, input) in [
