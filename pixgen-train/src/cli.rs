@@ -82,7 +82,7 @@ mod tests {
     use std::path::Path;
 
     /// Flags of cargo and pip that messages name, or that are given to them.
-    const OF_OTHERS: [&str; 12] = [
+    const OF_OTHERS: [&str; 13] = [
         "example",
         "features",
         "gc-sections",
@@ -95,6 +95,7 @@ mod tests {
         "registry",
         "release",
         "silent",
+        "sparse",
     ];
 
     fn collect(command: &clap::Command, flags: &mut BTreeSet<String>) {
