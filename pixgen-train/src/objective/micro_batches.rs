@@ -10,7 +10,7 @@ use pixgen_edge::param_set::ParamSet;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
 /// The most images of a micro-batch when at most `micro` may go through the network at once, each as `tokens` tokens.
@@ -25,31 +25,30 @@ pub fn ranges<B: FusedOps>(count: usize, micro: usize, tokens: usize) -> Vec<Ran
     (0..parts).map(|part| start(part)..start(part + 1)).collect()
 }
 
-/// Thread pools by number of threads, made when first asked for.
+/// Idle thread pools by number of threads, made when first asked for.
 ///
 /// Micro-batches run in pools of their own and not as tasks of the common pool, because a thread that waits there inside a backward pass may
-/// start another micro-batch, whose backward then waits for the first.
-static POOLS: Mutex<BTreeMap<usize, Vec<Arc<ThreadPool>>>> = Mutex::new(BTreeMap::new());
+/// start another micro-batch, whose backward then waits for the first. For the same reason two calls at once share no pool.
+static POOLS: Mutex<BTreeMap<usize, Vec<ThreadPool>>> = Mutex::new(BTreeMap::new());
 
-/// Pools that share the threads between `parts` micro-batches: as many pools as micro-batches or threads, whichever is fewer. Empty if no thread
-/// can be started.
-fn pools(parts: usize) -> Vec<Arc<ThreadPool>> {
+/// Takes pools that share the threads between `parts` micro-batches: as many pools as micro-batches or threads, whichever is fewer, and the
+/// threads of each. Empty if no thread can be started.
+fn take_pools(parts: usize) -> (usize, Vec<ThreadPool>) {
     let threads = rayon::current_num_threads();
     let count = parts.clamp(1, threads);
     let each = threads / count;
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    let pools = pools.entry(each).or_default();
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner).remove(&each).unwrap_or_default();
     while pools.len() < count {
         match ThreadPoolBuilder::new()
             .num_threads(each)
             .thread_name(|i| format!("micro-batch-{i}"))
             .build()
         {
-            Ok(pool) => pools.push(Arc::new(pool)),
+            Ok(pool) => pools.push(pool),
             Err(_) => break,
         }
     }
-    pools.iter().take(count).cloned().collect()
+    (each, pools)
 }
 
 /// Applies `work` to every item, on all threads if the backend works in micro-batches; results come in the order of the items.
@@ -66,7 +65,8 @@ pub fn map<B: FusedOps, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R +
             done.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
         }
     };
-    match pools(count).as_slice() {
+    let (each, pools) = take_pools(count);
+    match &pools[..pools.len().min(count.max(1))] {
         [] => serve(),
         [first, others @ ..] => std::thread::scope(|scope| {
             for pool in others {
@@ -76,6 +76,7 @@ pub fn map<B: FusedOps, T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R +
             first.install(serve);
         }),
     }
+    POOLS.lock().unwrap_or_else(PoisonError::into_inner).insert(each, pools);
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(i, _)| *i);
     done.into_iter().map(|(_, result)| result).collect()
