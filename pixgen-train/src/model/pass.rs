@@ -99,6 +99,14 @@ impl<'a, B: Engine, const D: usize> Pass<'a, B, D> {
         Self { output: output.clone().inner(), kept: Kept::Graph { weights, image, output } }
     }
 
+    /// The output of a pass, and the pass itself if it is wanted later. Without `keep` none is made, as a graph that no backward pass takes
+    /// up stays in burn's memory to the end of the step; `output` computes the same without one.
+    pub fn kept_if(keep: bool, pass: impl FnOnce() -> Self, output: impl FnOnce() -> Tensor<B, D>) -> (Option<Self>, Tensor<B, D>) {
+        let pass = keep.then(pass);
+        let output = pass.as_ref().map_or_else(output, Self::output);
+        (pass, output)
+    }
+
     /// What the network gave, in `f32`.
     pub fn output(&self) -> Tensor<B, D> {
         self.output.clone()

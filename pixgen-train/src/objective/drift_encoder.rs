@@ -45,6 +45,10 @@ impl<B: Engine> EncoderGroups<B> {
             feature: FrozenFeature::ClassToken,
         };
         let seen = |pictures: Tensor<B, 3>| (frozen.scaled(pictures.clone()), frozen.condition(pictures.dims()[0]));
+        let features_of = |pictures: Tensor<B, 3>| {
+            let (image, condition) = seen(pictures);
+            token_features(model, &frozen.weights, &image, &condition)
+        };
         let some = |range: &Range<usize>| generated.clone().narrow(0, range.start, range.len());
         let pass = |range: &Range<usize>| {
             let (image, condition) = seen(some(range));
@@ -53,20 +57,10 @@ impl<B: Engine> EncoderGroups<B> {
         let count = generated.dims()[0];
         let keep = micro >= count;
         let ranges = frame.ranges(count, micro);
-        let done = micro_batches::map::<B, _, _>(ranges.clone(), |range| {
-            let pass = keep.then(|| pass(&range));
-            let without = || {
-                let (image, condition) = seen(some(&range));
-                token_features(model, &frozen.weights, &image, &condition)
-            };
-            let features = pass.as_ref().map_or_else(without, Pass::output);
-            (pass, features)
-        });
+        let once = |range: Range<usize>| Pass::kept_if(keep, || pass(&range), || features_of(some(&range)));
+        let done = micro_batches::map::<B, _, _>(ranges.clone(), once);
         let (passes, features): (Vec<_>, Vec<_>) = done.into_iter().unzip();
-        let of_real = micro_batches::map::<B, _, _>(frame.ranges(real.count(), micro), |range| {
-            let (image, condition) = seen(real.range(&range, device));
-            token_features(model, &frozen.weights, &image, &condition)
-        });
+        let of_real = micro_batches::map::<B, _, _>(frame.ranges(real.count(), micro), |range| features_of(real.range(&range, device)));
         let [features, of_real] = [features, of_real].map(|parts| Tensor::cat(parts, 0));
         let fields: Vec<Field<B>> = token_groups(model)
             .into_iter()

@@ -228,14 +228,17 @@ impl<B: Engine> Pretrain<B> {
         features(&self.frame.context.model, weights, &image, &condition)
     }
 
-    /// The branches with gradient of a micro_batch.
-    fn branches<'a>(&'a self, online: &'a BurnWeights<'a, B>, micro_batch: &MicroBatch<B>, levels: &[f64; 4]) -> Vec<Pass<'a, B, 2>> {
-        let Frame { context, settings, compute, .. } = &self.frame;
-        let branch = |number| {
-            let (image, condition) = self.input(micro_batch, levels, number);
-            Pass::features(compute.recompute, &context.model, online, image, condition, GradientOf::Weights)
-        };
-        settings.branches().into_iter().map(branch).collect()
+    /// The branch `number` of a micro_batch, with gradient.
+    fn branch<'a>(
+        &'a self,
+        online: &'a BurnWeights<'a, B>,
+        micro_batch: &MicroBatch<B>,
+        levels: &[f64; 4],
+        number: usize,
+    ) -> Pass<'a, B, 2> {
+        let Frame { context, compute, .. } = &self.frame;
+        let (image, condition) = self.input(micro_batch, levels, number);
+        Pass::features(compute.recompute, &context.model, online, image, condition, GradientOf::Weights)
     }
 
     /// The loss and its gradient on given inputs, added to `gradient`.
@@ -249,6 +252,7 @@ impl<B: Engine> Pretrain<B> {
         let (keep, ranges) = (micro >= batch, this.frame.ranges(batch, micro));
         let online = this.frame.weights(&this.frame.set, params);
         let target = this.frame.weights(&this.frame.set, &this.target);
+        let numbers = this.frame.settings.branches();
 
         // Branches with gradient; targets of th- on the other view of each contrasted one, and of the online network on the less noisy picture.
         let mut targets_of: Vec<(&BurnWeights<'_, B>, usize)> =
@@ -256,19 +260,12 @@ impl<B: Engine> Pretrain<B> {
         targets_of.extend((this.frame.settings.consistency_weight > 0.0).then_some((&online, CLEANER)));
         let done = micro_batches::map::<B, _, _>(ranges.clone(), |range| {
             let micro_batch = this.micro_batch(step, &range);
-            // A graph that no backward pass takes up would stay in burn's memory to the end of the step.
-            let passes = keep.then(|| this.branches(&online, &micro_batch, &step.levels));
             let feature = |weights, number| this.features_of(weights, &micro_batch, &step.levels, number);
-            let branches: Vec<_> = match &passes {
-                Some(passes) => passes.iter().map(Pass::output).collect(),
-                None => this
-                    .frame
-                    .settings
-                    .branches()
-                    .into_iter()
-                    .map(|number| feature(&online, number))
-                    .collect(),
-            };
+            let branch = |number| this.branch(&online, &micro_batch, &step.levels, number);
+            let branches = numbers
+                .iter()
+                .map(|&number| Pass::kept_if(keep, || branch(number), || feature(&online, number)));
+            let (passes, branches): (Vec<_>, Vec<_>) = branches.unzip();
             let targets: Vec<_> = targets_of.iter().map(|&(weights, number)| feature(weights, number)).collect();
             (passes, branches, targets)
         });
@@ -290,7 +287,12 @@ impl<B: Engine> Pretrain<B> {
         let Losses { terms, upstream, statistics } = this.losses(&online, &target, branches, targets, step.temperature, gradient);
         let items = ranges.into_iter().zip(passes).collect();
         this.frame.accumulate(items, gradient, |(range, passes), gradient| {
-            let passes = passes.unwrap_or_else(|| this.branches(&online, &this.micro_batch(step, &range), &step.levels));
+            let again = || {
+                let micro_batch = this.micro_batch(step, &range);
+                let branch = |&number| this.branch(&online, &micro_batch, &step.levels, number);
+                numbers.iter().map(branch).collect()
+            };
+            let passes: Vec<_> = passes.into_iter().collect::<Option<_>>().unwrap_or_else(again);
             for (pass, upstream) in passes.into_iter().zip(&upstream) {
                 // None if the loss does not depend on a branch.
                 if let Some(upstream) = upstream {
