@@ -174,30 +174,14 @@ impl<B: Engine> Objective<B> for Diffusion<B> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_source::{MODEL, source};
     use super::*;
-    use crate::data::augment::AugmentProfile;
     use crate::model::weights::to_vec;
     use crate::precision::Precision;
     use burn_flex::Flex;
-    use pixgen_core::config::Tower;
-    use pixgen_edge::data::normalise::Normalisation;
-    use pixgen_edge::data::{Dataset, ImageShape};
-
-    const MODEL: ModelConfig = ModelConfig {
-        size: 8,
-        channels: 1,
-        patch: 4,
-        classes: 3,
-        encoder: Tower { depth: 1, width: 16, heads: 2 },
-        decoder: Tower { depth: 1, width: 24, heads: 2 },
-    };
 
     fn objective() -> Diffusion<Flex> {
-        let shape = ImageShape { height: 8, width: 8, channels: 1 };
-        let pixels = (0..6 * 64).map(|i| (i * 37 % 256) as u8).collect();
-        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let dataset = Dataset::new(shape, pixels, vec![0, 1, 2, 0, 1, 2], names, "test".to_owned()).expect("a data set");
-        let source = BatchSource { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::small_image() };
+        let source = source(vec![0, 1, 2, 0, 1, 2]);
         Diffusion::new(MODEL, NoiseConfig::with_shift(0.5), DiffusionConfig::PAPER, source, Default::default())
     }
 

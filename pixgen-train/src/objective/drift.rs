@@ -110,9 +110,7 @@ impl<B: Engine> Drift<B> {
         let (keep, ranges) = (micro >= count, self.frame.ranges(count, micro));
         let weights = self.frame.weights(&self.frame.set, params);
         let done = micro_batches::map::<B, _, _>(ranges.clone(), |range| {
-            // A graph that no backward pass takes up would stay in burn's memory to the end of the step.
-            let pass = keep.then(|| self.pass(&weights, batch, &range));
-            let f = pass.as_ref().map_or_else(|| self.drawn(&weights, batch, &range), Pass::output);
+            let (pass, f) = Pass::kept_if(keep, || self.pass(&weights, batch, &range), || self.drawn(&weights, batch, &range));
             (pass, self.pictures(batch, &range, f))
         });
         let (passes, pictures): (Vec<_>, Vec<_>) = done.into_iter().unzip();
@@ -220,24 +218,19 @@ impl<B: Engine> Objective<B> for Drift<B> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_source;
     use super::*;
-    use crate::data::augment::AugmentProfile;
     use crate::model::weights::to_vec;
     use burn_flex::Flex;
     use pixgen_core::config::Tower;
     use pixgen_core::noise::Parametrisation;
     use pixgen_core::rng::Rng;
-    use pixgen_edge::data::normalise::Normalisation;
-    use pixgen_edge::data::{Dataset, ImageShape};
     use pixgen_edge::projector::ProjectorConfig;
 
     const MODEL: ModelConfig = ModelConfig {
-        size: 8,
-        channels: 1,
-        patch: 4,
-        classes: 3,
         encoder: Tower { depth: 3, width: 16, heads: 2 },
         decoder: Tower { depth: 2, width: 24, heads: 2 },
+        ..test_source::MODEL
     };
 
     const SETTINGS: DriftConfig = DriftConfig {
@@ -251,12 +244,7 @@ mod tests {
     };
 
     fn objective(settings: DriftConfig, encoder: bool) -> Drift<Flex> {
-        let shape = ImageShape { height: 8, width: 8, channels: 1 };
-        let pixels = (0..12 * 64).map(|i| (i * 37 % 256) as u8).collect();
-        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let labels = (0..12).map(|i| [0, 1, 2, 0][i % 4]).collect();
-        let dataset = Dataset::new(shape, pixels, labels, names, "test".to_owned()).expect("a data set");
-        let source = BatchSource { dataset, normalisation: Normalisation::simple(), augment: AugmentProfile::small_image() };
+        let source = test_source::source((0..12).map(|i| [0, 1, 2, 0][i % 4]).collect());
         let encoder = encoder.then(|| FrozenEncoder::fresh(&MODEL, &ProjectorConfig { hidden: 8, out: 4 }, 3));
         Drift::new(MODEL, NoiseConfig::with_shift(0.5), settings, source, encoder, Default::default())
     }

@@ -14,6 +14,8 @@ pub mod micro_batches;
 pub mod prefetch;
 pub mod pretrain;
 pub mod source;
+#[cfg(test)]
+mod test_source;
 
 pub use auxiliary::FrozenEncoder;
 pub use consistency::Consistency;

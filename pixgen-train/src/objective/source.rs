@@ -138,19 +138,10 @@ impl BatchSource {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_source::MODEL;
     use super::*;
     use crate::data::prepare::{PictureFormat, PrepareOptions, prepare};
-    use pixgen_core::config::Tower;
     use pixgen_edge::data::{DataPart, DataSpec, ImageShape, PixelStore, WHITE, load};
-
-    const MODEL: ModelConfig = ModelConfig {
-        size: 8,
-        channels: 1,
-        patch: 4,
-        classes: 3,
-        encoder: Tower { depth: 1, width: 16, heads: 2 },
-        decoder: Tower { depth: 1, width: 24, heads: 2 },
-    };
 
     /// The table and the bytes in patches give the normalised floats in patches, to the bit.
     #[test]
