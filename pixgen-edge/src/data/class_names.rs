@@ -33,14 +33,20 @@ pub(crate) fn settle(place: &Path, names: Vec<String>) -> Result<Vec<String>, Da
         printable(&name)
     };
     let shown: Vec<String> = names.iter().map(show).collect();
-    let mut known = HashMap::with_capacity(shown.len());
-    for (class, name) in shown.iter().enumerate() {
-        let twin = known.insert(name.trim(), class);
-        if twin.is_some() || names[class].trim().is_empty() {
-            return Err(DataError::ClassName { path: place.to_path_buf(), class, name: name.clone(), twin });
-        }
+    match unusable(&names).or_else(|| unusable(&shown)) {
+        Some((class, twin)) => Err(DataError::ClassName { path: place.to_path_buf(), class, name: shown[class].clone(), twin }),
+        None => Ok(shown),
     }
-    Ok(shown)
+}
+
+/// The first class whose name is empty, or that of an earlier class, which comes with it; blanks around names do not count.
+pub fn unusable(names: &[String]) -> Option<(usize, Option<usize>)> {
+    let mut known = HashMap::with_capacity(names.len());
+    let mut numbered = names.iter().map(|name| name.trim()).enumerate();
+    numbered.find_map(|(class, name)| {
+        let twin = known.insert(name, class);
+        (twin.is_some() || name.is_empty()).then_some((class, twin))
+    })
 }
 
 /// Whether two different names may be the same letters, in one with accents that stand apart (NFD), in the other without (NFC).

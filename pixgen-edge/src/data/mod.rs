@@ -12,7 +12,7 @@
 
 pub mod avatars;
 pub mod bundled;
-mod class_names;
+pub mod class_names;
 mod classes;
 mod contents;
 pub mod dataset;

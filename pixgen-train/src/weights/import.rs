@@ -8,6 +8,7 @@ use crate::settings::{Origin, SettingsError, SettingsLayer, assign, resolve};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::{PRESETS, Preset};
+use pixgen_edge::data::class_names::unusable;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::file_error::FileError;
 use pixgen_edge::model_file::{Content, FORMAT, HeaderFault, ModelHeader, write_streamed};
@@ -415,26 +416,12 @@ fn with_settings(header: ModelHeader, settings: &[(String, String)]) -> Result<M
 }
 
 fn with_classes(header: ModelHeader, known: &Known) -> Result<ModelHeader, ImportError> {
-    for (line, name) in known.class_names.iter().flatten().enumerate() {
-        if name.trim().is_empty() {
-            return Err(ImportError::EmptyClassName { line: line + 1 });
-        }
-        if let Some(first) = known
-            .class_names
-            .iter()
-            .flatten()
-            .position(|other| other == name)
-            .filter(|&first| first < line)
-        {
-            return Err(ImportError::RepeatedClassName { first: first + 1, line: line + 1, name: name.clone() });
-        }
-    }
-    match &known.class_names {
-        Some(names) if names.len() != header.model.classes => {
-            Err(ImportError::ClassNames { names: names.len(), classes: header.model.classes })
-        }
-        Some(names) => Ok(ModelHeader { class_names: names.clone(), ..header }),
-        None => Ok(header),
+    let Some(names) = &known.class_names else { return Ok(header) };
+    match unusable(names) {
+        Some((class, None)) => Err(ImportError::EmptyClassName { line: class + 1 }),
+        Some((class, Some(twin))) => Err(ImportError::RepeatedClassName { first: twin + 1, line: class + 1, name: names[class].clone() }),
+        None if names.len() != header.model.classes => Err(ImportError::ClassNames { names: names.len(), classes: header.model.classes }),
+        None => Ok(ModelHeader { class_names: names.clone(), ..header }),
     }
 }
 
