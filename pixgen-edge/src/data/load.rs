@@ -7,6 +7,7 @@ use std::path::Path;
 use flate2::bufread::GzDecoder;
 use rayon::prelude::*;
 
+use crate::atomic::keep_if_wanted;
 use crate::data::avatars::avatars;
 use crate::data::bundled::bundled;
 use crate::data::dataset::Dataset;
@@ -70,6 +71,9 @@ pub enum Stored {
 /// A source that cannot be read or that is none, and a test part where there is none.
 pub fn open(source: &DataSource, part: DataPart, relabel: bool) -> Result<(StorageKind, Stored), DataError> {
     let kind = kind_of(source, part)?;
+    if let DataSource::Path(path) = source {
+        keep_if_wanted(path);
+    }
     let stored = match (kind, source) {
         (_, DataSource::Bundled(BundledSet::FashionMnist)) => Stored::Pixels(bundled()?),
         (_, DataSource::Bundled(BundledSet::Avatars(part))) => Stored::Pixels(avatars(*part)?),

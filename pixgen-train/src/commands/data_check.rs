@@ -4,7 +4,6 @@ use crate::cli::DataCheckArgs;
 use crate::data::check;
 use crate::data::contact_sheet::contact_sheet;
 use crate::error::Error;
-use pixgen_edge::atomic::keep;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, parse_colour};
 use pixgen_edge::output;
 use pixgen_edge::terminal::{note, print_json, print_line};
@@ -19,7 +18,6 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
     output::refuse_stdout("--sheet", &args.sheet, "prints what it finds there")?;
     let background = parse_colour(&args.background)?;
     let source = DataSource::from(args.path.as_str());
-    keep(Path::new(&args.path));
     let report = check::check(&source, DataPart::Train, background)?;
     if args.content_hash {
         print_line(&report.content_hash)?;
