@@ -21,9 +21,11 @@ fn main() {
         _ => "portable",
     };
     println!("cargo::rustc-cfg=kernel=\"{kernel}\"");
-    // Where a program can find out what its CPU has.
+    // Where a program can find out what its CPU has, or is built for a vector extension as a whole.
     println!("cargo::rustc-check-cfg=cfg(host_kernels)");
-    if target.starts_with("x86_64-") && !target.ends_with("-none") {
+    let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    let simd128 = target.starts_with("wasm32-") && features.split(',').any(|feature| feature == "simd128");
+    if (target.starts_with("x86_64-") && !target.ends_with("-none")) || simd128 {
         println!("cargo::rustc-cfg=host_kernels");
     }
 }

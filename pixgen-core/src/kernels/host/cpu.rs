@@ -8,6 +8,8 @@ use crate::kernels::{Rows, Sink};
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;
+#[cfg(target_arch = "wasm32")]
+use super::simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
 use super::vnni::{Avx512Vnni, AvxVnni};
 
@@ -70,4 +72,10 @@ host_kernels! {
     Avx512Vnni(Avx512Vnni),
     /// AVX-VNNI.
     AvxVnni(AvxVnni),
+}
+
+#[cfg(target_arch = "wasm32")]
+host_kernels! {
+    /// SIMD128.
+    Simd128(Simd128),
 }

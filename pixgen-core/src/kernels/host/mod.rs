@@ -13,6 +13,8 @@ pub mod product;
 
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
+#[cfg(target_arch = "wasm32")]
+pub mod simd128;
 #[cfg(target_arch = "x86_64")]
 pub mod vnni;
 
