@@ -39,7 +39,9 @@ fi
 
 # Debian has no rust-lld, the linker of these targets.
 if ! command -v rust-lld >/dev/null; then
-  lld=$(command -v ld.lld) || die "no linker for $target: apt-get install lld"
+  linker=ld.lld
+  [[ $target != wasm* ]] || linker=wasm-ld
+  lld=$(command -v $linker) || die "no linker for $target: apt-get install lld"
   export "CARGO_TARGET_$(tr 'a-z.-' 'A-Z__' <<<"$target")_LINKER=$lld"
 fi
 
