@@ -1,7 +1,7 @@
 //! Writes a small generator with random weights for every kind of architecture, for checks by other programs (`tests/gen/onnx_check.sh`), or
-//! one for each preset that is named, for measurements (`tests/bench/kernels.py`).
+//! one for each preset that is named, for measurements (`tests/bench/kernels.py`); `PRESET:120` has 120 classes.
 //!
-//!     cargo run --release -p pixgen-edge --example random_models FOLDER [PRESET...]
+//!     cargo run --release -p pixgen-edge --example random_models FOLDER [PRESET[:CLASSES]...]
 
 #[path = "../tests/random/mod.rs"]
 mod random;
@@ -16,7 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&folder)?;
     let presets: Vec<String> = std::env::args().skip(2).collect();
     for name in &presets {
-        let model = preset(name).ok_or("no such preset")?.model;
+        let (preset_name, classes) = name.split_once(':').unwrap_or((name, ""));
+        let mut model = preset(preset_name).ok_or("no such preset")?.model;
+        if !classes.is_empty() {
+            model.classes = classes.parse()?;
+        }
+        let name = name.replace(':', "-");
         let path = folder.join(format!("{name}.safetensors"));
         std::fs::write(&path, random::generator(model, Parametrisation::Edm).to_bytes()?)?;
         println!("{}", path.display());

@@ -6,7 +6,7 @@ use crate::own_board::OwnBoardArgs;
 use crate::pxg_file::PxgFormat;
 use crate::quantise::RangeMethod;
 use crate::source_code::Symbol;
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 /// Bring trained image generators to small devices
@@ -47,6 +47,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make a web page in one file that draws from a .pxg file, or a package for npm
+    Web(WebArgs),
     /// Compute what a model needs on a chip: flash, RAM and time, and which boards it fits
     Plan(PlanArgs),
     /// Print a shell completion script
@@ -212,6 +214,30 @@ pub struct SampleArgs {
     /// Show the grid in the terminal even if stdout is not one
     #[arg(long)]
     pub preview: bool,
+}
+
+/// Arguments of `web`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:  pixgen-edge web model.pxg -o page.html\n           pixgen-edge web model.pxg --format npm -o my-model")]
+pub struct WebArgs {
+    /// .pxg file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// Page to write, page.html by default, `-` for standard output; or new folder of the package, pixgen-model by default
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub out: Option<PathBuf>,
+    /// What to write
+    #[arg(long, value_enum, default_value = "html")]
+    pub format: WebFormat,
+}
+
+/// Forms of a model for browsers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WebFormat {
+    /// A page in one file, which works from disk without a network
+    Html,
+    /// A folder with an ES module and its types, for people who build pages
+    Npm,
 }
 
 /// Arguments of `plan`.

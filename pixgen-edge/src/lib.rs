@@ -19,7 +19,7 @@
 //! **Models.** [`draw`](mod@draw) is the short way: a path in, pictures out. [`engine`] draws from `.pxg` files with the kernels of this machine. [`model_file`] reads and writes `model.safetensors`, the file
 //! that people exchange. [`param_set`] lists its tensors, [`projector`] those that only stage 1 has, and [`tensor_file`] writes such files
 //! tensor by tensor. [`quantise`] makes the `.pxg` file of a chip, and [`pxg_file`] reads it and writes it, as bytes or as [`source_code`].
-//! [`onnx`] writes graphs for other runtimes.
+//! [`onnx`] writes graphs for other runtimes, and [`web`] pages that draw in a browser. [`model_facts`] is what people read about a model.
 //!
 //! **Chips.** [`boards`] is a table of them, [`own_board`] describes another on the command line, and [`plan`](mod@plan) computes the
 //! flash, RAM and time of a model.
@@ -40,6 +40,7 @@ pub mod offered;
 
 pub mod draw;
 pub mod engine;
+pub mod model_facts;
 pub mod model_file;
 pub mod onnx;
 pub mod param_set;
@@ -48,6 +49,7 @@ pub mod pxg_file;
 pub mod quantise;
 pub mod source_code;
 pub mod tensor_file;
+pub mod web;
 
 pub mod boards;
 pub mod own_board;

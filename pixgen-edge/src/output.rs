@@ -1,9 +1,10 @@
 //! Where the commands of both programs write what a user asked for: a file, or standard output for `-`.
 
+use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
-use crate::atomic::{is_kept, no_reader_is_fine, write_atomic};
+use crate::atomic::{Unfinished, behind_links, is_kept, make_folder, no_reader_is_fine, write_atomic};
 use crate::data::format::has_image_name;
 use crate::file_error::{FileError, STDOUT};
 use crate::terminal::{OutputError, print_line};
@@ -72,6 +73,28 @@ pub fn write(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()
         write(&mut buffered).and_then(|()| buffered.flush())
     };
     no_reader_is_fine(written).map_err(FileError::write(path))
+}
+
+/// Writes a new folder of files: all of them or, after an error, none.
+///
+/// # Errors
+/// [`FileError::Write`], also where something is there already.
+pub fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<(), FileError> {
+    let target = behind_links(path);
+    let make = || {
+        if target.exists() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        make_folder(target.parent().unwrap_or(Path::new("")))?;
+        let (unfinished, ()) = Unfinished::beside(&target, |path| fs::create_dir(path))?;
+        for (name, bytes) in files {
+            let mut file = File::create_new(unfinished.path().join(name))?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+        }
+        unfinished.finish(&target)
+    };
+    make().map_err(FileError::write(path))
 }
 
 /// Says on standard output what was written, unless that is where it went.
@@ -152,6 +175,21 @@ mod tests {
         }
         super::write(&other, |out| out.write_all(b"picture")).expect("written");
         assert_eq!(std::fs::read(&model).expect("there"), b"weights");
+    }
+
+    #[test]
+    fn a_folder_is_new_and_whole() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let out = folder.path().join("above/package");
+        write_folder(&out, &[("a", b"1"), ("b", b"")]).expect("written");
+        assert_eq!(std::fs::read(out.join("a")).expect("there"), b"1");
+        let error = write_folder(&out, &[("a", b"2")]).expect_err("it is there");
+        assert!(error.hint().expect("hint").contains("another name"), "{error}");
+        assert_eq!(std::fs::read(out.join("a")).expect("there"), b"1");
+        // A name that cannot be written leaves nothing.
+        let other = folder.path().join("other");
+        write_folder(&other, &[("a", b"1"), ("no/folder", b"2")]).expect_err("fails");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
     }
 
     #[test]

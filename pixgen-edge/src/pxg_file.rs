@@ -69,6 +69,11 @@ impl PxgFile {
         Ok(Self { path: path.to_owned(), bytes: AlignedBytes::copy(&bytes) })
     }
 
+    /// Its content. What lies behind the model is a part of it.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.bytes()
+    }
+
     /// The model in it, checked.
     ///
     /// # Errors

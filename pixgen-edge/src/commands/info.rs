@@ -3,9 +3,9 @@
 use super::classes;
 use crate::engine::Kernel;
 use crate::error::Error;
+use crate::model_facts::ModelFacts;
 use crate::pxg_file::PxgFile;
-use crate::terminal::{print_bytes, print_json, printable};
-use crate::units::{counted, format_bytes, format_images};
+use crate::terminal::{print_bytes, print_json};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::pxg::VERSION;
@@ -53,31 +53,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
     if json {
         return Ok(print_json(&info)?);
     }
-    let tower = |t: pixgen_core::config::Tower| {
-        format!("{}, width {}, {}", counted(t.depth, "block", "blocks"), t.width, counted(t.heads, "head", "heads"))
-    };
-    let m = &info.model;
-    let text = format!(
-        "model            {}\npicture          {} x {} x {}, patches of {}\nencoder          {}\ndecoder          {}\nsteps            {}\nclasses          {}\n\
-         images seen      {}\nweights' CRC-32  {}\nself-tests       {}\nfile             {}, format {}\nworkspace        {}\nMACs             {:.2} M\n\
-         kernel here      {}\n",
-        info.name,
-        m.size,
-        m.size,
-        m.channels,
-        m.patch,
-        tower(m.encoder),
-        tower(m.decoder),
-        info.steps,
-        printable(&info.class_names.join(", ")),
-        format_images(info.images_seen),
-        info.source_crc32,
-        info.self_tests,
-        format_bytes(info.file_bytes as u64),
-        info.format,
-        format_bytes(info.workspace_bytes as u64),
-        info.macs as f64 / 1e6,
-        info.kernel_here,
-    );
+    let facts = ModelFacts::new(&model, &info.class_names).text();
+    let text = format!("{facts}{:<16} {}\n", "kernel here", info.kernel_here);
     Ok(print_bytes(text.as_bytes())?)
 }

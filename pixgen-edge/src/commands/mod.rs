@@ -8,6 +8,7 @@ mod plan;
 mod report;
 mod sample;
 mod selftest;
+mod web;
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;
@@ -20,7 +21,7 @@ use clap::CommandFactory;
 /// # Errors
 /// What the user reads when the command cannot go on.
 pub fn run(cli: Cli) -> Result<(), Error> {
-    let computes = !matches!(cli.command, Command::Info { .. } | Command::Plan(_) | Command::Completions { .. });
+    let computes = !matches!(cli.command, Command::Info { .. } | Command::Plan(_) | Command::Web(_) | Command::Completions { .. });
     if computes {
         threads::start(cli.threads)?;
     }
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Selftest { model } => selftest::run(&model),
         Command::Info { model, json } => info::run(&model, json),
         Command::Plan(args) => plan::run(&args),
+        Command::Web(args) => web::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pixgen-edge", &mut script);

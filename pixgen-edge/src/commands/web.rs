@@ -1,0 +1,44 @@
+//! `web`: a model as a page or a package for browsers.
+
+use super::classes;
+use crate::cli::{WebArgs, WebFormat};
+use crate::error::Error;
+use crate::model_facts::ModelFacts;
+use crate::output;
+use crate::pxg_file::PxgFile;
+use crate::terminal::note;
+use crate::units::{counted, format_bytes};
+use crate::web::{Package, page};
+use std::path::Path;
+
+pub(super) fn run(args: &WebArgs) -> Result<(), Error> {
+    let out = args.out.as_deref().unwrap_or(Path::new(match args.format {
+        WebFormat::Html => "page.html",
+        WebFormat::Npm => "pixgen-model",
+    }));
+    match args.format {
+        WebFormat::Html => output::check_extension("--out", out, "a web page", &["html", "htm"])?,
+        WebFormat::Npm => output::refuse_stdout("--out", out, "writes a folder")?,
+    }
+    let pxg = PxgFile::load(&args.model)?;
+    let model = pxg.model()?;
+    let names = classes::of_model(&model);
+    let facts = ModelFacts::new(&model, &names);
+    let file = pxg.bytes().get(..model.file_len()).unwrap_or_default();
+    let (len, what) = match args.format {
+        WebFormat::Html => {
+            let page = page(file, &args.model, &facts);
+            output::write(out, |to| to.write_all(page.as_bytes()))?;
+            (page.len(), "open it in a browser")
+        }
+        WebFormat::Npm => {
+            let package = Package::new(file, out, &facts);
+            let files: Vec<(&str, &[u8])> = package.files.iter().map(|file| (file.name, &*file.bytes)).collect();
+            output::write_folder(out, &files)?;
+            (files.iter().map(|(_, bytes)| bytes.len()).sum(), "its README.md says how to use it")
+        }
+    };
+    let (shown, size) = (output::shown(out), format_bytes(len as u64));
+    note(&format!("{shown}: {size}, {}; {what}", counted(names.len(), "class", "classes")));
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! The page.
+
+use super::{ENGINE, SCALAR, SIMD};
+use crate::file_kind::quoted;
+use crate::model_facts::ModelFacts;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+const TEMPLATE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const WORKER: &str = include_str!("worker.js");
+
+/// What the script shows of the model besides what is in the file.
+#[derive(Serialize)]
+struct Shown<'a> {
+    title: &'a str,
+    /// Name of the file, as a shell takes it.
+    file: &'a str,
+    rows: &'a [(&'static str, String)],
+}
+
+/// A web page that draws from the model in `file`, the bytes of a `.pxg` file. It needs nothing else, not even a network.
+/// The name of the file at `path` is its heading.
+pub fn page(file: &[u8], path: &Path, facts: &ModelFacts) -> String {
+    let title = path.file_stem().unwrap_or("Pixgen".as_ref()).to_string_lossy();
+    let file_name = quoted(Path::new(path.file_name().unwrap_or_default()));
+    let worker = json(&[ENGINE, WORKER].concat());
+    let script = format!("'use strict';\nconst WORKER = {worker};\n{ENGINE}\n{SCRIPT}");
+    let shown = Shown { title: &title, file: &file_name, rows: &facts.0 };
+    fill(TEMPLATE, |place| match place {
+        "version" => env!("CARGO_PKG_VERSION").to_owned(),
+        "style" => STYLE.to_owned(),
+        "style-hash" => policy_hash(STYLE),
+        "script-hash" => policy_hash(&script),
+        "facts" => json(&shown),
+        "simd" => BASE64_STANDARD.encode(SIMD),
+        "scalar" => BASE64_STANDARD.encode(SCALAR),
+        "model" => BASE64_STANDARD.encode(file),
+        _ => script.clone(),
+    })
+}
+
+/// The template with what stands for each `{{place}}`; that is not looked into.
+fn fill(template: &str, content: impl Fn(&str) -> String) -> String {
+    let mut pieces = template.split("{{");
+    let mut page = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (place, rest) = piece.split_once("}}").unwrap_or((piece, ""));
+        page.push_str(&content(place));
+        page.push_str(rest);
+    }
+    page
+}
+
+/// JSON that can stand inside a script element: nothing in it begins a tag.
+fn json<T: Serialize + ?Sized>(value: &T) -> String {
+    // Texts and lists of texts always are JSON.
+    serde_json::to_string(value).unwrap_or_default().replace('<', "\\u003c")
+}
+
+/// How a policy names the text of an element.
+fn policy_hash(text: &str) -> String {
+    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(name: &str) -> String {
+        let rows = vec![("classes", name.to_owned())];
+        page(b"file", Path::new("model.pxg"), &ModelFacts(rows))
+    }
+
+    /// The script of a page runs only if its text has the hash that the page itself names.
+    #[test]
+    fn the_policy_names_what_the_page_holds() {
+        let page = example("x");
+        let inside = |start: &str, end: &str| {
+            let (_, rest) = page.rsplit_once(start).expect(start);
+            rest.split_once(end).expect(end).0
+        };
+        for (text, kind) in [
+            (inside("<script>", "</script>"), "script-src"),
+            (inside("<style>", "</style>"), "style-src"),
+        ] {
+            assert!(text.len() > 1000 && page.contains(&format!("{kind} '{}'", policy_hash(text))), "{kind}");
+        }
+        assert!(!page.contains("{{") && !page.contains(" 'unsafe-"));
+    }
+
+    /// Nothing that a file says becomes a part of the page.
+    #[test]
+    fn names_cannot_leave_their_place() {
+        let count = |page: &str, what: &str| page.matches(what).count();
+        let plain = example("x");
+        for name in [
+            "</script><script>alert(1)</script>",
+            "<!--<script>",
+            "{{script}}",
+            "\"};alert(1)//",
+            "\u{2028}\u{202e}<img src=x onerror=alert(1)>",
+        ] {
+            let page = example(name);
+            for what in ["<", "<script", "</script", "const WORKER"] {
+                assert_eq!(count(&page, what), count(&plain, what), "{name}: {what}");
+            }
+            let (_, facts) = page.split_once("id=\"data-facts\">").expect("facts");
+            let facts = facts.split_once("</script>").expect("end").0;
+            let facts: serde_json::Value = serde_json::from_str(facts).expect("JSON");
+            assert_eq!(facts["rows"][0][1], name);
+        }
+    }
+
+    /// Room for the page beside the model, which takes four thirds of its bytes.
+    #[test]
+    fn the_page_is_small() {
+        let (page, model) = (example("x").len(), BASE64_STANDARD.encode(b"file").len());
+        assert!(page - model < 350_000, "{page} bytes");
+    }
+}

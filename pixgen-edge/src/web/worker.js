@@ -1,0 +1,37 @@
+// Draws in a thread of its own, one picture for each message. What fails is posted: an exception in an async handler reaches nobody.
+
+// Pictures after which the browser's compiler has done what it will do, and the longest time to spend on them.
+const WARM_UP = { pictures: 60, ms: 1500 };
+
+let model;
+
+async function open({ engine, file }) {
+  const compiled = await WebAssembly.compile(engine);
+  model = await Model.open(compiled, new Uint8Array(file));
+  const { size, channels, classes } = model;
+  postMessage({ opened: { size, channels, classes } });
+  warmUp(WARM_UP.pictures, performance.now() + WARM_UP.ms);
+}
+
+// Between two messages, so that nobody waits for it.
+function warmUp(pictures, end) {
+  if (pictures === 0 || performance.now() > end) return;
+  model.draw(pictures % model.classes.length, 0, pictures);
+  setTimeout(warmUp, 0, pictures - 1, end);
+}
+
+function draw({ label, seed, number }) {
+  const start = performance.now();
+  const bytes = model.draw(label, seed, number);
+  const ms = performance.now() - start;
+  const rgba = toRgba(bytes, model.channels);
+  postMessage({ rgba, ms }, [rgba.buffer]);
+}
+
+onmessage = async ({ data }) => {
+  try {
+    await (data.engine ? open(data) : draw(data));
+  } catch (error) {
+    postMessage({ error: String(error?.message ?? error) });
+  }
+};
