@@ -183,6 +183,10 @@ step_web() {
   done
   "$built/pixgen-edge" export "$out/1-edm.safetensors" --pictures 6 --tests 1 --steps 2 --out "$out/two-steps.pxg"
   "$built/pixgen-edge" export "$out/3-edm.safetensors" --pictures 6 --tests 1 --classes 0 --out "$out/one-class.pxg"
+  # Core's tests, with the kernel among them: a module runs all of them when it is called, and a failure is a trap.
+  RUSTFLAGS=-Ctarget-feature=+simd128 CARGO_TARGET_DIR=$CARGO_TARGET_DIR/wasm/tests \
+    tests/tools/fw-cargo.sh test --no-run --release --locked --target wasm32-unknown-unknown -p pixgen-core --lib --message-format json >"$out/tests.json"
+  node tests/web/core.mjs "$out/tests.json"
   node tests/web/engines.mjs "$built/pixgen-edge" "$out"/{packages,fresh} firmware-examples/models/*.pxg "${models[@]}" "$out"/{two-steps,one-class}.pxg ||
     { echo "if the engine changed on purpose: pixgen-edge/wasm/build.sh renews what the program embeds"; return 1; }
   if command -v chromium >/dev/null; then

@@ -2,7 +2,7 @@
 # cargo for a bare-metal target:   fw-cargo.sh build --target thumbv6m-none-eabi --release -p pixgen-core
 #
 # Where the target's core library is installed (`rustup target add TRIPLE`), this is plain cargo. Otherwise it is Debian's compiler,
-# which brings the library's sources: core is built along with the crate. Host builds and rustup's state are left alone.
+# which brings the library's sources: core, and std for tests, is built along with the crate. Host builds and rustup's state are left alone.
 set -euo pipefail
 
 # Debian's rustc-web and cargo-web; rustup's stand before them in PATH.
@@ -49,4 +49,6 @@ fi
 # version needs another target folder.
 export RUSTC=$rustc RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/bare-metal
-exec "$cargo" "$verb" -Zbuild-std=core "$@"
+library=core
+[ "$verb" != test ] || library=std,panic_abort
+exec "$cargo" "$verb" -Zbuild-std=$library "$@"

@@ -1,4 +1,6 @@
-//! WebAssembly with SIMD128: 8 products of 16 bits an instruction (`i32x4.dot_i16x8_s`), in pairs or crosswise.
+//! WebAssembly with SIMD128: 8 products of 16 bits an instruction (`i32x4.dot_i16x8_s`), in pairs.
+//!
+//! Crosswise products (`avx2.rs`) were 3 % slower here, in V8 on Zen 4: their additions take more registers than compilers of browsers have.
 #![allow(unsafe_code)]
 
 use super::lanes::{Lanes, PANEL, Work};
@@ -17,18 +19,15 @@ impl Simd128 {
     }
 }
 
-const CROSSWISE: bool = true;
-
 /// Vectors of the sums of a row and a panel.
 const VECTORS: usize = PANEL / 4;
-/// Those that are computed at a time, so that all sums of a tile stay in 16 registers.
+/// Those that a pass computes. Two rows and half a panel were the fastest tile in V8, by 11 to 18 %: what is larger leaves the registers.
 const HALF: usize = VECTORS / 2;
 
 impl Lanes for Simd128 {
     const NAME: &'static str = "simd128";
     const GROUP: usize = 2;
-    const CROSSWISE: bool = CROSSWISE;
-    const ROWS: usize = 4;
+    const ROWS: usize = 2;
     type Value = i16;
     type Weight = i16;
     type Sums = [v128; VECTORS];
@@ -42,29 +41,13 @@ impl Lanes for Simd128 {
     fn widen(self, row: &[i8], out: &mut [i16]) -> i32 {
         let (whole, rest) = row.as_chunks::<8>();
         let (to, rest_to) = out.split_at_mut(out.len().min(8 * whole.len()));
-        let mut sums = i32x4_splat(0);
         for (from, to) in whole.iter().zip(to.as_chunks_mut::<8>().0) {
             // SAFETY: both chunks have 8 values, and neither load nor store asks for an alignment.
-            unsafe {
-                let values = i16x8_load_extend_i8x8(from.as_ptr());
-                v128_store(to.as_mut_ptr().cast(), values);
-                if CROSSWISE {
-                    // Words 0 and 1 of each four meet words 2 and 3; words 2 and 3 meet zeros.
-                    sums = i32x4_add(sums, i32x4_dot_i16x8(values, u64x2_shr(values, 32)));
-                }
-            }
+            unsafe { v128_store(to.as_mut_ptr().cast(), i16x8_load_extend_i8x8(from.as_ptr())) }
         }
-        let mut excess = [i32x4_extract_lane::<0>(sums), i32x4_extract_lane::<1>(sums)]
-            .into_iter()
-            .chain([i32x4_extract_lane::<2>(sums), i32x4_extract_lane::<3>(sums)])
-            .fold(0i32, i32::wrapping_add);
-        let mut rest = rest.iter();
-        for to in rest_to.as_chunks_mut::<4>().0 {
-            *to = array::from_fn(|_| rest.next().map_or(0, |&value| i16::from(value)));
-            let [a, b, c, d] = to.map(i32::from);
-            excess = excess.wrapping_add(if CROSSWISE { a * c + b * d } else { 0 });
-        }
-        excess
+        rest_to.fill(0);
+        rest_to.iter_mut().zip(rest).for_each(|(to, &value)| *to = i16::from(value));
+        0
     }
 
     #[inline(always)]
@@ -90,17 +73,13 @@ impl Lanes for Simd128 {
                 // rows of `len`: all inside, as was checked.
                 unsafe {
                     let w = w.add(2 * VECTORS * step + HALF * half);
-                    let a: [v128; HALF] = [v128_load(w), v128_load(w.add(1))];
-                    let b: [v128; HALF] = [v128_load(w.add(VECTORS)), v128_load(w.add(VECTORS + 1))];
+                    let a = [v128_load(w), v128_load(w.add(1))];
+                    let b = [v128_load(w.add(VECTORS)), v128_load(w.add(VECTORS + 1))];
                     for (r, part) in part.iter_mut().enumerate() {
                         let at = x.add(r * len + 4 * step);
                         let (u, v) = (v128_load32_splat(at.cast()), v128_load32_splat(at.add(2).cast()));
                         for (i, part) in part.iter_mut().enumerate() {
-                            *part = if CROSSWISE {
-                                i32x4_add(*part, i32x4_dot_i16x8(i16x8_add(u, b[i]), i16x8_add(v, a[i])))
-                            } else {
-                                i32x4_add(i32x4_add(*part, i32x4_dot_i16x8(u, a[i])), i32x4_dot_i16x8(v, b[i]))
-                            };
+                            *part = i32x4_add(i32x4_add(*part, i32x4_dot_i16x8(u, a[i])), i32x4_dot_i16x8(v, b[i]));
                         }
                     }
                 }

@@ -1,5 +1,6 @@
 //! Every back end that this CPU has, and a model of VNNI that every CPU has, against the portable kernel.
 
+#[cfg(target_arch = "x86_64")]
 use std::println;
 use std::vec;
 use std::vec::Vec;
@@ -108,6 +109,8 @@ impl<const SATURATES: bool> Lanes for Model<SATURATES> {
 macro_rules! with_every_back_end {
     ($check:ident) => {
         $check(Model::<false>);
+        #[cfg(target_arch = "wasm32")]
+        $check(super::simd128::Simd128::built_in());
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         {
