@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A model file of nano-28-grey, and the folder of its run.
+/// A model file of nano-28-grey, a .pxg file, and the folder of the run.
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/v0.1/model.safetensors");
+const PXG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/v0.1/model.pxg");
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/v0.1/run");
 
 /// A verb that writes one stream.
@@ -32,7 +33,7 @@ fn with_out(mut command: Command, out: &Path) -> Command {
 }
 
 /// The first argument of a call is a folder with m.pxg, the second the output.
-const VERBS: [Verb; 6] = [
+const VERBS: [Verb; 7] = [
     Verb {
         name: "train sample",
         extension: "png",
@@ -68,6 +69,12 @@ const VERBS: [Verb; 6] = [
         extension: "png",
         holds: b"\x89PNG",
         call: |folder, out| with_out(with(pixgen_edge(["sample"]), &folder.join("m.pxg"), &["--class", "0"]), out),
+    },
+    Verb {
+        name: "edge web",
+        extension: "html",
+        holds: b"data-model",
+        call: |folder, out| with_out(with(pixgen_edge(["web"]), &folder.join("m.pxg"), &[]), out),
     },
 ];
 
@@ -198,6 +205,7 @@ fn one_stream_is_one_stream() {
         pixgen(["quickstart", "--out", "-"]),
         pixgen_edge(["onnx", MODEL, "--out", "-", "--vectors", "-"]),
         pixgen_edge(["sample", pxg, "--hashes", "--out", "-"]),
+        pixgen_edge(["web", pxg, "--format", "npm", "--out", "-"]),
     ] {
         fails(command, &["standard output takes one stream", "give a path"]);
     }
@@ -245,8 +253,10 @@ fn other_files_than_models() {
         ("edge export", |file| with_out(with(pixgen_edge(["export"]), file, &[]), Path::new("/dev/null"))),
         ("edge onnx", |file| with_out(with(pixgen_edge(["onnx"]), file, &[]), Path::new("/dev/null"))),
     ];
-    let of_pxg: [(&str, Call); 3] = [
+    let of_pxg: [(&str, Call); 5] = [
         ("edge sample", |file| with_out(with(pixgen_edge(["sample"]), file, &[]), Path::new("/dev/null"))),
+        ("edge web", |file| with_out(with(pixgen_edge(["web"]), file, &[]), Path::new("/dev/null"))),
+        ("edge web --format npm", |file| with(pixgen_edge(["web", "--format", "npm"]), file, &["--out", "/dev/null/x"])),
         ("edge info", |file| with(pixgen_edge(["info"]), file, &[])),
         ("edge selftest", |file| with(pixgen_edge(["selftest"]), file, &[])),
     ];
@@ -360,6 +370,7 @@ fn a_model_is_no_output_of_what_reads_it() {
         (of(pixgen_edge(["export", "--pictures", "4"])), &link, &model),
         (of(pixgen_edge(["onnx"])), &model, &model),
         (with(pixgen_edge(["sample", "--class", "0"]), &pxg, &[]), &pxg, &pxg),
+        (with(pixgen_edge(["web"]), &pxg, &[]), &pxg, &pxg),
     ] {
         let before = fs::read(input).expect("there");
         fails(with_out(command, out), &["what this command reads", "another name"]);
@@ -389,6 +400,7 @@ fn sets_and_runs_behind_links() {
         ("shards", with(pixgen(["data", "prepare", "--size", "28", "--grey"]), &pictures, &[])),
         ("set.zip", with(pixgen(["data", "prepare", "--size", "28", "--grey"]), &pictures, &[])),
         ("run", pixgen(train)),
+        ("package", pixgen_edge(["web", PXG, "--format", "npm"])),
     ] {
         let (link, target) = (folder.path().join(name), folder.path().join(format!("real-{name}")));
         symlink(&target, &link).expect("link");

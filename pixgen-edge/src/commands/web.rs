@@ -29,7 +29,7 @@ pub(super) fn run(args: &WebArgs) -> Result<(), Error> {
         WebFormat::Html => {
             let page = page(file, &args.model, &facts);
             output::write(out, |to| to.write_all(page.as_bytes()))?;
-            (page.len(), "open it in a browser")
+            (page.len(), "a browser opens it")
         }
         WebFormat::Npm => {
             let package = Package::new(file, out, &facts);
