@@ -33,6 +33,12 @@ function times(model) {
   return `${all[0].toFixed(2)} (${all[TIMED >> 1].toFixed(2)})`;
 }
 
+// A panic that could be reached would leave an import behind (pixgen-edge/wasm/src/lib.rs).
+for (const name of ['simd.wasm', 'scalar.wasm']) {
+  const imports = WebAssembly.Module.imports(await WebAssembly.compile(readFileSync(join(fresh, name))));
+  if (imports.length > 0) throw new Error(`${name}: a panic can be reached: ${JSON.stringify(imports)}`);
+}
+
 for (const [i, file] of files.entries()) {
   const name = basename(file, '.pxg');
   const out = join(folder, name);

@@ -6,7 +6,7 @@
 
 mod memory;
 
-use core::cell::{OnceCell, RefCell};
+use core::cell::{Cell, OnceCell};
 use memory::Single;
 use pixgen_core::integer::{DrawError, DrawRequest};
 use pixgen_core::pixels::Band;
@@ -18,10 +18,15 @@ use pixgen_core::{
     kernels::host::{HostKernel, simd128::Simd128},
 };
 
-#[cfg(not(test))]
+#[link(wasm_import_module = "no-panic")]
+unsafe extern "C" {
+    safe fn panics() -> !;
+}
+
+/// Nothing here panics. If something did, this import would stay in the module, and no caller could start it.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    core::arch::wasm32::unreachable()
+    panics()
 }
 
 /// What [`open`] answers.
@@ -54,9 +59,9 @@ struct Engine {
     scratch: &'static mut [u8],
 }
 
-static FILE: Single<RefCell<Option<&'static mut [u8]>>> = Single(RefCell::new(None));
+static FILE: Single<Cell<Option<&'static mut [u8]>>> = Single(Cell::new(None));
 static MODEL: Single<OnceCell<Model<'static>>> = Single(OnceCell::new());
-static ENGINE: Single<RefCell<Option<Engine>>> = Single(RefCell::new(None));
+static ENGINE: Single<Cell<Option<Engine>>> = Single(Cell::new(None));
 
 impl Engine {
     /// `None` where memory ends.
@@ -94,7 +99,7 @@ pub extern "C" fn reserve(len: usize) -> *mut u8 {
         return core::ptr::null_mut();
     };
     let start = file.as_mut_ptr();
-    FILE.0.replace(Some(file));
+    FILE.0.set(Some(file));
     start
 }
 
@@ -105,14 +110,17 @@ pub extern "C" fn open() -> Opened {
         return Opened::Order;
     }
     let Some(file) = FILE.0.take() else { return Opened::Order };
-    let model = match Model::read(file) {
-        Ok(model) => MODEL.0.get_or_init(|| model),
+    let opened = match Model::read(file) {
+        Ok(model) => MODEL.0.set(model),
         Err(PxgError::Magic) => return Opened::NoModel,
         Err(PxgError::Version { .. }) => return Opened::Version,
         Err(_) => return Opened::Damaged,
     };
+    let Some(model) = MODEL.0.get().filter(|_| opened.is_ok()) else {
+        return Opened::Order;
+    };
     let Some(engine) = Engine::new(model) else { return Opened::Memory };
-    ENGINE.0.replace(Some(engine));
+    ENGINE.0.set(Some(engine));
     Opened::Done
 }
 
@@ -154,9 +162,12 @@ pub extern "C" fn class_name_len(class: usize) -> usize {
 /// Draws a picture and returns the address of its bytes H W C, which stay until the next call; null where there is no such class.
 #[unsafe(no_mangle)]
 pub extern "C" fn draw(class: usize, seed: u64, number: u64) -> *const u8 {
-    let Ok(mut engine) = ENGINE.0.try_borrow_mut() else {
+    let Some(mut engine) = ENGINE.0.take() else {
         return core::ptr::null();
     };
-    let picture = engine.as_mut().and_then(|engine| engine.draw(&DrawRequest { class, seed, number }).ok());
-    picture.map_or(core::ptr::null(), <[u8]>::as_ptr)
+    let picture = engine
+        .draw(&DrawRequest { class, seed, number })
+        .map_or(core::ptr::null(), <[u8]>::as_ptr);
+    ENGINE.0.set(Some(engine));
+    picture
 }
