@@ -202,6 +202,7 @@ async function fails(browser) {
     await open(browser, name);
     const error = await browser.evaluate(`document.querySelector('#error').textContent`);
     assert(error.startsWith('This page cannot draw: ') && error.includes(says), `${name}: ${error}`);
+    assert(await browser.evaluate(`document.querySelector('main').hidden && document.querySelector('#loading').hidden`), name);
   }
   const { identifier } = await browser.call('Page.addScriptToEvaluateOnNewDocument', { source: 'WebAssembly.validate = () => false' });
   await open(browser, 'model');

@@ -4,6 +4,8 @@ const CELLS = 24;
 // A saved picture has at least this many pixels in a row.
 const SAVED = 448;
 const MOST_SEED = 2n ** 64n - 1n;
+// Pictures of a place, one after another: all numbers stay below 1,000, the most that `pixgen-edge sample --count` takes.
+const TURNS = Math.floor(1000 / CELLS);
 
 const $ = (id) => document.getElementById(id);
 const take = (id) => {
@@ -26,7 +28,7 @@ const times = [];
 function fail(message) {
   $('error').textContent = `This page cannot draw: ${message}`;
   $('error').hidden = false;
-  $('main').removeAttribute('aria-busy');
+  $('loading').hidden = true;
 }
 
 // --- Drawing ---
@@ -81,7 +83,7 @@ function showTimes(last) {
 
 function want(cell, label) {
   // Again in the same place: the next number that no other place has.
-  const number = cell.index + CELLS * cell.turn++;
+  const number = cell.index + CELLS * (cell.turn++ % TURNS);
   cell.wanted = { label, seed, number };
   queue.add(cell);
   next();
@@ -274,10 +276,12 @@ function opened(model) {
   makeClasses();
   makeGrid();
   makeControls();
-  $('main').removeAttribute('aria-busy');
+  $('loading').hidden = true;
+  $('main').hidden = false;
   cells.forEach((cell) => want(cell, cell.index % shape.classes.length));
 }
 
+$('loading').hidden = false;
 try {
   showFacts();
   start();
