@@ -255,18 +255,25 @@ def feature_kinds(model, config):
     return [([(y, x) for y in along for x in along], side * side * channels) for along, side in kinds]
 
 
-def attraction_and_repulsion(x, real, mean, tau):
-    """Algorithm 2 of the drifting paper for one set in one place: x [N, D], real [P, D]; V before any normalisation."""
-    others = np.concatenate([real, x])
-    logits = -np.linalg.norm(x[:, None] - others[None], axis=-1) / (mean * tau)
+def attraction_and_repulsion(x, real, others, mean, tau, guidance):
+    """Algorithm 2 of the drifting paper for one set in one place: x [N, D], real [P, D], real ones of other sets [U, D]; V before any
+    normalisation."""
+    negative = np.concatenate([x, others])
+    times = np.ones(len(real) + len(negative))
+    times[len(real) + len(x) :] = (guidance - 1) * (len(x) - 1) / max(len(others), 1)
+    kernel = np.exp(-np.linalg.norm(x[:, None] - np.concatenate([real, negative])[None], axis=-1) / (mean * tau))
     for i in range(len(x)):
-        logits[i, len(real) + i] = -np.inf
-    softmax = lambda axis: np.exp(logits - logits.max(axis, keepdims=True)) / np.exp(
-        logits - logits.max(axis, keepdims=True)
-    ).sum(axis, keepdims=True)
-    a = np.sqrt(softmax(1) * softmax(0))
+        kernel[i, len(real) + i] = 0
+    a = times * kernel / np.sqrt((times * kernel).sum(1, keepdims=True) * kernel.sum(0, keepdims=True))
     plus, minus = a[:, : len(real)], a[:, len(real) :]
-    return (plus * minus.sum(1, keepdims=True)) @ real - (minus * plus.sum(1, keepdims=True)) @ x
+    return (plus * minus.sum(1, keepdims=True)) @ real - (minus * plus.sum(1, keepdims=True)) @ negative
+
+
+def of_other_sets(real, k, guidance):
+    """As many real pictures as a set has, the i-th of the others in turn: real [K, P, D]."""
+    sets, count = real.shape[:2]
+    chosen = [real[(k + 1 + i % (sets - 1)) % sets, i] for i in range(count)] if guidance > 1 else []
+    return np.array(chosen).reshape(-1, real.shape[2])
 
 
 def drift_loss(p, config, inputs):
@@ -279,16 +286,17 @@ def drift_loss(p, config, inputs):
     for places, width in feature_kinds(config["model"], config):
         seen = [x[(slice(None), *place)].reshape(sets, generated, -1) for place in places]
         seen_real = [real[(slice(None), *place)].reshape(sets, len(real) // sets, -1) for place in places]
-        pairs = [(phi.value[k], q[k]) for phi, q in zip(seen, seen_real) for k in range(sets)]
+        alpha = config["guidance"]
+        triples = [(phi.value[k], q[k], of_other_sets(q, k, alpha)) for phi, q in zip(seen, seen_real) for k in range(sets)]
         far = lambda a, b: np.linalg.norm(a[:, None] - b[None], axis=-1)
-        among = [far(phi, phi)[~np.eye(generated, dtype=bool)] for phi, _ in pairs]
-        mean = (np.mean([far(phi, q) for phi, q in pairs]) + np.mean(among)) / 2
+        among = [far(phi, phi)[~np.eye(generated, dtype=bool)] for phi, *_ in triples]
+        mean = (np.mean([far(phi, q) for phi, q, _ in triples]) + np.mean(among)) / 2
         scale = float(stop_gradient(Node(mean)).value) / np.sqrt(width)
-        fields, kind = [0.0] * len(pairs), []
+        fields, kind = [0.0] * len(triples), []
         for tau in config["temperatures"]:
-            v = [attraction_and_repulsion(phi, q, mean, tau) / scale for phi, q in pairs]
+            v = [attraction_and_repulsion(*triple, mean, tau, alpha) / scale for triple in triples]
             values = sum((one**2).sum() for one in v)
-            kind.append(np.sqrt(values / (len(pairs) * generated * width)))
+            kind.append(np.sqrt(values / (len(triples) * generated * width)))
             fields = [field + one / kind[-1] for field, one in zip(fields, v)]
         loss = 0.0
         for j, phi in enumerate(seen):

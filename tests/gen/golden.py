@@ -389,9 +389,9 @@ def auxiliary():
     save("auxiliary", config, **{"in": inputs, "param": values, "frozen": frozen, "out": out, "grad": grad})
 
 
-def drift(name, config, seed):
+def drift(name, config, seed, guidance):
     """Section 8: the drifting loss of three sets, two of them of one class."""
-    config = config | {"generated": 4, "temperatures": [0.05, 0.2, 0.5], "windows": [4]}
+    config = config | {"generated": 4, "guidance": guidance, "temperatures": [0.05, 0.2, 0.5], "windows": [4]}
     rng, model = np.random.default_rng(seed), config["model"]
     values = draw(rng, encoder_shapes(model) | decoder_shapes(model))
     picture = (model["size"], model["size"], model["channels"])
@@ -420,5 +420,5 @@ if __name__ == "__main__":
     consistency("consistency_a_plain", TINY_A | plain, 5)
     consistency("consistency_b_edm", TINY_B | edm, 6)
     auxiliary()
-    drift("drift_a_edm", TINY_A | {"parametrisation": "edm"}, 8)
-    drift("drift_b_plain", TINY_B | {"parametrisation": "plain-x"}, 9)
+    drift("drift_a_edm", TINY_A | {"parametrisation": "edm"}, 8, guidance=1.5)
+    drift("drift_b_plain", TINY_B | {"parametrisation": "plain-x"}, 9, guidance=1.0)

@@ -617,6 +617,7 @@ fn drifting() {
     refused(&["--set", "drift.windows=[8, 3]"], &["drift.windows", "3 pixels"]);
     refused(&["--set", "drift.windows=[16, 0]"], &["drift.windows", "up to 8"]);
     refused(&["--set", "drift.temperatures=[0.0, 0.1, 0.2]"], &["drift.temperatures"]);
+    refused(&["--set", "drift.guidance=0.9"], &["drift.guidance", "between 1"]);
     refused(&["--set", "consistency.huber=0.1"], &["settings of `finetune`"]);
     let nothing = ["drift.patches=false", "drift.whole=false", "drift.windows=[0, 0]"];
     let nothing: Vec<&str> = nothing.iter().flat_map(|setting| ["--set", setting]).collect();

@@ -339,6 +339,7 @@ fn drift_loss() {
             generated: golden.number("generated") as usize,
             real: 3,
             temperatures: temperatures.try_into().expect("three"),
+            guidance: golden.config["guidance"].as_f64().expect("a number"),
             patches: true,
             windows: [number(&golden.config["windows"][0]) as usize, 0],
             whole: true,

@@ -141,8 +141,9 @@ impl TrainingRecipe {
             settings: DriftConfig {
                 parametrisation: Parametrisation::PlainX,
                 generated: 32,
-                real: 32,
+                real: 64,
                 temperatures: [0.02, 0.05, 0.2],
+                guidance: 1.5,
                 patches: true,
                 windows: [8, 0],
                 whole: true,
@@ -225,6 +226,7 @@ impl TrainingRecipe {
                 generated: 64,
                 real: 64,
                 temperatures: [0.02, 0.05, 0.2],
+                guidance: 1.0,
                 patches: true,
                 windows: [0, 0],
                 whole: true,

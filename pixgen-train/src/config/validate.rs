@@ -130,6 +130,7 @@ impl RunConfig {
         }
         let positive = |tau: &f64| tau.is_finite() && (1e-3..=1e3).contains(tau);
         check(drift.temperatures.iter().all(positive), "temperatures", "must lie between 0.001 and 1000")?;
+        check((1.0..=100.0).contains(&drift.guidance), "guidance", "must lie between 1, which is none, and 100")?;
         for side in drift.window_sides() {
             let size = self.model.size;
             if side % 2 == 1 || side > size {

@@ -260,7 +260,9 @@ fn features_of_drift(config: &RunConfig) -> u64 {
     } else {
         2 * model.patches() * model.encoder.width
     };
-    let kind = 3 * (generated + real) + (settings.temperatures.len() + 3) * generated;
+    // With guidance real pictures are weighed twice: among those of their set, and among the others of another one.
+    let weighed = generated + if settings.guidance > 1.0 { 2 * real } else { real };
+    let kind = 3 * weighed + (settings.temperatures.len() + 3) * generated;
     F32 * ((4 * generated + real) * model.image_len() + kind * widest.max(tokens / 2) + 2 * (generated + real) * tokens) as u64
 }
 

@@ -167,17 +167,17 @@ impl<B: Engine> Drift<B> {
     /// The loss of generated pictures, and its gradient with respect to them.
     fn field(&self, batch: &DriftBatch<B>, generated: &Tensor<B, 3>, micro: usize) -> (Terms, Tensor<B, 3>) {
         let Frame { context, settings, .. } = &self.frame;
-        let (sets, temperatures) = (batch.classes.len(), &settings.config.temperatures);
+        let (sets, kernel) = (batch.classes.len(), settings.config.kernel());
         let real = batch.real.range(&(0..batch.real.count()), &context.device);
         let mut slope = generated.zeros_like();
         let mut kinds = Vec::new();
         for group in &self.groups {
-            let Field { sizes, slope: of_group } = group.field(generated, &real, sets, temperatures);
+            let Field { sizes, slope: of_group } = group.field(generated, &real, sets, &kernel);
             slope = slope + of_group;
             kinds.push((group.name, sizes));
         }
         if let Some(encoder) = &self.encoder {
-            let (sizes, of_encoder) = encoder.fields(&self.frame, generated, &batch.real, [sets, micro], temperatures);
+            let (sizes, of_encoder) = encoder.fields(&self.frame, generated, &batch.real, [sets, micro], &kernel);
             slope = slope + of_encoder;
             kinds.extend(sizes.into_iter().map(|sizes| ("encoder", sizes)));
         }
@@ -238,6 +238,7 @@ mod tests {
         generated: 4,
         real: 3,
         temperatures: [0.1, 0.3, 1.0],
+        guidance: 1.2,
         patches: true,
         windows: [4, 0],
         whole: true,

@@ -1,6 +1,7 @@
 //! Settings of stage 3, and which classes and real pictures a step takes (docs/reference/method.md section 8).
 
 use crate::data::order::index_of;
+use crate::ops::DriftKernel;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
@@ -19,6 +20,8 @@ pub struct DriftConfig {
     pub real: usize,
     /// Temperatures tau of the kernel; their fields are added up.
     pub temperatures: [f64; 3],
+    /// alpha: how much the real pictures of a step's other sets push, so that each class keeps away from the others; at 1 they do not.
+    pub guidance: f64,
     /// Match the network's patches.
     pub patches: bool,
     /// Match windows with sides of so many pixels, half a side apart; 0 for none.
@@ -28,6 +31,11 @@ pub struct DriftConfig {
 }
 
 impl DriftConfig {
+    /// What weighs pictures in the field.
+    pub fn kernel(&self) -> DriftKernel<'_> {
+        DriftKernel { temperatures: &self.temperatures, guidance: self.guidance }
+    }
+
     /// Sides of the windows that there are.
     pub fn window_sides(&self) -> impl Iterator<Item = usize> {
         self.windows.into_iter().filter(|&side| side > 0)

@@ -7,6 +7,7 @@ use super::micro_batches;
 use super::prefetch::Pictures;
 use crate::model::Pass;
 use crate::model::interpreter::{token_features, token_groups};
+use crate::ops::DriftKernel;
 use crate::training::{Engine, Flat};
 use burn_tensor::Tensor;
 use std::ops::Range;
@@ -34,7 +35,7 @@ impl<B: Engine> EncoderGroups<B> {
         generated: &Tensor<B, 3>,
         real: &Pictures<B>,
         [sets, micro]: [usize; 2],
-        temperatures: &[f64],
+        kernel: &DriftKernel<'_>,
     ) -> (Vec<Tensor<B, 1>>, Tensor<B, 3>) {
         let Context { model, noise, device } = &frame.context;
         let weights = frame.weights(&self.encoder.set, &self.params);
@@ -66,7 +67,7 @@ impl<B: Engine> EncoderGroups<B> {
             .into_iter()
             .map(|rows| {
                 let [generated, real] = [&features, &of_real].map(|rows_of| rows_of.clone().narrow(1, rows.start, rows.len()));
-                Field::new(generated, real, sets, temperatures)
+                Field::new(generated, real, sets, kernel)
             })
             .collect();
         let (sizes, slopes): (Vec<_>, Vec<_>) = fields.into_iter().map(|field| (field.sizes, field.slope)).unzip();

@@ -2,7 +2,7 @@
 //! (docs/reference/method.md section 8.2).
 
 use super::drift_config::DriftConfig;
-use crate::ops::{FusedOps, drift};
+use crate::ops::{DriftKernel, FusedOps, drift};
 use burn_tensor::{Int, Tensor, TensorData};
 use pixgen_core::config::ModelConfig;
 
@@ -76,8 +76,8 @@ impl<B: FusedOps> PixelGroup<B> {
     }
 
     /// The field of `sets` equal sets of generated and real pictures in patch layout, with its gradient for pixels.
-    pub fn field(&self, generated: &Tensor<B, 3>, real: &Tensor<B, 3>, sets: usize, temperatures: &[f64]) -> Field<B> {
-        let field = Field::new(self.features(generated.clone()), self.features(real.clone()), sets, temperatures);
+    pub fn field(&self, generated: &Tensor<B, 3>, real: &Tensor<B, 3>, sets: usize, kernel: &DriftKernel<'_>) -> Field<B> {
+        let field = Field::new(self.features(generated.clone()), self.features(real.clone()), sets, kernel);
         Field { slope: self.back(field.slope, generated.dims()), ..field }
     }
 }
@@ -93,13 +93,13 @@ pub struct Field<B: FusedOps> {
 
 impl<B: FusedOps> Field<B> {
     /// Of features `[sets N, L, D]` of generated pictures and `[sets P, L, D]` of real ones, set by set.
-    pub fn new(generated: Tensor<B, 3>, real: Tensor<B, 3>, sets: usize, temperatures: &[f64]) -> Self {
+    pub fn new(generated: Tensor<B, 3>, real: Tensor<B, 3>, sets: usize, kernel: &DriftKernel<'_>) -> Self {
         let shape = generated.dims();
         let by_set = |features: Tensor<B, 3>| {
             let [count, places, width] = features.dims();
             features.reshape([sets, count / sets, places, width])
         };
-        let (sizes, slope) = drift(by_set(generated), by_set(real), temperatures);
+        let (sizes, slope) = drift(by_set(generated), by_set(real), kernel);
         Self { sizes, slope: slope.reshape(shape) }
     }
 }
@@ -154,6 +154,7 @@ mod tests {
         generated: 2,
         real: 2,
         temperatures: [0.02, 0.05, 0.2],
+        guidance: 1.0,
         patches: true,
         windows: [8, 12],
         whole: true,

@@ -53,6 +53,33 @@ impl Dropout {
     }
 }
 
+/// What weighs pictures in the drifting field (docs/reference/method.md section 8.1).
+#[derive(Debug, Clone, Copy)]
+pub struct DriftKernel<'a> {
+    /// tau; the fields of all temperatures are added up.
+    pub temperatures: &'a [f64],
+    /// alpha, at least 1: how much the real pictures of other sets push. At 1 they do not.
+    pub guidance: f64,
+}
+
+impl DriftKernel<'_> {
+    /// For each of `sets` sets of `real` real pictures the numbers of U of those of other sets in the list of all: as many, from each set in turn;
+    /// none without guidance.
+    pub fn others(&self, sets: usize, real: usize) -> Vec<Vec<usize>> {
+        let count = if self.guidance > 1.0 && sets > 1 { real } else { 0 };
+        let other = |set: usize, i: usize| (set + 1 + i % (sets - 1)) % sets * real + i;
+        (0..sets).map(|set| (0..count).map(|i| other(set, i)).collect()).collect()
+    }
+
+    /// The logarithms of how many times pictures count, `[P + N + U]`: once, but `(alpha - 1) (N - 1) / U` times each of other sets.
+    pub fn log_copies(&self, [real, generated, others]: [usize; 3]) -> Vec<f32> {
+        let copies = (self.guidance - 1.0) * (generated - 1) as f64 / others as f64;
+        let mut logarithms = vec![0.0; real + generated];
+        logarithms.resize(real + generated + others, copies.ln() as f32);
+        logarithms
+    }
+}
+
 /// Per-image factors of the consistency loss, each `[B]`.
 #[derive(Debug, Clone)]
 pub struct LossFactors<T> {

@@ -1,6 +1,6 @@
 //! The contract of the fused operations: what each computes, what its backward needs, and the shapes.
 
-use super::arguments::{Dropout, InputGradients, LossFactors};
+use super::arguments::{DriftKernel, Dropout, InputGradients, LossFactors};
 use super::plain;
 use burn_tensor::backend::Backend;
 use burn_tensor::ops::FloatTensor;
@@ -213,8 +213,8 @@ pub trait FusedOps: Backend {
     /// The drifting loss of features of one kind (docs/reference/method.md section 8.1): x `[K, N, L, D]` of N generated pictures in each
     /// of K sets, seen in L places, and real `[K, P, L, D]` of P real ones, in `f32`; N is at least 2. Returns `[1 + T]`, the loss and for
     /// each temperature the root mean square of the field before it is normalised, and the loss's gradient with respect to x.
-    fn fused_drift(x: FloatTensor<Self>, real: FloatTensor<Self>, temperatures: &[f64]) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain::drift::<Self>(x, real, temperatures)
+    fn fused_drift(x: FloatTensor<Self>, real: FloatTensor<Self>, kernel: &DriftKernel<'_>) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain::drift::<Self>(x, real, kernel)
     }
 
     /// NT-Xent of queries `[Q, D]` against keys `[K, D]`, not yet normalised; the positive of query i is key `first + i`. Returns the

@@ -30,7 +30,7 @@ pub(crate) mod calls;
 #[cfg(test)]
 mod tests;
 
-pub use arguments::{Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
+pub use arguments::{DriftKernel, Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
 pub use contract::FusedOps;
 #[cfg(any(test, feature = "testing"))]
 pub use implementation::set_implementation;

@@ -2,7 +2,7 @@
 
 use burn_tensor::{Tensor, TensorData, TensorPrimitive};
 
-use super::arguments::{Dropout, LossFactors};
+use super::arguments::{DriftKernel, Dropout, LossFactors};
 use super::contract::FusedOps;
 use pixgen_core::ops::Branch;
 
@@ -194,11 +194,11 @@ pub fn consistency_loss<B: FusedOps>(
 ///
 /// # Panics
 /// As [`tokens`], also if there are fewer than two generated pictures in a set.
-pub fn drift<B: FusedOps>(x: Tensor<B, 4>, real: Tensor<B, 4>, temperatures: &[f64]) -> (Tensor<B, 1>, Tensor<B, 4>) {
+pub fn drift<B: FusedOps>(x: Tensor<B, 4>, real: Tensor<B, 4>, kernel: &DriftKernel<'_>) -> (Tensor<B, 1>, Tensor<B, 4>) {
     let ([sets, generated, places, width], [_, count, ..]) = (x.dims(), real.dims());
     check_shape("drift", "the real features", &real.dims(), &[sets, count, places, width]);
     assert!(generated >= 2 && count >= 1, "drift: {generated} generated and {count} real pictures in a set");
-    let (sizes, slope) = B::fused_drift(unwrap(x), unwrap(real), temperatures);
+    let (sizes, slope) = B::fused_drift(unwrap(x), unwrap(real), kernel);
     (wrap(sizes), wrap(slope))
 }
 

@@ -6,9 +6,9 @@
 use burn_tensor::activation::{gelu, softmax};
 use burn_tensor::backend::Backend;
 use burn_tensor::ops::FloatTensor;
-use burn_tensor::{Tensor, TensorData, TensorMetadata, TensorPrimitive};
+use burn_tensor::{Int, Tensor, TensorData, TensorMetadata, TensorPrimitive};
 
-use super::arguments::{Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
+use super::arguments::{DriftKernel, Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
 use pixgen_core::ops::Branch;
 
 fn wrap<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
@@ -442,35 +442,49 @@ fn log_sum_exp<B: Backend>(x: Tensor<B, 3>, axis: usize) -> Tensor<B, 3> {
 }
 
 /// See [`crate::ops::FusedOps::fused_drift`].
-pub fn drift<B: Backend>(x: FloatTensor<B>, real: FloatTensor<B>, temperatures: &[f64]) -> (FloatTensor<B>, FloatTensor<B>) {
+pub fn drift<B: Backend>(x: FloatTensor<B>, real: FloatTensor<B>, kernel: &DriftKernel<'_>) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (x, real) = (wrap::<B, 4>(x), wrap::<B, 4>(real));
+    let ([sets, n, places, width], [_, p, ..]) = (x.dims(), real.dims());
+    let others = kernel.others(sets, p);
+    let u = others[0].len();
     // A group is a place of a set.
-    let by_group = |features: Tensor<B, 4>| features.swap_dims(1, 2);
-    let (x, real) = (by_group(wrap(x)), by_group(wrap(real)));
-    let ([sets, places, n, width], [_, _, p, _]) = (x.dims(), real.dims());
     let groups = places * sets;
+    let by_group = |features: Tensor<B, 4>| features.swap_dims(1, 2);
     // Distances and fields do not change, but have more digits, when all features of a group are moved to lie around 0.
-    let centre = real.clone().mean_dim(2);
-    let x = (x - centre.clone()).reshape([groups, n, width]);
-    let real = (real - centre).reshape([groups, p, width]);
+    let centre = by_group(real.clone()).mean_dim(2);
+    let around = |features: Tensor<B, 4>, count: usize| (by_group(features) - centre.clone()).reshape([groups, count, width]);
+    let numbers: Vec<i64> = others.concat().into_iter().map(|number| number as i64).collect();
+    let others = (u > 0).then(|| {
+        let numbers = Tensor::<B, 1, Int>::from_data(TensorData::new(numbers, [sets * u]), &x.device());
+        let of_sets = real.clone().reshape([sets * p, places, width]).select(0, numbers);
+        around(of_sets.reshape([sets, u, places, width]), u)
+    });
+    let (x, real) = (around(x, n), around(real, p));
 
-    let others = Tensor::<B, 2>::eye(n, &x.device()).unsqueeze::<3>();
-    let (from_real, from_generated) = (distances(&x, &real), distances(&x, &x) * (others.clone().neg() + 1.0));
+    let itself = Tensor::<B, 2>::eye(n, &x.device()).unsqueeze::<3>();
+    let (from_real, from_generated) = (distances(&x, &real), distances(&x, &x) * (itself.clone().neg() + 1.0));
     let pairs = (groups * n * (n - 1)) as f64;
     let mean = ((from_real.clone().mean() + from_generated.clone().sum() / pairs) / 2.0).clamp_min(LEAST_DISTANCE);
     let scale = mean.reshape([1, 1, 1]);
-    let distances = Tensor::cat(vec![from_real / scale.clone(), from_generated / scale.clone() + others * SELF_DISTANCE], 2);
+    let mut columns = vec![from_real / scale.clone(), from_generated / scale.clone() + itself * SELF_DISTANCE];
+    columns.extend(others.as_ref().map(|others| distances(&x, others) / scale.clone()));
+    let distances = Tensor::cat(columns, 2);
+    let copies = kernel.log_copies([p, n, u]);
+    let copies = Tensor::<B, 1>::from_data(TensorData::new(copies, [p + n + u]), &x.device()).reshape([1, 1, p + n + u]);
+    let pushing = Tensor::cat(std::iter::once(x.clone()).chain(others).collect(), 1);
 
     // Features are divided by S = scale / sqrt(D).
     let unit = scale / (width as f64).sqrt();
     let mut field = x.zeros_like();
     let mut sizes = Vec::new();
-    for tau in temperatures {
+    for tau in kernel.temperatures {
         let logits = distances.clone() / -*tau;
-        let sums = log_sum_exp(logits.clone(), 2) + log_sum_exp(logits.clone(), 1);
-        let weights = (logits - sums / 2.0).exp();
-        let (of_real, of_generated) = (weights.clone().narrow(2, 0, p), weights.narrow(2, p, n));
-        let attraction = (of_real.clone() * of_generated.clone().sum_dim(2)).matmul(real.clone());
-        let repulsion = (of_generated * of_real.sum_dim(2)).matmul(x.clone());
+        let counted = logits.clone() + copies.clone();
+        let sums = log_sum_exp(counted.clone(), 2) + log_sum_exp(logits, 1);
+        let weights = (counted - sums / 2.0).exp();
+        let (pull, push) = (weights.clone().narrow(2, 0, p), weights.narrow(2, p, n + u));
+        let attraction = (pull.clone() * push.clone().sum_dim(2)).matmul(real.clone());
+        let repulsion = (push * pull.sum_dim(2)).matmul(pushing.clone());
         let v = (attraction - repulsion) / unit.clone();
         let size = v.clone().square().mean().sqrt();
         field = field + v / size.clone().clamp_min(LEAST_FIELD).reshape([1, 1, 1]);

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::buffers::{release, take};
 use super::lanes::{exp, highest, ln, sum, sum_of, vectorised};
+use crate::ops::arguments::DriftKernel;
 use crate::ops::plain::{LEAST_DISTANCE, LEAST_FIELD, SELF_DISTANCE};
 use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 
@@ -52,11 +53,14 @@ vectorised! {
 }
 
 vectorised! {
-    /// Square roots of both softmaxes of `-distance / (S tau)`, multiplied: over a row, and over a column.
-    fn kernel(distances: &[f32], factor: f32, softmax: &mut Softmax, weights: &mut [f32]) {
+    /// Square roots of both softmaxes of `-distance / (S tau)`, multiplied: over a row, in which a picture counts `copies` times, and over a
+    /// column; times `copies`, which are given as logarithms.
+    fn weigh(distances: &[f32], factor: f32, copies: &[f32], softmax: &mut Softmax, weights: &mut [f32]) {
         let width = softmax.columns.len();
-        for (weight, distance) in weights.iter_mut().zip(distances) {
-            *weight = factor * *distance;
+        for (row, distances) in weights.chunks_exact_mut(width).zip(distances.chunks_exact(width)) {
+            for ((weight, distance), copies) in row.iter_mut().zip(distances).zip(copies) {
+                *weight = factor.mul_add(*distance, *copies);
+            }
         }
         softmax.highest.fill(f32::NEG_INFINITY);
         for (row, lse) in weights.chunks_exact(width).zip(&mut softmax.rows) {
@@ -72,8 +76,8 @@ vectorised! {
                 *total += exp(logit - top);
             }
         }
-        for (total, &top) in softmax.columns.iter_mut().zip(&softmax.highest) {
-            *total = top + ln(*total);
+        for ((total, &top), copies) in softmax.columns.iter_mut().zip(&softmax.highest).zip(copies) {
+            *total = top + ln(*total) - *copies;
         }
         for (row, &lse) in weights.chunks_exact_mut(width).zip(&softmax.rows) {
             for (weight, &column) in row.iter_mut().zip(&softmax.columns) {
@@ -84,14 +88,14 @@ vectorised! {
 }
 
 vectorised! {
-    /// From A to what a picture is moved by: that of each real picture is multiplied by the sum over the generated ones, and the other way
+    /// From A to what a picture is moved by: that of each real picture is multiplied by the sum over those that push, and the other way
     /// round, with a minus.
     fn pull_and_push(weights: &mut [f32], real: usize, width: usize) {
         for row in weights.chunks_exact_mut(width) {
-            let (of_real, of_generated) = row.split_at_mut(real);
-            let (pull, push) = (sum(of_generated), -sum(of_real));
-            of_real.iter_mut().for_each(|weight| *weight *= pull);
-            of_generated.iter_mut().for_each(|weight| *weight *= push);
+            let (pulling, pushing) = row.split_at_mut(real);
+            let (pull, push) = (sum(pushing), -sum(pulling));
+            pulling.iter_mut().for_each(|weight| *weight *= pull);
+            pushing.iter_mut().for_each(|weight| *weight *= push);
         }
     }
 }
@@ -127,55 +131,75 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
+    /// Of set `set` of sets of `count` pictures.
+    fn of_set(self, set: usize, count: usize) -> Self {
+        let len = count * self.places * self.width;
+        Self { features: &self.features[set * len..(set + 1) * len], ..self }
+    }
+
+    fn count(self) -> usize {
+        self.features.len() / (self.places * self.width)
+    }
+
+    fn row(self, picture: usize) -> &'a [f32] {
+        &self.features[(picture * self.places + self.place) * self.width..][..self.width]
+    }
+
     fn rows(self) -> impl Iterator<Item = &'a [f32]> {
-        let Self { place, places, width, .. } = self;
-        self.features
-            .chunks_exact(places * width)
-            .map(move |picture| &picture[place * width..][..width])
+        (0..self.count()).map(move |picture| self.row(picture))
     }
 }
 
-/// The features of a set of `len` values.
-fn set_of(features: &[f32], set: usize, len: usize) -> &[f32] {
-    &features[set * len..(set + 1) * len]
+impl DriftSizes {
+    /// U, real pictures of other sets that push those of a set.
+    fn others(&self, kernel: &DriftKernel<'_>) -> usize {
+        kernel.others(self.sets, self.real).first().map_or(0, Vec::len)
+    }
 }
 
-/// Features around the mean of the real ones, real before generated, and their distances from the generated ones `[N, P + N]`. Returns the
-/// sums of the distances from real and from other generated pictures.
-fn measure(x: Group<'_>, real: Group<'_>, sizes: &DriftSizes, rows: &mut [f32], distances: &mut [f32]) -> [f64; 2] {
-    let DriftSizes { generated: n, real: p, width, .. } = *sizes;
+/// Features around the mean of the real ones: real, generated, and others that push; and their distances from the generated ones
+/// `[N, P + N + U]`. Returns the sums of the distances from real and from other generated pictures.
+fn measure(x: Group<'_>, real: Group<'_>, others: &[&[f32]], rows: &mut [f32], distances: &mut [f32]) -> [f64; 2] {
+    let (n, p, width) = (x.count(), real.count(), x.width);
+    let all = n + p + others.len();
     let mut centre = vec![0.0; width];
     real.rows().for_each(|row| add_scaled(row, 1.0 / p as f32, &mut centre));
-    let pictures = real.rows().chain(x.rows()).zip(rows.chunks_exact_mut(width));
+    let pictures = real
+        .rows()
+        .chain(x.rows())
+        .chain(others.iter().copied())
+        .zip(rows.chunks_exact_mut(width));
     let squares: Vec<f32> = pictures.map(|(row, out)| centred(row, &centre, out)).collect();
-    let own = Matrix::new(&rows[p * width..], n, width);
-    let all = Matrix::new(rows, n + p, width).transposed();
-    matmul(MatrixMut::new(distances, n, n + p), Into::Overwrite, 1.0, own, all, Threads::Caller);
-    to_distances(distances, &squares[p..], &squares);
+    let own = Matrix::new(&rows[p * width..(p + n) * width], n, width);
+    let rows = Matrix::new(rows, all, width).transposed();
+    matmul(MatrixMut::new(distances, n, all), Into::Overwrite, 1.0, own, rows, Threads::Caller);
+    to_distances(distances, &squares[p..p + n], &squares);
     let mut sums = [0.0; 2];
-    for (i, row) in distances.chunks_exact_mut(n + p).enumerate() {
+    for (i, row) in distances.chunks_exact_mut(all).enumerate() {
         row[p + i] = 0.0;
         sums[0] += f64::from(sum(&row[..p]));
-        sums[1] += f64::from(sum(&row[p..]));
+        sums[1] += f64::from(sum(&row[p..p + n]));
     }
     sums
 }
 
 /// The fields of a group for all temperatures, `[T, N, D]`, in units of the features, and the square of each.
-fn fields(rows: &[f32], distances: &mut [f32], sizes: &DriftSizes, mean: f64, temperatures: &[f64], out: &mut [f32]) -> Vec<f64> {
+fn fields(rows: &[f32], distances: &mut [f32], sizes: &DriftSizes, mean: f64, kernel: &DriftKernel<'_>, out: &mut [f32]) -> Vec<f64> {
     let DriftSizes { generated: n, real: p, width, .. } = *sizes;
-    for (i, row) in distances.chunks_exact_mut(n + p).enumerate() {
+    let copies = kernel.log_copies([p, n, sizes.others(kernel)]);
+    let all = copies.len();
+    for (i, row) in distances.chunks_exact_mut(all).enumerate() {
         row[p + i] = (SELF_DISTANCE * mean) as f32;
     }
-    let mut softmax = Softmax { rows: vec![0.0; n], columns: vec![0.0; n + p], highest: vec![0.0; n + p] };
-    let mut weights = vec![0.0; temperatures.len() * n * (n + p)];
-    for (tau, weights) in temperatures.iter().zip(weights.chunks_exact_mut(n * (n + p))) {
-        kernel(distances, (-1.0 / (mean * tau)) as f32, &mut softmax, weights);
-        pull_and_push(weights, p, n + p);
+    let mut softmax = Softmax { rows: vec![0.0; n], columns: vec![0.0; all], highest: vec![0.0; all] };
+    let rows_of_all = kernel.temperatures.len() * n;
+    let mut weights = vec![0.0; rows_of_all * all];
+    for (tau, weights) in kernel.temperatures.iter().zip(weights.chunks_exact_mut(n * all)) {
+        weigh(distances, (-1.0 / (mean * tau)) as f32, &copies, &mut softmax, weights);
+        pull_and_push(weights, p, all);
     }
     let factor = ((width as f64).sqrt() / mean) as f32;
-    let rows_of_all = temperatures.len() * n;
-    let (weights, all) = (Matrix::new(&weights, rows_of_all, n + p), Matrix::new(rows, n + p, width));
+    let (weights, all) = (Matrix::new(&weights, rows_of_all, all), Matrix::new(rows, all, width));
     matmul(MatrixMut::new(out, rows_of_all, width), Into::Overwrite, factor, weights, all, Threads::Caller);
     out.chunks_exact(n * width).map(|field| squared(field, width)).collect()
 }
@@ -206,18 +230,19 @@ fn slope_of(out: &mut [f32], fields: &[f32], [set, picture]: [usize; 2], sizes: 
 }
 
 /// The loss and the sizes of the fields, `[1 + T]`, and the gradient with respect to x, `[K, N, L, D]`.
-pub fn drift(x: &[f32], real: &[f32], sizes: DriftSizes, temperatures: &[f64]) -> (Vec<f32>, Vec<f32>) {
+pub fn drift(x: &[f32], real: &[f32], sizes: DriftSizes, kernel: &DriftKernel<'_>) -> (Vec<f32>, Vec<f32>) {
     let DriftSizes { sets, generated: n, real: p, places, width } = sizes;
-    let (groups, all, count) = (sets * places, n + p, temperatures.len());
+    let others = kernel.others(sets, p);
+    let (groups, all, count) = (sets * places, n + p + sizes.others(kernel), kernel.temperatures.len());
     let (mut rows, mut distances) = (take(groups * all * width), take(groups * n * all));
     let outputs = rows.par_chunks_exact_mut(all * width).zip(distances.par_chunks_exact_mut(n * all));
     let sums: Vec<[f64; 2]> = outputs
         .enumerate()
         .map(|(group, (rows, distances))| {
             let (set, place) = (group / places, group % places);
-            let of_set = |features, pictures| Group { features: set_of(features, set, pictures * places * width), place, places, width };
-            let (x, real) = (of_set(x, n), of_set(real, p));
-            measure(x, real, &sizes, rows, distances)
+            let [x, real] = [x, real].map(|features| Group { features, place, places, width });
+            let others: Vec<&[f32]> = others[set].iter().map(|&picture| real.row(picture)).collect();
+            measure(x.of_set(set, n), real.of_set(set, p), &others, rows, distances)
         })
         .collect();
     let [from_real, from_generated] = [0, 1].map(|i| sums.iter().map(|sums| sums[i]).sum::<f64>());
@@ -228,7 +253,7 @@ pub fn drift(x: &[f32], real: &[f32], sizes: DriftSizes, temperatures: &[f64]) -
     let inputs = rows.par_chunks_exact(all * width).zip(distances.par_chunks_exact_mut(n * all));
     let squares: Vec<Vec<f64>> = inputs
         .zip(all_fields.par_chunks_exact_mut((count * n * width).max(1)))
-        .map(|((rows, distances), out)| fields(rows, distances, &sizes, distance, temperatures, out))
+        .map(|((rows, distances), out)| fields(rows, distances, &sizes, distance, kernel, out))
         .collect();
     let size = |tau: usize| (squares.iter().map(|squares| squares[tau]).sum::<f64>() / (pairs * width as f64)).sqrt();
     let scales = Scales { distance, fields: (0..count).map(size).collect() };

@@ -25,7 +25,7 @@ use self::buffers::release;
 use self::linear::Weight;
 use self::modulate::ModulationRows;
 use self::storage::{Dense, fused, tensor, with_width};
-use crate::ops::arguments::{Dropout, InputGradients, LossFactors};
+use crate::ops::arguments::{DriftKernel, Dropout, InputGradients, LossFactors};
 use crate::ops::contract::FusedOps;
 use crate::ops::plain;
 use pixgen_core::ops::Branch;
@@ -327,14 +327,14 @@ impl FusedOps for Flex {
         (tensor(losses, weight.dims()), tensor(slope, f.dims()))
     }
 
-    fn fused_drift(x: FlexTensor, real: FlexTensor, temperatures: &[f64]) -> (FlexTensor, FlexTensor) {
+    fn fused_drift(x: FlexTensor, real: FlexTensor, kernel: &DriftKernel<'_>) -> (FlexTensor, FlexTensor) {
         if !fused([&x, &real]) {
-            return plain::drift::<Self>(x, real, temperatures);
+            return plain::drift::<Self>(x, real, kernel);
         }
         let [x, real] = [x, real].map(Dense::new);
         let [sets, generated, places, width] = [0, 1, 2, 3].map(|axis| x.dims()[axis]);
         let sizes = drift::DriftSizes { sets, generated, real: real.dims()[1], places, width };
-        let (losses, slope) = drift::drift(x.data(), real.data(), sizes, temperatures);
+        let (losses, slope) = drift::drift(x.data(), real.data(), sizes, kernel);
         let count = losses.len();
         (tensor(losses, &[count]), tensor(slope, x.dims()))
     }

@@ -7,7 +7,7 @@ use super::cases::numbers;
 use super::under;
 use crate::ops::flex::lanes::{Level, limit_level};
 use crate::ops::implementation::Implementation;
-use crate::ops::{FusedOps, LossFactors, consistency_loss, drift, nt_xent};
+use crate::ops::{DriftKernel, FusedOps, LossFactors, consistency_loss, drift, nt_xent};
 
 #[test]
 fn nt_xent_closed_forms() {
@@ -68,11 +68,12 @@ struct DriftCase {
     real: usize,
     width: usize,
     temperatures: Vec<f64>,
+    guidance: f64,
 }
 
 impl DriftCase {
-    const fn new([places, sets, generated, real, width]: [usize; 5], temperatures: Vec<f64>) -> Self {
-        Self { places, sets, generated, real, width, temperatures }
+    const fn new([places, sets, generated, real, width]: [usize; 5], temperatures: Vec<f64>, guidance: f64) -> Self {
+        Self { places, sets, generated, real, width, temperatures, guidance }
     }
 
     /// Features that are far from 0 and near each other, as those of pictures are.
@@ -94,11 +95,18 @@ impl DriftCase {
         let rows = |all: &[f64], group: usize, count: usize| -> Vec<Vec<f64>> {
             (0..count).map(|i| row(all, group / places * count + i, group % places)).collect()
         };
+        // What pushes beside generated pictures: one real picture of each number, of the other sets in turn.
+        let u = if self.guidance > 1.0 && self.sets > 1 { p } else { 0 };
+        let copies = (self.guidance - 1.0) * (n as f64 - 1.0) / u as f64;
+        let others = |group: usize| -> Vec<Vec<f64>> {
+            let other = |i: usize| (group / places + 1 + i % (self.sets - 1)) % self.sets;
+            (0..u).map(|i| row(&real, other(i) * p + i, group % places)).collect()
+        };
         let groups: Vec<_> = (0..self.places * self.sets)
-            .map(|group| (rows(&x, group, n), rows(&real, group, p)))
+            .map(|group| (rows(&x, group, n), rows(&real, group, p), others(group)))
             .collect();
         let (mut from_real, mut from_generated) = (0.0, 0.0);
-        for (x, real) in &groups {
+        for (x, real, _) in &groups {
             for (i, picture) in x.iter().enumerate() {
                 from_real += real.iter().map(|other| distance(picture, other)).sum::<f64>();
                 from_generated += (0..n).filter(|&j| j != i).map(|j| distance(picture, &x[j])).sum::<f64>();
@@ -111,18 +119,20 @@ impl DriftCase {
         let mut sizes = vec![0.0];
         for tau in &self.temperatures {
             let mut v = Vec::new();
-            for (x, real) in &groups {
-                let others: Vec<&Vec<f64>> = real.iter().chain(x).collect();
-                let logit = |i: usize, q: usize| (q != p + i).then(|| (-distance(&x[i], others[q]) / (mean * tau)).exp());
+            for (x, real, others) in &groups {
+                let all: Vec<&Vec<f64>> = real.iter().chain(x).chain(others).collect();
+                let times = |q: usize| if q < n + p { 1.0 } else { copies };
+                let logit = |i: usize, q: usize| (q != p + i).then(|| (-distance(&x[i], all[q]) / (mean * tau)).exp());
                 let kernel = |i: usize, q: usize| logit(i, q).unwrap_or(0.0);
-                let row: Vec<f64> = (0..n).map(|i| (0..n + p).map(|q| kernel(i, q)).sum()).collect();
-                let column: Vec<f64> = (0..n + p).map(|q| (0..n).map(|i| kernel(i, q)).sum()).collect();
-                let a = |i: usize, q: usize| kernel(i, q) / (row[i] * column[q]).sqrt();
+                let row: Vec<f64> = (0..n).map(|i| (0..all.len()).map(|q| times(q) * kernel(i, q)).sum()).collect();
+                let column: Vec<f64> = (0..all.len()).map(|q| (0..n).map(|i| kernel(i, q)).sum()).collect();
+                let a = |i: usize, q: usize| times(q) * kernel(i, q) / (row[i] * column[q]).sqrt();
                 for i in 0..n {
-                    let (of_real, of_generated) = ((0..p).map(|q| a(i, q)).sum::<f64>(), (p..n + p).map(|q| a(i, q)).sum::<f64>());
+                    let pulling = (0..p).map(|q| a(i, q)).sum::<f64>();
+                    let pushing = (p..all.len()).map(|q| a(i, q)).sum::<f64>();
                     v.extend((0..d).map(|k| {
-                        let pull: f64 = (0..p).map(|q| a(i, q) * of_generated * others[q][k]).sum();
-                        let push: f64 = (p..n + p).map(|q| a(i, q) * of_real * others[q][k]).sum();
+                        let pull: f64 = (0..p).map(|q| a(i, q) * pushing * all[q][k]).sum();
+                        let push: f64 = (p..all.len()).map(|q| a(i, q) * pulling * all[q][k]).sum();
                         (pull - push) / unit
                     }));
                 }
@@ -139,6 +149,10 @@ impl DriftCase {
         [sizes, field.into_iter().map(|v| -2.0 * share * v / unit).collect()]
     }
 
+    fn kernel(&self) -> DriftKernel<'_> {
+        DriftKernel { temperatures: &self.temperatures, guidance: self.guidance }
+    }
+
     fn run<B: FusedOps>(&self) -> [Vec<f64>; 2] {
         let device = Default::default();
         let [x, real] = self.inputs();
@@ -146,13 +160,13 @@ impl DriftCase {
             let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
             Tensor::<B, 4>::from_data(TensorData::new(values, [self.sets, pictures, self.places, self.width]), &device)
         };
-        let (sizes, slope) = drift(tensor(x, self.generated), tensor(real, self.real), &self.temperatures);
+        let (sizes, slope) = drift(tensor(x, self.generated), tensor(real, self.real), &self.kernel());
         [sizes.into_data().iter::<f64>().collect(), slope.into_data().iter::<f64>().collect()]
     }
 
     /// The largest errors of what a backend gives, relative to the largest value.
     fn check<B: FusedOps>(&self, backend: &str) {
-        let name = format!("{:?}", [self.places, self.sets, self.generated, self.real, self.width]);
+        let name = format!("{:?} alpha {}", [self.places, self.sets, self.generated, self.real, self.width], self.guidance);
         for ((found, want), what) in self.run::<B>().iter().zip(self.definition()).zip(["sizes", "slope"]) {
             assert_eq!(found.len(), want.len());
             let largest = want.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
@@ -166,11 +180,13 @@ impl DriftCase {
 fn drift_cases() -> Vec<DriftCase> {
     let paper = || vec![0.02, 0.05, 0.2];
     vec![
-        DriftCase::new([1, 1, 2, 1, 1], vec![0.5]),
-        DriftCase::new([1, 2, 3, 5, 7], paper()),
-        DriftCase::new([3, 2, 8, 4, 16], paper()),
-        DriftCase::new([5, 3, 17, 9, 33], paper()),
-        DriftCase::new([2, 1, 32, 32, 64], paper()),
+        DriftCase::new([1, 1, 2, 1, 1], vec![0.5], 1.0),
+        DriftCase::new([1, 2, 3, 5, 7], paper(), 1.0),
+        DriftCase::new([3, 2, 8, 4, 16], paper(), 1.5),
+        DriftCase::new([5, 3, 17, 9, 33], paper(), 1.1),
+        DriftCase::new([2, 4, 4, 1, 3], paper(), 4.0),
+        // The only set has none whose pictures could push.
+        DriftCase::new([2, 1, 32, 32, 64], paper(), 2.0),
     ]
 }
 
@@ -208,9 +224,31 @@ fn drift_is_deterministic() {
 fn drift_of_equal_pictures_is_zero() {
     let device = Default::default();
     let ones = |pictures| Tensor::<Flex, 4>::ones([2, pictures, 1, 5], &device);
+    let kernel = DriftKernel { temperatures: &[0.02, 0.2], guidance: 1.5 };
     for choice in [Implementation::Fused, Implementation::Plain] {
-        let (sizes, slope) = under(choice, || drift(ones(3), ones(4), &[0.02, 0.2]));
+        let (sizes, slope) = under(choice, || drift(ones(3), ones(4), &kernel));
         let found: Vec<f64> = sizes.into_data().iter::<f64>().chain(slope.into_data().iter::<f64>()).collect();
         assert!(found.iter().all(|&value| value == 0.0), "{choice:?}: {found:?}");
     }
+}
+
+/// With guidance pictures go to where the other set's real ones are not.
+#[test]
+fn guidance_keeps_sets_apart() {
+    // One value: real pictures of the sets at -1 and 1, generated ones around 0 in both.
+    let column = |values: &[f32]| {
+        let values: Vec<f32> = values.to_vec();
+        Tensor::<Flex, 4>::from_data(TensorData::new(values, [2, 2, 1, 1]), &Default::default())
+    };
+    let real = column(&[-1.1, -0.9, 0.9, 1.1]);
+    let x = column(&[-0.1, 0.1, -0.1, 0.1]);
+    let ratio = |guidance: f64| {
+        let kernel = DriftKernel { temperatures: &[1.0], guidance };
+        // The field is brought to size 1, so its direction is compared: what moves the pictures of a set apart, and what moves them to their side.
+        let (_, slope) = drift(x.clone(), real.clone(), &kernel);
+        let slope: Vec<f32> = slope.into_data().iter::<f32>().collect();
+        (slope[0] + slope[1]) / (slope[0] - slope[1]).abs()
+    };
+    let (without, with) = (ratio(1.0), ratio(2.0));
+    assert!(with > 1.2 * without && without > 0.0, "{without} {with}");
 }
