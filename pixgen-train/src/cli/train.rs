@@ -15,7 +15,7 @@ pub const QUICKSTART_MINUTES: f64 = 15.0;
 #[command(after_help = "Examples:  pixgen-train quickstart --out q --minutes 5\n           \
     pixgen-train quickstart --data bundled:avatars --out faces")]
 pub struct QuickstartArgs {
-    /// Folder for both runs, the grid and the report
+    /// Folder for the runs, the grid and the report
     #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
     pub out: PathBuf,
     /// Pictures to train on, of those inside the program

@@ -15,6 +15,7 @@ mod long_work;
 mod picture_sets;
 mod probe;
 mod quickstart;
+mod quickstart_plan;
 mod quickstart_quality;
 mod report;
 mod roofline;
