@@ -360,11 +360,6 @@ fn a_run_goes_on_for_longer_and_in_another_way() {
         let verb = if stage == Stage::Pretrain { "pretrain" } else { "finetune" };
         let mut bare = pixgen([verb, "--images", "520", "--lr", "1e-4", "--batch", "4", "--out"]);
         bare.arg(bench.path("run"));
-        match stage {
-            Stage::Diffusion => bare.args(["--objective", "diffusion"]),
-            Stage::Drift => bare.args(["--objective", "drift"]),
-            _ => &mut bare,
-        };
         let done = succeeds(bare);
         assert!(done.stderr.contains("schedule.peak = 0.0001 (was "), "{}", done.stderr);
         let config = fs::read_to_string(bench.path("run/config.toml")).expect("settings");

@@ -156,9 +156,9 @@ pub enum ObjectiveName {
     Settings: flag > environment PIXGEN_* > --config file > run in --out > model it starts from > preset. `pixgen-train config show finetune` lists them."
 )]
 pub struct FinetuneArgs {
-    /// What to train
-    #[arg(long, value_enum, default_value = "consistency")]
-    pub objective: ObjectiveName,
+    /// What to train: `consistency` by default, and what the run in --out trains
+    #[arg(long, value_enum)]
+    pub objective: Option<ObjectiveName>,
     /// Run folder or model file of the pre-trained encoder; without it training starts from scratch. Of stage 3: an encoder whose features
     /// are matched beside pixels
     #[arg(long, value_hint = ValueHint::AnyPath)]

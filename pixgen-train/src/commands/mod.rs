@@ -50,10 +50,12 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             train::run(StageKind::Pretrain, &args.train, &own, cli.quiet).map(code)
         }
         Command::Finetune(args) => {
+            let begun = || train::begun(args.train.out.as_deref()?).filter(|&stage| stage != StageKind::Pretrain);
             let stage = match args.objective {
-                ObjectiveName::Consistency => StageKind::Consistency,
-                ObjectiveName::Diffusion => StageKind::Diffusion,
-                ObjectiveName::Drift => StageKind::Drift,
+                Some(ObjectiveName::Consistency) => StageKind::Consistency,
+                Some(ObjectiveName::Diffusion) => StageKind::Diffusion,
+                Some(ObjectiveName::Drift) => StageKind::Drift,
+                None => begun().unwrap_or(StageKind::Consistency),
             };
             let flags = [("--encoder", "encoder", &args.encoder), ("--from", "from", &args.from)];
             let own: Vec<_> = flags
