@@ -53,6 +53,7 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "large-32-rgb",   about: "32x32 RGB, the paper's CIFAR-10 scale",             model: small(32, 3, 4, tower(6, 384, 6),  tower(6, 384, 6)),  shift: 0.5 },
     Preset { name: "nano-64-rgb",    about: "64x64 RGB for chips with 2 MB flash",               model: small(64, 3, 8, tower(4, 128, 4),  tower(4, 128, 4)),  shift: 1.0 },
     Preset { name: "small-64-rgb",   about: "64x64 RGB for chips with 4 MB flash",               model: small(64, 3, 8, tower(4, 192, 6),  tower(4, 192, 6)),  shift: 1.0 },
+    Preset { name: "small-128-rgb",  about: "128x128 RGB for boards with 8 MB flash",            model: small(128, 3, 16, tower(4, 192, 6), tower(4, 192, 6)), shift: 2.0 },
     Preset { name: "EPG-S-16-256",   about: "paper, 116 M parameters",  model: imagenet(256, 16, tower( 6,  768, 12), tower( 6,  768, 12)), shift: 4.0 },
     Preset { name: "EPG-B-16-256",   about: "paper, 229 M parameters",  model: imagenet(256, 16, tower(12,  768, 12), tower(12,  768, 12)), shift: 4.0 },
     Preset { name: "EPG-L-16-256",   about: "paper, 540 M parameters",  model: imagenet(256, 16, tower(16, 1024, 16), tower(16, 1024, 16)), shift: 4.0 },
