@@ -34,26 +34,25 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
     let file = PxgFile::load(path)?;
     let model = file.model()?;
     let header = model.header();
-    let totals = plan_sites(&header.model, model.steps(), &mut |_| ());
+    let (class_names, kernel_here) = (classes::of_model(&model), Kernel::chosen()?.to_string());
+    if !json {
+        let facts = ModelFacts::new(&model, &class_names).text();
+        return Ok(print_bytes(format!("{facts}{:<16} {kernel_here}\n", "kernel here").as_bytes())?);
+    }
     let info = Info {
         schema: 1,
         format: VERSION,
         name: header.name.to_owned(),
         model: header.model,
         steps: model.steps(),
-        class_names: classes::of_model(&model),
+        class_names,
         images_seen: header.images,
         source_crc32: format!("{:08x}", header.source),
         self_tests: header.tests,
         file_bytes: model.file_len(),
         workspace_bytes: model.workspace_len(),
-        macs: totals.macs,
-        kernel_here: Kernel::chosen()?.to_string(),
+        macs: plan_sites(&header.model, model.steps(), &mut |_| ()).macs,
+        kernel_here,
     };
-    if json {
-        return Ok(print_json(&info)?);
-    }
-    let facts = ModelFacts::new(&model, &info.class_names).text();
-    let text = format!("{facts}{:<16} {}\n", "kernel here", info.kernel_here);
-    Ok(print_bytes(text.as_bytes())?)
+    Ok(print_json(&info)?)
 }

@@ -26,6 +26,7 @@ mod train;
 use crate::cli::{Cli, Command, ConfigCommand, DataCommand, ObjectiveName, StageName};
 use crate::config::StageKind;
 use crate::error::Error;
+use crate::run::recorded::begun;
 use crate::session::End;
 use clap::{CommandFactory, ValueEnum};
 use pixgen_edge::interrupt::EXIT_INTERRUPTED;
@@ -50,12 +51,12 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
             train::run(StageKind::Pretrain, &args.train, &own, cli.quiet).map(code)
         }
         Command::Finetune(args) => {
-            let begun = || train::begun(args.train.out.as_deref()?).filter(|&stage| stage != StageKind::Pretrain);
+            let of_run = || Some(begun(args.train.out.as_deref()?)?.stage.kind()).filter(|&stage| stage != StageKind::Pretrain);
             let stage = match args.objective {
                 Some(ObjectiveName::Consistency) => StageKind::Consistency,
                 Some(ObjectiveName::Diffusion) => StageKind::Diffusion,
                 Some(ObjectiveName::Drift) => StageKind::Drift,
-                None => begun().unwrap_or(StageKind::Consistency),
+                None => of_run().unwrap_or(StageKind::Consistency),
             };
             let flags = [("--encoder", "encoder", &args.encoder), ("--from", "from", &args.from)];
             let own: Vec<_> = flags

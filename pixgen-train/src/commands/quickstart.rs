@@ -1,6 +1,6 @@
 //! `quickstart`: bundled data, stages 1, 2b and 3, a grid, a model file and a short report.
 
-use super::quickstart_plan::{MOST_MINUTES, STAGES, planned, recipe, requirements};
+use super::quickstart_plan::{MOST_MINUTES, STAGES, planned, recipe, requirements, runs};
 use super::quickstart_quality::QuickstartQuality;
 use crate::cli::{QUICKSTART_MINUTES, QuickstartArgs};
 use crate::config::RunConfig;
@@ -74,7 +74,7 @@ impl OnDevice for Work<'_> {
         let Self { args, quiet, configs } = self;
         let started = Instant::now();
         let [encoder, generator, drift] = planned::<B>(configs, args, quiet, device)?;
-        let [encoder_run, generator_run, drift_run] = STAGES.map(|(_, run)| args.out.join(run));
+        let [encoder_run, generator_run, drift_run] = runs(&args.out);
         let train = |number: usize, what: &str, config: RunConfig, run: &Path| {
             note(&format!("stage {number} of 3: {what}"));
             let options = SessionOptions {
@@ -100,15 +100,16 @@ impl OnDevice for Work<'_> {
         let drift = RunConfig { from: generator_run.display().to_string(), ..drift };
         let (end, prepared) = train(3, "matching its pictures with real ones", drift, &drift_run)?;
         if end == End::Finished {
-            report::<B>(args, &drift_run, &prepared, started.elapsed(), device)?;
+            report::<B>(args, &prepared, started.elapsed(), device)?;
         }
         Ok(end)
     }
 }
 
 /// The final grid, the model file beside it, and the numbers.
-fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, took: Duration, device: &B::Device) -> Result<(), Error> {
-    let file = ModelFile::load_content(run, Content::Generator)?;
+fn report<B: Engine>(args: &QuickstartArgs, prepared: &Prepared, took: Duration, device: &B::Device) -> Result<(), Error> {
+    let [encoder, generator, run] = runs(&args.out);
+    let file = ModelFile::load_content(&run, Content::Generator)?;
     let model = &file.header.model;
     let classes: Vec<usize> = (0..10 * model.classes).map(|i| i % model.classes).collect();
     let samples = args.out.join("samples");
@@ -122,8 +123,8 @@ fn report<B: Engine>(args: &QuickstartArgs, run: &Path, prepared: &Prepared, too
     let chip = for_chips(args, &file, &classes, &drawn, &samples)?;
 
     let quality = QuickstartQuality::new::<B>(&args.out.display().to_string(), &file, prepared, device)?;
-    let encoder = ModelFile::load_content(&args.out.join("pretrain"), Content::Encoder)?;
-    let generator = ModelFile::load_content(&args.out.join("finetune"), Content::Generator)?;
+    let encoder = ModelFile::load_content(&encoder, Content::Encoder)?;
+    let generator = ModelFile::load_content(&generator, Content::Generator)?;
     let programs = Programs::beside(std::env::args_os().next().as_deref());
     let more = if quality.is_partial() {
         let (program, run) = (&programs.train, run.display());

@@ -6,7 +6,7 @@ use crate::device::{DeviceChoice, DeviceProblem, Requirements};
 use crate::error::Error;
 use crate::needs::{dry_run, memory};
 use crate::prepared;
-use crate::run::recorded::Recorded;
+use crate::run::recorded::begun;
 use crate::settings::SettingsError;
 use crate::training::Engine;
 use pixgen_core::presets::preset;
@@ -17,7 +17,7 @@ use pixgen_edge::interrupt;
 use pixgen_edge::terminal::note;
 use pixgen_edge::units::format_duration;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What is trained on which pictures.
@@ -144,7 +144,7 @@ pub(super) fn planned<B: Engine>(
                     hint: Some(format!(
                         "leave --minutes out to go on with the plan, or give another --out; `pixgen-train finetune --out {} --images N` trains a \
                          finished model for longer",
-                        args.out.join("drift").display()
+                        runs(&args.out)[2].display()
                     )),
                 });
             }
@@ -166,9 +166,9 @@ pub(super) fn planned<B: Engine>(
         plan.finetune_images,
         plan.drift_images.unwrap_or_else(of_third),
     ];
-    for ((config, (_, run)), images) in configs.iter_mut().zip(STAGES).zip(planned) {
+    for ((config, run), images) in configs.iter_mut().zip(runs(&args.out)).zip(planned) {
         // A run that was trained for longer is not to be shortened.
-        config.train.images = images_of(&args.out.join(run)).map_or(images, |trained| trained.max(images));
+        config.train.images = images_of(&run).map_or(images, |trained| trained.max(images));
         config.output.sample_every = (images / 20).max(1000);
         config.output.checkpoint_every = (images / 10).max(1000);
         config.output.log_every = (images / 100).max(1000);
@@ -202,8 +202,8 @@ fn new_plan<B: Engine>(
     let minutes = args.minutes.unwrap_or(QUICKSTART_MINUTES);
     let recipe = QuickstartRecipe::of(args.data);
     let data = recipe.data.name().to_owned();
-    let found = ["pretrain", "finetune"].map(|run| images_of(&args.out.join(run)));
-    if let [Some(first), second] = found {
+    let found = runs(&args.out).map(|run| images_of(&run));
+    if let [Some(first), second, _] = found {
         // The second run may not exist yet; its share follows from the first.
         let [of_first, of_second, _] = recipe.images;
         let finetune_images = second.unwrap_or(first * of_second / of_first);
@@ -215,9 +215,14 @@ fn new_plan<B: Engine>(
     Ok(QuickstartPlan { minutes, data, pretrain_images, finetune_images, drift_images: Some(drift_images) })
 }
 
-/// Images of a run that was started before. Settings that cannot be read are told when the run goes on.
+/// Images of a run that was started before.
 fn images_of(run: &Path) -> Option<u64> {
-    Some(Recorded::read(run).ok()??.config.train.images)
+    Some(begun(run)?.train.images)
+}
+
+/// The folders of the runs in the folder of a quick start.
+pub(super) fn runs(out: &Path) -> [PathBuf; 3] {
+    STAGES.map(|(_, run)| out.join(run))
 }
 
 /// Takes fewer images when this machine would need longer than asked for; says so, and what that means for the pictures.

@@ -93,11 +93,6 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], qui
     Ok(end)
 }
 
-/// The stage of a run that was begun in a folder. Settings that cannot be read are told when the run goes on.
-pub(super) fn begun(out: &Path) -> Option<StageKind> {
-    Some(Recorded::read(out).ok()??.config.stage.kind())
-}
-
 /// What to do with a finished run.
 fn next(stage: StageKind, out: &Path, data: &str) -> String {
     let out = quoted(out);

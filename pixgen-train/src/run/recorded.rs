@@ -19,6 +19,11 @@ pub struct Recorded {
     pub config: RunConfig,
 }
 
+/// The settings of the run in a folder, if one was begun there. Settings that cannot be read are told when the run goes on.
+pub fn begun(folder: &Path) -> Option<RunConfig> {
+    Some(Recorded::read(folder).ok()??.config)
+}
+
 /// A setting that is another one from here on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {

@@ -150,13 +150,6 @@ impl<'a> Group<'a> {
     }
 }
 
-impl DriftSizes {
-    /// U, real pictures of other sets that push those of a set.
-    fn others(&self, kernel: &DriftKernel<'_>) -> usize {
-        kernel.others(self.sets, self.real).first().map_or(0, Vec::len)
-    }
-}
-
 /// Features around the mean of the real ones: real, generated, and others that push; and their distances from the generated ones
 /// `[N, P + N + U]`. Returns the sums of the distances from real and from other generated pictures.
 fn measure(x: Group<'_>, real: Group<'_>, others: &[&[f32]], rows: &mut [f32], distances: &mut [f32]) -> [f64; 2] {
@@ -183,19 +176,28 @@ fn measure(x: Group<'_>, real: Group<'_>, others: &[&[f32]], rows: &mut [f32], d
     sums
 }
 
+/// What the groups of a kind share when their fields are computed.
+struct Weighing<'a> {
+    sizes: DriftSizes,
+    temperatures: &'a [f64],
+    /// How many times each picture of a group counts, as logarithms, `[P + N + U]`.
+    copies: Vec<f32>,
+    /// Of the distances, S sqrt(D).
+    mean: f64,
+}
+
 /// The fields of a group for all temperatures, `[T, N, D]`, in units of the features, and the square of each.
-fn fields(rows: &[f32], distances: &mut [f32], sizes: &DriftSizes, mean: f64, kernel: &DriftKernel<'_>, out: &mut [f32]) -> Vec<f64> {
-    let DriftSizes { generated: n, real: p, width, .. } = *sizes;
-    let copies = kernel.log_copies([p, n, sizes.others(kernel)]);
+fn fields(rows: &[f32], distances: &mut [f32], weighing: &Weighing<'_>, out: &mut [f32]) -> Vec<f64> {
+    let Weighing { sizes: DriftSizes { generated: n, real: p, width, .. }, temperatures, ref copies, mean } = *weighing;
     let all = copies.len();
     for (i, row) in distances.chunks_exact_mut(all).enumerate() {
         row[p + i] = (SELF_DISTANCE * mean) as f32;
     }
     let mut softmax = Softmax { rows: vec![0.0; n], columns: vec![0.0; all], highest: vec![0.0; all] };
-    let rows_of_all = kernel.temperatures.len() * n;
+    let rows_of_all = temperatures.len() * n;
     let mut weights = vec![0.0; rows_of_all * all];
-    for (tau, weights) in kernel.temperatures.iter().zip(weights.chunks_exact_mut(n * all)) {
-        weigh(distances, (-1.0 / (mean * tau)) as f32, &copies, &mut softmax, weights);
+    for (tau, weights) in temperatures.iter().zip(weights.chunks_exact_mut(n * all)) {
+        weigh(distances, (-1.0 / (mean * tau)) as f32, copies, &mut softmax, weights);
         pull_and_push(weights, p, all);
     }
     let factor = ((width as f64).sqrt() / mean) as f32;
@@ -233,7 +235,8 @@ fn slope_of(out: &mut [f32], fields: &[f32], [set, picture]: [usize; 2], sizes: 
 pub fn drift(x: &[f32], real: &[f32], sizes: DriftSizes, kernel: &DriftKernel<'_>) -> (Vec<f32>, Vec<f32>) {
     let DriftSizes { sets, generated: n, real: p, places, width } = sizes;
     let others = kernel.others(sets, p);
-    let (groups, all, count) = (sets * places, n + p + sizes.others(kernel), kernel.temperatures.len());
+    let copies = kernel.log_copies([p, n, others.first().map_or(0, Vec::len)]);
+    let (groups, all, count) = (sets * places, copies.len(), kernel.temperatures.len());
     let (mut rows, mut distances) = (take(groups * all * width), take(groups * n * all));
     let outputs = rows.par_chunks_exact_mut(all * width).zip(distances.par_chunks_exact_mut(n * all));
     let sums: Vec<[f64; 2]> = outputs
@@ -249,11 +252,12 @@ pub fn drift(x: &[f32], real: &[f32], sizes: DriftSizes, kernel: &DriftKernel<'_
     let pairs = (groups * n) as f64;
     let distance = ((from_real / (pairs * p as f64) + from_generated / (pairs * (n - 1) as f64)) / 2.0).max(LEAST_DISTANCE);
 
+    let weighing = Weighing { sizes, temperatures: kernel.temperatures, copies, mean: distance };
     let mut all_fields = take(groups * count * n * width);
     let inputs = rows.par_chunks_exact(all * width).zip(distances.par_chunks_exact_mut(n * all));
     let squares: Vec<Vec<f64>> = inputs
         .zip(all_fields.par_chunks_exact_mut((count * n * width).max(1)))
-        .map(|((rows, distances), out)| fields(rows, distances, &sizes, distance, kernel, out))
+        .map(|((rows, distances), out)| fields(rows, distances, &weighing, out))
         .collect();
     let size = |tau: usize| (squares.iter().map(|squares| squares[tau]).sum::<f64>() / (pairs * width as f64)).sqrt();
     let scales = Scales { distance, fields: (0..count).map(size).collect() };
