@@ -10,6 +10,8 @@
 //   CUDA_STUB_ARCH     80 (an A100) or 90 (an H100, the default); other numbers get the H100's limits
 //   CUDA_STUB_MODULES  folder that receives each module as NNNN.ptx, and at exit launches.tsv: for each module that was loaded its
 //                        file, its kernel, the number of launches, the threads of a block and the bytes of dynamic shared memory
+//   CUDA_STUB_CALLS    with it, the same folder receives calls.tsv, a line for each launch in their order: the module's file, its kernel,
+//                        the grid and the block (x,y,z), the bytes of dynamic shared memory, and each argument in hexadecimal
 //   CUDA_STUB_DEVICES  number of devices, 1; 0 makes cuInit fail as on a machine without a GPU
 //   CUDA_STUB_DRIVER   version of the driver as CUDA packs it, 12090
 //   CUDA_STUB_MEMORY   GiB of memory in all, 80; all of it is free
@@ -171,16 +173,35 @@ typedef struct Module {
   char kernel[512];
   unsigned long launches;
   unsigned threads, shared_bytes; // the largest of all launches
+  int arguments;
+  size_t sizes[64]; // bytes of each argument
 } Module;
 
 static Module *modules; // newest first
 static int loaded;
+
+// Reads the arguments of the one kernel of a module: `.param .u64 name` or `.param .align 4 .b8 name[40]`, up to the closing bracket.
+static void read_arguments(Module *module, const char *ptx) {
+  const char *at = strstr(ptx, ".entry"), *end = at ? strchr(at, ')') : NULL;
+  while (end && (at = strstr(at, ".param")) && at < end && module->arguments < 64) {
+    at += strlen(".param");
+    int alignment, bits = 0, count = 1;
+    sscanf(at, " .align %d", &alignment);
+    const char *next = strpbrk(at, ",)"), *array = memchr(at, '[', (size_t)(next - at));
+    for (const char *it = at; it < next && !bits; it++)
+      if (*it == '.' && strchr("ubsf", it[1])) sscanf(it + 2, "%d", &bits);
+    if (array) count = atoi(array + 1);
+    module->sizes[module->arguments++] = (size_t)(bits / 8 * count);
+    at = next;
+  }
+}
 
 // CubeCL works on one thread for each device, so nothing here is locked.
 Result cuModuleLoadData(Handle *out, const void *image) {
   Module *module = calloc(1, sizeof *module);
   if (!module) return OUT_OF_MEMORY;
   module->number = ++loaded;
+  read_arguments(module, image);
   module->next = modules;
   modules = module;
   *out = module;
@@ -207,10 +228,26 @@ Result cuModuleGetFunction(Handle *out, Handle module, const char *name) {
 Result cuModuleUnload(Handle module) { (void)module; return SUCCESS; }
 Result cuFuncSetAttribute(Handle function, int attribute, int value) { (void)function, (void)attribute, (void)value; return SUCCESS; }
 
+static void write_call(const Module *module, const unsigned grid[3], const unsigned block[3], unsigned shared_bytes, void **arguments) {
+  const char *folder = getenv("CUDA_STUB_MODULES");
+  if (!folder || !getenv("CUDA_STUB_CALLS")) return;
+  char path[4096];
+  snprintf(path, sizeof path, "%s/calls.tsv", folder);
+  FILE *file = fopen(path, "a");
+  if (!file) return;
+  fprintf(file, "%04d.ptx\t%s\t%u,%u,%u\t%u,%u,%u\t%u", module->number, module->kernel, grid[0], grid[1], grid[2], block[0], block[1], block[2], shared_bytes);
+  for (int i = 0; i < module->arguments; i++) {
+    fputc('\t', file);
+    for (size_t j = 0; j < module->sizes[i]; j++) fprintf(file, "%02x", ((unsigned char *)arguments[i])[j]);
+  }
+  fputc('\n', file);
+  fclose(file);
+}
+
 // The limits that a real launch is refused for.
 Result cuLaunchKernel(Handle function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned x, unsigned y, unsigned z,
                       unsigned shared_bytes, Handle on, void **arguments, void **extra) {
-  (void)on, (void)arguments, (void)extra;
+  (void)on, (void)extra;
   Module *module = function;
   unsigned threads = x * y * z, most_shared = (arch() < 90 ? 163 : 227) * 1024;
   if (!grid_x || !grid_y || !grid_z || grid_y > 65535 || grid_z > 65535 || !threads || threads > 1024 || z > 64 || shared_bytes > most_shared)
@@ -218,6 +255,7 @@ Result cuLaunchKernel(Handle function, unsigned grid_x, unsigned grid_y, unsigne
   module->launches++;
   if (threads > module->threads) module->threads = threads;
   if (shared_bytes > module->shared_bytes) module->shared_bytes = shared_bytes;
+  write_call(module, (unsigned[]){grid_x, grid_y, grid_z}, (unsigned[]){x, y, z}, shared_bytes, arguments);
   return SUCCESS;
 }
 
