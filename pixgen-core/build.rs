@@ -21,11 +21,12 @@ fn main() {
         _ => "portable",
     };
     println!("cargo::rustc-cfg=kernel=\"{kernel}\"");
-    // Where a program can find out what its CPU has, or is built for a vector extension as a whole.
+    // Where there is a system, so that a program can find out what its CPU has, or one vector extension that all of it is built for.
     println!("cargo::rustc-check-cfg=cfg(host_kernels)");
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
     let simd128 = target.starts_with("wasm32-") && features.split(',').any(|feature| feature == "simd128");
-    if (target.starts_with("x86_64-") && !target.ends_with("-none")) || simd128 {
+    let system = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os != "none" && os != "unknown");
+    if system || simd128 {
         println!("cargo::rustc-cfg=host_kernels");
     }
 }

@@ -76,25 +76,17 @@ impl<'a> Prepared<'a> {
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests {
-    #![allow(unsafe_code)]
-
     use super::*;
     use crate::integer::{DrawError, PictureHash};
-    use crate::kernels::host::avx2::Avx2;
     use crate::workspace::WorkspaceError;
     use crate::{Aligned, align, include_pxg};
-    use std::{println, vec};
+    use std::vec;
 
-    /// Wherever panels and scratch begin; and where they are too short, the error says what they need.
+    /// With every kernel, and wherever panels and scratch begin; and where they are too short, the error says what they need.
     #[test]
     fn memory_may_lie_anywhere_but_must_suffice() {
-        if !std::is_x86_feature_detected!("avx2") {
-            return println!("skipped, no AVX2");
-        }
-        // SAFETY: it was detected.
-        let kernel = HostKernel::Avx2Crosswise(unsafe { Avx2::detected() });
         let model = Model::read(include_pxg!("../../examples/nano-28-grey.pxg")).expect("a model");
         let mut workspace = Aligned([0; 16 * 1024]);
         let request = DrawRequest { class: 3, seed: 9, number: 1 };
@@ -102,17 +94,21 @@ mod tests {
         let (panels_len, scratch_len) = (Prepared::panels_len(&model), Prepared::scratch_len(&model));
         let (mut panels, mut scratch) = (vec![0xaa; panels_len + 80], vec![0xaa; scratch_len + 80]);
         let (panels, scratch) = (align(&mut panels), align(&mut scratch));
-        for start in [0, 1, 7, 16, 33] {
-            let prepared = Prepared::new(kernel, &model, &mut panels[start..][..panels_len]).expect("suffices");
-            let mut hash = PictureHash::new();
-            let mut draw =
-                |len: usize| prepared.draw(&request, &mut workspace.0, &mut scratch[start..][..len], &mut |band| hash.update(band.bytes()));
-            draw(scratch_len).expect("suffices");
-            let short = WorkspaceError::TooSmall { need: scratch_len, have: 100 };
-            assert_eq!(draw(100), Err(DrawError::Workspace(short)));
-            assert_eq!(Ok(hash.value()), wanted, "from byte {start} on");
+        for kernel in HostKernel::detected() {
+            for start in [0, 1, 7, 16, 33] {
+                let prepared = Prepared::new(kernel, &model, &mut panels[start..][..panels_len]).expect("suffices");
+                let mut hash = PictureHash::new();
+                let mut draw = |len: usize| {
+                    let scratch = &mut scratch[start..][..len];
+                    prepared.draw(&request, &mut workspace.0, scratch, &mut |band| hash.update(band.bytes()))
+                };
+                draw(scratch_len).expect("suffices");
+                let short = WorkspaceError::TooSmall { need: scratch_len, have: 100 };
+                assert_eq!(draw(100), Err(DrawError::Workspace(short)));
+                assert_eq!(Ok(hash.value()), wanted, "{} from byte {start} on", kernel.name());
+            }
+            let short = WorkspaceError::TooSmall { need: panels_len, have: 100 };
+            assert_eq!(Prepared::new(kernel, &model, &mut panels[..100]).map(drop), Err(DrawError::Workspace(short)));
         }
-        let short = WorkspaceError::TooSmall { need: panels_len, have: 100 };
-        assert_eq!(Prepared::new(kernel, &model, &mut panels[..100]).map(drop), Err(DrawError::Workspace(short)));
     }
 }

@@ -1,4 +1,8 @@
 //! The kernels of hosts, by name.
+#![cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "wasm32")),
+    allow(unused_imports, unused_variables, reason = "a type without values has nothing to do")
+)]
 
 use super::attention::{self, Head, HeadScratch};
 use super::lanes::{Lanes, Work};
@@ -8,6 +12,10 @@ use crate::kernels::{Rows, Sink};
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;
+#[cfg(target_arch = "aarch64")]
+use super::dotprod::Dotprod;
+#[cfg(target_arch = "aarch64")]
+use super::neon::Neon;
 #[cfg(target_arch = "wasm32")]
 use super::simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
@@ -73,6 +81,18 @@ host_kernels! {
     /// AVX-VNNI.
     AvxVnni(AvxVnni),
 }
+
+#[cfg(target_arch = "aarch64")]
+host_kernels! {
+    /// NEON.
+    Neon(Neon),
+    /// NEON with dot products.
+    Dotprod(Dotprod),
+}
+
+// None yet: the type has no values.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "wasm32")))]
+host_kernels! {}
 
 #[cfg(target_arch = "wasm32")]
 host_kernels! {

@@ -27,8 +27,8 @@ pub trait Lanes: Copy + Send + Sync {
     const NAME: &'static str;
     /// Weights of an output that lie side by side in a panel, 2 or 4: `[K / GROUP][16 outputs][GROUP]`.
     const GROUP: usize;
-    /// Weights are packed as w ^ `FLIP`.
-    const FLIP: i8 = 0;
+    /// The weights of each four inputs are packed as w ^ `FLIP`.
+    const FLIP: [i8; 4] = [0; 4];
     /// Whether [`tile`](Self::tile) counts x0 x2 + x1 x3 + w0 w2 + w1 w3 of each four values too much.
     const CROSSWISE: bool = false;
     /// Rows of a tile, at most [`MOST_ROWS`].

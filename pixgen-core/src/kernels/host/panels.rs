@@ -97,7 +97,10 @@ impl<'a> PanelsMut<'a> {
                 let last: [i8; G] = array::from_fn(|i| rest.get(i).copied().unwrap_or(0));
                 let groups = groups.iter_mut().skip(lane).step_by(PANEL);
                 let values = whole.iter().chain(core::iter::once(&last)).chain(core::iter::repeat(&[0; G]));
-                groups.zip(values).for_each(|(to, from)| *to = from.map(|weight| weight ^ L::FLIP));
+                groups
+                    .zip(values)
+                    .enumerate()
+                    .for_each(|(step, (to, from))| *to = array::from_fn(|i| from[i] ^ L::FLIP[(G * step + i) % 4]));
                 *excess = if L::CROSSWISE { crosswise(row) } else { 0 };
             }
         }
@@ -129,9 +132,9 @@ impl<'a> PanelsMut<'a> {
                     }
                 });
                 let groups = groups.as_flattened_mut().chunks_exact_mut(PANEL * G);
-                for (groups, rows) in groups.zip(four.chunks_exact(G)) {
+                for ((groups, rows), flip) in groups.zip(four.chunks_exact(G)).zip(L::FLIP.chunks_exact(G)) {
                     for (lane, group) in groups.as_chunks_mut::<G>().0.iter_mut().enumerate().take(PANEL) {
-                        *group = array::from_fn(|i| rows[i][lane] ^ L::FLIP);
+                        *group = array::from_fn(|i| rows[i][lane] ^ flip[i]);
                     }
                 }
                 if L::CROSSWISE {

@@ -1,6 +1,6 @@
 //! Every back end that this CPU has, and a model of VNNI that every CPU has, against the portable kernel.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(not(target_arch = "wasm32"))]
 use std::println;
 use std::vec;
 use std::vec::Vec;
@@ -36,7 +36,7 @@ fn maddubs(sum: i32, unsigned: [u8; 4], signed: [i8; 4]) -> i32 {
 impl<const SATURATES: bool> Lanes for Model<SATURATES> {
     const NAME: &'static str = "model";
     const GROUP: usize = 4;
-    const FLIP: i8 = -128;
+    const FLIP: [i8; 4] = [-128; 4];
     const ROWS: usize = 6;
     type Value = i8;
     type Weight = i8;
@@ -111,6 +111,24 @@ macro_rules! with_every_back_end {
         $check(Model::<false>);
         #[cfg(target_arch = "wasm32")]
         $check(super::simd128::Simd128::built_in());
+        #[cfg(target_arch = "aarch64")]
+        #[allow(unsafe_code)]
+        {
+            use super::dotprod::Dotprod;
+            use super::neon::Neon;
+            if std::arch::is_aarch64_feature_detected!("neon") {
+                // SAFETY: it was detected.
+                $check(unsafe { Neon::detected() });
+            } else {
+                println!("skipped, no NEON");
+            }
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                // SAFETY: it was detected, and NEON is a part of it.
+                $check(unsafe { Dotprod::detected() });
+            } else {
+                println!("skipped, no dot products");
+            }
+        }
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         {

@@ -31,7 +31,7 @@ macro_rules! vnni {
         impl Lanes for $Name {
             const NAME: &'static str = $name;
             const GROUP: usize = 4;
-            const FLIP: i8 = -128;
+            const FLIP: [i8; 4] = [-128; 4];
             // Twelve sums hide the latency of the instruction.
             const ROWS: usize = 6;
             type Value = i8;
