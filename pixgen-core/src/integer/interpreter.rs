@@ -111,9 +111,8 @@ impl<'m, 'o> Integer<'m, 'o> {
         Ok(IntegerAct { region, offset: self.stack.offset(region), tokens, width, kind })
     }
 
-    /// Scratch of a matrix product with rows of `inputs` values: region and bytes.
-    pub(super) fn scratch(&mut self, inputs: usize) -> Result<(Region, Range<usize>), WorkspaceError> {
-        let len = scratch_len(inputs);
+    /// `len` bytes of scratch: region and bytes.
+    pub(super) fn scratch(&mut self, len: usize) -> Result<(Region, Range<usize>), WorkspaceError> {
         let region = self.stack.push(len)?;
         let start = self.stack.offset(region);
         Ok((region, start..start + len))
@@ -159,7 +158,7 @@ impl<'m, 'o> Integer<'m, 'o> {
             None
         };
         let (inputs, stride) = (layer.weights.row_len(), layer.weights.count());
-        let (region, scratch) = self.scratch(inputs)?;
+        let (region, scratch) = self.scratch(scratch_len(inputs))?;
         let [from, to, scratch] = parts(self.memory, site, [from, to, scratch])?;
         let sequence = DrawError::Sequence(site);
         let x = Rows::new(bytemuck::cast_slice(from), inputs, inputs, tokens).ok_or(sequence)?;

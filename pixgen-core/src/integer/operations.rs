@@ -7,7 +7,7 @@ use super::error::DrawError;
 use super::input::{NoiseSeed, NoiseWalk};
 use super::interpreter::{Integer, i16s, parts};
 use super::pace::{Pieces, work};
-use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, stream_len};
+use super::workspace::{aligned, attend_scratch_len, map_rows, mlp_rows, padded_tokens, stream_len};
 use crate::config::PREFIX_TOKENS;
 use crate::ops::{Branch, Ops};
 use crate::params::{Layer, Side, Site};
@@ -127,7 +127,7 @@ impl Ops for Integer<'_, '_> {
         let values = self.alloc(ActKind::I8, hd, padded)?;
         let scores = self.alloc(ActKind::I8, map_rows(tokens), 4 * tokens)?;
         let weights = self.alloc(ActKind::I8, map_rows(tokens), padded)?;
-        let (scratch, scratch_bytes) = self.scratch(hd.max(padded))?;
+        let (scratch, scratch_bytes) = self.scratch(attend_scratch_len(hd, padded))?;
         let ranges = [
             qkv.bytes(),
             out.bytes(),

@@ -3,7 +3,7 @@
 //! It takes the regions that [`Integer`](super::Integer) takes, in the same order, so its high-water mark is [`workspace_len`].
 
 use super::pace::{LEAST_ROWS, Pieces, SLICE_WORK, SliceCount, work};
-use super::workspace::{aligned, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len, workspace_len};
+use super::workspace::{aligned, attend_scratch_len, map_rows, mlp_rows, padded_tokens, scratch_len, stream_len, workspace_len};
 use crate::aligned::ALIGN;
 use crate::config::ModelConfig;
 use crate::network;
@@ -233,7 +233,7 @@ impl Ops for ChipPlan<'_> {
         let values = self.alloc(1, tower.head_width(), padded)?;
         let scores = self.alloc(4, map_rows(out.tokens), out.tokens)?;
         let weights = self.alloc(1, map_rows(out.tokens), padded)?;
-        let scratch = self.stack.push(scratch_len(tower.head_width().max(padded)))?;
+        let scratch = self.stack.push(attend_scratch_len(tower.head_width(), padded))?;
         for _ in 0..tower.heads {
             let work = out.tokens * (2 * tower.head_width() + work::SCORE);
             self.slices.add(Pieces::of(map_rows(out.tokens), out.tokens, work));

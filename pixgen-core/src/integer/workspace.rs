@@ -45,6 +45,11 @@ pub(crate) const fn scratch_len(inputs: usize) -> usize {
     aligned(4 * scratch_words(padded(inputs)))
 }
 
+/// Bytes of scratch of the products of attention, of queries and of probabilities.
+pub(crate) const fn attend_scratch_len(head_width: usize, padded_tokens: usize) -> usize {
+    max(scratch_len(head_width), scratch_len(padded_tokens))
+}
+
 /// Length of a row of probabilities: one for each token, padded to words.
 pub(crate) const fn padded_tokens(config: &ModelConfig) -> usize {
     padded(config.tokens())
@@ -56,10 +61,10 @@ const fn block_len(config: &ModelConfig, tower: &Tower) -> usize {
     let (one, two, three) = (aligned(tokens * d), aligned(2 * tokens * d), aligned(3 * tokens * d));
     let tokens_padded = padded_tokens(config);
     let map = aligned(4 * map_rows(tokens) * tokens) + aligned(map_rows(tokens) * tokens_padded);
-    let attend = aligned(tower.head_width() * tokens_padded) + map + scratch_len(max(tower.head_width(), tokens_padded));
+    let attend = aligned(tower.head_width() * tokens_padded) + map + attend_scratch_len(tower.head_width(), tokens_padded);
     let attention = one + max(three + max(scratch_len(d), attend), two + scratch_len(d));
     let hidden = aligned(mlp_rows(tokens) * MLP_RATIO * d);
-    let mlp = two + hidden + scratch_len(MLP_RATIO * d);
+    let mlp = two + hidden + max(scratch_len(d), scratch_len(MLP_RATIO * d));
     max(attention, mlp)
 }
 

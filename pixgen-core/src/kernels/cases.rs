@@ -7,6 +7,8 @@ use super::{Exponentials, Kernel, Lookup, Raw, RowScaled, Rows, Saturate, Scaled
 const MAX_ROWS: usize = 70;
 const MAX_COLUMNS: usize = 12;
 const MAX_LEN: usize = 272;
+/// At least the scratch of every length.
+const MAX_SCRATCH: usize = 2 * scratch_words(MAX_LEN);
 
 /// A product that came out wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub fn check<K: Kernel>(count: u32) -> Result<(), KernelMismatch> {
     let mut buffers = CaseBuffers {
         x: [0; MAX_ROWS * (MAX_LEN + 16) + 4],
         w: [0; MAX_COLUMNS * (MAX_LEN + 16) + 4],
-        scratch: [0; scratch_words(MAX_LEN)],
+        scratch: [0; MAX_SCRATCH],
         out: [[0; MAX_ROWS * (MAX_COLUMNS + 3)]; 2],
         bytes: [0; MAX_ROWS * (MAX_COLUMNS + 3)],
         shorts: [0; MAX_ROWS * (MAX_COLUMNS + 3)],
@@ -39,7 +41,7 @@ pub fn check<K: Kernel>(count: u32) -> Result<(), KernelMismatch> {
 struct CaseBuffers {
     x: [i8; MAX_ROWS * (MAX_LEN + 16) + 4],
     w: [i8; MAX_COLUMNS * (MAX_LEN + 16) + 4],
-    scratch: [u32; scratch_words(MAX_LEN)],
+    scratch: [u32; MAX_SCRATCH],
     /// Wanted and found.
     out: [[i32; MAX_ROWS * (MAX_COLUMNS + 3)]; 2],
     bytes: [i8; MAX_ROWS * (MAX_COLUMNS + 3)],

@@ -21,7 +21,8 @@ pub trait Kernel {
     }
 }
 
-/// Words of scratch for [`Kernel::matmul`] over rows of `len` values: two rows of weights as 16-bit values.
+/// Words of scratch for [`Kernel::matmul`] over rows of `len` values, as much as the core takes that takes most, so that a workspace does not
+/// depend on the core: four rows of weights, two in a word; or 16 rows of up to 64 values as 16-bit values.
 pub const fn scratch_words(len: usize) -> usize {
-    len
+    if len <= 64 { 8 * len } else { 2 * len }
 }

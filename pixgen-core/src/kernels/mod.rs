@@ -9,10 +9,14 @@ mod exponentials;
 pub mod host;
 mod kernel;
 mod multiply;
+#[cfg(any(test, kernel = "armv6m", kernel = "armv7m", kernel = "riscv32"))]
+mod packed;
 pub mod portable;
 mod rows;
 mod sink;
+#[cfg(not(kernel = "mve"))]
 mod store;
+mod sum_block;
 mod table;
 #[cfg(any(test, not(kernel = "portable")))]
 mod tile;

@@ -1,10 +1,12 @@
 //! RV32 with the M extension: ESP32-C3, C6, CH32V3.
 //!
-//! 3 tokens x 4 outputs: 7 loads for 12 products, in all registers that the calling convention leaves.
+//! 3 tokens x 4 outputs, two weights in a word ([`packed`]): 52 instructions for 24 products, in all registers that the calling convention
+//! leaves.
 #![allow(unsafe_code)]
 
 use core::arch::naked_asm;
 
+use super::packed;
 use super::tile::{Strip, Tile, product};
 use super::{Kernel, Rows, Sink};
 
@@ -15,65 +17,38 @@ pub struct Riscv32;
 impl Kernel for Riscv32 {
     const NAME: &'static str = "riscv32";
 
-    fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, _scratch: &mut [u32], sink: &mut S) {
-        product::<Self, S, 3, 4>(x, w, &mut [], sink);
+    fn matmul<S: Sink>(x: Rows<'_>, w: Rows<'_>, scratch: &mut [u32], sink: &mut S) {
+        product::<Self, S, 3, 4>(x, w, scratch, &mut [], sink);
     }
 }
 
 impl Tile<3, 4> for Riscv32 {
     const STEP: usize = 4;
     const ALIGN: usize = 1;
+    const PREPARED: usize = 2;
 
-    unsafe fn run(strip: &Strip) {
+    unsafe fn prepare(rows: *const i8, stride: usize, len: usize, out: *mut u32) {
+        // SAFETY: the caller's.
+        unsafe { pack(rows, stride, len, out) }
+    }
+
+    fn start(start: [i32; 4], len: usize) -> [i32; 4] {
+        packed::start(start, len)
+    }
+
+    unsafe fn run(strip: &Strip, _x_prepared: bool) {
         // SAFETY: the caller's.
         unsafe { run(strip) }
     }
 }
 
-/// Value k of one token, at `x`, times those of four weights in t0-t3.
-macro_rules! token {
-    ($k:literal, $x:literal, $a:literal, $b:literal, $c:literal, $d:literal) => {
-        concat!(
-            "lb t4, ",
-            $k,
-            "(",
-            $x,
-            ")\n",
-            "mul t5, t4, t0\n",
-            "mul t6, t4, t1\n",
-            "add ",
-            $a,
-            ", ",
-            $a,
-            ", t5\n",
-            "mul t5, t4, t2\n",
-            "add ",
-            $b,
-            ", ",
-            $b,
-            ", t6\n",
-            "mul t6, t4, t3\n",
-            "add ",
-            $c,
-            ", ",
-            $c,
-            ", t5\n",
-            "add ",
-            $d,
-            ", ",
-            $d,
-            ", t6\n",
-        )
-    };
-}
-
-/// Value k: 31 instructions for 12 products. a0-a2 are the tokens, a3-a6 the weights, s0-s11 the sums.
-macro_rules! step {
-    ($k:literal) => {
+/// Value k of four rows, at a0, a4, a5, a6, as two words at a3.
+macro_rules! pack {
+    ($k:literal, $ab:literal, $cd:literal) => {
         concat!(
             "lb t0, ",
             $k,
-            "(a3)\n",
+            "(a0)\n",
             "lb t1, ",
             $k,
             "(a4)\n",
@@ -83,10 +58,118 @@ macro_rules! step {
             "lb t3, ",
             $k,
             "(a6)\n",
-            token!($k, "a0", "s0", "s1", "s2", "s3"),
-            token!($k, "a1", "s4", "s5", "s6", "s7"),
-            token!($k, "a2", "s8", "s9", "s10", "s11"),
+            "slli t1, t1, 16\n",
+            "slli t3, t3, 16\n",
+            "add t0, t0, t1\n",
+            "add t2, t2, t3\n",
+            "sw t0, ",
+            $ab,
+            "(a3)\n",
+            "sw t2, ",
+            $cd,
+            "(a3)\n",
         )
+    };
+}
+
+/// For every value the words of the first two rows and of the other two.
+#[unsafe(naked)]
+unsafe extern "C" fn pack(rows: *const i8, stride: usize, len: usize, out: *mut u32) {
+    naked_asm!(
+        "add a4, a0, a1",
+        "add a5, a4, a1",
+        "add a6, a5, a1",
+        "add a7, a0, a2",
+        "2:", // 4 values
+        pack!("0", "0", "4"),
+        pack!("1", "8", "12"),
+        pack!("2", "16", "20"),
+        pack!("3", "24", "28"),
+        "addi a0, a0, 4",
+        "addi a4, a4, 4",
+        "addi a5, a5, 4",
+        "addi a6, a6, 4",
+        "addi a3, a3, 32",
+        "bne a0, a7, 2b",
+        "ret",
+    )
+}
+
+/// Two values of one token, at `x`, times the words in a4-a7: 16 instructions for 8 products. t6 is 2^15.
+macro_rules! token {
+    ($k:literal, $l:literal, $x:literal, $a:literal, $b:literal, $c:literal, $d:literal) => {
+        concat!(
+            "lb t0, ",
+            $k,
+            "(",
+            $x,
+            ")\n",
+            "lb t1, ",
+            $l,
+            "(",
+            $x,
+            ")\n",
+            "mul t2, t0, a4\n",
+            "mul t3, t1, a6\n",
+            "mul t4, t0, a5\n",
+            "mul t5, t1, a7\n",
+            "add t2, t2, t3\n",
+            "add t4, t4, t5\n",
+            "sub t2, t6, t2\n",
+            "sub t4, t6, t4\n",
+            "sub ",
+            $a,
+            ", ",
+            $a,
+            ", t2\n",
+            "srai t2, t2, 16\n",
+            "sub ",
+            $c,
+            ", ",
+            $c,
+            ", t4\n",
+            "srai t4, t4, 16\n",
+            "sub ",
+            $b,
+            ", ",
+            $b,
+            ", t2\n",
+            "sub ",
+            $d,
+            ", ",
+            $d,
+            ", t4\n",
+        )
+    };
+}
+
+/// Values k and l of three tokens: 52 instructions of 4 bytes. a0-a2 are the tokens, a3 the weights, s0-s11 the sums.
+macro_rules! step {
+    ($k:literal, $l:literal, $ab:literal, $cd:literal, $ef:literal, $gh:literal) => {
+        concat!(
+            "lw a4, ",
+            $ab,
+            "(a3)\n",
+            "lw a5, ",
+            $cd,
+            "(a3)\n",
+            "lw a6, ",
+            $ef,
+            "(a3)\n",
+            "lw a7, ",
+            $gh,
+            "(a3)\n",
+            token!($k, $l, "a0", "s0", "s1", "s2", "s3"),
+            token!($k, $l, "a1", "s4", "s5", "s6", "s7"),
+            token!($k, $l, "a2", "s8", "s9", "s10", "s11"),
+        )
+    };
+}
+
+/// The sum of output a, once that of b is known.
+macro_rules! finish {
+    ($a:literal, $b:literal) => {
+        concat!("slli t0, ", $b, ", 16\n", "sub ", $a, ", ", $a, ", t0\n")
     };
 }
 
@@ -146,65 +229,103 @@ macro_rules! sums {
     };
 }
 
+/// 32 values of three tokens a turn; the first turn is entered in the middle where the length asks for it.
+///
+/// Frame: the caller's s0-s11 and ra, end of the sums, start, weights, stride of x, entry, from the end of a token to where the next begins,
+/// sums.
 #[unsafe(naked)]
 unsafe extern "C" fn run(strip: &Strip) {
     naked_asm!(
         ".option push",
         ".option arch, +m", // link-time optimisation forgets it
         "addi sp, sp, -80",
-        sums!("sw", "sp"), // the caller's s0-s11
+        sums!("sw", "sp"),
         "sw ra, 48(sp)",
-        "lw t0, 24(a0)", // end of the sums
-        "sw t0, 52(sp)",
-        "lw t0, 28(a0)", // start
-        "sw t0, 72(sp)",
-        "lw ra, 20(a0)", // sums
         "lw t0, 8(a0)",  // weights
-        "sw t0, 56(sp)",
-        "lw t1, 12(a0)", // from an output to the next
-        "sw t1, 60(sp)",
         "lw t2, 16(a0)", // length
-        "add a7, t0, t2",
-        "lw t3, 4(a0)", // from a token to the next
+        "lw t3, 4(a0)",  // from a token to the next
+        "lw t4, 24(a0)",
+        "sw t4, 52(sp)",
+        "lw t4, 28(a0)",
+        "sw t4, 56(sp)",
+        "slli t4, t2, 3",
+        "add ra, t0, t4", // end of the weights
+        "neg t1, t2",
+        "andi t1, t1, 31", // values to skip
+        "slli t4, t1, 3",
+        "sub t0, t0, t4",
+        "sw t0, 60(sp)",
         "sw t3, 64(sp)",
-        "sub t2, t3, t2", // from the end of a token to the next
-        "sw t2, 68(sp)",
+        "li t5, 104", // bytes of code for each
+        "mul t4, t1, t5",
+        "la t5, 3f",
+        "add t5, t5, t4",
+        "sw t5, 68(sp)",
+        "sub t4, t3, t2",
+        "sub t4, t4, t1",
+        "sw t4, 72(sp)",
+        "lw t5, 20(a0)",
+        "sw t5, 76(sp)",
         "lw a2, 0(a0)",
-        "sub a2, a2, t2",
+        "sub a2, a2, t1",
+        "sub a2, a2, t4",
+        "li t6, {half}",
         "2:", // three tokens
-        "lw t2, 68(sp)",
+        "lw t2, 72(sp)",
         "lw t3, 64(sp)",
-        "lw a3, 56(sp)",
-        "lw t1, 60(sp)",
+        "lw t0, 56(sp)",
+        "lw a3, 60(sp)",
+        "lw t1, 68(sp)",
         "add a0, a2, t2",
         "add a1, a0, t3",
         "add a2, a1, t3",
-        "add a4, a3, t1",
-        "add a5, a4, t1",
-        "add a6, a5, t1",
-        "lw t0, 72(sp)",
         sums!("lw", "t0"),
-        "3:", // 4 values
-        step!("0"),
-        step!("1"),
-        step!("2"),
-        step!("3"),
-        "addi a3, a3, 4",
-        "addi a4, a4, 4",
-        "addi a5, a5, 4",
-        "addi a6, a6, 4",
-        "addi a0, a0, 4",
-        "addi a1, a1, 4",
-        "addi a2, a2, 4",
-        "bne a3, a7, 3b",
-        sums!("sw", "ra"),
+        "jr t1",
+        ".option norvc",
+        "3:", // 32 values
+        step!("0", "1", "0", "4", "8", "12"),
+        step!("2", "3", "16", "20", "24", "28"),
+        step!("4", "5", "32", "36", "40", "44"),
+        step!("6", "7", "48", "52", "56", "60"),
+        step!("8", "9", "64", "68", "72", "76"),
+        step!("10", "11", "80", "84", "88", "92"),
+        step!("12", "13", "96", "100", "104", "108"),
+        step!("14", "15", "112", "116", "120", "124"),
+        step!("16", "17", "128", "132", "136", "140"),
+        step!("18", "19", "144", "148", "152", "156"),
+        step!("20", "21", "160", "164", "168", "172"),
+        step!("22", "23", "176", "180", "184", "188"),
+        step!("24", "25", "192", "196", "200", "204"),
+        step!("26", "27", "208", "212", "216", "220"),
+        step!("28", "29", "224", "228", "232", "236"),
+        step!("30", "31", "240", "244", "248", "252"),
+        ".option rvc",
+        "addi a3, a3, 256",
+        "addi a0, a0, 32",
+        "addi a1, a1, 32",
+        "addi a2, a2, 32",
+        "beq a3, ra, 4f",
+        "j 3b", // a conditional branch does not reach as far
+        "4:",
+        finish!("s0", "s1"),
+        finish!("s2", "s3"),
+        finish!("s4", "s5"),
+        finish!("s6", "s7"),
+        finish!("s8", "s9"),
+        finish!("s10", "s11"),
+        "lw t1, 76(sp)",
         "lw t0, 52(sp)",
-        "addi ra, ra, 48",
-        "bne ra, t0, 2b",
+        sums!("sw", "t1"),
+        "addi t1, t1, 48",
+        "sw t1, 76(sp)",
+        "bne t1, t0, 5f",
         "lw ra, 48(sp)",
         sums!("lw", "sp"),
         "addi sp, sp, 80",
         "ret",
+        "5:",
+        "j 2b",
         ".option pop",
+        half = const packed::HALF,
     )
 }

@@ -1,23 +1,29 @@
 //! From the i32 sums of a matrix product to its result: bias, scale, rounding, clamp, store (docs/reference/numerics.md section 4.2).
 //!
 //! Columns are outputs (rows of the weight), rows are tokens. A sink ignores what lies outside its slices.
+#![allow(unsafe_code)]
 
 use core::array;
-use core::iter;
 
 #[cfg(host_kernels)]
 use super::host::lanes::{Columns, Lanes, PANEL};
 use super::multiply::multiply_high;
-use super::store::SumBlock;
-use super::table::TABLE_LEN;
+use super::sum_block::SumBlock;
+use super::table::{TABLE_LEN, entry};
 
 /// Takes sums.
 pub trait Sink {
     /// What the sums of columns `column..column + C` start from: the bias.
     fn start<const C: usize>(&self, column: usize) -> [i32; C];
 
+    /// Whether rows `0..rows` and columns `0..columns` all have their place, and what it takes to compute them.
+    fn holds(&self, rows: usize, columns: usize) -> bool;
+
     /// Takes the finished sums of rows `row..row + sums.len()` and columns `column..column + C`. The same sums may come twice.
-    fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]);
+    ///
+    /// # Safety
+    /// The sink [holds](Self::holds) the rows and columns up to these.
+    unsafe fn put_held<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]);
 
     /// Takes one finished sum.
     fn put_one(&mut self, row: usize, column: usize, sum: i32);
@@ -101,25 +107,24 @@ impl<T: Saturate> Sink for Scaled<'_, T> {
         bias(self.bias, column)
     }
 
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        columns <= self.bias.len().min(self.multiplier.len()) && fits(self.out.len(), self.stride, rows, columns)
+    }
+
     #[inline(always)]
-    fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
+    unsafe fn put_held<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
         let left = self.left % 32;
-        let stored = scales(self.bias, self.multiplier, column).is_some_and(|multiplier: [i32; C]| {
-            let mut block = SumBlock { out: self.out, stride: self.stride, row, column };
-            #[cfg(kernel = "mve")]
-            if block.scaled(sums, left, multiplier) {
-                return true;
-            }
-            block.store(sums, iter::repeat(()), |(), c, sum| T::saturate(multiply_high(sum << left, multiplier[c])))
-        });
-        if !stored {
-            one_by_one(self, row, column, sums.as_flattened(), C);
+        // SAFETY: the caller's: all places are inside `out`, and every column has a multiplier.
+        unsafe {
+            let block = SumBlock::new(self.out, self.stride, row, column);
+            let multiplier = self.multiplier.as_ptr().add(column).cast::<[i32; C]>().read();
+            block.scaled(sums, left, multiplier);
         }
     }
 
     fn put_one(&mut self, row: usize, column: usize, sum: i32) {
-        if let Some([multiplier]) = scales(self.bias, self.multiplier, column)
-            && let Some(out) = at(self.out, self.stride, row, column)
+        if let (Some(_), Some(&multiplier), Some(out)) =
+            (self.bias.get(column), self.multiplier.get(column), at(self.out, self.stride, row, column))
         {
             *out = T::saturate(multiply_high(sum << (self.left % 32), multiplier));
         }
@@ -154,40 +159,32 @@ pub struct Lookup<'a> {
     pub stride: usize,
 }
 
-impl Lookup<'_> {
-    #[inline(always)]
-    fn value(table: &[i8; TABLE_LEN], scaled: i32) -> i8 {
-        table[scaled.clamp(0, TABLE_LEN as i32 - 1) as usize]
-    }
-}
-
 impl Sink for Lookup<'_> {
     #[inline(always)]
     fn start<const C: usize>(&self, column: usize) -> [i32; C] {
         bias(self.bias, column)
     }
 
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        columns <= self.bias.len().min(self.multiplier.len()) && fits(self.out.len(), self.stride, rows, columns)
+    }
+
     #[inline(always)]
-    fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
+    unsafe fn put_held<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
         let left = self.left % 32;
-        let stored = scales(self.bias, self.multiplier, column).is_some_and(|multiplier: [i32; C]| {
-            let mut block = SumBlock { out: self.out, stride: self.stride, row, column };
-            #[cfg(kernel = "mve")]
-            if block.lookup(sums, left, multiplier, self.table) {
-                return true;
-            }
-            block.store(sums, iter::repeat(()), |(), c, sum| Self::value(self.table, multiply_high(sum << left, multiplier[c])))
-        });
-        if !stored {
-            one_by_one(self, row, column, sums.as_flattened(), C);
+        // SAFETY: the caller's: all places are inside `out`, and every column has a multiplier.
+        unsafe {
+            let block = SumBlock::new(self.out, self.stride, row, column);
+            let multiplier = self.multiplier.as_ptr().add(column).cast::<[i32; C]>().read();
+            block.lookup(sums, left, multiplier, self.table);
         }
     }
 
     fn put_one(&mut self, row: usize, column: usize, sum: i32) {
-        if let Some([multiplier]) = scales(self.bias, self.multiplier, column)
-            && let Some(out) = at(self.out, self.stride, row, column)
+        if let (Some(_), Some(&multiplier), Some(out)) =
+            (self.bias.get(column), self.multiplier.get(column), at(self.out, self.stride, row, column))
         {
-            *out = Self::value(self.table, multiply_high(sum << (self.left % 32), multiplier));
+            *out = entry(self.table, multiply_high(sum << (self.left % 32), multiplier));
         }
     }
 
@@ -218,16 +215,14 @@ impl Sink for Raw<'_> {
         [0; C]
     }
 
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        fits(self.out.len(), self.stride, rows, columns)
+    }
+
     #[inline(always)]
-    fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
-        let mut block = SumBlock { out: self.out, stride: self.stride, row, column };
-        #[cfg(kernel = "mve")]
-        if block.raw(sums) {
-            return;
-        }
-        if !block.store(sums, iter::repeat(()), |(), _, sum| sum) {
-            one_by_one(self, row, column, sums.as_flattened(), C);
-        }
+    unsafe fn put_held<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
+        // SAFETY: the caller's: all places are inside `out`.
+        unsafe { SumBlock::new(self.out, self.stride, row, column).raw(sums) };
     }
 
     fn put_one(&mut self, row: usize, column: usize, sum: i32) {
@@ -262,19 +257,16 @@ impl Sink for RowScaled<'_> {
         [0; C]
     }
 
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        rows <= self.multiplier.len() && fits(self.out.len(), self.stride, rows, columns)
+    }
+
     #[inline(always)]
-    fn put<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
-        let multipliers = self.multiplier.get(row..).and_then(|rows| rows.get(..sums.len()));
-        let stored = multipliers.is_some_and(|multipliers| {
-            let mut block = SumBlock { out: self.out, stride: self.stride, row, column };
-            #[cfg(kernel = "mve")]
-            if block.row_scaled(sums, multipliers) {
-                return true;
-            }
-            block.store(sums, multipliers, |multiplier, _, sum| i8::saturate(multiply_high(sum, *multiplier)))
-        });
-        if !stored {
-            one_by_one(self, row, column, sums.as_flattened(), C);
+    unsafe fn put_held<const C: usize>(&mut self, row: usize, column: usize, sums: &[[i32; C]]) {
+        // SAFETY: the caller's: all places are inside `out`, and every row has a multiplier.
+        unsafe {
+            let block = SumBlock::new(self.out, self.stride, row, column);
+            block.row_scaled(sums, self.multiplier.as_ptr().add(row));
         }
     }
 
@@ -298,14 +290,16 @@ impl Sink for RowScaled<'_> {
 /// Biases of columns `column..column + C`; 0 where there is none.
 #[inline(always)]
 fn bias<const C: usize>(bias: &[i32], column: usize) -> [i32; C] {
-    array::from_fn(|c| bias.get(column + c).copied().unwrap_or(0))
+    match bias.get(column..).and_then(|bias| bias.first_chunk()) {
+        Some(all) => *all,
+        None => array::from_fn(|c| bias.get(column.wrapping_add(c)).copied().unwrap_or(0)),
+    }
 }
 
-/// Multipliers of columns `column..column + C`, when all of them and their biases are there.
-#[inline(always)]
-fn scales<const C: usize>(bias: &[i32], multiplier: &[i32], column: usize) -> Option<[i32; C]> {
-    bias.get(column..)?.first_chunk::<C>()?;
-    multiplier.get(column..)?.first_chunk().copied()
+/// Whether `rows` rows of `columns` values, `stride` apart, fit in `len` values.
+fn fits(len: usize, stride: usize, rows: usize, columns: usize) -> bool {
+    let end = rows.checked_sub(1).and_then(|last| last.checked_mul(stride)?.checked_add(columns));
+    end.is_some_and(|end| end <= len)
 }
 
 /// Place of a value.
@@ -350,17 +344,6 @@ fn place<T: Copy>(out: &mut [T], stride: usize, row: usize, columns: Columns, an
             let mut values = [any; PANEL];
             store(&mut values);
             out.iter_mut().zip(values).take(columns.count).for_each(|(out, value)| *out = value);
-        }
-    }
-}
-
-/// For blocks of `columns` that reach over an end of a slice.
-#[cold]
-#[inline(never)]
-fn one_by_one<S: Sink>(sink: &mut S, row: usize, column: usize, sums: &[i32], columns: usize) {
-    for (r, sums) in sums.chunks(columns.max(1)).enumerate() {
-        for (c, &sum) in sums.iter().enumerate() {
-            sink.put_one(row.saturating_add(r), column.saturating_add(c), sum);
         }
     }
 }

@@ -1,40 +1,71 @@
-//! Writes a block of finished sums, with one bounds check for all of it.
+//! Writes blocks of finished sums whose places were checked.
 #![allow(unsafe_code)]
 
-/// Part of an output: from (row, column) on, with rows that are `stride` apart.
-pub(super) struct SumBlock<'a, T> {
-    pub out: &'a mut [T],
-    pub stride: usize,
-    pub row: usize,
-    pub column: usize,
-}
+use super::multiply::multiply_high;
+use super::sink::Saturate;
+use super::sum_block::SumBlock;
+use super::table::{TABLE_LEN, entry};
 
-impl<T> SumBlock<'_, T> {
-    /// Writes `value(p, c, sum)` for every sum; c is its column in the block, p the item of its row in `rows`. Whether it did: nothing
-    /// is written where some of the block lies outside.
+impl<T> SumBlock<T> {
+    /// Writes `value(r, c, sum)` for the sum of row r and column c.
+    ///
+    /// # Safety
+    /// All places can be written.
     #[inline(always)]
-    pub fn store<P: Copy, const C: usize>(
-        &mut self,
-        sums: &[[i32; C]],
-        rows: impl IntoIterator<Item = P>,
-        value: impl Fn(P, usize, i32) -> T,
-    ) -> bool {
-        let Some(mut line) = self.first(sums.len(), C) else { return false };
-        for (sums, of_row) in sums.iter().zip(rows) {
+    unsafe fn store<const C: usize>(&self, sums: &[[i32; C]], value: impl Fn(usize, usize, i32) -> T) {
+        let mut line = self.first;
+        for (r, sums) in sums.iter().enumerate() {
             for (c, &sum) in sums.iter().enumerate() {
-                // SAFETY: `line` is the place of column 0 of a row of the block, and every place of the block is inside `out`.
-                unsafe { line.add(c).write(value(of_row, c, sum)) };
+                // SAFETY: the caller's: `line` is the place of column 0 of row r.
+                unsafe { line.add(c).write(value(r, c, sum)) };
             }
             line = line.wrapping_add(self.stride);
         }
-        true
+    }
+}
+
+impl<T: Saturate> SumBlock<T> {
+    /// Writes scaled sums.
+    ///
+    /// # Safety
+    /// All places can be written.
+    #[inline(always)]
+    pub unsafe fn scaled<const C: usize>(&self, sums: &[[i32; C]], left: u32, multiplier: [i32; C]) {
+        // SAFETY: the caller's.
+        unsafe { self.store(sums, |_, c, sum| T::saturate(multiply_high(sum << left, multiplier[c]))) };
+    }
+}
+
+impl SumBlock<i8> {
+    /// Writes the entries of a table for scaled sums.
+    ///
+    /// # Safety
+    /// All places can be written.
+    #[inline(always)]
+    pub unsafe fn lookup<const C: usize>(&self, sums: &[[i32; C]], left: u32, multiplier: [i32; C], table: &[i8; TABLE_LEN]) {
+        // SAFETY: the caller's.
+        unsafe { self.store(sums, |_, c, sum| entry(table, multiply_high(sum << left, multiplier[c]))) };
     }
 
-    /// Place of the first value, when `rows` x `columns` values are all inside.
+    /// Writes sums scaled by row.
+    ///
+    /// # Safety
+    /// All places can be written, and there is a multiplier for each row.
     #[inline(always)]
-    pub fn first(&mut self, rows: usize, columns: usize) -> Option<*mut T> {
-        let last = self.row.checked_add(rows)?.checked_sub(1)?;
-        let end = last.checked_mul(self.stride)?.checked_add(self.column)?.checked_add(columns)?;
-        (rows > 0 && end <= self.out.len()).then(|| self.out.as_mut_ptr().wrapping_add(self.row * self.stride + self.column))
+    pub unsafe fn row_scaled<const C: usize>(&self, sums: &[[i32; C]], multiplier: *const i32) {
+        // SAFETY: the caller's; r is below the number of rows.
+        unsafe { self.store(sums, |r, _, sum| i8::saturate(multiply_high(sum, multiplier.add(r).read()))) };
+    }
+}
+
+impl SumBlock<i32> {
+    /// Writes the sums themselves.
+    ///
+    /// # Safety
+    /// All places can be written.
+    #[inline(always)]
+    pub unsafe fn raw<const C: usize>(&self, sums: &[[i32; C]]) {
+        // SAFETY: the caller's.
+        unsafe { self.store(sums, |_, _, sum| sum) };
     }
 }
