@@ -6,7 +6,7 @@ use super::attention::{self, AttentionBuffers, AttentionScales, HeadShape};
 use super::host::HostEngine;
 use super::input::Noise;
 use super::loops::{self, OutputNoise};
-use super::norm::RowStats;
+use super::norm::row_scale;
 use super::workspace::map_rows;
 use crate::config::ModelConfig;
 use crate::kernels::{Kernel, Native, Rows, Sink};
@@ -112,7 +112,7 @@ impl Engine<'_> {
     #[inline(always)]
     pub(super) fn norm_to_i8(&self, row: &[i16], norm: &Norm<'_>, out: &mut [i8]) {
         match self {
-            Self::InPlace(_) => RowStats::new(row, norm.epsilon).write_i8(row, norm, out),
+            Self::InPlace(_) => row_scale(row, norm.epsilon).write_i8(row, &norm.affine(), out),
             #[cfg(host_kernels)]
             Self::Host(engine) => engine.norm_to_i8(row, norm, out),
         }
@@ -122,7 +122,7 @@ impl Engine<'_> {
     #[inline(always)]
     pub(super) fn norm_in_place(&self, row: &mut [i16], norm: &Norm<'_>) {
         match self {
-            Self::InPlace(_) => RowStats::new(row, norm.epsilon).in_place(row, norm),
+            Self::InPlace(_) => row_scale(row, norm.epsilon).in_place(row, &norm.affine()),
             #[cfg(host_kernels)]
             Self::Host(engine) => engine.norm_in_place(row, norm),
         }

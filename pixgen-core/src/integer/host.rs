@@ -3,7 +3,7 @@
 use super::attention::{self, AttentionBuffers, AttentionScales, HeadShape};
 use super::error::DrawError;
 use super::exp_table::EXP;
-use super::norm::RowStats;
+use super::norm::row_scale_inline;
 use super::workspace::map_rows;
 use crate::config::{MLP_RATIO, ModelConfig};
 use crate::kernels::host::HostKernel;
@@ -263,7 +263,7 @@ impl Work for NormToI8<'_> {
     #[inline(always)]
     fn run(self) {
         let Self(row, norm, out) = self;
-        RowStats::of(row, norm.epsilon).write_i8_inline(row, norm, out);
+        row_scale_inline(row, norm.epsilon).write_i8_inline(row, &norm.affine(), out);
     }
 }
 
@@ -275,6 +275,6 @@ impl Work for NormInPlace<'_> {
     #[inline(always)]
     fn run(self) {
         let Self(row, norm) = self;
-        RowStats::of(row, norm.epsilon).in_place_inline(row, norm);
+        row_scale_inline(row, norm.epsilon).in_place_inline(row, &norm.affine());
     }
 }

@@ -9,6 +9,7 @@ mod exponentials;
 pub mod host;
 mod kernel;
 mod multiply;
+mod norm;
 #[cfg(any(test, kernel = "armv6m", kernel = "armv7m", kernel = "riscv32"))]
 mod packed;
 pub mod portable;
@@ -42,6 +43,7 @@ mod tests;
 pub use exponentials::Exponentials;
 pub use kernel::{Kernel, scratch_words};
 pub use multiply::multiply_high;
+pub use norm::{NormAffine, NormScale, row_sums, row_sums_inline};
 pub use rows::Rows;
 pub use sink::{Lookup, Raw, RowScaled, Saturate, Scaled, Sink};
 pub use table::TABLE_LEN;
