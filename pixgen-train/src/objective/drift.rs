@@ -1,7 +1,7 @@
 //! Stage 3: distribution matching by drifting, from a one-step generator (docs/reference/method.md section 8).
 //!
 //! ```text
-//! x = f(t_max eps, t_max)                         N pictures of each set
+//! x = f(t_max eps, t_max)                         N pictures of each set, cut to the range of bytes
 //! L = sum over kinds j of features  MSE(phi_j(x)/S_j, sg[phi_j(x)/S_j + V_j])
 //! dL/dphi_j(x) = -2 V_j / (S_j K N D_j)
 //! ```
@@ -21,7 +21,7 @@ use super::{Compute, Objective, StepLoss, Terms, TrainingProgress, values};
 use crate::model::{BurnWeights, Condition, Pass, forward};
 use crate::ops::{FusedOps, weighted_sum};
 use crate::training::Engine;
-use burn_tensor::Tensor;
+use burn_tensor::{Tensor, TensorData};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::{NoiseConfig, OutputFactors};
 use pixgen_edge::data::DataError;
@@ -68,6 +68,8 @@ pub struct Drift<B: Engine> {
     frame: Frame<B, DriftSettings>,
     groups: Vec<PixelGroup<B>>,
     encoder: Option<EncoderGroups<B>>,
+    /// What the bytes 0 and 255 are, by value of a patch, `[1, 1, p*p*C]`.
+    bounds: [Tensor<B, 3>; 2],
 }
 
 impl<B: Engine> Drift<B> {
@@ -83,8 +85,18 @@ impl<B: Engine> Drift<B> {
         let groups = PixelGroup::all(&settings, &model, &device);
         let encoder = encoder.map(|encoder| EncoderGroups::new(encoder, &device));
         let settings = DriftSettings { config: settings, lists: ClassLists::new(&source.dataset.labels) };
+        let (table, len) = (source.normalisation.table(), model.patch_len());
+        let bounds = [0, 255].map(|byte| {
+            let values: Vec<f32> = (0..len).map(|at| table[at % model.channels][byte]).collect();
+            Tensor::from_data(TensorData::new(values, [1, 1, len]), &device)
+        });
         let context = Context { model, noise, device };
-        Self { frame: Frame::new(context, settings, source, ParamSet::generator(&model)), groups, encoder }
+        Self {
+            frame: Frame::new(context, settings, source, ParamSet::generator(&model)),
+            groups,
+            encoder,
+            bounds,
+        }
     }
 
     /// The same computed in another way.
@@ -114,7 +126,7 @@ impl<B: Engine> Drift<B> {
             (pass, self.pictures(batch, &range, f))
         });
         let (passes, pictures): (Vec<_>, Vec<_>) = done.into_iter().unzip();
-        let (terms, slope) = self.field(batch, &Tensor::cat(pictures, 0), micro);
+        let (terms, slope) = self.field(batch, &self.shown(Tensor::cat(pictures, 0)), micro);
         let slope = slope.mul_scalar(self.factors().out);
         let items = ranges.into_iter().zip(passes).collect();
         self.frame
@@ -162,6 +174,13 @@ impl<B: Engine> Drift<B> {
         }
         let count = range.len();
         weighted_sum(batch.eps.range(range, device), f, vec![skip * noise.t_max(); count], vec![out; count])
+    }
+
+    /// Generated pictures as they are shown: values beyond those of the bytes 0 and 255 count as these. The slope goes to the value before
+    /// it was cut, as if it had not been.
+    fn shown(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [black, white] = self.bounds.clone();
+        x.max_pair(black).min_pair(white)
     }
 
     /// The loss of generated pictures, and its gradient with respect to them.
@@ -303,8 +322,7 @@ mod tests {
             let pass = objective.pass(&weights, &batch, &range);
             objective.pictures(&batch, &range, pass.output())
         };
-        let pictures = drawn(&params);
-        let (_, slope) = objective.field(&batch, &pictures, 12);
+        let (_, slope) = objective.field(&batch, &objective.shown(drawn(&params)), 12);
         let slope = to_vec(slope.into_data());
         for at in (0..set.len()).step_by(set.len() / 31) {
             let step = 1e-2;
@@ -322,6 +340,27 @@ mod tests {
             let found = f64::from(gradient[at]);
             assert!((found - want).abs() < 2e-2 + 0.02 * want.abs(), "parameter {at}: {found} instead of {want}");
         }
+    }
+
+    /// What no byte can show is cut to what the bytes 0 and 255 are in each channel; the rest stays.
+    #[test]
+    fn pictures_count_as_they_are_shown() {
+        let objective = objective(SETTINGS, false);
+        let source = test_source::source(vec![0; 3]);
+        let mut bytes = vec![0; MODEL.image_len()];
+        bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = [0, 255, 100][i % 3]);
+        let mut want = vec![0.0; bytes.len()];
+        source.normalisation.normalise(MODEL.channels, &bytes, &mut want);
+        let shape = [1, MODEL.patches(), MODEL.patch_len()];
+        let beyond = want.iter().zip(&bytes).map(|(&value, byte)| match byte {
+            0 => value - 0.3,
+            255 => value + 0.3,
+            _ => value,
+        });
+        let beyond: Vec<f32> = beyond.collect();
+        let shown = objective.shown(Tensor::from_data(TensorData::new(beyond, shape), &Default::default()));
+        let found = to_vec(shown.into_data());
+        assert!(found.iter().zip(&want).all(|(found, want)| (found - want).abs() < 1e-6), "{found:?}");
     }
 
     /// Pictures that go against the slope of one kind of features alone come nearer to the real ones, through the encoder too.
