@@ -39,7 +39,19 @@ fn help_of_every_verb() {
                 "completions",
             ][..],
         ),
-        (&["quickstart"], &["--out", "--data", "bundled:avatars", "--minutes", "--json", "Examples:"]),
+        (
+            &["quickstart"],
+            &[
+                "--out",
+                "--data",
+                "bundled:avatars",
+                "--recipe",
+                "night",
+                "--minutes",
+                "--json",
+                "Examples:",
+            ],
+        ),
         (
             &["pretrain"],
             &[

@@ -197,6 +197,7 @@ fn a_plan_is_kept() {
         again(&["--data", "bundled:avatars"]),
         &["--data bundled:avatars", "planned for bundled", "go on with --data bundled"],
     );
+    fails(again(&["--recipe", "hour"]), &["--recipe hour", "planned for quick", "go on with --recipe quick"]);
     fails(again(&["--minutes", "7"]), &["--minutes 7", "planned with --minutes 3", "leave --minutes out"]);
     fs::write(&plan, "minutes = 3.0\n").expect("plan");
     fails(again(&[]), &["plan.toml", "pretrain_images"]);

@@ -5,15 +5,13 @@ use crate::objective::PretrainMethod;
 use crate::precision::Precision;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use pixgen_edge::offered::PRESET_NAMES;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-
-/// Minutes of the quick start's whole recipe on two cores.
-pub const QUICKSTART_MINUTES: f64 = 15.0;
 
 /// Arguments of `quickstart`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:  pixgen-train quickstart --out q --minutes 5\n           \
-    pixgen-train quickstart --data bundled:avatars --out faces")]
+    pixgen-train quickstart --data bundled:avatars --recipe hour --out faces")]
 pub struct QuickstartArgs {
     /// Folder for the runs, the grid and the report
     #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
@@ -21,7 +19,10 @@ pub struct QuickstartArgs {
     /// Pictures to train on, of those inside the program
     #[arg(long, value_enum, default_value = "bundled")]
     pub data: QuickstartData,
-    /// Minutes to train for, 15 by default: fewer minutes, fewer images
+    /// How long to train, and which model for it; 15 minutes, an hour or a night on two cores
+    #[arg(long, value_enum, default_value = "quick")]
+    pub recipe: QuickstartBudget,
+    /// Minutes to train for, by default those of the recipe: fewer minutes, fewer images
     #[arg(long, value_name = "N")]
     pub minutes: Option<f64>,
     /// Seed of everything random
@@ -44,6 +45,39 @@ pub enum QuickstartData {
     /// Drawn faces in five styles, 32x32 in colour
     #[value(name = "bundled:avatars")]
     Avatars,
+}
+
+/// How long a quick start takes on two cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QuickstartBudget {
+    /// 15 minutes
+    #[default]
+    Quick,
+    /// An hour
+    Hour,
+    /// 2.5 hours
+    Night,
+}
+
+impl QuickstartBudget {
+    /// As the command line has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Hour => "hour",
+            Self::Night => "night",
+        }
+    }
+
+    /// Minutes on two cores.
+    pub const fn minutes(self) -> f64 {
+        match self {
+            Self::Quick => 15.0,
+            Self::Hour => 60.0,
+            Self::Night => 150.0,
+        }
+    }
 }
 
 /// Arguments of a training stage.

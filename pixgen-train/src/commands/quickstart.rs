@@ -2,7 +2,7 @@
 
 use super::quickstart_plan::{MOST_MINUTES, STAGES, planned, recipe, requirements, runs};
 use super::quickstart_quality::QuickstartQuality;
-use crate::cli::{QUICKSTART_MINUTES, QuickstartArgs};
+use crate::cli::QuickstartArgs;
 use crate::config::RunConfig;
 use crate::device::OnDevice;
 use crate::error::Error;
@@ -46,11 +46,11 @@ struct QuickstartReport {
 
 /// Runs or resumes the quick start.
 pub(super) fn run(args: &QuickstartArgs, quiet: bool) -> Result<End, Error> {
-    let minutes = args.minutes.unwrap_or(QUICKSTART_MINUTES);
+    let minutes = args.minutes.unwrap_or(args.recipe.minutes());
     if !(minutes > 0.0 && minutes <= MOST_MINUTES) {
         return Err(Error::Argument {
             what: format!("--minutes {minutes}: not a number above 0 and up to {MOST_MINUTES}"),
-            hint: Some("for example --minutes 15".to_owned()),
+            hint: Some(format!("for example --minutes {}", args.recipe.minutes())),
         });
     }
     output::refuse_stdout("--out", &args.out, "writes a folder")?;
