@@ -47,6 +47,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure how fast this machine draws from a .pxg file, with every kernel that its CPU has
+    Bench(BenchArgs),
     /// Make a web page in one file that draws from a .pxg file, or a package for npm
     Web(WebArgs),
     /// Compute what a model needs on a chip: flash, RAM and time, and which boards it fits
@@ -214,6 +216,21 @@ pub struct SampleArgs {
     /// Show the grid in the terminal even if stdout is not one
     #[arg(long)]
     pub preview: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  pixgen-edge bench model.pxg")]
+pub struct BenchArgs {
+    /// .pxg file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// Measure this kernel only, for example portable or neon
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// As JSON on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `web`.

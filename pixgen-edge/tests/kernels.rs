@@ -12,6 +12,7 @@ use pixgen_edge::engine::{Kernel, KernelError};
 use pixgen_edge::pxg_file::PxgFile;
 use pixgen_edge::quantise::{QuantiseOptions, export};
 use std::path::Path;
+use std::process::Command;
 
 /// (class, seed) pairs, all of one picture number each.
 fn requests(count: u64, classes: usize) -> Vec<DrawRequest> {
@@ -105,4 +106,48 @@ fn names_of_kernels() {
     if let Err(error) = Kernel::named("vnni") {
         assert!(matches!(error, KernelError::Unavailable { .. }), "{error}");
     }
+}
+
+/// `bench` on a trained model: its answer and what it says to a kernel that is not there.
+#[test]
+fn bench_measures_every_kernel_of_this_machine() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-examples/models/nano-28-grey.pxg");
+    let bench = |arguments: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_pixgen-edge"));
+        let done = program
+            .args(["bench", "--threads", "2"])
+            .arg(&model)
+            .args(arguments)
+            .output()
+            .expect("runs");
+        (
+            done.status.code(),
+            String::from_utf8(done.stdout).expect("text"),
+            String::from_utf8(done.stderr).expect("text"),
+        )
+    };
+    let (code, text, errors) = bench(&["--json"]);
+    assert_eq!(code, Some(0), "{errors}");
+    let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let kernels = answer["kernels"].as_array().expect("a list");
+    let names: Vec<String> = kernels
+        .iter()
+        .map(|kernel| kernel["kernel"].as_str().expect("a name").to_owned())
+        .collect();
+    assert_eq!(names, Kernel::all().iter().map(Kernel::to_string).collect::<Vec<_>>());
+    assert_eq!((answer["threads"].as_u64(), answer["macs"].as_u64()), (Some(2), Some(3_499_008)));
+    for kernel in kernels {
+        let of = |key: &str| kernel[key].as_f64().expect("a number");
+        assert!(0.0 < of("best_ms") && of("best_ms") <= of("median_ms") && of("pictures_per_second") > 0.0, "{kernel}");
+    }
+    let (code, text, errors) = bench(&["--kernel", "portable"]);
+    assert_eq!(code, Some(0), "{errors}");
+    for part in ["3.50 M", "portable ", "on 2 threads", "Here pictures are drawn with "] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (code, _, errors) = bench(&["--kernel", "abacus"]);
+    assert!(
+        code == Some(1) && errors.contains("`abacus`") && errors.contains("hint: this machine has: portable"),
+        "{errors}"
+    );
 }

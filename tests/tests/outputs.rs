@@ -255,12 +255,13 @@ fn other_files_than_models() {
         ("edge export", |file| with_out(with(pixgen_edge(["export"]), file, &[]), Path::new("/dev/null"))),
         ("edge onnx", |file| with_out(with(pixgen_edge(["onnx"]), file, &[]), Path::new("/dev/null"))),
     ];
-    let of_pxg: [(&str, Call); 5] = [
+    let of_pxg: [(&str, Call); 6] = [
         ("edge sample", |file| with_out(with(pixgen_edge(["sample"]), file, &[]), Path::new("/dev/null"))),
         ("edge web", |file| with_out(with(pixgen_edge(["web"]), file, &[]), Path::new("/dev/null"))),
         ("edge web --format npm", |file| with(pixgen_edge(["web", "--format", "npm"]), file, &["--out", "/dev/null/x"])),
         ("edge info", |file| with(pixgen_edge(["info"]), file, &[])),
         ("edge selftest", |file| with(pixgen_edge(["selftest"]), file, &[])),
+        ("edge bench", |file| with(pixgen_edge(["bench"]), file, &[])),
     ];
     for (name, call) in of_model.iter().chain(&of_pxg) {
         for (file, part) in &cases {

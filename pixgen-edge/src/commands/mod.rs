@@ -1,5 +1,6 @@
 //! One file for each verb of the program.
 
+mod bench;
 pub mod classes;
 mod export;
 mod info;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Selftest { model } => selftest::run(&model),
         Command::Info { model, json } => info::run(&model, json),
         Command::Plan(args) => plan::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Web(args) => web::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,0 +1,134 @@
+//! `bench`: how fast this machine draws from a `.pxg` file, by kernel.
+
+use super::classes;
+use crate::cli::BenchArgs;
+use crate::engine::{DrawMemory, Drawer, Kernel};
+use crate::error::Error;
+use crate::model_facts::ModelFacts;
+use crate::pxg_file::PxgFile;
+use crate::quantise::draw::requests;
+use crate::terminal::{print_bytes, print_json};
+use crate::units::counted;
+use pixgen_core::integer::plan::plan_sites;
+use pixgen_core::integer::{DrawError, DrawRequest};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+/// Rounds in which the kernels take turns, so that a change of the clock meets all of them.
+const ROUNDS: usize = 5;
+/// What a kernel computes in a round, on one thread and then on all.
+const TURN: Duration = Duration::from_millis(80);
+/// Pictures of a kernel in a round, at least.
+const LEAST: usize = 3;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct BenchJson {
+    schema: u32,
+    name: String,
+    macs: u64,
+    steps: usize,
+    threads: usize,
+    kernel_here: String,
+    kernels: Vec<Speed>,
+}
+
+/// How fast a kernel is.
+#[derive(Serialize)]
+struct Speed {
+    kernel: String,
+    /// Of a picture on one thread.
+    best_ms: f64,
+    /// The same.
+    median_ms: f64,
+    /// On all threads.
+    pictures_per_second: f64,
+}
+
+/// A kernel at work.
+struct Run<'a> {
+    kernel: Kernel,
+    drawer: Drawer<'a>,
+    memory: DrawMemory,
+    /// Milliseconds of each picture on one thread.
+    times: Vec<f64>,
+    /// The best on all threads.
+    rate: f64,
+}
+
+pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
+    let file = PxgFile::load(&args.model)?;
+    let model = file.model()?;
+    let here = Kernel::chosen()?;
+    let kernels = match &args.kernel {
+        Some(name) => vec![Kernel::named(name)?],
+        None => Kernel::all(),
+    };
+    let threads = rayon::current_num_threads();
+    let mut panels: Vec<_> = kernels.into_iter().map(|kernel| (kernel, kernel.panels(&model))).collect();
+    let mut runs = Vec::new();
+    for (kernel, panels) in &mut panels {
+        let drawer = kernel.prepare(&model, panels)?;
+        runs.push(Run { kernel: *kernel, memory: drawer.memory(0), drawer, times: Vec::new(), rate: 0.0 });
+    }
+    for _ in 0..ROUNDS {
+        for run in &mut runs {
+            run.round(threads)?;
+        }
+    }
+    let kernels: Vec<Speed> = runs.iter_mut().map(Run::speed).collect();
+    let macs = plan_sites(model.config(), model.steps(), &mut |_| ()).macs;
+    if args.json {
+        let (name, kernel_here) = (model.header().name.to_owned(), here.to_string());
+        let steps = model.steps();
+        return Ok(print_json(&BenchJson { schema: 1, name, macs, steps, threads, kernel_here, kernels })?);
+    }
+    let mut text = ModelFacts::new(&model, &classes::of_model(&model)).text();
+    let all = counted(threads, "thread", "threads");
+    // A String takes everything, here and below.
+    let _ = writeln!(text, "\n{:<16} {:>10} {:>10} {:>14}", "kernel", "best", "median", format!("on {all}"));
+    for Speed { kernel, best_ms, median_ms, pictures_per_second } in &kernels {
+        let _ = writeln!(text, "{kernel:<16} {best_ms:>7.3} ms {median_ms:>7.3} ms {pictures_per_second:>8.1} img/s");
+    }
+    let _ = writeln!(text, "\nbest and median: a picture on one thread. Here pictures are drawn with {here}.");
+    Ok(print_bytes(text.as_bytes())?)
+}
+
+impl Run<'_> {
+    /// Pictures one by one for a while, and then as many as all threads draw in that time.
+    fn round(&mut self, threads: usize) -> Result<(), DrawError> {
+        let (model, start) = (self.drawer.model(), Instant::now());
+        let classes = model.config().classes.max(1);
+        let mut picture = vec![0; model.config().image_len()];
+        let mut drawn = 0;
+        while drawn < LEAST || start.elapsed() < TURN {
+            let request = DrawRequest { class: drawn % classes, seed: 0, number: drawn as u64 };
+            let start = Instant::now();
+            self.drawer.draw(&request, &mut self.memory, &mut picture)?;
+            self.times.push(milliseconds(start.elapsed()));
+            drawn += 1;
+        }
+        let order: Vec<usize> = (0..drawn * threads).map(|number| number % classes).collect();
+        let requests = requests(0, 0, &order);
+        let start = Instant::now();
+        self.drawer.draw_many(&requests)?;
+        self.rate = self.rate.max(requests.len() as f64 / start.elapsed().as_secs_f64().max(1e-9));
+        Ok(())
+    }
+
+    fn speed(&mut self) -> Speed {
+        self.times.sort_by(f64::total_cmp);
+        let at = |place: usize| self.times.get(place).copied().unwrap_or_default();
+        Speed {
+            kernel: self.kernel.to_string(),
+            best_ms: at(0),
+            median_ms: at(self.times.len() / 2),
+            pictures_per_second: self.rate,
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
