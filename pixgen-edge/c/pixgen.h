@@ -33,11 +33,12 @@ enum pixgen_status {
     PIXGEN_CHECKSUM = 6,         /* the file is damaged */
     PIXGEN_CONTENT = 7,          /* the file describes no model that can be drawn here */
     PIXGEN_NO_SUCH_CLASS = 8,
-    PIXGEN_SMALL_WORKSPACE = 9,
+    PIXGEN_SMALL_WORKSPACE = 9,  /* or too few bytes of panels or scratch */
     PIXGEN_NO_SELF_TEST = 10,    /* the file has no self-test vectors */
     PIXGEN_SELF_TEST = 11,       /* a self-test picture is not the one drawn at export */
     PIXGEN_INTERNAL = 12,        /* a fault of the library */
-    PIXGEN_MORE = 13             /* no error: the picture is not complete, call pixgen_step again */
+    PIXGEN_MORE = 13,            /* no error: the picture is not complete, call pixgen_step again */
+    PIXGEN_NO_KERNEL = 14        /* this CPU has no kernel of that name */
 };
 
 /* A file in memory; filled by pixgen_open. */
@@ -127,6 +128,38 @@ int pixgen_self_test(const struct pixgen *model, void *workspace, size_t workspa
 
 /* The text of a status: English, one line, never null. */
 const char *pixgen_error_text(int error);
+
+/* What follows is in libraries for a PC or a Linux board, not in those for bare microcontrollers. It draws the same bytes several times as
+ * fast, with weights that are packed for the instructions of the CPU that the program runs on. Memory is the caller's here too:
+ *
+ *     size_t panels_length, scratch_length;
+ *     struct pixgen_prepared prepared;
+ *     int error = pixgen_prepared_lengths(&model, &panels_length, &scratch_length);
+ *     void *panels = malloc(panels_length), *scratch = malloc(scratch_length);
+ *     if (!error) error = pixgen_prepare(&prepared, &model, 0, panels, panels_length);
+ *     if (!error) error = pixgen_draw_prepared(&prepared, 9, 7, 0, workspace, workspace_length, scratch, scratch_length, show, 0);
+ *
+ * Threads share a prepared model, each with a workspace and a scratch of its own. */
+
+/* A model with packed weights, filled by pixgen_prepare. `kernel` may be printed; the rest is the library's. */
+struct pixgen_prepared {
+    struct pixgen model;
+    const void *panels;
+    size_t panels_length;
+    const char *kernel;          /* name of the kernel, ASCII; not zero-terminated */
+    size_t kernel_length;
+};
+
+/* How many bytes of panels and of scratch the model takes: panels about as many as the file. */
+int pixgen_prepared_lengths(const struct pixgen *model, size_t *panels, size_t *scratch);
+
+/* Packs the weights into `panels`, which begin anywhere and stay as they are while `prepared` is in use. `kernel` is 0 for the fastest that this CPU
+ * has, or a name: "portable", "avx2", "vnni", "neon", "dotprod". A CPU that has none draws as pixgen_draw does. */
+int pixgen_prepare(struct pixgen_prepared *prepared, const struct pixgen *model, const char *kernel, void *panels, size_t panels_length);
+
+/* Draws as pixgen_draw. The scratch begins anywhere; its content need not be kept between calls. */
+int pixgen_draw_prepared(const struct pixgen_prepared *prepared, uint32_t class_number, uint64_t seed, uint64_t number, void *workspace,
+                         size_t workspace_length, void *scratch, size_t scratch_length, pixgen_show show, void *user);
 
 #ifdef __cplusplus
 }

@@ -96,6 +96,11 @@ fn lines(memory: &mut [u8]) -> &mut [u8] {
     memory.get_mut(skipped..).unwrap_or_default()
 }
 
+/// The same, to read.
+fn lines_of(memory: &[u8]) -> &[u8] {
+    memory.get(memory.as_ptr().align_offset(LINE)..).unwrap_or_default()
+}
+
 const fn too_small(need: usize, have: usize) -> DrawError {
     DrawError::Workspace(WorkspaceError::TooSmall { need, have })
 }
@@ -124,6 +129,14 @@ impl<'a> Packed<'a> {
             kernel.pack(&mut panels.ok_or(DrawError::Sequence(site))?, weights);
         }
         Ok(Self { kernel, places, panels: memory })
+    }
+
+    /// What [`new`](Self::new) has packed into `memory`.
+    pub(super) fn at(kernel: HostKernel, model: &Model<'_>, memory: &'a [u8]) -> Result<Self, DrawError> {
+        let places = Places::new(model);
+        let error = too_small(places.len + LINE, memory.len());
+        let panels = lines_of(memory).get(..places.len).ok_or(error)?;
+        Ok(Self { kernel, places, panels })
     }
 }
 

@@ -38,6 +38,15 @@ impl<'a> Prepared<'a> {
         Ok(Self { model, packed: Packed::new(kernel, model, memory)? })
     }
 
+    /// From memory that [`new`](Self::new) has packed, with the same kernel, for a copy of the same model at the same place. Other content draws other
+    /// pictures, and no more than that.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn packed(kernel: HostKernel, model: &'a Model<'a>, memory: &'a [u8]) -> Result<Self, DrawError> {
+        Ok(Self { model, packed: Packed::at(kernel, model, memory)? })
+    }
+
     /// [`Model::draw`], with [`scratch_len`](Self::scratch_len) bytes of scratch, whose content does not matter.
     ///
     /// # Errors

@@ -6,8 +6,12 @@
 
 #![cfg_attr(target_os = "none", no_std)]
 
+#[cfg(not(target_os = "none"))]
+mod host;
 mod status;
 
+#[cfg(not(target_os = "none"))]
+pub use host::{PixgenPrepared, pixgen_draw_prepared, pixgen_prepare, pixgen_prepared_lengths};
 pub use status::Status;
 
 use core::ffi::{c_char, c_int, c_void};
@@ -171,7 +175,7 @@ pub unsafe extern "C" fn pixgen_draw(
         let (model, workspace) = unsafe { (read(model)?, bytes_mut(workspace, workspace_length)?) };
         let class = usize::try_from(class_number).map_err(|_| Status::NoSuchClass)?;
         // SAFETY: the caller's promise for `show` and `user`.
-        let mut each = |band: &Band<'_>| unsafe { hand_over(band, show, user) };
+        let mut each = unsafe { each_band(show, user) };
         model.draw(&DrawRequest { class, seed, number }, workspace, &mut each)?;
         Ok(())
     };
@@ -256,7 +260,7 @@ pub unsafe extern "C" fn pixgen_step(drawing: *mut PixgenDrawing, show: Option<P
             at = at.towards(NoiseSeed { seed: begun.to_seed, number: begun.to_number }, begun.share);
         }
         // SAFETY: the caller's promise for `show` and `user`.
-        let mut each = |band: &Band<'_>| unsafe { hand_over(band, show, user) };
+        let mut each = unsafe { each_band(show, user) };
         let complete = at.step(&model, workspace, &mut each)?.is_some();
         // SAFETY: not null and aligned, and the caller lets it be written.
         unsafe { drawing.write(PixgenDrawing { position: at.position(), ..begun }) };
@@ -307,20 +311,22 @@ pub extern "C" fn pixgen_error_text(error: c_int) -> *const c_char {
     Status::text(error).as_ptr()
 }
 
-/// Calls back with a band.
+/// Calls back with each band.
 ///
 /// # Safety
 /// `show` can be called with `user`.
-unsafe fn hand_over(band: &Band<'_>, show: PixgenShow, user: *mut c_void) {
-    let band = PixgenBand {
-        pixels: band.bytes().as_ptr(),
-        y: band.y() as u32,
-        rows: band.rows().count() as u32,
-        width: band.width() as u32,
-        channels: band.channels() as u32,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { show(&raw const band, user) };
+unsafe fn each_band(show: PixgenShow, user: *mut c_void) -> impl FnMut(&Band<'_>) {
+    move |band| {
+        let band = PixgenBand {
+            pixels: band.bytes().as_ptr(),
+            y: band.y() as u32,
+            rows: band.rows().count() as u32,
+            width: band.width() as u32,
+            channels: band.channels() as u32,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { show(&raw const band, user) };
+    }
 }
 
 /// Rejects pointers that are null or misaligned.

@@ -36,6 +36,8 @@ pub enum Status {
     Internal = 12,
     /// The picture is not complete; not an error.
     More = 13,
+    /// This CPU has no kernel of that name.
+    NoKernel = 14,
 }
 
 impl Status {
@@ -55,6 +57,7 @@ impl Status {
         (Self::SelfTest, c"a self-test picture is not the one drawn at export"),
         (Self::Internal, c"a fault of the library"),
         (Self::More, c"the picture is not complete: call pixgen_step again"),
+        (Self::NoKernel, c"this CPU has no kernel of that name"),
     ];
 
     /// The text of a code.

@@ -14,12 +14,12 @@ use std::ptr::{null, null_mut};
 use std::slice;
 
 /// What a callback has seen.
-struct Seen {
-    hash: PictureHash,
-    rows: u32,
+pub struct Seen {
+    pub hash: PictureHash,
+    pub rows: u32,
 }
 
-unsafe extern "C" fn show(band: *const PixgenBand, user: *mut c_void) {
+pub unsafe extern "C" fn show(band: *const PixgenBand, user: *mut c_void) {
     // SAFETY: the tests draw with a `Seen`.
     let (band, seen) = unsafe { (&*band, &mut *user.cast::<Seen>()) };
     assert_eq!((band.y, band.rows, band.width, band.channels), (seen.rows, 3, 12, 3));
@@ -29,7 +29,7 @@ unsafe extern "C" fn show(band: *const PixgenBand, user: *mut c_void) {
 }
 
 /// A handle and a workspace.
-fn open(file: &AlignedBytes) -> (Pixgen, AlignedBytes) {
+pub fn open(file: &AlignedBytes) -> (Pixgen, AlignedBytes) {
     let mut model = Pixgen { file: null(), length: 0 };
     // SAFETY: the file outlives the handle in all tests.
     let status = unsafe { pixgen_open(&raw mut model, file.bytes().as_ptr().cast(), file.bytes().len()) };

@@ -1,6 +1,6 @@
 //! pixgen.h says what the code says: a C compiler compares sizes, offsets, values and prototypes.
 
-use pixgen::{Pixgen, PixgenBand, PixgenDrawing, PixgenInfo, PixgenShow, Status};
+use pixgen::{Pixgen, PixgenBand, PixgenDrawing, PixgenInfo, PixgenPrepared, PixgenShow, Status};
 use pixgen_edge::source_code::{Symbol, SymbolError};
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Write as _;
@@ -46,6 +46,21 @@ fn prototypes() -> &'static str {
     let _: unsafe extern "C" fn(*mut PixgenDrawing, *const Pixgen, u32, u64, u64, *mut c_void, usize) -> Status = pixgen::pixgen_begin;
     let _: unsafe extern "C" fn(*mut PixgenDrawing, u64, u64, u32) -> Status = pixgen::pixgen_walk;
     let _: unsafe extern "C" fn(*mut PixgenDrawing, Option<PixgenShow>, *mut c_void) -> Status = pixgen::pixgen_step;
+    let _: unsafe extern "C" fn(*const Pixgen, *mut usize, *mut usize) -> Status = pixgen::pixgen_prepared_lengths;
+    let _: unsafe extern "C" fn(*mut PixgenPrepared, *const Pixgen, *const c_char, *mut c_void, usize) -> Status = pixgen::pixgen_prepare;
+    type DrawPrepared = unsafe extern "C" fn(
+        *const PixgenPrepared,
+        u32,
+        u64,
+        u64,
+        *mut c_void,
+        usize,
+        *mut c_void,
+        usize,
+        Option<PixgenShow>,
+        *mut c_void,
+    ) -> Status;
+    let _: DrawPrepared = pixgen::pixgen_draw_prepared;
     let _: fn(PixgenShow) -> unsafe extern "C" fn(*const PixgenBand, *mut c_void) = |show| show;
     "int pixgen_open(struct pixgen *, const void *, size_t);\n\
      int pixgen_get_info(const struct pixgen *, struct pixgen_info *);\n\
@@ -56,6 +71,9 @@ fn prototypes() -> &'static str {
      int pixgen_begin(struct pixgen_drawing *, const struct pixgen *, uint32_t, uint64_t, uint64_t, void *, size_t);\n\
      int pixgen_walk(struct pixgen_drawing *, uint64_t, uint64_t, uint32_t);\n\
      int pixgen_step(struct pixgen_drawing *, pixgen_show, void *);\n\
+     int pixgen_prepared_lengths(const struct pixgen *, size_t *, size_t *);\n\
+     int pixgen_prepare(struct pixgen_prepared *, const struct pixgen *, const char *, void *, size_t);\n\
+     int pixgen_draw_prepared(const struct pixgen_prepared *, uint32_t, uint64_t, uint64_t, void *, size_t, void *, size_t, pixgen_show, void *);\n\
      extern void (*show)(const struct pixgen_band *, void *);\nextern pixgen_show show;\n"
 }
 
@@ -105,6 +123,7 @@ fn the_header_is_that_of_the_code() {
         class_number,
         position
     );
+    text += &layout!(PixgenPrepared, "struct pixgen_prepared", model, panels, panels_length, kernel, kernel_length);
     for (status, _) in Status::ALL {
         let (name, value) = (constant(*status), *status as c_int);
         let _ = writeln!(text, "_Static_assert({name} == {value}, \"{name}\");");
@@ -115,7 +134,7 @@ fn the_header_is_that_of_the_code() {
         .filter(|line| line.trim_start().starts_with("PIXGEN_") && line.contains(" = "));
     assert_eq!(enumerators.count(), Status::ALL.len());
     text += prototypes();
-    assert_eq!(HEADER.matches("\nint pixgen_").count() + HEADER.matches("\nconst char *pixgen_").count(), 9);
+    assert_eq!(HEADER.matches("\nint pixgen_").count() + HEADER.matches("\nconst char *pixgen_").count(), 12);
 
     let folder = tempfile::tempdir().expect("temporary folder");
     let source = folder.path().join("header.c");

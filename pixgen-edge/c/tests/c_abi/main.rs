@@ -3,4 +3,5 @@
 mod calls;
 mod fixture;
 mod header;
+mod host;
 mod programs;
