@@ -2,6 +2,7 @@
 //! library.sh builds. All print the hashes that Rust computes. The sketch and the package descriptions are checked for their syntax only.
 
 use crate::fixture::{self, CLASSES};
+use pixgen_core::integer::PictureHash;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::pxg::Model;
 use pixgen_edge::plan::CODE;
@@ -90,6 +91,46 @@ fn on_the_host() {
         .args(["-lpthread", "-ldl", "-lm", "-o"])
         .arg(&program));
     compare(&run(&mut Command::new(program)), &expected);
+}
+
+/// The example for PCs and Linux boards: with the fastest kernel and the portable one, its hash and its PNG file are the picture.
+#[test]
+fn a_picture_on_linux() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let file = fixture::file();
+    std::fs::write(at("model.pxg"), file.bytes()).expect("written");
+    run(Command::new("cc")
+        .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
+        .arg(package())
+        .arg(examples().join("linux.c"))
+        .arg(library(&mut Command::new(env!("CARGO")), &[]))
+        .args(["-lpthread", "-ldl", "-lm", "-o"])
+        .arg(at("linux")));
+    let model = Model::read(file.bytes()).expect("a good file");
+    let hash = fixture::hash(&model, 1, 5);
+    let draw = |class: &str, kernel: &str| {
+        let mut program = Command::new(at("linux"));
+        program.args([&at("model.pxg"), Path::new(class), Path::new("5"), &at("picture.png")]);
+        if !kernel.is_empty() {
+            program.env("PIXGEN_KERNEL", kernel);
+        }
+        program
+    };
+    for kernel in ["", "portable"] {
+        let output = run(&mut draw("1", kernel));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("class 1 seed 5 number 0 hash {hash:016x}\n"));
+        let (picture, _) = pixgen_edge::picture::png::read(&at("picture.png")).expect("a PNG file");
+        assert_eq!((picture.width(), picture.height(), picture.channels()), (12, 12, 3));
+        let mut found = PictureHash::new();
+        found.update(picture.bytes());
+        assert_eq!(found.value(), hash, "{kernel}");
+    }
+    for (class, kernel, says) in [("3", "", "no such class"), ("1", "abacus", "no kernel of that name")] {
+        let output = draw(class, kernel).output().expect("runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && text.contains(says), "{text}");
+    }
 }
 
 /// Needs arm-none-eabi-gcc, newlib and qemu-system-arm: tests/run.sh installs them.
