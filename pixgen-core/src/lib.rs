@@ -27,7 +27,8 @@
 //! # The crate from the outside in
 //!
 //! [`pxg`] reads a **model file** in place, and [`integer`], the int8 interpreter, draws from it. [`kernels`] holds its matrix products,
-//! one implementation for each kind of processor core; [`pixels`] hands out the picture band by band. Firmware needs no other module.
+//! one implementation for each kind of processor core; [`pixels`] hands out the picture band by band. Firmware needs no other module; with
+//! an [`accelerator`] that draws by itself it needs only that one.
 //!
 //! **The network** is written once, in [`network`], over the operations of [`ops`]. Each interpreter implements them: [`integer`]
 //! computes in int8, [`mod@reference`] in plain f32 loops, [`plan`] counts parameters and operations, [`profile`] times another
@@ -54,6 +55,7 @@ extern crate std;
 
 mod aligned;
 
+pub mod accelerator;
 pub mod integer;
 pub mod kernels;
 pub mod pixels;

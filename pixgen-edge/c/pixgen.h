@@ -126,6 +126,14 @@ int pixgen_step(struct pixgen_drawing *drawing, pixgen_show show, void *user);
 /* Draws the pictures whose hashes the exporter put into the file, and compares. */
 int pixgen_self_test(const struct pixgen *model, void *workspace, size_t workspace_length);
 
+/* For a graph of `pixgen-edge tflite`, which an accelerator's own runtime computes; no .pxg file is needed. Fills the tensors `noise`, as
+ * many values as the picture has, and `class`, one for each class. The noise is that of pixgen_draw; the picture is much the same. */
+int pixgen_accelerator_inputs(uint32_t class_number, uint64_t seed, uint64_t number, int8_t *noise, size_t noise_length,
+                              int16_t *class_values, size_t classes);
+
+/* Turns the tensor `pixels` into bytes where it lies, and gives it to `show` as one band. */
+int pixgen_accelerator_picture(uint32_t width, uint32_t channels, void *output, size_t length, pixgen_show show, void *user);
+
 /* The text of a status: English, one line, never null. */
 const char *pixgen_error_text(int error);
 

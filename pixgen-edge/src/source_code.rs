@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 /// What `pixgen.h` declares behind `pixgen_`.
 const TAKEN: &[&str] = &[
+    "accelerator_inputs",
+    "accelerator_picture",
     "band",
     "begin",
     "draw",

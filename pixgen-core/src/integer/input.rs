@@ -18,7 +18,7 @@ pub struct NoiseSeed {
 
 impl NoiseSeed {
     /// The noise that step `step` adds.
-    const fn noise(&self, step: usize) -> Rng {
+    pub(crate) const fn noise(&self, step: usize) -> Rng {
         let purpose = if step == 0 { Purpose::Latent } else { Purpose::Renoise };
         Rng::new(self.seed, stream(purpose, self.number))
     }

@@ -16,6 +16,7 @@ pub use status::Status;
 
 use core::ffi::{c_char, c_int, c_void};
 use core::slice;
+use pixgen_core::accelerator;
 use pixgen_core::integer::{DrawRequest, Drawing, NoiseSeed};
 use pixgen_core::pixels::Band;
 use pixgen_core::pxg::{Model, PREFIX_LEN, file_len};
@@ -305,6 +306,56 @@ pub unsafe extern "C" fn pixgen_file_length(start: *const c_void, length: usize,
     measure().into()
 }
 
+/// Fills the inputs of a graph of `pixgen-edge tflite`: `noise_length` values of noise, and a one-hot class among `classes`.
+///
+/// # Safety
+/// `noise` is null or points to `noise_length` values, `class_values` is null or points to `classes` values, and nothing else uses either
+/// during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pixgen_accelerator_inputs(
+    class_number: u32,
+    seed: u64,
+    number: u64,
+    noise: *mut i8,
+    noise_length: usize,
+    class_values: *mut i16,
+    classes: usize,
+) -> Status {
+    let fill = || {
+        let class = usize::try_from(class_number).map_err(|_| Status::NoSuchClass)?;
+        // SAFETY: the caller's promises.
+        let (noise, class_values) = unsafe { (values_mut(noise, noise_length)?, values_mut(class_values, classes)?) };
+        accelerator::inputs(&DrawRequest { class, seed, number }, noise, class_values)?;
+        Ok(())
+    };
+    fill().into()
+}
+
+/// Turns the output of such a graph, rows of `width` pixels of `channels` bytes, into bytes where it lies, and gives it to `show`.
+///
+/// # Safety
+/// `output` is null or points to `length` bytes that nothing else uses during the call; `show` can be called with `user`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pixgen_accelerator_picture(
+    width: u32,
+    channels: u32,
+    output: *mut c_void,
+    length: usize,
+    show: Option<PixgenShow>,
+    user: *mut c_void,
+) -> Status {
+    let convert = || {
+        let show = show.ok_or(Status::NullPointer)?;
+        // SAFETY: the caller's promise for `output`.
+        let output = unsafe { bytes_mut(output, length) }?;
+        // SAFETY: the caller's promise for `show` and `user`.
+        let mut each = unsafe { each_band(show, user) };
+        each(&accelerator::picture(width as usize, channels as usize, output));
+        Ok(())
+    };
+    convert().into()
+}
+
 /// The text of an error code: a sentence, zero-terminated and never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn pixgen_error_text(error: c_int) -> *const c_char {
@@ -377,6 +428,19 @@ unsafe fn bytes_mut<'a>(workspace: *mut c_void, length: usize) -> Result<&'a mut
     let length = length.min(isize::MAX as usize);
     // SAFETY: not null, not too long, and the caller's promise.
     Ok(unsafe { slice::from_raw_parts_mut(workspace, length) })
+}
+
+/// Values to write.
+///
+/// # Safety
+/// The pointer is null, or its values can be written and nothing else uses them for `'a`.
+unsafe fn values_mut<'a, T>(values: *mut T, length: usize) -> Result<&'a mut [T], Status> {
+    check(values.cast_const())?;
+    if length > isize::MAX as usize / size_of::<T>() {
+        return Err(Status::Length);
+    }
+    // SAFETY: not null, aligned, not too long, and the caller's promise.
+    Ok(unsafe { slice::from_raw_parts_mut(values, length) })
 }
 
 /// Nothing in this library panics; the linker needs a handler all the same.

@@ -2,11 +2,11 @@
 
 use crate::fixture::{self, CLASSES, NAME};
 use pixgen::{
-    Pixgen, PixgenBand, PixgenDrawing, PixgenInfo, Status, pixgen_begin, pixgen_draw, pixgen_error_text, pixgen_file_length,
-    pixgen_get_info, pixgen_open, pixgen_self_test, pixgen_step, pixgen_walk,
+    Pixgen, PixgenBand, PixgenDrawing, PixgenInfo, Status, pixgen_accelerator_inputs, pixgen_accelerator_picture, pixgen_begin,
+    pixgen_draw, pixgen_error_text, pixgen_file_length, pixgen_get_info, pixgen_open, pixgen_self_test, pixgen_step, pixgen_walk,
 };
-use pixgen_core::integer::PictureHash;
 use pixgen_core::integer::plan::plan_sites;
+use pixgen_core::integer::{DrawRequest, PictureHash};
 use pixgen_core::pxg::{Model, PREFIX_LEN};
 use pixgen_edge::aligned::AlignedBytes;
 use std::ffi::{CStr, c_char, c_void};
@@ -250,6 +250,39 @@ fn tests_itself() {
     }
     let model = Pixgen { file: damaged.bytes().as_ptr().cast(), ..model };
     assert_eq!(test(&model, workspace.bytes_mut()), Status::SelfTest);
+}
+
+/// What goes to an accelerator and comes back, as in Rust.
+#[test]
+fn accelerators() {
+    let request = DrawRequest { class: 2, seed: 7, number: 1 };
+    let (mut noise, mut class) = ([0i8; 12 * 12 * 3], [1i16; 3]);
+    pixgen_core::accelerator::inputs(&request, &mut noise, &mut class).expect("a class");
+    let (mut filled, mut chosen) = ([0i8; 12 * 12 * 3], [1i16; 3]);
+    let mut inputs = |number, noise: *mut i8, classes| {
+        // SAFETY: memory of this test, or a pointer that is refused.
+        unsafe { pixgen_accelerator_inputs(number, 7, 1, noise, 12 * 12 * 3, chosen.as_mut_ptr(), classes) }
+    };
+    assert_eq!(inputs(2, null_mut(), 3), Status::NullPointer);
+    assert_eq!(inputs(2, filled.as_mut_ptr(), 2), Status::NoSuchClass);
+    assert_eq!(inputs(2, filled.as_mut_ptr(), usize::MAX), Status::Length);
+    assert_eq!(inputs(2, filled.as_mut_ptr(), 3), Status::Ok);
+    assert_eq!((filled, chosen), (noise, class));
+
+    let mut output: Vec<u8> = (0..3 * 12 * 3).map(|value| value as u8).collect();
+    let mut seen = Seen { hash: PictureHash::new(), rows: 0 };
+    let (place, user) = (output.as_mut_ptr().cast(), (&raw mut seen).cast());
+    // SAFETY: memory of this test.
+    let status = unsafe { pixgen_accelerator_picture(12, 3, place, output.len(), Some(show), user) };
+    assert_eq!((status, seen.rows), (Status::Ok, 3));
+    let mut expected = PictureHash::new();
+    expected.update(&(0..3 * 12 * 3).map(|value| value as u8 ^ 0x80).collect::<Vec<u8>>());
+    assert_eq!(seen.hash.value(), expected.value());
+    // SAFETY: what is null is refused.
+    unsafe {
+        assert_eq!(pixgen_accelerator_picture(12, 3, null_mut(), 9, Some(show), null_mut()), Status::NullPointer);
+        assert_eq!(pixgen_accelerator_picture(12, 3, place, 9, None, null_mut()), Status::NullPointer);
+    }
 }
 
 #[test]

@@ -61,6 +61,9 @@ fn prototypes() -> &'static str {
         *mut c_void,
     ) -> Status;
     let _: DrawPrepared = pixgen::pixgen_draw_prepared;
+    let _: unsafe extern "C" fn(u32, u64, u64, *mut i8, usize, *mut i16, usize) -> Status = pixgen::pixgen_accelerator_inputs;
+    let _: unsafe extern "C" fn(u32, u32, *mut c_void, usize, Option<PixgenShow>, *mut c_void) -> Status =
+        pixgen::pixgen_accelerator_picture;
     let _: fn(PixgenShow) -> unsafe extern "C" fn(*const PixgenBand, *mut c_void) = |show| show;
     "int pixgen_open(struct pixgen *, const void *, size_t);\n\
      int pixgen_get_info(const struct pixgen *, struct pixgen_info *);\n\
@@ -74,6 +77,8 @@ fn prototypes() -> &'static str {
      int pixgen_prepared_lengths(const struct pixgen *, size_t *, size_t *);\n\
      int pixgen_prepare(struct pixgen_prepared *, const struct pixgen *, const char *, void *, size_t);\n\
      int pixgen_draw_prepared(const struct pixgen_prepared *, uint32_t, uint64_t, uint64_t, void *, size_t, void *, size_t, pixgen_show, void *);\n\
+     int pixgen_accelerator_inputs(uint32_t, uint64_t, uint64_t, int8_t *, size_t, int16_t *, size_t);\n\
+     int pixgen_accelerator_picture(uint32_t, uint32_t, void *, size_t, pixgen_show, void *);\n\
      extern void (*show)(const struct pixgen_band *, void *);\nextern pixgen_show show;\n"
 }
 
@@ -134,7 +139,7 @@ fn the_header_is_that_of_the_code() {
         .filter(|line| line.trim_start().starts_with("PIXGEN_") && line.contains(" = "));
     assert_eq!(enumerators.count(), Status::ALL.len());
     text += prototypes();
-    assert_eq!(HEADER.matches("\nint pixgen_").count() + HEADER.matches("\nconst char *pixgen_").count(), 12);
+    assert_eq!(HEADER.matches("\nint pixgen_").count() + HEADER.matches("\nconst char *pixgen_").count(), 14);
 
     let folder = tempfile::tempdir().expect("temporary folder");
     let source = folder.path().join("header.c");
