@@ -23,7 +23,7 @@ use std::ops::Range as Bytes;
 /// Fractional bits of a grey level at the output.
 const LEVELS: f64 = 64.0;
 /// Steps of a row's weight in the greatest bias that it can have.
-const BIAS_STEPS: f64 = (1 << 20) as f64;
+pub const BIAS_STEPS: f64 = (1 << 20) as f64;
 
 /// What the integers of each site mean.
 pub type SiteScales = BTreeMap<Site, Quantisation>;
@@ -378,11 +378,11 @@ impl<'a> Builder<'a> {
 }
 
 /// What the sum of one output means, and how large it can be.
-struct SumScale {
+pub struct SumScale {
     /// Distance of two sums in real numbers.
-    scale: f64,
+    pub scale: f64,
     /// The real bias, with what rounding the weights took away.
-    bias: f64,
+    pub bias: f64,
     /// The sum when all inputs are zero points.
     zero: i64,
     /// The greatest magnitude of the sum.
@@ -391,7 +391,7 @@ struct SumScale {
 
 impl SumScale {
     /// Rounds a row of weights into `to`, with a scale of at least `least`. Its bias is the correction alone.
-    fn new(row: &[f32], input: &Quantisation, means: &[f64], least: f64, to: &mut [i8]) -> Self {
+    pub fn new(row: &[f32], input: &Quantisation, means: &[f64], least: f64, to: &mut [i8]) -> Self {
         let scaled: Vec<f64> = row.iter().zip(&input.scale).map(|(&w, scale)| f64::from(w) * scale).collect();
         let scale = scaled.iter().fold(0.0f64, |a, w| a.max(w.abs())) / 127.0;
         let scale = scale.max(least).max(1e-30);

@@ -82,36 +82,7 @@ impl Calibration {
         picture: usize,
         divisors: &HashMap<Site, Vec<f32>>,
     ) -> Result<(), QuantiseError> {
-        let (config, noise) = (&file.header.model, &file.header.noise);
-        let class = picture % config.classes;
-        let weights = FlatWeights::new(config, &file.params)?;
-        let mut workspace = vec![0.0; config.workspace_len()];
-        let mut clean = vec![0.0; config.image_len()];
-        if let Some(data) = inputs.data.filter(|data| !data.is_empty()) {
-            let image = data.image(picture % data.len()).map_err(DataError::from)?;
-            file.header.normalisation.normalise(config.channels, &image, &mut clean);
-        }
-        for (step, &t) in inputs.levels.iter().enumerate() {
-            let purpose = if step == 0 { Purpose::Latent } else { Purpose::Renoise };
-            let rng = Rng::new(SEED, stream(purpose, picture as u64));
-            let mut x = clean.clone();
-            x.iter_mut()
-                .zip(rng.gaussians_q16(0))
-                .for_each(|(x, g)| *x += t as f32 * g as f32 / 65_536.0);
-            let scaled: Vec<f32> = x.iter().map(|v| v * noise.c_in(t) as f32).collect();
-            let condition = ReferenceCondition { t, class: Some(class) };
-            let see = |site: Site, width: usize, values: &[f32]| self.count(site, width, values, divisors.get(&site));
-            let mut observe = Observe { inner: Reference::new(weights, &mut workspace)?, see };
-            network::forward(&mut observe, config, &scaled[..], &condition)?;
-            if inputs.data.is_none() && step + 1 < inputs.levels.len() {
-                let mut reference = Reference::new(weights, &mut workspace)?;
-                let mut scratch = vec![0.0; x.len()];
-                reference.denoise(noise, file.header.parametrisation, &condition, &mut x, &mut scratch)?;
-                let (low, high) = file.header.normalisation.range(config.channels);
-                clean = x.iter().map(|v| v.clamp(low, high)).collect();
-            }
-        }
-        Ok(())
+        observe(file, inputs, picture, |site, width, values| self.count(site, width, values, divisors.get(&site)))
     }
 
     fn count(&mut self, site: Site, width: usize, values: &[f32], divisors: Option<&Vec<f32>>) {
@@ -132,4 +103,45 @@ impl Calibration {
             }
         }
     }
+}
+
+/// Runs picture number `picture` of a calibration and shows `see` what each site puts out: site, width, values.
+///
+/// # Errors
+/// As of [`Calibration::run`].
+pub fn observe(
+    file: &ModelFile,
+    inputs: &CalibrationInputs<'_>,
+    picture: usize,
+    mut see: impl FnMut(Site, usize, &[f32]),
+) -> Result<(), QuantiseError> {
+    let (config, noise) = (&file.header.model, &file.header.noise);
+    let class = picture % config.classes;
+    let weights = FlatWeights::new(config, &file.params)?;
+    let mut workspace = vec![0.0; config.workspace_len()];
+    let mut clean = vec![0.0; config.image_len()];
+    if let Some(data) = inputs.data.filter(|data| !data.is_empty()) {
+        let image = data.image(picture % data.len()).map_err(DataError::from)?;
+        file.header.normalisation.normalise(config.channels, &image, &mut clean);
+    }
+    for (step, &t) in inputs.levels.iter().enumerate() {
+        let purpose = if step == 0 { Purpose::Latent } else { Purpose::Renoise };
+        let rng = Rng::new(SEED, stream(purpose, picture as u64));
+        let mut x = clean.clone();
+        x.iter_mut()
+            .zip(rng.gaussians_q16(0))
+            .for_each(|(x, g)| *x += t as f32 * g as f32 / 65_536.0);
+        let scaled: Vec<f32> = x.iter().map(|v| v * noise.c_in(t) as f32).collect();
+        let condition = ReferenceCondition { t, class: Some(class) };
+        let mut observe = Observe { inner: Reference::new(weights, &mut workspace)?, see: &mut see };
+        network::forward(&mut observe, config, &scaled[..], &condition)?;
+        if inputs.data.is_none() && step + 1 < inputs.levels.len() {
+            let mut reference = Reference::new(weights, &mut workspace)?;
+            let mut scratch = vec![0.0; x.len()];
+            reference.denoise(noise, file.header.parametrisation, &condition, &mut x, &mut scratch)?;
+            let (low, high) = file.header.normalisation.range(config.channels);
+            clean = x.iter().map(|v| v.clamp(low, high)).collect();
+        }
+    }
+    Ok(())
 }

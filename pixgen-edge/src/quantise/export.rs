@@ -41,12 +41,7 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOption
     let class_names = class_lines(file, classes)?;
     let levels = levels(file, options.steps);
     let inputs = CalibrationInputs { levels: &levels, pictures: options.pictures, data };
-    let mut calibration = Calibration::run(file, &inputs, &HashMap::new())?;
-    let mut factors = HashMap::new();
-    if let Some(share) = options.equalise {
-        factors = equalisation(file, &calibration, share)?;
-        calibration = Calibration::run(file, &inputs, &factors)?;
-    }
+    let (calibration, factors) = calibrated(file, &inputs, options, |_| true)?;
     let body = Builder::new(file, classes, &levels, options, &calibration, &factors)?.build()?;
 
     let weights: &[u8] = bytemuck::cast_slice(&file.params);
@@ -73,6 +68,26 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOption
     }
     let bytes = encode(&header, &bytes)?.bytes().to_vec();
     Ok(Exported { bytes, site_scales: body.site_scales, linears: body.linears, tests })
+}
+
+/// What each site puts out, and the factors of the channels of norms by which equalisation divided that; only norms that are `equalised`
+/// have any.
+///
+/// # Errors
+/// The float network does not run, or a picture cannot be read.
+pub fn calibrated(
+    file: &ModelFile,
+    inputs: &CalibrationInputs<'_>,
+    options: &QuantiseOptions,
+    equalised: impl Fn(Site) -> bool,
+) -> Result<(Calibration, HashMap<Site, Vec<f32>>), QuantiseError> {
+    let calibration = Calibration::run(file, inputs, &HashMap::new())?;
+    let Some(share) = options.equalise else {
+        return Ok((calibration, HashMap::new()));
+    };
+    let mut factors = equalisation(file, &calibration, share)?;
+    factors.retain(|&site, _| equalised(site));
+    Ok((Calibration::run(file, inputs, &factors)?, factors))
 }
 
 /// Names of `classes`, one a line.
