@@ -6,6 +6,8 @@ use crate::own_board::OwnBoardArgs;
 use crate::pxg_file::PxgFormat;
 use crate::quantise::RangeMethod;
 use crate::source_code::Symbol;
+use crate::tflite::network::LiteGelu;
+use crate::tflite::{LiteForm, Npu};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -28,6 +30,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Write a trained model as an ONNX graph, for other runtimes and tool chains
     Onnx(OnnxArgs),
+    /// Write a trained model as a TensorFlow Lite file, for phones and for Ethos-U accelerators
+    Tflite(TfliteArgs),
     /// Measure what int8 costs in quality: by layer, in picture pairs, in distances
     Report(ReportArgs),
     /// Draw pictures exactly as a chip does, byte for byte
@@ -162,6 +166,32 @@ pub struct OnnxArgs {
     /// Seed of their noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// How to quantise
+    #[command(flatten)]
+    pub quantisation: QuantisationArgs,
+}
+
+/// Arguments of `tflite`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:  pixgen-edge tflite q/model.safetensors -o model.tflite\n           pixgen-edge tflite q --form float -o float.tflite"
+)]
+pub struct TfliteArgs {
+    /// Model file or run folder of a trained generator
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub model: PathBuf,
+    /// File to write; `-` for standard output
+    #[arg(long, short, value_hint = ValueHint::FilePath, default_value = "model.tflite")]
+    pub out: PathBuf,
+    /// Form of the file
+    #[arg(long, value_enum, default_value = "integer")]
+    pub form: LiteForm,
+    /// The Ethos-U that it is for; by default what every one of them computes
+    #[arg(long, value_enum)]
+    pub npu: Option<Npu>,
+    /// How GELU is computed
+    #[arg(long, value_enum, default_value = "exact")]
+    pub gelu: LiteGelu,
     /// How to quantise
     #[command(flatten)]
     pub quantisation: QuantisationArgs,

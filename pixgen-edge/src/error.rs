@@ -10,6 +10,7 @@ use crate::picture::PictureError;
 use crate::pxg_file::PxgFileError;
 use crate::quantise::QuantiseError;
 use crate::terminal::OutputError;
+use crate::tflite::LiteError;
 use crate::threads::ThreadsError;
 use pixgen_core::integer::{DrawError, SelfTestError};
 use std::path::PathBuf;
@@ -39,6 +40,9 @@ pub enum Error {
     /// ONNX graphs.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// TensorFlow Lite files.
+    #[error(transparent)]
+    Lite(#[from] LiteError),
     /// A picture could not be drawn.
     #[error(transparent)]
     Draw(#[from] DrawError),
@@ -106,6 +110,7 @@ impl Error {
             Self::Pxg(error) => error.hint(),
             Self::Quantise(error) => error.hint(),
             Self::Onnx(error) => error.hint(),
+            Self::Lite(error) => error.hint(),
             Self::Draw(_) => None,
             Self::Kernel(error) => error.hint(),
             Self::SelfTest(SelfTestError::Missing) => Some("export the model again, without `--tests 0`".into()),

@@ -9,6 +9,7 @@
 //!                            |             |
 //!                            |             +--> report: float and int8, site by site
 //!                            +--> onnx: float, QDQ or integers --> model.onnx
+//!                            +--> tflite: float or integers --> model.tflite
 //! ```
 //!
 //! The modules, from the command line down to the tools at the bottom:
@@ -19,7 +20,7 @@
 //! **Models.** [`draw`](mod@draw) is the short way: a path in, pictures out. [`engine`] draws from `.pxg` files with the kernels of this machine. [`model_file`] reads and writes `model.safetensors`, the file
 //! that people exchange. [`param_set`] lists its tensors, [`projector`] those that only stage 1 has, and [`tensor_file`] writes such files
 //! tensor by tensor. [`quantise`] makes the `.pxg` file of a chip, and [`pxg_file`] reads it and writes it, as bytes or as [`source_code`].
-//! [`onnx`] writes graphs for other runtimes, and [`web`] pages that draw in a browser. [`model_facts`] is what people read about a model.
+//! [`onnx`] and [`tflite`] write graphs for other runtimes, and [`web`] pages that draw in a browser. [`model_facts`] is what people read about a model.
 //!
 //! **Chips.** [`boards`] is a table of them, [`own_board`] describes another on the command line, and [`plan`](mod@plan) computes the
 //! flash, RAM and time of a model.
@@ -30,7 +31,7 @@
 //! people. [`output`] is where commands write: [`atomic`] writes files whole or not at all, [`file_error`] says why a file cannot be had,
 //! [`file_kind`] what it is instead, and [`interrupt`] is Ctrl-C.
 //!
-//! Calibration, quantiser, comparison and both ONNX exporters are interpreters of `pixgen_core::network`, where the network is written
+//! Calibration, quantiser, comparison and the exporters of graphs are interpreters of `pixgen_core::network`, where the network is written
 //! once. None of them knows which layer follows which.
 
 pub mod cli;
@@ -49,6 +50,7 @@ pub mod pxg_file;
 pub mod quantise;
 pub mod source_code;
 pub mod tensor_file;
+pub mod tflite;
 pub mod web;
 
 pub mod boards;

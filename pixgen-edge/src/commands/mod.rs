@@ -9,6 +9,7 @@ mod plan;
 mod report;
 mod sample;
 mod selftest;
+mod tflite;
 mod web;
 
 use crate::cli::{Cli, Command};
@@ -29,6 +30,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Export(args) => export::run(&args),
         Command::Onnx(args) => onnx::run(&args),
+        Command::Tflite(args) => tflite::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Selftest { model } => selftest::run(&model),
