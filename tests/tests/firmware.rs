@@ -16,8 +16,8 @@ const TINY: ModelConfig = ModelConfig {
     channels: 3,
     patch: 4,
     classes: 2,
-    encoder: Tower { depth: 2, width: 32, heads: 2 },
-    decoder: Tower { depth: 2, width: 48, heads: 4 },
+    encoder: Tower { depth: 2, width: 32, heads: 4 },
+    decoder: Tower { depth: 2, width: 40, heads: 2 },
 };
 
 fn written(model: &AlignedBytes) -> NamedTempFile {

@@ -1,6 +1,8 @@
 //! Layer norm in 32-bit integers (docs/reference/numerics.md section 4.4).
 
-use crate::kernels::{NormAffine, NormScale, row_sums, row_sums_inline};
+#[cfg(host_kernels)]
+use crate::kernels;
+use crate::kernels::{NormAffine, NormScale, row_sums};
 use crate::pxg::Norm;
 
 /// Fractional bits of a normalised value: as many as keep sqrt(width), the largest possible one, within 16 bits.
@@ -20,9 +22,10 @@ pub(super) fn row_scale(values: &[i16], epsilon: u32) -> NormScale {
 }
 
 /// The same where the caller chose the instructions.
+#[cfg(host_kernels)]
 #[inline(always)]
 pub(super) fn row_scale_inline(values: &[i16], epsilon: u32) -> NormScale {
-    of_sums(values.len(), row_sums_inline(values), epsilon)
+    of_sums(values.len(), kernels::row_sums_inline(values), epsilon)
 }
 
 /// The scale of a row of `width` values with this sum and sum of squares.
