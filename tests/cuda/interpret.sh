@@ -1,32 +1,37 @@
 #!/usr/bin/env bash
 # Runs the CUDA kernels of attention without a GPU and compares what they compute with float64, for sm_80 and sm_90a: the host code launches
 # them under the stub driver, NVRTC compiles them, and the interpreter of tests/ptx runs their PTX. Then it puts mistakes into them, which
-# must be found.
+# must be found. It also assembles them, as compile.sh does, so none may spill.
 #
-#   tests/cuda/interpret.sh [TOKENSxHEAD...]     default: 70 and 258 tokens with every width of a head
+#   tests/cuda/interpret.sh [TOKENSxHEAD...]     default: 258 and 70 tokens with every width of a head, and one for the portable kernels
 #
-# The exit status is 1 when a result is further from float64 than the rounding of bf16, or a mistake is not found; 3 when the toolkit cannot
-# be had.
+# The exit status is 1 when a result is further from float64 than the rounding of bf16, a mistake is not found or a kernel spills; 3 when the
+# toolkit cannot be had.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cases=("$@")
-[ $# -gt 0 ] || cases=({70,258}x{32,64,72,80,120,128})
+# Mistakes are put into the first.
+[ $# -gt 0 ] || cases=(258x{64,32,72,80,120,128} 70x{32,64,72,80,120,128} 70x36)
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pixgen-target}
-stub=$CARGO_TARGET_DIR/cuda-stub
-mkdir -p "$stub"
-toolkit=$("$here/toolkit.sh")
-cc -O1 -shared -fPIC -o "$stub/libcuda.so" "$here/stub_driver.c"
+out=$CARGO_TARGET_DIR/cuda-kernels/attention
+mkdir -p "$out"
 # As in compile.sh: the features of tests/run.sh, so that nothing is compiled twice.
 gpu=(--quiet --release --locked --workspace --features pixgen-train/cuda,pixgen-train/vulkan)
 (cd "$here/../.." && cargo build "${gpu[@]}" --example attention_kernels && cargo build "${gpu[@]}" --bin ptx_attention)
 
-for arch in 80 90; do
-  echo "== sm_$arch"
-  calls=$CARGO_TARGET_DIR/cuda-kernels/attention/sm_$arch
-  rm -rf "$calls"
-  mkdir -p "$calls"
-  (cd "$calls" && CUDA_STUB_ARCH=$arch CUDA_STUB_MODULES=$calls CUDA_STUB_CALLS=1 CUDA_PATH=$toolkit \
-    LD_LIBRARY_PATH=$stub:$toolkit/lib "$CARGO_TARGET_DIR/release/examples/attention_kernels" "${cases[@]}")
-  "$CARGO_TARGET_DIR/release/ptx_attention" "$calls" "${cases[@]}"
+one() { # ARCHITECTURE
+  CUDA_STUB_CALLS=1 "$here/compile.sh" --arch "$1" --out "$out/$1" -- "$CARGO_TARGET_DIR/release/examples/attention_kernels" "${cases[@]}"
+  "$CARGO_TARGET_DIR/release/ptx_attention" "$out/$1/$1/modules" "${cases[@]}"
+}
+
+# Side by side, since NVRTC compiles one kernel at a time.
+one sm_80 >"$out/sm_80.log" 2>&1 &
+first=$! status=0
+one sm_90a >"$out/sm_90a.log" 2>&1 || status=$?
+wait "$first" || status=$?
+for arch in sm_80 sm_90a; do
+  echo "== $arch"
+  cat "$out/$arch.log"
 done
+exit "$status"

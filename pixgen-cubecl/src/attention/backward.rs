@@ -10,6 +10,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::fragments;
 use super::heads::HeadRows;
 use super::plan::{AttentionEngine, AttentionKernel, AttentionPlan, OP, Tiles};
 use super::problem::{AttentionProblem, grid};
@@ -241,10 +242,15 @@ pub(super) fn launch<R: CubeRuntime>(
     dy: CubeTensor<R>,
 ) -> Result<CubeTensor<R>> {
     let device = qkv.client.properties().clone();
-    let plan = AttentionPlan::new(AttentionKernel::Backward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
-    let cubes = grid(problem, &plan.tiles, &device)?;
     let delta = empty(&qkv, &problem.statistics(), DType::F32);
     let dqkv = empty(&qkv, &problem.tokens_of(3), problem.dtype);
+    if let Some(tiles) = problem.fragments(AttentionKernel::Backward, &device) {
+        let cubes = grid(problem, tiles.rows(), &device)?;
+        fragments::launch_backward(problem, tiles, cubes, [&qkv, &out, &lse, &dy, &delta, &dqkv]);
+        return Ok(dqkv);
+    }
+    let plan = AttentionPlan::new(AttentionKernel::Backward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
+    let cubes = grid(problem, plan.tiles.rows, &device)?;
     let read = problem.vector(&qkv, plan.engine);
     with_store!(OP, problem.dtype, E => {
         let tensors = [&qkv, &out, &lse, &dy, &delta, &dqkv];

@@ -5,6 +5,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::fragments;
 use super::heads::HeadRows;
 use super::plan::{AttentionEngine, AttentionKernel, AttentionPlan, OP, Tiles};
 use super::problem::{AttentionProblem, grid};
@@ -139,10 +140,15 @@ pub(super) fn launch<R: CubeRuntime>(
     with_lse: bool,
 ) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
     let device = qkv.client.properties().clone();
-    let plan = AttentionPlan::new(AttentionKernel::Forward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
-    let cubes = grid(problem, &plan.tiles, &device)?;
     let out = empty(&qkv, &problem.tokens_of(1), problem.dtype);
     let lse = empty(&qkv, &if with_lse { problem.statistics() } else { [1, 1, 1] }, DType::F32);
+    if let Some(tiles) = problem.fragments(AttentionKernel::Forward, &device) {
+        let cubes = grid(problem, tiles.rows(), &device)?;
+        fragments::launch_forward(problem, tiles, cubes, with_lse, [&qkv, &out, &lse]);
+        return Ok((out, lse));
+    }
+    let plan = AttentionPlan::new(AttentionKernel::Forward, problem.head, problem.tokens, problem.is_bf16(), &device)?;
+    let cubes = grid(problem, plan.tiles.rows, &device)?;
     let read = problem.vector(&qkv, plan.engine);
     with_store!(OP, problem.dtype, E => {
         let tensors = [&qkv, &out, &lse];

@@ -50,6 +50,7 @@
 //! Beyond 48 KB CubeCL asks the driver to raise the limit, up to what the device reports: 227 KB on Hopper, 163 KB on the larger Ampere.
 //! The plan keeps within that.
 
+pub mod fragments;
 pub mod plan;
 
 mod backward;

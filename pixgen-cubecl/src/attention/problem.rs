@@ -6,7 +6,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::DeviceProperties;
 use cubecl::prelude::CubeCount;
 
-use super::plan::{AttentionEngine, OP, Tiles};
+use super::fragments::tiles::FragmentTiles;
+use super::plan::{AttentionEngine, AttentionKernel, OP};
 use crate::error::{KernelError, Result};
 use crate::launch::{dims3, stored, vector_size};
 
@@ -33,6 +34,13 @@ impl AttentionProblem {
         self.dtype == DType::BF16
     }
 
+    /// The tiles of the kernels that keep scores in registers, where these can do it.
+    pub(super) fn fragments(&self, kernel: AttentionKernel, device: &DeviceProperties) -> Option<FragmentTiles> {
+        self.is_bf16()
+            .then(|| FragmentTiles::new(kernel, self.head, self.tokens, device))
+            .flatten()
+    }
+
     /// `1 / sqrt(w)`.
     pub(super) fn scale(&self) -> f32 {
         1.0 / (self.head as f32).sqrt()
@@ -54,11 +62,11 @@ impl AttentionProblem {
     }
 }
 
-/// One cube per block of rows, head and image, blocks of a head next to each other so that they share its keys and values in cache.
-pub(super) fn grid(problem: &AttentionProblem, tiles: &Tiles, device: &DeviceProperties) -> Result<CubeCount> {
+/// One cube per block of `rows` tokens, head and image, blocks of a head next to each other so that they share its keys and values in cache.
+pub(super) fn grid(problem: &AttentionProblem, rows: usize, device: &DeviceProperties) -> Result<CubeCount> {
     let &AttentionProblem { batch, tokens, heads, .. } = problem;
     let (x, y, z) = device.hardware.max_cube_count;
-    let blocks = tokens.div_ceil(tiles.rows);
+    let blocks = tokens.div_ceil(rows);
     if blocks > x as usize || heads > y as usize || batch > z as usize {
         let what = format!("a grid of {blocks} x {heads} x {batch} blocks of rows, heads and images is more than its {x} x {y} x {z}");
         return Err(KernelError::unavailable(OP, what));

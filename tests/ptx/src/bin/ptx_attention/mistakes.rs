@@ -45,7 +45,7 @@ pub fn mistakes(module: &str) -> Vec<(Mistake, usize, String)> {
             .iter()
             .any(|name| line.trim_start().starts_with(name))
     };
-    if let Some(index) = lines.iter().position(|line| loads(line)) {
+    if let Some(index) = lines.iter().position(loads) {
         put(Mistake::SwappedLanes, index, format!("{}\n{}", lines[index], swap(lines[index])));
     }
     found

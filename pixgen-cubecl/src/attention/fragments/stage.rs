@@ -1,0 +1,118 @@
+//! From global memory to tiles in shared memory, by copies that run while the tensor cores work, and from registers back.
+
+use cubecl::prelude::barrier::{Barrier, copy_async};
+use cubecl::prelude::*;
+use half::bf16;
+
+use super::tiles::{FragmentTiles, LANES};
+use crate::attention::heads::HeadRows;
+
+/// 16 bytes of bf16.
+pub(super) type Eight = Vector<bf16, Const<8>>;
+/// What a lane holds of a row of an operand.
+pub(super) type Pair = Vector<bf16, Const<2>>;
+/// What a lane holds of a row of sums.
+pub(super) type Sums = Vector<f32, Const<2>>;
+
+/// A tile of `rows` tokens, with zeros where a head has ended. The block must meet before it is read.
+#[cube]
+pub(super) fn tile(#[comptime] rows: usize, #[comptime] tiles: FragmentTiles) -> SharedMemory<Eight> {
+    let mut tile = SharedMemory::<Eight>::new_aligned(comptime!(rows * tiles.pitch()), 16usize);
+    if comptime!(tiles.width() > tiles.head) {
+        let mut row = UNIT_POS as usize;
+        while row < rows {
+            tile[row * comptime!(tiles.pitch()) + comptime!(tiles.head / LANES)] = Eight::new(bf16::from_int(0));
+            row += comptime!(tiles.units());
+        }
+    }
+    tile
+}
+
+/// Starts copies of tokens `first ..` of a head to rows `to ..` of a tile. Tokens past the end are the last one.
+#[cube]
+pub(super) fn fetch(
+    source: &Array<Eight>,
+    from: HeadRows,
+    first: usize,
+    tile: &mut SharedMemory<Eight>,
+    to: usize,
+    #[comptime] count: usize,
+    #[comptime] tiles: FragmentTiles,
+) {
+    let vectors = comptime!(tiles.head / LANES);
+    let all = comptime!(count * vectors);
+    let units = comptime!(tiles.units());
+    #[unroll]
+    for i in 0..comptime!(all.div_ceil(units)) {
+        let at = UNIT_POS as usize + i * units;
+        if comptime!(all.is_multiple_of(units)) || at < all {
+            let row = at / vectors;
+            let column = at % vectors;
+            let token = min(first + row, from.tokens - 1);
+            let start = (from.first + token * from.stride) / LANES + column;
+            let target = (to + row) * comptime!(tiles.pitch()) + column;
+            copy_async(&source.slice(start, start + 1), &mut tile.slice_mut(target, target + 1), comptime!(LANES as u32));
+        }
+    }
+}
+
+/// Two barriers, one for each stage of the other side: a phase ends when the copies of all units have landed.
+#[derive(CubeType)]
+pub(super) struct Stages {
+    even: Shared<Barrier>,
+    odd: Shared<Barrier>,
+}
+
+#[cube]
+impl Stages {
+    /// The block must meet before they are used.
+    pub(super) fn new(#[comptime] tiles: FragmentTiles) -> Stages {
+        let units = comptime!(tiles.units() as u32);
+        Stages { even: Barrier::shared(units, UNIT_POS == 0), odd: Barrier::shared(units, UNIT_POS == 0) }
+    }
+
+    /// All copies that this unit has started belong to block `block`.
+    pub(super) fn arrive(&self, block: usize) {
+        if block % 2 == 0 {
+            self.even.commit_copy_async();
+            let _token = self.even.arrive();
+        } else {
+            self.odd.commit_copy_async();
+            let _token = self.odd.arrive();
+        }
+    }
+
+    /// Until the copies of block `block` have landed.
+    pub(super) fn wait(&self, block: usize) {
+        let phase = (block / 2 % 2) as u32;
+        if block % 2 == 0 {
+            self.even.wait_parity(phase);
+        } else {
+            self.odd.wait_parity(phase);
+        }
+    }
+}
+
+/// Writes the 16 rows of a plane, which begin at token `first`, times a factor of each of this lane's two rows.
+#[cube]
+pub(super) fn write(
+    sums: &Sequence<Array<Sums>>,
+    factors: &Array<f32>,
+    target: &mut Array<Pair>,
+    to: HeadRows,
+    first: usize,
+    #[comptime] tiles: FragmentTiles,
+) {
+    let lane = UNIT_POS_PLANE as usize;
+    #[unroll]
+    for half in 0..2usize {
+        let token = first + lane / 4 + comptime!(8 * half);
+        if token < to.tokens {
+            let at = (to.first + token * to.stride) / 2 + lane % 4;
+            #[unroll]
+            for n in 0..comptime!(tiles.head / LANES) {
+                target[at + comptime!(4 * n)] = Pair::cast_from(sums.index(n)[half] * Sums::new(factors[half]));
+            }
+        }
+    }
+}
