@@ -4,7 +4,7 @@
 # since blocks repeat: depth decides about launches and not about kernels.
 #
 #   tests/cuda/steps.sh               tables beside the build
-#   tests/cuda/steps.sh --wide        stage 2b of EPG-XL, XXL and G as well, with heads of 72, 120 and 128
+#   tests/cuda/steps.sh --wide        stage 2b of the other sizes as well: heads of 32, 64, 72, 120 and 128, and 66 tokens
 #
 # Needs `pixgen-train` built in release with the feature cuda. The exit status is that of the first table that fails (compile.sh).
 set -euo pipefail
@@ -28,4 +28,4 @@ table EPG-L-16-256-stage-2a -- --preset EPG-L-16-256 --precision bf16 --stage fi
 table EPG-L-16-256-recompute -- --preset EPG-L-16-256 --precision bf16 --recompute
 table EPG-L-16-256-f32 -- --preset EPG-L-16-256 --precision f32
 [ "${1:-}" = --wide ] || exit 0
-for model in EPG-XL-16-256 EPG-XXL-16-256 EPG-G-16-256; do table "$model" -- --preset "$model" --precision bf16 --stage finetune; done
+for model in EPG-{S,B,XL,XXL,G}-16-256 base-32-rgb; do table "$model" -- --preset "$model" --precision bf16 --stage finetune; done

@@ -2,10 +2,9 @@
 
 use cubecl::prelude::*;
 
-use super::product::{Definition, add_rows, add_scores, left, zeros};
-use super::stage::{Eight, Pair, Stages, Sums, fetch, tile, write};
-use super::tiles::{FragmentTiles, STRIP};
-use crate::attention::heads::HeadRows;
+use super::product::{Definition, add_rows, add_scores, exponential, left, zeros};
+use super::stage::{Eight, Pair, Stages, Strip, Sums, fetch, tile, two, write};
+use super::tiles::FragmentTiles;
 
 /// A log-sum-exp that leaves every score without weight.
 const HIGHEST: f32 = 1e30;
@@ -24,15 +23,12 @@ pub(super) fn keys_fragments(
     #[comptime] tiles: FragmentTiles,
 ) {
     let definition = Definition::new(16usize, 8usize, 16usize);
-    let own = UNIT_POS as usize / 32 * STRIP;
-    let start = CUBE_POS_X as usize * comptime!(tiles.rows());
-    let head = CUBE_POS_Y as usize;
-    let image = CUBE_POS_Z as usize;
-    let queries = HeadRows::new(image, head, heads, 0, 3, tokens, tiles.head);
-    let keys = HeadRows::new(image, head, heads, 1, 3, tokens, tiles.head);
-    let values = HeadRows::new(image, head, heads, 2, 3, tokens, tiles.head);
-    let results = HeadRows::new(image, head, heads, 0, 1, tokens, tiles.head);
-    let statistics = (image * heads + head) * tokens;
+    let strip = Strip::new(tiles);
+    let queries = strip.rows(0, 3, heads, tokens, tiles);
+    let keys = strip.rows(1, 3, heads, tokens, tiles);
+    let values = strip.rows(2, 3, heads, tokens, tiles);
+    let results = strip.rows(0, 1, heads, tokens, tiles);
+    let statistics = strip.statistics(heads, tokens);
 
     let mut k_tile = tile(comptime!(tiles.rows()), tiles);
     let mut v_tile = tile(comptime!(tiles.rows()), tiles);
@@ -42,8 +38,8 @@ pub(super) fn keys_fragments(
     let mut deltas = SharedMemory::<f32>::new(comptime!(2 * tiles.block));
     let stages = Stages::new(tiles);
     sync_cube();
-    fetch(qkv, keys, start, &mut k_tile, 0usize, comptime!(tiles.rows()), tiles);
-    fetch(qkv, values, start, &mut v_tile, 0usize, comptime!(tiles.rows()), tiles);
+    fetch(qkv, keys, strip.start, &mut k_tile, 0usize, comptime!(tiles.rows()), tiles);
+    fetch(qkv, values, strip.start, &mut v_tile, 0usize, comptime!(tiles.rows()), tiles);
     fetch(qkv, queries, 0usize, &mut q_tile, 0usize, tiles.block, tiles);
     fetch(dy, results, 0usize, &mut d_tile, 0usize, tiles.block, tiles);
     columns(lse, delta, &mut shifts, &mut deltas, statistics, 0usize, 0usize, tokens, tiles);
@@ -67,16 +63,14 @@ pub(super) fn keys_fragments(
         let mut dp = zeros(comptime!(tiles.block / 8));
         #[unroll]
         for step in 0..comptime!(tiles.width() / 16) {
-            let k = left(&definition, &k_tile, own, step, tiles);
+            let k = left(&definition, &k_tile, strip.own, step, tiles);
             add_scores(&definition, &k, &q_tile, row, &mut scores, step, tiles);
-            let v = left(&definition, &v_tile, own, step, tiles);
+            let v = left(&definition, &v_tile, strip.own, step, tiles);
             add_scores(&definition, &v, &d_tile, row, &mut dp, step, tiles);
         }
         #[unroll]
         for step in 0..comptime!(tiles.block / 16) {
-            let mut p = Array::<Pair>::new(4usize);
-            let mut ds = Array::<Pair>::new(4usize);
-            gradients(&scores, &dp, &shifts, &deltas, row, scale, &mut p, &mut ds, step);
+            let (p, ds) = gradients(&scores, &dp, &shifts, &deltas, row, scale, step);
             add_rows(&definition, &p, &d_tile, row + comptime!(16 * step), &mut dv, tiles);
             add_rows(&definition, &ds, &q_tile, row + comptime!(16 * step), &mut dk, tiles);
         }
@@ -85,13 +79,8 @@ pub(super) fn keys_fragments(
         }
         sync_cube();
     }
-    let mut factors = Array::<f32>::new(2usize);
-    factors[0] = scale;
-    factors[1] = scale;
-    write(&dk, &factors, dqkv, keys, start + own, tiles);
-    factors[0] = 1.0f32;
-    factors[1] = 1.0f32;
-    write(&dv, &factors, dqkv, values, start + own, tiles);
+    write(&dk, &two(scale), dqkv, keys, strip.first(), tiles);
+    write(&dv, &two(1.0f32), dqkv, values, strip.first(), tiles);
 }
 
 /// The numbers of queries `first ..` to places `to ..`; queries past the end get no weight.
@@ -125,10 +114,10 @@ fn gradients(
     deltas: &SharedMemory<f32>,
     first: usize,
     scale: f32,
-    p: &mut Array<Pair>,
-    ds: &mut Array<Pair>,
     #[comptime] step: usize,
-) {
+) -> (Array<Pair>, Array<Pair>) {
+    let mut p = Array::<Pair>::new(4usize);
+    let mut ds = Array::<Pair>::new(4usize);
     let column = first + UNIT_POS_PLANE as usize % 4 * 2;
     #[unroll]
     for side in 0..2usize {
@@ -140,9 +129,10 @@ fn gradients(
         row_delta[1] = deltas[at + 1];
         #[unroll]
         for half in 0..2usize {
-            let probability = (scores.index(n)[half] * Sums::new(scale) - shift).exp();
+            let probability = exponential(scores.index(n)[half] * Sums::new(scale) - shift);
             p[comptime!(2 * side + half)] = Pair::cast_from(probability);
             ds[comptime!(2 * side + half)] = Pair::cast_from(probability * (dp.index(n)[half] - row_delta));
         }
     }
+    (p, ds)
 }

@@ -13,7 +13,10 @@ use super::tiles::FragmentTiles;
 /// The product of the tensor cores.
 pub(super) type Definition = MmaDefinition<bf16, bf16, f32>;
 
-/// `tiles` blocks of sums, all zero.
+/// Below every score, and finite so that differences with it are numbers.
+pub(super) const LOWEST: f32 = -1e30;
+
+/// `count` blocks of sums, all zero.
 #[cube]
 pub(super) fn zeros(#[comptime] count: usize) -> Sequence<Array<Sums>> {
     let mut sums = Sequence::<Array<Sums>>::new();
@@ -39,6 +42,49 @@ pub(super) fn left(
     let lane = UNIT_POS_PLANE as usize;
     let at = (row + lane % 16) * comptime!(tiles.pitch()) + comptime!(2 * step) + lane / 16;
     definition.load_matrix::<Eight, Const<2>>(&tile.slice(at, at + 1), MatrixIdent::A, 4usize, false)
+}
+
+/// The 16 rows of a plane, `row ..` of a tile, as left operands of every step along the head.
+#[cube]
+pub(super) fn left_of_all_steps(
+    definition: &Definition,
+    tile: &SharedMemory<Eight>,
+    row: usize,
+    #[comptime] tiles: FragmentTiles,
+) -> Sequence<Array<Pair>> {
+    let mut operands = Sequence::<Array<Pair>>::new();
+    #[unroll]
+    for step in 0..comptime!(tiles.width() / 16) {
+        operands.push(left(definition, tile, row, step, tiles));
+    }
+    operands
+}
+
+/// `e^x` in two instructions. Its error, some 1e-6 of the value, is far below the rounding to bf16 that follows.
+#[cube(fast_math = FastMath::ReducedPrecision | FastMath::NotNaN | FastMath::NotInf)]
+pub(super) fn exponential(x: Sums) -> Sums {
+    x.exp()
+}
+
+/// Sinks the scores of a block in which only the first `columns` columns have a token, so that they get no weight.
+#[cube]
+pub(super) fn mask(scores: &mut Sequence<Array<Sums>>, columns: usize, #[comptime] tiles: FragmentTiles) {
+    if columns < tiles.block {
+        let column = UNIT_POS_PLANE as usize % 4 * 2;
+        #[unroll]
+        for n in 0..comptime!(tiles.block / 8) {
+            let block = scores.index_mut(n);
+            #[unroll]
+            for half in 0..2usize {
+                let mut two = block[half];
+                #[unroll]
+                for c in 0..2usize {
+                    two[c] = select(column + comptime!(8 * n + c) < columns, two[c], LOWEST);
+                }
+                block[half] = two;
+            }
+        }
+    }
 }
 
 /// Adds `a b` for the two right operands of 8 columns that one load brings, to sums `2 pair` and `2 pair + 1` of `count`.

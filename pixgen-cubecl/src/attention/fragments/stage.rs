@@ -4,7 +4,7 @@ use cubecl::prelude::barrier::{Barrier, copy_async};
 use cubecl::prelude::*;
 use half::bf16;
 
-use super::tiles::{FragmentTiles, LANES};
+use super::tiles::{FragmentTiles, LANES, STRIP};
 use crate::attention::heads::HeadRows;
 
 /// 16 bytes of bf16.
@@ -13,6 +13,53 @@ pub(super) type Eight = Vector<bf16, Const<8>>;
 pub(super) type Pair = Vector<bf16, Const<2>>;
 /// What a lane holds of a row of sums.
 pub(super) type Sums = Vector<f32, Const<2>>;
+
+/// The 16 tokens that a plane owns, of a head of an image.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Strip {
+    image: usize,
+    head: usize,
+    /// First token of the cube.
+    pub(super) start: usize,
+    /// First row of the plane in a tile of the cube's tokens.
+    pub(super) own: usize,
+}
+
+#[cube]
+impl Strip {
+    pub(super) fn new(#[comptime] tiles: FragmentTiles) -> Strip {
+        Strip {
+            image: CUBE_POS_Z as usize,
+            head: CUBE_POS_Y as usize,
+            start: CUBE_POS_X as usize * comptime!(tiles.rows()),
+            own: UNIT_POS as usize / 32 * STRIP,
+        }
+    }
+
+    /// The rows of part `part` of `parts` of a tensor.
+    pub(super) fn rows(&self, part: usize, parts: usize, heads: usize, tokens: usize, #[comptime] tiles: FragmentTiles) -> HeadRows {
+        HeadRows::new(self.image, self.head, heads, part, parts, tokens, tiles.head)
+    }
+
+    /// Where the numbers of the queries of the head begin.
+    pub(super) fn statistics(&self, heads: usize, tokens: usize) -> usize {
+        (self.image * heads + self.head) * tokens
+    }
+
+    /// First token of the plane.
+    pub(super) fn first(&self) -> usize {
+        self.start + self.own
+    }
+}
+
+/// A number for each of the two rows of a lane.
+#[cube]
+pub(super) fn two(value: f32) -> Array<f32> {
+    let mut numbers = Array::<f32>::new(2usize);
+    numbers[0] = value;
+    numbers[1] = value;
+    numbers
+}
 
 /// A tile of `rows` tokens, with zeros where a head has ended. The block must meet before it is read.
 #[cube]

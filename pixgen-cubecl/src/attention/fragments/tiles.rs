@@ -40,9 +40,8 @@ impl FragmentTiles {
             .min(strips);
         // Blocks of 32 or 48 tokens waste the same on 258, and longer ones more; the widths differ in what registers allow.
         let longest = match (kernel, head) {
-            (AttentionKernel::Forward, _) => 48,
-            (AttentionKernel::Backward, ..=64) => 48,
-            (AttentionKernel::Backward, _) => 32,
+            (AttentionKernel::Forward, ..=80) | (AttentionKernel::Backward, ..=64) => 48,
+            _ => 32,
         };
         let blocks = [48, 32, 16].into_iter().filter(|&block| block <= longest);
         let best = blocks.min_by_key(|&block| (tokens.next_multiple_of(block).next_multiple_of(32), usize::MAX - block))?;
