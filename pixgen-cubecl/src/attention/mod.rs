@@ -9,10 +9,12 @@
 //! sums are rescaled only when scores rise by more than 8 above it. The backward recomputes probabilities from the log-sum-exp, once
 //! for queries and once for keys, so that every gradient is summed by one cube in a fixed order: no atomics, and runs repeat bit by bit.
 //!
-//! * `tile`: products of tiles, on tensor cores (bf16 on CUDA) or on scalar units (`f32`, and every device without tensor cores).
+//! * [`fragments`]: the kernels for bf16 on CUDA, wherever they fit; what is said above of tiles of scores is of the others.
+//! * `tile`: products of tiles, on tensor cores (bf16 on CUDA where [`fragments`] do not fit) or on scalar units (`f32`, and every device
+//!   without tensor cores).
 //! * `stage`: loads, masks and weights; `heads`: where a head lies in memory; both the same for either way to multiply.
 //! * [`plan`]: sizes of the tiles, chosen from head width, tokens and device.
-//! * `forward`, `backward`: the kernels.
+//! * `forward`, `backward`: the portable kernels, and the choice.
 //!
 //! Each kernel is one function of a hundred lines: its phases share the tiles, the sums in registers and the loop over blocks, which would
 //! be a dozen arguments of every part. What stands apart has a name: `load`, `scores`, `mask`, `put_weights`, `accumulate`, `write`.
@@ -24,7 +26,8 @@
 //! scores is 133 KB and an unfused step writes or reads several. Each block of rows reads the other side once more from cache: with 258
 //! tokens in blocks of 96 forward moves `8 T w e` through the cache and backward `21 T w e`.
 //!
-//! Per cube, 258 tokens; registers of a unit are what ptxas reports for sm_90a and sm_80 (CUDA 12.9), without spills:
+//! Per cube of the portable kernels, 258 tokens; registers of a unit are what ptxas reports for sm_90a and sm_80 (CUDA 12.9), without
+//! spills; bf16 of these widths takes [`fragments`] today:
 //!
 //! | stored | head | kernel | rows x columns | units | shared memory, bytes | registers |
 //! |---|---|---|---|---|---|---|

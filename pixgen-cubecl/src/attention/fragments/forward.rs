@@ -72,8 +72,9 @@ pub(super) fn forward_fragments(
     for half in 0..2usize {
         let total = over_row(totals[half]);
         factors[half] = 1.0f32 / total;
-        let token = strip.first() + UNIT_POS_PLANE as usize / 4 + comptime!(8 * half);
-        if with_lse && UNIT_POS_PLANE % 4 == 0 && token < tokens {
+        let (row, member) = (UNIT_POS_PLANE as usize / 4, UNIT_POS_PLANE % 4);
+        let token = strip.first() + row + comptime!(8 * half);
+        if with_lse && member == 0 && token < tokens {
             lse[strip.statistics(heads, tokens) + token] = peaks[half] + total.ln();
         }
     }

@@ -5,6 +5,27 @@
 //! one block ahead. The portable kernels ([`forward`](super::forward), [`backward`](super::backward)) take scores through shared memory
 //! instead; they are for every other device, for `f32` and for heads that these kernels do not fit.
 //!
+//! Per cube, 258 tokens; registers of a unit are what ptxas reports for sm_90a and sm_80 (CUDA 12.9), without spills. Compiled and
+//! interpreted (`tests/cuda/interpret.sh`), not run on a GPU:
+//!
+//! | head | kernel | rows x block | units | shared memory, bytes | registers |
+//! |---|---|---|---|---|---|
+//! | 32 | forward | 96 x 48 | 192 | 23056 | 75, 77 |
+//! | | queries | 96 x 48 | 192 | 30736 | 96, 117 |
+//! | | keys | 96 x 48 | 192 | 31504 | 125, 131 |
+//! | 64 | forward | 96 x 48 | 192 | 41488 | 101, 114 |
+//! | | queries | 96 x 48 | 192 | 55312 | 163, 163 |
+//! | | keys | 96 x 48 | 192 | 56080 | 164, 168 |
+//! | 72 | forward | 96 x 48 | 192 | 50704 | 127, 131 |
+//! | | queries | 96 x 32 | 192 | 56336 | 160, 159 |
+//! | | keys | 96 x 32 | 192 | 56848 | 167, 168 |
+//! | 120 | forward | 96 x 32 | 192 | 60944 | 162, 166 |
+//! | | queries | 96 x 32 | 192 | 87056 | 213, 221 |
+//! | | keys | 96 x 32 | 192 | 87568 | 237, 239 |
+//! | 128 | forward | 96 x 48 | 192 | 78352 | 168, 176 |
+//! | | queries | 96 x 32 | 192 | 87056 | 214, 223 |
+//! | | keys | 96 x 32 | 192 | 87568 | 235, 244 |
+//!
 //! * [`tiles`]: sizes, and where these kernels are used at all.
 //! * `stage`: copies and results; `product`: operands and sums.
 //! * `forward`, `queries`, `keys`: the kernels.

@@ -104,10 +104,11 @@ fn row_deltas(
 ) -> Array<f32> {
     // Two lanes take a row, every other vector each.
     let lane = UNIT_POS_PLANE as usize;
+    let side = lane % 2;
     let token = first + lane / 2;
     let at = (rows.first + min(token, rows.tokens - 1) * rows.stride) / LANES;
     let mut part = 0.0f32;
-    let mut vector = lane % 2;
+    let mut vector = side;
     while vector < comptime!(tiles.head / LANES) {
         let product = Vector::<f32, Const<8>>::cast_from(out[at + vector]) * Vector::<f32, Const<8>>::cast_from(dy[at + vector]);
         #[unroll]
@@ -117,7 +118,7 @@ fn row_deltas(
         vector += 2;
     }
     let whole = part + plane_shuffle_xor(part, 1u32);
-    if lane % 2 == 0 && token < rows.tokens {
+    if side == 0 && token < rows.tokens {
         delta[statistics + token] = whole;
     }
     let mut own = two(0.0f32);

@@ -120,7 +120,8 @@ impl Stages {
 
     /// All copies that this unit has started belong to block `block`.
     pub(super) fn arrive(&self, block: usize) {
-        if block % 2 == 0 {
+        let stage = block % 2;
+        if stage == 0 {
             self.even.commit_copy_async();
             let _token = self.even.arrive();
         } else {
@@ -131,8 +132,8 @@ impl Stages {
 
     /// Until the copies of block `block` have landed.
     pub(super) fn wait(&self, block: usize) {
-        let phase = (block / 2 % 2) as u32;
-        if block % 2 == 0 {
+        let (stage, phase) = (block % 2, (block / 2 % 2) as u32);
+        if stage == 0 {
             self.even.wait_parity(phase);
         } else {
             self.odd.wait_parity(phase);

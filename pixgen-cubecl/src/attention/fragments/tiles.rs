@@ -38,9 +38,10 @@ impl FragmentTiles {
             .min_by_key(|&planes| strips.next_multiple_of(planes))
             .unwrap_or(4)
             .min(strips);
-        // Blocks of 32 or 48 tokens waste the same on 258, and longer ones more; the widths differ in what registers allow.
+        // Blocks of 32 or 48 tokens waste the same on 258, and longer ones more; the widths differ in what registers allow: with 32 the
+        // forward of 128 spills on sm_80, and with 48 that of 120 leaves room for one cube.
         let longest = match (kernel, head) {
-            (AttentionKernel::Forward, ..=80) | (AttentionKernel::Backward, ..=64) => 48,
+            (AttentionKernel::Forward, ..=80 | 121..) | (AttentionKernel::Backward, ..=64) => 48,
             _ => 32,
         };
         let blocks = [48, 32, 16].into_iter().filter(|&block| block <= longest);

@@ -26,9 +26,8 @@ pub fn mistakes(module: &str) -> Vec<(Mistake, usize, String)> {
         let words = line.trim_start();
         if words.starts_with("bar.sync") {
             put(Mistake::NoBarrier, index, String::new());
-        } else if words.starts_with("mbarrier.try_wait") {
-            let predicate = words.split([' ', '\t', ',']).nth(1).unwrap_or_default();
-            put(Mistake::NoWait, index, format!("mov.pred {predicate}, 1;"));
+        } else if let Some(instead) = without_wait(line) {
+            put(Mistake::NoWait, index, instead);
         }
     }
     let store = lines.iter().position(|line| line.trim_start().starts_with("st.global"));
@@ -49,6 +48,14 @@ pub fn mistakes(module: &str) -> Vec<(Mistake, usize, String)> {
         put(Mistake::SwappedLanes, index, format!("{}\n{}", lines[index], swap(lines[index])));
     }
     found
+}
+
+/// The line with a test of a barrier that is always true; `None` if it has no test.
+fn without_wait(line: &str) -> Option<String> {
+    let start = ["mbarrier.try_wait", "mbarrier.test_wait"].iter().find_map(|name| line.find(name))?;
+    let end = start + line[start..].find(';')?;
+    let predicate = line[start..end].split_whitespace().nth(1)?.trim_end_matches(',');
+    Some(format!("{}mov.pred {predicate}, 1{}", &line[..start], &line[end..]))
 }
 
 /// Swaps lanes 0 and 1 of the first register that a line loads.
