@@ -4,6 +4,9 @@ use serde::Serialize;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+/// Linux boards boot from a card or from a chip of about this size at least; what is on it is loaded into RAM.
+const CARD: u64 = 8 * GIB;
 
 /// A development board, from the table or as a user describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -47,6 +50,8 @@ pub enum WeightMemory {
     Internal,
     /// Serial flash beside the chip, read in place through a cache.
     Qspi,
+    /// RAM, into which a system loads the file, through the caches of the CPU.
+    Ram,
 }
 
 /// A kind of core.
@@ -73,11 +78,39 @@ pub enum Core {
     /// 32-bit RISC-V with multiplication and compressed instructions.
     #[serde(rename = "RV32IMC")]
     Rv32Imc,
+    /// Arm Cortex-A53 under Linux.
+    #[serde(rename = "Cortex-A53")]
+    A53,
+    /// Arm Cortex-A55 under Linux.
+    #[serde(rename = "Cortex-A55")]
+    A55,
+    /// Arm Cortex-A72 under Linux.
+    #[serde(rename = "Cortex-A72")]
+    A72,
+    /// Arm Cortex-A76 under Linux.
+    #[serde(rename = "Cortex-A76")]
+    A76,
+    /// 64-bit RISC-V under Linux.
+    #[serde(rename = "RV64GC")]
+    Rv64Gc,
 }
 
 impl Core {
     /// All kinds, smallest first.
-    pub const ALL: [Self; 7] = [Self::M0Plus, Self::M3, Self::M4, Self::M7, Self::M33, Self::M55, Self::Rv32Imc];
+    pub const ALL: [Self; 12] = [
+        Self::M0Plus,
+        Self::M3,
+        Self::M4,
+        Self::M7,
+        Self::M33,
+        Self::M55,
+        Self::Rv32Imc,
+        Self::A53,
+        Self::A55,
+        Self::A72,
+        Self::A76,
+        Self::Rv64Gc,
+    ];
 
     /// Name, as makers write it.
     pub const fn name(self) -> &'static str {
@@ -89,10 +122,16 @@ impl Core {
             Self::M33 => "Cortex-M33",
             Self::M55 => "Cortex-M55",
             Self::Rv32Imc => "RV32IMC",
+            Self::A53 => "Cortex-A53",
+            Self::A55 => "Cortex-A55",
+            Self::A72 => "Cortex-A72",
+            Self::A76 => "Cortex-A76",
+            Self::Rv64Gc => "RV64GC",
         }
     }
 
-    /// The matrix products that firmware for this core is built with (`pixgen_core::kernels::NAME`).
+    /// The matrix products that firmware for this core is built with (`pixgen_core::kernels::NAME`), or that Linux on it chooses
+    /// (`HostKernel::fastest`).
     pub const fn kernel(self) -> ChipKernel {
         match self {
             Self::M0Plus => ChipKernel::Armv6m,
@@ -100,6 +139,9 @@ impl Core {
             Self::M4 | Self::M7 | Self::M33 => ChipKernel::Dsp,
             Self::M55 => ChipKernel::Mve,
             Self::Rv32Imc => ChipKernel::Riscv32,
+            Self::A53 | Self::A72 => ChipKernel::Neon,
+            Self::A55 | Self::A76 => ChipKernel::Dotprod,
+            Self::Rv64Gc => ChipKernel::Portable,
         }
     }
 
@@ -114,7 +156,17 @@ impl Core {
             Self::M33 => [1.2, 1.55],
             Self::M55 => [1.2, 2.0],
             Self::Rv32Imc => [1.2, 1.5],
+            // In order, two instructions a cycle at most, vectors of 128 bits at half their rate.
+            Self::A53 | Self::A55 => [0.8, 1.5],
+            Self::A72 => [0.5, 1.0],
+            Self::A76 => [0.3, 0.7],
+            Self::Rv64Gc => [0.6, 1.2],
         }
+    }
+
+    /// Whether it runs Linux, with a kernel for hosts.
+    pub const fn runs_linux(self) -> bool {
+        matches!(self, Self::A53 | Self::A55 | Self::A72 | Self::A76 | Self::Rv64Gc)
     }
 }
 
@@ -132,6 +184,12 @@ pub enum ChipKernel {
     Mve,
     /// RV32IM.
     Riscv32,
+    /// aarch64: sixteen 8-bit products by two instructions, and one to add them.
+    Neon,
+    /// aarch64 with dot products: sixteen 8-bit products an instruction.
+    Dotprod,
+    /// What the compiler makes of plain loops.
+    Portable,
 }
 
 impl ChipKernel {
@@ -143,6 +201,9 @@ impl ChipKernel {
             Self::Dsp => "dsp",
             Self::Mve => "mve",
             Self::Riscv32 => "riscv32",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
+            Self::Portable => "portable",
         }
     }
 }
@@ -151,8 +212,17 @@ impl WeightMemory {
     /// Added to the larger assumed number of cycles for an instruction.
     pub const fn extra_cycles(self) -> f64 {
         match self {
-            Self::Internal => 0.0,
+            Self::Internal | Self::Ram => 0.0,
             Self::Qspi => 0.2,
+        }
+    }
+
+    /// What it is, for a sentence.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Internal => "internal flash",
+            Self::Qspi => "QSPI flash",
+            Self::Ram => "RAM",
         }
     }
 }
@@ -167,7 +237,7 @@ impl Board<'_> {
 
 /// Instructions of a whole picture for each multiply-accumulate of its network, all else that a picture needs included.
 ///
-/// Measured in QEMU with the quick start's architecture (`tests/budgets.json`, small-28-grey). Narrower models take more, wider ones less:
+/// Measured in QEMU with the quick start's architecture (`tests/budgets.json`, small-28-grey; `tests/run.sh linux-boards`). Narrower models take more, wider ones less:
 /// nano-28-grey 1.30 and nano-64-rgb 1.14 on a Cortex-M4.
 pub const fn instructions_per_mac(kernel: ChipKernel) -> f64 {
     match kernel {
@@ -176,6 +246,9 @@ pub const fn instructions_per_mac(kernel: ChipKernel) -> f64 {
         ChipKernel::Dsp => 1.15,
         ChipKernel::Mve => 0.24,
         ChipKernel::Riscv32 => 2.84,
+        ChipKernel::Neon => 0.53,
+        ChipKernel::Dotprod => 0.29,
+        ChipKernel::Portable => 7.71,
     }
 }
 
@@ -184,8 +257,8 @@ pub fn board(name: &str) -> Option<&'static Board<'static>> {
     BOARDS.iter().find(|board| board.name == name)
 }
 
-use Core::{M0Plus, M4, M7, M33, M55, Rv32Imc};
-use WeightMemory::{Internal, Qspi};
+use Core::{A53, A55, A72, A76, M0Plus, M4, M7, M33, M55, Rv32Imc, Rv64Gc};
+use WeightMemory::{Internal, Qspi, Ram};
 
 const fn take(milliamperes: f64, volts: f64) -> Option<Supply> {
     Some(Supply { milliamperes, volts })
@@ -223,6 +296,15 @@ pub const BOARDS: &[Board<'static>] = &[
     Board { name: "apollo4-plus-evb",    chip: "Apollo4 Plus",    core: M4,      mhz: 192.0, flash: 2 * MIB,    ram: MIB,              weights: Internal, supply: None,             source: "Ambiq, Apollo4 Plus SoC Datasheet" },
     // SRAM 0; the faster of two cores.
     Board { name: "ensemble-e7-devkit",  chip: "Alif E7",         core: M55,     mhz: 400.0, flash: 5632 * KIB, ram: 4 * MIB,          weights: Internal, supply: None,             source: "Alif, Ensemble E7 Datasheet" },
+    // Linux boards: the fastest of their cores, and the RAM of the smallest variant.
+    Board { name: "raspberry-pi-zero-2-w", chip: "RP3A0",         core: A53,     mhz: 1000.0, flash: CARD,      ram: 512 * MIB,        weights: Ram,      supply: None,             source: "Raspberry Pi, Zero 2 W Product Brief" },
+    Board { name: "raspberry-pi-4",      chip: "BCM2711",         core: A72,     mhz: 1800.0, flash: CARD,      ram: GIB,              weights: Ram,      supply: None,             source: "Raspberry Pi, 4 Model B Product Brief" },
+    Board { name: "raspberry-pi-5",      chip: "BCM2712",         core: A76,     mhz: 2400.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      supply: None,             source: "Raspberry Pi, 5 Product Brief" },
+    Board { name: "visionfive-2",        chip: "JH7110",          core: Rv64Gc,  mhz: 1500.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      supply: None,             source: "StarFive, VisionFive 2 Datasheet" },
+    // These have NPUs; what is planned is the CPU.
+    Board { name: "rock-5b",             chip: "RK3588",          core: A76,     mhz: 2400.0, flash: CARD,      ram: 4 * GIB,          weights: Ram,      supply: None,             source: "Radxa, ROCK 5B Product Brief" },
+    Board { name: "imx93-evk",           chip: "i.MX 93",         core: A55,     mhz: 1700.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      supply: None,             source: "NXP, i.MX 93 EVK" },
+    Board { name: "canmv-k230",          chip: "K230",            core: Rv64Gc,  mhz: 1600.0, flash: CARD,      ram: 512 * MIB,        weights: Ram,      supply: None,             source: "Canaan, CanMV-K230; K230 Datasheet" },
 ];
 
 #[cfg(test)]

@@ -35,7 +35,11 @@ impl OwnBoardArgs {
     /// The board, when one is described.
     pub fn board(&self) -> Option<Board<'_>> {
         let (flash, ram, core, mhz) = (self.flash?, self.ram?, self.core?, self.clock?);
-        let weights = WeightMemory::Internal;
+        let weights = if core.runs_linux() {
+            WeightMemory::Ram
+        } else {
+            WeightMemory::Internal
+        };
         Some(Board {
             name: &self.name,
             chip: "-",
@@ -163,7 +167,7 @@ mod tests {
         for text in ["", "V", "-3", "0", "nan", "inf"] {
             assert!(voltage(text).unwrap_err().contains("3.3"), "{text}");
         }
-        let error = core("cortex-a53").unwrap_err();
-        assert!(error.contains("cortex-m4, cortex-m7") && error.contains("rv32imc"), "{error}");
+        let error = core("cortex-a5").unwrap_err();
+        assert!(error.contains("cortex-m4, cortex-m7") && error.contains("rv32imc, cortex-a53"), "{error}");
     }
 }

@@ -134,15 +134,15 @@ pub struct Fit<'a> {
     /// Bytes of flash needed: file and code.
     #[serde(rename = "flash_needed_bytes")]
     pub flash_needed: u64,
-    /// Bytes of RAM needed: workspace and stack.
+    /// Bytes of RAM needed: workspace and stack, and under Linux the file and its packed weights.
     #[serde(rename = "ram_needed_bytes")]
     pub ram_needed: u64,
     /// Instructions of a picture, estimated.
     pub instructions: u64,
     /// Seconds of a picture, from and to, estimated.
     pub seconds: [f64; 2],
-    /// Seconds of the longest slice, from and to, estimated.
-    pub slice_seconds: [f64; 2],
+    /// Seconds of the longest slice, from and to, estimated; none under Linux, where slices have no use.
+    pub slice_seconds: Option<[f64; 2]>,
     /// What a picture takes from the supply, estimated; none for a board whose current is not known.
     pub energy: Option<Energy>,
 }
@@ -172,7 +172,9 @@ fn energy(supply: Supply, seconds: [f64; 2]) -> Energy {
 /// Compares a plan with a board: `MACs * instructions per MAC * cycles per instruction / clock`, on one core.
 pub fn fits<'a>(plan: &ChipPlan, board: &Board<'a>) -> Fit<'a> {
     let kernel = board.core.kernel();
-    let (flash_needed, ram_needed) = (plan.file + plan.code, plan.workspace + plan.stack);
+    let linux = board.core.runs_linux();
+    let loaded = if linux { 2 * plan.file } else { 0 };
+    let (flash_needed, ram_needed) = (plan.file + plan.code, plan.workspace + plan.stack + loaded);
     let instructions = plan.macs as f64 * instructions_per_mac(kernel);
     let time = |macs: u64| {
         let instructions = macs as f64 * instructions_per_mac(kernel);
@@ -187,7 +189,7 @@ pub fn fits<'a>(plan: &ChipPlan, board: &Board<'a>) -> Fit<'a> {
         ram_needed,
         instructions: instructions as u64,
         seconds,
-        slice_seconds: time(plan.longest_slice),
+        slice_seconds: (!linux).then(|| time(plan.longest_slice)),
         energy: board.supply.map(|supply| energy(supply, seconds)),
     }
 }
@@ -226,9 +228,9 @@ impl Fit<'_> {
         span_of(self.seconds)
     }
 
-    /// Time of the longest slice.
+    /// Time of the longest slice, or `-`.
     pub fn slice_time(&self) -> String {
-        span_of(self.slice_seconds)
+        self.slice_seconds.map_or_else(|| "-".to_owned(), span_of)
     }
 
     /// `0.34-0.41 mJ`, or `-` where no current is known.
@@ -273,7 +275,7 @@ fn span_of([low, high]: [f64; 2]) -> String {
 }
 
 /// Heads of the columns of a table of boards.
-pub const BOARD_COLUMNS: &str = "board               chip         core                  of flash     of RAM           picture    longest slice           energy   per 1000 mAh";
+pub const BOARD_COLUMNS: &str = "board                 chip         core                   of flash     of RAM           picture    longest slice           energy   per 1000 mAh";
 
 /// One line of a table of boards.
 impl fmt::Display for Fit<'_> {
@@ -281,7 +283,7 @@ impl fmt::Display for Fit<'_> {
         let core = format!("{} {} MHz", self.board.core.name(), self.board.mhz);
         write!(
             f,
-            "{:<19} {:<12} {core:<18} {:>11} {:>10} {:>17} {:>16} {:>16} {:>14}   {}",
+            "{:<21} {:<12} {core:<19} {:>11} {:>10} {:>17} {:>16} {:>16} {:>14}   {}",
             self.board.name,
             self.board.chip,
             share(self.flash_needed, self.board.flash),

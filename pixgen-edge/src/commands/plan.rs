@@ -1,6 +1,6 @@
 //! `plan`: what a model takes on a chip, and on which boards it fits.
 
-use crate::boards::{BOARDS, Board, WeightMemory, board, instructions_per_mac};
+use crate::boards::{BOARDS, Board, board, instructions_per_mac};
 use crate::cli::PlanArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
@@ -162,15 +162,11 @@ fn assumptions(fits: &[Fit<'_>]) -> String {
     for fit in fits {
         let [low, high] = fit.board.cycles_per_instruction();
         let line = format!(
-            "  {:<10} {:<8} {:.2} instructions per MAC, {low:.2} to {high:.2} cycles per instruction ({} flash)",
+            "  {:<10} {:<8} {:.2} instructions per MAC, {low:.2} to {high:.2} cycles per instruction ({})",
             fit.board.core.name(),
             fit.kernel.name(),
             instructions_per_mac(fit.kernel),
-            if fit.board.weights == WeightMemory::Qspi {
-                "QSPI"
-            } else {
-                "internal"
-            },
+            fit.board.weights.name(),
         );
         if !seen.contains(&line) {
             let _ = writeln!(text, "{line}"); // a String takes everything
