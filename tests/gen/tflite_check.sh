@@ -32,4 +32,4 @@ for model in "$@"; do
   done
   files+=("$name.tflite" "$name-u85.tflite" "$name-real.tflite")
 done
-"$python" tests/gen/tflite_check.py --micro --vela "${files[@]}"
+"$python" tests/gen/tflite_check.py --vela 20000000 "${files[@]}"

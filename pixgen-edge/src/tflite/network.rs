@@ -25,11 +25,11 @@ const GELU_FLOOR: f64 = -4.0;
 /// The share of the least variance from which on epsilon is added to it.
 const EPSILON_SHARE: f64 = 1e-3;
 /// Steps of the variance's scale that the least variance needs.
-const LEAST_STEPS: f64 = 3.0;
+const LEAST_STEPS: f64 = 1.5;
 /// From so many on, its root is exact to 0.6 %.
 const FINE_STEPS: f64 = 512.0;
 /// How many times too large a root of fewer steps can be: the table's first cell is a line from the greatest root to that of 128 steps.
-const ROUGH: f64 = 4.0;
+const ROUGH: f64 = 6.0;
 /// How many times too small, by the rounding of squares.
 const ROUGH_BELOW: f64 = 1.5;
 
