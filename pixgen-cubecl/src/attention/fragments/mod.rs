@@ -2,7 +2,7 @@
 //!
 //! A plane owns 16 tokens and holds their block of scores in fragments whose layout is known, so that softmax takes two shuffles and
 //! probabilities are the left operand of the next product where they lie. The other side comes to shared memory by asynchronous copies,
-//! one block ahead. The portable kernels ([`forward`](super::forward), [`backward`](super::backward)) take scores through shared memory
+//! one block ahead. The portable kernels ([`forward`](fn@super::forward), [`backward`](fn@super::backward)) take scores through shared memory
 //! instead; they are for every other device, for `f32` and for heads that these kernels do not fit.
 //!
 //! Per cube, 258 tokens; registers of a unit are what ptxas reports for sm_90a and sm_80 (CUDA 12.9), without spills. Compiled and
