@@ -14,7 +14,7 @@ use crate::quantise::build::{BIAS_STEPS, SumScale};
 use crate::quantise::scale::{Quantisation, stream_scale};
 use clap::ValueEnum;
 use pixgen_core::accelerator::{NOISE_STEPS, ONE_HOT};
-use pixgen_core::config::{ModelConfig, NORM_EPSILON, PREFIX_TOKENS, Tower};
+use pixgen_core::config::{ModelConfig, PREFIX_TOKENS, Tower};
 use pixgen_core::ops::{Branch, Ops};
 use pixgen_core::params::{Layer, Side, Site};
 
@@ -22,17 +22,6 @@ use pixgen_core::params::{Layer, Side, Site};
 const LEVELS: f64 = 1.0 / 64.0;
 /// Below this GELU is zero to within a step of int8.
 const GELU_FLOOR: f64 = -4.0;
-/// The share of the least variance from which on epsilon is added to it.
-const EPSILON_SHARE: f64 = 1e-3;
-/// Steps of the variance's scale that the least variance needs.
-const LEAST_STEPS: f64 = 1.5;
-/// From so many on, its root is exact to 0.6 %.
-const FINE_STEPS: f64 = 512.0;
-/// How many times too large a root of fewer steps can be: the table's first cell is a line from the greatest root to that of 128 steps.
-const ROUGH: f64 = 6.0;
-/// How many times too small, by the rounding of squares.
-const ROUGH_BELOW: f64 = 1.5;
-
 /// Steps of a row's weight in the greatest bias of a product of int16.
 const WIDE_BIAS_STEPS: f64 = (1u64 << 34) as f64;
 
@@ -76,17 +65,17 @@ impl LiteAct {
     }
 }
 
-type Done<T = LiteAct> = Result<T, LiteError>;
+pub(super) type Done<T = LiteAct> = Result<T, LiteError>;
 
 /// The interpreter.
 #[derive(Debug)]
 pub struct LiteNetwork<'a> {
-    graph: LiteGraph,
+    pub(super) graph: LiteGraph,
     config: ModelConfig,
     options: LiteOptions,
     params: LiteParams<'a>,
     /// What integers must cover; `None` in the float form.
-    ranges: Option<&'a LiteRanges<'a>>,
+    pub(super) ranges: Option<&'a LiteRanges<'a>>,
     /// The noise in patches.
     noise: Option<LiteValue>,
 }
@@ -213,71 +202,6 @@ impl<'a> LiteNetwork<'a> {
         self.graph.fully_connected(name, &x, LiteWeights::Int8(codes, scales), &bias, out)
     }
 
-    /// (x - mean) / sqrt(variance + epsilon) of each row.
-    fn normed(&mut self, site: Site, x: &LiteValue) -> Done<LiteValue> {
-        let name = site.name();
-        let range = self.ranges.map(|ranges| ranges.norm(site)).transpose()?;
-        let (mean, magnitude) = range.map_or((0.0, 0.0), |range| (range.mean, range.centred));
-        let mut centred = x.clone();
-        // The rows before a norm behind a long skip have a mean of 0: the matrix sees to that.
-        if site.layer != Layer::SkipNorm {
-            let mean = self.mean(&format!("{name}/mean"), x, wide(mean));
-            centred = self.graph.pairwise(Pairwise::Sub, &format!("{name}/centred"), x, &mean, wide(magnitude));
-        }
-        let Some(range) = range else {
-            return Ok(self.divided(&name, &centred, &Spread { magnitude: 0.0, least: 0.0, most: 0.0, normed: 0.0 }));
-        };
-        let (least, most) = (range.least, range.most);
-        let spread = Spread { magnitude, least, most, normed: range.normed.magnitude() };
-        let steps = (least + f64::from(NORM_EPSILON)) / wide(most).scale();
-        if steps < LEAST_STEPS {
-            return Err(LiteError::Variance { site, least, most });
-        }
-        if steps >= FINE_STEPS {
-            return Ok(self.divided(&name, &centred, &spread));
-        }
-        // The root is read off a table of 128 steps a cell, too coarse for the least variances. What it makes of them has a variance near 1,
-        // for which it is exact.
-        let rough = self.divided(&format!("{name}/rough"), &centred, &Spread { normed: ROUGH * spread.normed, ..spread });
-        let near_one = Spread {
-            magnitude: ROUGH * spread.normed,
-            least: 1.0 / (ROUGH_BELOW * ROUGH_BELOW),
-            most: ROUGH * ROUGH,
-            normed: spread.normed,
-        };
-        Ok(self.divided(&name, &rough, &near_one))
-    }
-
-    /// The mean of each row. Of integers it is a product with a row of equal weights, which an Ethos-U computes faster than the operator
-    /// MEAN.
-    fn mean(&mut self, name: &str, x: &LiteValue, out: Number) -> LiteValue {
-        if self.graph.is_real() {
-            return self.graph.mean(name, x, out);
-        }
-        let width = x.width();
-        let weights = LiteWeights::Int8(vec![127; width], vec![1.0 / (127 * width) as f64]);
-        self.graph.fully_connected(name, x, weights, &[0.0], out)
-    }
-
-    /// Rows of mean 0 divided by their standard deviation.
-    fn divided(&mut self, name: &str, x: &LiteValue, spread: &Spread) -> LiteValue {
-        let at = |part: &str| format!("{name}/{part}");
-        let epsilon = f64::from(NORM_EPSILON);
-        let number = wide(spread.most + epsilon);
-        let square = self
-            .graph
-            .pairwise(Pairwise::Mul, &at("square"), x, x, wide(spread.magnitude * spread.magnitude));
-        let mut variance = self.mean(&at("variance"), &square, number);
-        if self.graph.is_real() || epsilon >= (EPSILON_SHARE * spread.least).max(number.scale() / 2.0) {
-            let epsilon = self.graph.constant(&at("epsilon"), &[1, 1, 1], &[epsilon], number);
-            variance = self.graph.pairwise(Pairwise::Add, &at("above"), &variance, &epsilon, number);
-        }
-        let inverse = self
-            .graph
-            .unary(Unary::Rsqrt, &at("inverse"), &variance, wide(1.0 / (spread.least + epsilon).sqrt()));
-        self.graph.pairwise(Pairwise::Mul, &at("normed"), x, &inverse, wide(spread.normed))
-    }
-
     /// A norm whose gain and offset are in the matrix that reads it.
     fn plain_norm(&mut self, site: Site, x: &LiteAct) -> Done {
         let value = self.normed(site, x.part(0, site)?)?;
@@ -369,23 +293,11 @@ impl<'a> LiteNetwork<'a> {
     }
 }
 
-/// What rows of mean 0 hold before and behind a division by their standard deviation.
-#[derive(Clone, Copy, Debug)]
-struct Spread {
-    /// Greatest magnitude of a value.
-    magnitude: f64,
-    /// Least variance of a row.
-    least: f64,
-    /// Greatest variance of a row.
-    most: f64,
-    /// Greatest magnitude of a result.
-    normed: f64,
-}
-
 /// The factor of x sigmoid(1.702 x).
 const SIGMOID: f64 = 1.702;
 
-fn wide(magnitude: f64) -> Number {
+/// int16 for values up to `magnitude`.
+pub(super) fn wide(magnitude: f64) -> Number {
     Number::Int16 { scale: stream_scale(magnitude) }
 }
 
