@@ -18,7 +18,9 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pixg
 mkdir -p "$CARGO_TARGET_DIR/cuda-stub"
 toolkit=$("$here/toolkit.sh")
 # Not libcuda.so.1, and no soname: see stub_driver.c.
-cc -O1 -shared -fPIC -o "$CARGO_TARGET_DIR/cuda-stub/libcuda.so" "$here/stub_driver.c"
+# Renamed when it is whole, since two calls may run side by side.
+cc -O1 -shared -fPIC -o "$CARGO_TARGET_DIR/cuda-stub/libcuda.so.$$" "$here/stub_driver.c"
+mv "$CARGO_TARGET_DIR/cuda-stub/libcuda.so.$$" "$CARGO_TARGET_DIR/cuda-stub/libcuda.so"
 # CUDA_PATH is set for PROGRAM only: in a build it would make cargo compile everything that depends on cudarc anew.
 # The whole workspace with the features of tests/run.sh, so that nothing is compiled twice.
 (cd "$here/../.." && cargo build --quiet --release --locked --workspace --features pixgen-train/cuda,pixgen-train/vulkan --bin cuda_table)
