@@ -14,6 +14,7 @@ pub mod write;
 
 mod error;
 mod norm;
+mod numbers;
 
 pub use error::LiteError;
 pub use write::{LiteFile, LiteForm, Npu, float_file, integer_file};

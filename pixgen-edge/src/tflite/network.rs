@@ -6,12 +6,13 @@
 
 use super::error::LiteError;
 use super::graph::{LiteGraph, LiteValue, LiteWeights, Number, Pairwise, Unary};
+use super::numbers::{int8, products, scaled, wide};
 use super::ranges::LiteRanges;
 use super::weights::{LiteMatrix, LiteParams};
 use crate::model_file::ModelFile;
 use crate::quantise::RangeMethod;
 use crate::quantise::build::{BIAS_STEPS, SumScale};
-use crate::quantise::scale::{Quantisation, stream_scale};
+use crate::quantise::scale::Quantisation;
 use clap::ValueEnum;
 use pixgen_core::accelerator::{NOISE_STEPS, ONE_HOT};
 use pixgen_core::config::{ModelConfig, PREFIX_TOKENS, Tower};
@@ -71,7 +72,7 @@ pub(super) type Done<T = LiteAct> = Result<T, LiteError>;
 #[derive(Debug)]
 pub struct LiteNetwork<'a> {
     pub(super) graph: LiteGraph,
-    config: ModelConfig,
+    pub(super) config: ModelConfig,
     options: LiteOptions,
     params: LiteParams<'a>,
     /// What integers must cover; `None` in the float form.
@@ -115,51 +116,6 @@ impl<'a> LiteNetwork<'a> {
             self.config.decoder
         }
     }
-
-    // --- What integers mean ---------------------------------------------------------------------------------------------------------
-
-    /// int16 for values up to what `magnitude` says; real numbers in the float form.
-    fn wide(&self, magnitude: impl FnOnce(&LiteRanges<'_>) -> Done<f64>) -> Done<Number> {
-        self.ranges.map_or(Ok(Number::Real), |ranges| Ok(wide(magnitude(ranges)?)))
-    }
-
-    /// int16 for the values of sites.
-    fn wide_sites(&self, sites: impl IntoIterator<Item = Site>) -> Done<Number> {
-        self.wide(|ranges| {
-            let mut magnitudes = sites.into_iter().map(|site| Ok(ranges.stats(site, 0)?.magnitude()));
-            magnitudes.try_fold(0.0f64, |most, magnitude: Done<f64>| Ok(most.max(magnitude?)))
-        })
-    }
-
-    /// int8 for the values of a site.
-    fn narrow(&self, site: Site, part: usize, symmetric: bool) -> Done<Number> {
-        let Some(ranges) = self.ranges else { return Ok(Number::Real) };
-        let levels = if symmetric { 255.0 } else { 256.0 };
-        let range = ranges.stats(site, part)?.range(ranges.options.method_of(site), levels, symmetric);
-        let quantisation = if symmetric {
-            Quantisation::symmetric(range, 1)
-        } else {
-            Quantisation::asymmetric(range, 1)
-        };
-        Ok(int8(&quantisation))
-    }
-
-    /// Mean of each channel of a site.
-    fn means(&self, site: Site) -> Done<Vec<f64>> {
-        self.ranges.map_or(Ok(Vec::new()), |ranges| Ok(ranges.stats(site, 0)?.means()))
-    }
-
-    /// The stream of the block of a site; that of the encoder is one for all blocks and for what they add to it.
-    fn stream(&self, site: Site) -> Done<Number> {
-        if site.side == Side::Decoder {
-            return self.wide_sites([Layer::SkipNorm, Layer::Add1, Layer::Add2].map(|layer| Site { layer, ..site }));
-        }
-        let layers = [Layer::Add1, Layer::Add2, Layer::Proj, Layer::Fc2];
-        let blocks = (0..self.config.encoder.depth).flat_map(|block| layers.map(|layer| Site::new(Side::Encoder, block, layer)));
-        self.wide_sites(blocks.chain([Site::new(Side::Encoder, 0, Layer::Position)]))
-    }
-
-    // --- Parts of operations --------------------------------------------------------------------------------------------------------
 
     /// The class's tokens and modulations, from the one-hot class.
     fn class_rows(&mut self, class: &LiteValue) -> Done {
@@ -295,24 +251,6 @@ impl<'a> LiteNetwork<'a> {
 
 /// The factor of x sigmoid(1.702 x).
 const SIGMOID: f64 = 1.702;
-
-/// int16 for values up to `magnitude`.
-pub(super) fn wide(magnitude: f64) -> Number {
-    Number::Int16 { scale: stream_scale(magnitude) }
-}
-
-fn int8(quantisation: &Quantisation) -> Number {
-    Number::Int8 { scale: quantisation.scale[0], zero_point: quantisation.zero_point[0] }
-}
-
-/// The same integers for values that are `factor` times as large.
-fn scaled(number: Number, factor: f64) -> Number {
-    match number {
-        Number::Real => Number::Real,
-        Number::Int8 { scale, zero_point } => Number::Int8 { scale: scale * factor, zero_point },
-        Number::Int16 { scale } => Number::Int16 { scale: scale * factor },
-    }
-}
 
 impl Ops for LiteNetwork<'_> {
     type Image = LiteValue;
@@ -555,12 +493,4 @@ impl Ops for LiteNetwork<'_> {
     }
 
     fn release(&mut self, _: LiteAct) {}
-}
-
-/// The greatest product of a channel's value and its factor.
-fn products(values: &[f32], factors: &[f64]) -> f64 {
-    values
-        .iter()
-        .zip(factors)
-        .fold(0.0, |most, (&value, factor)| most.max(f64::from(value) * factor.abs()))
 }
