@@ -15,6 +15,7 @@ pub mod write;
 mod error;
 mod norm;
 mod numbers;
+mod scales;
 
 pub use error::LiteError;
 pub use write::{LiteFile, LiteForm, Npu, float_file, integer_file};

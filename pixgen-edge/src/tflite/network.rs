@@ -6,8 +6,8 @@
 
 use super::error::LiteError;
 use super::graph::{LiteGraph, LiteValue, LiteWeights, Number, Pairwise, Unary};
-use super::numbers::{int8, products, scaled, wide};
 use super::ranges::LiteRanges;
+use super::scales::{int8, products, scaled, wide};
 use super::weights::{LiteMatrix, LiteParams};
 use crate::model_file::ModelFile;
 use crate::quantise::RangeMethod;

@@ -3,7 +3,7 @@
 use super::error::LiteError;
 use super::graph::{LiteValue, LiteWeights, Number, Pairwise, Unary};
 use super::network::{Done, LiteNetwork};
-use super::numbers::wide;
+use super::scales::wide;
 use pixgen_core::config::NORM_EPSILON;
 use pixgen_core::params::{Layer, Site};
 
