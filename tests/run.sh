@@ -76,6 +76,7 @@ step_linux-boards() {
   for target in $arm $riscv; do
     tests/tools/fw-cargo.sh build --release --locked --target $target -p pixgen-core --features std --example hashes
   done
+  tests/tools/no-panic.sh $arm
   # 190 pictures, of all shapes: heads of 12, 16 and 32, and more than ten classes.
   cp firmware-examples/models/nano-28-grey.pxg "$out"
   while read -r preset count; do

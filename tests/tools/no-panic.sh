@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Proves that no panic can be reached from reading a model file and drawing with it, on chips and with the kernels of an x86 PC:   tests/tools/no-panic.sh [TRIPLE...]
+# Proves that no panic can be reached from reading a model file and drawing with it, on chips and with the kernels of PCs and Linux boards:   tests/tools/no-panic.sh [TRIPLE...]
 #
 # Links firmware-examples/no-panic for each target; then once more with a planted panic, which must not link.
 set -euo pipefail

@@ -69,7 +69,7 @@ pub unsafe extern "C" fn start(inputs: &Inputs) -> u64 {
     let mut drawing = Drawing::new(request).towards(to, black_box(1)).resume(black_box([0; 2]));
     while let Ok(None) = drawing.step(&model, workspace, &mut |band| _ = black_box(band.bytes())) {}
     let _ = black_box(model.self_test(workspace));
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
         // SAFETY: the caller's.
         let [panels, scratch] = [0, 1].map(|i| unsafe { slice::from_raw_parts_mut(inputs.host[i], inputs.host_len[i]) });
@@ -78,27 +78,39 @@ pub unsafe extern "C" fn start(inputs: &Inputs) -> u64 {
     model.picture_hash(&request, workspace).unwrap_or_default()
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod host {
     use core::hint::black_box;
     use pixgen_core::integer::{DrawRequest, Prepared};
     use pixgen_core::kernels::host::HostKernel;
-    use pixgen_core::kernels::host::avx2::Avx2;
-    use pixgen_core::kernels::host::vnni::{Avx512Vnni, AvxVnni};
     use pixgen_core::pxg::Model;
 
-    /// Draws with every kernel of a PC.
-    pub fn draw(model: &Model<'_>, request: &DrawRequest, workspace: &mut [u8], panels: &mut [u8], scratch: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    fn kernels() -> [HostKernel; 4] {
+        use pixgen_core::kernels::host::avx2::Avx2;
+        use pixgen_core::kernels::host::vnni::{Avx512Vnni, AvxVnni};
         // SAFETY: this program is linked and never run.
-        let kernels = unsafe {
+        unsafe {
             [
                 HostKernel::Avx2(Avx2::detected()),
                 HostKernel::Avx2Crosswise(Avx2::detected()),
                 HostKernel::Avx512Vnni(Avx512Vnni::detected()),
                 HostKernel::AvxVnni(AvxVnni::detected()),
             ]
-        };
-        for kernel in black_box(kernels) {
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn kernels() -> [HostKernel; 2] {
+        use pixgen_core::kernels::host::dotprod::Dotprod;
+        use pixgen_core::kernels::host::neon::Neon;
+        // SAFETY: as on x86.
+        unsafe { [HostKernel::Neon(Neon::detected()), HostKernel::Dotprod(Dotprod::detected())] }
+    }
+
+    /// Draws with every kernel of a PC or a Linux board.
+    pub fn draw(model: &Model<'_>, request: &DrawRequest, workspace: &mut [u8], panels: &mut [u8], scratch: &mut [u8]) {
+        for kernel in black_box(kernels()) {
             black_box((Prepared::panels_len(model), Prepared::scratch_len(model)));
             if let Ok(prepared) = Prepared::new(kernel, model, panels) {
                 let _ = black_box(prepared.draw(request, workspace, scratch, &mut |band| _ = black_box(band.bytes())));
