@@ -241,9 +241,9 @@ impl Board<'_> {
 /// nano-28-grey 1.30 and nano-64-rgb 1.14 on a Cortex-M4.
 pub const fn instructions_per_mac(kernel: ChipKernel) -> f64 {
     match kernel {
-        ChipKernel::Armv6m => 3.45,
-        ChipKernel::Armv7m => 1.81,
-        ChipKernel::Dsp => 1.15,
+        ChipKernel::Armv6m => 3.44,
+        ChipKernel::Armv7m => 1.82,
+        ChipKernel::Dsp => 1.14,
         ChipKernel::Mve => 0.24,
         ChipKernel::Riscv32 => 2.84,
         ChipKernel::Neon => 0.53,

@@ -31,7 +31,9 @@ macro_rules! with_loops {
         impl Engine<'_> {
             $(
                 $(#[$doc])*
-                #[inline(always)]
+                // On chips loops and products are functions of their own: inside their callers they find too few registers.
+                #[cfg_attr(host_kernels, inline(always))]
+                #[cfg_attr(not(host_kernels), inline(never))]
                 pub(super) fn $name<$l>(&self $(, $argument: $type)*) {
                     match self {
                         Self::InPlace(_) => loops::$name($($argument),*),
@@ -89,7 +91,8 @@ impl Engine<'_> {
 
     /// The product of a linear layer ([`Kernel::matmul`]); `weights` are those of the file.
     #[cfg_attr(not(host_kernels), expect(unused_variables, reason = "only packed weights are looked up by site"))]
-    #[inline(always)]
+    #[cfg_attr(host_kernels, inline(always))]
+    #[cfg_attr(not(host_kernels), inline(never))]
     pub(super) fn product<S: Sink>(&mut self, site: Site, x: Rows<'_>, weights: Rows<'_>, scratch: &mut [u32], sink: &mut S) {
         match self {
             Self::InPlace(_) => Native::matmul(x, weights, scratch, sink),
