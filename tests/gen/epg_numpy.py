@@ -282,6 +282,8 @@ def drift_loss(p, config, inputs):
     t = np.full(sets * generated, config["noise"]["shift"] * SIGMA_MAX)
     classes = np.repeat(inputs["set_classes"], generated)
     x = consistency_model(p, config, per_image(t) * inputs["eps"], t, classes)
+    # The bytes 0 and 255 are -1 and 1 here. The gradient goes on to the values before they were cut.
+    x = x + stop_gradient(Node(np.clip(x.value, -1, 1) - x.value))
     losses, sizes = [], []
     for places, width in feature_kinds(config["model"], config):
         seen = [x[(slice(None), *place)].reshape(sets, generated, -1) for place in places]
