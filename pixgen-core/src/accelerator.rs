@@ -10,7 +10,7 @@
 //! let (mut noise, mut class) = ([0i8; 28 * 28], [0i16; 10]); // the tensors `noise` and `class` of the runtime
 //! inputs(&DrawRequest { class: 9, seed: 7, number: 0 }, &mut noise, &mut class)?;
 //! let mut output = invoke(&noise, &class); // the tensor `pixels`
-//! for row in picture(28, 1, &mut output).rows() {
+//! for row in picture(28, 1, &mut output).ok_or("another picture")?.rows() {
 //!     print!("{row:?}"); // to a display
 //! }
 //! # Ok(()) }
@@ -52,11 +52,16 @@ pub fn inputs(request: &DrawRequest, noise: &mut [i8], class: &mut [i16]) -> Res
 const STEP_BITS: u32 = GAUSSIAN_FRACTION_BITS - NOISE_STEPS.ilog2();
 const HALF_STEP: i32 = 1 << (STEP_BITS - 1);
 
-/// The output `pixels` of a picture with rows of `width` pixels of `channels` bytes, turned into bytes where it lies: int8 values, which a
-/// runtime may call signed or not, become levels of 0 to 255.
-pub fn picture(width: usize, channels: usize, output: &mut [u8]) -> Band<'_> {
+/// The output `pixels` of a square picture, `width` times `width` pixels of `channels` bytes, turned into bytes where it lies: int8 values,
+/// which a runtime may call signed or not, become levels of 0 to 255. `None`, and nothing is changed, where `output` has another length or
+/// channels are neither 1 nor 3.
+pub fn picture(width: usize, channels: usize, output: &mut [u8]) -> Option<Band<'_>> {
+    let len = width.checked_mul(width)?.checked_mul(channels)?;
+    if len == 0 || output.len() != len || !matches!(channels, 1 | 3) {
+        return None;
+    }
     output.iter_mut().for_each(|value| *value ^= 0x80);
-    Band::new(0, width, channels, output)
+    Some(Band::new(0, width, channels, output))
 }
 
 #[cfg(test)]
@@ -90,7 +95,10 @@ mod tests {
     #[test]
     fn codes_become_bytes() {
         let mut output: Vec<u8> = [-128i8, -1, 0, 127].map(|code| code as u8).to_vec();
-        let band = picture(2, 1, &mut output);
-        assert_eq!((band.y(), band.width(), band.bytes()), (0, 2, &[0, 127, 128, 255][..]));
+        let shown = picture(2, 1, &mut output);
+        assert_eq!(shown.map(|band| (band.y(), band.width(), band.bytes())), Some((0, 2, &[0, 127, 128, 255][..])));
+        for (width, channels) in [(2, 3), (3, 1), (0, 1), (1, 4), (usize::MAX, 1)] {
+            assert!(picture(width, channels, &mut [0; 4]).is_none());
+        }
     }
 }

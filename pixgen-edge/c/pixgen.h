@@ -131,7 +131,8 @@ int pixgen_self_test(const struct pixgen *model, void *workspace, size_t workspa
 int pixgen_accelerator_inputs(uint32_t class_number, uint64_t seed, uint64_t number, int8_t *noise, size_t noise_length,
                               int16_t *class_values, size_t classes);
 
-/* Turns the tensor `pixels` into bytes where it lies, and gives it to `show` as one band. */
+/* Turns the tensor `pixels` into bytes where it lies, and gives it to `show` as one band of `width` rows. PIXGEN_LENGTH, and nothing is
+ * changed, unless `length` is width * width * channels and channels are 1 or 3. */
 int pixgen_accelerator_picture(uint32_t width, uint32_t channels, void *output, size_t length, pixgen_show show, void *user);
 
 /* The text of a status: English, one line, never null. */
@@ -140,10 +141,10 @@ const char *pixgen_error_text(int error);
 /* What follows is in libraries for a PC or a Linux board, not in those for bare microcontrollers. It draws the same bytes several times as
  * fast, with weights that are packed for the instructions of the CPU that the program runs on. Memory is the caller's here too:
  *
- *     size_t panels_length, scratch_length;
+ *     size_t panels_length = 0, scratch_length = 0;
  *     struct pixgen_prepared prepared;
  *     int error = pixgen_prepared_lengths(&model, &panels_length, &scratch_length);
- *     void *panels = malloc(panels_length), *scratch = malloc(scratch_length);
+ *     void *panels = malloc(panels_length), *scratch = malloc(scratch_length);   (null is an error below)
  *     if (!error) error = pixgen_prepare(&prepared, &model, 0, panels, panels_length);
  *     if (!error) error = pixgen_draw_prepared(&prepared, 9, 7, 0, workspace, workspace_length, scratch, scratch_length, show, 0);
  *

@@ -331,7 +331,7 @@ pub unsafe extern "C" fn pixgen_accelerator_inputs(
     fill().into()
 }
 
-/// Turns the output of such a graph, rows of `width` pixels of `channels` bytes, into bytes where it lies, and gives it to `show`.
+/// Turns the output of such a graph, `width` times `width` pixels of `channels` bytes, into bytes where it lies, and gives it to `show`.
 ///
 /// # Safety
 /// `output` is null or points to `length` bytes that nothing else uses during the call; `show` can be called with `user`.
@@ -350,7 +350,7 @@ pub unsafe extern "C" fn pixgen_accelerator_picture(
         let output = unsafe { bytes_mut(output, length) }?;
         // SAFETY: the caller's promise for `show` and `user`.
         let mut each = unsafe { each_band(show, user) };
-        each(&accelerator::picture(width as usize, channels as usize, output));
+        each(&accelerator::picture(width as usize, channels as usize, output).ok_or(Status::Length)?);
         Ok(())
     };
     convert().into()

@@ -18,7 +18,7 @@ pub enum Status {
     NotAModel = 3,
     /// The file is of another version of the format.
     Version = 4,
-    /// The file has another length than given.
+    /// The file or the picture has another length than given.
     Length = 5,
     /// The file is damaged.
     Checksum = 6,
@@ -48,7 +48,7 @@ impl Status {
         (Self::Misaligned, c"a pointer is not aligned: files and workspaces begin at multiples of 16 bytes"),
         (Self::NotAModel, c"not a .pxg file"),
         (Self::Version, c"the file is of another version of the format"),
-        (Self::Length, c"the file has another length than given"),
+        (Self::Length, c"the file or the picture has another length than given"),
         (Self::Checksum, c"the file is damaged: its checksum differs"),
         (Self::Content, c"the file describes no model that can be drawn here"),
         (Self::NoSuchClass, c"the model has no such class"),

@@ -17,13 +17,11 @@ pub(super) fn run(args: &TfliteArgs) -> Result<(), Error> {
     if options.steps != 1 {
         return Err(LiteError::Steps { steps: options.steps }.into());
     }
+    let lite = LiteOptions { gelu: args.gelu, wide_attention: args.npu == Some(Npu::U85) };
     let lite = match args.form {
         LiteForm::Float if args.npu.is_some() => return Err(LiteError::FloatNpu.into()),
-        LiteForm::Float => float_file(&file, &options.classes)?,
-        LiteForm::Integer => {
-            let lite = LiteOptions { gelu: args.gelu, wide_attention: args.npu == Some(Npu::U85) };
-            integer_file(&file, data.as_ref(), &options, lite)?
-        }
+        LiteForm::Float => float_file(&file, &options.classes, lite)?,
+        LiteForm::Integer => integer_file(&file, data.as_ref(), &options, lite)?,
     };
     output::write(&args.out, |out| out.write_all(&lite.bytes))?;
     let operators = counted(lite.operators, "operator", "operators");

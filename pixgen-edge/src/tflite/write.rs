@@ -20,7 +20,7 @@ const MOST: u64 = (1 << 31) - (1 << 26);
 pub enum LiteForm {
     /// int8 and int16, for Ethos-U and other accelerators
     Integer,
-    /// Real numbers, f32: the fastest form on the processors of phones and PCs
+    /// Real numbers, f32, for programs on phones and PCs
     Float,
 }
 
@@ -48,8 +48,8 @@ pub struct LiteFile {
 ///
 /// # Errors
 /// Too large, or weights of another model.
-pub fn float_file(file: &ModelFile, classes: &[usize]) -> Result<LiteFile, LiteError> {
-    let graph = graph(file, classes, LiteOptions::default(), None)?;
+pub fn float_file(file: &ModelFile, classes: &[usize], lite: LiteOptions) -> Result<LiteFile, LiteError> {
+    let graph = graph(file, classes, lite, None)?;
     finish(graph, file, classes, &FLOAT_USE)
 }
 

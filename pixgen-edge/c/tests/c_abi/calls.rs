@@ -269,19 +269,37 @@ fn accelerators() {
     assert_eq!(inputs(2, filled.as_mut_ptr(), 3), Status::Ok);
     assert_eq!((filled, chosen), (noise, class));
 
-    let mut output: Vec<u8> = (0..3 * 12 * 3).map(|value| value as u8).collect();
+    /// Takes a whole picture.
+    unsafe extern "C" fn show_all(band: *const PixgenBand, user: *mut c_void) {
+        // SAFETY: as `show`.
+        let (band, seen) = unsafe { (&*band, &mut *user.cast::<Seen>()) };
+        assert_eq!((band.y, band.rows, band.width, band.channels), (0, 12, 12, 3));
+        // SAFETY: the library's promise.
+        seen.hash.update(unsafe { slice::from_raw_parts(band.pixels, 12 * 12 * 3) });
+        seen.rows += band.rows;
+    }
+    let mut output: Vec<u8> = (0..12 * 12 * 3).map(|value| value as u8).collect();
     let mut seen = Seen { hash: PictureHash::new(), rows: 0 };
     let (place, user) = (output.as_mut_ptr().cast(), (&raw mut seen).cast());
     // SAFETY: memory of this test.
-    let status = unsafe { pixgen_accelerator_picture(12, 3, place, output.len(), Some(show), user) };
-    assert_eq!((status, seen.rows), (Status::Ok, 3));
+    let status = unsafe { pixgen_accelerator_picture(12, 3, place, output.len(), Some(show_all), user) };
+    assert_eq!((status, seen.rows), (Status::Ok, 12));
     let mut expected = PictureHash::new();
-    expected.update(&(0..3 * 12 * 3).map(|value| value as u8 ^ 0x80).collect::<Vec<u8>>());
+    expected.update(&(0..12 * 12 * 3).map(|value| value as u8 ^ 0x80).collect::<Vec<u8>>());
     assert_eq!(seen.hash.value(), expected.value());
     // SAFETY: what is null is refused.
     unsafe {
-        assert_eq!(pixgen_accelerator_picture(12, 3, null_mut(), 9, Some(show), null_mut()), Status::NullPointer);
+        assert_eq!(pixgen_accelerator_picture(12, 3, null_mut(), 9, Some(show_all), null_mut()), Status::NullPointer);
         assert_eq!(pixgen_accelerator_picture(12, 3, place, 9, None, null_mut()), Status::NullPointer);
+        for (width, channels, length) in [
+            (12, 3, 12 * 12 * 3 - 1),
+            (12, 3, 3 * 12 * 3),
+            (12, 2, 288),
+            (0, 3, 0),
+            (u32::MAX, u32::MAX, 1),
+        ] {
+            assert_eq!(pixgen_accelerator_picture(width, channels, place, length, Some(show_all), null_mut()), Status::Length);
+        }
     }
 }
 
