@@ -8,7 +8,9 @@
  * as they are. For a framebuffer, write the rows in `show` there instead.
  */
 #define _POSIX_C_SOURCE 200809L
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,25 +108,46 @@ static void *read_file(const char *path, size_t *length) {
         perror(path);
         exit(1);
     }
+    if (end == LONG_MAX) { /* a folder */
+        fprintf(stderr, "%s: %s\n", path, strerror(EISDIR));
+        exit(1);
+    }
     void *bytes = memory((size_t)end);
     *length = fread(bytes, 1, (size_t)end, in);
     fclose(in);
     return bytes;
 }
 
+/* A number up to `most`; the program ends when it is none. */
+static uint64_t number(const char *text, const char *what, uint64_t most) {
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno || *text < '0' || *text > '9' || *end || value > most) {
+        fprintf(stderr, "%s: not a %s\n", text, what);
+        exit(2);
+    }
+    return value;
+}
+
 /* Draws with everything that the model asks for. */
 static int draw(const struct pixgen *model, const struct pixgen_info *info, uint32_t class_number, uint64_t seed, struct picture *picture) {
     struct pixgen_prepared prepared;
     size_t panels_length, scratch_length;
+    const char *kernel = getenv("PIXGEN_KERNEL"); /* unset or empty: the fastest */
+    if (kernel && !*kernel)
+        kernel = 0;
     int error = pixgen_prepared_lengths(model, &panels_length, &scratch_length);
     if (error)
         return error;
     void *panels = memory(panels_length), *scratch = memory(scratch_length), *workspace = memory(info->workspace);
-    error = pixgen_prepare(&prepared, model, getenv("PIXGEN_KERNEL"), panels, panels_length);
+    error = pixgen_prepare(&prepared, model, kernel, panels, panels_length);
     if (!error) {
         fprintf(stderr, "kernel %.*s\n", (int)prepared.kernel_length, prepared.kernel);
         error = pixgen_draw_prepared(&prepared, class_number, seed, 0, workspace, info->workspace, scratch, scratch_length, show, picture);
     }
+    if (error == PIXGEN_NO_KERNEL)
+        fprintf(stderr, "PIXGEN_KERNEL=%s\n", kernel);
     free(panels);
     free(scratch);
     free(workspace);
@@ -139,8 +162,8 @@ int main(int count, char **arguments) {
         fprintf(stderr, "usage: linux MODEL.pxg CLASS SEED PICTURE.png\n");
         return 2;
     }
-    uint32_t class_number = (uint32_t)strtoul(arguments[2], 0, 10);
-    uint64_t seed = strtoull(arguments[3], 0, 10);
+    uint32_t class_number = (uint32_t)number(arguments[2], "class", UINT32_MAX);
+    uint64_t seed = number(arguments[3], "seed", UINT64_MAX);
     void *file = read_file(arguments[1], &length);
     int error = pixgen_open(&model, file, length);
     if (!error)

@@ -163,7 +163,9 @@ struct pixgen_prepared {
 int pixgen_prepared_lengths(const struct pixgen *model, size_t *panels, size_t *scratch);
 
 /* Packs the weights into `panels`, which begin anywhere and stay as they are while `prepared` is in use. `kernel` is 0 for the fastest that this CPU
- * has, or a name: "portable", "avx2", "vnni", "neon", "dotprod". A CPU that has none draws as pixgen_draw does. */
+ * has, or a name: "portable", "avx2" (its faster form, or "avx2-pairs", "avx2-crosswise"), "vnni" ("avx512-vnni", "avx-vnni"), "neon", "dotprod".
+ * A CPU that has none draws as pixgen_draw does, with no bytes of panels, which are not null all the same. Memory that is given to one call
+ * never overlaps. */
 int pixgen_prepare(struct pixgen_prepared *prepared, const struct pixgen *model, const char *kernel, void *panels, size_t panels_length);
 
 /* Draws as pixgen_draw. The scratch begins anywhere; its content need not be kept between calls. */

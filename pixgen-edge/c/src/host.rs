@@ -50,7 +50,8 @@ pub unsafe extern "C" fn pixgen_prepared_lengths(model: *const Pixgen, panels: *
 ///
 /// # Safety
 /// As [`pixgen_get_info`](crate::pixgen_get_info) for `model`. `kernel` is null or zero-terminated; `panels` is null or points to
-/// `panels_length` bytes, which stay as they are while `prepared` is in use; `prepared` is null or can be written.
+/// `panels_length` bytes that can be written and that nothing else uses during the call, the file and `prepared` among it; they stay as they
+/// are while `prepared` is in use. `prepared` is null or can be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pixgen_prepare(
     prepared: *mut PixgenPrepared,

@@ -174,7 +174,7 @@ fn assumptions(fits: &[Fit<'_>]) -> String {
         }
     }
     text.push_str(
-        "Instructions were counted in an emulator, for two small models; cycles are assumed.\n\
+        "Instructions were counted in an emulator, with the quick start's model; cycles are assumed.\n\
          RAM is the largest block without a gap, with nothing else in it.\n",
     );
     let supplies = fits.iter().filter_map(|fit| fit.board.supply.map(|supply| (fit.board.name, supply)));

@@ -54,8 +54,8 @@ impl LiteError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Steps { .. } => Some("export with --steps 1".into()),
-            Self::TooLarge { .. } => Some("choose fewer classes with --classes; each has a table of its own".into()),
+            Self::Steps { .. } => Some("leave --steps out".into()),
+            Self::TooLarge { .. } => Some("choose fewer classes with --classes".into()),
             Self::Variance { .. } => Some("use --form float, or `pixgen-edge export`, whose norms are wider".into()),
             Self::FloatNpu => Some("leave one of the two out".into()),
             Self::Quantise(error) => error.hint(),

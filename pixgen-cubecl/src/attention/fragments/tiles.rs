@@ -32,7 +32,7 @@ impl FragmentTiles {
             return None;
         }
         let strips = tokens.div_ceil(STRIP);
-        // As many planes as waste the fewest rows, out of 4 to 6: 258 tokens are 288 rows in cubes of 96 and 320 in cubes of 128.
+        // As many planes as waste the fewest rows, out of 4 to 6: 258 tokens are 288 rows in cubes of 96 and 320 in cubes of 64 or 80.
         let planes = (4..=6)
             .rev()
             .min_by_key(|&planes| strips.next_multiple_of(planes))
