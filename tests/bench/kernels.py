@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Times the integer engine's kernels on this machine against onnxruntime's float, one thread, in turns: the table of
-docs/results/performance.md, "Drawing on a PC".
+"""Times the integer engine's kernels on this machine against the float network in onnxruntime and in LiteRT, one thread, in turns: the table
+of docs/results/performance.md, "Drawing on a PC".
 
     cargo build --release -p pixgen-edge --bins --example time_kernels --example random_models
-    target/release/examples/random_models models small-28-grey nano-64-rgb
-    python3 -m venv venv && venv/bin/pip install onnxruntime==1.32.0
+    target/release/examples/random_models models small-28-grey base-32-rgb nano-64-rgb
+    python3 -m venv venv && venv/bin/pip install numpy==2.4.6 onnxruntime==1.32.0 ai-edge-litert==2.3.0
     venv/bin/python tests/bench/kernels.py target/release models/*.safetensors
 
-Each model is exported to .pxg and to a float ONNX graph. In every round each kernel and onnxruntime draw a few pictures; the table has the
-best and the median over all rounds, and the ratio of the bests. onnxruntime's time has neither noise nor the conversion to bytes.
+Each model is exported to .pxg (ranges of 16 pictures, on which the speed does not depend), to a float ONNX graph and to a float TensorFlow
+Lite file, which LiteRT runs with XNNPACK, its default. In every round each kernel and each runtime draw a few pictures; the table has the
+best and the median over all rounds, and the ratios of the bests. Only the kernels' time has the noise. The ONNX graph ends in bytes as the
+kernels do, the TensorFlow Lite file in real levels.
 """
 
 import argparse
@@ -20,43 +22,56 @@ import time
 
 import numpy
 import onnxruntime
+from ai_edge_litert.interpreter import Interpreter
 
 
-def session(path):
+def noise(shape):
+    return numpy.random.default_rng(1).standard_normal(shape).astype(numpy.float32)
+
+
+def onnxruntime_float(path):
+    """Draws a picture of class 1."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    shape = [1] + next(i for i in session.get_inputs() if i.name == "noise").shape[1:]
+    values = {"noise": noise(shape), "class": numpy.ones(1, numpy.int64)}
+    return lambda: session.run(None, values)
 
 
-def feed(inputs):
-    random = numpy.random.default_rng(1)
-    shape = lambda i: [d if isinstance(d, int) else 1 for d in i.shape]
-    return {
-        i.name: random.standard_normal(shape(i)).astype(numpy.float32) if "float" in i.type else numpy.ones(shape(i), numpy.int64)
-        for i in inputs
-    }
+def litert_float(path):
+    """Draws a picture of class 1."""
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    inputs = {about["name"]: about for about in interpreter.get_input_details()}
+    one_hot = numpy.zeros(inputs["class"]["shape"], numpy.float32)
+    one_hot[..., 1] = 1
+    values = [(inputs["noise"]["index"], noise(inputs["noise"]["shape"])), (inputs["class"]["index"], one_hot)]
+    pixels = interpreter.get_output_details()[0]["index"]
+
+    def draw():
+        for index, value in values:
+            interpreter.set_tensor(index, value)
+        interpreter.invoke()
+        return interpreter.get_tensor(pixels)
+
+    return draw
 
 
-def onnx_times(model, values, count):
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        model.run(None, values)
-        times.append((time.perf_counter() - start) * 1e3)
-    return times
+def milliseconds(draw):
+    start = time.perf_counter()
+    draw()
+    return (time.perf_counter() - start) * 1e3
 
 
-def measure(target, pxg, onnx, rounds, pictures):
+def measure(target, pxg, runtimes, rounds, pictures):
     program = [str(target / "examples" / "time_kernels"), str(pxg)]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as kernels:
-        times = {name: [] for name in kernels.stdout.readline().split()}
-        float_model = session(str(onnx))
-        values = feed(float_model.get_inputs())
-        times["onnxruntime"] = []
+        times = {name: [] for name in [*kernels.stdout.readline().split(), *runtimes]}
         for _ in range(rounds):
             for name in times:
-                if name == "onnxruntime":
-                    times[name] += onnx_times(float_model, values, pictures)
+                if name in runtimes:
+                    times[name] += [milliseconds(runtimes[name]) for _ in range(pictures)]
                     continue
                 print(name, pictures, file=kernels.stdin, flush=True)
                 times[name] += [float(t) for t in kernels.stdout.readline().split()]
@@ -71,18 +86,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--pictures", type=int, default=5, help="pictures of each in a round")
     arguments = parser.parse_args()
-    print("| model | kernel | best ms | median ms | best / onnxruntime's |\n|---|---|---|---|---|")
+    edge = str(arguments.target / "pixgen-edge")
+    print("| model | kernel | best ms | median ms | best / onnxruntime's | best / LiteRT's |\n|---|---|---|---|---|---|")
     for model in arguments.models:
         with tempfile.TemporaryDirectory() as folder:
-            pxg, onnx = (pathlib.Path(folder) / f"model.{form}" for form in ["pxg", "onnx"])
-            edge = str(arguments.target / "pixgen-edge")
-            subprocess.run([edge, "export", model, "-o", pxg], check=True, capture_output=True)
-            subprocess.run([edge, "onnx", model, "-o", onnx], check=True, capture_output=True)
-            times = measure(arguments.target, pxg, onnx, arguments.rounds, arguments.pictures)
-        float_best = min(times["onnxruntime"])
+            pxg, onnx, tflite = (pathlib.Path(folder) / f"model.{form}" for form in ["pxg", "onnx", "tflite"])
+            for command, out in [(["export", "--pictures", "16"], pxg), (["onnx"], onnx), (["tflite", "--form", "float"], tflite)]:
+                subprocess.run([edge, *command, model, "-o", out], check=True, capture_output=True)
+            runtimes = {"onnxruntime": onnxruntime_float(onnx), "LiteRT": litert_float(tflite)}
+            times = measure(arguments.target, pxg, runtimes, arguments.rounds, arguments.pictures)
         for name, ms in times.items():
-            best = min(ms)
-            print(f"| {model.stem} | {name} | {best:.3f} | {statistics.median(ms):.3f} | {best / float_best:.2f} |", flush=True)
+            ratios = " | ".join(f"{min(ms) / min(times[runtime]):.2f}" for runtime in runtimes)
+            print(f"| {model.stem} | {name} | {min(ms):.3f} | {statistics.median(ms):.3f} | {ratios} |", flush=True)
 
 
 if __name__ == "__main__":
