@@ -124,10 +124,15 @@ impl Writer {
                 Some(start)
             }
             Field::Bytes(values) => Some(self.vector(values.len(), 16, values)),
-            Field::I32s(values) => Some(self.vector(values.len(), 4, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())),
-            Field::I64s(values) => Some(self.vector(values.len(), 8, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())),
-            Field::F32s(values) => Some(self.vector(values.len(), 4, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())),
+            Field::I32s(values) => Some(self.numbers(values, i32::to_le_bytes)),
+            Field::I64s(values) => Some(self.numbers(values, i64::to_le_bytes)),
+            Field::F32s(values) => Some(self.numbers(values, f32::to_le_bytes)),
         }
+    }
+
+    /// Numbers of N bytes, which begin at a multiple of N.
+    fn numbers<T: Copy, const N: usize>(&mut self, values: &[T], to_bytes: fn(T) -> [u8; N]) -> usize {
+        self.vector(values.len(), N, &values.iter().copied().flat_map(to_bytes).collect::<Vec<u8>>())
     }
 
     /// A count and values that begin at a multiple of `align`.
