@@ -5,8 +5,8 @@ use serde::Serialize;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
-/// Linux boards boot from a card or from a chip of about this size at least; what is on it is loaded into RAM.
-const CARD: u64 = 8 * GIB;
+/// Linux boards boot from a card or from a chip of at least this size, as makers count; what is on it is loaded into RAM.
+const CARD: u64 = 8_000_000_000;
 
 /// A development board, from the table or as a user describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -19,7 +19,7 @@ pub struct Board<'a> {
     pub core: Core,
     /// Highest clock, MHz.
     pub mhz: f64,
-    /// Bytes of flash for code and model.
+    /// Bytes of flash.
     #[serde(rename = "flash_bytes")]
     pub flash: u64,
     /// Bytes of the largest block of RAM without a gap.
@@ -27,10 +27,25 @@ pub struct Board<'a> {
     pub ram: u64,
     /// Where the weights are read from.
     pub weights: WeightMemory,
+    /// What is kept for Linux; none for chips without a system.
+    pub system: Option<System>,
     /// What the chip takes while its core computes; none where no data sheet was found that says so.
     pub supply: Option<Supply>,
     /// Where the sizes and the clock come from.
     pub source: &'a str,
+}
+
+/// Memory that Linux and what starts with it need, so that a model cannot have it: an assumption for a system without a desktop.
+///
+/// Of RAM: what firmware and video set aside, the kernel, services, this program, and room for the cache of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct System {
+    /// Bytes of RAM.
+    #[serde(rename = "ram_bytes")]
+    pub ram: u64,
+    /// Bytes of the card or chip that it boots from.
+    #[serde(rename = "flash_bytes")]
+    pub flash: u64,
 }
 
 /// Current of a chip that computes from flash at its highest clock, its peripherals off.
@@ -233,6 +248,22 @@ impl Board<'_> {
         let [low, high] = self.core.cycles_per_instruction();
         [low, high + self.weights.extra_cycles()]
     }
+
+    /// Bytes of flash for code and model.
+    pub const fn free_flash(&self) -> u64 {
+        match self.system {
+            Some(system) => self.flash.saturating_sub(system.flash),
+            None => self.flash,
+        }
+    }
+
+    /// Bytes of RAM for a model.
+    pub const fn free_ram(&self) -> u64 {
+        match self.system {
+            Some(system) => self.ram.saturating_sub(system.ram),
+            None => self.ram,
+        }
+    }
 }
 
 /// Instructions of a whole picture for each multiply-accumulate of its network, all else that a picture needs included.
@@ -264,47 +295,51 @@ const fn take(milliamperes: f64, volts: f64) -> Option<Supply> {
     Some(Supply { milliamperes, volts })
 }
 
+const fn linux(ram: u64) -> Option<System> {
+    Some(System { ram, flash: 4 * GIB })
+}
+
 /// All boards, by maker.
 #[rustfmt::skip]
 pub const BOARDS: &[Board<'static>] = &[
-    //      name                         chip                     core           clock     flash              largest block of RAM   weights in         current            data sheet
-    Board { name: "pico",                chip: "RP2040",          core: M0Plus,  mhz: 133.0, flash: 2 * MIB,    ram: 264 * KIB,        weights: Qspi,     supply: None,             source: "Raspberry Pi, RP2040 Datasheet; Pico Datasheet" },
-    Board { name: "pico2",               chip: "RP2350",          core: M33,     mhz: 150.0, flash: 4 * MIB,    ram: 520 * KIB,        weights: Qspi,     supply: None,             source: "Raspberry Pi, RP2350 Datasheet; Pico 2 Datasheet" },
-    Board { name: "microbit-v2",         chip: "nRF52833",        core: M4,      mhz: 64.0,  flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, supply: None,             source: "Nordic, nRF52833 Product Specification" },
+    //      name                         chip                     core           clock     flash              largest block of RAM   weights in         kept for Linux             current            data sheet
+    Board { name: "pico",                chip: "RP2040",          core: M0Plus,  mhz: 133.0, flash: 2 * MIB,    ram: 264 * KIB,        weights: Qspi,     system: None,              supply: None,             source: "Raspberry Pi, RP2040 Datasheet; Pico Datasheet" },
+    Board { name: "pico2",               chip: "RP2350",          core: M33,     mhz: 150.0, flash: 4 * MIB,    ram: 520 * KIB,        weights: Qspi,     system: None,              supply: None,             source: "Raspberry Pi, RP2350 Datasheet; Pico 2 Datasheet" },
+    Board { name: "microbit-v2",         chip: "nRF52833",        core: M4,      mhz: 64.0,  flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, system: None,              supply: None,             source: "Nordic, nRF52833 Product Specification" },
     // Current: nRF52840 Product Specification, key features: 52 uA/MHz running from flash, at 3 V with the DC/DC converter.
-    Board { name: "nrf52840-dk",         chip: "nRF52840",        core: M4,      mhz: 64.0,  flash: MIB,        ram: 256 * KIB,        weights: Internal, supply: take(3.3, 3.0),   source: "Nordic, nRF52840 Product Specification" },
-    Board { name: "nrf54l15-dk",         chip: "nRF54L15",        core: M33,     mhz: 128.0, flash: 1524 * KIB, ram: 256 * KIB,        weights: Internal, supply: None,             source: "Nordic, nRF54L15 Datasheet" },
+    Board { name: "nrf52840-dk",         chip: "nRF52840",        core: M4,      mhz: 64.0,  flash: MIB,        ram: 256 * KIB,        weights: Internal, system: None,              supply: take(3.3, 3.0),   source: "Nordic, nRF52840 Product Specification" },
+    Board { name: "nrf54l15-dk",         chip: "nRF54L15",        core: M33,     mhz: 128.0, flash: 1524 * KIB, ram: 256 * KIB,        weights: Internal, system: None,              supply: None,             source: "Nordic, nRF54L15 Datasheet" },
     // Current: DS10314, features on page 1: run mode down to 100 uA/MHz with peripherals off.
-    Board { name: "nucleo-f411re",       chip: "STM32F411RE",     core: M4,      mhz: 100.0, flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, supply: take(10.0, 3.3),  source: "ST, DS10314" },
+    Board { name: "nucleo-f411re",       chip: "STM32F411RE",     core: M4,      mhz: 100.0, flash: 512 * KIB,  ram: 128 * KIB,        weights: Internal, system: None,              supply: take(10.0, 3.3),  source: "ST, DS10314" },
     // 64 KiB more lie apart, next to the core.
     // Current: DS8626, table 20: 168 MHz from flash with the ART accelerator, all peripherals disabled, 25 degrees.
-    Board { name: "stm32f4-discovery",   chip: "STM32F407VG",     core: M4,      mhz: 168.0, flash: MIB,        ram: 128 * KIB,        weights: Internal, supply: take(40.0, 3.3),  source: "ST, DS8626" },
-    Board { name: "stm32f746-discovery", chip: "STM32F746NG",     core: M7,      mhz: 216.0, flash: MIB,        ram: 320 * KIB,        weights: Internal, supply: None,             source: "ST, DS10916" },
+    Board { name: "stm32f4-discovery",   chip: "STM32F407VG",     core: M4,      mhz: 168.0, flash: MIB,        ram: 128 * KIB,        weights: Internal, system: None,              supply: take(40.0, 3.3),  source: "ST, DS8626" },
+    Board { name: "stm32f746-discovery", chip: "STM32F746NG",     core: M7,      mhz: 216.0, flash: MIB,        ram: 320 * KIB,        weights: Internal, system: None,              supply: None,             source: "ST, DS10916" },
     // AXI SRAM; the rest of 1 MiB lies in smaller blocks.
-    Board { name: "nucleo-h743zi",       chip: "STM32H743ZI",     core: M7,      mhz: 480.0, flash: 2 * MIB,    ram: 512 * KIB,        weights: Internal, supply: None,             source: "ST, DS12110" },
+    Board { name: "nucleo-h743zi",       chip: "STM32H743ZI",     core: M7,      mhz: 480.0, flash: 2 * MIB,    ram: 512 * KIB,        weights: Internal, system: None,              supply: None,             source: "ST, DS12110" },
     // SRAM 1 to 3.
     // Current: DS13086, features on page 1: 19.5 uA/MHz in run mode at 3.3 V.
-    Board { name: "b-u585i-iot02a",      chip: "STM32U585AI",     core: M33,     mhz: 160.0, flash: 2 * MIB,    ram: 768 * KIB,        weights: Internal, supply: take(3.1, 3.3),   source: "ST, DS13086" },
+    Board { name: "b-u585i-iot02a",      chip: "STM32U585AI",     core: M33,     mhz: 160.0, flash: 2 * MIB,    ram: 768 * KIB,        weights: Internal, system: None,              supply: take(3.1, 3.3),   source: "ST, DS13086" },
     // 16 KiB more are the cache of the flash.
     // Current: ESP32-C3 Series Datasheet, current in modem-sleep mode: 160 MHz, CPU is running, peripherals disabled.
-    Board { name: "esp32-c3-devkitm-1",  chip: "ESP32-C3",        core: Rv32Imc, mhz: 160.0, flash: 4 * MIB,    ram: 384 * KIB,        weights: Qspi,     supply: take(23.0, 3.3),  source: "Espressif, ESP32-C3 Series Datasheet" },
+    Board { name: "esp32-c3-devkitm-1",  chip: "ESP32-C3",        core: Rv32Imc, mhz: 160.0, flash: 4 * MIB,    ram: 384 * KIB,        weights: Qspi,     system: None,              supply: take(23.0, 3.3),  source: "Espressif, ESP32-C3 Series Datasheet" },
     // Current: ESP32-C6 Series Datasheet, current in modem-sleep mode: 160 MHz, CPU is running, peripherals disabled.
-    Board { name: "esp32-c6-devkitc-1",  chip: "ESP32-C6",        core: Rv32Imc, mhz: 160.0, flash: 8 * MIB,    ram: 512 * KIB,        weights: Qspi,     supply: take(27.0, 3.3),  source: "Espressif, ESP32-C6 Series Datasheet" },
+    Board { name: "esp32-c6-devkitc-1",  chip: "ESP32-C6",        core: Rv32Imc, mhz: 160.0, flash: 8 * MIB,    ram: 512 * KIB,        weights: Qspi,     system: None,              supply: take(27.0, 3.3),  source: "Espressif, ESP32-C6 Series Datasheet" },
     // FlexRAM and OCRAM 2 have 512 KiB each.
-    Board { name: "teensy-4.1",          chip: "i.MX RT1062",     core: M7,      mhz: 600.0, flash: 7936 * KIB, ram: 512 * KIB,        weights: Qspi,     supply: None,             source: "NXP, IMXRT1060CEC; PJRC, Teensy 4.1" },
+    Board { name: "teensy-4.1",          chip: "i.MX RT1062",     core: M7,      mhz: 600.0, flash: 7936 * KIB, ram: 512 * KIB,        weights: Qspi,     system: None,              supply: None,             source: "NXP, IMXRT1060CEC; PJRC, Teensy 4.1" },
     // Shared SRAM; 384 KiB of TCM and extended SRAM lie apart.
-    Board { name: "apollo4-plus-evb",    chip: "Apollo4 Plus",    core: M4,      mhz: 192.0, flash: 2 * MIB,    ram: MIB,              weights: Internal, supply: None,             source: "Ambiq, Apollo4 Plus SoC Datasheet" },
+    Board { name: "apollo4-plus-evb",    chip: "Apollo4 Plus",    core: M4,      mhz: 192.0, flash: 2 * MIB,    ram: MIB,              weights: Internal, system: None,              supply: None,             source: "Ambiq, Apollo4 Plus SoC Datasheet" },
     // SRAM 0; the faster of two cores.
-    Board { name: "ensemble-e7-devkit",  chip: "Alif E7",         core: M55,     mhz: 400.0, flash: 5632 * KIB, ram: 4 * MIB,          weights: Internal, supply: None,             source: "Alif, Ensemble E7 Datasheet" },
+    Board { name: "ensemble-e7-devkit",  chip: "Alif E7",         core: M55,     mhz: 400.0, flash: 5632 * KIB, ram: 4 * MIB,          weights: Internal, system: None,              supply: None,             source: "Alif, Ensemble E7 Datasheet" },
     // Linux boards: the fastest of their cores, and the RAM of the smallest variant.
-    Board { name: "raspberry-pi-zero-2-w", chip: "RP3A0",         core: A53,     mhz: 1000.0, flash: CARD,      ram: 512 * MIB,        weights: Ram,      supply: None,             source: "Raspberry Pi, Zero 2 W Product Brief" },
-    Board { name: "raspberry-pi-4",      chip: "BCM2711",         core: A72,     mhz: 1800.0, flash: CARD,      ram: GIB,              weights: Ram,      supply: None,             source: "Raspberry Pi, 4 Model B Product Brief" },
-    Board { name: "raspberry-pi-5",      chip: "BCM2712",         core: A76,     mhz: 2400.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      supply: None,             source: "Raspberry Pi, 5 Product Brief" },
-    Board { name: "visionfive-2",        chip: "JH7110",          core: Rv64Gc,  mhz: 1500.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      supply: None,             source: "StarFive, VisionFive 2 Datasheet" },
+    Board { name: "raspberry-pi-zero-2-w", chip: "RP3A0",         core: A53,     mhz: 1000.0, flash: CARD,      ram: 512 * MIB,        weights: Ram,      system: linux(192 * MIB),  supply: None,             source: "Raspberry Pi, Zero 2 W Product Brief" },
+    Board { name: "raspberry-pi-4",      chip: "BCM2711",         core: A72,     mhz: 1800.0, flash: CARD,      ram: GIB,              weights: Ram,      system: linux(256 * MIB),  supply: None,             source: "Raspberry Pi, 4 Model B Product Brief" },
+    Board { name: "raspberry-pi-5",      chip: "BCM2712",         core: A76,     mhz: 2400.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      system: linux(512 * MIB),  supply: None,             source: "Raspberry Pi, 5 Product Brief" },
+    Board { name: "visionfive-2",        chip: "JH7110",          core: Rv64Gc,  mhz: 1500.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      system: linux(512 * MIB),  supply: None,             source: "StarFive, VisionFive 2 Datasheet" },
     // These have NPUs; what is planned is the CPU.
-    Board { name: "rock-5b",             chip: "RK3588",          core: A76,     mhz: 2400.0, flash: CARD,      ram: 4 * GIB,          weights: Ram,      supply: None,             source: "Radxa, ROCK 5B Product Brief" },
-    Board { name: "imx93-evk",           chip: "i.MX 93",         core: A55,     mhz: 1700.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      supply: None,             source: "NXP, i.MX 93 EVK" },
-    Board { name: "canmv-k230",          chip: "K230",            core: Rv64Gc,  mhz: 1600.0, flash: CARD,      ram: 512 * MIB,        weights: Ram,      supply: None,             source: "Canaan, CanMV-K230; K230 Datasheet" },
+    Board { name: "rock-5b",             chip: "RK3588",          core: A76,     mhz: 2400.0, flash: CARD,      ram: 4 * GIB,          weights: Ram,      system: linux(512 * MIB),  supply: None,             source: "Radxa, ROCK 5B Product Brief" },
+    Board { name: "imx93-evk",           chip: "i.MX 93",         core: A55,     mhz: 1700.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      system: linux(512 * MIB),  supply: None,             source: "NXP, i.MX 93 EVK" },
+    Board { name: "canmv-k230",          chip: "K230",            core: Rv64Gc,  mhz: 1600.0, flash: CARD,      ram: 512 * MIB,        weights: Ram,      system: linux(192 * MIB),  supply: None,             source: "Canaan, CanMV-K230; K230 Datasheet" },
 ];
 
 #[cfg(test)]
@@ -330,6 +365,8 @@ mod tests {
             assert_eq!(serde_json::to_value(kernel).unwrap(), kernel.name());
             assert_eq!(serde_json::to_value(b.core).unwrap(), b.core.name());
             assert!(instructions_per_mac(kernel) > 0.0);
+            assert_eq!(b.system.is_some(), b.core.runs_linux(), "{}", b.name);
+            assert!(b.free_flash() > 0 && b.free_ram() > 0, "{}", b.name);
         }
     }
 }

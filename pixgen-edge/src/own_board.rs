@@ -8,10 +8,10 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "A board that is not in the table")]
 pub struct OwnBoardArgs {
-    /// Flash of a board that is not in the table, for example 1M or 512K
+    /// Flash of a board that is not in the table, for example 1M or 512K; under Linux what is free of its card
     #[arg(long, value_name = "SIZE", value_parser = size, requires_all = ["ram", "core", "clock"], conflicts_with_all = ["board", "all_boards"])]
     pub flash: Option<u64>,
-    /// Its largest block of RAM without a gap, for example 96K
+    /// Its largest block of RAM without a gap, for example 96K; under Linux what is free
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "flash")]
     pub ram: Option<u64>,
     /// Its core, for example cortex-m4
@@ -48,6 +48,8 @@ impl OwnBoardArgs {
             flash,
             ram,
             weights,
+            // What is given is what is free.
+            system: None,
             supply: None,
             source: "the command line",
         })

@@ -173,7 +173,12 @@ fn energy(supply: Supply, seconds: [f64; 2]) -> Energy {
 pub fn fits<'a>(plan: &ChipPlan, board: &Board<'a>) -> Fit<'a> {
     let kernel = board.core.kernel();
     let linux = board.core.runs_linux();
-    let loaded = if linux { 2 * plan.file } else { 0 };
+    let loaded = match (linux, kernel) {
+        (false, _) => 0,
+        (true, ChipKernel::Portable) => plan.file,
+        // The packed weights are about as many bytes.
+        (true, _) => 2 * plan.file,
+    };
     let (flash_needed, ram_needed) = (plan.file + plan.code, plan.workspace + plan.stack + loaded);
     let instructions = plan.macs as f64 * instructions_per_mac(kernel);
     let time = |macs: u64| {
@@ -184,7 +189,7 @@ pub fn fits<'a>(plan: &ChipPlan, board: &Board<'a>) -> Fit<'a> {
     Fit {
         board: *board,
         kernel,
-        fits: flash_needed <= board.flash && ram_needed <= board.ram,
+        fits: flash_needed <= board.free_flash() && ram_needed <= board.free_ram(),
         flash_needed,
         ram_needed,
         instructions: instructions as u64,
@@ -206,8 +211,8 @@ impl Fit<'_> {
             let kib = needed.saturating_sub(have).div_ceil(1024);
             (kib > 0).then(|| format!("{kib} KiB of {what}"))
         };
-        let flash = missing(self.flash_needed, self.board.flash, "flash");
-        let ram = missing(self.ram_needed, self.board.ram, "RAM");
+        let flash = missing(self.flash_needed, self.board.free_flash(), "flash");
+        let ram = missing(self.ram_needed, self.board.free_ram(), "RAM");
         let missing: Vec<String> = flash.into_iter().chain(ram).collect();
         if missing.is_empty() {
             "fits".to_owned()
@@ -218,8 +223,8 @@ impl Fit<'_> {
 
     /// A short line: `pico2: fits, 15 % of flash, 4 % of RAM, 84-123 ms a picture`.
     pub fn summary(&self) -> String {
-        let flash = share(self.flash_needed, self.board.flash);
-        let ram = share(self.ram_needed, self.board.ram);
+        let flash = share(self.flash_needed, self.board.free_flash());
+        let ram = share(self.ram_needed, self.board.free_ram());
         format!("{}: {}, {flash} of flash, {ram} of RAM, {} a picture", self.board.name, self.verdict(), self.time())
     }
 
@@ -286,8 +291,8 @@ impl fmt::Display for Fit<'_> {
             "{:<21} {:<12} {core:<19} {:>11} {:>10} {:>17} {:>16} {:>16} {:>14}   {}",
             self.board.name,
             self.board.chip,
-            share(self.flash_needed, self.board.flash),
-            share(self.ram_needed, self.board.ram),
+            share(self.flash_needed, self.board.free_flash()),
+            share(self.ram_needed, self.board.free_ram()),
             self.time(),
             self.slice_time(),
             self.energy(),
@@ -323,6 +328,7 @@ mod tests {
     use super::*;
     use crate::aligned::AlignedBytes;
     use crate::boards::BOARDS;
+    use pixgen_core::integer::Prepared;
     use pixgen_core::presets::{PRESETS, preset};
     use pixgen_core::pxg::{Model, encode};
 
@@ -356,6 +362,34 @@ mod tests {
             let bare = Header { tests: 0, name: "", class_names: "", images: 0, source: 0, ..header };
             assert_eq!(plan.file, encode(&bare, &body[..layout.body_len(0) as usize], bytes).unwrap() as u64, "{name}");
         }
+    }
+
+    /// What a Linux board loads: the file, and the packed weights with the scratch of a picture for all kernels but the portable one.
+    #[test]
+    fn packed_weights_take_what_is_planned() {
+        let bytes = include_bytes!("../../firmware-examples/models/nano-28-grey.pxg");
+        let mut memory = AlignedBytes::zeroed(bytes.len());
+        memory.bytes_mut().copy_from_slice(bytes);
+        let model = Model::read(memory.bytes()).unwrap();
+        let plan = plan(model.config(), 1);
+        let packed = Prepared::panels_len(&model) + Prepared::scratch_len(&model);
+        let needed = |name| fits(&plan, crate::boards::board(name).unwrap()).ram_needed - plan.workspace - plan.stack;
+        assert!(needed("raspberry-pi-5") >= plan.file + packed as u64, "{packed} bytes packed of {}", plan.file);
+        assert_eq!(needed("visionfive-2"), plan.file);
+        assert_eq!(needed("pico2"), 0);
+    }
+
+    /// A model that would take the RAM to the last megabyte leaves none for the system.
+    #[test]
+    fn linux_keeps_its_share() {
+        let board = crate::boards::board("raspberry-pi-5").unwrap();
+        let mut plan = plan(&preset("EPG-XXL-16-256").unwrap().model, 1);
+        let fit = fits(&plan, board);
+        assert!(fit.ram_needed < board.ram && !fit.fits, "{}", fit.summary());
+        plan.workspace -= fit.ram_needed - board.free_ram();
+        assert!(fits(&plan, board).fits);
+        plan.workspace += 1;
+        assert_eq!(fits(&plan, board).verdict(), "does not fit, by 1 KiB of RAM");
     }
 
     #[test]

@@ -115,7 +115,11 @@ fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
         return Ok(print_json(&BoardJson { schema: 1, board: *board, presets })?);
     }
     let (flash, ram) = (format_bytes(board.flash), format_bytes(board.ram));
-    let mut text = format!("{}: {}, {} MHz, {flash} of flash, {ram} of RAM\n\n", board.name, board.core.name(), board.mhz);
+    let kept = board.system.map_or_else(String::new, |system| {
+        let (flash, ram) = (format_bytes(system.flash), format_bytes(system.ram));
+        format!("; {flash} and {ram} of them are kept for Linux")
+    });
+    let mut text = format!("{}: {}, {} MHz, {flash} of flash, {ram} of RAM{kept}\n\n", board.name, board.core.name(), board.mhz);
     let head = ["preset", "flash", "RAM", "picture", "longest slice", "energy", "per 1000 mAh"];
     // A String takes everything, here and below.
     let _ = writeln!(
@@ -147,7 +151,7 @@ fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
 
 /// What helps where the flash is too small. Nothing makes the RAM of a preset smaller.
 fn fewer_classes(least: &Fit<'_>) -> &'static str {
-    let lacks = least.flash_needed > least.board.flash;
+    let lacks = least.flash_needed > least.board.free_flash();
     if lacks {
         "; fewer classes take less flash (`export --classes`)"
     } else {
@@ -177,6 +181,7 @@ fn assumptions(fits: &[Fit<'_>]) -> String {
         "Instructions were counted in an emulator, with the quick start's model; cycles are assumed.\n\
          RAM is the largest block without a gap, with nothing else in it.\n",
     );
+    text.push_str(&kept_for_systems(fits));
     let supplies = fits.iter().filter_map(|fit| fit.board.supply.map(|supply| (fit.board.name, supply)));
     let mut seen: Vec<String> = supplies
         .map(|(name, supply)| format!("{name} {} mA at {} V", supply.milliamperes, supply.volts))
@@ -194,6 +199,19 @@ fn assumptions(fits: &[Fit<'_>]) -> String {
         );
     }
     text
+}
+
+/// What is kept for Linux on boards that run it.
+fn kept_for_systems(fits: &[Fit<'_>]) -> String {
+    let boards = fits.iter().filter_map(|fit| fit.board.system.map(|system| (fit.board.name, system)));
+    let mut kept: Vec<String> = boards
+        .map(|(name, system)| format!("{name} {} of RAM, {} of the card", format_bytes(system.ram), format_bytes(system.flash)))
+        .collect();
+    kept.dedup();
+    if kept.is_empty() {
+        return String::new();
+    }
+    format!("Assumed and kept for Linux, so shares are of the rest:\n  {}\n", kept.join("\n  "))
 }
 
 /// The plan of a `.pxg` file, a model file, a run folder or a preset.
