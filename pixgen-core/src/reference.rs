@@ -516,6 +516,6 @@ fn softmax(row: &mut [f32]) {
 }
 
 /// x Phi(x), exact (erf).
-fn gelu(x: f32) -> f32 {
+pub fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + libm::erff(x * core::f32::consts::FRAC_1_SQRT_2))
 }

@@ -6,6 +6,9 @@
 #[path = "../tests/random/mod.rs"]
 mod random;
 
+#[path = "../tests/spoilt/mod.rs"]
+mod spoilt;
+
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::presets::preset;
 use std::error::Error;
@@ -35,6 +38,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             std::fs::write(&path, random::generator(model, parametrisation).to_bytes()?)?;
             println!("{}", path.display());
         }
+    }
+    std::fs::create_dir_all(folder.join("spoilt"))?;
+    for how in spoilt::SPOILS {
+        let mut file = random::generator(random::shapes()[0], Parametrisation::PlainX);
+        spoilt::spoil(&mut file, how);
+        std::fs::write(folder.join(format!("spoilt/{how}.safetensors")), file.to_bytes()?)?;
     }
     Ok(())
 }

@@ -6,8 +6,7 @@ use crate::own_board::OwnBoardArgs;
 use crate::pxg_file::PxgFormat;
 use crate::quantise::RangeMethod;
 use crate::source_code::Symbol;
-use crate::tflite::network::LiteGelu;
-use crate::tflite::{LiteForm, Npu};
+use crate::tflite::{LiteForm, LiteGelu, Npu};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -192,6 +191,15 @@ pub struct TfliteArgs {
     /// How GELU is computed
     #[arg(long, value_enum, default_value = "exact")]
     pub gelu: LiteGelu,
+    /// Also write a safetensors file with inputs of the file and the float network's pictures for them
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub vectors: Option<PathBuf>,
+    /// Number of pictures in that file; classes take turns
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// Seed of their noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     /// How to quantise
     #[command(flatten)]
     pub quantisation: QuantisationArgs,

@@ -53,6 +53,20 @@ pub(super) fn options(args: &QuantisationArgs, file: &ModelFile) -> Result<(Opti
     Ok((data, options))
 }
 
+/// The first option of quantising that is not as it is by default.
+pub(super) fn quantising_flag(args: &QuantisationArgs) -> Option<&'static str> {
+    let default = QuantiseOptions::default();
+    let flags = [
+        ("--calibrate", args.calibrate != "noise"),
+        ("--pictures", args.pictures as usize != default.pictures),
+        ("--method", args.method != default.method),
+        ("--site-method", !args.site_method.is_empty()),
+        ("--equalise", args.equalise.0 != default.equalise),
+        ("--no-bias-correction", args.no_bias_correction),
+    ];
+    flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
+}
+
 pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let (writes, extensions) = args.format.file_kind();
     output::check_extension("--out", &args.out, writes, extensions)?;

@@ -1,8 +1,10 @@
 //! Why a model cannot be written as a TensorFlow Lite file.
 
 use crate::quantise::QuantiseError;
+use pixgen_core::integer::DrawError;
 use pixgen_core::params::Site;
 use pixgen_core::reference::ReferenceError;
+use safetensors::SafeTensorError;
 
 /// Why a model cannot be written as a TensorFlow Lite file.
 #[derive(Debug, thiserror::Error)]
@@ -30,15 +32,32 @@ pub enum LiteError {
         /// The greatest.
         most: f64,
     },
+    /// A product whose sums have far larger steps than its results.
+    #[error("{at}: one step of its sums is {steps:.0} steps of its results, so that nothing of them would be left")]
+    Coarse {
+        /// Name of the product.
+        at: String,
+        /// Steps of a result in one of its sum.
+        steps: f64,
+    },
     /// Options of integers with real numbers.
-    #[error("--form float has no use for --npu: an Ethos-U computes with integers")]
-    FloatNpu,
+    #[error("--form float has no use for {flag}: real numbers are not quantised")]
+    FloatOption {
+        /// The option.
+        flag: &'static str,
+    },
+    /// A class that the graph does not have: a fault of this program.
+    #[error("no inputs for a picture: {0}")]
+    Inputs(#[from] DrawError),
     /// Quantisation failed.
     #[error(transparent)]
     Quantise(#[from] QuantiseError),
     /// Weights of another model.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// The tensors do not make a file: a fault of this program.
+    #[error("the vectors cannot be written: {0}")]
+    Vectors(#[from] SafeTensorError),
     /// The header of the model is not plain data: a fault of this program.
     #[error("the metadata cannot be written: {0}")]
     Metadata(#[from] serde_json::Error),
@@ -57,7 +76,8 @@ impl LiteError {
             Self::Steps { .. } => Some("leave --steps out".into()),
             Self::TooLarge { .. } => Some("choose fewer classes with --classes".into()),
             Self::Variance { .. } => Some("use --form float, or `pixgen-edge export`, whose norms are wider".into()),
-            Self::FloatNpu => Some("leave one of the two out".into()),
+            Self::Coarse { .. } => Some("use --form float; weights this far apart are not those of a trained model".into()),
+            Self::FloatOption { .. } => Some("leave one of the two out".into()),
             Self::Quantise(error) => error.hint(),
             _ => None,
         }

@@ -1,67 +1,13 @@
 //! A graph of TensorFlow Lite while it is made: tensors, operators and constants, by the numbers of the schema (version 3).
 
 use super::flatbuffer::{Field, Table, file};
+use super::scales::{INT8, Number};
+use super::values::{self, Values};
+use pixgen_core::reference::gelu;
 use std::collections::HashMap;
-
-/// What the values of a tensor mean: real = scale (integer - zero point).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Number {
-    /// f32.
-    Real,
-    /// int8.
-    Int8 {
-        /// Real distance of two integers.
-        scale: f64,
-        /// Integer of the real number 0.
-        zero_point: i32,
-    },
-    /// int16; its zero point is 0.
-    Int16 {
-        /// Real distance of two integers.
-        scale: f64,
-    },
-}
-
-impl Number {
-    /// Real distance of two integers; 1 of real numbers.
-    pub const fn scale(self) -> f64 {
-        match self {
-            Self::Real => 1.0,
-            Self::Int8 { scale, .. } | Self::Int16 { scale } => scale,
-        }
-    }
-
-    /// Element type by its number in the schema.
-    const fn element(self) -> u8 {
-        match self {
-            Self::Real => 0,
-            Self::Int8 { .. } => INT8,
-            Self::Int16 { .. } => 7,
-        }
-    }
-
-    const fn is_int8(self) -> bool {
-        matches!(self, Self::Int8 { .. })
-    }
-
-    const fn is_int16(self) -> bool {
-        matches!(self, Self::Int16 { .. })
-    }
-
-    /// As the file holds it: scales are f32.
-    fn rounded(self) -> Self {
-        let round = |scale: f64| f64::from(scale as f32);
-        match self {
-            Self::Real => self,
-            Self::Int8 { scale, zero_point } => Self::Int8 { scale: round(scale), zero_point },
-            Self::Int16 { scale } => Self::Int16 { scale: round(scale) },
-        }
-    }
-}
 
 const INT32: u8 = 2;
 const INT64: u8 = 4;
-const INT8: u8 = 9;
 
 /// A tensor of the graph.
 #[derive(Clone, Debug)]
@@ -69,6 +15,7 @@ pub struct LiteValue {
     index: i32,
     shape: Vec<usize>,
     number: Number,
+    values: Values,
 }
 
 impl LiteValue {
@@ -85,6 +32,15 @@ impl LiteValue {
     /// What its values mean.
     pub const fn number(&self) -> Number {
         self.number
+    }
+
+    /// What it is for the pictures that are drawn.
+    pub const fn values(&self) -> &Values {
+        &self.values
+    }
+
+    fn with(self, values: Values) -> Self {
+        Self { values, ..self }
     }
 }
 
@@ -158,6 +114,9 @@ pub struct LiteGraph {
     indices: HashMap<Vec<i32>, i32>,
 }
 
+/// Share of the larger step of two summands that the step of their sum has at least: 2^-14 is where kernels of int16 stop.
+pub(super) const FINEST_SUM: f64 = 1.0 / 16_000.0;
+
 impl LiteGraph {
     /// An empty graph: of real numbers, or of integers.
     pub fn new(real: bool) -> Self {
@@ -221,14 +180,14 @@ impl LiteGraph {
     fn value(&mut self, name: &str, shape: &[usize], number: Number) -> LiteValue {
         let number = if self.real { Number::Real } else { number.rounded() };
         let index = self.tensor(name, shape, number.element(), quantisation(number), None);
-        LiteValue { index, shape: shape.to_vec(), number }
+        LiteValue { index, shape: shape.to_vec(), number, values: Values::default() }
     }
 
-    /// An input of the graph.
-    pub fn input(&mut self, name: &str, shape: &[usize], number: Number) -> LiteValue {
+    /// An input of the graph, and what it is for the pictures that are drawn.
+    pub fn input(&mut self, name: &str, shape: &[usize], number: Number, values: Values) -> LiteValue {
         let value = self.value(name, shape, number);
         self.inputs.push(value.index);
-        value
+        value.with(values)
     }
 
     /// An output.
@@ -246,7 +205,8 @@ impl LiteGraph {
             Number::Int16 { .. } => values.iter().flat_map(|v| (code(v) as i16).to_le_bytes()).collect(),
         };
         let index = self.tensor(name, shape, number.element(), quantisation(number), Some(data));
-        LiteValue { index, shape: shape.to_vec(), number }
+        let values = Values::new(vec![values.iter().map(|&v| number.nearest(v as f32)).collect()]);
+        LiteValue { index, shape: shape.to_vec(), number, values }
     }
 
     fn index_constant(&mut self, values: &[i32]) -> i32 {
@@ -283,8 +243,9 @@ impl LiteGraph {
 
     /// x W^T + b, as `out`: int8 into int8, or int16 into int16.
     pub fn fully_connected(&mut self, name: &str, x: &LiteValue, weights: LiteWeights, bias: &[f64], out: Number) -> LiteValue {
-        let (outputs, inputs) = (bias.len(), x.width());
+        let (outputs, inputs, step) = (bias.len(), x.width(), x.number.scale());
         let (matrix, bias_index);
+        let mut real = (Vec::new(), Vec::new());
         match weights {
             LiteWeights::Real(values) => {
                 let data = bytemuck::cast_slice(&values).to_vec();
@@ -298,6 +259,13 @@ impl LiteGraph {
                 matrix = self.tensor(&format!("{name}.weight"), &[outputs, inputs], INT8, Some(of_rows), Some(data));
                 let scales: Vec<f64> = scales.iter().map(|&scale| f64::from(scale as f32) * x.number.scale()).collect();
                 let codes = bias.iter().zip(&scales).map(|(b, scale)| (b / scale).round());
+                if !x.values.is_empty() {
+                    let rows = values.chunks_exact(inputs).zip(&scales);
+                    real.0 = rows
+                        .flat_map(|(row, sum)| row.iter().map(move |&w| (f64::from(w) * sum / step) as f32))
+                        .collect();
+                    real.1 = codes.clone().zip(&scales).map(|(code, sum)| (code * sum) as f32).collect();
+                }
                 let (element, data): (u8, Vec<u8>) = if x.number.is_int8() {
                     (INT32, codes.flat_map(|b| (b as i32).to_le_bytes()).collect())
                 } else {
@@ -314,7 +282,8 @@ impl LiteGraph {
         // Version 12 has a scale for each output; dimensions are kept from version 5 on.
         let options = vec![Field::U8(0), Field::U8(0), Field::U8(1)];
         self.operator(Operator::FullyConnected, [5, 12, 11], &[x.index, matrix, bias_index], &out, Some((8, options)));
-        out
+        let values = Values::of([&x.values], out.number, |[x]| values::linear(x, &real.0, &real.1));
+        out.with(values)
     }
 
     /// a and b value by value, one of which may be a row or a column.
@@ -324,7 +293,11 @@ impl LiteGraph {
         } else {
             a
         };
-        let out = self.value(name, &larger.shape.clone(), out);
+        // The kernels of sums take results whose steps are at least so large beside those of what they add.
+        let finest = a.number.scale().max(b.number.scale()) * FINEST_SUM;
+        let out = if kind == Pairwise::Mul { out } else { out.at_least(finest) };
+        let (shape, width) = (larger.shape.clone(), larger.width());
+        let out = self.value(name, &shape, out);
         // No activation behind it, and scales that are no powers of two.
         let options = vec![Field::U8(0), Field::U8(0)];
         let (operator, versions, options) = match kind {
@@ -333,7 +306,12 @@ impl LiteGraph {
             Pairwise::Mul => (Operator::Mul, [1, 2, 4], (21, vec![Field::U8(0)])),
         };
         self.operator(operator, versions, &[a.index, b.index], &out, Some(options));
-        out
+        let values = Values::of([&a.values, &b.values], out.number, |[a, b]| match kind {
+            Pairwise::Add => values::pairs(a, b, width, |a, b| a + b),
+            Pairwise::Sub => values::pairs(a, b, width, |a, b| a - b),
+            Pairwise::Mul => values::pairs(a, b, width, |a, b| a * b),
+        });
+        out.with(values)
     }
 
     /// One operand, value by value.
@@ -345,7 +323,13 @@ impl LiteGraph {
             Unary::Logistic => (Operator::Logistic, [1, 2, 3], None),
         };
         self.operator(operator, versions, &[x.index], &out, options);
-        out
+        let (step, most) = (x.number.scale(), 32_767.0 * out.number.scale());
+        let values = Values::of([&x.values], out.number, |[x]| match kind {
+            Unary::Rsqrt => x.iter().map(|&x| values::root(x, step, most)).collect(),
+            Unary::Gelu => x.iter().map(|&x| gelu(x)).collect(),
+            Unary::Logistic => x.iter().map(|&x| 1.0 / (1.0 + (-x).exp())).collect(),
+        });
+        out.with(values)
     }
 
     /// The same values as another kind of integers; nothing where they are that already, or real.
@@ -356,7 +340,8 @@ impl LiteGraph {
         let out = self.value(name, &x.shape.clone(), out);
         let version = if out.number.is_int16() || x.number.is_int16() { 2 } else { 1 };
         self.operator(Operator::Quantize, [version; 3], &[x.index], &out, Some((89, Vec::new())));
-        out
+        let values = Values::of([&x.values], out.number, |[x]| x.to_vec());
+        out.with(values)
     }
 
     /// The mean of each row, `[.., 1]`.
@@ -375,7 +360,8 @@ impl LiteGraph {
     pub fn softmax(&mut self, name: &str, x: &LiteValue, out: Number) -> LiteValue {
         let out = self.value(name, &x.shape.clone(), out);
         self.operator(Operator::Softmax, [1, 2, 3], &[x.index], &out, Some((9, vec![Field::F32(1.0)])));
-        out
+        let values = Values::of([&x.values], out.number, |[values]| values::softmax(values, x.width()));
+        out.with(values)
     }
 
     /// a b of each matrix, or a b^T.
@@ -388,7 +374,9 @@ impl LiteGraph {
         let out = self.value(name, &shape, out);
         let options = vec![Field::U8(0), Field::U8(u8::from(transposed))];
         self.operator(Operator::BatchMatmul, [1, 2, 3], &[a.index, b.index], &out, Some((101, options)));
-        out
+        let sides = [a.shape[a.shape.len() - 2], a.width(), columns];
+        let values = Values::of([&a.values, &b.values], out.number, |[a, b]| values::matrices(a, b, sides, transposed));
+        out.with(values)
     }
 
     /// The same values in another shape.
@@ -397,7 +385,7 @@ impl LiteGraph {
         let index = self.index_constant(&dims);
         let out = self.value(name, shape, x.number);
         self.operator(Operator::Reshape, [1; 3], &[x.index, index], &out, Some((17, vec![Field::I32s(dims)])));
-        out
+        out.with(x.values.clone())
     }
 
     /// Dimensions in another order.
@@ -406,7 +394,8 @@ impl LiteGraph {
         let index = self.index_constant(&order.iter().map(|&from| from as i32).collect::<Vec<_>>());
         let out = self.value(name, &shape, x.number);
         self.operator(Operator::Transpose, [1, 2, 4], &[x.index, index], &out, Some((26, Vec::new())));
-        out
+        let values = Values::of([&x.values], out.number, |[values]| values::transposed(values, &x.shape, order));
+        out.with(values)
     }
 
     /// `from..to` of a dimension.
@@ -419,7 +408,9 @@ impl LiteGraph {
         let [begin, end, strides] = [at(from, &|_| 0), at(to, &|i| x.shape[i]), vec![1; rank]].map(|values| self.index_constant(&values));
         let out = self.value(name, &shape, x.number);
         self.operator(Operator::StridedSlice, [1, 2, 4], &[x.index, begin, end, strides], &out, Some((32, Vec::new())));
-        out
+        let inner = x.shape[axis + 1..].iter().product();
+        let values = Values::of([&x.values], out.number, |[values]| values::slice(values, x.shape[axis], inner, from, to));
+        out.with(values)
     }
 
     /// Values of the same meaning one after another along a dimension.
@@ -430,7 +421,8 @@ impl LiteGraph {
         let inputs: Vec<i32> = parts.iter().map(|part| part.index).collect();
         let options = vec![Field::I32(axis as i32), Field::U8(0)];
         self.operator(Operator::Concatenation, [1, 2, 3], &inputs, &out, Some((10, options)));
-        out
+        let lens: Vec<usize> = parts.iter().map(|part| part.shape[axis..].iter().product()).collect();
+        out.with(Values::concat(&parts.iter().map(|part| &part.values).collect::<Vec<_>>(), &lens))
     }
 
     // --- The file -------------------------------------------------------------------------------------------------------------------

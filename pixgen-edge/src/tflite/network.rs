@@ -4,16 +4,18 @@
 //! int16; their weights are int8. The operators are those that an Ethos-U computes itself. In the float form every tensor is f32, and what
 //! only integers need is left out.
 
+use super::compare::DrawnInputs;
 use super::error::LiteError;
-use super::graph::{LiteGraph, LiteValue, LiteWeights, Number, Pairwise, Unary};
+use super::graph::{LiteGraph, LiteValue, LiteWeights, Pairwise, Unary};
+use super::options::{LiteGelu, LiteOptions};
 use super::ranges::LiteRanges;
-use super::scales::{int8, products, scaled, wide};
+use super::scales::{Number, int8, products, scaled, wide};
+use super::values::Values;
 use super::weights::{LiteMatrix, LiteParams};
 use crate::model_file::ModelFile;
 use crate::quantise::RangeMethod;
 use crate::quantise::build::{BIAS_STEPS, SumScale};
 use crate::quantise::scale::Quantisation;
-use clap::ValueEnum;
 use pixgen_core::accelerator::{NOISE_STEPS, ONE_HOT};
 use pixgen_core::config::{ModelConfig, PREFIX_TOKENS, Tower};
 use pixgen_core::ops::{Branch, Ops};
@@ -25,25 +27,10 @@ const LEVELS: f64 = 1.0 / 64.0;
 const GELU_FLOOR: f64 = -4.0;
 /// Steps of a row's weight in the greatest bias of a product of int16.
 const WIDE_BIAS_STEPS: f64 = (1u64 << 34) as f64;
-
-/// How GELU is computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LiteGelu {
-    /// The operator GELU, x Phi(x)
-    #[default]
-    Exact,
-    /// x sigmoid(1.702 x), for runtimes without that operator, such as TensorFlow Lite Micro on a CPU
-    Sigmoid,
-}
-
-/// Choices of the graph.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LiteOptions {
-    /// How GELU is computed.
-    pub gelu: LiteGelu,
-    /// Attention in int16, which of the Ethos-U only the U85 computes.
-    pub wide_attention: bool,
-}
+/// Steps of a result in one step of its sum, from which on nothing is left of the result. Kernels take twice as many.
+const MOST_STEPS: f64 = 1e5;
+/// The least step of scores: weights of attention have 256 steps, and kernels take nothing below 2^-26.
+const LEAST_SCORE: f64 = 1.0 / (1 << 20) as f64;
 
 /// An activation: tensors of the graph, and what a product needs to know of them.
 #[derive(Clone, Debug)]
@@ -79,11 +66,13 @@ pub struct LiteNetwork<'a> {
     pub(super) ranges: Option<&'a LiteRanges<'a>>,
     /// The noise in patches.
     noise: Option<LiteValue>,
+    /// What the graph draws.
+    picture: Values,
 }
 
 impl<'a> LiteNetwork<'a> {
-    /// Begins a graph for `classes`, rows of the class embedding; returns it with its inputs noise and class. Without `ranges` it is of
-    /// real numbers.
+    /// Begins a graph for `classes`, rows of the class embedding, which draws from `inputs` while it is made; returns it with its inputs
+    /// noise and class. Without `ranges` it is of real numbers.
     ///
     /// # Errors
     /// The weights are of another model.
@@ -92,21 +81,23 @@ impl<'a> LiteNetwork<'a> {
         classes: &[usize],
         options: LiteOptions,
         ranges: Option<&'a LiteRanges<'a>>,
+        inputs: DrawnInputs,
     ) -> Result<(Self, LiteValue, LiteAct), LiteError> {
         let config = file.header.model;
         let params = LiteParams::new(file, classes, ranges.map(|ranges| &ranges.factors))?;
         let mut graph = LiteGraph::new(ranges.is_none());
         let steps = Number::Int8 { scale: 1.0 / f64::from(NOISE_STEPS), zero_point: 0 };
-        let noise = graph.input("noise", &[1, config.size, config.size, config.channels], steps);
-        let class = graph.input("class", &[1, 1, classes.len()], Number::Int16 { scale: 1.0 / f64::from(ONE_HOT) });
-        let mut network = Self { graph, config, options, params, ranges, noise: None };
+        let noise = graph.input("noise", &[1, config.size, config.size, config.channels], steps, inputs.noise);
+        let one = Number::Int16 { scale: 1.0 / f64::from(ONE_HOT) };
+        let class = graph.input("class", &[1, 1, classes.len()], one, inputs.class);
+        let mut network = Self { graph, config, options, params, ranges, noise: None, picture: Values::default() };
         let rows = network.class_rows(&class)?;
         Ok((network, noise, rows))
     }
 
-    /// The graph.
-    pub fn into_graph(self) -> LiteGraph {
-        self.graph
+    /// The graph, and what it draws.
+    pub fn into_graph(self) -> (LiteGraph, Values) {
+        (self.graph, self.picture)
     }
 
     fn tower(&self, side: Side) -> Tower {
@@ -122,14 +113,14 @@ impl<'a> LiteNetwork<'a> {
         let table = self.params.class_table();
         let out = self.wide(|_| Ok(table.greatest / 1.5))?;
         let (matrix, no_means) = (LiteMatrix { rows: table.rows, bias: table.middle }, vec![0.0; table.classes]);
-        let rows = self.product("class.rows", class, &no_means, matrix, out);
+        let rows = self.product("class.rows", class, &no_means, matrix, out)?;
         Ok(LiteAct::new(rows, Vec::new()))
     }
 
     /// x W^T + b, as `out`. int16 comes from int16.
-    fn product(&mut self, name: &str, x: &LiteValue, means: &[f64], matrix: LiteMatrix, out: Number) -> LiteValue {
+    fn product(&mut self, name: &str, x: &LiteValue, means: &[f64], matrix: LiteMatrix, out: Number) -> Done<LiteValue> {
         let Some(ranges) = self.ranges else {
-            return self.graph.fully_connected(name, x, LiteWeights::Real(matrix.rows), &matrix.bias, out);
+            return Ok(self.graph.fully_connected(name, x, LiteWeights::Real(matrix.rows), &matrix.bias, out));
         };
         let mut x = x.clone();
         if let (Number::Int8 { scale, .. }, Number::Int16 { .. }) = (x.number(), out) {
@@ -150,12 +141,15 @@ impl<'a> LiteNetwork<'a> {
         let rows = matrix.rows.chunks_exact(width).zip(codes.chunks_exact_mut(width));
         for ((from, to), bias) in rows.zip(&mut bias) {
             let row = SumScale::new(from, &input, means, bias.abs() / bias_steps, to);
+            if row.scale > MOST_STEPS * out.scale() {
+                return Err(LiteError::Coarse { at: name.to_owned(), steps: row.scale / out.scale() });
+            }
             scales.push(row.scale / scale);
             if ranges.options.bias_correction {
                 *bias += row.bias;
             }
         }
-        self.graph.fully_connected(name, &x, LiteWeights::Int8(codes, scales), &bias, out)
+        Ok(self.graph.fully_connected(name, &x, LiteWeights::Int8(codes, scales), &bias, out))
     }
 
     /// A norm whose gain and offset are in the matrix that reads it.
@@ -198,7 +192,7 @@ impl<'a> LiteNetwork<'a> {
                 matrix.scale(factor);
                 out = scaled(out, factor);
             }
-            parts.push(self.product(&format!("{name}/{part}"), &input, &x.means, matrix, out));
+            parts.push(self.product(&format!("{name}/{part}"), &input, &x.means, matrix, out)?);
         }
         Ok(LiteAct { parts, means: Vec::new(), narrow: Number::Real })
     }
@@ -228,9 +222,9 @@ impl<'a> LiteNetwork<'a> {
         let name = site.name();
         let Some(wide_out) = wide_out else {
             let input = self.narrowed(site, x)?;
-            return Ok(LiteAct::new(self.product(&name, &input, &x.means, matrix, out), Vec::new()));
+            return Ok(LiteAct::new(self.product(&name, &input, &x.means, matrix, out)?, Vec::new()));
         };
-        let y = self.product(&format!("{name}/wide"), x.part(0, site)?, &x.means, matrix, wide_out);
+        let y = self.product(&format!("{name}/wide"), x.part(0, site)?, &x.means, matrix, wide_out)?;
         Ok(LiteAct::new(self.graph.quantise(&name, &y, out), Vec::new()))
     }
 
@@ -272,7 +266,7 @@ impl Ops for LiteNetwork<'_> {
         let stream = self.stream(site)?;
         let zero_mean = vec![0.0; config.patch_len()];
         let matrix = self.params.matrix(site);
-        let patches = self.product(&name, &patches, &zero_mean, matrix, stream);
+        let patches = self.product(&name, &patches, &zero_mean, matrix, stream)?;
 
         let d = config.encoder.width;
         let token = self.graph.slice("encoder.class/row", rows.part(0, site)?, 2, 0, d);
@@ -329,7 +323,7 @@ impl Ops for LiteNetwork<'_> {
         if site.layer == Layer::Fc2 && self.options.gelu == LiteGelu::Sigmoid {
             matrix.scale_inputs(1.0 / SIGMOID);
         }
-        let y = self.product(&site.name(), x.part(0, site)?, &x.means, matrix, out);
+        let y = self.product(&site.name(), x.part(0, site)?, &x.means, matrix, out)?;
         Ok(LiteAct::new(y, Vec::new()))
     }
 
@@ -354,7 +348,9 @@ impl Ops for LiteNetwork<'_> {
             (Number::Real, Number::Int8 { scale: 1.0 / 256.0, zero_point: -128 }, self.narrow(site, 0, true)?);
         if let Some(ranges) = self.ranges {
             let stats = ranges.scores(site)?;
-            score = int8(&Quantisation::asymmetric(stats.range(RangeMethod::MinMax, 256.0, false), 1));
+            let mut range = stats.range(RangeMethod::MinMax, 256.0, false);
+            range.high = range.high.max(range.low + 256.0 * LEAST_SCORE);
+            score = int8(&Quantisation::asymmetric(range, 1));
             if self.options.wide_attention {
                 (score, weight) = (wide(stats.magnitude()), Number::Int16 { scale: 1.0 / 32_768.0 });
                 out = self.wide_sites([site])?;
@@ -489,6 +485,7 @@ impl Ops for LiteNetwork<'_> {
         let rows = self.exchanged(&name, &bytes, [across, across, config.patch, row]);
         let picture = self.graph.reshape("pixels", &rows, &[1, config.size, config.size, config.channels]);
         self.graph.output(&picture);
+        self.picture = picture.values().clone();
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Norms in the operators of an Ethos-U, with int16 in between.
 
 use super::error::LiteError;
-use super::graph::{LiteValue, LiteWeights, Number, Pairwise, Unary};
+use super::graph::{FINEST_SUM, LiteValue, LiteWeights, Pairwise, Unary};
 use super::network::{Done, LiteNetwork};
-use super::scales::wide;
+use super::scales::{Number, wide};
 use pixgen_core::config::NORM_EPSILON;
 use pixgen_core::params::{Layer, Site};
 
@@ -75,7 +75,8 @@ impl LiteNetwork<'_> {
         }
         let width = x.width();
         let weights = LiteWeights::Int8(vec![127; width], vec![1.0 / (127 * width) as f64]);
-        self.graph.fully_connected(name, x, weights, &[0.0], out)
+        self.graph
+            .fully_connected(name, x, weights, &[0.0], out.at_least(x.number().scale() * FINEST_SUM))
     }
 
     /// Rows of mean 0 divided by their standard deviation.

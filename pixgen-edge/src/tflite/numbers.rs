@@ -1,9 +1,8 @@
 //! What the integers of each value mean, from what calibration saw; real numbers in the float form.
 
-use super::graph::Number;
 use super::network::{Done, LiteNetwork};
 use super::ranges::LiteRanges;
-use super::scales::{int8, wide};
+use super::scales::{Number, int8, wide};
 use crate::quantise::scale::Quantisation;
 use pixgen_core::params::{Layer, Side, Site};
 

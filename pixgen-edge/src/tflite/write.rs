@@ -1,39 +1,22 @@
 //! From a model to the file, with what it says of itself.
 
+use super::compare;
+use super::compare::{DrawnInputs, LiteDifference};
 use super::error::LiteError;
 use super::graph::LiteGraph;
-use super::network::{LiteNetwork, LiteOptions};
+use super::network::LiteNetwork;
+use super::options::LiteOptions;
 use super::ranges::LiteRanges;
+use super::values::Values;
 use crate::data::Dataset;
 use crate::model_file::ModelFile;
 use crate::quantise::calibration::CalibrationInputs;
 use crate::quantise::export::levels;
 use crate::quantise::{QuantiseError, QuantiseOptions, class_lines, model_name};
-use clap::ValueEnum;
 use pixgen_core::network;
 
 /// A flatbuffer's offsets have 31 bits; the tables beside the constants take far less than this share of them.
 const MOST: u64 = (1 << 31) - (1 << 26);
-
-/// Forms of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LiteForm {
-    /// int8 and int16, for Ethos-U and other accelerators
-    Integer,
-    /// Real numbers, f32, for programs on phones and PCs
-    Float,
-}
-
-/// Accelerators of Arm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Npu {
-    /// Ethos-U55
-    U55,
-    /// Ethos-U65
-    U65,
-    /// Ethos-U85, which also computes attention in int16: less error
-    U85,
-}
 
 /// A finished file.
 #[derive(Clone, Debug)]
@@ -42,6 +25,8 @@ pub struct LiteFile {
     pub bytes: Vec<u8>,
     /// Number of its operators.
     pub operators: usize,
+    /// How far its pictures lie from the float network's; none of the float form.
+    pub difference: Option<LiteDifference>,
 }
 
 /// The float network for these rows of the class embedding.
@@ -49,7 +34,7 @@ pub struct LiteFile {
 /// # Errors
 /// Too large, or weights of another model.
 pub fn float_file(file: &ModelFile, classes: &[usize], lite: LiteOptions) -> Result<LiteFile, LiteError> {
-    let graph = graph(file, classes, lite, None)?;
+    let (graph, _) = graph(file, classes, lite, None, DrawnInputs::default())?;
     finish(graph, file, classes, &FLOAT_USE)
 }
 
@@ -65,12 +50,21 @@ pub fn integer_file(file: &ModelFile, data: Option<&Dataset>, options: &Quantise
     let levels = levels(file, 1);
     let inputs = CalibrationInputs { levels: &levels, pictures: options.pictures, data };
     let ranges = LiteRanges::new(file, &inputs, options)?;
-    let graph = graph(file, &options.classes, lite, Some(&ranges))?;
-    finish(graph, file, &options.classes, &INTEGER_USE)
+    let requests = compare::requests(options.classes.len());
+    let inputs = DrawnInputs::new(&file.header.model, options.classes.len(), &requests)?;
+    let (graph, drawn) = graph(file, &options.classes, lite, Some(&ranges), inputs)?;
+    let difference = LiteDifference::new(file, &options.classes, &requests, &drawn)?;
+    Ok(LiteFile { difference: Some(difference), ..finish(graph, file, &options.classes, &INTEGER_USE)? })
 }
 
-fn graph(file: &ModelFile, classes: &[usize], options: LiteOptions, ranges: Option<&LiteRanges<'_>>) -> Result<LiteGraph, LiteError> {
-    let (mut lite, noise, class) = LiteNetwork::new(file, classes, options, ranges)?;
+fn graph(
+    file: &ModelFile,
+    classes: &[usize],
+    options: LiteOptions,
+    ranges: Option<&LiteRanges<'_>>,
+    inputs: DrawnInputs,
+) -> Result<(LiteGraph, Values), LiteError> {
+    let (mut lite, noise, class) = LiteNetwork::new(file, classes, options, ranges, inputs)?;
     network::forward(&mut lite, &file.header.model, &noise, &class)?;
     Ok(lite.into_graph())
 }
@@ -107,5 +101,9 @@ fn finish(graph: LiteGraph, file: &ModelFile, classes: &[usize], of_use: &Use) -
         ("pixgen.header", serde_json::to_string(&file.header)?),
     ]);
     let operators = graph.operators();
-    Ok(LiteFile { bytes: graph.finish("One-step image generator, made by Pixgen", &metadata), operators })
+    Ok(LiteFile {
+        bytes: graph.finish("One-step image generator, made by Pixgen", &metadata),
+        operators,
+        difference: None,
+    })
 }

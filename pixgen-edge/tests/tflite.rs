@@ -1,0 +1,49 @@
+//! TensorFlow Lite files: what integers draw beside the float network, and weights that no training gives.
+//!
+//! `tests/gen/tflite_check.py` runs the files in LiteRT.
+
+mod random;
+mod spoilt;
+
+use pixgen_core::noise::Parametrisation;
+use pixgen_edge::model_file::ModelFile;
+use pixgen_edge::quantise::QuantiseOptions;
+use pixgen_edge::tflite::{LiteError, LiteFile, LiteOptions, integer_file};
+use random::{generator, shapes};
+use spoilt::{SPOILS, spoil};
+
+fn file(model: &ModelFile, classes: &[usize], pictures: usize) -> Result<LiteFile, LiteError> {
+    let options = QuantiseOptions { pictures, classes: classes.to_vec(), ..QuantiseOptions::default() };
+    integer_file(model, None, &options, LiteOptions::default())
+}
+
+/// Within the two levels that LiteRT's own pictures of these models keep.
+#[test]
+fn integers_draw_the_pictures_of_the_float_network() {
+    for shape in shapes() {
+        for parametrisation in [Parametrisation::PlainX, Parametrisation::Edm] {
+            let difference = file(&generator(shape, parametrisation), &[2, 0], 20)
+                .expect("a file")
+                .difference
+                .expect("drawn");
+            assert_eq!(difference.pictures, 8);
+            assert!(difference.rms > 0.05 && difference.worst_rms < 2.0, "{shape:?}: {difference:?}");
+        }
+    }
+}
+
+/// An error that says where, or a file.
+#[test]
+fn spoilt_weights_end_in_an_error_or_in_a_file() {
+    for how in SPOILS {
+        let mut model = generator(shapes()[0], Parametrisation::PlainX);
+        spoil(&mut model, how);
+        match file(&model, &[0, 1, 2], 6) {
+            Ok(file) => assert!(file.bytes.len() > 10_000 && file.difference.is_some(), "{how}"),
+            Err(error @ (LiteError::Variance { .. } | LiteError::Coarse { .. })) => {
+                assert!(how != "dead" && how != "no-attention" && error.hint().is_some(), "{how}: {error}");
+            }
+            Err(error) => panic!("{how}: {error}"),
+        }
+    }
+}
