@@ -5,7 +5,7 @@
 
 use crate::aligned::AlignedBytes;
 use pixgen_core::integer::{BandOutput, DrawError, DrawRequest, Integer, PictureHash, Prepared, SelfTestError};
-use pixgen_core::kernels::host::HostKernel;
+use pixgen_core::kernels::host::{HostKernel, KernelNameError};
 use pixgen_core::pxg::Model;
 use rayon::prelude::*;
 use std::fmt;
@@ -13,15 +13,9 @@ use std::fmt;
 /// The variable of the environment that names a kernel.
 pub const VARIABLE: &str = "PIXGEN_KERNEL";
 
-/// A kernel that this machine has.
+/// A kernel that this machine has: one of its CPU, or the portable one.
 #[derive(Clone, Copy, Debug)]
-pub struct Kernel(Kind);
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Portable,
-    Host(HostKernel),
-}
+pub struct Kernel(Option<HostKernel>);
 
 /// Why there is no such kernel.
 #[derive(Debug, thiserror::Error)]
@@ -44,23 +38,10 @@ pub enum KernelError {
 impl KernelError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
-        let names: Vec<&str> = NAMES.into_iter().filter(|name| Kernel::named(name).is_ok()).collect();
+        let names: Vec<&str> = HostKernel::NAMES.into_iter().filter(|name| Kernel::named(name).is_ok()).collect();
         Some(format!("this machine has: {}; without {VARIABLE} it takes the fastest", names.join(", ")))
     }
 }
-
-/// What can be asked for: kinds of instructions, and what there is of a kind one by one.
-const NAMES: [&str; 9] = [
-    "portable",
-    "avx2",
-    "avx2-pairs",
-    "avx2-crosswise",
-    "vnni",
-    "avx-vnni",
-    "avx512-vnni",
-    "neon",
-    "dotprod",
-];
 
 impl Kernel {
     /// The kernel that the environment names, or the fastest.
@@ -70,7 +51,7 @@ impl Kernel {
     pub fn chosen() -> Result<Self, KernelError> {
         match std::env::var_os(VARIABLE) {
             Some(name) if !name.is_empty() => Self::named(&name.to_string_lossy()),
-            _ => Ok(Self(HostKernel::fastest().map_or(Kind::Portable, Kind::Host))),
+            _ => Ok(Self(HostKernel::fastest())),
         }
     }
 
@@ -80,26 +61,22 @@ impl Kernel {
     /// A name that is no kernel of this machine.
     pub fn named(name: &str) -> Result<Self, KernelError> {
         let asked = name.to_owned();
-        match name {
-            "portable" => Ok(Self(Kind::Portable)),
-            _ if NAMES.contains(&name) => HostKernel::named(name)
-                .map(|kernel| Self(Kind::Host(kernel)))
-                .ok_or(KernelError::Unavailable { asked }),
-            _ => Err(KernelError::Unknown { asked }),
-        }
+        HostKernel::named(name).map(Self).map_err(|error| match error {
+            KernelNameError::Unknown => KernelError::Unknown { asked },
+            _ => KernelError::Unavailable { asked },
+        })
     }
 
     /// All kernels of this machine, the portable one first.
     pub fn all() -> Vec<Self> {
-        let host = HostKernel::detected().map(Kind::Host);
-        std::iter::once(Kind::Portable).chain(host).map(Self).collect()
+        std::iter::once(None).chain(HostKernel::detected().map(Some)).map(Self).collect()
     }
 
     /// Memory for [`prepare`](Self::prepare).
     pub fn panels(self, model: &Model<'_>) -> AlignedBytes {
         AlignedBytes::zeroed(match self.0 {
-            Kind::Portable => 0,
-            Kind::Host(_) => Prepared::panels_len(model),
+            None => 0,
+            Some(_) => Prepared::panels_len(model),
         })
     }
 
@@ -109,8 +86,8 @@ impl Kernel {
     /// Memory of another model.
     pub fn prepare<'a>(self, model: &'a Model<'a>, panels: &'a mut AlignedBytes) -> Result<Drawer<'a>, DrawError> {
         Ok(match self.0 {
-            Kind::Portable => Drawer::Portable(model),
-            Kind::Host(kernel) => Drawer::Host(model, Prepared::new(kernel, model, panels.bytes_mut())?),
+            None => Drawer::Portable(model),
+            Some(kernel) => Drawer::Host(model, Prepared::new(kernel, model, panels.bytes_mut())?),
         })
     }
 }
@@ -118,8 +95,8 @@ impl Kernel {
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Kind::Portable => pixgen_core::kernels::NAME,
-            Kind::Host(kernel) => kernel.name(),
+            None => pixgen_core::kernels::NAME,
+            Some(kernel) => kernel.name(),
         })
     }
 }

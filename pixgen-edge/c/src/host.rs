@@ -4,7 +4,7 @@ use crate::{Pixgen, PixgenShow, Status, bytes_mut, check, each_band, read};
 use core::ffi::{CStr, c_char, c_void};
 use core::slice;
 use pixgen_core::integer::{DrawRequest, Prepared};
-use pixgen_core::kernels::host::HostKernel;
+use pixgen_core::kernels::{self, host::HostKernel};
 
 /// `struct pixgen_prepared`: a model with packed weights. Threads may share it.
 #[repr(C)]
@@ -21,9 +21,6 @@ pub struct PixgenPrepared {
     /// Bytes of the name.
     pub kernel_length: usize,
 }
-
-/// The name of the kernel that needs no panels.
-const PORTABLE: &str = "portable";
 
 /// Says how many bytes of panels and of scratch a model takes.
 ///
@@ -69,7 +66,7 @@ pub unsafe extern "C" fn pixgen_prepare(
         if let Some(kernel) = kernel {
             Prepared::new(kernel, &checked, memory)?;
         }
-        let name = kernel.map_or(PORTABLE, HostKernel::name);
+        let name = kernel.map_or(kernels::NAME, HostKernel::name);
         // SAFETY: `read` found the handle not null and aligned.
         let model = unsafe { model.read() };
         let filled = PixgenPrepared { model, panels, panels_length, kernel: name.as_ptr().cast(), kernel_length: name.len() };
@@ -147,9 +144,6 @@ unsafe fn kernel_of(prepared: &PixgenPrepared) -> Result<Option<HostKernel>, Sta
 }
 
 fn by_name(name: &[u8]) -> Result<Option<HostKernel>, Status> {
-    match core::str::from_utf8(name) {
-        Ok(PORTABLE) => Ok(None),
-        Ok(name) => HostKernel::named(name).map(Some).ok_or(Status::NoKernel),
-        Err(_) => Err(Status::NoKernel),
-    }
+    let name = core::str::from_utf8(name).map_err(|_| Status::NoKernel)?;
+    HostKernel::named(name).map_err(|_| Status::NoKernel)
 }

@@ -25,6 +25,8 @@ pub mod simd128;
 pub mod vnni;
 
 pub use cpu::HostKernel;
+#[cfg(any(test, feature = "std"))]
+pub use detect::KernelNameError;
 
 #[cfg(test)]
 mod tests;

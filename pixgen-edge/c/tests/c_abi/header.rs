@@ -1,7 +1,9 @@
 //! pixgen.h says what the code says: a C compiler compares sizes, offsets, values and prototypes.
 
 use pixgen::{Pixgen, PixgenBand, PixgenDrawing, PixgenInfo, PixgenPrepared, PixgenShow, Status};
+use pixgen_core::kernels::host::HostKernel;
 use pixgen_edge::source_code::{Symbol, SymbolError};
+use std::collections::BTreeSet;
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
@@ -153,11 +155,27 @@ fn the_header_is_that_of_the_code() {
     assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// What can be asked for on a PC is what the header names.
+#[test]
+fn kernels_of_the_header_are_those_of_the_code() {
+    let comment = HEADER
+        .split_once("or a name:")
+        .expect("the names")
+        .1
+        .split_once("\n * A CPU")
+        .expect("their end")
+        .0;
+    let named: BTreeSet<&str> = comment.split('"').skip(1).step_by(2).collect();
+    // The last is for browsers.
+    let known: BTreeSet<&str> = HostKernel::NAMES.into_iter().filter(|name| *name != "simd128").collect();
+    assert_eq!(named, known);
+}
+
 /// A model in source code cannot take a name that the header declares.
 #[test]
 fn names_of_the_header_are_taken() {
     let names = HEADER.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let names: std::collections::BTreeSet<&str> = names.filter(|name| name.starts_with("pixgen_") && *name != "pixgen_model").collect();
+    let names: BTreeSet<&str> = names.filter(|name| name.starts_with("pixgen_") && *name != "pixgen_model").collect();
     assert!(names.len() > 8);
     for name in names {
         assert_eq!(name.parse::<Symbol>(), Err(SymbolError::Taken), "{name}");
