@@ -33,12 +33,15 @@ enum pixgen_status {
     PIXGEN_CHECKSUM = 6,         /* the file is damaged */
     PIXGEN_CONTENT = 7,          /* the file describes no model that can be drawn here */
     PIXGEN_NO_SUCH_CLASS = 8,
-    PIXGEN_SMALL_WORKSPACE = 9,  /* or too few bytes of panels or scratch */
+    PIXGEN_SMALL_WORKSPACE = 9,
     PIXGEN_NO_SELF_TEST = 10,    /* the file has no self-test vectors */
     PIXGEN_SELF_TEST = 11,       /* a self-test picture is not the one drawn at export */
     PIXGEN_INTERNAL = 12,        /* a fault of the library */
     PIXGEN_MORE = 13,            /* no error: the picture is not complete, call pixgen_step again */
-    PIXGEN_NO_KERNEL = 14        /* this CPU has no kernel of that name */
+    PIXGEN_NO_KERNEL = 14,       /* this CPU has no kernel of that name */
+    PIXGEN_SMALL_PANELS = 15,
+    PIXGEN_SMALL_SCRATCH = 16,
+    PIXGEN_TENSOR_LENGTH = 17    /* a tensor of an accelerator has another length than given */
 };
 
 /* A file in memory; filled by pixgen_open. */
@@ -131,8 +134,8 @@ int pixgen_self_test(const struct pixgen *model, void *workspace, size_t workspa
 int pixgen_accelerator_inputs(uint32_t class_number, uint64_t seed, uint64_t number, int8_t *noise, size_t noise_length,
                               int16_t *class_values, size_t classes);
 
-/* Turns the tensor `pixels` into bytes where it lies, and gives it to `show` as one band of `width` rows. PIXGEN_LENGTH, and nothing is
- * changed, unless `length` is width * width * channels and channels are 1 or 3. */
+/* Turns the tensor `pixels` into bytes where it lies, and gives it to `show` as one band of `width` rows. PIXGEN_TENSOR_LENGTH, and
+ * nothing is changed, unless `length` is width * width * channels and channels are 1 or 3. */
 int pixgen_accelerator_picture(uint32_t width, uint32_t channels, void *output, size_t length, pixgen_show show, void *user);
 
 /* The text of a status: English, one line, never null. */

@@ -21,6 +21,22 @@ pub enum DrawError {
     Misaligned,
     /// The workspace does not suffice; sizes in bytes.
     Workspace(WorkspaceError),
+    /// The memory for packed weights does not suffice.
+    #[cfg(host_kernels)]
+    Panels {
+        /// Bytes needed at least.
+        need: usize,
+        /// Bytes given.
+        have: usize,
+    },
+    /// The scratch for a picture with packed weights does not suffice.
+    #[cfg(host_kernels)]
+    Scratch {
+        /// Bytes needed at least.
+        need: usize,
+        /// Bytes given.
+        have: usize,
+    },
     /// A site has no part in the file, or an activation is not of the kind that an operation takes: the op sequence is not the
     /// network's.
     Sequence(Site),
@@ -44,6 +60,10 @@ impl fmt::Display for DrawError {
             Self::Class { class, classes } => write!(f, "class {class}, the model has {classes}"),
             Self::Misaligned => f.write_str("the workspace must lie at a multiple of 16 bytes"),
             Self::Workspace(error) => error.fmt(f),
+            #[cfg(host_kernels)]
+            Self::Panels { need, have } => write!(f, "too little memory for packed weights: {need} bytes needed, {have} given"),
+            #[cfg(host_kernels)]
+            Self::Scratch { need, have } => write!(f, "scratch too small: {need} bytes needed, {have} given"),
             Self::Sequence(site) => write!(f, "{}: not a step of the network", site.name()),
         }
     }

@@ -14,7 +14,6 @@ use crate::kernels::host::product::ProductScratch;
 use crate::kernels::{Exponentials, Kernel, Native, Rows, Sink};
 use crate::params::{Layer, Side, Site};
 use crate::pxg::{Model, Norm};
-use crate::workspace::WorkspaceError;
 use bytemuck::Pod;
 
 /// Vectors and lines of the cache begin at multiples of this.
@@ -101,10 +100,6 @@ fn lines_of(memory: &[u8]) -> &[u8] {
     memory.get(memory.as_ptr().align_offset(LINE)..).unwrap_or_default()
 }
 
-const fn too_small(need: usize, have: usize) -> DrawError {
-    DrawError::Workspace(WorkspaceError::TooSmall { need, have })
-}
-
 impl<'a> Packed<'a> {
     /// Bytes of memory for [`new`](Self::new).
     pub(super) fn len(model: &Model<'_>) -> usize {
@@ -113,8 +108,8 @@ impl<'a> Packed<'a> {
 
     /// Packs the weights of a model into `memory`.
     pub(super) fn new(kernel: HostKernel, model: &Model<'_>, memory: &'a mut [u8]) -> Result<Self, DrawError> {
-        let (places, have) = (Places::new(model), memory.len());
-        let error = too_small(places.len + LINE, have);
+        let places = Places::new(model);
+        let error = DrawError::Panels { need: places.len + LINE, have: memory.len() };
         let memory = lines(memory).get_mut(..places.len).ok_or(error)?;
         let config = model.config();
         let blocks = |side: Side, depth: usize| (0..depth).flat_map(move |block| IN_BLOCK.map(|layer| Site::new(side, block, layer)));
@@ -134,7 +129,7 @@ impl<'a> Packed<'a> {
     /// What [`new`](Self::new) has packed into `memory`.
     pub(super) fn at(kernel: HostKernel, model: &Model<'_>, memory: &'a [u8]) -> Result<Self, DrawError> {
         let places = Places::new(model);
-        let error = too_small(places.len + LINE, memory.len());
+        let error = DrawError::Panels { need: places.len + LINE, have: memory.len() };
         let panels = lines_of(memory).get(..places.len).ok_or(error)?;
         Ok(Self { kernel, places, panels })
     }
@@ -214,8 +209,9 @@ pub(super) struct HostEngine<'m> {
 impl<'m> HostEngine<'m> {
     /// An engine for a picture of the model whose weights `packed` are.
     pub(super) fn new(packed: &'m Packed<'m>, config: &ModelConfig, scratch: &'m mut [u8]) -> Result<Self, DrawError> {
-        let (lens, have) = (ScratchLen::new(config), scratch.len());
-        let scratch = lens.carve(lines(scratch)).ok_or(too_small(lens.bytes(), have))?;
+        let lens = ScratchLen::new(config);
+        let error = DrawError::Scratch { need: lens.bytes(), have: scratch.len() };
+        let scratch = lens.carve(lines(scratch)).ok_or(error)?;
         Ok(Self { packed, scratch })
     }
 

@@ -89,7 +89,6 @@ impl<'a> Prepared<'a> {
 mod tests {
     use super::*;
     use crate::integer::{DrawError, PictureHash};
-    use crate::workspace::WorkspaceError;
     use crate::{Aligned, align, include_pxg};
     use std::vec;
 
@@ -112,12 +111,11 @@ mod tests {
                     prepared.draw(&request, &mut workspace.0, scratch, &mut |band| hash.update(band.bytes()))
                 };
                 draw(scratch_len).expect("suffices");
-                let short = WorkspaceError::TooSmall { need: scratch_len, have: 100 };
-                assert_eq!(draw(100), Err(DrawError::Workspace(short)));
+                assert_eq!(draw(100), Err(DrawError::Scratch { need: scratch_len, have: 100 }));
                 assert_eq!(Ok(hash.value()), wanted, "{} from byte {start} on", kernel.name());
             }
-            let short = WorkspaceError::TooSmall { need: panels_len, have: 100 };
-            assert_eq!(Prepared::new(kernel, &model, &mut panels[..100]).map(drop), Err(DrawError::Workspace(short)));
+            let short = DrawError::Panels { need: panels_len, have: 100 };
+            assert_eq!(Prepared::new(kernel, &model, &mut panels[..100]).map(drop), Err(short));
         }
     }
 }

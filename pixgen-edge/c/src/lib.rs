@@ -350,7 +350,7 @@ pub unsafe extern "C" fn pixgen_accelerator_picture(
         let output = unsafe { bytes_mut(output, length) }?;
         // SAFETY: the caller's promise for `show` and `user`.
         let mut each = unsafe { each_band(show, user) };
-        each(&accelerator::picture(width as usize, channels as usize, output).ok_or(Status::Length)?);
+        each(&accelerator::picture(width as usize, channels as usize, output).ok_or(Status::TensorLength)?);
         Ok(())
     };
     convert().into()
@@ -437,7 +437,7 @@ unsafe fn bytes_mut<'a>(workspace: *mut c_void, length: usize) -> Result<&'a mut
 unsafe fn values_mut<'a, T>(values: *mut T, length: usize) -> Result<&'a mut [T], Status> {
     check(values.cast_const())?;
     if length > isize::MAX as usize / size_of::<T>() {
-        return Err(Status::Length);
+        return Err(Status::TensorLength);
     }
     // SAFETY: not null, aligned, not too long, and the caller's promise.
     Ok(unsafe { slice::from_raw_parts_mut(values, length) })

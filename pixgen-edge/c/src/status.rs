@@ -18,7 +18,7 @@ pub enum Status {
     NotAModel = 3,
     /// The file is of another version of the format.
     Version = 4,
-    /// The file or the picture has another length than given.
+    /// The file has another length than given.
     Length = 5,
     /// The file is damaged.
     Checksum = 6,
@@ -38,6 +38,12 @@ pub enum Status {
     More = 13,
     /// This CPU has no kernel of that name.
     NoKernel = 14,
+    /// The panels are too small.
+    SmallPanels = 15,
+    /// The scratch is too small.
+    SmallScratch = 16,
+    /// A tensor of an accelerator has another length than given.
+    TensorLength = 17,
 }
 
 impl Status {
@@ -48,7 +54,7 @@ impl Status {
         (Self::Misaligned, c"a pointer is not aligned: files and workspaces begin at multiples of 16 bytes"),
         (Self::NotAModel, c"not a .pxg file"),
         (Self::Version, c"the file is of another version of the format"),
-        (Self::Length, c"the file or the picture has another length than given"),
+        (Self::Length, c"the file has another length than given"),
         (Self::Checksum, c"the file is damaged: its checksum differs"),
         (Self::Content, c"the file describes no model that can be drawn here"),
         (Self::NoSuchClass, c"the model has no such class"),
@@ -58,6 +64,12 @@ impl Status {
         (Self::Internal, c"a fault of the library"),
         (Self::More, c"the picture is not complete: call pixgen_step again"),
         (Self::NoKernel, c"this CPU has no kernel of that name"),
+        (Self::SmallPanels, c"the panels are too small"),
+        (Self::SmallScratch, c"the scratch is too small"),
+        (
+            Self::TensorLength,
+            c"a tensor has another length: pixels has width * width * channels bytes, of 1 or 3 channels",
+        ),
     ];
 
     /// The text of a code.
@@ -92,6 +104,10 @@ impl From<DrawError> for Status {
             DrawError::Class { .. } => Self::NoSuchClass,
             DrawError::Misaligned => Self::Misaligned,
             DrawError::Workspace(_) => Self::SmallWorkspace,
+            #[cfg(not(target_os = "none"))]
+            DrawError::Panels { .. } => Self::SmallPanels,
+            #[cfg(not(target_os = "none"))]
+            DrawError::Scratch { .. } => Self::SmallScratch,
             _ => Self::Internal,
         }
     }

@@ -265,7 +265,7 @@ fn accelerators() {
     };
     assert_eq!(inputs(2, null_mut(), 3), Status::NullPointer);
     assert_eq!(inputs(2, filled.as_mut_ptr(), 2), Status::NoSuchClass);
-    assert_eq!(inputs(2, filled.as_mut_ptr(), usize::MAX), Status::Length);
+    assert_eq!(inputs(2, filled.as_mut_ptr(), usize::MAX), Status::TensorLength);
     assert_eq!(inputs(2, filled.as_mut_ptr(), 3), Status::Ok);
     assert_eq!((filled, chosen), (noise, class));
 
@@ -298,7 +298,7 @@ fn accelerators() {
             (0, 3, 0),
             (u32::MAX, u32::MAX, 1),
         ] {
-            assert_eq!(pixgen_accelerator_picture(width, channels, place, length, Some(show_all), null_mut()), Status::Length);
+            assert_eq!(pixgen_accelerator_picture(width, channels, place, length, Some(show_all), null_mut()), Status::TensorLength);
         }
     }
 }

@@ -72,17 +72,17 @@ fn what_is_wrong_is_told() {
     let (model, mut workspace) = open(&file);
     let (panels_len, scratch_len) = lengths(&model);
     let (mut panels, mut scratch) = (vec![0; panels_len], vec![0; scratch_len]);
-    for unknown in [c"abacus", c"", c"\xff"] {
+    for unknown in [c"abacus", c"", c"\xff", c"crosswise", c"avx512"] {
         assert_eq!(prepare(&model, Some(unknown), &mut panels).map(drop), Err(Status::NoKernel));
     }
     let prepared = prepare(&model, None, &mut panels).expect("prepared");
     assert_eq!(draw(&prepared, 0, &mut workspace.bytes_mut()[..16], &mut scratch).0, Status::SmallWorkspace);
     // The portable kernel has neither.
     if HostKernel::fastest().is_some() {
-        assert_eq!(draw(&prepared, 0, workspace.bytes_mut(), &mut scratch[..99]).0, Status::SmallWorkspace);
+        assert_eq!(draw(&prepared, 0, workspace.bytes_mut(), &mut scratch[..99]).0, Status::SmallScratch);
         let cut = PixgenPrepared { panels_length: 99, ..prepared };
-        assert_eq!(draw(&cut, 0, workspace.bytes_mut(), &mut scratch).0, Status::SmallWorkspace);
-        assert_eq!(prepare(&model, None, &mut panels[..99]).map(drop), Err(Status::SmallWorkspace));
+        assert_eq!(draw(&cut, 0, workspace.bytes_mut(), &mut scratch).0, Status::SmallPanels);
+        assert_eq!(prepare(&model, None, &mut panels[..99]).map(drop), Err(Status::SmallPanels));
     }
     let (mut length, memory) = (0, panels.as_mut_ptr().cast());
     let mut filled = MaybeUninit::<PixgenPrepared>::uninit();
