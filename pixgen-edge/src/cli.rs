@@ -258,7 +258,7 @@ pub struct SampleArgs {
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  pixgen-edge bench model.pxg")]
+#[command(after_help = "Examples:  pixgen-edge bench model.pxg\n           pixgen-edge bench model.pxg --kernel neon --seconds 60")]
 pub struct BenchArgs {
     /// .pxg file
     #[arg(value_hint = ValueHint::FilePath)]
@@ -266,6 +266,9 @@ pub struct BenchArgs {
     /// Measure this kernel only, for example portable or neon
     #[arg(long, value_name = "NAME")]
     pub kernel: Option<String>,
+    /// Stop after about so long; every kernel draws one picture on each thread all the same
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub seconds: u16,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,

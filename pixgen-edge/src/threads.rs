@@ -21,6 +21,9 @@ const ALWAYS_FINE: usize = 64;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ThreadsError {
+    /// Nothing computes without a thread.
+    #[error("--threads 0: a command needs a thread to compute on")]
+    None,
     /// So many are slower than fewer, or cannot be started at all.
     #[error("{given_by} {asked}: this machine has {}", counted(*.cores, "core", "cores"))]
     TooMany {
@@ -40,6 +43,7 @@ impl ThreadsError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::None => Some("give 1 or more, or leave --threads out for one a core".to_owned()),
             Self::TooMany { given_by, cores, .. } => Some(format!("give {} at most, or leave {given_by} out for one a core", most(*cores))),
             Self::Pool(_) => None,
         }
@@ -50,6 +54,27 @@ fn most(cores: usize) -> usize {
     (PER_CORE * cores).max(ALWAYS_FINE)
 }
 
+/// Looks at the number that `--threads` gives, for commands that compute nothing too.
+///
+/// # Errors
+/// [`ThreadsError::None`] and [`ThreadsError::TooMany`].
+pub fn check(asked: Option<usize>) -> Result<(), ThreadsError> {
+    asked.map_or(Ok(()), |asked| check_number("--threads", asked))
+}
+
+fn check_number(given_by: &'static str, asked: usize) -> Result<(), ThreadsError> {
+    let cores = cores();
+    match asked {
+        0 => Err(ThreadsError::None),
+        _ if asked > most(cores) => Err(ThreadsError::TooMany { given_by, asked, cores }),
+        _ => Ok(()),
+    }
+}
+
+fn cores() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
+}
+
 /// Starts the threads of the process: as many as `asked` for, or one for each core. To be called once, by commands that compute.
 ///
 /// Where the system allows no more threads, there is one, and a line on standard error says so.
@@ -57,14 +82,12 @@ fn most(cores: usize) -> usize {
 /// # Errors
 /// [`ThreadsError`].
 pub fn start(asked: Option<usize>) -> Result<(), ThreadsError> {
-    let cores = available_parallelism().map_or(1, NonZero::get);
-    let given = asked.map(|count| ("--threads", count)).or_else(of_environment);
-    let count = given.map_or(cores, |(_, count)| count).max(1);
-    if let Some((given_by, asked)) = given
-        && asked > most(cores)
-    {
-        return Err(ThreadsError::TooMany { given_by, asked, cores });
+    check(asked)?;
+    let of_environment = asked.is_none().then(of_environment).flatten();
+    if let Some(count) = of_environment {
+        check_number(VARIABLE, count)?;
     }
+    let count = asked.or(of_environment).unwrap_or_else(cores);
     if pool_of(count)? {
         return Ok(());
     }
@@ -82,10 +105,9 @@ pub fn may_wait_for_others() -> bool {
     rayon::current_thread_index().is_none()
 }
 
-/// rayon's own variable, and its number.
-fn of_environment() -> Option<(&'static str, usize)> {
-    let count = std::env::var(VARIABLE).ok()?.parse().ok().filter(|&count| count > 0)?;
-    Some((VARIABLE, count))
+/// The number in rayon's own variable, where 0 stands for all cores.
+fn of_environment() -> Option<usize> {
+    std::env::var(VARIABLE).ok()?.parse().ok().filter(|&count| count > 0)
 }
 
 /// Makes the pool, or tells that the system does not allow so many threads.
@@ -131,11 +153,14 @@ mod tests {
 
     #[test]
     fn the_number_is_bounded() {
-        let cores = available_parallelism().map_or(1, NonZero::get);
+        let cores = cores();
         let error = start(Some(most(cores) + 1)).expect_err("too many");
         assert!(matches!(error, ThreadsError::TooMany { .. }), "{error}");
         assert!(error.to_string().starts_with(&format!("--threads {}: ", most(cores) + 1)), "{error}");
         assert!(error.hint().expect("hint").contains(&most(cores).to_string()));
+        let none = start(Some(0)).expect_err("none");
+        assert!(matches!(none, ThreadsError::None) && none.hint().expect("hint").contains("1 or more"), "{none}");
+        assert!(check(Some(0)).is_err() && check(Some(1)).is_ok() && check(None).is_ok());
         assert!(most(1) >= ALWAYS_FINE && most(1000) > 1000);
     }
 }

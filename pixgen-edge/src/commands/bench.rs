@@ -16,11 +16,11 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 /// Rounds in which the kernels take turns, so that a change of the clock meets all of them.
-const ROUNDS: usize = 5;
-/// What a kernel computes in a round, on one thread and then on all.
+const ROUNDS: u32 = 5;
+/// What a kernel computes in a round, on one thread and then on all, at most.
 const TURN: Duration = Duration::from_millis(80);
-/// Pictures of a kernel in a round, at least.
-const LEAST: usize = 3;
+/// How far a median may lie above the best time of its kernel on a machine that does nothing else. A clock that changes brings a part of it.
+const QUIET: f64 = 0.2;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -31,6 +31,8 @@ struct BenchJson {
     steps: usize,
     threads: usize,
     kernel_here: String,
+    /// Whether something else seems to run, so that the numbers are too low a speed.
+    busy: bool,
     kernels: Vec<Speed>,
 }
 
@@ -72,17 +74,24 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
         let drawer = kernel.prepare(&model, panels)?;
         runs.push(Run { kernel: *kernel, memory: drawer.memory(0), drawer, times: Vec::new(), rate: 0.0 });
     }
-    for _ in 0..ROUNDS {
+    let (start, limit) = (Instant::now(), Duration::from_secs(args.seconds.into()));
+    let turns = 2 * ROUNDS * u32::try_from(runs.len()).unwrap_or(u32::MAX);
+    let turn = TURN.min(limit / turns);
+    for round in 0..ROUNDS {
         for run in &mut runs {
-            run.round(threads)?;
+            if round == 0 || start.elapsed() < limit {
+                run.round(threads, turn)?;
+            }
         }
     }
     let kernels: Vec<Speed> = runs.iter_mut().map(Run::speed).collect();
+    let spread = kernels.iter().map(|speed| speed.median_ms / speed.best_ms - 1.0).fold(0.0, f64::max);
+    let busy = spread > QUIET;
     let macs = plan_sites(model.config(), model.steps(), &mut |_| ()).macs;
     if args.json {
         let (name, kernel_here) = (model.header().name.to_owned(), here.to_string());
         let steps = model.steps();
-        return Ok(print_json(&BenchJson { schema: 1, name, macs, steps, threads, kernel_here, kernels })?);
+        return Ok(print_json(&BenchJson { schema: 1, name, macs, steps, threads, kernel_here, busy, kernels })?);
     }
     let mut text = ModelFacts::new(&model, &classes::of_model(&model)).text();
     let all = counted(threads, "thread", "threads");
@@ -92,17 +101,24 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
         let _ = writeln!(text, "{kernel:<16} {best_ms:>7.3} ms {median_ms:>7.3} ms {pictures_per_second:>8.1} img/s");
     }
     let _ = writeln!(text, "\nbest and median: a picture on one thread. Here pictures are drawn with {here}.");
+    if busy {
+        let percent = 100.0 * spread;
+        let _ = writeln!(
+            text,
+            "A median lies {percent:.0} % above its best: this machine is busy with something else. Measure again when it is not."
+        );
+    }
     Ok(print_bytes(text.as_bytes())?)
 }
 
 impl Run<'_> {
     /// Pictures one by one for a while, and then as many as all threads draw in that time.
-    fn round(&mut self, threads: usize) -> Result<(), DrawError> {
+    fn round(&mut self, threads: usize, turn: Duration) -> Result<(), DrawError> {
         let (model, start) = (self.drawer.model(), Instant::now());
         let classes = model.config().classes.max(1);
         let mut picture = vec![0; model.config().image_len()];
         let mut drawn = 0;
-        while drawn < LEAST || start.elapsed() < TURN {
+        while drawn == 0 || start.elapsed() < turn {
             let request = DrawRequest { class: drawn % classes, seed: 0, number: drawn as u64 };
             let start = Instant::now();
             self.drawer.draw(&request, &mut self.memory, &mut picture)?;

@@ -26,6 +26,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     let computes = !matches!(cli.command, Command::Info { .. } | Command::Plan(_) | Command::Web(_) | Command::Completions { .. });
     if computes {
         threads::start(cli.threads)?;
+    } else {
+        threads::check(cli.threads)?;
     }
     match cli.command {
         Command::Export(args) => export::run(&args),

@@ -38,6 +38,8 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
     let computes = !matches!(cli.command, Command::Inspect(_) | Command::Config(_) | Command::Completions { .. } | Command::Export(_));
     if computes {
         threads::start(cli.threads)?;
+    } else {
+        threads::check(cli.threads)?;
     }
     if cli.quiet {
         crate::run::progress::hush();
