@@ -7,6 +7,7 @@ use crate::pxg_file::PxgFormat;
 use crate::quantise::RangeMethod;
 use crate::source_code::Symbol;
 use crate::tflite::{LiteForm, LiteGelu, Npu};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -287,6 +288,9 @@ pub struct WebArgs {
     /// What to write
     #[arg(long, value_enum, default_value = "html")]
     pub format: WebFormat,
+    /// Heading of the page; the name of the file by default
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub title: Option<String>,
 }
 
 /// Forms of a model for browsers.

@@ -91,6 +91,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A heading for what has none.
+    #[error("--title: a package has no heading")]
+    TitleOfPackage,
     /// The threads to compute on.
     #[error(transparent)]
     Threads(#[from] ThreadsError),
@@ -125,6 +128,7 @@ impl Error {
             Self::NoName { near: Some(near), known, .. } => Some(format!("did you mean `{near}`? There are: {}", known.join(", "))),
             Self::NoName { known, .. } => Some(format!("there are: {}", known.join(", "))),
             Self::IntegersOnly { .. } => Some("for other forms or classes, give the model.safetensors it was exported from".into()),
+            Self::TitleOfPackage => Some("leave it out, or make a page with `--format html`".into()),
             Self::Threads(error) => error.hint(),
             Self::Output(error) => error.hint(),
         }

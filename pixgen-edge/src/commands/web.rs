@@ -18,7 +18,12 @@ pub(super) fn run(args: &WebArgs) -> Result<(), Error> {
     }));
     match args.format {
         WebFormat::Html => output::check_extension("--out", out, "a web page", &["html", "htm"])?,
-        WebFormat::Npm => output::refuse_stdout("--out", out, "writes a folder")?,
+        WebFormat::Npm => {
+            if args.title.is_some() {
+                return Err(Error::TitleOfPackage);
+            }
+            output::refuse_stdout("--out", out, "writes a folder")?;
+        }
     }
     let pxg = PxgFile::load(&args.model)?;
     let model = pxg.model()?;
@@ -27,7 +32,7 @@ pub(super) fn run(args: &WebArgs) -> Result<(), Error> {
     let file = pxg.bytes().get(..model.file_len()).unwrap_or_default();
     let (len, what) = match args.format {
         WebFormat::Html => {
-            let page = page(file, &args.model, &facts);
+            let page = page(file, &args.model, args.title.as_deref(), &facts);
             output::write(out, |to| to.write_all(page.as_bytes()))?;
             (page.len(), "a browser opens it")
         }

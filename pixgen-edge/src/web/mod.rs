@@ -13,3 +13,5 @@ pub use page::page;
 const ENGINE: &str = include_str!("engine.js");
 const SIMD: &[u8] = include_bytes!("simd.wasm");
 const SCALAR: &[u8] = include_bytes!("scalar.wasm");
+/// The notices that both engines must be accompanied by; `tests/third_party.py` writes them.
+const LICENCES: &str = include_str!("licences.txt");

@@ -1,6 +1,6 @@
 //! The package: an ES module with types, both engines and the model.
 
-use super::{ENGINE, SCALAR, SIMD};
+use super::{ENGINE, LICENCES, SCALAR, SIMD};
 use crate::model_facts::ModelFacts;
 use std::borrow::Cow;
 use std::path::Path;
@@ -47,6 +47,7 @@ impl<'a> Package<'a> {
             ("simd.wasm", SIMD.into()),
             ("scalar.wasm", SCALAR.into()),
             ("model.pxg", file.into()),
+            ("LICENSES.txt", LICENCES.as_bytes().into()),
         ];
         let files = files.into_iter().map(|(name, bytes)| PackageFile { name, bytes }).collect();
         Self { name, files }

@@ -1,11 +1,12 @@
 //! The page.
 
-use super::{ENGINE, SCALAR, SIMD};
+use super::{ENGINE, LICENCES, SCALAR, SIMD};
 use crate::file_kind::quoted;
 use crate::model_facts::ModelFacts;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::path::Path;
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -23,9 +24,10 @@ struct Shown<'a> {
 }
 
 /// A web page that draws from the model in `file`, the bytes of a `.pxg` file. It needs nothing else, not even a network.
-/// The name of the file at `path` is its heading.
-pub fn page(file: &[u8], path: &Path, facts: &ModelFacts) -> String {
-    let title = path.file_stem().unwrap_or("Pixgen".as_ref()).to_string_lossy();
+/// Its heading is `title`, or the name of the file at `path`.
+pub fn page(file: &[u8], path: &Path, title: Option<&str>, facts: &ModelFacts) -> String {
+    let stem = || path.file_stem().unwrap_or("Pixgen".as_ref()).to_string_lossy();
+    let title = title.map_or_else(stem, Cow::Borrowed);
     let file_name = quoted(Path::new(path.file_name().unwrap_or_default()));
     let worker = json(&[ENGINE, WORKER].concat());
     let script = format!("'use strict';\nconst WORKER = {worker};\n{ENGINE}\n{SCRIPT}");
@@ -33,6 +35,7 @@ pub fn page(file: &[u8], path: &Path, facts: &ModelFacts) -> String {
     fill(TEMPLATE, |place| match place {
         "version" => env!("CARGO_PKG_VERSION").to_owned(),
         "style" => STYLE.to_owned(),
+        "licences" => escaped(LICENCES),
         "style-hash" => policy_hash(STYLE),
         "script-hash" => policy_hash(&script),
         "facts" => json(&shown),
@@ -55,6 +58,11 @@ fn fill(template: &str, content: impl Fn(&str) -> String) -> String {
     page
 }
 
+/// Text that can stand in an element.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
 /// JSON that can stand inside a script element: nothing in it begins a tag.
 fn json<T: Serialize + ?Sized>(value: &T) -> String {
     // Texts and lists of texts always are JSON.
@@ -72,7 +80,7 @@ mod tests {
 
     fn example(name: &str) -> String {
         let rows = vec![("classes", name.to_owned())];
-        page(b"file", Path::new("model.pxg"), &ModelFacts(rows))
+        page(b"file", Path::new("model.pxg"), Some(name), &ModelFacts(rows))
     }
 
     /// The script of a page runs only if its text has the hash that the page itself names.
@@ -90,6 +98,7 @@ mod tests {
             assert!(text.len() > 1000 && page.contains(&format!("{kind} '{}'", policy_hash(text))), "{kind}");
         }
         assert!(!page.contains("{{") && !page.contains(" 'unsafe-"));
+        assert!(page.contains(&escaped(LICENCES)));
     }
 
     /// Nothing that a file says becomes a part of the page.
@@ -111,8 +120,14 @@ mod tests {
             let (_, facts) = page.split_once("id=\"data-facts\">").expect("facts");
             let facts = facts.split_once("</script>").expect("end").0;
             let facts: serde_json::Value = serde_json::from_str(facts).expect("JSON");
-            assert_eq!(facts["rows"][0][1], name);
+            assert_eq!((&facts["rows"][0][1], &facts["title"]), (&name.into(), &name.into()));
         }
+    }
+
+    #[test]
+    fn a_file_without_a_title_gives_its_name() {
+        let page = page(b"file", Path::new("out/my cats.pxg"), None, &ModelFacts(Vec::new()));
+        assert!(page.contains(r#""title":"my cats","#));
     }
 
     /// Room for the page beside the model, which takes four thirds of its bytes.
