@@ -44,6 +44,9 @@ impl Tile<2, 2> for Dsp {
 }
 
 /// Of four values each of two rows, (even, odd) of the first, then of the second: even are values 0 and 2, odd 1 and 3.
+///
+/// # Safety
+/// That of [`Tile::prepare`].
 #[inline(never)]
 unsafe fn expand(rows: *const i8, stride: usize, len: usize, out: *mut u32) {
     // SAFETY: the caller's.
@@ -90,6 +93,10 @@ macro_rules! step {
     };
 }
 
+/// The sums of a strip with tokens as they are and expanded weights.
+///
+/// # Safety
+/// That of [`Tile::run`].
 #[inline(never)]
 unsafe fn run(strip: &Strip) {
     // SAFETY: the caller's. r6 and r7 cannot be named as operands and are saved by hand.
@@ -159,6 +166,9 @@ macro_rules! expanded_step {
 /// asks for it.
 ///
 /// Frame: weights, their end, entry, start, sums, where the tokens jump, end of the sums, place to jump to.
+///
+/// # Safety
+/// That of [`Tile::run`].
 #[inline(never)]
 unsafe fn run_expanded(strip: &Strip) {
     // SAFETY: the caller's. r6 and r7 cannot be named as operands and are saved by hand.

@@ -137,6 +137,9 @@ macro_rules! vector {
 }
 
 /// Rows of 64 values without gaps, whose places are offsets from two registers: r1 at the tokens, r3 at the outputs.
+///
+/// # Safety
+/// That of [`Tile::run`]; rows have 64 values without gaps and begin at words.
 #[inline(never)]
 unsafe fn run_64(strip: &Strip) {
     // SAFETY: the caller's. r6 and r7 cannot be named as operands and are saved by hand.
@@ -170,6 +173,9 @@ unsafe fn run_64(strip: &Strip) {
 /// turn is entered in the middle where the number of whole vectors asks for it, and what is left comes at the end, predicated.
 ///
 /// Frame: outputs, from a token's end to the next token, stride of x, end of output 0, entry, exit, sums, their end, start.
+///
+/// # Safety
+/// That of [`Tile::run`].
 #[inline(never)]
 unsafe fn run(strip: &Strip) {
     // SAFETY: the caller's. r6 and r7 cannot be named as operands and are saved by hand.

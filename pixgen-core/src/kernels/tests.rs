@@ -37,12 +37,18 @@ mod plain {
     pub struct Packed<const R: usize>;
 
     /// Row `r` of `len` values.
+    ///
+    /// # Safety
+    /// The row can be read for `'a`.
     unsafe fn row<'a>(start: *const i8, stride: usize, r: usize, len: usize) -> &'a [i8] {
         // SAFETY: the caller's.
         unsafe { slice::from_raw_parts(start.add(r * stride), len) }
     }
 
     /// Every sum of the strip: `sum(t, o, start)`, with its place in the tile.
+    ///
+    /// # Safety
+    /// The start of the strip can be read, and its sums written.
     unsafe fn each<const R: usize, const C: usize>(strip: &Strip, sum: impl Fn(usize, usize, i32) -> i32) {
         // SAFETY: the caller's, here and below.
         let count = unsafe { strip.end.offset_from_unsigned(strip.sums) };
@@ -70,6 +76,9 @@ mod plain {
     }
 
     /// Values of a row of two that [`Expanded`] prepared.
+    ///
+    /// # Safety
+    /// Both rows, of `len` values each, can be read for `'a`.
     unsafe fn expanded<'a>(words: *const i8, len: usize, r: usize) -> impl Iterator<Item = i32> + 'a {
         // SAFETY: the caller's.
         let values = unsafe { slice::from_raw_parts(words.cast::<i16>(), 2 * len) };

@@ -194,7 +194,7 @@ impl<const CROSSWISE: bool> Lanes for Avx2<CROSSWISE> {
 /// 16 numbers as two vectors.
 ///
 /// # Safety
-/// The CPU has AVX2, here and below.
+/// The CPU has AVX2.
 #[inline(always)]
 pub(super) unsafe fn load(numbers: &[i32; PANEL]) -> [__m256i; 2] {
     let from = numbers.as_ptr().cast::<__m256i>();
@@ -203,6 +203,9 @@ pub(super) unsafe fn load(numbers: &[i32; PANEL]) -> [__m256i; 2] {
 }
 
 /// (a b + 2^31) >> 32 in 8 lanes: of the even ones, and of the odd ones.
+///
+/// # Safety
+/// The CPU has AVX2.
 #[inline(always)]
 pub(super) unsafe fn high(a: __m256i, b: __m256i) -> __m256i {
     // SAFETY: the caller's.
@@ -215,6 +218,9 @@ pub(super) unsafe fn high(a: __m256i, b: __m256i) -> __m256i {
 }
 
 /// 16 numbers, clamped to 16 bits, in order.
+///
+/// # Safety
+/// The CPU has AVX2.
 #[inline(always)]
 pub(super) unsafe fn words([a, b]: [__m256i; 2]) -> __m256i {
     // SAFETY: the caller's.
@@ -222,6 +228,9 @@ pub(super) unsafe fn words([a, b]: [__m256i; 2]) -> __m256i {
 }
 
 /// [`Lanes::widen`].
+///
+/// # Safety
+/// The CPU has AVX2.
 #[inline(always)]
 unsafe fn widen<const CROSSWISE: bool>(row: &[i8], out: &mut [i16]) -> i32 {
     let (whole, rest) = row.as_chunks::<16>();

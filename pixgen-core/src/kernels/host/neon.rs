@@ -195,7 +195,7 @@ pub(super) fn copy(row: &[i8], out: &mut [i8]) {
 /// (a b + 2^31) >> 32 in 4 lanes.
 ///
 /// # Safety
-/// The CPU has NEON, here and below.
+/// The CPU has NEON.
 #[inline(always)]
 pub(super) unsafe fn high(a: int32x4_t, b: int32x4_t) -> int32x4_t {
     // SAFETY: the caller's.
@@ -206,6 +206,9 @@ pub(super) unsafe fn high(a: int32x4_t, b: int32x4_t) -> int32x4_t {
 }
 
 /// 16 numbers, clamped to 16 bits.
+///
+/// # Safety
+/// The CPU has NEON.
 #[inline(always)]
 pub(super) unsafe fn words([a, b, c, d]: [int32x4_t; VECTORS]) -> [int16x8_t; 2] {
     // SAFETY: the caller's.
