@@ -1,8 +1,8 @@
 //! Draws pictures of a `.pxg` file with every kernel of this CPU, which must agree, and prints their hashes as `pixgen-edge sample --hashes`:
 //!
-//!     cargo run --release -p pixgen-core --features std --example hashes MODEL.pxg SEED COUNT [KERNEL]
+//!     cargo run --release -p pixgen-core --features std --example hashes MODEL.pxg SEED PICTURES [KERNEL]
 //!
-//! COUNT is the number of pictures of each class; KERNEL draws with that one alone. `tests/run.sh aarch64` runs it in an emulator.
+//! Classes take turns; KERNEL draws with that one alone. `tests/run.sh linux-boards` runs it in an emulator.
 
 use pixgen_core::align;
 use pixgen_core::integer::{DrawRequest, PictureHash, Prepared};
@@ -10,7 +10,7 @@ use pixgen_core::kernels::host::HostKernel;
 use pixgen_core::pxg::Model;
 use std::error::Error;
 
-const USAGE: &str = "usage: hashes MODEL.pxg SEED COUNT [KERNEL]";
+const USAGE: &str = "usage: hashes MODEL.pxg SEED PICTURES [KERNEL]";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -23,9 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     file[..bytes.len()].copy_from_slice(&bytes);
     let model = Model::read(&file[..bytes.len()])?;
 
-    let kernels = HostKernel::detected().map(Some);
-    let kernels = std::iter::once(None).chain(kernels).map(|kernel| (name(kernel), kernel));
-    let kernels: Vec<_> = kernels.filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)).collect();
+    let kernels = match only {
+        Some(name) => vec![HostKernel::named(&name)?],
+        None => std::iter::once(None).chain(HostKernel::detected().map(Some)).collect(),
+    };
+    let kernels: Vec<_> = kernels.into_iter().map(|kernel| (name(kernel), kernel)).collect();
     let names: Vec<_> = kernels.iter().map(|(name, _)| *name).collect();
     eprintln!("kernels: {}", names.join(" "));
 
@@ -57,7 +59,7 @@ fn draw(model: &Model<'_>, kernel: Option<HostKernel>, seed: u64, count: usize) 
     let prepared = kernel.map(|kernel| Prepared::new(kernel, model, &mut panels)).transpose()?;
     let classes = model.config().classes;
     let mut lines = Vec::new();
-    for number in 0..classes * count {
+    for number in 0..count {
         let class = number % classes;
         let request = DrawRequest { class, seed, number: number as u64 };
         let mut hash = PictureHash::new();

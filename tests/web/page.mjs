@@ -15,6 +15,7 @@ import { hash, sample } from './host.mjs';
 
 const [chromium, program, folder, file, single, many, pictures] = process.argv.slice(2);
 const CELLS = 24;
+const COMMITTED = 'firmware-examples/models';
 
 // What the page shows: class, seed and number as each place says them, and the hash of the pixels on its canvas.
 async function shown(browser) {
@@ -63,14 +64,14 @@ async function picture(browser, name) {
 const window = (browser, width, height, mobile) =>
   browser.call('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: mobile ? 2 : 1, mobile });
 
-// All places hold what the program draws.
-async function agrees(browser, model) {
+// All places hold what the program draws of a seed.
+async function agrees(browser, model, seed = 0) {
   const cells = await shown(browser);
   const names = await browser.evaluate('shape.classes');
-  const wanted = sample(program, model, '--count', String(Math.ceil(CELLS / names.length)));
+  const wanted = sample(program, model, '--seed', String(seed), '--count', String(Math.ceil(CELLS / names.length)));
   cells.forEach((cell, index) => {
     const { label, number, hash } = wanted[index];
-    assert.deepEqual([cell.title, cell.hash], [`Place ${index + 1}: ${names[label]}, seed 0, number ${number}`, hash]);
+    assert.deepEqual([cell.title, cell.hash], [`Place ${index + 1}: ${names[label]}, seed ${seed}, number ${number}`, hash]);
   });
   return names;
 }
@@ -188,7 +189,28 @@ async function otherModels(browser) {
   await picture(browser, 'many');
 }
 
-// A model that is damaged, an engine that is none, a browser without SIMD.
+// Every committed model, a hundred pictures and more, with SIMD and without.
+async function committed(browser) {
+  for (const name of readdirSync(COMMITTED).filter((name) => name.endsWith('.pxg'))) {
+    const model = join(COMMITTED, name);
+    write(model, name);
+    for (const engine of ['SIMD', 'no SIMD']) {
+      const without = engine === 'SIMD' ? null : await withoutSimd(browser);
+      await open(browser, name);
+      for (let seed = 0; CELLS * seed < 100; seed++) {
+        await browser.evaluate(`document.querySelector('#seed').value = '${seed}'; readSeed()`);
+        await browser.until(`${name} has drawn seed ${seed}`, settled);
+        await agrees(browser, model, seed);
+      }
+      assert((await browser.evaluate(`document.querySelector('#latency').textContent`)).endsWith(`(${engine})`));
+      if (without) await browser.call('Page.removeScriptToEvaluateOnNewDocument', without);
+    }
+  }
+}
+
+const withoutSimd = (browser) => browser.call('Page.addScriptToEvaluateOnNewDocument', { source: 'WebAssembly.validate = () => false' });
+
+// A model that is damaged, an engine that is none.
 async function fails(browser) {
   const page = readFileSync(html('model'), 'utf8');
   for (const [name, id, change, says] of [
@@ -204,17 +226,12 @@ async function fails(browser) {
     assert(error.startsWith('This page cannot draw: ') && error.includes(says), `${name}: ${error}`);
     assert(await browser.evaluate(`document.querySelector('main').hidden && document.querySelector('#loading').hidden`), name);
   }
-  const { identifier } = await browser.call('Page.addScriptToEvaluateOnNewDocument', { source: 'WebAssembly.validate = () => false' });
-  await open(browser, 'model');
-  await agrees(browser, file);
-  assert.match(await browser.evaluate(`document.querySelector('#latency').textContent`), /\(no SIMD\)$/);
-  await browser.call('Page.removeScriptToEvaluateOnNewDocument', { identifier });
 }
 
 const browser = await Browser.start(chromium);
 try {
   await browser.call('Emulation.setScrollbarsHidden', { hidden: true });
-  for (const part of [draws, fits, names, otherModels, fails]) {
+  for (const part of [draws, fits, names, otherModels, committed, fails]) {
     const start = performance.now();
     await part(browser);
     console.log(`${part.name}: as expected (${((performance.now() - start) / 1000).toFixed(1)} s)`);
