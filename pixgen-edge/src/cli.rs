@@ -1,7 +1,7 @@
 //! What can be typed. Declarations only; [`crate::commands`] does the work.
 
 use crate::offered::BOARD_NAMES;
-use crate::onnx::Form;
+use crate::onnx::{Form, OnnxTarget, WeightBits};
 use crate::own_board::OwnBoardArgs;
 use crate::pxg_file::PxgFormat;
 use crate::quantise::RangeMethod;
@@ -142,7 +142,8 @@ pub struct ExportArgs {
 /// Arguments of `onnx`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:  pixgen-edge onnx q/model.safetensors -o float.onnx\n           pixgen-edge onnx model.pxg -o integer.onnx"
+    after_help = "Examples:  pixgen-edge onnx q/model.safetensors -o float.onnx\n           pixgen-edge onnx model.pxg -o integer.onnx\n           \
+                  pixgen-edge onnx q --target rknn -o q.onnx --calibration q-rknn"
 )]
 pub struct OnnxArgs {
     /// .pxg file, or model file or run folder of a trained generator
@@ -154,6 +155,15 @@ pub struct OnnxArgs {
     /// Form of the graph; by default `integer` for a .pxg file and `float` otherwise
     #[arg(long, value_enum)]
     pub form: Option<Form>,
+    /// Write the float network for the tool chain of an accelerator, which quantises it itself: one picture at a time, without the operators that it refuses
+    #[arg(long, value_enum)]
+    pub target: Option<OnnxTarget>,
+    /// Also make a folder with what that tool chain needs: inputs to calibrate with, rows of the classes, pictures to expect, and a script that converts
+    #[arg(long, value_name = "DIR", requires = "target", value_hint = ValueHint::DirPath)]
+    pub calibration: Option<PathBuf>,
+    /// Bits of the weights of --form qdq, 8 by default
+    #[arg(long, value_enum)]
+    pub weight_bits: Option<WeightBits>,
     /// Fixed batch size, for tool chains that need one; any number of pictures by default
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch: Option<u32>,

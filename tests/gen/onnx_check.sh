@@ -13,10 +13,18 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 "$built/examples/random_models" "$work" >/dev/null
-for model in "$work"/*.safetensors; do
+shopt -s nullglob
+for model in "$work"/*.safetensors firmware-examples/models/*.safetensors; do
+  name=$work/$(basename "$model" .safetensors)
   for form in float qdq integer; do
-    graph=${model%.safetensors}-$form
+    graph=$name-$form
     "$built/pixgen-edge" onnx "$model" --form $form -o "$graph.onnx" --vectors "$graph.safetensors" --count 30
+  done
+  graph=$name-7bits
+  "$built/pixgen-edge" onnx "$model" --form qdq --weight-bits 7 -o "$graph.onnx" --vectors "$graph.safetensors" --count 30
+  for target in generic rknn nncase tpu-mlir esp; do
+    graph=$name-$target
+    "$built/pixgen-edge" onnx "$model" --target $target -o "$graph.onnx" --calibration "$graph.calibration"
   done
 done
 # A fixed batch, and some of the classes in another order.
@@ -24,3 +32,5 @@ done
 nano=firmware-examples/models/nano-28-grey.pxg
 "$built/pixgen-edge" onnx $nano -o "$work/nano-28-grey.onnx" --vectors "$work/nano-28-grey.safetensors" --count 200
 "$python" tests/gen/onnx_check.py "$work"/*.onnx
+# The script that lies beside a graph for no tool in particular needs no more than this Python.
+"$python" "$work/0-plain-x-generic.calibration/check.py" "$work/0-plain-x-generic.onnx"

@@ -28,6 +28,10 @@ if [ $# = 0 ]; then
     fi
     sed "s|^|$(basename "$model"): |" "$work/said"
   done
+  # Trained models where the repository has some.
+  shopt -s nullglob
+  trained=(firmware-examples/models/*.safetensors)
+  [ ${#trained[@]} = 0 ] || set -- "${trained[@]}"
 fi
 for model in "$@"; do
   name=$work/$(basename "$(dirname "$(realpath "$model")")")-$(basename "$model" .safetensors)

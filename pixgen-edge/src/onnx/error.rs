@@ -4,6 +4,7 @@ use crate::quantise::QuantiseError;
 use pixgen_core::params::Site;
 use pixgen_core::pxg::{MissingPart, PxgError};
 use pixgen_core::reference::ReferenceError;
+use std::io;
 
 /// Why a model cannot be written as an ONNX graph.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,37 @@ pub enum OnnxError {
         /// The layer.
         site: Site,
     },
+    /// A graph of integers for a tool that makes its own.
+    #[error(
+        "--target {target} and --form {form} exclude each other: the tool quantises real numbers itself, and refuses a graph of integers"
+    )]
+    TargetForm {
+        /// The tool chain.
+        target: String,
+        /// The form.
+        form: String,
+    },
+    /// An option that a graph for a tool chain has no use for.
+    #[error("--target has no use for {flag}")]
+    TargetOption {
+        /// The option.
+        flag: &'static str,
+    },
+    /// Rows of the class are inputs of the graph, and nobody would have them.
+    #[error("a graph for {target} takes rows of the class as inputs, which a host needs too")]
+    NoRows {
+        /// The tool chain.
+        target: String,
+    },
+    /// Bits of weights that are real numbers, or those of a chip.
+    #[error("--weight-bits is for --form qdq: the other forms have the weights of the model or of a chip")]
+    WeightBits,
+    /// The files for a tool chain cannot be packed: a fault of this program.
+    #[error("the inputs cannot be packed: {0}")]
+    Pack(#[from] rawzip::Error),
+    /// The same, where bytes are written to memory.
+    #[error("the inputs cannot be packed: {0}")]
+    Memory(#[from] io::Error),
     /// Quantisation failed.
     #[error(transparent)]
     Quantise(#[from] QuantiseError),
@@ -95,6 +127,12 @@ impl OnnxError {
             Self::Steps { .. } => Some("export with --steps 1".into()),
             Self::TooLarge { .. } => Some("choose fewer classes with --classes; each has tables of its own".into()),
             Self::Wraps { .. } => Some("no exporter writes such a file; export the model again".into()),
+            Self::TargetForm { .. } => Some("leave --form out".into()),
+            Self::TargetOption { flag: "--vectors" } => Some("--calibration DIR writes inputs and the pictures to expect".into()),
+            Self::TargetOption { flag: "--batch" } => Some("leave it out: these graphs draw one picture at a time".into()),
+            Self::TargetOption { .. } => Some("leave it out: the tool quantises, with options of its own".into()),
+            Self::NoRows { .. } => Some("add --calibration DIR, which also writes the rows".into()),
+            Self::WeightBits => Some("leave it out, or add --form qdq".into()),
             Self::Quantise(error) => error.hint(),
             _ => None,
         }

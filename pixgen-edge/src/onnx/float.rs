@@ -25,6 +25,8 @@ pub struct Int8<'a> {
     pub linears: &'a LinearLayers,
     /// What the results mean.
     pub site_scales: &'a SiteScales,
+    /// Whether weights have 7 bits: processors without VNNI add two products of 8 bits in 16, which saturate.
+    pub halved: bool,
 }
 
 /// The interpreter.
@@ -125,9 +127,16 @@ impl<'a> FloatGraph<'a> {
             Err(_) => Vec::new(),
         };
         let outputs = real.scale.len();
-        let values = transposed(&rows, rows.len() / outputs.max(1), from, to);
+        let mut values = transposed(&rows, rows.len() / outputs.max(1), from, to);
+        let mut step = 1.0 / input_scale;
+        if int8.halved {
+            values
+                .iter_mut()
+                .for_each(|code| *code = (f32::from(*code) / 2.0).round_ties_even() as i8);
+            step *= 2.0;
+        }
         let int8 = self.graph.constant(name, &[to - from, outputs], &values);
-        let scales: Vec<f32> = real.scale.iter().map(|sum| (sum / input_scale) as f32).collect();
+        let scales: Vec<f32> = real.scale.iter().map(|sum| (sum * step) as f32).collect();
         let scale = self.graph.constant(&format!("{name}.scale"), &[outputs], &scales);
         self.graph.dequantise_columns(&format!("{name}/real"), &int8, &scale)
     }
@@ -191,6 +200,16 @@ pub(super) fn join(graph: &mut Graph, tower: &Tower, name: &str, x: &GraphValue)
     let tokens = x.rows();
     let rows = graph.transpose(&format!("{name}/tokens"), x, &[0, 2, 1, 3]);
     graph.reshape(name, &rows, &[tokens, tower.width])
+}
+
+/// x/2 (1 + erf(x / sqrt(2))), in the order of operations that runtimes know as GELU.
+pub(super) fn gelu(graph: &mut Graph, name: &str, x: &GraphValue) -> GraphValue {
+    let [root, one, half] = [std::f32::consts::SQRT_2, 1.0, 0.5].map(|number| graph.scalar(number));
+    let y = graph.binary("Div", &format!("{name}/scaled"), x, &root);
+    let y = graph.unary("Erf", &format!("{name}/erf"), &y);
+    let y = graph.binary("Add", &format!("{name}/above"), &y, &one);
+    let y = graph.binary("Mul", &format!("{name}/double"), x, &y);
+    graph.binary("Mul", name, &y, &half)
 }
 
 /// Columns `from..to` of rows of `width` values as rows.
@@ -299,15 +318,8 @@ impl Ops for FloatGraph<'_> {
         Ok(join(&mut self.graph, &tower, &name, &mean))
     }
 
-    /// x/2 (1 + erf(x / sqrt(2))), in the order of operations that runtimes know as GELU.
     fn gelu(&mut self, site: Site, x: GraphValue) -> Done {
-        let name = site.name();
-        let [root, one, half] = [std::f32::consts::SQRT_2, 1.0, 0.5].map(|number| self.graph.scalar(number));
-        let y = self.graph.binary("Div", &format!("{name}/scaled"), &x, &root);
-        let y = self.graph.unary("Erf", &format!("{name}/erf"), &y);
-        let y = self.graph.binary("Add", &format!("{name}/above"), &y, &one);
-        let y = self.graph.binary("Mul", &format!("{name}/double"), &x, &y);
-        Ok(self.graph.binary("Mul", &name, &y, &half))
+        Ok(gelu(&mut self.graph, &site.name(), &x))
     }
 
     fn add(&mut self, site: Site, x: GraphValue, y: GraphValue) -> Done {

@@ -11,10 +11,10 @@ use super::proto::{
 };
 use std::collections::HashMap;
 
-/// Version of ONNX's operators: the first with LayerNormalization.
-pub const OPSET: i64 = 17;
-/// Version of the file format that came with it.
-const IR_VERSION: i64 = 8;
+/// Version of ONNX's operators, and of the file format that came with it: the first with LayerNormalization.
+pub const OPSET: [i64; 2] = [17, 8];
+/// The first with Gelu.
+const GELU_OPSET: [i64; 2] = [20, 9];
 /// Constants that a file holds: 2 GiB less room for nodes and names.
 const MOST_BYTES: u64 = (1 << 31) - (1 << 24);
 /// Name of the first dimension of all activations, where it is not fixed.
@@ -30,7 +30,7 @@ pub enum Dim {
 }
 
 /// A named value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GraphValue {
     name: String,
     element: Element,
@@ -80,13 +80,14 @@ pub struct Graph {
     graph: GraphProto,
     constants: HashMap<String, GraphValue>,
     bytes: u64,
+    opset: [i64; 2],
     fault: Option<(String, GraphFault)>,
 }
 
 impl Graph {
     /// An empty graph for `batch` pictures at once, or for any number.
     pub fn new(batch: Option<usize>) -> Self {
-        Self { batch, ..Self::default() }
+        Self { batch, opset: OPSET, ..Self::default() }
     }
 
     // --- Values ---------------------------------------------------------------------------------------------------------------------
@@ -266,6 +267,18 @@ impl Graph {
         self.node("ReduceSum", name, &[x, &axis], vec![int("keepdims", 1)], (x.element, dims))
     }
 
+    /// Mean over the last dimension, which stays with length 1; in the form of operators before version 18.
+    pub fn mean(&mut self, name: &str, x: &GraphValue) -> GraphValue {
+        let dims = self.reduced(x);
+        self.node("ReduceMean", name, &[x], vec![ints("axes", &[-1]), int("keepdims", 1)], (x.element, dims))
+    }
+
+    /// x Phi(x) as one operator, which makes the graph one of a later version.
+    pub fn gelu(&mut self, name: &str, x: &GraphValue) -> GraphValue {
+        self.opset = GELU_OPSET;
+        self.unary("Gelu", name, x)
+    }
+
     /// Greatest over the last dimension, which stays with length 1.
     pub fn greatest(&mut self, name: &str, x: &GraphValue) -> GraphValue {
         let dims = self.reduced(x);
@@ -396,12 +409,12 @@ impl Graph {
         }
         self.graph.name = "pixgen".to_owned();
         let model = ModelProto {
-            ir_version: IR_VERSION,
+            ir_version: self.opset[1],
             producer_name: "pixgen-edge".to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             doc_string: about.to_owned(),
             graph: Some(self.graph),
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: self.opset[0] }],
             metadata_props: metadata.into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect(),
         };
         check(&model)?;

@@ -4,6 +4,7 @@ use super::error::OnnxError;
 use super::float::{FloatGraph, Int8};
 use super::integer::IntegerGraph;
 use super::proto::ModelProto;
+use super::target::{ClassRows, OnnxTarget, TargetGraph};
 use crate::aligned::AlignedBytes;
 use crate::model_file::ModelFile;
 use crate::quantise::{Exported, class_lines, model_name};
@@ -24,6 +25,18 @@ pub enum Form {
     Integer,
 }
 
+/// Bits of the weights of form `qdq`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum WeightBits {
+    /// For CPUs without VNNI, where runtimes add products of 8 bits in 16
+    #[value(name = "7")]
+    Seven,
+    /// For all others
+    #[default]
+    #[value(name = "8")]
+    Eight,
+}
+
 /// The float network for these rows of the class embedding, and for `batch` pictures at once or any number.
 ///
 /// # Errors
@@ -37,15 +50,38 @@ pub fn float_graph(file: &ModelFile, classes: &[usize], batch: Option<usize>) ->
 ///
 /// # Errors
 /// As of [`float_graph`]; more than one step.
-pub fn qdq_graph(file: &ModelFile, exported: &Exported, classes: &[usize], batch: Option<usize>) -> Result<ModelProto, OnnxError> {
+pub fn qdq_graph(
+    file: &ModelFile,
+    exported: &Exported,
+    classes: &[usize],
+    batch: Option<usize>,
+    bits: WeightBits,
+) -> Result<ModelProto, OnnxError> {
     let bytes = AlignedBytes::copy(&exported.bytes);
     let model = Model::read(bytes.bytes())?;
     if model.steps() != 1 {
         return Err(OnnxError::Steps { steps: model.steps() });
     }
-    let int8 = Int8 { model: &model, linears: &exported.linears, site_scales: &exported.site_scales };
+    let halved = bits == WeightBits::Seven;
+    let int8 = Int8 { model: &model, linears: &exported.linears, site_scales: &exported.site_scales, halved };
     let about = "One-step image generator, int8 products, QDQ";
-    real(file, classes, batch, Some(int8))?.finish(about, of_file(Form::Qdq, file, classes)?)
+    let mut metadata = of_file(Form::Qdq, file, classes)?;
+    metadata.push(("pixgen.weight_bits".to_owned(), if halved { "7" } else { "8" }.to_owned()));
+    real(file, classes, batch, Some(int8))?.finish(about, metadata)
+}
+
+/// The float network as the tool chain of an accelerator takes it, and the inputs that are rows of the class.
+///
+/// # Errors
+/// Too large, or weights of another model.
+pub fn target_graph(file: &ModelFile, classes: &[usize], target: OnnxTarget) -> Result<(ModelProto, Vec<ClassRows>), OnnxError> {
+    let (mut graph, noise, class) = TargetGraph::new(file, classes, target)?;
+    network::forward(&mut graph, &file.header.model, &noise, &class)?;
+    let (graph, rows) = graph.into_graph();
+    let mut metadata = of_file(Form::Float, file, classes)?;
+    metadata.push(("pixgen.target".to_owned(), target.name()));
+    let about = format!("One-step image generator, float, for the tool chain {}", target.name());
+    Ok((graph.finish(&about, metadata)?, rows))
 }
 
 fn real(file: &ModelFile, classes: &[usize], batch: Option<usize>, int8: Option<Int8<'_>>) -> Result<super::graph::Graph, OnnxError> {

@@ -1,14 +1,13 @@
 //! The parameters as the graph needs them: gains and offsets of norms, the noise level and the range of bytes are folded into the matrices
 //! beside them, and everything that depends on the class into one table.
 
-use super::error::LiteError;
 use crate::model_file::ModelFile;
 use crate::quantise::condition::FoldedCondition;
 use crate::quantise::export::levels;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::ops::Branch;
 use pixgen_core::params::{Layer, ParamKind, Side, Site};
-use pixgen_core::reference::FlatWeights;
+use pixgen_core::reference::{FlatWeights, ReferenceError};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -110,7 +109,7 @@ impl<'a> LiteParams<'a> {
     ///
     /// # Errors
     /// The weights are of another model.
-    pub fn new(file: &'a ModelFile, classes: &[usize], factors: Option<&'a HashMap<Site, Vec<f32>>>) -> Result<Self, LiteError> {
+    pub fn new(file: &'a ModelFile, classes: &[usize], factors: Option<&'a HashMap<Site, Vec<f32>>>) -> Result<Self, ReferenceError> {
         let config = file.header.model;
         let weights = FlatWeights::new(&config, &file.params)?;
         let t = levels(file, 1)[0];

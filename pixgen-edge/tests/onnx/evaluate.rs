@@ -189,6 +189,13 @@ fn operate(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
         "Sqrt" => x.map(f64::sqrt),
         "Exp" => x.map(f64::exp),
         "Erf" => x.map(libm::erf),
+        "Identity" => x.map(|v| v),
+        "Gelu" => x.map(|v| v / 2.0 * (1.0 + libm::erf(v / std::f64::consts::SQRT_2))),
+        "ReduceMean" => {
+            let mean = |row: Vec<f64>| row.iter().sum::<f64>() / row.len() as f64;
+            let dims = [&x.dims[..x.dims.len() - 1], &[1]].concat();
+            Tensor::real(&dims, x.rows().into_iter().map(mean).collect())
+        }
         "QuantizeLinear" => {
             let (scale, zero) = (inputs[1].reals()[0], inputs[2].wholes()[0]);
             let code = |v: &f64| ((v / scale).round_ties_even() as i64 + zero).clamp(-128, 127);

@@ -7,6 +7,7 @@ mod random;
 
 mod evaluate;
 
+use clap::ValueEnum;
 use evaluate::{Tensor, evaluate};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::Parametrisation;
@@ -17,7 +18,7 @@ use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::aligned::AlignedBytes;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::onnx::proto::{DimensionValue, Element, ModelProto, ValueInfoProto};
-use pixgen_edge::onnx::{OnnxError, float_graph, integer_graph, qdq_graph};
+use pixgen_edge::onnx::{OnnxError, OnnxTarget, WeightBits, float_graph, integer_graph, qdq_graph, target_graph};
 use pixgen_edge::quantise::draw::{draw_integer, draw_values, requests};
 use pixgen_edge::quantise::{Exported, QuantiseOptions, export};
 use prost::Message;
@@ -45,7 +46,7 @@ fn forms(file: &ModelFile, exported: &Exported, batch: Option<usize>) -> [ModelP
     let model = Model::read(bytes.bytes()).expect("reads");
     [
         float_graph(file, &CLASSES, batch).expect("float"),
-        qdq_graph(file, exported, &CLASSES, batch).expect("qdq"),
+        qdq_graph(file, exported, &CLASSES, batch, WeightBits::Eight).expect("qdq"),
         integer_graph(&model, batch).expect("integer"),
     ]
 }
@@ -111,6 +112,67 @@ fn graphs_give_the_pictures_of_their_networks() {
         let rms = (squares.sum::<f64>() / want.len() as f64).sqrt();
         assert!(rms < 2.0, "{config:?}: {rms}");
     }
+}
+
+/// What the tools behind each target refuse or leave to the CPU is not there, and the levels are the float network's.
+#[test]
+fn graphs_for_tool_chains_give_the_levels_of_the_float_network() {
+    for file in models() {
+        let config = &file.header.model;
+        let request = requests(SEED, 0, &[1]);
+        let [(_, noise), _] = inputs(config, &[1]);
+        let noise = interleaved(config, &noise.reals());
+        let want = draw_values(&file, &request, 1).expect("draws");
+        let normalisation = &file.header.normalisation;
+        let level = |(i, v): (usize, &f32)| {
+            let c = i % config.channels;
+            255.0 * (f64::from(normalisation.mean[c]) + f64::from(normalisation.std[c]) * f64::from(*v))
+        };
+        let want: Vec<f64> = want.iter().enumerate().map(level).collect();
+        for target in OnnxTarget::value_variants() {
+            let (graph, rows) = target_graph(&file, &CLASSES, *target).expect("a graph");
+            let (side, in_patches) = (config.size, target.takes_rows());
+            let mut given = vec![if in_patches {
+                ("noise".to_owned(), Tensor::real(&[1, config.patches(), config.patch_len()], in_order(config, &noise)))
+            } else {
+                ("noise".to_owned(), Tensor::real(&[1, side, side, config.channels], noise.clone()))
+            }];
+            if rows.is_empty() {
+                given.push(("class".to_owned(), Tensor::real(&[1, 1, 3], vec![0.0, 1.0, 0.0])));
+            }
+            for row in &rows {
+                let values = row.values[row.width..2 * row.width].iter().map(|&v| f64::from(v)).collect();
+                given.push((row.name.clone(), Tensor::real(&[1, 1, row.width], values)));
+            }
+            let given: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+            let levels = evaluate(&graph, &given)["levels"].reals().to_vec();
+            let want = if in_patches { in_order(config, &want) } else { want.clone() };
+            // Levels are not clamped; what is compared with is.
+            let error = levels
+                .iter()
+                .zip(&want)
+                .map(|(a, b)| (a.clamp(0.0, 255.0) - b.clamp(0.0, 255.0)).abs())
+                .fold(0.0, f64::max);
+            assert!(error < 0.01, "{target:?} {config:?}: {error}");
+            for node in &graph.graph.as_ref().expect("a graph").node {
+                let refused = ["Gather", "SpaceToDepth", "DepthToSpace", "Cast", "Floor", "Clip"];
+                assert!(!refused.contains(&node.op_type.as_str()), "{target:?}: {}", node.name);
+                assert!(*target != OnnxTarget::Nncase || node.op_type != "LayerNormalization", "{}", node.name);
+            }
+        }
+    }
+}
+
+/// A picture H W C patch by patch, row by row of pixels in each.
+fn in_order(config: &ModelConfig, picture: &[f64]) -> Vec<f64> {
+    let (side, channels) = (config.patch, config.channels);
+    let pixel = |patch: usize, at: usize| {
+        let (y, x) = (patch / config.across() * side + at / side, patch % config.across() * side + at % side);
+        picture[(y * config.size + x) * channels..][..channels].to_vec()
+    };
+    (0..config.patches())
+        .flat_map(|patch| (0..side * side).flat_map(move |at| pixel(patch, at)))
+        .collect()
 }
 
 /// A file reads back as it was; names of parameters are those of the list; weights of the quantised forms are int8.
@@ -195,7 +257,10 @@ fn forged_files_do_not_panic() {
     let two = AlignedBytes::copy(&exported(&file, 2).bytes);
     let model = Model::read(two.bytes()).expect("reads");
     assert!(matches!(integer_graph(&model, None), Err(OnnxError::Steps { steps: 2 })));
-    assert!(matches!(qdq_graph(&file, &exported(&file, 2), &CLASSES, None), Err(OnnxError::Steps { steps: 2 })));
+    assert!(matches!(
+        qdq_graph(&file, &exported(&file, 2), &CLASSES, None, WeightBits::Eight),
+        Err(OnnxError::Steps { steps: 2 })
+    ));
 
     let good = exported(&file, 1).bytes;
     let start = u32::from_le_bytes([good[12], good[13], good[14], good[15]]) as usize;

@@ -6,6 +6,7 @@ use crate::data::prepare::{add, add_streamed, archived_name, zip_error};
 use pixgen_edge::atomic::write_atomic;
 use pixgen_edge::data::labels::LABEL_FILE;
 use pixgen_edge::file_error::FileError;
+use pixgen_edge::npy::npy_header;
 use pixgen_edge::picture::png;
 use rawzip::ZipArchiveWriter;
 use rayon::prelude::*;
@@ -94,16 +95,4 @@ fn rgb(folder: &SampleFolder, number: u64) -> Result<Vec<u8>, SampleSetError> {
         1 => picture.bytes().iter().flat_map(|&grey| [grey; 3]).collect(),
         _ => picture.bytes().to_vec(),
     })
-}
-
-/// What an array in version 1 of numpy's format begins with; values follow at a multiple of 64 bytes.
-fn npy_header(kind: &str, shape: &str) -> Vec<u8> {
-    let dictionary = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
-    let dictionary = format!("{dictionary:<117}\n");
-    [
-        b"\x93NUMPY\x01\x00",
-        &(dictionary.len() as u16).to_le_bytes()[..],
-        dictionary.as_bytes(),
-    ]
-    .concat()
 }

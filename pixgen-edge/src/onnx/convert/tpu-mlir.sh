@@ -1,0 +1,36 @@
+#!/bin/bash
+# Converts a graph of `pixgen-edge onnx --target tpu-mlir` with Sophgo's tpu-mlir, and compares pictures of its simulator with the float
+# network's.
+#
+#   convert.sh model.onnx cv181x [BF16|F16|INT8]          writes model.cvimodel, or model.bmodel for BM1688
+#
+# Needs tpu_mlir 1.30.2, onnx 1.14.1, torch, setuptools older than 70 and Python 3.10. BF16 is the best form of CV181x and CV180x.
+set -euo pipefail
+graph=$(realpath "$1") chip=$2 form=${3:-BF16} here=$(realpath "$(dirname "$0")")
+name=$(basename "$graph" .onnx)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+mkdir inputs && cp "$here"/[0-9][0-9].npz inputs
+model_transform --model_name "$name" --model_def "$graph" --test_input "$here/00.npz" --test_result top.npz --mlir "$name.mlir"
+table=()
+if [ "$form" = INT8 ]; then
+  run_calibration "$name.mlir" --dataset inputs --input_num 30 -o ranges
+  table=(--calibration_table ranges)
+fi
+case $chip in bm*) kind=bmodel ;; *) kind=cvimodel ;; esac
+model_deploy --mlir "$name.mlir" --quantize "$form" "${table[@]}" --processor "$chip" --model "$name.$kind"
+cp "$name.$kind" "${graph%.onnx}.$kind"
+for number in 00 01 02; do model_runner --input "inputs/$number.npz" --model "$name.$kind" --output "out-$number.npz"; done
+python - "$here" "$chip" "$form" <<'EOF'
+import sys
+import numpy
+here, chip, form = sys.argv[1:]
+errors = []
+for number, picture in enumerate(numpy.load(f"{here}/expected.npy")[:3]):
+    out = numpy.load(f"out-{number:02}.npz")
+    (levels,) = [out[name] for name in out.files if "levels" in name and out[name].size == picture.size][-1:]
+    errors.append(numpy.clip(numpy.floor(levels.reshape(picture.shape) + 0.5), 0, 255) - picture)
+errors = numpy.abs(errors)
+print(f"{chip}, {form}: at most {errors.max():.0f} grey levels off, {errors.mean():.2f} in the mean of {len(errors)} pictures")
+EOF
