@@ -2,6 +2,9 @@
 // function over CUDA C++ and NVRTC to PTX. Memory is the host's, launches do nothing, and whatever is copied back to the host is zero, so a
 // program runs to its end with zeros for results. What it proves is that kernels compile and that launches are well formed, not what they compute.
 //
+// Copies, and the stub cuBLASLt (stub_cublaslt.c), do compute. Since all work is done when a call returns, they would hide a stream that
+// does not wait for another; so the driver keeps the order that streams and events promise, and tells when memory is used against it.
+//
 //   gcc -O1 -shared -fPIC -o libcuda.so stub_driver.c
 //
 // The name must be libcuda.so, with no soname: NVRTC itself loads libcuda.so.1 when there is one, and crashes on an incomplete one.
@@ -12,9 +15,14 @@
 //                        file, its kernel, the number of launches, the threads of a block and the bytes of dynamic shared memory
 //   CUDA_STUB_CALLS    with it, the same folder receives calls.tsv, a line for each launch in their order: the module's file, its kernel,
 //                        the grid and the block (x,y,z), the bytes of dynamic shared memory, and each argument in hexadecimal
+//   CUDA_STUB_RESULTS  1: copies to the host bring what is in memory
+//   CUDA_STUB_CONTEXT  1: streams say that they belong to another context
+//   CUDA_STUB_MIX_UP   1: cuBLASLt's work lands in another stream than it was given
 //   CUDA_STUB_DEVICES  number of devices, 1; 0 makes cuInit fail as on a machine without a GPU
 //   CUDA_STUB_DRIVER   version of the driver as CUDA packs it, 12090
 //   CUDA_STUB_MEMORY   GiB of memory in all, 80; all of it is free
+#include <malloc.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,23 +87,155 @@ Result cuDeviceGetAttribute(int *value, int attribute, int device) {
 Result cuGetErrorName(int error, const char **name) { (void)error; *name = "CUDA_ERROR_OF_THE_STUB"; return SUCCESS; }
 Result cuGetErrorString(int error, const char **text) { (void)error; *text = "error of the stub driver"; return SUCCESS; }
 
-// --- Contexts, streams, events: there is one of each, and all work is done when a call returns ------------------------------------------
+// --- Contexts, streams, events: all work is done when a call returns, and the order that it was promised is kept -------------------------
 
-static char context, stream, event;
+enum { STREAMS = 160 };
+
+// How far each stream's work has come, as far as the owner of the clock waits for it.
+typedef struct {
+  uint64_t at[STREAMS];
+} Clock;
+
+typedef struct {
+  int number;
+  Clock clock;
+} Stream;
+
+static char context, other_context;
 static __thread Handle current;
+static Stream streams[STREAMS];
+static int stream_count = 1; // the first is the legacy default stream
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static Stream *stream_of(Handle it) { return it ? it : &streams[0]; }
+
+static void merge(Clock *into, const Clock *other) {
+  for (int i = 0; i < STREAMS; i++)
+    if (other->at[i] > into->at[i]) into->at[i] = other->at[i];
+}
 
 Result cuDevicePrimaryCtxRetain(Handle *out, int device) { (void)device; *out = &context; return SUCCESS; }
 Result cuDevicePrimaryCtxRelease_v2(int device) { (void)device; return SUCCESS; }
 Result cuCtxSetCurrent(Handle wanted) { current = wanted; return SUCCESS; }
 Result cuCtxGetCurrent(Handle *out) { *out = current; return SUCCESS; }
-Result cuStreamCreate(Handle *out, unsigned flags) { (void)flags; *out = &stream; return SUCCESS; }
+
+Result cuStreamCreate(Handle *out, unsigned flags) {
+  (void)flags;
+  pthread_mutex_lock(&lock);
+  Stream *it = stream_count < STREAMS ? &streams[stream_count] : NULL;
+  if (it) it->number = stream_count++;
+  pthread_mutex_unlock(&lock);
+  *out = it;
+  return it ? SUCCESS : OUT_OF_MEMORY;
+}
+
 Result cuStreamDestroy_v2(Handle it) { (void)it; return SUCCESS; }
 Result cuStreamSynchronize(Handle it) { (void)it; return SUCCESS; }
-Result cuStreamWaitEvent(Handle it, Handle on, unsigned flags) { (void)it, (void)on, (void)flags; return SUCCESS; }
-Result cuEventCreate(Handle *out, unsigned flags) { (void)flags; *out = &event; return SUCCESS; }
-Result cuEventDestroy_v2(Handle it) { (void)it; return SUCCESS; }
-Result cuEventRecord(Handle it, Handle on) { (void)it, (void)on; return SUCCESS; }
+
+Result cuStreamGetCtx(Handle it, Handle *out) {
+  (void)it;
+  *out = setting("CUDA_STUB_CONTEXT", 0) ? &other_context : &context;
+  return SUCCESS;
+}
+
+Result cuEventCreate(Handle *out, unsigned flags) { (void)flags; *out = calloc(1, sizeof(Clock)); return *out ? SUCCESS : OUT_OF_MEMORY; }
+Result cuEventDestroy_v2(Handle it) { free(it); return SUCCESS; }
 Result cuEventSynchronize(Handle it) { (void)it; return SUCCESS; }
+
+Result cuEventRecord(Handle it, Handle on) {
+  pthread_mutex_lock(&lock);
+  *(Clock *)it = stream_of(on)->clock;
+  pthread_mutex_unlock(&lock);
+  return SUCCESS;
+}
+
+Result cuStreamWaitEvent(Handle it, Handle on, unsigned flags) {
+  (void)flags;
+  pthread_mutex_lock(&lock);
+  merge(&stream_of(it)->clock, on);
+  pthread_mutex_unlock(&lock);
+  return SUCCESS;
+}
+
+// From CUDA 12.5 on: of all streams of the context.
+Result cuCtxRecordEvent(Handle of, Handle event) {
+  (void)of;
+  pthread_mutex_lock(&lock);
+  memset(event, 0, sizeof(Clock));
+  for (int i = 0; i < stream_count; i++) merge(event, &streams[i].clock);
+  pthread_mutex_unlock(&lock);
+  return SUCCESS;
+}
+
+Result cuCtxWaitEvent(Handle of, Handle event) {
+  (void)of;
+  pthread_mutex_lock(&lock);
+  for (int i = 0; i < stream_count; i++) merge(&streams[i].clock, event);
+  pthread_mutex_unlock(&lock);
+  return SUCCESS;
+}
+
+// --- Who used which memory last ---------------------------------------------------------------------------------------------------------
+
+typedef struct Access {
+  struct Access *next;
+  uint64_t from, to;
+  int writes, stream;
+  uint64_t time;
+} Access;
+
+static Access *accesses;
+
+// Forgets accesses to memory that lies within a range.
+static void forget(uint64_t from, uint64_t to, int reads_only_of) {
+  for (Access **it = &accesses; *it;) {
+    Access *found = *it;
+    int same = reads_only_of < 0 || (!found->writes && found->stream == reads_only_of);
+    if (same && found->from >= from && found->to <= to) {
+      *it = found->next;
+      free(found);
+    } else {
+      it = &found->next;
+    }
+  }
+}
+
+// Notes that `on` reads or writes memory. Whether it waited for all earlier work that writes there, and if it writes, for all that reads.
+static int note_access(uint64_t at, size_t bytes, int writes, Handle on) {
+  pthread_mutex_lock(&lock);
+  Stream *stream = stream_of(on);
+  uint64_t end = at + bytes;
+  int fine = 1;
+  for (const Access *it = accesses; it; it = it->next)
+    if (it->from < end && at < it->to && (writes || it->writes) && stream->clock.at[it->stream] < it->time) fine = 0;
+  // What is refused does not happen.
+  Access *it = fine ? malloc(sizeof *it) : NULL;
+  if (it) {
+    forget(at, end, writes ? -1 : stream->number);
+    *it = (Access){accesses, at, end, writes, stream->number, ++stream->clock.at[stream->number]};
+    accesses = it;
+  }
+  pthread_mutex_unlock(&lock);
+  return it != NULL;
+}
+
+// For stub_cublaslt.c: an operand of work in `on`. Whether it is in order.
+int cuda_stub_access(uint64_t at, size_t bytes, int writes, Handle on) {
+  if (setting("CUDA_STUB_MIX_UP", 0)) on = &streams[0];
+  return note_access(at, bytes, writes, on);
+}
+
+// A copy by CubeCL, which must be in order too. What it reads is not kept: CubeCL lets the host wait before the memory is used again,
+// which is no order of streams.
+static void copied(uint64_t at, size_t bytes, int writes, Handle on) {
+  int fine = note_access(at, bytes, writes, on);
+  pthread_mutex_lock(&lock);
+  if (!writes) forget(at, at + bytes, stream_of(on)->number);
+  pthread_mutex_unlock(&lock);
+  if (fine) return;
+  fprintf(stderr, "stub driver: a copy does not wait for the work before it\n");
+  abort();
+}
 
 // --- Memory -----------------------------------------------------------------------------------------------------------------------------
 
@@ -110,27 +250,36 @@ Result cuMemAlloc_v2(DevicePointer *out, size_t bytes) {
 
 static void *host(DevicePointer pointer) { return (void *)(uintptr_t)pointer; }
 
-Result cuMemFree_v2(DevicePointer pointer) { free(host(pointer)); return SUCCESS; }
+// What was in a block is of no interest to the next one there.
+Result cuMemFree_v2(DevicePointer pointer) {
+  pthread_mutex_lock(&lock);
+  forget(pointer, pointer + malloc_usable_size(host(pointer)), -1);
+  pthread_mutex_unlock(&lock);
+  free(host(pointer));
+  return SUCCESS;
+}
+
 Result cuMemAllocAsync(DevicePointer *out, size_t bytes, Handle on) { (void)on; return cuMemAlloc_v2(out, bytes); }
 Result cuMemFreeAsync(DevicePointer pointer, Handle on) { (void)on; return cuMemFree_v2(pointer); }
 Result cuMemAllocHost_v2(void **out, size_t bytes) { *out = malloc(bytes ? bytes : 1); return *out ? SUCCESS : OUT_OF_MEMORY; }
 Result cuMemFreeHost(void *pointer) { free(pointer); return SUCCESS; }
 
 Result cuMemcpyHtoDAsync_v2(DevicePointer to, const void *from, size_t bytes, Handle on) {
-  (void)on;
+  copied(to, bytes, 1, on);
   memcpy(host(to), from, bytes);
   return SUCCESS;
 }
 
 Result cuMemcpyDtoHAsync_v2(void *to, DevicePointer from, size_t bytes, Handle on) {
-  (void)from;
-  (void)on;
-  memset(to, 0, bytes);
+  copied(from, bytes, 0, on);
+  if (setting("CUDA_STUB_RESULTS", 0)) memcpy(to, host(from), bytes);
+  else memset(to, 0, bytes);
   return SUCCESS;
 }
 
 Result cuMemcpyDtoDAsync_v2(DevicePointer to, DevicePointer from, size_t bytes, Handle on) {
-  (void)on;
+  copied(from, bytes, 0, on);
+  copied(to, bytes, 1, on);
   memmove(host(to), host(from), bytes);
   return SUCCESS;
 }
@@ -157,8 +306,9 @@ static char *row(const End *end, size_t y) {
 
 Result cuMemcpy2DAsync_v2(const Copy2D *copy, Handle on) {
   (void)on;
+  int results = setting("CUDA_STUB_RESULTS", 0);
   for (size_t y = 0; y < copy->height; y++) {
-    if (copy->to.kind == 1) memset(row(&copy->to, y), 0, copy->width_bytes);
+    if (copy->to.kind == 1 && !results) memset(row(&copy->to, y), 0, copy->width_bytes);
     else memmove(row(&copy->to, y), row(&copy->from, y), copy->width_bytes);
   }
   return SUCCESS;
