@@ -1,4 +1,4 @@
-//! Why a kernel was not launched: a mistake of the caller, or a limit of the device.
+//! Why a kernel was not launched: a mistake of the caller, a limit of the device, or a failure before it.
 
 use thiserror::Error;
 
@@ -25,6 +25,10 @@ pub enum KernelError {
         /// What is missing.
         what: String,
     },
+    /// A product that was submitted earlier failed on the device, and with it everything that was computed from its result.
+    #[cfg(feature = "cuda")]
+    #[error("a matrix product failed on the device: {0}")]
+    Submitted(crate::cuda::error::BlasError),
 }
 
 impl KernelError {

@@ -13,7 +13,7 @@
 //!
 //! **Under the kernels.** [`rows`] and [`columns`] are the two shapes of reduction of which the others are made. [`launch`] checks operands
 //! and chooses widths of loads and numbers of cubes. [`store`] knows how `f32` and bf16 lie in memory. [`device`] opens a GPU, or says
-//! what the machine lacks, and [`error`] holds the errors of a launch.
+//! what the machine lacks, and [`error`] holds the errors of a launch. `cuda` hands products to cuBLASLt where it is installed.
 //!
 //! Sums have a fixed order, without atomics: a device repeats its results bit by bit.
 
@@ -31,6 +31,8 @@ pub mod nt_xent;
 pub mod optimiser;
 
 pub mod columns;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 pub mod error;
 pub mod launch;

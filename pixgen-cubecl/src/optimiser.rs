@@ -178,7 +178,7 @@ fn lengths<R: CubeRuntime>(op: &'static str, buffers: &[(&str, &CubeTensor<R>)])
 }
 
 /// A contiguous part of a buffer as a tensor that shares its memory.
-fn view<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize, shape: &[usize]) -> Result<CubeTensor<R>> {
+pub(crate) fn view<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize, shape: &[usize]) -> Result<CubeTensor<R>> {
     let len = length(op, "the buffer", buffer)?;
     let count: usize = shape.iter().product();
     if offset.checked_add(count).is_none_or(|end| end > len) {

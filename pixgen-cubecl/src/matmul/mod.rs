@@ -5,6 +5,9 @@
 //! of which is known before the run. Here the tiles are chosen beforehand, so every kernel of a training step can be compiled, looked at
 //! and tested without the device (`plan.rs`). The kernels themselves are cubek's.
 //!
+//! On CUDA, NVIDIA's cuBLASLt computes them where it is installed (`crate::cuda`), and takes the bias and its gradient along. Without
+//! it, and on other devices:
+//!
 //! * **bf16** goes through matrix units with sums in `f32`, on devices that have `m16n8k16` (NVIDIA from Ampere on); from Hopper on the
 //!   tensor memory accelerator brings the operands. Where a result has too few tiles for the device, as weight gradients do, its long
 //!   sums are cut into slabs, whose products are added by a second launch.
@@ -12,6 +15,7 @@
 //! * **bf16 elsewhere** is widened to f32, multiplied as f32, and rounded (`convert.rs`): for tests, not for speed.
 
 mod convert;
+mod layers;
 mod plan;
 mod problem;
 
@@ -30,6 +34,7 @@ use cubek::std::{InputBinding, MatrixLayout};
 use crate::columns::column_sum;
 use crate::error::{KernelError, Result};
 use crate::launch::empty;
+pub use layers::{add_weight_gradient, linear};
 use problem::{MatmulProblem, OP};
 
 /// The product of two matrices, `[m, k] x [k, n] -> [m, n]`, contiguous.
@@ -40,28 +45,68 @@ use problem::{MatmulProblem, OP};
 /// # Errors
 /// [`KernelError::Setup`] for other shapes or types, [`KernelError::Unavailable`] when the device's limits are too low for the tiles.
 pub fn matmul<R: CubeRuntime>(lhs: CubeTensor<R>, rhs: CubeTensor<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
-    let (lhs, rhs) = (matrix("the left operand", lhs)?, matrix("the right operand", rhs)?);
-    if lhs.tensor.dtype != rhs.tensor.dtype {
-        return Err(KernelError::setup(OP, format!("the operands hold {:?} and {:?}", lhs.tensor.dtype, rhs.tensor.dtype)));
+    let product = Product::new(lhs, rhs, out_dtype)?;
+    #[cfg(feature = "cuda")]
+    if let Some(out) = product.place()
+        && product.by_library(&out, false, crate::cuda::Beside::Nothing)?
+    {
+        return Ok(out);
     }
-    if !matches!(out_dtype, DType::F32 | DType::BF16) {
-        return Err(KernelError::setup(OP, format!("the result would be {out_dtype:?}, not f32 or bf16")));
-    }
-    let ([m, k], [k_of_rhs, n]) = (lhs.shape(), rhs.shape());
-    if k != k_of_rhs {
-        return Err(KernelError::setup(OP, format!("[{m}, {k}] x [{k_of_rhs}, {n}]")));
-    }
-    let client = lhs.tensor.client.clone();
-    let problem = MatmulProblem { m: m as u32, n: n as u32, k: k as u32, lhs: lhs.layout, rhs: rhs.layout };
-    if lhs.tensor.dtype == DType::BF16 && plan::has_matrix_units(&client) {
-        if plan::has_tensor_memory_accelerator(&client) && lhs.is_aligned() && rhs.is_aligned() {
-            return accelerated(problem, lhs, rhs, out_dtype);
+    product.by_kernels()
+}
+
+/// A product whose operands were checked.
+struct Product<R: CubeRuntime> {
+    lhs: Operand<R>,
+    rhs: Operand<R>,
+    problem: MatmulProblem,
+    out_dtype: DType,
+}
+
+impl<R: CubeRuntime> Product<R> {
+    fn new(lhs: CubeTensor<R>, rhs: CubeTensor<R>, out_dtype: DType) -> Result<Self> {
+        let (lhs, rhs) = (matrix("the left operand", lhs)?, matrix("the right operand", rhs)?);
+        if lhs.tensor.dtype != rhs.tensor.dtype {
+            return Err(KernelError::setup(OP, format!("the operands hold {:?} and {:?}", lhs.tensor.dtype, rhs.tensor.dtype)));
         }
-        return launch::<R, SimpleAlgorithm>(plan::plain(problem), lhs, rhs, [m, n].into(), out_dtype);
+        if !matches!(out_dtype, DType::F32 | DType::BF16) {
+            return Err(KernelError::setup(OP, format!("the result would be {out_dtype:?}, not f32 or bf16")));
+        }
+        let ([m, k], [k_of_rhs, n]) = (lhs.shape(), rhs.shape());
+        if k != k_of_rhs {
+            return Err(KernelError::setup(OP, format!("[{m}, {k}] x [{k_of_rhs}, {n}]")));
+        }
+        let problem = MatmulProblem { m: m as u32, n: n as u32, k: k as u32, lhs: lhs.layout, rhs: rhs.layout };
+        Ok(Self { lhs, rhs, problem, out_dtype })
     }
-    let widen = |it: Operand<R>| Ok(Operand { tensor: convert::convert(it.tensor, it.layout, DType::F32)?, ..it });
-    let product = launch::<R, SimpleUnitAlgorithm>(plan::units(&client, problem)?, widen(lhs)?, widen(rhs)?, [m, n].into(), DType::F32)?;
-    convert::convert(product, MatrixLayout::RowMajor, out_dtype)
+
+    /// A place for the result of cuBLASLt; `None` where that is not used.
+    #[cfg(feature = "cuda")]
+    fn place(&self) -> Option<CubeTensor<R>> {
+        let shape = [self.problem.m as usize, self.problem.n as usize];
+        crate::cuda::is_used::<R>(&self.lhs.tensor.device).then(|| empty(&self.lhs.tensor, &shape, self.out_dtype))
+    }
+
+    /// Lets cuBLASLt write the product to `out`, or add it there. `false` if it does not; see [`crate::cuda::product`].
+    #[cfg(feature = "cuda")]
+    fn by_library(&self, out: &CubeTensor<R>, adds: bool, beside: crate::cuda::Beside<'_, R>) -> Result<bool> {
+        crate::cuda::product(self.lhs.for_library(), self.rhs.for_library(), out, adds, beside)
+    }
+
+    /// The product by cubek's kernels.
+    fn by_kernels(self) -> Result<CubeTensor<R>> {
+        let Self { lhs, rhs, problem, out_dtype } = self;
+        let (client, shape) = (lhs.tensor.client.clone(), Shape::from([problem.m as usize, problem.n as usize]));
+        if lhs.tensor.dtype == DType::BF16 && plan::has_matrix_units(&client) {
+            if plan::has_tensor_memory_accelerator(&client) && lhs.is_aligned() && rhs.is_aligned() {
+                return accelerated(problem, lhs, rhs, out_dtype);
+            }
+            return launch::<R, SimpleAlgorithm>(plan::plain(problem), lhs, rhs, shape, out_dtype);
+        }
+        let widen = |it: Operand<R>| Ok(Operand { tensor: convert::convert(it.tensor, it.layout, DType::F32)?, ..it });
+        let product = launch::<R, SimpleUnitAlgorithm>(plan::units(&client, problem)?, widen(lhs)?, widen(rhs)?, shape, DType::F32)?;
+        convert::convert(product, MatrixLayout::RowMajor, out_dtype)
+    }
 }
 
 /// An operand that a kernel can read.
@@ -74,6 +119,12 @@ struct Operand<R: CubeRuntime> {
 impl<R: CubeRuntime> Operand<R> {
     fn shape(&self) -> [usize; 2] {
         [self.tensor.meta.shape()[0], self.tensor.meta.shape()[1]]
+    }
+
+    /// As cuBLASLt takes it.
+    #[cfg(feature = "cuda")]
+    fn for_library(&self) -> crate::cuda::Operand<'_, R> {
+        crate::cuda::Operand { tensor: &self.tensor, are_columns: self.layout == MatrixLayout::ColMajor }
     }
 
     /// Whether lines of memory begin at multiples of 16 bytes, as the tensor memory accelerator wants them. Buffers do.
