@@ -183,7 +183,12 @@ impl DeviceChoice {
             Self::Cuda(index) => {
                 let (device, report) = pixgen_cubecl::device::cuda::open(index)?;
                 requirements.ask(&report)?;
-                guarded(requirements, || work.run::<Cuda>(&device))
+                guarded(requirements, || {
+                    let slow = |error| format!("products by CubeCL's kernels, which are slower than cuBLASLt: {error}");
+                    let products = pixgen_cubecl::cuda::open(&device);
+                    pixgen_edge::terminal::note(&products.map_or_else(slow, |report| report.to_string()));
+                    work.run::<Cuda>(&device)
+                })
             }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => Err(DeviceProblem::NotBuilt { api: "CUDA", feature: "cuda" }),

@@ -117,10 +117,9 @@ where
             return plain::linear::<Self>(x, w, b);
         }
         let shape = with_width(&x, w.meta.shape()[0]);
-        let y = product(rows(x), w);
         let y = match b {
-            Some(b) => done(epilogue::add_bias(y, b)),
-            None => y,
+            Some(b) => done(matmul::linear(rows(x), w, b)),
+            None => product(rows(x), w),
         };
         reshaped(y, &shape)
     }
@@ -282,7 +281,7 @@ where
         }
         let shape = x.shape();
         let joined = done(skip::concat_last(rows(x), rows(s)));
-        let normed = reshaped(done(epilogue::add_bias(product(joined, w), b)), shape.as_slice());
+        let normed = reshaped(done(matmul::linear(joined, w, b)), shape.as_slice());
         (done(norm::layer_norm(normed.clone(), gamma, beta)), normed)
     }
 
