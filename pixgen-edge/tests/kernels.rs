@@ -115,7 +115,7 @@ fn bench_measures_every_kernel_of_this_machine() {
     let bench = |arguments: &[&str]| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_pixgen-edge"));
         let done = program
-            .args(["bench", "--threads", "2"])
+            .args(["bench", "--threads", "2", "--seconds", "1"])
             .arg(&model)
             .args(arguments)
             .output()
@@ -136,6 +136,7 @@ fn bench_measures_every_kernel_of_this_machine() {
         .collect();
     assert_eq!(names, Kernel::all().iter().map(Kernel::to_string).collect::<Vec<_>>());
     assert_eq!((answer["threads"].as_u64(), answer["macs"].as_u64()), (Some(2), Some(3_499_008)));
+    assert!(answer["busy"].is_boolean(), "{answer}");
     for kernel in kernels {
         let of = |key: &str| kernel[key].as_f64().expect("a number");
         assert!(0.0 < of("best_ms") && of("best_ms") <= of("median_ms") && of("pictures_per_second") > 0.0, "{kernel}");

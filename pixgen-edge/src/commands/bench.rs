@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 const ROUNDS: u32 = 5;
 /// What a kernel computes in a round, on one thread and then on all, at most.
 const TURN: Duration = Duration::from_millis(80);
-/// How far a median may lie above the best time of its kernel on a machine that does nothing else. A clock that changes brings a part of it.
+/// By how much of the best time the mean of a kernel may be longer on a machine that does nothing else; a clock that changes takes a part of
+/// it. Where something else runs, few pictures wait for it, and long, which the median does not show.
 const QUIET: f64 = 0.2;
 
 /// What `--json` prints.
@@ -85,8 +86,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
         }
     }
     let kernels: Vec<Speed> = runs.iter_mut().map(Run::speed).collect();
-    let spread = kernels.iter().map(|speed| speed.median_ms / speed.best_ms - 1.0).fold(0.0, f64::max);
-    let busy = spread > QUIET;
+    let waited = runs.iter().map(Run::waited).fold(0.0, f64::max);
+    let busy = waited > QUIET;
     let macs = plan_sites(model.config(), model.steps(), &mut |_| ()).macs;
     if args.json {
         let (name, kernel_here) = (model.header().name.to_owned(), here.to_string());
@@ -102,10 +103,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     }
     let _ = writeln!(text, "\nbest and median: a picture on one thread. Here pictures are drawn with {here}.");
     if busy {
-        let percent = 100.0 * spread;
+        let percent = 100.0 * waited;
         let _ = writeln!(
             text,
-            "A median lies {percent:.0} % above its best: this machine is busy with something else. Measure again when it is not."
+            "This machine is busy with something else: the mean of a kernel lies {percent:.0} % above its best. Measure again when it is not."
         );
     }
     Ok(print_bytes(text.as_bytes())?)
@@ -131,6 +132,13 @@ impl Run<'_> {
         self.drawer.draw_many(&requests)?;
         self.rate = self.rate.max(requests.len() as f64 / start.elapsed().as_secs_f64().max(1e-9));
         Ok(())
+    }
+
+    /// By how much of the best time the mean is longer, on one thread.
+    fn waited(&self) -> f64 {
+        let best = self.times.iter().copied().fold(f64::INFINITY, f64::min);
+        let mean = self.times.iter().sum::<f64>() / self.times.len() as f64;
+        mean / best - 1.0
     }
 
     fn speed(&mut self) -> Speed {
