@@ -104,7 +104,7 @@ fn model_file(name: &str) -> Result<AlignedBytes, FirmwareError> {
 }
 
 /// (class, seed) pairs of a model.
-fn pairs(count: usize, classes: usize) -> Vec<(usize, u64)> {
+pub fn pairs(count: usize, classes: usize) -> Vec<(usize, u64)> {
     (0..count).map(|i| ((i * 3 + 1) % classes, 1 + 7 * i as u64)).collect()
 }
 

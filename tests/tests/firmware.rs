@@ -8,6 +8,8 @@ use pixgen_core::pxg::layout::{Layout, TEST_LEN};
 use pixgen_core::pxg::{Model, encode};
 use pixgen_edge::aligned::AlignedBytes;
 use pixgen_tests::firmware::{FirmwareError, Image, MACHINES, Machine, Report, STACK, budget, draw, machine, random_model};
+use std::ffi::OsStr;
+use std::path::Path;
 use tempfile::NamedTempFile;
 
 /// Small enough for the smallest machine, with all that a network can have: colours, towers of different widths, long skips, two steps.
@@ -104,6 +106,35 @@ fn every_core_draws_the_pictures_of_the_host_within_its_budget() {
         "over budget:\n{}\n(`cargo run --release -p pixgen-tests --bin budgets -- --write`)",
         excess.join("\n")
     );
+}
+
+/// Products of all pictures of a model on a machine: what every emulator computes in some seconds.
+const PRODUCTS: u64 = 1_000_000_000;
+
+/// The committed models that have no budget, on every kind of core: a hundred pictures of small ones, fewer of large ones. With
+/// `PIXGEN_PICTURES=100` it is as many of every committed model, which takes minutes.
+#[test]
+fn committed_models_are_the_pictures_of_the_host_on_every_core() {
+    let asked: Option<usize> = std::env::var("PIXGEN_PICTURES").ok().map(|count| count.parse().expect("a number"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-examples/models");
+    let entries = std::fs::read_dir(&folder)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path());
+    for path in entries.filter(|path| path.extension().is_some_and(|extension| extension == "pxg")) {
+        let name = path.file_stem().and_then(OsStr::to_str).expect("a name");
+        if asked.is_none() && budget::MODELS.iter().any(|(model, _)| *model == name) {
+            continue;
+        }
+        let file = AlignedBytes::copy(&std::fs::read(&path).expect("read"));
+        let model = Model::read(file.bytes()).expect("a valid file");
+        let macs = plan_sites(model.config(), model.steps(), &mut |_| ()).macs;
+        let count = asked.unwrap_or_else(|| (PRODUCTS / macs).clamp(2, 100) as usize);
+        println!("{name}: {count} pictures");
+        let pairs = budget::pairs(count, model.config().classes);
+        for (machine_name, _) in KERNELS {
+            compare(machine(machine_name).expect("machine"), &file, &pairs);
+        }
+    }
 }
 
 /// The longest slice of the smallest model: below 5 % of its picture, and of a picture in slices no more than a quarter goes into finding the
