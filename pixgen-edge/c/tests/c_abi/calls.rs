@@ -19,6 +19,10 @@ pub struct Seen {
     pub rows: u32,
 }
 
+/// Takes the bands of a picture of 12 x 12 x 3.
+///
+/// # Safety
+/// `band` is one of the library, and `user` a [`Seen`].
 pub unsafe extern "C" fn show(band: *const PixgenBand, user: *mut c_void) {
     // SAFETY: the tests draw with a `Seen`.
     let (band, seen) = unsafe { (&*band, &mut *user.cast::<Seen>()) };
@@ -270,6 +274,9 @@ fn accelerators() {
     assert_eq!((filled, chosen), (noise, class));
 
     /// Takes a whole picture.
+    ///
+    /// # Safety
+    /// As [`show`].
     unsafe extern "C" fn show_all(band: *const PixgenBand, user: *mut c_void) {
         // SAFETY: as `show`.
         let (band, seen) = unsafe { (&*band, &mut *user.cast::<Seen>()) };
