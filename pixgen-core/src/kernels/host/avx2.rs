@@ -37,6 +37,8 @@ macro_rules! sums_of_256_bits {
 
         #[inline]
         fn run<W: Work>(self, work: W) -> W::Output {
+            /// # Safety
+            /// The CPU has these features.
             #[target_feature(enable = $features)]
             fn inside<W: Work>(work: W) -> W::Output {
                 work.run()

@@ -38,6 +38,8 @@ macro_rules! sums_of_neon {
 
         #[inline]
         fn run<W: Work>(self, work: W) -> W::Output {
+            /// # Safety
+            /// The CPU has these features.
             #[target_feature(enable = $features)]
             fn inside<W: Work>(work: W) -> W::Output {
                 work.run()
