@@ -79,10 +79,14 @@ macro_rules! vectorised {
 
             #[cfg(target_arch = "x86_64")]
             {
+                /// # Safety
+                /// The CPU has these features.
                 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
                 fn avx512($($argument: $type),*) $(-> $output)? {
                     body($($argument),*)
                 }
+                /// # Safety
+                /// The CPU has these features.
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($argument: $type),*) $(-> $output)? {
                     body($($argument),*)
