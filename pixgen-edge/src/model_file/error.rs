@@ -78,6 +78,25 @@ pub enum ModelFileError {
     },
 }
 
+/// Why a model cannot be written in f16.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HalfError {
+    /// A value that f16 cannot hold.
+    #[error("tensor `{tensor}`: value {at} is {value}, beyond 65,504, the largest of f16")]
+    Range {
+        /// Tensor.
+        tensor: String,
+        /// Position in the tensor.
+        at: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Sizes that are not those of the parameter list.
+    #[error(transparent)]
+    Write(#[from] safetensors::SafeTensorError),
+}
+
 /// What is wrong with the metadata of a model file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -127,7 +146,7 @@ pub enum TensorFault {
     #[error("not in the parameter list of the file's model")]
     Unknown,
     /// Of another type or shape.
-    #[error("{found_type:?} {found:?} found, F32 {expected:?} expected")]
+    #[error("{found_type:?} {found:?} found, F32 or F16 {expected:?} expected")]
     Shape {
         /// Type in the file.
         found_type: Dtype,

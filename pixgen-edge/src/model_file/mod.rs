@@ -4,7 +4,7 @@
 mod error;
 mod header;
 
-pub use error::{HeaderFault, ModelFileError, TensorFault};
+pub use error::{HalfError, HeaderFault, ModelFileError, TensorFault};
 pub use header::{Content, FORMAT, ModelHeader};
 
 use crate::file_error::FileError;
@@ -12,6 +12,7 @@ use crate::file_kind::FileKind;
 use crate::param_set::ParamSet;
 use crate::projector::RunningStatistics;
 use crate::tensor_file::{self, WriteError};
+use half::f16;
 use header::{KEY, OPENING};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
@@ -63,11 +64,33 @@ impl ModelFile {
     /// # Errors
     /// The sizes of the tensors are not those of the parameter list.
     pub fn to_bytes(&self) -> Result<Vec<u8>, SafeTensorError> {
+        self.serialise(Dtype::F32, bytemuck::cast_slice(&self.params))
+    }
+
+    /// The file's bytes with the parameters in f16, which takes half the space. Values are rounded to the nearest; running statistics stay f32.
+    ///
+    /// # Errors
+    /// A value beyond the range of f16; the sizes of the tensors are not those of the parameter list.
+    pub fn to_half_bytes(&self) -> Result<Vec<u8>, HalfError> {
+        let halves: Vec<f16> = self.params.iter().map(|&value| f16::from_f32(value)).collect();
+        let rounded = Self { params: halves.iter().map(|half| half.to_f32()).collect(), ..self.clone() };
+        for entry in self.set.entries() {
+            if let Some(at) = rounded.params[entry.range.clone()].iter().position(|value| !value.is_finite()) {
+                return Err(HalfError::Range { tensor: entry.name.clone(), at, value: self.params[entry.range.start + at] });
+            }
+        }
+        let bytes: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+        Ok(rounded.serialise(Dtype::F16, &bytes)?)
+    }
+
+    /// The file's bytes, of which the parameters' are `params`.
+    fn serialise(&self, dtype: Dtype, params: &[u8]) -> Result<Vec<u8>, SafeTensorError> {
         let running: Vec<(String, &[f32])> = self.statistics.iter().flat_map(RunningStatistics::named).collect();
         let mut views: Vec<(String, TensorView<'_>)> = Vec::new();
+        let size = dtype.bitsize() / 8;
         for entry in self.set.entries() {
-            let bytes = bytemuck::cast_slice(&self.params[entry.range.clone()]);
-            views.push((entry.name.clone(), TensorView::new(Dtype::F32, entry.dims.clone(), bytes)?));
+            let bytes = &params[size * entry.range.start..size * entry.range.end];
+            views.push((entry.name.clone(), TensorView::new(dtype, entry.dims.clone(), bytes)?));
         }
         for (name, values) in &running {
             let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?;
@@ -146,11 +169,22 @@ impl ModelFile {
         let mut take = |name: &str, dims: &[usize], out: &mut [f32]| {
             let fail = |fault| ModelFileError::Tensor { path: path.to_owned(), tensor: name.to_owned(), fault };
             let view = left.remove(name).ok_or_else(|| fail(TensorFault::Missing))?;
-            if view.dtype() != Dtype::F32 || view.shape() != dims {
-                return Err(fail(TensorFault::Shape { found_type: view.dtype(), found: view.shape().to_vec(), expected: dims.to_vec() }));
+            let wrong = || fail(TensorFault::Shape { found_type: view.dtype(), found: view.shape().to_vec(), expected: dims.to_vec() });
+            if view.shape() != dims {
+                return Err(wrong());
             }
-            for (value, bytes) in out.iter_mut().zip(view.data().chunks_exact(4)) {
-                *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            match view.dtype() {
+                Dtype::F32 => {
+                    for (value, bytes) in out.iter_mut().zip(view.data().chunks_exact(4)) {
+                        *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                    }
+                }
+                Dtype::F16 => {
+                    for (value, bytes) in out.iter_mut().zip(view.data().chunks_exact(2)) {
+                        *value = f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+                    }
+                }
+                _ => return Err(wrong()),
             }
             match out.iter().position(|v| !v.is_finite()) {
                 Some(at) => Err(fail(TensorFault::NotFinite { at, value: out[at] })),
@@ -158,7 +192,7 @@ impl ModelFile {
             }
         };
         // The header is bounded by what the tensors in the file can fill, so a forged size cannot ask for memory.
-        let stored: usize = tensors.iter().map(|(_, view)| view.data().len() / 4).sum();
+        let stored: usize = tensors.iter().map(|(_, view)| view.data().len() / 2).sum();
         if set.len() > stored {
             let fault = HeaderFault::Values { stored, promised: set.len() };
             return Err(ModelFileError::Header { path: path.to_owned(), fault });
@@ -263,6 +297,28 @@ mod tests {
             assert_eq!(back.params, file.params);
             assert_eq!(back.statistics, file.statistics);
         }
+    }
+
+    /// A file in f16 reads as the rounded values; its statistics stay as they were, and what f16 cannot hold is named.
+    #[test]
+    fn half_round_trip() {
+        for content in [Content::Encoder, Content::Generator] {
+            let file = file(content);
+            let bytes = file.to_half_bytes().expect("bytes");
+            assert!(bytes.len() < file.to_bytes().expect("bytes").len() * 11 / 20);
+            let back = ModelFile::from_bytes(&bytes, Path::new("x")).expect("reads");
+            let rounded: Vec<f32> = file.params.iter().map(|&value| f16::from_f32(value).to_f32()).collect();
+            assert_eq!((&back.header, &back.params, &back.statistics), (&file.header, &rounded, &file.statistics));
+            assert_eq!(back.to_half_bytes().expect("bytes"), bytes);
+            let mut damaged = bytes.clone();
+            *damaged.last_mut().expect("bytes") ^= 1;
+            assert!(matches!(ModelFile::from_bytes(&damaged, Path::new("x")), Err(ModelFileError::Checksum { .. })));
+        }
+        let mut large = file(Content::Generator);
+        let entry = large.set.entries()[5].clone();
+        large.params[entry.range.start + 2] = -7e4;
+        let error = large.to_half_bytes().expect_err("beyond f16").to_string();
+        assert!(error.contains(&entry.name) && error.contains("-70000"), "{error}");
     }
 
     #[test]

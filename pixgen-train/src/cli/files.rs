@@ -95,6 +95,9 @@ pub struct ExportArgs {
     /// Names and layouts of the tensors
     #[arg(long, value_enum, default_value = "safetensors")]
     pub to: ExportFormat,
+    /// Weights in f16, half the file; for Pixgen's own names
+    #[arg(long)]
+    pub half: bool,
     /// File to write, `-` for standard output; with --card, a folder
     #[arg(long, short, value_hint = ValueHint::AnyPath)]
     pub out: PathBuf,

@@ -31,10 +31,16 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     } else {
         output::check_extension("--out", &args.out, "a safetensors file", &["safetensors"])?;
     }
+    if args.half && args.to != ExportFormat::Safetensors {
+        return Err(Error::Argument {
+            what: "--half with --to pytorch-safetensors: the authors' files are f32".to_owned(),
+            hint: Some("leave one of the two out".to_owned()),
+        });
+    }
     let measured = args.eval.as_deref().map(numbers::read).transpose()?;
     let file = average(&args.model.model, args.model.ema.as_deref())?;
     if !args.card {
-        return write(&file, args.to, &args.out);
+        return write(&file, args, &args.out);
     }
     make_folder(&args.out).map_err(FileError::write(&args.out))?;
     let title = args
@@ -49,20 +55,25 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
         authors_names: args.to == ExportFormat::PytorchSafetensors,
     };
     let card = ModelCard { header: &file.header, extra }.to_string();
-    write(&file, args.to, &args.out.join(WEIGHTS))?;
+    write(&file, args, &args.out.join(WEIGHTS))?;
     let path = args.out.join(CARD);
     write_atomic(&path, |out| out.write_all(card.as_bytes()))?;
     note(&format!("model card: {}", path.display()));
     Ok(())
 }
 
-fn write(file: &ModelFile, format: ExportFormat, out: &Path) -> Result<(), Error> {
-    match format {
+fn write(file: &ModelFile, args: &ExportArgs, out: &Path) -> Result<(), Error> {
+    match args.to {
         ExportFormat::Safetensors => {
-            let bytes = model_bytes(file)?;
+            let bytes = if args.half { half_bytes(file)? } else { model_bytes(file)? };
             output::write(out, |to| to.write_all(&bytes))?;
         }
         ExportFormat::PytorchSafetensors => export(file, out)?,
     }
     Ok(output::announce(out)?)
+}
+
+fn half_bytes(file: &ModelFile) -> Result<Vec<u8>, Error> {
+    file.to_half_bytes()
+        .map_err(|error| Error::Argument { what: format!("--half: {error}"), hint: Some("leave --half out".to_owned()) })
 }
