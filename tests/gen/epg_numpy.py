@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from reverse_mode import Node, concat, gelu, logsumexp, node, relu, silu, softmax, stop_gradient
+from reverse_mode import Node, concat, gelu, gradients, logsumexp, node, relu, silu, softmax, stop_gradient
 
 SIGMA_MIN, SIGMA_MAX, RHO, SIGMA_DATA = 0.002, 80.0, 7.0, 0.5
 EPS = 1e-5
@@ -278,12 +278,22 @@ def of_other_sets(real, k, guidance):
 
 def drift_loss(p, config, inputs):
     """Section 8: the loss of every kind of features, and the root mean square of V at every temperature."""
-    sets, generated, real = len(inputs["set_classes"]), config["generated"], inputs["real"]
+    sets, generated = len(inputs["set_classes"]), config["generated"]
     t = np.full(sets * generated, config["noise"]["shift"] * SIGMA_MAX)
     classes = np.repeat(inputs["set_classes"], generated)
     x = consistency_model(p, config, per_image(t) * inputs["eps"], t, classes)
-    # The bytes 0 and 255 are -1 and 1 here. The gradient goes on to the values before they were cut.
-    x = x + stop_gradient(Node(np.clip(x.value, -1, 1) - x.value))
+    # The bytes 0 and 255 are -1 and 1 here, and a quarter of their range is 0.5. The gradient goes on to the values before they were cut, but
+    # where they are farther away, only if it leads back.
+    shown = Node(np.clip(x.value, -1, 1))
+    slope = gradients(sum(loss_of_shown(shown, config, inputs)[0], 0.0), {"x": shown})["x"]
+    beyond = x.value - shown.value
+    free = stop_gradient(Node((abs(beyond) <= 0.5) | (beyond * slope >= 0)))
+    return loss_of_shown(stop_gradient(shown) + (x - stop_gradient(x)) * free, config, inputs)
+
+
+def loss_of_shown(x, config, inputs):
+    """The same of pictures x as they are shown."""
+    sets, generated, real = len(inputs["set_classes"]), config["generated"], inputs["real"]
     losses, sizes = [], []
     for places, width in feature_kinds(config["model"], config):
         seen = [x[(slice(None), *place)].reshape(sets, generated, -1) for place in places]

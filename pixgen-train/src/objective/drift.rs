@@ -6,6 +6,8 @@
 //! dL/dphi_j(x) = -2 V_j / (S_j K N D_j)
 //! ```
 //!
+//! The gradient goes on to f as if it were not cut, except where it would lead a value away that is far beyond the range already.
+//!
 //! The field V sees all pictures of a set, the network works in micro-batches: it draws all pictures first, then comes the gradient of the
 //! loss for pixels in closed form, then the network backwards with that slope.
 
@@ -27,6 +29,10 @@ use pixgen_core::noise::{NoiseConfig, OutputFactors};
 use pixgen_edge::data::DataError;
 use pixgen_edge::param_set::ParamSet;
 use std::ops::Range;
+
+/// How far beyond black and white the gradient may drive a value, as a share of the range. With a little, a network need not hit white
+/// exactly; what lies farther away would cost int8 resolution.
+const BEYOND: f64 = 0.25;
 
 /// What a step trains on: sets of N latents and P real pictures of one class, set by set.
 #[derive(Clone, Debug)]
@@ -126,8 +132,10 @@ impl<B: Engine> Drift<B> {
             (pass, self.pictures(batch, &range, f))
         });
         let (passes, pictures): (Vec<_>, Vec<_>) = done.into_iter().unzip();
-        let (terms, slope) = self.field(batch, &self.shown(Tensor::cat(pictures, 0)), micro);
-        let slope = slope.mul_scalar(self.factors().out);
+        let drawn = Tensor::cat(pictures, 0);
+        let shown = self.shown(drawn.clone());
+        let (terms, slope) = self.field(batch, &shown, micro);
+        let slope = self.bounded(slope, drawn - shown).mul_scalar(self.factors().out);
         let items = ranges.into_iter().zip(passes).collect();
         self.frame
             .accumulate(items, gradient, |(range, kept): (Range<usize>, Option<Pass<'_, B, 3>>), gradient| {
@@ -176,11 +184,19 @@ impl<B: Engine> Drift<B> {
         weighted_sum(batch.eps.range(range, device), f, vec![skip * noise.t_max(); count], vec![out; count])
     }
 
-    /// Generated pictures as they are shown: values beyond those of the bytes 0 and 255 count as these. The slope goes to the value before
-    /// it was cut, as if it had not been.
+    /// Generated pictures as they are shown: values beyond those of the bytes 0 and 255 count as these.
     fn shown(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let [black, white] = self.bounds.clone();
         x.max_pair(black).min_pair(white)
+    }
+
+    /// The gradient for values before they were cut, from that for pictures and what was cut off: the same, but a value that is beyond the
+    /// range by more than [`BEYOND`] of it moves only back.
+    fn bounded(&self, slope: Tensor<B, 3>, cut: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [black, white] = self.bounds.clone();
+        let far = (cut.clone().abs() - (white - black).mul_scalar(BEYOND)).greater_elem(0.0);
+        let outward = (cut * slope.clone()).lower_elem(0.0);
+        slope.mask_fill(far.bool_and(outward), 0.0)
     }
 
     /// The loss of generated pictures, and its gradient with respect to them.
@@ -322,8 +338,10 @@ mod tests {
             let pass = objective.pass(&weights, &batch, &range);
             objective.pictures(&batch, &range, pass.output())
         };
-        let (_, slope) = objective.field(&batch, &objective.shown(drawn(&params)), 12);
-        let slope = to_vec(slope.into_data());
+        let pictures = drawn(&params);
+        let shown = objective.shown(pictures.clone());
+        let (_, slope) = objective.field(&batch, &shown, 12);
+        let slope = to_vec(objective.bounded(slope, pictures - shown).into_data());
         for at in (0..set.len()).step_by(set.len() / 31) {
             let step = 1e-2;
             let moved = |by: f32| {
@@ -361,6 +379,30 @@ mod tests {
         let shown = objective.shown(Tensor::from_data(TensorData::new(beyond, shape), &Default::default()));
         let found = to_vec(shown.into_data());
         assert!(found.iter().zip(&want).all(|(found, want)| (found - want).abs() < 1e-6), "{found:?}");
+    }
+
+    /// Far beyond the range, a slope counts only where it leads back.
+    #[test]
+    fn values_far_beyond_the_range_move_only_back() {
+        let objective = objective(SETTINGS, false);
+        let [black, white] = objective.bounds.clone().map(|bound| to_vec(bound.into_data()));
+        let shape = [1, MODEL.patches(), MODEL.patch_len()];
+        let tensor = |value: &dyn Fn(usize) -> f32| {
+            let values = (0..MODEL.image_len()).map(|i| value(i % MODEL.patch_len())).collect();
+            Tensor::<Flex, 3>::from_data(TensorData::new::<f32, _>(values, shape), &Default::default())
+        };
+        for (share, slope, kept) in [
+            (0.5, -1.0, 0.0),
+            (0.5, 1.0, 1.0),
+            (0.1, -1.0, -1.0),
+            (-0.5, 1.0, 0.0),
+            (-0.5, -1.0, -1.0),
+            (0.0, 1.0, 1.0),
+        ] {
+            let cut = tensor(&|i| share * (white[i] - black[i]));
+            let found = to_vec(objective.bounded(tensor(&|_| slope), cut).into_data());
+            assert!(found.iter().all(|&found| found == kept), "{share} {slope}: {found:?}");
+        }
     }
 
     /// Pictures that go against the slope of one kind of features alone come nearer to the real ones, through the encoder too.
