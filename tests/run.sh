@@ -213,6 +213,7 @@ step_onnx() {
 step_tflite() {
   cargo build --release --locked "${gpu[@]}" --bins --example random_models
   tests/gen/tflite_check.sh "$venvs/tflite/bin/python"
+  "$venvs/tflite/bin/python" tests/gen/ethos_u.py "$CARGO_TARGET_DIR/release" --check
 }
 
 # Firmware on the emulated machines of firmware-examples/qemu, and a C program on the host and on one of them.

@@ -22,7 +22,7 @@
 //! tensor by tensor. [`quantise`] makes the `.pxg` file of a chip, and [`pxg_file`] reads it and writes it, as bytes or as [`source_code`].
 //! [`onnx`] and [`tflite`] write graphs for other runtimes, and [`web`] pages that draw in a browser. [`model_facts`] is what people read about a model.
 //!
-//! **Chips.** [`boards`] is a table of them, [`own_board`] describes another on the command line, and [`plan`](mod@plan) computes the
+//! **Chips.** [`boards`] is a table of them, [`npus`] one of accelerators, [`own_board`] describes another on the command line, and [`plan`](mod@plan) computes the
 //! flash, RAM and time of a model.
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes PNG files and grids, [`eval`] measures them.
@@ -54,6 +54,7 @@ pub mod tflite;
 pub mod web;
 
 pub mod boards;
+pub mod npus;
 pub mod own_board;
 pub mod plan;
 

@@ -4,12 +4,14 @@ use crate::boards::{BOARDS, Board, board, instructions_per_mac};
 use crate::cli::PlanArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
+use crate::npus::{NPUS, Npu, NpuFit, npu_fits};
+use crate::offered::board_names;
 use crate::plan::{BATTERY, BOARD_COLUMNS, ChipPlan, Fit, file_len, fits, plan};
 use crate::pxg_file::{PxgFile, is_pxg};
 use crate::quantise::{QuantiseError, QuantiseOptions, class_lines, model_name};
 use crate::terminal::{print_bytes, print_json};
 use crate::units::format_bytes;
-use pixgen_core::presets::{PRESETS, preset};
+use pixgen_core::presets::{PRESETS, Preset, preset};
 use pixgen_core::pxg::{Header, check_widths};
 use serde::Serialize;
 use std::fmt::Write;
@@ -24,6 +26,7 @@ struct PlanJson<'a> {
     #[serde(flatten)]
     plan: &'a ChipPlan,
     boards: Vec<Fit<'a>>,
+    accelerators: Vec<NpuFit>,
 }
 
 /// What `--json` prints for a board.
@@ -33,6 +36,15 @@ struct BoardJson<'a> {
     schema: u32,
     board: Board<'a>,
     presets: Vec<PresetFit<'a>>,
+    accelerators: Vec<NpuFit>,
+}
+
+/// What `--json` prints for a board of which only the accelerator is planned for.
+#[derive(Debug, Serialize)]
+struct AcceleratorJson {
+    /// Version of these keys.
+    schema: u32,
+    accelerators: Vec<NpuFit>,
 }
 
 /// A preset that fits.
@@ -51,7 +63,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
     let boards = boards(args)?;
     match &args.model {
         Some(model) => plan_model(args, model, &boards),
-        None => boards.first().map_or(Ok(()), |board| presets_for(args, board)),
+        None => boards.first().map_or_else(|| accelerated(args), |board| presets_for(args, board)),
     }
 }
 
@@ -59,7 +71,8 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
 fn boards(args: &PlanArgs) -> Result<Vec<Board<'_>>, Error> {
     let boards = match (args.own.board(), &args.board) {
         (Some(own), _) => vec![own],
-        (None, Some(name)) => vec![*board(name).ok_or_else(|| unknown("board", name, BOARDS.iter().map(|board| board.name)))?],
+        (None, Some(name)) if !board_names().any(|known| known == name) => return Err(unknown("board", name, board_names())),
+        (None, Some(name)) => board(name).into_iter().copied().collect(),
         (None, None) => BOARDS.to_vec(),
     };
     let supply = args.own.supply();
@@ -69,6 +82,45 @@ fn boards(args: &PlanArgs) -> Result<Vec<Board<'_>>, Error> {
         .collect())
 }
 
+/// The accelerators of the boards that are asked for.
+fn npus(args: &PlanArgs) -> impl Iterator<Item = &'static Npu> {
+    NPUS.iter().filter(|npu| args.all_boards || args.board.as_deref() == Some(npu.board))
+}
+
+/// Lines about accelerators, under a head; nothing where there are none.
+fn accelerators(fits: &[NpuFit]) -> String {
+    let mut text = String::new();
+    if fits.is_empty() {
+        return text;
+    }
+    text.push_str("\nAccelerators (docs/guides/onto-an-accelerator.md); nothing was run on one:\n");
+    for fit in fits {
+        let preset = fit.vela.as_ref().map_or("", |row| row.preset.as_str());
+        let _ = writeln!(text, "  {preset:<14} {fit}"); // a String takes everything
+    }
+    if let Some(row) = fits.iter().find_map(|fit| fit.vela.as_ref()) {
+        let _ = writeln!(text, "Cycles are the estimate of Arm's compiler Vela {}, of a model with random weights.", row.vela);
+    }
+    text
+}
+
+/// The presets on the accelerators of the boards that are asked for: those of which Vela was asked, or one line for a vendor's tool.
+fn preset_accelerators(args: &PlanArgs) -> Vec<NpuFit> {
+    let of_preset = |preset: &Preset| npu_fits(&plan(&preset.model, 1), npus(args));
+    let all = PRESETS.iter().flat_map(of_preset).filter(|fit| fit.vela.is_some());
+    let tools = PRESETS.iter().take(1).flat_map(of_preset).filter(|fit| fit.simulated.is_some());
+    all.chain(tools).collect()
+}
+
+/// The presets on a board of which only the accelerator is planned for.
+fn accelerated(args: &PlanArgs) -> Result<(), Error> {
+    let fits = preset_accelerators(args);
+    if args.json {
+        return Ok(print_json(&AcceleratorJson { schema: 1, accelerators: fits })?);
+    }
+    Ok(print_bytes(accelerators(&fits).trim_start().as_bytes())?)
+}
+
 /// A model on boards.
 fn plan_model(args: &PlanArgs, name: &str, boards: &[Board<'_>]) -> Result<(), Error> {
     let plan = read(name, args.steps)?;
@@ -76,16 +128,19 @@ fn plan_model(args: &PlanArgs, name: &str, boards: &[Board<'_>]) -> Result<(), E
     let listed = args.all_boards || args.board.is_some() || args.own.flash.is_some();
     if args.json {
         let boards = if listed { fitting } else { Vec::new() };
-        return Ok(print_json(&PlanJson { schema: 1, name, plan: &plan, boards })?);
+        return Ok(print_json(&PlanJson { schema: 1, name, plan: &plan, boards, accelerators: npu_fits(&plan, npus(args)) })?);
     }
     let model = &plan.model;
     let mut text = format!("{name}: {0}x{0}x{1}, {2} tokens\n{plan}\n", model.size, model.channels, model.tokens());
     if listed {
-        let _ = writeln!(text, "\n  {BOARD_COLUMNS}"); // a String takes everything
-        for fit in &fitting {
-            let _ = writeln!(text, "  {fit}");
+        if !fitting.is_empty() {
+            let _ = writeln!(text, "\n  {BOARD_COLUMNS}"); // a String takes everything
+            for fit in &fitting {
+                let _ = writeln!(text, "  {fit}");
+            }
+            text.push_str(&assumptions(&fitting));
         }
-        text.push_str(&assumptions(&fitting));
+        text.push_str(&accelerators(&npu_fits(&plan, npus(args))));
     } else {
         let fit = fitting.iter().filter(|fit| fit.fits).count();
         let _ = writeln!(text, "  boards     fits {fit} of {}; --all-boards lists them", fitting.len());
@@ -112,7 +167,7 @@ fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
     }
     presets.sort_by_key(|preset| preset.fit.flash_needed);
     if args.json {
-        return Ok(print_json(&BoardJson { schema: 1, board: *board, presets })?);
+        return Ok(print_json(&BoardJson { schema: 1, board: *board, presets, accelerators: preset_accelerators(args) })?);
     }
     let (flash, ram) = (format_bytes(board.flash), format_bytes(board.ram));
     let kept = board.system.map_or_else(String::new, |system| {
@@ -146,6 +201,7 @@ fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
         let fits: Vec<Fit<'_>> = presets.into_iter().map(|preset| preset.fit).collect();
         text.push_str(&assumptions(&fits));
     }
+    text.push_str(&accelerators(&preset_accelerators(args)));
     Ok(print_bytes(text.as_bytes())?)
 }
 
