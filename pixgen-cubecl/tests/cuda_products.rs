@@ -237,7 +237,7 @@ fn download(tensor: &Tensor) -> Vec<f32> {
 
 /// Places of a result of `count` numbers that are compared: all of a small one, else the ends and some hundred between.
 fn places(count: usize) -> impl Iterator<Item = usize> {
-    let step = if count < 5000 { 1 } else { count / 400 | 1 };
+    let step = if count < 5000 { 1 } else { (count / 400) | 1 };
     (0..count).step_by(step).chain([count - 1])
 }
 
