@@ -400,6 +400,7 @@ need() { # STEP
       need_bare_metal thumbv{6m,7m,7em}-none-eabi thumbv{7em,8m.main}-none-eabihf riscv32imc-unknown-none-elf
       need_qemu
       need_arm_c
+      command -v c++ >/dev/null || install_packages g++
       ;;
     web)
       need_bare_metal wasm32-unknown-unknown

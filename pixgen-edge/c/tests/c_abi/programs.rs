@@ -2,8 +2,9 @@
 //! library.sh builds. All print the hashes that Rust computes. The sketch and the package descriptions are checked for their syntax only.
 
 use crate::fixture::{self, CLASSES};
-use pixgen_core::integer::PictureHash;
+use pixgen_core::accelerator::inputs;
 use pixgen_core::integer::plan::plan_sites;
+use pixgen_core::integer::{DrawRequest, PictureHash};
 use pixgen_core::pxg::Model;
 use pixgen_edge::plan::CODE;
 use pixgen_edge::pxg_file::{PxgFormat, write};
@@ -287,4 +288,25 @@ fn the_sketch_compiles() {
         .arg(package())
         .args(["-x", "c++"])
         .arg(examples().join("arduino/arduino.ino")));
+}
+
+/// The glue for an Ethos-U, with stubs for the vendor's runtime: what it shows are the bytes of the inputs that Rust computes.
+#[test]
+fn ethos_u_with_a_stub_runtime() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let sources = examples().join("../ethos-u");
+    let program = folder.path().join("draw");
+    run(Command::new("c++")
+        .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-I"])
+        .arg(sources.join("stubs"))
+        .arg("-I")
+        .arg(package())
+        .args([sources.join("draw.cc"), sources.join("stubs/host.cc")])
+        .arg(library(&mut Command::new(env!("CARGO")), &[]))
+        .args(["-lpthread", "-ldl", "-lm", "-o"])
+        .arg(&program));
+    let (mut noise, mut class) = ([0i8; 12 * 12 * 3], [0i16; 3]);
+    inputs(&DrawRequest { class: 2, seed: 7, number: 0 }, &mut noise, &mut class).expect("a class");
+    let expected: Vec<u8> = noise.iter().map(|n| (n.wrapping_sub(2) as u8) ^ 0x80).collect();
+    assert_eq!(run(&mut Command::new(program)).stdout, expected);
 }
