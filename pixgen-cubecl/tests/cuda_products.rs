@@ -333,11 +333,10 @@ fn layers() {
     }
     worst = worst.max(layer(10, [1024, 4096], DType::F32).expect("shapes fit"));
     let algorithms = cuda::algorithms(&CudaDevice::new(0));
-    assert!(
-        algorithms.len() > 2 * shapes.len() && algorithms.iter().all(|line| line.ends_with("algorithm 66")),
-        "{algorithms:?}"
-    );
-    println!("found: {} layers, {} kinds of products, error at most {worst:.1e}", shapes.len(), algorithms.len());
+    // The stub has one, and computes every kind.
+    let kinds = algorithms.get(&Some(66)).copied().unwrap_or(0);
+    assert!(algorithms.len() == 1 && kinds > 2 * shapes.len(), "{algorithms:?}");
+    println!("found: {} layers, {kinds} kinds of products, error at most {worst:.1e}", shapes.len());
 }
 
 /// Every layout and type, lines with gaps, views that begin anywhere, sizes of one.

@@ -187,7 +187,15 @@ impl DeviceChoice {
                     let slow = |error| format!("products by CubeCL's kernels, which are slower than cuBLASLt: {error}");
                     let products = pixgen_cubecl::cuda::open(&device);
                     pixgen_edge::terminal::note(&products.map_or_else(slow, |report| report.to_string()));
-                    work.run::<Cuda>(&device)
+                    let output = work.run::<Cuda>(&device);
+                    let algorithms = pixgen_cubecl::cuda::algorithms(&device).into_iter();
+                    let chosen: Vec<String> = algorithms
+                        .filter_map(|(number, kinds)| Some(format!("{} for {kinds} kinds of products", number?)))
+                        .collect();
+                    if !chosen.is_empty() {
+                        pixgen_edge::terminal::note(&format!("algorithms of cuBLASLt: {}", chosen.join(", ")));
+                    }
+                    output
                 })
             }
             #[cfg(not(feature = "cuda"))]

@@ -25,7 +25,7 @@ use cubecl::stream_id::StreamId;
 use error::BlasError;
 use library::Library;
 use std::any::TypeId;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -105,31 +105,14 @@ pub fn open(device: &CudaDevice) -> std::result::Result<BlasReport, BlasError> {
     opened
 }
 
-/// The kinds of products that cuBLASLt has computed on a device, each with the number of its algorithm, for a log: the same numbers of
-/// the same version on the same device give the same bits.
-pub fn algorithms(device: &CudaDevice) -> Vec<String> {
-    let id = device.to_id();
-    let mut lines: Vec<String> = (known().kinds.iter().flatten())
-        .filter(|((device, _), _)| *device == id)
-        .map(|((_, kind), algorithm)| {
-            let [m, n, k] = kind.sizes;
-            let extra = match kind.extra {
-                Extra::None => "",
-                Extra::Bias => " + bias",
-                Extra::RowSums => " + row sums",
-            };
-            let algorithm = algorithm.map_or("cubek".into(), |number| format!("algorithm {number}"));
-            format!(
-                "{m} x {n} x {k} {:?} to {:?}{extra}{}: {algorithm}",
-                kind.input,
-                kind.output,
-                if kind.adds { ", added" } else { "" }
-            )
-        })
-        .collect();
-    lines.sort_unstable();
-    lines.dedup();
-    lines
+/// The numbers of the algorithms that cuBLASLt has chosen on a device, each with how many kinds of products it is for, `None` with those
+/// that are left to cubek's kernels. For a log: the same algorithms of the same version on the same device give the same bits.
+pub fn algorithms(device: &CudaDevice) -> BTreeMap<Option<i32>, usize> {
+    let (id, mut found) = (device.to_id(), BTreeMap::new());
+    for ((device, _), algorithm) in known().kinds.iter().flatten() {
+        *found.entry(*algorithm).or_default() += usize::from(*device == id);
+    }
+    found
 }
 
 /// Opens a device in one of the two ways of [`stream`] and compares a product with what it must be.
