@@ -297,6 +297,17 @@ fn unknown_names_say_what_was_meant() {
     succeeds(command);
     fails(pixgen(["inspect", "--preset", "EPG-L"]), &["there is no preset `EPG-L`"]);
     fails(pixgen(["pretrain", "--stop-at", "soon", "--out", "/nonexistent/x"]), &["`soon`"]);
+    for (arguments, part) in [
+        (&["onnx", "x", "--target", "rknn", "--form", "qdq"][..], "--target rknn and --form qdq exclude each other"),
+        (&["onnx", "x", "--target", "rknn"], "rows of the class"),
+        (&["onnx", "x", "--target", "esp", "--pictures", "9"], "no use for --pictures"),
+        (&["onnx", "x", "--weight-bits", "7"], "--form qdq"),
+        (&["tflite", "x", "--form", "float", "--pictures", "9"], "no use for --pictures"),
+        (&["tflite", "x", "--form", "float", "--npu", "u55"], "no use for --npu"),
+        (&["plan", "--board", "ra8p1"], "there is no board `ra8p1`"),
+    ] {
+        fails(pixgen_edge(arguments), &[part]);
+    }
     fails(pixgen(["pretrain"]), &["no run folder"]);
     fails(pixgen(["quickstart", "--minutes=-1"]), &["--minutes"]);
     fails(pixgen(["inspect"]), &["nothing to inspect"]);

@@ -34,8 +34,9 @@ pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
     }
     if let Some(target) = args.target {
         let (model, folder) = of_target(args, target)?;
-        write_graph(args, &model)?;
-        return write_calibration(args, &folder);
+        // The folder must be a new one: first, so that a graph of before stays where it is not.
+        write_calibration(args, &folder)?;
+        return write_graph(args, &model);
     }
     let (model, vectors) = if is_pxg(&args.model) {
         of_pxg(args, batch)?
@@ -83,6 +84,9 @@ fn of_target(args: &OnnxArgs, target: OnnxTarget) -> Result<(ModelProto, Vec<Fol
     if let Some(form) = args.form.filter(|form| *form != Form::Float) {
         let form = form.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         return Err(OnnxError::TargetForm { target: target.name(), form }.into());
+    }
+    if let Some(folder) = &args.calibration {
+        output::refuse_stdout("--calibration", folder, "writes a folder")?;
     }
     let flags = [
         ("--vectors", args.vectors.is_some()),
