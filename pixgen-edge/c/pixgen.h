@@ -162,7 +162,8 @@ struct pixgen_prepared {
     size_t kernel_length;
 };
 
-/* How many bytes of panels and of scratch the model takes: panels about as many as the file. */
+/* How many bytes of panels and of scratch the model takes: panels about as many as the file. Each holds 64 bytes more than are used at once, so that
+ * the memory may begin anywhere. */
 int pixgen_prepared_lengths(const struct pixgen *model, size_t *panels, size_t *scratch);
 
 /* Packs the weights into `panels`, which begin anywhere and stay as they are while `prepared` is in use. `kernel` is 0 for the fastest that this CPU
