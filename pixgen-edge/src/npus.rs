@@ -41,7 +41,7 @@ pub enum NpuRoute {
     Tool {
         /// The target.
         target: OnnxTarget,
-        /// What its simulator drew beside the float network: grey levels.
+        /// How far its simulator's pictures of small-28-grey were off.
         simulated: &'static str,
     },
 }
@@ -60,12 +60,12 @@ pub const NPUS: &[Npu] = &[
     Npu { board: "ek-ra8p1",           chip: "RA8P1",        route: EthosU { accelerator: "ethos-u55-256", mhz: 500.0 },  source: "Renesas, RA8P1 Datasheet" },
     Npu { board: "numaker-m55m1",      chip: "M55M1",        route: EthosU { accelerator: "ethos-u55-256", mhz: 220.0 },  source: "Nuvoton, M55M1 Datasheet" },
     Npu { board: "imx93-evk",          chip: "i.MX 93",      route: EthosU { accelerator: "ethos-u65-256", mhz: 1000.0 }, source: "NXP, IMX93CEC" },
-    Npu { board: "rock-5b",            chip: "RK3588",       route: Tool { target: Rknn,    simulated: "at most 1 off in 16 bits, 36 in w8a8" },   source: "rknn-toolkit2 2.5.0" },
-    Npu { board: "rv1126b-evb",        chip: "RV1126B",      route: Tool { target: Rknn,    simulated: "at most 36 off in w8a8" },                 source: "rknn-toolkit2 2.5.0" },
-    Npu { board: "milk-v-duo-256m",    chip: "SG2002",       route: Tool { target: TpuMlir, simulated: "at most 4 off in BF16, 34 in INT8" },      source: "tpu_mlir 1.30.2" },
-    Npu { board: "canmv-k230",         chip: "K230",         route: Tool { target: Nncase,  simulated: "7 to 8 off in the mean" },                 source: "nncase 2.11.0" },
-    Npu { board: "esp32-s3-devkitc-1", chip: "ESP32-S3",     route: Tool { target: Esp,     simulated: "at most 1 off in 16 bits, 58 in 8" },      source: "esp-ppq 1.3.12" },
-    Npu { board: "esp32-p4-ev",        chip: "ESP32-P4",     route: Tool { target: Esp,     simulated: "not tried" },                              source: "esp-ppq 1.3.12" },
+    Npu { board: "rock-5b",            chip: "RK3588",       route: Tool { target: Rknn,    simulated: "at most 1 grey level off in 16 bits, 36 in w8a8" },   source: "rknn-toolkit2 2.5.0" },
+    Npu { board: "rv1126b-evb",        chip: "RV1126B",      route: Tool { target: Rknn,    simulated: "at most 36 grey levels off in w8a8" },                source: "rknn-toolkit2 2.5.0" },
+    Npu { board: "milk-v-duo-256m",    chip: "SG2002",       route: Tool { target: TpuMlir, simulated: "at most 4 grey levels off in BF16, 34 in INT8" },     source: "tpu_mlir 1.30.2" },
+    Npu { board: "canmv-k230",         chip: "K230",         route: Tool { target: Nncase,  simulated: "7 to 8 grey levels off in the mean" },                source: "nncase 2.11.0" },
+    Npu { board: "esp32-s3-devkitc-1", chip: "ESP32-S3",     route: Tool { target: Esp,     simulated: "at most 1 grey level off in 16 bits, 58 in 8" },      source: "esp-ppq 1.3.12" },
+    Npu { board: "esp32-p4-ev",        chip: "ESP32-P4",     route: Tool { target: Esp,     simulated: "not tried" },                                         source: "esp-ppq 1.3.12" },
 ];
 
 /// What Vela says of a preset on one configuration.
@@ -81,8 +81,8 @@ pub struct VelaRow {
     pub cycles: u64,
     /// Bytes of SRAM.
     pub sram_bytes: u64,
-    /// Bytes of weights and commands.
-    pub flash_bytes: u64,
+    /// Bytes of the compiled file: weights and commands.
+    pub file_bytes: u64,
 }
 
 /// The table.
@@ -101,7 +101,7 @@ pub struct NpuFit {
     pub only: bool,
     /// `ethos-u`, or the target of `pixgen-edge onnx`.
     pub route: String,
-    /// What the simulator of a vendor's tool drew; none of an Ethos-U.
+    /// How far pictures of small-28-grey in the simulator of a vendor's tool were off; none of an Ethos-U.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulated: Option<&'static str>,
     /// What Vela says; none for another route, and for an architecture that is no preset of the table.
@@ -153,12 +153,12 @@ impl fmt::Display for NpuFit {
             (Some(simulated), ..) => write!(f, "through `pixgen-edge onnx --target {}`; simulated: {simulated}", self.route)?,
             (None, Some(row), Some(seconds)) => write!(
                 f,
-                "{:<13} {:>6.2} M cycles, {:>5.1} ms a picture, {} of SRAM, {} of flash",
+                "{:<13} {:>6.2} M cycles, {:>5.1} ms a picture, {} of SRAM, a file of {}",
                 row.accelerator,
                 row.cycles as f64 / 1e6,
                 1e3 * seconds,
                 format_bytes(row.sram_bytes),
-                format_bytes(row.flash_bytes)
+                format_bytes(row.file_bytes)
             )?,
             _ => f.write_str("through `pixgen-edge tflite` and Vela, which was not asked about this architecture")?,
         }

@@ -99,7 +99,16 @@ fn accelerators(fits: &[NpuFit]) -> String {
         let _ = writeln!(text, "  {preset:<14} {fit}"); // a String takes everything
     }
     if let Some(row) = fits.iter().find_map(|fit| fit.vela.as_ref()) {
-        let _ = writeln!(text, "Cycles are the estimate of Arm's compiler Vela {}, of a model with random weights.", row.vela);
+        let _ = writeln!(
+            text,
+            "Cycles are the estimate of Arm's compiler Vela {}, of a model with random weights. The file lies in flash, or in DRAM where the chip has it.",
+            row.vela
+        );
+    }
+    if fits.iter().any(|fit| fit.simulated.is_some()) {
+        text.push_str(
+            "Simulated are a few pictures of one model, small-28-grey (docs/guides/through-a-vendors-tools.md); other models differ.\n",
+        );
     }
     text
 }
