@@ -127,7 +127,9 @@ impl Error {
             Self::ClassTwice { .. } => Some("name each class once".into()),
             Self::NoName { near: Some(near), known, .. } => Some(format!("did you mean `{near}`? There are: {}", known.join(", "))),
             Self::NoName { known, .. } => Some(format!("there are: {}", known.join(", "))),
-            Self::IntegersOnly { .. } => Some("for other forms or classes, give the model.safetensors it was exported from".into()),
+            Self::IntegersOnly { .. } => {
+                Some("for other forms or classes, or --target, give the model.safetensors it was exported from".into())
+            }
             Self::TitleOfPackage => Some("leave it out, or make a page with `--format html`".into()),
             Self::Threads(error) => error.hint(),
             Self::Output(error) => error.hint(),

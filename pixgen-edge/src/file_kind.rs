@@ -149,7 +149,7 @@ impl FileKind {
         let file = quoted(path);
         Some(match (self, needed) {
             (Self::Pxg, _) => {
-                format!("`pixgen-edge sample {file}` draws from it; the trainer needs the model.safetensors that it was exported from")
+                format!("`pixgen-edge sample {file}` draws from it; for anything else give the model.safetensors that it was exported from")
             }
             (Self::Model, Needed::Pxg) | (Self::RunFolder, Needed::Pxg) => {
                 format!("`pixgen-edge export {file} -o model.pxg` makes one of it")

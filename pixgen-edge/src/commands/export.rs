@@ -67,12 +67,18 @@ pub(super) fn quantising_flag(args: &QuantisationArgs) -> Option<&'static str> {
     flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
 }
 
+/// Says that quantising begins: with a wide model it takes half a minute and more.
+pub(super) fn note_quantising(options: &QuantiseOptions) {
+    note(&format!("quantising with {}", counted(options.pictures, "calibration picture", "calibration pictures")));
+}
+
 pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let (writes, extensions) = args.format.file_kind();
     output::check_extension("--out", &args.out, writes, extensions)?;
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
     let options = QuantiseOptions { tests: args.tests, ..options };
+    note_quantising(&options);
     let exported = quantise::export(&file, data.as_ref(), &options)?;
     let compared = compare(&file, &exported, &options.classes, COMPARED)?;
     write(&args.out, &exported.bytes, args.format, &options.name, args.name.as_ref())?;

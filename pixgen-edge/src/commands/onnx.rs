@@ -1,6 +1,6 @@
 //! `onnx`: a graph for other runtimes and tool chains.
 
-use super::export::{options, quantising_flag};
+use super::export::{note_quantising, options, quantising_flag};
 use crate::aligned::AlignedBytes;
 use crate::cli::OnnxArgs;
 use crate::error::Error;
@@ -51,7 +51,7 @@ pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
         let bytes = vectors.to_bytes().map_err(|error| FileError::write(path)(io::Error::other(error)))?;
         output::write(path, |out| out.write_all(&bytes))?;
         let pictures = counted(args.count as usize, "picture", "pictures");
-        note(&format!("{}: {pictures} and their noise", path.display()));
+        note(&format!("{}: inputs and outputs of {pictures}", path.display()));
     }
     Ok(())
 }
@@ -164,6 +164,7 @@ fn of_weights(args: &OnnxArgs, batch: Option<usize>) -> Result<GraphAndVectors, 
             .transpose()?;
         return Ok((float_graph(&file, &options.classes, batch)?, vectors));
     }
+    note_quantising(&options);
     let exported = export(&file, data.as_ref(), &QuantiseOptions { tests: 0, ..options.clone() })?;
     let bytes = AlignedBytes::copy(&exported.bytes);
     let model = Model::read(bytes.bytes()).map_err(OnnxError::from)?;

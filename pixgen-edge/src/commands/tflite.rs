@@ -1,7 +1,7 @@
 //! `tflite`: a file for TensorFlow Lite and for Ethos-U accelerators.
 
 use super::classes;
-use super::export::{options, quantising_flag};
+use super::export::{note_quantising, options, quantising_flag};
 use crate::cli::TfliteArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
@@ -34,7 +34,10 @@ pub(super) fn run(args: &TfliteArgs) -> Result<(), Error> {
     let lite = LiteOptions { gelu: args.gelu, wide_attention: args.npu == Some(Npu::U85) };
     let lite = match args.form {
         LiteForm::Float => float_file(&file, &options.classes, lite)?,
-        LiteForm::Integer => integer_file(&file, data.as_ref(), &options, lite)?,
+        LiteForm::Integer => {
+            note_quantising(&options);
+            integer_file(&file, data.as_ref(), &options, lite)?
+        }
     };
     output::write(&args.out, |out| out.write_all(&lite.bytes))?;
     let operators = counted(lite.operators, "operator", "operators");
@@ -50,7 +53,7 @@ pub(super) fn run(args: &TfliteArgs) -> Result<(), Error> {
         let wanted: Vec<usize> = (0..args.count as usize).map(|i| i % options.classes.len()).collect();
         let bytes = vectors(&file, &options.classes, args.form, &requests(args.seed, 0, &wanted))?;
         output::write(path, |out| out.write_all(&bytes))?;
-        note(&format!("{}: {} and their noise", path.display(), counted(args.count as usize, "picture", "pictures")));
+        note(&format!("{}: inputs and outputs of {}", path.display(), counted(args.count as usize, "picture", "pictures")));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 pub enum Form {
     /// Real numbers, f32
     Float,
-    /// int8 products between QuantizeLinear and DequantizeLinear, the rest in f32: what tool chains of accelerators read
+    /// int8 products between QuantizeLinear and DequantizeLinear, the rest in f32: for runtimes on CPUs; tool chains of accelerators take --target
     Qdq,
     /// The arithmetic of a chip in whole numbers: the same bytes as from a .pxg file
     Integer,
