@@ -5,6 +5,7 @@
 mod random;
 mod spoilt;
 
+use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::noise::Parametrisation;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::quantise::QuantiseOptions;
@@ -46,4 +47,17 @@ fn spoilt_weights_end_in_an_error_or_in_a_file() {
             Err(error) => panic!("{how}: {error}"),
         }
     }
+}
+
+/// As many patches as a patch has values: the columns of a norm are as long as its rows.
+#[test]
+fn squares_are_drawn_as_other_shapes_are() {
+    let tower = Tower { depth: 1, width: 16, heads: 2 };
+    let shape = ModelConfig { size: 8, channels: 1, patch: 2, classes: 3, encoder: tower, decoder: tower };
+    assert_eq!(shape.patches(), tower.width);
+    let difference = file(&generator(shape, Parametrisation::PlainX), &[2, 0], 20)
+        .expect("a file")
+        .difference
+        .expect("drawn");
+    assert!(difference.worst_rms < 2.0, "{difference:?}");
 }

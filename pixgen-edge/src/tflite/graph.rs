@@ -296,7 +296,7 @@ impl LiteGraph {
         // The kernels of sums take results whose steps are at least so large beside those of what they add.
         let finest = a.number.scale().max(b.number.scale()) * FINEST_SUM;
         let out = if kind == Pairwise::Mul { out } else { out.at_least(finest) };
-        let (shape, width) = (larger.shape.clone(), larger.width());
+        let (shape, widths) = (larger.shape.clone(), [a.width(), b.width()]);
         let out = self.value(name, &shape, out);
         // No activation behind it, and scales that are no powers of two.
         let options = vec![Field::U8(0), Field::U8(0)];
@@ -306,10 +306,10 @@ impl LiteGraph {
             Pairwise::Mul => (Operator::Mul, [1, 2, 4], (21, vec![Field::U8(0)])),
         };
         self.operator(operator, versions, &[a.index, b.index], &out, Some(options));
-        let values = Values::of([&a.values, &b.values], out.number, |[a, b]| match kind {
-            Pairwise::Add => values::pairs(a, b, width, |a, b| a + b),
-            Pairwise::Sub => values::pairs(a, b, width, |a, b| a - b),
-            Pairwise::Mul => values::pairs(a, b, width, |a, b| a * b),
+        let values = Values::of([&a.values, &b.values], out.number, |operands| match kind {
+            Pairwise::Add => values::pairs(operands, widths, |a, b| a + b),
+            Pairwise::Sub => values::pairs(operands, widths, |a, b| a - b),
+            Pairwise::Mul => values::pairs(operands, widths, |a, b| a * b),
         });
         out.with(values)
     }

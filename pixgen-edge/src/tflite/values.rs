@@ -93,15 +93,12 @@ pub fn matrices(a: &[f32], b: &[f32], [rows, inner, columns]: [usize; 3], transp
     out
 }
 
-/// Value by value, where `b` may be a row or a column of `a`'s rows of `width`, or `a` one of `b`'s.
-pub fn pairs(a: &[f32], b: &[f32], width: usize, f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
-    let len = a.len().max(b.len());
-    let at = |of: &[f32], i: usize| match of.len() {
-        whole if whole == len => of[i],
-        row if row == width => of[i % width],
-        _ => of[i / width % of.len()],
-    };
-    (0..len).map(|i| f(at(a, i), at(b, i))).collect()
+/// Value by value. The operands end in dimensions of these `widths`, and either may be a row or a column of the other: a column is as wide
+/// as one value. Its length tells nothing, because there may be as many rows as a row has values.
+pub fn pairs([a, b]: [&[f32]; 2], widths: [usize; 2], f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
+    let (len, width) = (a.len().max(b.len()), widths[0].max(widths[1]).max(1));
+    let at = |of: &[f32], own: usize, i: usize| if own < width { of[i / width % of.len()] } else { of[i % of.len()] };
+    (0..len).map(|i| f(at(a, widths[0], i), at(b, widths[1], i))).collect()
 }
 
 /// softmax of rows.
@@ -144,4 +141,23 @@ pub fn slice(x: &[f32], len: usize, inner: usize, from: usize, to: usize) -> Vec
         .flat_map(|part| &part[from * inner..to * inner])
         .copied()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many rows as a row has values: only the widths tell a row from a column.
+    #[test]
+    fn a_square_has_rows_and_columns() {
+        let (square, line) = ([10.0, 20.0, 30.0, 40.0], [1.0, 2.0]);
+        let sum = |widths: [usize; 2]| pairs([&square, &line], widths, |a, b| a + b);
+        assert_eq!(sum([2, 2]), [11.0, 22.0, 31.0, 42.0]);
+        assert_eq!(sum([2, 1]), [11.0, 21.0, 32.0, 42.0]);
+        assert_eq!(pairs([&line, &square], [1, 2], |a, b| a - b), [-9.0, -19.0, -28.0, -38.0]);
+        // A value of each of two matrices, and one of all.
+        let two = [square, square].concat();
+        assert_eq!(pairs([&two, &[1.0, 2.0, 3.0, 4.0]], [2, 1], |_, b| b), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
+        assert_eq!(pairs([&square, &[1.0]], [2, 1], |a, b| a + b), [11.0, 21.0, 31.0, 41.0]);
+    }
 }
