@@ -5,11 +5,10 @@ use super::error::OnnxError;
 use super::target::{ClassRows, OnnxTarget};
 use crate::model_file::ModelFile;
 use crate::npy::npy;
-use crate::quantise::draw::draw_float;
+use crate::quantise::draw::{self, draw_float, requests, rows_of};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::DrawRequest;
-use pixgen_core::rng::Rng;
-use pixgen_core::streams::{Purpose, stream};
+use pixgen_core::patch::patchify;
 use rawzip::ZipArchiveWriter;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -89,8 +88,8 @@ const fn script(target: OnnxTarget) -> (&'static str, &'static str) {
 
 /// Noise of a picture as the graph takes it: H W C, or patch by patch.
 fn noise(model: &ModelConfig, number: u64, in_patches: bool) -> Vec<u8> {
-    let latent = Rng::new(SEED, stream(Purpose::Latent, number));
-    let values: Vec<f32> = latent.gaussians_q16(0).take(model.image_len()).map(|g| g as f32 / 65_536.0).collect();
+    let request = DrawRequest { class: 0, seed: SEED, number };
+    let values: Vec<f32> = draw::noise(&request, model.image_len()).collect();
     let values = if in_patches { patches(model, &values) } else { values };
     npy("<f4", &shape(model, 1, in_patches), bytemuck::cast_slice(&values))
 }
@@ -108,14 +107,11 @@ fn one_hot(class: usize, classes: usize) -> Vec<u8> {
     npy("<f4", &[1, 1, classes], bytemuck::cast_slice(&values))
 }
 
-/// A picture H W C patch by patch, row by row of pixels in each.
+/// A picture H W C patch by patch.
 fn patches<T: Copy>(model: &ModelConfig, picture: &[T]) -> Vec<T> {
-    let (side, row) = (model.patch, model.patch * model.channels);
-    let of_patch = |patch: usize| {
-        let (y, x) = (patch / model.across() * side, patch % model.across() * row);
-        (y..y + side).flat_map(move |y| &picture[y * model.size * model.channels + x..][..row])
-    };
-    (0..model.patches()).flat_map(of_patch).copied().collect()
+    let mut patches = picture.to_vec();
+    patchify(model, picture, &mut patches);
+    patches
 }
 
 impl ClassRows {
@@ -133,11 +129,8 @@ impl ClassRows {
 
 /// The float network's pictures of the inputs, as bytes.
 fn expected(file: &ModelFile, classes: &[usize], asked: &[usize], in_patches: bool) -> Result<Vec<u8>, OnnxError> {
-    let requests = (0..)
-        .zip(asked)
-        .filter_map(|(number, &class)| Some(DrawRequest { class: *classes.get(class)?, seed: SEED, number }));
     let model = &file.header.model;
-    let pictures = draw_float(file, &requests.collect::<Vec<_>>(), 1)?;
+    let pictures = draw_float(file, &rows_of(classes, &requests(SEED, 0, asked))?, 1)?;
     let pictures = pictures.chunks_exact(model.image_len().max(1));
     let bytes: Vec<u8> = pictures
         .flat_map(|picture| if in_patches { patches(model, picture) } else { picture.to_vec() })

@@ -1,6 +1,7 @@
 //! Why a model cannot be written as an ONNX graph.
 
 use crate::quantise::QuantiseError;
+use pixgen_core::integer::DrawError;
 use pixgen_core::params::Site;
 use pixgen_core::pxg::{MissingPart, PxgError};
 use pixgen_core::reference::ReferenceError;
@@ -59,6 +60,9 @@ pub enum OnnxError {
     /// The same, where bytes are written to memory.
     #[error("the inputs cannot be packed: {0}")]
     Memory(#[from] io::Error),
+    /// A class that the graph does not have: a fault of this program.
+    #[error("no inputs for a picture: {0}")]
+    Inputs(#[from] DrawError),
     /// Quantisation failed.
     #[error(transparent)]
     Quantise(#[from] QuantiseError),

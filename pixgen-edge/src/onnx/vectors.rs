@@ -2,12 +2,10 @@
 
 use super::error::OnnxError;
 use crate::model_file::ModelFile;
-use crate::quantise::draw::{draw_float, draw_integer, draw_values};
+use crate::quantise::draw::{self, draw_float, draw_integer, draw_values, rows_of};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
-use pixgen_core::rng::Rng;
-use pixgen_core::streams::{Purpose, stream};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError};
 
@@ -29,8 +27,7 @@ impl Vectors {
     /// # Errors
     /// A class that the model does not have.
     pub fn float(file: &ModelFile, classes: &[usize], requests: &[DrawRequest]) -> Result<Self, OnnxError> {
-        let of_row = |request: &DrawRequest| classes.get(request.class).map(|&class| DrawRequest { class, ..*request });
-        let rows: Vec<DrawRequest> = requests.iter().filter_map(of_row).collect();
+        let rows = rows_of(classes, requests)?;
         let config = &file.header.model;
         let mut vectors = Self::new(config, requests, &draw_float(file, &rows, 1)?);
         vectors.picture = planes(config, &draw_values(file, &rows, 1)?);
@@ -46,11 +43,7 @@ impl Vectors {
     }
 
     fn new(config: &ModelConfig, requests: &[DrawRequest], pixels: &[u8]) -> Self {
-        let latent = |request: &DrawRequest| {
-            let latent = Rng::new(request.seed, stream(Purpose::Latent, request.number));
-            latent.gaussians_q16(0).take(config.image_len()).map(|g| g as f32 / 65_536.0)
-        };
-        let noise: Vec<f32> = requests.iter().flat_map(latent).collect();
+        let noise: Vec<f32> = requests.iter().flat_map(|request| draw::noise(request, config.image_len())).collect();
         Self {
             config: *config,
             class: requests.iter().map(|request| request.class as i64).collect(),

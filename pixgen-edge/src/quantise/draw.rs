@@ -4,10 +4,12 @@ use super::error::QuantiseError;
 use super::export::levels;
 use crate::engine::Kernel;
 use crate::model_file::ModelFile;
-use pixgen_core::integer::DrawRequest;
+use pixgen_core::integer::{DrawError, DrawRequest};
 use pixgen_core::pxg::Model;
 use pixgen_core::reference::{FlatWeights, Reference, ReferenceCondition};
+use pixgen_core::rng::Rng;
 use pixgen_core::sampler::{ConsistencySampler, Denoiser};
+use pixgen_core::streams::{Purpose, stream};
 use rayon::prelude::*;
 
 /// Requests for pictures `first`, `first + 1`, .. of a seed, one for each of `classes`.
@@ -16,6 +18,24 @@ pub fn requests(seed: u64, first: u64, classes: &[usize]) -> Vec<DrawRequest> {
         .zip(classes)
         .map(|(number, &class)| DrawRequest { class, seed, number })
         .collect()
+}
+
+/// The same pictures by the classes of the model, where the requests name classes of a file that holds `classes` of them.
+///
+/// # Errors
+/// A class that the file does not have.
+pub fn rows_of(classes: &[usize], requests: &[DrawRequest]) -> Result<Vec<DrawRequest>, DrawError> {
+    let row = |request: &DrawRequest| match classes.get(request.class) {
+        Some(&class) => Ok(DrawRequest { class, ..*request }),
+        None => Err(DrawError::Class { class: request.class, classes: classes.len() }),
+    };
+    requests.iter().map(row).collect()
+}
+
+/// The noise that the float network draws a picture of `len` values from.
+pub fn noise(request: &DrawRequest, len: usize) -> impl Iterator<Item = f32> + use<> {
+    let latent = Rng::new(request.seed, stream(Purpose::Latent, request.number));
+    latent.gaussians_q16(0).take(len).map(|g| g as f32 / 65_536.0)
 }
 
 /// The float network, one picture at a time.
@@ -80,4 +100,16 @@ fn draw_each<T: Copy + Default + Send>(
     let pictures = values.par_chunks_exact_mut(len).zip(requests);
     pictures.try_for_each(|(out, request)| draw(request, out))?;
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_picture_of_an_unknown_class_is_dropped() {
+        let asked = requests(7, 3, &[1, 0]);
+        assert_eq!(rows_of(&[9, 4], &asked), Ok(requests(7, 3, &[4, 9])));
+        assert_eq!(rows_of(&[9], &asked), Err(DrawError::Class { class: 1, classes: 1 }));
+    }
 }

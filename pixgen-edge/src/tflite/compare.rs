@@ -3,7 +3,7 @@
 use super::error::LiteError;
 use super::values::Values;
 use crate::model_file::ModelFile;
-use crate::quantise::draw::draw_float;
+use crate::quantise::draw::{draw_float, rows_of};
 use pixgen_core::accelerator::{NOISE_STEPS, ONE_HOT, inputs};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::DrawRequest;
@@ -66,13 +66,9 @@ impl LiteDifference {
     /// Of what a graph drew for `requests`; `classes` are the rows of the class embedding that it was made for.
     ///
     /// # Errors
-    /// The float network does not run.
+    /// A class that the graph does not have, or the float network does not run.
     pub fn new(file: &ModelFile, classes: &[usize], requests: &[DrawRequest], drawn: &Values) -> Result<Self, LiteError> {
-        let rows: Vec<DrawRequest> = requests
-            .iter()
-            .filter_map(|request| Some(DrawRequest { class: *classes.get(request.class)?, ..*request }))
-            .collect();
-        let float = draw_float(file, &rows, 1)?;
+        let float = draw_float(file, &rows_of(classes, requests)?, 1)?;
         let len = file.header.model.image_len();
         let mut squares = vec![(0.0, 0usize); classes.len()];
         for (number, (request, float)) in requests.iter().zip(float.chunks_exact(len.max(1))).enumerate() {

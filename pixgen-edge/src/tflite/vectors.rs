@@ -4,11 +4,9 @@
 use super::error::LiteError;
 use super::options::LiteForm;
 use crate::model_file::ModelFile;
-use crate::quantise::draw::draw_float;
+use crate::quantise::draw::{self, draw_float, rows_of};
 use pixgen_core::accelerator::inputs;
 use pixgen_core::integer::DrawRequest;
-use pixgen_core::rng::Rng;
-use pixgen_core::streams::{Purpose, stream};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -28,17 +26,12 @@ pub fn vectors(file: &ModelFile, classes: &[usize], form: LiteForm, requests: &[
             class.extend_from_slice(bytemuck::cast_slice(&one_hot));
             continue;
         }
-        let latent = Rng::new(request.seed, stream(Purpose::Latent, request.number));
-        let real: Vec<f32> = latent.gaussians_q16(0).take(model.image_len()).map(|g| g as f32 / 65_536.0).collect();
+        let real: Vec<f32> = draw::noise(request, model.image_len()).collect();
         let one_hot: Vec<f32> = one_hot.iter().map(|&c| f32::from(u8::from(c != 0))).collect();
         noise.extend_from_slice(bytemuck::cast_slice(&real));
         class.extend_from_slice(bytemuck::cast_slice(&one_hot));
     }
-    let rows: Vec<DrawRequest> = requests
-        .iter()
-        .filter_map(|request| Some(DrawRequest { class: *classes.get(request.class)?, ..*request }))
-        .collect();
-    let pixels = draw_float(file, &rows, 1)?;
+    let pixels = draw_float(file, &rows_of(classes, requests)?, 1)?;
     let (narrow, wide) = match form {
         LiteForm::Integer => (Dtype::I8, Dtype::I16),
         LiteForm::Float => (Dtype::F32, Dtype::F32),
