@@ -163,12 +163,12 @@ struct pixgen_prepared {
 };
 
 /* How many bytes of panels and of scratch the model takes: panels about as many as the file. Each holds 64 bytes more than are used at once, so that
- * the memory may begin anywhere. */
+ * the memory may begin anywhere. Neither length is 0. */
 int pixgen_prepared_lengths(const struct pixgen *model, size_t *panels, size_t *scratch);
 
 /* Packs the weights into `panels`, which begin anywhere and stay as they are while `prepared` is in use. `kernel` is 0 for the fastest that this CPU
  * has, or a name: "portable", "avx2" (its faster form, or "avx2-pairs", "avx2-crosswise"), "vnni" ("avx512-vnni", "avx-vnni"), "neon", "dotprod".
- * A CPU that has none draws as pixgen_draw does, with no bytes of panels, which are not null all the same. Memory that is given to one call
+ * A CPU that has none draws as pixgen_draw does and leaves the panels alone, which are not null all the same. Memory that is given to one call
  * never overlaps. */
 int pixgen_prepare(struct pixgen_prepared *prepared, const struct pixgen *model, const char *kernel, void *panels, size_t panels_length);
 

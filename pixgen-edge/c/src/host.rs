@@ -35,8 +35,9 @@ pub unsafe extern "C" fn pixgen_prepared_lengths(model: *const Pixgen, panels: *
         let model = unsafe { read(model) }?;
         // SAFETY: not null and aligned, and the caller lets them be written.
         unsafe {
-            panels.write(Prepared::panels_len(&model));
-            scratch.write(Prepared::scratch_len(&model));
+            // C may answer malloc(0) with null, which says that memory is short.
+            panels.write(Prepared::panels_len(&model).max(1));
+            scratch.write(Prepared::scratch_len(&model).max(1));
         }
         Ok(())
     };
