@@ -278,11 +278,16 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME")]
     pub kernel: Option<String>,
     /// Stop after about so long; every kernel draws one picture on each thread all the same
-    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = seconds)]
     pub seconds: u16,
     /// As JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+fn seconds(text: &str) -> Result<u16, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=3600).contains(seconds));
+    seconds.ok_or("give a whole number of seconds from 1 to 3600")
 }
 
 /// Arguments of `web`.

@@ -1,8 +1,10 @@
 //! A board that is not in the table, as the command line describes it.
 
 use crate::boards::{Board, Core, Supply, WeightMemory};
+use crate::terminal::printable;
 use crate::units::parse_scaled;
 use clap::Args;
+use clap::builder::{StringValueParser, TypedValueParser};
 
 /// A board as its data sheet describes it.
 #[derive(Debug, Args)]
@@ -21,7 +23,7 @@ pub struct OwnBoardArgs {
     #[arg(long, value_name = "HERTZ", value_parser = clock, requires = "flash")]
     pub clock: Option<f64>,
     /// Its name in the output
-    #[arg(long, requires = "flash", default_value = "my-board")]
+    #[arg(long, requires = "flash", default_value = "my-board", value_parser = StringValueParser::new().map(|name| printable(&name)))]
     pub name: String,
     /// Current while it computes, for the energy of a picture, for example 12mA; replaces that of the table
     #[arg(long, value_name = "AMPERES", help_heading = "Energy", value_parser = current)]
@@ -71,7 +73,7 @@ fn size(text: &str) -> Result<u64, String> {
 
 /// MHz.
 fn clock(text: &str) -> Result<f64, String> {
-    let hertz = parse_scaled(text, 1000.0, &["Hz"]).filter(|hertz| *hertz < 1e12);
+    let hertz = parse_scaled(text, 1000.0, &["Hz"]).filter(|hertz| *hertz < 1e10);
     match hertz {
         // 80 alone is far more often a slip than a clock.
         Some(hertz) if hertz < 1000.0 => Err(format!("{hertz} Hz is no clock of a chip; for {hertz} MHz write {hertz}M")),
@@ -162,6 +164,7 @@ mod tests {
             assert!(size(text).unwrap_err().contains("96K"), "{text}");
         }
         assert!(clock("80").unwrap_err().contains("80M"));
+        assert!(clock("999G").unwrap_err().contains("80M"));
         assert!(clock("fast").unwrap_err().contains("80M"));
         for text in ["12", "mA", "", "-1mA", "0mA", "nanmA", "infA", "12V"] {
             assert!(current(text).unwrap_err().contains("12mA"), "{text}");

@@ -280,7 +280,7 @@ fn span_of([low, high]: [f64; 2]) -> String {
 }
 
 /// Heads of the columns of a table of boards.
-pub const BOARD_COLUMNS: &str = "board                 chip         core                   of flash     of RAM           picture    longest slice           energy   per 1000 mAh";
+pub const BOARD_COLUMNS: &str = "board                 chip          core                   of flash     of RAM           picture    longest slice           energy   per 1000 mAh";
 
 /// One line of a table of boards.
 impl fmt::Display for Fit<'_> {
@@ -288,7 +288,7 @@ impl fmt::Display for Fit<'_> {
         let core = format!("{} {} MHz", self.board.core.name(), self.board.mhz);
         write!(
             f,
-            "{:<21} {:<12} {core:<19} {:>11} {:>10} {:>17} {:>16} {:>16} {:>14}   {}",
+            "{:<21} {:<13} {core:<19} {:>11} {:>10} {:>17} {:>16} {:>16} {:>14}   {}",
             self.board.name,
             self.board.chip,
             share(self.flash_needed, self.board.free_flash()),
@@ -419,6 +419,7 @@ mod tests {
                 for board in BOARDS {
                     let fit = fits(&plan, board);
                     assert_eq!(fit.fits, fit.verdict() == "fits", "{} {}", preset.name, board.name);
+                    assert!(board.chip.len() <= 13, "{}", board.chip);
                     assert!(0.0 < fit.seconds[0] && fit.seconds[0] < fit.seconds[1] && !fit.to_string().is_empty());
                 }
             }
