@@ -4,6 +4,7 @@
 //! doubt.
 
 use crate::aligned::AlignedBytes;
+use crate::terminal::printable;
 use pixgen_core::integer::{BandOutput, DrawError, DrawRequest, Integer, PictureHash, Prepared, SelfTestError};
 use pixgen_core::kernels::host::{HostKernel, KernelNameError};
 use pixgen_core::pxg::Model;
@@ -22,16 +23,20 @@ pub struct Kernel(Option<HostKernel>);
 #[non_exhaustive]
 pub enum KernelError {
     /// No machine has it.
-    #[error("there is no kernel `{asked}`")]
+    #[error("there is no kernel `{}`", printable(.asked))]
     Unknown {
         /// What was asked for.
         asked: String,
+        /// Whether the environment asked for it.
+        variable: bool,
     },
     /// Other machines have it.
-    #[error("this CPU does not have the instructions of the kernel `{asked}`")]
+    #[error("this CPU does not have the instructions of the kernel `{}`", printable(.asked))]
     Unavailable {
         /// What was asked for.
         asked: String,
+        /// Whether the environment asked for it.
+        variable: bool,
     },
 }
 
@@ -39,7 +44,13 @@ impl KernelError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         let names: Vec<&str> = HostKernel::NAMES.into_iter().filter(|name| Kernel::named(name).is_ok()).collect();
-        Some(format!("this machine has: {}; without {VARIABLE} it takes the fastest", names.join(", ")))
+        let (Self::Unknown { variable, .. } | Self::Unavailable { variable, .. }) = self;
+        let without = if *variable {
+            format!("; without {VARIABLE} it takes the fastest")
+        } else {
+            String::new()
+        };
+        Some(format!("this machine has: {}{without}", names.join(", ")))
     }
 }
 
@@ -50,7 +61,7 @@ impl Kernel {
     /// A name that is no kernel of this machine.
     pub fn chosen() -> Result<Self, KernelError> {
         match std::env::var_os(VARIABLE) {
-            Some(name) if !name.is_empty() => Self::named(&name.to_string_lossy()),
+            Some(name) if !name.is_empty() => Self::asked(&name.to_string_lossy(), true),
             _ => Ok(Self(HostKernel::fastest())),
         }
     }
@@ -60,10 +71,14 @@ impl Kernel {
     /// # Errors
     /// A name that is no kernel of this machine.
     pub fn named(name: &str) -> Result<Self, KernelError> {
+        Self::asked(name, false)
+    }
+
+    fn asked(name: &str, variable: bool) -> Result<Self, KernelError> {
         let asked = name.to_owned();
         HostKernel::named(name).map(Self).map_err(|error| match error {
-            KernelNameError::Unknown => KernelError::Unknown { asked },
-            _ => KernelError::Unavailable { asked },
+            KernelNameError::Unknown => KernelError::Unknown { asked, variable },
+            _ => KernelError::Unavailable { asked, variable },
         })
     }
 

@@ -9,7 +9,7 @@ use crate::onnx::OnnxError;
 use crate::picture::PictureError;
 use crate::pxg_file::PxgFileError;
 use crate::quantise::QuantiseError;
-use crate::terminal::OutputError;
+use crate::terminal::{OutputError, printable};
 use crate::tflite::LiteError;
 use crate::threads::ThreadsError;
 use pixgen_core::integer::{DrawError, SelfTestError};
@@ -56,7 +56,7 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] FileError),
     /// A class that the model does not have.
-    #[error("{flag} {text}: the model has no such class")]
+    #[error("{flag} {}: the model has no such class", printable(.text))]
     NoClass {
         /// The flag.
         flag: String,
@@ -74,7 +74,7 @@ pub enum Error {
         name: String,
     },
     /// A name that is in no table.
-    #[error("there is no {kind} `{name}`")]
+    #[error("there is no {kind} `{}`", printable(.name))]
     NoName {
         /// What it should be a name of, for example "board".
         kind: String,

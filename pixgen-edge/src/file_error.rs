@@ -73,6 +73,9 @@ impl FileError {
     /// The next thing to try.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Write { path, source, .. } if is_full(source) && path == Path::new(STDOUT) => {
+                Some("what standard output is written to is full: free some space there, or send it elsewhere".to_owned())
+            }
             Self::Write { path, needed, source } if is_full(source) => Some(free_up(path, *needed)),
             Self::Write { source, .. } | Self::Remove { source, .. } => write_hint(source),
             Self::Read { source, .. } => read_hint(source),
@@ -251,5 +254,12 @@ mod tests {
         let error = FileError::Write { path: "/tmp/x".into(), needed: Some(u64::MAX), source: full };
         let hint = error.hint().expect("hint");
         assert!(hint.starts_with("it has ") && hint.contains(" left; free "), "{hint}");
+        // Nobody knows which disk standard output goes to; that of the working directory it need not be.
+        let error = FileError::write(Path::new(STDOUT))(ErrorKind::StorageFull.into());
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| !hint.contains(" left") && hint.contains("standard output"))
+        );
     }
 }

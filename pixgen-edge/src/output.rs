@@ -83,7 +83,7 @@ pub fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<(), FileErro
     let target = behind_links(path);
     let make = || {
         if target.exists() {
-            return Err(io::ErrorKind::AlreadyExists.into());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something is there already"));
         }
         make_folder(target.parent().unwrap_or(Path::new("")))?;
         let (unfinished, ()) = Unfinished::beside(&target, |path| fs::create_dir(path))?;

@@ -101,7 +101,7 @@ fn presets_are_drawn_alike() {
 fn names_of_kernels() {
     assert_eq!(Kernel::named("portable").expect("always there").to_string(), "portable");
     let error = Kernel::named("sse9").expect_err("no such kernel");
-    assert!(matches!(&error, KernelError::Unknown { asked } if asked == "sse9"), "{error}");
+    assert!(matches!(&error, KernelError::Unknown { asked, variable: false } if asked == "sse9"), "{error}");
     assert!(error.hint().expect("a hint").contains("portable"));
     if let Err(error) = Kernel::named("vnni") {
         assert!(matches!(error, KernelError::Unavailable { .. }), "{error}");
