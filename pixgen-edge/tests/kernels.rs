@@ -137,13 +137,23 @@ fn bench_measures_every_kernel_of_this_machine() {
     assert_eq!(names, Kernel::all().iter().map(Kernel::to_string).collect::<Vec<_>>());
     assert_eq!((answer["threads"].as_u64(), answer["macs"].as_u64()), (Some(2), Some(3_499_008)));
     assert!(answer["busy"].is_boolean(), "{answer}");
+    assert_eq!(answer["version"].as_str(), Some(env!("CARGO_PKG_VERSION")));
+    assert!(answer["cpu"].is_string() || answer["cpu"].is_null(), "{answer}");
     for kernel in kernels {
         let of = |key: &str| kernel[key].as_f64().expect("a number");
         assert!(0.0 < of("best_ms") && of("best_ms") <= of("median_ms") && of("pictures_per_second") > 0.0, "{kernel}");
+        let one = of("pictures_per_second_on_one_thread");
+        assert!(0.0 < one && one <= 1e3 / of("best_ms") + 1e-3, "{kernel}");
     }
     let (code, text, errors) = bench(&["--kernel", "portable"]);
     assert_eq!(code, Some(0), "{errors}");
-    for part in ["3.50 M", "portable ", "on 2 threads", "Here pictures are drawn with "] {
+    for part in [
+        "3.50 M",
+        "portable ",
+        "on 1 thread ",
+        "on 2 threads",
+        "Here pictures are drawn with ",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let (code, _, errors) = bench(&["--kernel", "abacus"]);

@@ -8,7 +8,6 @@ use crate::model_facts::ModelFacts;
 use crate::pxg_file::PxgFile;
 use crate::quantise::draw::requests;
 use crate::terminal::{print_bytes, print_json};
-use crate::units::counted;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::integer::{DrawError, DrawRequest};
 use serde::Serialize;
@@ -27,6 +26,10 @@ const QUIET: f64 = 0.2;
 #[derive(Serialize)]
 struct BenchJson {
     schema: u32,
+    /// Of this program.
+    version: &'static str,
+    /// As the system names it; null where it does not.
+    cpu: Option<String>,
     name: String,
     macs: u64,
     steps: usize,
@@ -45,7 +48,9 @@ struct Speed {
     best_ms: f64,
     /// The same.
     median_ms: f64,
-    /// On all threads.
+    /// The best mean of a round.
+    pictures_per_second_on_one_thread: f64,
+    /// The same, on all threads.
     pictures_per_second: f64,
 }
 
@@ -56,8 +61,8 @@ struct Run<'a> {
     memory: DrawMemory,
     /// Milliseconds of each picture on one thread.
     times: Vec<f64>,
-    /// The best on all threads.
-    rate: f64,
+    /// Pictures a second on one thread and on all, the best of all rounds.
+    rates: [f64; 2],
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
@@ -73,7 +78,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     let mut runs = Vec::new();
     for (kernel, panels) in &mut panels {
         let drawer = kernel.prepare(&model, panels)?;
-        runs.push(Run { kernel: *kernel, memory: drawer.memory(0), drawer, times: Vec::new(), rate: 0.0 });
+        runs.push(Run { kernel: *kernel, memory: drawer.memory(0), drawer, times: Vec::new(), rates: [0.0; 2] });
     }
     let (start, limit) = (Instant::now(), Duration::from_secs(args.seconds.into()));
     let turns = 2 * ROUNDS * u32::try_from(runs.len()).unwrap_or(u32::MAX);
@@ -90,26 +95,60 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     let busy = waited > QUIET;
     let macs = plan_sites(model.config(), model.steps(), &mut |_| ()).macs;
     if args.json {
-        let (name, kernel_here) = (model.header().name.to_owned(), here.to_string());
-        let steps = model.steps();
-        return Ok(print_json(&BenchJson { schema: 1, name, macs, steps, threads, kernel_here, busy, kernels })?);
+        return Ok(print_json(&BenchJson {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            cpu: std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| cpu_name(&text)),
+            name: model.header().name.to_owned(),
+            macs,
+            steps: model.steps(),
+            threads,
+            kernel_here: here.to_string(),
+            busy,
+            kernels,
+        })?);
     }
     let mut text = ModelFacts::new(&model, &classes::of_model(&model)).text();
-    let all = counted(threads, "thread", "threads");
+    text.push_str(&table(&kernels, threads));
     // A String takes everything, here and below.
-    let _ = writeln!(text, "\n{:<16} {:>10} {:>10} {:>14}", "kernel", "best", "median", format!("on {all}"));
-    for Speed { kernel, best_ms, median_ms, pictures_per_second } in &kernels {
-        let _ = writeln!(text, "{kernel:<16} {best_ms:>7.3} ms {median_ms:>7.3} ms {pictures_per_second:>8.1} img/s");
-    }
     let _ = writeln!(text, "\nbest and median: a picture on one thread. Here pictures are drawn with {here}.");
     if busy {
         let percent = 100.0 * waited;
         let _ = writeln!(
             text,
-            "This machine is busy with something else: the mean of a kernel lies {percent:.0} % above its best. Measure again when it is not."
+            "This machine is busy with something else: the mean of a kernel lies {percent:.0} % above its best. A picture of several milliseconds\n\
+             may never be drawn without waiting, so that its best is too long as well. Measure again when nothing else runs."
         );
     }
     Ok(print_bytes(text.as_bytes())?)
+}
+
+/// A line for each kernel.
+fn table(kernels: &[Speed], threads: usize) -> String {
+    let mut text = format!("\n{:<16} {:>10} {:>10} {:>14}", "kernel", "best", "median", "on 1 thread");
+    // A String takes everything, here and below.
+    if threads > 1 {
+        let _ = write!(text, " {:>14}", format!("on {threads} threads"));
+    }
+    text.push('\n');
+    for speed in kernels {
+        let (name, one) = (&speed.kernel, speed.pictures_per_second_on_one_thread);
+        let _ = write!(text, "{name:<16} {:>7.3} ms {:>7.3} ms {one:>8.1} img/s", speed.best_ms, speed.median_ms);
+        if threads > 1 {
+            let _ = write!(text, " {:>8.1} img/s", speed.pictures_per_second);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The CPU by Linux's `/proc/cpuinfo`, whose words differ by architecture; the board where the CPU has no name.
+fn cpu_name(text: &str) -> Option<String> {
+    let value = |key: &str| {
+        let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+        fields.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
+    };
+    ["model name", "Model", "uarch"].into_iter().find_map(value)
 }
 
 impl Run<'_> {
@@ -126,11 +165,13 @@ impl Run<'_> {
             self.times.push(milliseconds(start.elapsed()));
             drawn += 1;
         }
+        let one = per_second(drawn, start.elapsed());
         let order: Vec<usize> = (0..drawn * threads).map(|number| number % classes).collect();
         let requests = requests(0, 0, &order);
         let start = Instant::now();
         self.drawer.draw_many(&requests)?;
-        self.rate = self.rate.max(requests.len() as f64 / start.elapsed().as_secs_f64().max(1e-9));
+        let all = per_second(requests.len(), start.elapsed());
+        self.rates = [self.rates[0].max(one), self.rates[1].max(all)];
         Ok(())
     }
 
@@ -148,11 +189,39 @@ impl Run<'_> {
             kernel: self.kernel.to_string(),
             best_ms: at(0),
             median_ms: at(self.times.len() / 2),
-            pictures_per_second: self.rate,
+            pictures_per_second_on_one_thread: self.rates[0],
+            pictures_per_second: self.rates[1],
         }
     }
 }
 
+/// Of whole nanoseconds, so that JSON shows no more digits than the clock has.
 fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
+    time.as_nanos() as f64 / 1e6
+}
+
+/// To three digits behind the point.
+fn per_second(pictures: usize, time: Duration) -> f64 {
+    let rate = pictures as f64 / time.as_secs_f64().max(1e-9);
+    (1e3 * rate).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_have_names() {
+        let pc = "processor\t: 0\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n";
+        let pi = "processor\t: 0\nBogoMIPS\t: 108.00\n\nRevision\t: d04170\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n";
+        let names = [pc, pi, "hart\t: 1\nuarch\t: sifive,u74-mc\n", "processor\t: 0\n"].map(cpu_name);
+        let names = names.map(Option::unwrap_or_default);
+        assert_eq!(names, ["AMD EPYC", "Raspberry Pi 5 Model B Rev 1.0", "sifive,u74-mc", ""]);
+    }
+
+    #[test]
+    fn numbers_have_no_more_digits_than_the_clock() {
+        assert_eq!(milliseconds(Duration::from_nanos(1_957_376)).to_string(), "1.957376");
+        assert_eq!(per_second(3, Duration::from_secs(7)).to_string(), "0.429");
+    }
 }
