@@ -80,8 +80,8 @@ pub enum Error {
         kind: String,
         /// What was asked for.
         name: String,
-        /// The nearest name.
-        near: Option<String>,
+        /// Those that may have been meant.
+        near: Vec<String>,
         /// All names.
         known: Vec<String>,
     },
@@ -125,8 +125,11 @@ impl Error {
                 Some(format!("use `all`, 0 to {}, or one of: {}", names.len().saturating_sub(1), names.join(", ")))
             }
             Self::ClassTwice { .. } => Some("name each class once".into()),
-            Self::NoName { near: Some(near), known, .. } => Some(format!("did you mean `{near}`? There are: {}", known.join(", "))),
-            Self::NoName { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::NoName { near, known, .. } if near.is_empty() => Some(format!("there are: {}", known.join(", "))),
+            Self::NoName { near, known, .. } => {
+                let near = near.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+                Some(format!("did you mean {near}? There are: {}", known.join(", ")))
+            }
             Self::IntegersOnly { .. } => {
                 Some("for other forms or classes, or --target, give the model.safetensors it was exported from".into())
             }

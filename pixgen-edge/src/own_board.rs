@@ -16,8 +16,8 @@ pub struct OwnBoardArgs {
     /// Its largest block of RAM without a gap, for example 96K; under Linux what is free
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "flash")]
     pub ram: Option<u64>,
-    /// Its core, for example cortex-m4
-    #[arg(long, value_parser = core, requires = "flash")]
+    /// Its core
+    #[arg(long, value_parser = core, requires = "flash", help = format!("Its core: {}", core_names()))]
     pub core: Option<Core>,
     /// Its clock, for example 80M
     #[arg(long, value_name = "HERTZ", value_parser = clock, requires = "flash")]
@@ -94,7 +94,12 @@ fn core(text: &str) -> Result<Core, String> {
         other => other,
     };
     let found = Core::ALL.into_iter().find(|core| plain(core.name()) == wanted);
-    found.ok_or_else(|| format!("there are: {}", Core::ALL.map(|core| plain(core.name())).join(", ")))
+    found.ok_or_else(|| format!("there are: {}", core_names()))
+}
+
+/// All cores, in small letters.
+fn core_names() -> String {
+    Core::ALL.map(|core| core.name().to_ascii_lowercase()).join(", ")
 }
 
 /// Milliamperes.

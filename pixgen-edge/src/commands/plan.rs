@@ -5,7 +5,7 @@ use crate::cli::PlanArgs;
 use crate::error::Error;
 use crate::model_file::{Content, ModelFile};
 use crate::npus::{NPUS, Npu, NpuFit, npu_fits};
-use crate::offered::board_names;
+use crate::offered::{board_names, meant_boards};
 use crate::plan::{BATTERY, BOARD_COLUMNS, ChipPlan, Fit, file_len, fits, plan};
 use crate::pxg_file::{PxgFile, is_pxg};
 use crate::quantise::{QuantiseError, QuantiseOptions, class_lines, model_name};
@@ -71,7 +71,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
 fn boards(args: &PlanArgs) -> Result<Vec<Board<'_>>, Error> {
     let boards = match (args.own.board(), &args.board) {
         (Some(own), _) => vec![own],
-        (None, Some(name)) if !board_names().any(|known| known == name) => return Err(unknown("board", name, board_names())),
+        (None, Some(name)) if !board_names().any(|known| known == name) => {
+            return Err(unknown("board", name, meant_boards(name), board_names()));
+        }
         (None, Some(name)) => board(name).into_iter().copied().collect(),
         (None, None) => BOARDS.to_vec(),
     };
@@ -284,7 +286,7 @@ fn read(model: &str, steps: u8) -> Result<ChipPlan, Error> {
     let path = Path::new(model);
     if !path.exists() {
         let Some(preset) = preset(model) else {
-            return Err(unknown("file or preset", model, PRESETS.iter().map(|preset| preset.name)));
+            return Err(unknown("file or preset", model, Vec::new(), PRESETS.iter().map(|preset| preset.name)));
         };
         return Ok(plan(&preset.model, usize::from(steps)));
     }
@@ -311,14 +313,17 @@ fn read(model: &str, steps: u8) -> Result<ChipPlan, Error> {
     Ok(ChipPlan { file: file_len(&exported), ..plan(&header.model, usize::from(steps)) })
 }
 
-/// A name that is not in a table, with the nearest of those that are.
-fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
-    let likeness = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
-    let near = known.clone().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+/// A name that is not in a table, with those that may be meant, or else with the nearest.
+fn unknown<'a>(kind: &str, name: &str, mut near: Vec<&'a str>, known: impl Iterator<Item = &'a str> + Clone) -> Error {
+    if near.is_empty() {
+        let likeness = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
+        let nearest = known.clone().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        near.extend(nearest.filter(|nearest| likeness(nearest) > 0.8));
+    }
     Error::NoName {
         kind: kind.to_owned(),
         name: name.to_owned(),
-        near: near.filter(|near| likeness(near) > 0.8).map(str::to_owned),
+        near: near.into_iter().map(str::to_owned).collect(),
         known: known.map(str::to_owned).collect(),
     }
 }
@@ -378,12 +383,19 @@ mod tests {
 
     #[test]
     fn unknown_names_get_a_suggestion() {
-        let error = unknown("board", "pico3", BOARDS.iter().map(|board| board.name));
+        let error = unknown("board", "pico3", Vec::new(), BOARDS.iter().map(|board| board.name));
         assert_eq!(error.to_string(), "there is no board `pico3`");
         let hint = error.hint().unwrap();
         assert!(hint.starts_with("did you mean `pico`?") || hint.starts_with("did you mean `pico2`?"), "{hint}");
         assert!(hint.contains("nucleo-h743zi"), "{hint}");
-        let hint = unknown("board", "commodore", BOARDS.iter().map(|board| board.name)).hint().unwrap();
+        let hint = unknown("board", "commodore", Vec::new(), BOARDS.iter().map(|board| board.name))
+            .hint()
+            .unwrap();
         assert!(hint.starts_with("there are: "), "{hint}");
+        let hint = unknown("board", "alif", meant_boards("alif"), board_names()).hint().unwrap();
+        assert!(
+            hint.starts_with("did you mean `ensemble-e7-devkit` or `ensemble-e3-devkit` or `ensemble-e8-devkit`? There are: pico, "),
+            "{hint}"
+        );
     }
 }
