@@ -39,8 +39,14 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     }
     let measured = args.eval.as_deref().map(numbers::read).transpose()?;
     let file = average(&args.model.model, args.model.ema.as_deref())?;
+    // Before a folder is made: what f16 cannot hold leaves nothing behind.
+    let bytes = match args.to {
+        ExportFormat::Safetensors if args.half => Some(half_bytes(&file)?),
+        ExportFormat::Safetensors => Some(model_bytes(&file)?),
+        ExportFormat::PytorchSafetensors => None,
+    };
     if !args.card {
-        return write(&file, args, &args.out);
+        return write(&file, bytes.as_deref(), &args.out);
     }
     make_folder(&args.out).map_err(FileError::write(&args.out))?;
     let title = args
@@ -53,22 +59,21 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
         license: &args.license,
         evaluation: measured.as_ref().and_then(|rows| rows.first()).map(|row| &row.cells[..]),
         authors_names: args.to == ExportFormat::PytorchSafetensors,
+        half: args.half,
     };
     let card = ModelCard { header: &file.header, extra }.to_string();
-    write(&file, args, &args.out.join(WEIGHTS))?;
+    write(&file, bytes.as_deref(), &args.out.join(WEIGHTS))?;
     let path = args.out.join(CARD);
     write_atomic(&path, |out| out.write_all(card.as_bytes()))?;
     note(&format!("model card: {}", path.display()));
     Ok(())
 }
 
-fn write(file: &ModelFile, args: &ExportArgs, out: &Path) -> Result<(), Error> {
-    match args.to {
-        ExportFormat::Safetensors => {
-            let bytes = if args.half { half_bytes(file)? } else { model_bytes(file)? };
-            output::write(out, |to| to.write_all(&bytes))?;
-        }
-        ExportFormat::PytorchSafetensors => export(file, out)?,
+/// Writes the bytes of a model file, or without them the authors' tensors.
+fn write(file: &ModelFile, bytes: Option<&[u8]>, out: &Path) -> Result<(), Error> {
+    match bytes {
+        Some(bytes) => output::write(out, |to| to.write_all(bytes))?,
+        None => export(file, out)?,
     }
     Ok(output::announce(out)?)
 }

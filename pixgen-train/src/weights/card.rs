@@ -18,6 +18,8 @@ pub struct Extra<'a> {
     pub evaluation: Option<&'a [(String, serde_json::Value)]>,
     /// Whether the tensors have the authors' names.
     pub authors_names: bool,
+    /// Whether the tensors are in f16.
+    pub half: bool,
 }
 
 /// A card in Markdown with a YAML front matter.
@@ -98,7 +100,8 @@ impl ModelCard<'_> {
         }
         writeln!(f, "| Patches | {0}x{0} pixels, {1} tokens |", model.patch, model.tokens())?;
         writeln!(f, "| Resolution shift | {} |", header.noise.shift)?;
-        writeln!(f, "| Weights | {} |", cell(&header.ema))?;
+        let precision = if self.extra.half { "f16" } else { "f32" };
+        writeln!(f, "| Weights | {}, {precision} |", cell(&header.ema))?;
         let images = if header.images == 0 {
             "unknown".to_owned()
         } else {
@@ -180,13 +183,20 @@ mod tests {
             ("real.frechet", 0.25.into()),
         ];
         let evaluation: Vec<(String, serde_json::Value)> = cells.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        let extra = Extra { name: "shirts", license: "mit", evaluation: Some(&evaluation), authors_names: false };
+        let extra = Extra {
+            name: "shirts",
+            license: "mit",
+            evaluation: Some(&evaluation),
+            authors_names: false,
+            half: true,
+        };
         let card = ModelCard { header: &header, extra }.to_string();
         for part in [
             "---\nlicense: mit\nlibrary_name: pixgen\n",
             "# shirts\n",
             "| Preset | small-28-grey |",
             "| Parameters | 0.", // of 4 x 64
+            "| Weights | decay-0.99, f16 |",
             "| Images seen | 250000 |",
             "Made with [Pixgen](https://",
             "a\\|b",
