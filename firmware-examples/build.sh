@@ -4,8 +4,8 @@
 #   firmware-examples/build.sh                      all boards
 #   firmware-examples/build.sh rp2350-st7789        these boards only
 #
-# PIXGEN_MODEL names another model file than models/nano-28-grey.pxg, relative to the folder of the board. The linker fails when flash
-# or RAM is too small. Nothing is flashed.
+# PIXGEN_MODEL names another model file than the board's own, relative to the folder of the board. The linker fails when flash or RAM is
+# too small. Nothing is flashed.
 set -euo pipefail
 cd "$(dirname "$0")"
 

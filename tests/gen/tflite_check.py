@@ -26,7 +26,7 @@ from ethos_u import vela
 
 ETHOS_U = ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
 # Of trained models, on the first.
-MOST_CYCLES = {"small-28-grey": 1_500_000, "nano-64-rgb": 14_000_000}
+MOST_CYCLES = {"clothes-28": 1_500_000, "small-28-grey": 1_500_000, "nano-64-rgb": 14_000_000}
 TYPES = {"F32": numpy.float32, "I64": numpy.int64, "U8": numpy.uint8}
 
 def read_safetensors(path):
