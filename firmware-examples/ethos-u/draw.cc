@@ -12,7 +12,8 @@
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
-// SRAM of the table in docs/guides/onto-an-accelerator.md, and a few KiB of the runtime's own. An accelerator reads it: place it where it can.
+// SRAM that Vela and `pixgen-edge plan` give, and a few KiB of the runtime's own: enough for small-28-grey and nano-32-rgb; small-32-rgb and
+// nano-64-rgb need 320 KiB. An accelerator reads it: place it where it can.
 #ifndef PIXGEN_ARENA_BYTES
 #define PIXGEN_ARENA_BYTES (64 * 1024)
 #endif
