@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Result of a launch.
 pub type Result<T> = core::result::Result<T, KernelError>;
 
-/// A kernel that was not launched. Nothing was computed; the caller may use another implementation.
+/// A kernel that was not launched. Unless a product failed, nothing was computed, and the caller may use another implementation.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -25,7 +25,7 @@ pub enum KernelError {
         /// What is missing.
         what: String,
     },
-    /// A product that was submitted earlier failed on the device, and with it everything that was computed from its result.
+    /// A product failed on the device, this one or an earlier one, and with it everything that was computed from its result.
     #[cfg(feature = "cuda")]
     #[error("a matrix product failed on the device: {0}")]
     Submitted(crate::cuda::error::BlasError),

@@ -72,6 +72,8 @@ fn child() {
         "threads" => threads(),
         "tf32" => tf32(),
         "later" => later(),
+        "workspaces" => workspaces(),
+        "repeated" => repeated(),
         other => panic!("{other}"),
     }
 }
@@ -167,6 +169,24 @@ fn f32_is_rounded_to_tf32_only_when_asked() {
 fn a_later_failure_is_not_lost() {
     // The trial and the first product pass.
     found("later", LIBRARY, &[("CUBLAS_STUB_FAIL", "cublasLtMatmul:14:2")]);
+}
+
+/// Threads share CubeCL's streams, and streams have one workspace each.
+#[test]
+fn streams_have_one_workspace_each() {
+    assert_eq!(found("workspaces", LIBRARY, &[]), "1 in the first stream, 128 in all");
+    assert_eq!(found("workspaces", LIBRARY, &[("CUDA_STUB_CONTEXT", "1")]), "1 in the first stream, 1 in all");
+}
+
+/// The first product of a kind fails for a moment: an error says why, nothing is added twice, and the library computes the next one.
+#[test]
+fn a_passing_failure_is_told_and_forgotten() {
+    // The trial has its workspace, then the gradient's thread has none.
+    let memory = found("repeated", LIBRARY, &[("CUDA_STUB_FAIL", "cuMemAllocAsync:2")]);
+    assert_eq!(memory, "the driver failed in cuMemAllocAsync: CUDA_ERROR_OUT_OF_MEMORY; 1 after the next");
+    // After the product was submitted.
+    let order = found("repeated", LIBRARY, &[("CUDA_STUB_CONTEXT", "1"), ("CUDA_STUB_FAIL", "cuCtxWaitEvent:2")]);
+    assert_eq!(order, "the driver failed in cuCtxWaitEvent: error 999; 2 after the next");
 }
 
 /// `count` numbers in [-1, 1), as a device stores them in `dtype`.
@@ -412,4 +432,44 @@ fn later() {
     let error = product().expect_err("the one before failed");
     assert_eq!(error, KernelError::Submitted(BlasError::Status { call: "cublasLtMatmul", status: 14 }));
     println!("found: {error}");
+}
+
+/// Products by more threads than CubeCL has streams, and an operand from a stream that has none.
+fn workspaces() {
+    // SAFETY: the stub is loaded already, and the function takes nothing and returns an integer.
+    let count = || unsafe {
+        let driver = libloading::Library::new("libcuda.so").expect("the stub driver");
+        driver
+            .get::<unsafe extern "C" fn() -> std::ffi::c_int>("cuda_stub_workspaces")
+            .expect("its function")()
+    };
+    let operand = || plain(&[1.0; 64], [8, 8], DType::F32);
+    let product = move |left| download(&matmul(left, operand(), DType::F32).expect("shapes fit"));
+    let elsewhere = std::thread::spawn(operand).join().expect("it ends");
+    assert_eq!(product(elsewhere), [8.0; 64]);
+    let first = count();
+    for _ in 0..300 {
+        let result = std::thread::spawn(move || product(operand())).join().expect("it ends");
+        assert_eq!(result, [8.0; 64]);
+    }
+    println!("found: {first} in the first stream, {} in all", count());
+}
+
+/// A gradient of ones that fails in a thread, and once more.
+fn repeated() {
+    cuda::open(&CudaDevice::new(0)).expect("the trial passes");
+    let buffer = vector(&[0.0; 256], DType::F32);
+    let add = || {
+        let ones = || plain(&[1.0; 16], [1, 16], DType::F32);
+        add_weight_gradient(ones(), ones(), &buffer, 0, false)
+    };
+    let failed = std::thread::scope(|scope| scope.spawn(|| add().expect_err("the driver fails")).join().expect("it ends"));
+    let KernelError::Submitted(reason) = failed else {
+        panic!("{failed}")
+    };
+    assert!(!cuda::algorithms(&CudaDevice::new(0)).contains_key(&None), "no kind is given up");
+    add().expect("it is over");
+    let sums = download(&buffer);
+    assert!(sums.iter().all(|it| *it == sums[0]), "{sums:?}");
+    println!("found: {reason}; {} after the next", sums[0]);
 }

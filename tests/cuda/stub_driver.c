@@ -18,6 +18,7 @@
 //   CUDA_STUB_RESULTS  1: copies to the host bring what is in memory
 //   CUDA_STUB_CONTEXT  1: streams say that they belong to another context
 //   CUDA_STUB_MIX_UP   1: cuBLASLt's work lands in another stream than it was given
+//   CUDA_STUB_FAIL     FUNCTION:CALL: cuMemAllocAsync (of a workspace) or cuCtxWaitEvent fails at this call, counted from 1
 //   CUDA_STUB_DEVICES  number of devices, 1; 0 makes cuInit fail as on a machine without a GPU
 //   CUDA_STUB_DRIVER   version of the driver as CUDA packs it, 12090
 //   CUDA_STUB_MEMORY   GiB of memory in all, 80; all of it is free
@@ -28,7 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NOT_FOUND = 500 };
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NOT_FOUND = 500, UNKNOWN = 999 };
 
 typedef int Result;
 typedef unsigned long long DevicePointer;
@@ -37,6 +38,13 @@ typedef void *Handle; // contexts, streams, events, arrays: nobody looks inside
 static int setting(const char *name, int otherwise) {
   const char *text = getenv(name);
   return text ? atoi(text) : otherwise;
+}
+
+// Whether the environment wants the next call of a function to fail; `calls` counts them.
+static int fails(const char *function, int *calls) {
+  const char *wanted = getenv("CUDA_STUB_FAIL");
+  size_t length = strlen(function);
+  return wanted && !strncmp(wanted, function, length) && wanted[length] == ':' && ++*calls == atoi(wanted + length + 1);
 }
 
 static int devices(void) { return setting("CUDA_STUB_DEVICES", 1); }
@@ -168,7 +176,9 @@ Result cuCtxRecordEvent(Handle of, Handle event) {
 }
 
 Result cuCtxWaitEvent(Handle of, Handle event) {
+  static int calls;
   (void)of;
+  if (fails("cuCtxWaitEvent", &calls)) return UNKNOWN;
   pthread_mutex_lock(&lock);
   for (int i = 0; i < stream_count; i++) merge(&streams[i].clock, event);
   pthread_mutex_unlock(&lock);
@@ -259,8 +269,26 @@ Result cuMemFree_v2(DevicePointer pointer) {
   return SUCCESS;
 }
 
-Result cuMemAllocAsync(DevicePointer *out, size_t bytes, Handle on) { (void)on; return cuMemAlloc_v2(out, bytes); }
-Result cuMemFreeAsync(DevicePointer pointer, Handle on) { (void)on; return cuMemFree_v2(pointer); }
+// For tests: the workspaces of Pixgen, which it alone allocates in this size, and how many there are.
+enum { WORKSPACE = 32 << 20 };
+static int workspaces;
+int cuda_stub_workspaces(void) { return workspaces; }
+
+Result cuMemAllocAsync(DevicePointer *out, size_t bytes, Handle on) {
+  static int calls;
+  (void)on;
+  if (bytes == WORKSPACE && fails("cuMemAllocAsync", &calls)) return OUT_OF_MEMORY;
+  workspaces += bytes == WORKSPACE;
+  return cuMemAlloc_v2(out, bytes);
+}
+
+Result cuMemFreeAsync(DevicePointer pointer, Handle on) {
+  (void)on;
+  size_t bytes = malloc_usable_size(host(pointer));
+  workspaces -= bytes >= WORKSPACE && bytes < WORKSPACE + 4096;
+  return cuMemFree_v2(pointer);
+}
+
 Result cuMemAllocHost_v2(void **out, size_t bytes) { *out = malloc(bytes ? bytes : 1); return *out ? SUCCESS : OUT_OF_MEMORY; }
 Result cuMemFreeHost(void *pointer) { free(pointer); return SUCCESS; }
 

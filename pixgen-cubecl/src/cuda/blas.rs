@@ -9,12 +9,12 @@
 
 use super::error::{BlasError, driver};
 use super::library::{Algorithm, Heuristic, Library, Opaque};
-use super::stream::{self, ContextEvents, Way};
+use super::stream::{self, ContextEvents, Pool, Way};
 use cubecl::cuda::CudaRuntime;
 use cubecl::prelude::Runtime;
 use cubecl::server::{Binding, ComputeServer};
 use cubecl::stream_id::StreamId;
-use cudarc::driver::result::malloc_async;
+use cudarc::driver::result::{free_async, malloc_async};
 use cudarc::driver::sys::{CUdeviceptr, CUstream};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -151,8 +151,8 @@ struct Blas {
     handle: Opaque,
     way: Way,
     plans: HashMap<Kind, Plan>,
-    /// CubeCL's streams, each with its workspace.
-    streams: HashMap<u64, (CUstream, CUdeviceptr)>,
+    /// A workspace for each stream that products were submitted to: several threads share one.
+    workspaces: HashMap<CUstream, CUdeviceptr>,
 }
 
 thread_local! {
@@ -169,7 +169,7 @@ fn status(call: &'static str, status: c_int) -> Result<(), BlasError> {
     }
 }
 
-/// Forgets everything and starts anew; `with_events` chooses the way of [`stream`]. `any` is memory of the device.
+/// Opens the device, or goes another way there: `with_events` chooses the one of [`stream`]. `any` is memory of the device.
 ///
 /// # Errors
 /// Whatever keeps cuBLASLt from working.
@@ -180,17 +180,24 @@ pub fn open(server: &mut Server, any: Binding, stream: StreamId, with_events: bo
     let way = if with_events {
         Way::Events(ContextEvents::new()?)
     } else {
-        Way::Streams
+        Way::Streams(Pool::default())
     };
-    let mut handle = null_mut();
-    // SAFETY: writes a handle to a valid place.
-    status("cublasLtCreate", unsafe { (library.functions.create)(&mut handle) })?;
-    let blas = Blas { library, handle, way, plans: HashMap::new(), streams: HashMap::new() };
-    BLAS.with(|it| it.replace(Some(blas)));
-    Ok(())
+    BLAS.with_borrow_mut(|it| {
+        if let Some(blas) = it {
+            // Handle and plans are the same for every stream.
+            blas.way = way;
+            return blas.give_back();
+        }
+        let mut handle = null_mut();
+        // SAFETY: writes a handle to a valid place.
+        status("cublasLtCreate", unsafe { (library.functions.create)(&mut handle) })?;
+        *it = Some(Blas { library, handle, way, plans: HashMap::new(), workspaces: HashMap::new() });
+        Ok(())
+    })
 }
 
-/// Submits a product; returns the number of its algorithm. After an error nothing was computed.
+/// Submits a product; returns the number of its algorithm. After a [refusal](BlasError::is_refusal) nothing was computed; after another
+/// error the result may have been written, or added to, all the same.
 ///
 /// # Errors
 /// The device was not [opened](open), cuBLASLt has no algorithm for it or fails, CubeCL does not give the memory.
@@ -216,45 +223,59 @@ impl Blas {
         if let Some(at) = (0..3).find(|at| !addresses[*at].is_multiple_of(alignments[*at].into())) {
             return Err(BlasError::Memory { message: format!("operand {at} lies at {:#x}", addresses[at]) });
         }
-        let (submitted, workspace) = self.stream(server, stream)?;
+        let show = || format!("{server:?}");
+        let (submitted, readers) = match &mut self.way {
+            // All work of our own stream is in one order with that of all others.
+            Way::Events(events) => (events.stream, Vec::new()),
+            Way::Streams(pool) => {
+                let submitted = pool.stream(stream, &show)?;
+                let mut readers = origins.iter().map(|it| pool.stream(*it, &show)).collect::<Result<Vec<_>, _>>()?;
+                readers.sort_unstable();
+                readers.dedup();
+                readers.retain(|it| *it != submitted);
+                (submitted, readers)
+            }
+        };
+        let workspace = self.workspace(submitted)?;
         let library = self.library;
         if !self.plans.contains_key(&kind) {
             let plan = Plan::new(library, self.handle, kind)?;
             self.plans.insert(kind, plan);
         }
         let plan = &self.plans[&kind];
-        if let Way::Events(events) = self.way {
+        if let Way::Events(events) = &self.way {
             events.before()?;
         }
         plan.multiply(library, self.handle, kind, &addresses, workspace, submitted)?;
         let number = plan.number;
-        match self.way {
-            Way::Events(events) => events.after()?,
-            // Memory of another stream may be given away there as soon as nobody holds it.
-            Way::Streams => {
-                for origin in origins {
-                    stream::wait(self.stream(server, origin)?.0, submitted)?;
-                }
-            }
+        if let Way::Events(events) = &self.way {
+            events.after()?;
+        }
+        // Memory of another stream may be given away there as soon as nobody holds it.
+        for reader in readers {
+            stream::wait(reader, submitted)?;
         }
         Ok(number)
     }
 
-    /// The CUDA stream for work of this stream of CubeCL's, and its workspace.
-    fn stream(&mut self, server: &Server, id: StreamId) -> Result<(CUstream, CUdeviceptr), BlasError> {
-        // All work of our own stream is in one order.
-        let key = if let Way::Events(_) = self.way { 0 } else { id.value };
-        if let Some(found) = self.streams.get(&key) {
+    /// The workspace of a stream, which [`stream`] found or made. It is kept, as streams are.
+    fn workspace(&mut self, stream: CUstream) -> Result<CUdeviceptr, BlasError> {
+        if let Some(found) = self.workspaces.get(&stream) {
             return Ok(*found);
         }
-        let stream = match self.way {
-            Way::Streams => stream::own(&format!("{server:?}"), id)?,
-            Way::Events(events) => events.stream,
-        };
-        // SAFETY: the stream was just checked or made. The memory is never given back, since streams are never destroyed.
+        // SAFETY: the stream belongs to the current context and is never destroyed.
         let workspace = unsafe { malloc_async(stream, WORKSPACE) }.map_err(driver("cuMemAllocAsync"))?;
-        self.streams.insert(key, (stream, workspace));
-        Ok((stream, workspace))
+        self.workspaces.insert(stream, workspace);
+        Ok(workspace)
+    }
+
+    /// Gives all workspaces back.
+    fn give_back(&mut self) -> Result<(), BlasError> {
+        for (stream, workspace) in self.workspaces.drain() {
+            // SAFETY: it was allocated in this stream, whose products use it before it is free, and nobody else knows of it.
+            unsafe { free_async(workspace, stream) }.map_err(driver("cuMemFreeAsync"))?;
+        }
+        Ok(())
     }
 }
 

@@ -54,6 +54,14 @@ pub enum BlasError {
     },
 }
 
+impl BlasError {
+    /// Whether the library does not compute products of a kind: it submitted nothing and never will.
+    pub(super) fn is_refusal(&self) -> bool {
+        // INVALID_VALUE, ARCH_MISMATCH, NOT_SUPPORTED
+        matches!(self, Self::Status { status: 7 | 8 | 15, .. })
+    }
+}
+
 /// Turns an error of the driver's function `call` into ours.
 pub(super) fn driver(call: &'static str) -> impl Fn(DriverError) -> BlasError {
     move |error| BlasError::Driver { call, code: format!("{:?}", error.0) }

@@ -4,8 +4,9 @@
 //! without it [`mod@crate::matmul`] takes the kernels of cubek. [`stream`] finds the place in CubeCL's order, [`blas`] makes and keeps the
 //! plans, and this file decides on the calling thread who computes a product.
 //!
-//! The first product of a kind is waited for, so that a kind that the library cannot compute is known before anything relies on it. All
-//! later ones are only submitted. Should one of them fail, every later call is an error, since its result is missing.
+//! The first product of a kind is waited for, so that a kind that the library refuses is known before anything relies on it: only those
+//! are left to cubek. If it fails for another reason, the call is an error, since the product may have been added already. All later
+//! ones are only submitted. Should one of them fail, every later call is an error, since its result is missing.
 
 mod blas;
 pub mod error;
@@ -37,7 +38,7 @@ const BUFFER_ALIGNMENT: u64 = 256;
 struct Known {
     /// Whether each device that computed a product has cuBLASLt.
     devices: Option<HashMap<DeviceId, std::result::Result<BlasReport, BlasError>>>,
-    /// The algorithm of each kind of product, `None` for one that the library cannot compute.
+    /// The algorithm of each kind of product, `None` for one that the library refuses.
     kinds: Option<HashMap<(DeviceId, Kind), Option<i32>>>,
     /// The failure of a product whose caller is gone.
     failure: Option<BlasError>,
@@ -192,11 +193,11 @@ pub(crate) fn is_used<R: CubeRuntime>(device: &R::Device) -> bool {
     TypeId::of::<R>() == TypeId::of::<CudaRuntime>() && open(&CudaDevice::from_id(device.to_id())).is_ok()
 }
 
-/// Computes `lhs rhs` into `out`, which is row-major without gaps, or adds it there. `false` if cuBLASLt cannot compute it: then nothing
+/// Computes `lhs rhs` into `out`, which is row-major without gaps, or adds it there. `false` if cuBLASLt refuses its kind: then nothing
 /// was done. That the device [uses](is_used) it, and shapes and types, are the caller's to check.
 ///
 /// # Errors
-/// A product before this one failed.
+/// This product failed, or one before it. What is in `out` is then unknown.
 pub(crate) fn product<R: CubeRuntime>(
     lhs: Operand<'_, R>,
     rhs: Operand<'_, R>,
@@ -237,7 +238,11 @@ fn submit(device: DeviceId, job: Job) -> Result<bool> {
             Ok(true)
         }
         None => {
-            let algorithm = on_device(device, move |server| blas::run(server, job)).ok();
+            let algorithm = match on_device(device, move |server| blas::run(server, job)) {
+                Ok(algorithm) => Some(algorithm),
+                Err(error) if error.is_refusal() => None,
+                Err(error) => return Err(KernelError::Submitted(error)),
+            };
             known().kinds.get_or_insert_default().insert(key, algorithm);
             Ok(algorithm.is_some())
         }

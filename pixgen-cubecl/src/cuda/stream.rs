@@ -19,10 +19,10 @@ const LIST: &str = "streams: StreamPool { streams: [";
 const HANDLE: &str = "Some(StreamWrapper { stream: Stream { sys: 0x";
 
 /// How work is put into CubeCL's order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Way {
     /// Into CubeCL's own streams.
-    Streams,
+    Streams(Pool),
     /// Into a stream of our own, between events of the context.
     Events(ContextEvents),
 }
@@ -61,23 +61,44 @@ fn handle(element: &str) -> Option<Option<usize>> {
     usize::from_str_radix(digits, 16).ok().filter(|handle| *handle != 0).map(Some)
 }
 
-/// CubeCL's streams as its server shows them, for the device whose context is current.
-///
-/// # Errors
-/// The text has another form, the stream does not exist or belongs to another context than the current one, which is the device's.
-pub fn own(text: &str, id: StreamId) -> Result<CUstream, BlasError> {
-    let handles = handles(text).ok_or(BlasError::NoStream)?;
-    // The last place is not given to threads.
-    let places = handles.len().saturating_sub(1).max(1);
-    let handle = handles[id.value as usize % places].ok_or(BlasError::NoStream)? as CUstream;
+/// CubeCL's streams that were looked for, at their places; empty before the first. Threads share the places in turn.
+#[derive(Debug, Default)]
+pub struct Pool {
+    found: Vec<Option<CUstream>>,
+}
+
+impl Pool {
+    /// The stream of a thread, for the device whose context is current. `show` gives the text of CubeCL's server.
+    ///
+    /// # Errors
+    /// The text has another form, the stream does not exist or belongs to another context than the current one, which is the device's.
+    pub fn stream(&mut self, id: StreamId, show: impl FnOnce() -> String) -> Result<CUstream, BlasError> {
+        let place = |places: usize| (id.value as usize).checked_rem(places);
+        if let Some(found) = place(self.found.len()).and_then(|at| self.found[at]) {
+            return Ok(found);
+        }
+        let handles = handles(&show()).ok_or(BlasError::NoStream)?;
+        // The last place is not given to threads.
+        let places = handles.len().saturating_sub(1);
+        let at = place(places).ok_or(BlasError::NoStream)?;
+        let stream = in_context(handles[at].ok_or(BlasError::NoStream)?)?;
+        self.found.resize(places, None);
+        self.found[at] = Some(stream);
+        Ok(stream)
+    }
+}
+
+/// A handle that CubeCL's server showed, as a stream of the current context.
+fn in_context(handle: usize) -> Result<CUstream, BlasError> {
+    let stream = handle as CUstream;
     let mut context: CUcontext = std::ptr::null_mut();
     // SAFETY: the handle stands where the pinned version of CubeCL shows the one that the driver gave it, which it never destroys.
-    unsafe { sys::cuStreamGetCtx(handle, &mut context) }
+    unsafe { sys::cuStreamGetCtx(stream, &mut context) }
         .result()
         .map_err(driver("cuStreamGetCtx"))?;
     let current = ctx::get_current().map_err(driver("cuCtxGetCurrent"))?;
     if current == Some(context) {
-        Ok(handle)
+        Ok(stream)
     } else {
         Err(BlasError::NoStream)
     }
@@ -91,10 +112,12 @@ pub fn wait(later: CUstream, earlier: CUstream) -> Result<(), BlasError> {
     let event = event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(driver("cuEventCreate"))?;
     // SAFETY: both streams live as long as CubeCL's server; an event may be destroyed while it is waited for.
     unsafe {
-        let recorded = event::record(event, earlier);
-        let waiting = recorded.and_then(|()| stream::wait_event(later, event, CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT));
-        let destroyed = event::destroy(event);
-        waiting.and(destroyed).map_err(driver("cuStreamWaitEvent"))
+        let recorded = event::record(event, earlier).map_err(driver("cuEventRecord"));
+        let waiting = recorded.and_then(|()| {
+            stream::wait_event(later, event, CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT).map_err(driver("cuStreamWaitEvent"))
+        });
+        let destroyed = event::destroy(event).map_err(driver("cuEventDestroy"));
+        waiting.and(destroyed)
     }
 }
 
