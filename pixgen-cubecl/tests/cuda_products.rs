@@ -14,14 +14,14 @@ use half::bf16;
 use pixgen_cubecl::cuda::{self, error::BlasError};
 use pixgen_cubecl::matmul::{add_weight_gradient, linear, matmul};
 use pixgen_cubecl::{KernelError, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 type Tensor = CubeTensor<CudaRuntime>;
 
 // --- Each case in a process of its own --------------------------------------------------------------------------------------------------
 
-/// Runs `case` of [`child`] under the stubs with these variables; `library` names the stub's cuBLASLt, if it is to be found.
+/// Runs `case` of [`child`] under the stubs with these variables, in the folder `PIXGEN_FOLDER` if that is among them; `library` names the stub's cuBLASLt, if it is to be found.
 fn run(case: &str, library: Option<&str>, variables: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cuda");
@@ -62,6 +62,9 @@ const LIBRARY: Option<&str> = Some("libcublasLt.so.12");
 #[test]
 #[ignore = "runs in a process of its own, started by the other tests"]
 fn child() {
+    if let Some(folder) = std::env::var_os("PIXGEN_FOLDER") {
+        std::env::set_current_dir(folder).expect("a folder");
+    }
     match std::env::var("PIXGEN_CASE").expect("set by the test").as_str() {
         "open" => match cuda::open(&CudaDevice::new(0)) {
             Ok(report) => println!("found: {report}"),
@@ -86,10 +89,9 @@ fn the_library_and_the_stream_are_found() {
     assert_eq!(found, "products by cuBLASLt 12.9.3 (libcublasLt.so.12)");
 }
 
-#[test]
-fn the_library_of_a_python_environment_is_found() {
-    let environment = tempfile::tempdir().expect("a folder");
-    let folder = environment.path().join("lib/python3.12/site-packages/nvidia/cublas/lib");
+/// Puts the stub's cuBLASLt where a wheel would, and returns its path.
+fn python_environment(root: &Path) -> PathBuf {
+    let folder = root.join("lib/python3.12/site-packages/nvidia/cublas/lib");
     std::fs::create_dir_all(&folder).expect("a folder");
     let library = folder.join("libcublasLt.so.12");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cuda/stub_cublaslt.c");
@@ -99,6 +101,13 @@ fn the_library_of_a_python_environment_is_found() {
         .status()
         .expect("cc starts");
     assert!(compiled.success());
+    library
+}
+
+#[test]
+fn the_library_of_a_python_environment_is_found() {
+    let environment = tempfile::tempdir().expect("a folder");
+    let library = python_environment(environment.path());
     let found = found("open", None, &[("VIRTUAL_ENV", &environment.path().to_string_lossy())]);
     assert_eq!(found, format!("products by cuBLASLt 12.9.3 ({})", library.display()));
 }
@@ -108,6 +117,31 @@ fn without_a_library_the_reason_is_told() {
     assert_eq!(found("open", None, &[]), "the library libcublasLt was not found");
     // The driver is of CUDA 12.
     assert_eq!(found("open", Some("libcublasLt.so.13"), &[]), "the library libcublasLt was not found");
+}
+
+/// Opened alone, before anything asked for the device.
+#[test]
+fn without_a_driver_the_reason_is_told() {
+    // SAFETY: loads and unloads the driver's library, whose constructors expect nothing of the process.
+    if !unsafe { cudarc::driver::sys::is_culib_present() } {
+        let none = found("open", LIBRARY, &[("LD_LIBRARY_PATH", "/nonexistent")]);
+        assert_eq!(none, "this machine has no NVIDIA driver: the library libcuda was not found");
+    }
+    let old = found("open", LIBRARY, &[("CUDA_STUB_DRIVER", "11080")]);
+    assert_eq!(old, "the NVIDIA driver speaks CUDA 11.8, and 12.0 or newer is needed");
+    assert_eq!(found("open", LIBRARY, &[("CUDA_STUB_DEVICES", "0")]), "the CUDA driver finds no device");
+}
+
+/// Whoever fills the current folder must not choose the library.
+#[test]
+fn the_current_folder_is_not_searched() {
+    let environment = tempfile::tempdir().expect("a folder");
+    python_environment(environment.path());
+    std::fs::write(environment.path().join("python3"), "").expect("a file");
+    for name in ["PATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
+        let variables = [("PIXGEN_FOLDER", environment.path().to_str().expect("UTF-8")), (name, ".")];
+        assert_eq!(found("open", None, &variables), "the library libcublasLt was not found", "{name}");
+    }
 }
 
 #[test]

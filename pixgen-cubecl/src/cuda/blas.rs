@@ -173,8 +173,7 @@ fn status(call: &'static str, status: c_int) -> Result<(), BlasError> {
 ///
 /// # Errors
 /// Whatever keeps cuBLASLt from working.
-pub fn open(server: &mut Server, any: Binding, stream: StreamId, with_events: bool) -> Result<(), BlasError> {
-    let library = Library::get()?;
+pub fn open(library: &'static Library, server: &mut Server, any: Binding, stream: StreamId, with_events: bool) -> Result<(), BlasError> {
     // Makes the device's context current.
     server.get_resource(any, stream).map_err(memory)?;
     let way = if with_events {

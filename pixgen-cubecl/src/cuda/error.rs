@@ -1,5 +1,6 @@
 //! Why cuBLASLt does not compute a product.
 
+use crate::device::DeviceError;
 use cudarc::driver::result::DriverError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -8,6 +9,9 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BlasError {
+    /// The driver is missing or too old, or it does not have the device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// No folder that is known holds the library.
     #[error("the library libcublasLt was not found")]
     NotFound,

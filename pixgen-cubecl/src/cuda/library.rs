@@ -4,6 +4,7 @@
 //! product are looked up, by the names and numbers that have not changed since CUDA 12.0 (`cublasLt.h`).
 
 use super::error::BlasError;
+use crate::device::Version;
 use cubecl::cuda::install::cuda_path;
 use libloading::Library as Shared;
 use std::ffi::{c_int, c_void};
@@ -85,19 +86,19 @@ pub struct Library {
 }
 
 impl Library {
-    /// The library of this process, loaded at the first call.
+    /// The library of this process for the driver's version of CUDA, loaded at the first call.
     ///
     /// # Errors
     /// It is not there, or what is there cannot be used; the same at every call.
-    pub fn get() -> Result<&'static Self, BlasError> {
+    pub fn get(driver: Version) -> Result<&'static Self, BlasError> {
         static LIBRARY: OnceLock<Result<Library, BlasError>> = OnceLock::new();
-        LIBRARY.get_or_init(Self::find).as_ref().map_err(Clone::clone)
+        LIBRARY.get_or_init(|| Self::find(driver)).as_ref().map_err(Clone::clone)
     }
 
     /// The first library that can be used; if none can, why the first that is there cannot.
-    fn find() -> Result<Self, BlasError> {
+    fn find(driver: Version) -> Result<Self, BlasError> {
         let mut first = BlasError::NotFound;
-        for path in candidates() {
+        for path in candidates(driver) {
             match Self::load(path) {
                 Ok(library) => return Ok(library),
                 Err(error) if first == BlasError::NotFound => first = error,
@@ -130,11 +131,11 @@ impl Library {
 }
 
 /// Where the library may lie, in the order of trying: what the user names, what the system knows, the toolkit's usual folder, and Python
-/// environments, an active one first.
-fn candidates() -> Vec<PathBuf> {
+/// environments, an active one first. Folders that the environment gives relative to the current one are left out, as the files of others
+/// may lie there.
+fn candidates(driver: Version) -> Vec<PathBuf> {
     // A library of a newer CUDA than the driver's loads, and then fails.
-    let newest = driver_version().unwrap_or(u32::MAX);
-    let versions = VERSIONS.into_iter().filter(|version| *version <= newest);
+    let versions = VERSIONS.into_iter().filter(|version| *version <= driver.major);
     let names: Vec<String> = versions.map(|version| format!("libcublasLt.so.{version}")).collect();
     let toolkits = std::env::var_os("CUDA_PATH").map(PathBuf::from).into_iter();
     let in_toolkit = |root: PathBuf| ["lib64", "lib"].map(|folder| root.join(folder));
@@ -144,6 +145,7 @@ fn candidates() -> Vec<PathBuf> {
     let files = |folders: &[PathBuf]| -> Vec<PathBuf> {
         folders
             .iter()
+            .filter(|folder| folder.is_absolute())
             .flat_map(|folder| names.iter().map(move |name| folder.join(name)))
             .collect()
     };
@@ -156,15 +158,7 @@ fn candidates() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The major version of CUDA that the driver speaks.
-fn driver_version() -> Option<u32> {
-    let mut version: c_int = 0;
-    // SAFETY: CubeCL runs, so the driver's library is there; the call writes one integer.
-    unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) }.result().ok()?;
-    Some(version.unsigned_abs() / 1000)
-}
-
-/// Roots of Python environments: the active one, and those of the interpreters on the path.
+/// Roots of Python environments: the active one, those of the interpreters on the path, and that of the user.
 fn python_prefixes() -> Vec<PathBuf> {
     let active = ["VIRTUAL_ENV", "CONDA_PREFIX"]
         .into_iter()

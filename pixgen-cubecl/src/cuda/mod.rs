@@ -98,7 +98,7 @@ pub fn open(device: &CudaDevice) -> std::result::Result<BlasReport, BlasError> {
         return found;
     }
     let opened = trial(device, false).or_else(|error| match error {
-        BlasError::NotFound | BlasError::Unusable { .. } => Err(error),
+        BlasError::Device(_) | BlasError::NotFound | BlasError::Unusable { .. } => Err(error),
         // The first reason tells more, unless there is another way and it fails otherwise.
         error => trial(device, true).map_err(|second| if second == BlasError::NoStream { error } else { second }),
     });
@@ -118,7 +118,9 @@ pub fn algorithms(device: &CudaDevice) -> BTreeMap<Option<i32>, usize> {
 
 /// Opens a device in one of the two ways of [`stream`] and compares a product with what it must be.
 fn trial(device: &CudaDevice, with_events: bool) -> std::result::Result<BlasReport, BlasError> {
-    let library = Library::get()?;
+    // CubeCL and the search for the library call the driver, and would panic without one.
+    let driver = crate::device::cuda::find(device.index)?;
+    let library = Library::get(driver)?;
     let client = CudaRuntime::client(device);
     const SIDE: usize = 64;
     let numbers = |factor: usize| -> Vec<f32> { (0..SIDE * SIDE).map(|at| (at * factor % 7) as f32).collect() };
@@ -132,7 +134,7 @@ fn trial(device: &CudaDevice, with_events: bool) -> std::result::Result<BlasRepo
     ];
     let stream = StreamId::current();
     let any = memory[0].clone().binding();
-    on_device(device.to_id(), move |server| blas::open(server, any, stream, with_events))?;
+    on_device(device.to_id(), move |server| blas::open(library, server, any, stream, with_events))?;
     let lines = Lines { are_columns: false, pitch: SIDE as u32, alignment: BUFFER_ALIGNMENT as u32 };
     let kind = Kind {
         sizes: [SIDE as u32; 3],

@@ -50,6 +50,13 @@ pub fn name(index: usize) -> Result<String, DeviceError> {
     driver::device::get_name(device(index)?).map_err(failed("cuDeviceGetName"))
 }
 
+/// That CUDA device `index` is there, which CubeCL does not ask; returns the CUDA version of the driver.
+pub(crate) fn find(index: usize) -> Result<Version, DeviceError> {
+    let version = driver_version()?;
+    device(index)?;
+    Ok(version)
+}
+
 /// The CUDA version of the driver, at least [`OLDEST_CUDA`].
 fn driver_version() -> Result<Version, DeviceError> {
     // SAFETY: loads and unloads the driver's library, whose constructors expect nothing of the process.
