@@ -227,8 +227,8 @@ impl Blas {
             // All work of our own stream is in one order with that of all others.
             Way::Events(events) => (events.stream, Vec::new()),
             Way::Streams(pool) => {
-                let submitted = pool.stream(stream, &show)?;
-                let mut readers = origins.iter().map(|it| pool.stream(*it, &show)).collect::<Result<Vec<_>, _>>()?;
+                let submitted = pool.stream(stream, show)?;
+                let mut readers = origins.iter().map(|it| pool.stream(*it, show)).collect::<Result<Vec<_>, _>>()?;
                 readers.sort_unstable();
                 readers.dedup();
                 readers.retain(|it| *it != submitted);
