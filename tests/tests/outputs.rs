@@ -413,12 +413,18 @@ fn sets_and_runs_behind_links() {
     }
 }
 
-/// Only commands that compute start threads.
+/// A number of threads that no command takes is an error for those too that compute nothing.
 #[test]
 fn threads_are_bounded() {
-    succeeds(pixgen(["inspect", "--presets", "--threads", "100000"]));
-    succeeds(pixgen_edge(["plan", "nano-28-grey", "--threads", "100000"]));
-    let many = [MODEL, "--threads", "100000", "--out", "/dev/null"];
-    fails(pixgen([&["sample"], &many[..]].concat()), &["--threads 100000", "at most"]);
-    fails(pixgen_edge([&["export"], &many[..]].concat()), &["--threads 100000", "at most"]);
+    for (number, words) in [
+        ("100000", ["--threads 100000", "at most"]),
+        ("0", ["--threads 0", "give 1 or more"]),
+    ] {
+        let threads = ["--threads", number];
+        let drawing = [MODEL, "--threads", number, "--out", "/dev/null"];
+        fails(pixgen([&["inspect", "--presets"], &threads[..]].concat()), &words);
+        fails(pixgen_edge([&["plan", "nano-28-grey"], &threads[..]].concat()), &words);
+        fails(pixgen([&["sample"], &drawing[..]].concat()), &words);
+        fails(pixgen_edge([&["export"], &drawing[..]].concat()), &words);
+    }
 }
