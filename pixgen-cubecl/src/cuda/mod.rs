@@ -1,7 +1,7 @@
 //! Matrix products by cuBLASLt, NVIDIA's library, on CubeCL's own buffers and in the order of its launches.
 //!
-//! The library is not needed to build and not needed to run: [`library`] looks for it when a device computes its first product, and
-//! without it [`mod@crate::matmul`] takes the kernels of cubek. [`stream`] finds the place in CubeCL's order, [`blas`] makes and keeps the
+//! The library is not needed to build and not needed to run: `library` looks for it when a device computes its first product, and
+//! without it [`mod@crate::matmul`] takes the kernels of cubek. `stream` finds the place in CubeCL's order, `blas` makes and keeps the
 //! plans, and this file decides on the calling thread who computes a product.
 //!
 //! The first product of a kind is waited for, so that a kind that the library refuses is known before anything relies on it: only those
