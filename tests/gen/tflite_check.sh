@@ -28,10 +28,8 @@ if [ $# = 0 ]; then
     fi
     sed "s|^|$(basename "$model"): |" "$work/said"
   done
-  # Trained models where the repository has some.
-  shopt -s nullglob
-  trained=(firmware-examples/models/*.safetensors)
-  [ ${#trained[@]} = 0 ] || set -- "${trained[@]}"
+  # The trained models of the repository too.
+  set -- "$@" firmware-examples/models/*.safetensors
 fi
 for model in "$@"; do
   name=$work/$(basename "$(dirname "$(realpath "$model")")")-$(basename "$model" .safetensors)
