@@ -192,7 +192,7 @@ impl ModelFile {
             }
         };
         // The header is bounded by what the tensors in the file can fill, so a forged size cannot ask for memory.
-        let stored: usize = tensors.iter().map(|(_, view)| view.data().len() / 2).sum();
+        let stored: usize = tensors.iter().map(|(_, view)| 8 * view.data().len() / view.dtype().bitsize()).sum();
         if set.len() > stored {
             let fault = HeaderFault::Values { stored, promised: set.len() };
             return Err(ModelFileError::Header { path: path.to_owned(), fault });
@@ -379,7 +379,13 @@ mod tests {
         // A header that promises a huge model must not ask for its memory.
         let mut forged = good.clone();
         forged.header.model = preset("EPG-G-16-256").expect("preset").model;
-        assert!(matches!(reads(&forged.to_bytes().expect("bytes")), Err(ModelFileError::Header { .. })));
+        let stored = good.set.len();
+        for bytes in [forged.to_bytes().expect("bytes"), forged.to_half_bytes().expect("bytes")] {
+            let Err(ModelFileError::Header { fault: HeaderFault::Values { stored: found, .. }, .. }) = reads(&bytes) else {
+                panic!("a forged size was taken");
+            };
+            assert_eq!(found, stored);
+        }
 
         let mut other = good.clone();
         other.header.model.classes = 4;
