@@ -7,7 +7,6 @@ use crate::boards::board;
 use crate::onnx::OnnxTarget;
 use crate::plan::ChipPlan;
 use crate::units::format_bytes;
-use pixgen_core::config::ModelConfig;
 use pixgen_core::presets::PRESETS;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -111,16 +110,13 @@ pub struct NpuFit {
     pub seconds: Option<f64>,
 }
 
-/// The preset of an architecture, whatever its classes.
-fn preset_of(model: &ModelConfig) -> Option<&'static str> {
-    let same = |preset: &ModelConfig| ModelConfig { classes: model.classes, ..*preset } == *model;
-    PRESETS.iter().find(|preset| same(&preset.model)).map(|preset| preset.name)
-}
-
 /// A model on the accelerators of boards.
 pub fn npu_fits<'a>(plan: &ChipPlan, npus: impl IntoIterator<Item = &'a Npu>) -> Vec<NpuFit> {
     let rows = vela_rows();
-    let preset = preset_of(&plan.model).filter(|_| plan.steps == 1);
+    let preset = PRESETS
+        .iter()
+        .find(|preset| plan.steps == 1 && preset.makes(&plan.model))
+        .map(|preset| preset.name);
     let fit = |npu: &Npu| {
         let (route, simulated, vela, mhz) = match npu.route {
             EthosU { accelerator, mhz } => {

@@ -1,6 +1,6 @@
 //! The model card: a README.md as model hubs show it, beside the weights it describes.
 
-use pixgen_core::config::{ModelConfig, Tower};
+use pixgen_core::config::Tower;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::plan::plan;
 use pixgen_core::presets::PRESETS;
@@ -82,8 +82,7 @@ impl ModelCard<'_> {
         let header = self.header;
         let model = &header.model;
         let parameters: usize = header.params().len();
-        let same = |other: &ModelConfig| ModelConfig { classes: model.classes, ..*other } == *model;
-        let preset = PRESETS.iter().find(|preset| same(&preset.model)).map_or("none", |preset| preset.name);
+        let preset = PRESETS.iter().find(|preset| preset.makes(model)).map_or("none", |preset| preset.name);
         let tower = |t: Tower| format!("{} blocks of {} channels, {} heads", t.depth, t.width, t.heads);
         writeln!(f, "| | |\n|---|---|\n| Preset | {preset} |")?;
         writeln!(f, "| Parameters | {:.3} M |", parameters as f64 / 1e6)?;
