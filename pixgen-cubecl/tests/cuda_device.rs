@@ -3,21 +3,15 @@
 //! A process loads a driver once, so each case runs in a process of its own: this test program again, with [`child`] as its only test.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
+mod stubs;
+
 use pixgen_cubecl::device::cuda;
-use std::path::Path;
 use std::process::Command;
 
 /// Opens device 1 in a new process with the stub driver and these variables, and no CUDA toolkit. Returns what [`child`] found.
 fn open_with(variables: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().expect("a folder");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cuda/stub_driver.c");
-    let library = folder.path().join("libcuda.so");
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .status()
-        .expect("cc starts");
-    assert!(compiled.success());
+    stubs::compile("stub_driver.c", &folder.path().join("libcuda.so"));
     let output = Command::new(std::env::current_exe().expect("a path"))
         .args(["--exact", "child", "--ignored", "--nocapture"])
         .env("LD_LIBRARY_PATH", folder.path())

@@ -4,6 +4,8 @@
 //! A process loads a driver once, so each case runs in a process of its own: this test program again, with [`child`] as its only test.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
+mod stubs;
+
 use burn_backend::DType;
 use burn_cubecl::tensor::CubeTensor;
 use burn_std::Metadata;
@@ -24,15 +26,9 @@ type Tensor = CubeTensor<CudaRuntime>;
 /// Runs `case` of [`child`] under the stubs with these variables, in the folder `PIXGEN_FOLDER` if that is among them; `library` names the stub's cuBLASLt, if it is to be found.
 fn run(case: &str, library: Option<&str>, variables: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cuda");
-    let stubs = [Some(("stub_driver.c", "libcuda.so")), library.map(|name| ("stub_cublaslt.c", name))];
-    for (source, library) in stubs.into_iter().flatten() {
-        let compiled = Command::new("cc")
-            .args(["-O3", "-shared", "-fPIC", "-o"])
-            .args([folder.path().join(library), sources.join(source)])
-            .status()
-            .expect("cc starts");
-        assert!(compiled.success());
+    stubs::compile("stub_driver.c", &folder.path().join("libcuda.so"));
+    if let Some(name) = library {
+        stubs::compile("stub_cublaslt.c", &folder.path().join(name));
     }
     Command::new(std::env::current_exe().expect("a path"))
         .args(["--exact", "child", "--ignored", "--nocapture"])
@@ -94,13 +90,7 @@ fn python_environment(root: &Path) -> PathBuf {
     let folder = root.join("lib/python3.12/site-packages/nvidia/cublas/lib");
     std::fs::create_dir_all(&folder).expect("a folder");
     let library = folder.join("libcublasLt.so.12");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cuda/stub_cublaslt.c");
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .status()
-        .expect("cc starts");
-    assert!(compiled.success());
+    stubs::compile("stub_cublaslt.c", &library);
     library
 }
 
