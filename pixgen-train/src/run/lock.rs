@@ -54,8 +54,10 @@ impl RunLock {
 impl Drop for RunLock {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            // An id left behind only looks like a stale lock; the lock itself goes with the file.
+            // An id left behind only looks like a stale lock.
             let _ = write_text(file, "");
+            // Closing the file is not enough while a process that is just being started holds it too.
+            let _ = file.unlock();
         }
     }
 }
@@ -98,6 +100,16 @@ mod tests {
         fs::write(folder.path().join(LOCK_NAME), "4242\n").unwrap();
         let (_lock, stale) = RunLock::acquire(folder.path()).unwrap();
         assert!(matches!(stale, Some(Warning::StaleLock { pid: 4242 })));
+    }
+
+    /// A process that is being started has a copy of every open file for a moment.
+    #[test]
+    fn a_dropped_lock_is_free_whoever_holds_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lock, _) = RunLock::acquire(folder.path()).unwrap();
+        let _copy = lock.file.as_ref().unwrap().try_clone().unwrap();
+        drop(lock);
+        assert!(RunLock::acquire(folder.path()).is_ok());
     }
 
     #[test]
