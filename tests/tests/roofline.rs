@@ -53,6 +53,43 @@ fn json_holds_the_same_numbers() {
     }
 }
 
+/// One GPU tells nobody anything; more of them take longer for a step and send more.
+#[test]
+fn an_interconnect_adds_the_exchange() {
+    let exchange = |gpus: &str, kind: &str| {
+        let arguments = [
+            "bench",
+            "--model",
+            "EPG-L-16-256",
+            "--roofline",
+            "h100",
+            "--batch",
+            "128",
+            "--gpus",
+            gpus,
+        ];
+        let json = succeeds(pixgen(arguments.iter().chain(&["--interconnect", kind, "--json"]))).json();
+        json["stages"]
+            .as_array()
+            .expect("stages")
+            .iter()
+            .map(|stage| stage["exchange"].clone())
+            .collect::<Vec<_>>()
+    };
+    let [one, eight, many, slow] =
+        [("1", "nvlink"), ("8", "nvlink"), ("64", "400gb"), ("64", "100gbe")].map(|(gpus, kind)| exchange(gpus, kind));
+    for stage in 0..4 {
+        let number = |of: &[serde_json::Value], key: &str| of[stage][key].as_f64().expect(key);
+        assert_eq!((number(&one, "sent"), number(&one, "seconds"), number(&one, "efficiency")), (0.0, 0.0, 1.0));
+        assert_eq!(number(&one, "memory"), number(&one, "memory_sharded"));
+        for (fewer, more) in [(&one, &eight), (&eight, &many), (&many, &slow)] {
+            assert!(number(fewer, "seconds") < number(more, "seconds"));
+            assert!(number(fewer, "efficiency") > number(more, "efficiency"));
+        }
+        assert!(number(&eight, "memory_sharded") < number(&eight, "memory"));
+    }
+}
+
 #[test]
 fn wrong_requests_are_explained() {
     for (arguments, parts) in [
@@ -65,6 +102,20 @@ fn wrong_requests_are_explained() {
         (&["--roofline", "h100"], &["no model given", "--model EPG-XL-16-256"]),
         (&["--model", "EPG-L-16-256", "--roofline", "h100", "--batch", "1.5"], &["--batch 1.5", "a whole number"]),
         (&["--model", "EPG-L-16-256", "--roofline", "h100", "--matmul-efficiency", "1.5"], &["--matmul-efficiency 1.5"]),
+        (
+            &[
+                "--model",
+                "EPG-L-16-256",
+                "--roofline",
+                "h100",
+                "--gpus",
+                "9",
+                "--interconnect",
+                "nvlink",
+            ],
+            &["several hosts", "--gpus 8"],
+        ),
+        (&["--model", "EPG-L-16-256", "--roofline", "l40s", "--interconnect", "nvlink"], &["no NVLink", "400gb"]),
     ] {
         fails(pixgen(["bench"].iter().chain(arguments)), parts);
     }

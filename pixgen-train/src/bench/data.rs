@@ -233,6 +233,7 @@ fn needs(preset: &'static Preset, rows: &[WorkSpeed], threads: usize) -> Vec<Nee
         recompute: false,
         efficiency: 1.0,
         gpus,
+        cluster: None,
     });
     let per_thread = |work: Work| rows.iter().find(|row| row.work == work).map_or(f64::NAN, |row| row.images_per_second) / threads as f64;
     let need = |stage: &RooflineStage| {

@@ -1,6 +1,7 @@
 //! `bench`: how fast, here and on paper.
 
 use super::train::SettingsArgs;
+use crate::roofline::exchange::Interconnect;
 use clap::{Args, ValueEnum};
 
 /// Which stages `bench` measures.
@@ -67,4 +68,7 @@ pub struct RooflineArgs {
     /// GPUs that share the recipe
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub gpus: u32,
+    /// Also what the GPUs tell each other in a step, and how long that takes
+    #[arg(long, value_enum, requires = "roofline")]
+    pub interconnect: Option<Interconnect>,
 }

@@ -4,6 +4,7 @@ use super::settings::find_preset;
 use crate::cli::BenchArgs;
 use crate::error::Error;
 use crate::precision::Precision;
+use crate::roofline::exchange::{Cluster, Interconnect, NotJoined};
 use crate::roofline::gpu::{GPUS, GpuPeaks, gpu};
 use crate::roofline::report::{RooflineReport, RooflineRequest};
 use crate::settings::suggest::closest;
@@ -23,6 +24,19 @@ fn find_gpu(name: &str) -> Result<&'static GpuPeaks, Error> {
 fn find_model(name: &str) -> Result<&'static Preset, Error> {
     let any_case = PRESETS.iter().find(|preset| preset.name.eq_ignore_ascii_case(name));
     any_case.map_or_else(|| find_preset(name), Ok)
+}
+
+fn join(gpu: &GpuPeaks, gpus: usize, interconnect: Interconnect) -> Result<Cluster, Error> {
+    Cluster::new(gpu, gpus, interconnect).map_err(|problem| {
+        let (what, hint) = match problem {
+            NotJoined::NoNvlink => (
+                format!("{} has no NVLink", gpu.name),
+                "with 400gb or 100gbe, up to 8 GPUs of one host are joined by its PCIe alone",
+            ),
+            NotJoined::SeveralHosts => (format!("{gpus} GPUs are several hosts of 8"), "give 400gb or 100gbe, or --gpus 8"),
+        };
+        Error::Argument { what: format!("--interconnect nvlink: {what}"), hint: Some(hint.to_owned()) }
+    })
 }
 
 /// Images that a flag names.
@@ -49,15 +63,17 @@ pub(super) fn run(device: &str, args: &BenchArgs) -> Result<(), Error> {
     let Some(model) = roofline.model.as_ref().or(settings.preset.as_ref()) else {
         return out_of_range("--roofline: no model given".to_owned(), "add --model EPG-XL-16-256, for example");
     };
+    let (gpu, gpus) = (find_gpu(device)?, roofline.gpus as usize);
     let report = RooflineReport::new(&RooflineRequest {
         preset: find_model(model)?,
-        gpu: find_gpu(device)?,
+        gpu,
         precision: settings.precision.unwrap_or(Precision::Bf16),
         batch: images("--batch", settings.batch.as_deref())?,
         micro_batch: images("--micro-batch", settings.micro_batch.as_deref())?,
         recompute: settings.recompute,
         efficiency: roofline.matmul_efficiency,
-        gpus: roofline.gpus as usize,
+        gpus,
+        cluster: roofline.interconnect.map(|interconnect| join(gpu, gpus, interconnect)).transpose()?,
     });
     if args.json {
         return Ok(print_json(&report)?);

@@ -1,5 +1,6 @@
 //! What `bench --roofline` prints: a step of each stage at best, and the whole recipe.
 
+use super::exchange::{Cluster, StageExchange, StepSeconds, exchange};
 use super::gpu::GpuPeaks;
 use super::step::{self, Cost};
 use crate::config::{RunConfig, StageKind};
@@ -32,6 +33,8 @@ pub struct RooflineRequest {
     pub efficiency: f64,
     /// GPUs.
     pub gpus: usize,
+    /// How they are joined; `None` leaves out what they tell each other.
+    pub cluster: Option<Cluster>,
 }
 
 impl RooflineRequest {
@@ -77,6 +80,9 @@ pub struct RooflineStage {
     pub recipe_images: u64,
     /// Hours of the whole recipe on all GPUs.
     pub recipe_hours: f64,
+    /// What the GPUs tell each other, if it is asked how they are joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<StageExchange>,
 }
 
 /// The whole report.
@@ -98,6 +104,9 @@ pub struct RooflineReport {
     pub matmul_efficiency: f64,
     /// GPUs of the recipe.
     pub gpus: usize,
+    /// How they are joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined: Option<String>,
     /// Stages 1, 2a, 2b and 3.
     pub stages: [RooflineStage; 4],
     /// Hours of pre-training and of stage 2a that the paper gives, on 8 H200.
@@ -116,6 +125,7 @@ impl RooflineReport {
             recompute: request.recompute,
             matmul_efficiency: request.efficiency,
             gpus: request.gpus,
+            joined: request.cluster.map(|cluster| cluster.describe(request.gpu)),
             stages: StageKind::ALL.map(|stage| stage_report(request, stage)),
             paper_hours: (request.preset.name == PAPER.0).then_some(PAPER.1),
         }
@@ -130,7 +140,7 @@ fn stage_report(request: &RooflineRequest, stage: StageKind) -> RooflineStage {
     (config.train.batch, config.train.micro_batch) = (batch, micro_batch);
     (config.compute.precision, config.compute.recompute) = (precision, recompute);
     let memory = memory::estimate(&config, Setup { place: Place::Gpu, precision, recompute });
-    let costs = step::costs(&config);
+    let costs = step::costs(&config, 1);
     let sum = |of: fn(&Cost) -> f64| costs.iter().map(|cost| cost.times * of(cost)).sum::<f64>();
     let seconds = request.seconds(&costs);
     let peak = match precision {
@@ -139,6 +149,10 @@ fn stage_report(request: &RooflineRequest, stage: StageKind) -> RooflineStage {
     };
     let images_per_second = batch as f64 / seconds;
     let recipe_images = config.train.images;
+    let exchange = request.cluster.map(|cluster| {
+        let computing = request.seconds(&step::costs(&config, gpus));
+        exchange(&config, &cluster, StepSeconds { alone: seconds, computing }, &memory)
+    });
     RooflineStage {
         stage,
         batch,
@@ -152,6 +166,7 @@ fn stage_report(request: &RooflineRequest, stage: StageKind) -> RooflineStage {
         largest_micro_batch: memory.images_in(gpu.memory as u64),
         recipe_images,
         recipe_hours: recipe_images as f64 / (images_per_second * gpus as f64) / 3600.0,
+        exchange,
     }
 }
 
@@ -184,9 +199,26 @@ impl fmt::Display for RooflineReport {
             one_step + drift
         )?;
         match self.paper_hours {
-            Some([first, second]) => writeln!(f, "; the paper measured {first:.0} and {second:.0} for stages 1 and 2a on 8 x H200"),
-            None => writeln!(f),
+            Some([first, second]) => writeln!(f, "; the paper measured {first:.0} and {second:.0} for stages 1 and 2a on 8 x H200")?,
+            None => writeln!(f)?,
         }
+        self.joined.as_ref().map_or(Ok(()), |joined| self.write_exchange(joined, f))
+    }
+}
+
+impl RooflineReport {
+    fn write_exchange(&self, joined: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n{joined}; nothing hides behind the backward pass")?;
+        let [sent, exchange, step, efficiency] = ["sent GB", "exchange ms", "step ms", "efficiency %"];
+        let [memory, sharded, hours] = ["memory", "sharded state", "hours"];
+        writeln!(f, "{:<9}{sent:>9}{exchange:>13}{step:>9}{efficiency:>14}{memory:>11}{sharded:>15}{hours:>8}", "stage")?;
+        for (stage, exchange) in self.stages.iter().filter_map(|stage| Some((stage.stage, stage.exchange?))) {
+            let StageExchange { sent, seconds, step_seconds, efficiency, memory, memory_sharded, recipe_hours } = exchange;
+            let [memory, sharded] = [memory, memory_sharded].map(format_bytes);
+            write!(f, "{:<9}{:>9.2}{:>13.1}{:>9.1}", stage.label(), sent / 1e9, 1e3 * seconds, 1e3 * step_seconds)?;
+            writeln!(f, "{:>14.1}{memory:>11}{sharded:>15}{recipe_hours:>8.1}", 100.0 * efficiency)?;
+        }
+        Ok(())
     }
 }
 
@@ -208,6 +240,7 @@ mod tests {
             recompute: false,
             efficiency: 1.0,
             gpus: 8,
+            cluster: None,
         }
     }
 

@@ -122,8 +122,8 @@ impl<'a> Sizes<'a> {
 }
 
 /// The operations of a step on one GPU; `config` says how many images it takes, in which precision and with or without recomputation.
-/// Pictures, noise and losses are left out.
-pub fn costs(config: &RunConfig) -> Vec<Cost> {
+/// Pictures, noise and losses are left out. In stage 1 each of `gpus` computes the projector on the whole batch of all of them.
+pub fn costs(config: &RunConfig, gpus: usize) -> Vec<Cost> {
     let (batch, micro) = (config.train.batch as f64, config.micro_batch() as f64);
     let (encoder, recompute) = (trace::features(&config.model), config.compute.recompute);
     let head = || trace::projector(config.model.encoder.width, &config.projector());
@@ -140,7 +140,7 @@ pub fn costs(config: &RunConfig) -> Vec<Cost> {
             step.inference(3.0, &encoder);
             step.update(config, &ParamSet::pretraining(&config.model, &config.projector()), true);
             // The projector sees the whole batch.
-            (step.times, step.images) = (1.0, batch);
+            (step.times, step.images) = (1.0, batch * gpus as f64);
             step.training(2.0, &head(), Gradients { weights: true, input: true });
             step.inference(2.0, &head());
         }
@@ -273,14 +273,14 @@ mod tests {
         let (model, totals) = (diffusion.model, count(&diffusion.model));
         let embed = model.patches() * model.patch_len() * model.encoder.width;
         let macs = 3 * (totals.macs + totals.attention_macs) - embed;
-        assert_eq!(sum(&costs(&diffusion), |cost| cost.useful), 2.0 * 8.0 * macs as f64);
+        assert_eq!(sum(&costs(&diffusion, 1), |cost| cost.useful), 2.0 * 8.0 * macs as f64);
 
         let pretrain = config(StageKind::Pretrain, "EPG-B-16-256");
         let macs = |trace: Trace| trace.calls.iter().map(|call| call.macs() + call.attention_macs()).sum::<usize>();
         let encoder = macs(trace::features(&model));
         let head = macs(trace::projector(model.encoder.width, &pretrain.projector()));
         let want = 3 * (3 * encoder - embed) + 3 * encoder + 2 * 3 * head + 2 * head;
-        assert_eq!(sum(&costs(&pretrain), |cost| cost.useful), 2.0 * 8.0 * want as f64);
+        assert_eq!(sum(&costs(&pretrain, 1), |cost| cost.useful), 2.0 * 8.0 * want as f64);
     }
 
     #[test]
@@ -290,9 +290,9 @@ mod tests {
             let changed = |change: fn(&mut RunConfig)| {
                 let mut config = base.clone();
                 change(&mut config);
-                costs(&config)
+                costs(&config, 1)
             };
-            let whole = costs(&base);
+            let whole = costs(&base, 1);
             let recomputed = changed(|config| config.compute.recompute = true);
             let (pieces, single) =
                 (changed(|config| config.train.micro_batch = 2), changed(|config| config.compute.precision = Precision::F32));
