@@ -8,7 +8,8 @@
 extern "C" {
 #endif
 
-/* The runtime could not be prepared or did not run: its arena is too small, or the file is not one of Vela's. No status of pixgen.h. */
+/* The runtime could not be prepared or did not run: its arena is too small, the file is not one of Vela's, or the model is not that of the
+ * first call. No status of pixgen.h. What could not be prepared once is not tried again. */
 #define PIXGEN_ETHOS_U_RUNTIME (-1)
 
 /* Draws picture `number` of `seed` and hands over its rows. `model` is the content of model_vela.tflite, at a multiple of 16 bytes; it is

@@ -90,6 +90,9 @@ pub enum Core {
     /// Arm Cortex-M55 with Helium.
     #[serde(rename = "Cortex-M55")]
     M55,
+    /// Arm Cortex-M85 with Helium.
+    #[serde(rename = "Cortex-M85")]
+    M85,
     /// 32-bit RISC-V with multiplication and compressed instructions.
     #[serde(rename = "RV32IMC")]
     Rv32Imc,
@@ -112,13 +115,14 @@ pub enum Core {
 
 impl Core {
     /// All kinds, smallest first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::M0Plus,
         Self::M3,
         Self::M4,
         Self::M7,
         Self::M33,
         Self::M55,
+        Self::M85,
         Self::Rv32Imc,
         Self::A53,
         Self::A55,
@@ -136,6 +140,7 @@ impl Core {
             Self::M7 => "Cortex-M7",
             Self::M33 => "Cortex-M33",
             Self::M55 => "Cortex-M55",
+            Self::M85 => "Cortex-M85",
             Self::Rv32Imc => "RV32IMC",
             Self::A53 => "Cortex-A53",
             Self::A55 => "Cortex-A55",
@@ -152,7 +157,7 @@ impl Core {
             Self::M0Plus => ChipKernel::Armv6m,
             Self::M3 => ChipKernel::Armv7m,
             Self::M4 | Self::M7 | Self::M33 => ChipKernel::Dsp,
-            Self::M55 => ChipKernel::Mve,
+            Self::M55 | Self::M85 => ChipKernel::Mve,
             Self::Rv32Imc => ChipKernel::Riscv32,
             Self::A53 | Self::A72 => ChipKernel::Neon,
             Self::A55 | Self::A76 => ChipKernel::Dotprod,
@@ -170,6 +175,8 @@ impl Core {
             Self::M7 => [0.6, 0.9],
             Self::M33 => [1.2, 1.55],
             Self::M55 => [1.2, 2.0],
+            // Two instructions a cycle at most, of which one takes vectors.
+            Self::M85 => [0.8, 1.7],
             Self::Rv32Imc => [1.2, 1.5],
             // In order, two instructions a cycle at most, vectors of 128 bits at half their rate.
             Self::A53 | Self::A55 => [0.8, 1.5],
@@ -288,7 +295,7 @@ pub fn board(name: &str) -> Option<&'static Board<'static>> {
     BOARDS.iter().find(|board| board.name == name)
 }
 
-use Core::{A53, A55, A72, A76, M0Plus, M4, M7, M33, M55, Rv32Imc, Rv64Gc};
+use Core::{A53, A55, A72, A76, M0Plus, M4, M7, M33, M55, M85, Rv32Imc, Rv64Gc};
 use WeightMemory::{Internal, Qspi, Ram};
 
 const fn take(milliamperes: f64, volts: f64) -> Option<Supply> {
@@ -327,8 +334,8 @@ pub const BOARDS: &[Board<'static>] = &[
     Board { name: "esp32-c6-devkitc-1",  chip: "ESP32-C6",        core: Rv32Imc, mhz: 160.0, flash: 8 * MIB,    ram: 512 * KIB,        weights: Qspi,     system: None,              supply: take(27.0, 3.3),  source: "Espressif, ESP32-C6 Series Datasheet" },
     // FlexRAM and OCRAM 2 have 512 KiB each.
     Board { name: "teensy-4.1",          chip: "i.MX RT1062",     core: M7,      mhz: 600.0, flash: 7936 * KIB, ram: 512 * KIB,        weights: Qspi,     system: None,              supply: None,             source: "NXP, IMXRT1060CEC; PJRC, Teensy 4.1" },
-    // Shared SRAM; 384 KiB of TCM and extended SRAM lie apart.
-    Board { name: "apollo4-plus-evb",    chip: "Apollo4 Plus",    core: M4,      mhz: 192.0, flash: 2 * MIB,    ram: MIB,              weights: Internal, system: None,              supply: None,             source: "Ambiq, Apollo4 Plus SoC Datasheet" },
+    // TCM and SRAM, which follow each other; the first 96 KiB of MRAM are its boot loader's.
+    Board { name: "apollo4-plus-evb",    chip: "Apollo4 Plus",    core: M4,      mhz: 192.0, flash: 1952 * KIB, ram: 2816 * KIB,       weights: Internal, system: None,              supply: None,             source: "Ambiq, Apollo4 Plus SoC Datasheet" },
     // SRAM 0; the faster of two cores.
     Board { name: "ensemble-e7-devkit",  chip: "Alif E7",         core: M55,     mhz: 400.0, flash: 5632 * KIB, ram: 4 * MIB,          weights: Internal, system: None,              supply: None,             source: "Alif, Ensemble E7 Datasheet" },
     // The same, and chips that have an Ethos-U beside their core too (`npus`): SRAM 0; both banks of SRAM; shared memory; SRAM 0 and 1.
@@ -336,16 +343,24 @@ pub const BOARDS: &[Board<'static>] = &[
     Board { name: "ensemble-e8-devkit",  chip: "Alif E8",         core: M55,     mhz: 400.0, flash: 5632 * KIB, ram: 4 * MIB,          weights: Internal, system: None,              supply: None,             source: "Alif, Ensemble E8 Datasheet" },
     Board { name: "grove-vision-ai-v2",  chip: "Himax WE2",       core: M55,     mhz: 400.0, flash: 16 * MIB,   ram: 2 * MIB,          weights: Qspi,     system: None,              supply: None,             source: "Himax, WiseEye2 HX6538; Seeed, Grove Vision AI V2" },
     Board { name: "kit-pse84-eval",      chip: "PSoC Edge E84",   core: M55,     mhz: 400.0, flash: 16 * MIB,   ram: 5 * MIB,          weights: Qspi,     system: None,              supply: None,             source: "Infineon, PSOC Edge E8x Datasheet" },
-    Board { name: "numaker-m55m1",       chip: "M55M1",           core: M55,     mhz: 220.0, flash: 2 * MIB,    ram: MIB,              weights: Internal, system: None,              supply: None,             source: "Nuvoton, M55M1 Datasheet" },
+    // SRAM; 192 KiB of TCM lie apart.
+    Board { name: "numaker-m55m1",       chip: "M55M1",           core: M55,     mhz: 220.0, flash: 2 * MIB,    ram: 1344 * KIB,       weights: Internal, system: None,              supply: None,             source: "Nuvoton, M55M1 Datasheet" },
+    // MRAM, and SRAM without the TCM of both cores.
+    Board { name: "ek-ra8p1",            chip: "RA8P1",           core: M85,     mhz: 1000.0, flash: MIB,       ram: 1872 * KIB,       weights: Internal, system: None,              supply: None,             source: "Renesas, RA8P1 Datasheet" },
+    // 128 KiB of 768 are cache at least.
+    Board { name: "esp32-p4-ev",         chip: "ESP32-P4",        core: Rv32Imc, mhz: 400.0, flash: 16 * MIB,   ram: 640 * KIB,        weights: Qspi,     system: None,              supply: None,             source: "Espressif, ESP32-P4 Series Datasheet; ESP32-P4-Function-EV-Board" },
     // Linux boards: the fastest of their cores, and the RAM of the smallest variant.
     Board { name: "raspberry-pi-zero-2-w", chip: "RP3A0",         core: A53,     mhz: 1000.0, flash: CARD,      ram: 512 * MIB,        weights: Ram,      system: linux(192 * MIB),  supply: None,             source: "Raspberry Pi, Zero 2 W Product Brief" },
     Board { name: "raspberry-pi-4",      chip: "BCM2711",         core: A72,     mhz: 1800.0, flash: CARD,      ram: GIB,              weights: Ram,      system: linux(256 * MIB),  supply: None,             source: "Raspberry Pi, 4 Model B Product Brief" },
-    Board { name: "raspberry-pi-5",      chip: "BCM2712",         core: A76,     mhz: 2400.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      system: linux(512 * MIB),  supply: None,             source: "Raspberry Pi, 5 Product Brief" },
+    Board { name: "raspberry-pi-5",      chip: "BCM2712",         core: A76,     mhz: 2400.0, flash: CARD,      ram: GIB,              weights: Ram,      system: linux(256 * MIB),  supply: None,             source: "Raspberry Pi, 5 Product Brief" },
     Board { name: "visionfive-2",        chip: "JH7110",          core: Rv64Gc,  mhz: 1500.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      system: linux(512 * MIB),  supply: None,             source: "StarFive, VisionFive 2 Datasheet" },
     // These have NPUs; what is planned is the CPU.
     Board { name: "rock-5b",             chip: "RK3588",          core: A76,     mhz: 2400.0, flash: CARD,      ram: 4 * GIB,          weights: Ram,      system: linux(512 * MIB),  supply: None,             source: "Radxa, ROCK 5B Product Brief" },
     Board { name: "imx93-evk",           chip: "i.MX 93",         core: A55,     mhz: 1700.0, flash: CARD,      ram: 2 * GIB,          weights: Ram,      system: linux(512 * MIB),  supply: None,             source: "NXP, i.MX 93 EVK" },
     Board { name: "canmv-k230",          chip: "K230",            core: Rv64Gc,  mhz: 1600.0, flash: CARD,      ram: 512 * MIB,        weights: Ram,      system: linux(192 * MIB),  supply: None,             source: "Canaan, CanMV-K230; K230 Datasheet" },
+    Board { name: "rv1126b-evb",         chip: "RV1126B",         core: A53,     mhz: 1600.0, flash: CARD,      ram: GIB,              weights: Ram,      system: linux(256 * MIB),  supply: None,             source: "Rockchip, RV1126B Brief Datasheet" },
+    // The core that starts as RISC-V; a switch makes it a Cortex-A53.
+    Board { name: "milk-v-duo-256m",     chip: "SG2002",          core: Rv64Gc,  mhz: 1000.0, flash: CARD,      ram: 256 * MIB,        weights: Ram,      system: linux(128 * MIB),  supply: None,             source: "Sophgo, SG2002 Technical Reference Manual; Milk-V, Duo 256M" },
 ];
 
 #[cfg(test)]

@@ -171,10 +171,10 @@ pub struct OnnxArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub vectors: Option<PathBuf>,
     /// Number of pictures in that file; classes take turns
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 20, requires = "vectors", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub count: u32,
     /// Seed of their noise
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "vectors")]
     pub seed: u64,
     /// How to quantise
     #[command(flatten)]
@@ -206,10 +206,10 @@ pub struct TfliteArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub vectors: Option<PathBuf>,
     /// Number of pictures in that file; classes take turns
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 20, requires = "vectors", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub count: u32,
     /// Seed of their noise
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "vectors")]
     pub seed: u64,
     /// How to quantise
     #[command(flatten)]

@@ -85,6 +85,14 @@ pub enum Error {
         /// All names.
         known: Vec<String>,
     },
+    /// An option of a core, with a board of which only the accelerator is planned for.
+    #[error("{flag}: of `{board}` only the accelerator is planned for, and that has no use for it")]
+    AcceleratorOnly {
+        /// The option.
+        flag: &'static str,
+        /// The board.
+        board: String,
+    },
     /// A form or a class that a `.pxg` file does not hold.
     #[error("{}: a .pxg file holds only integers, and only those of its own classes", path.display())]
     IntegersOnly {
@@ -130,6 +138,7 @@ impl Error {
                 let near = near.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
                 Some(format!("did you mean {near}? There are: {}", known.join(", ")))
             }
+            Self::AcceleratorOnly { flag, .. } => Some(format!("leave {flag} out")),
             Self::IntegersOnly { .. } => {
                 Some("for other forms or classes, or --target, give the model.safetensors it was exported from".into())
             }

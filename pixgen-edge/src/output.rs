@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::atomic::{Unfinished, behind_links, is_kept, make_folder, no_reader_is_fine, write_atomic};
@@ -75,7 +77,7 @@ pub fn write(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()
     no_reader_is_fine(written).map_err(FileError::write(path))
 }
 
-/// Writes a new folder of files: all of them or, after an error, none.
+/// Writes a new folder of files: all of them or, after an error, none. Scripts, whose first line names their program, may be run.
 ///
 /// # Errors
 /// [`FileError::Write`], also where something is there already.
@@ -90,11 +92,26 @@ pub fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<(), FileErro
         for (name, bytes) in files {
             let mut file = File::create_new(unfinished.path().join(name))?;
             file.write_all(bytes)?;
+            #[cfg(unix)]
+            if bytes.starts_with(b"#!") {
+                // Whoever may read it may run it.
+                let mode = file.metadata()?.permissions().mode();
+                file.set_permissions(fs::Permissions::from_mode(mode | (mode & 0o444) >> 2))?;
+            }
             file.sync_all()?;
         }
         unfinished.finish(&target)
     };
     make().map_err(FileError::write(path))
+}
+
+/// Takes back what [`write_folder`] wrote, as far as the system lets it: for an error after it. What else lies in the folder stays.
+pub fn remove_folder(path: &Path, files: &[(&str, &[u8])]) {
+    let target = behind_links(path);
+    for (name, _) in files {
+        let _ = fs::remove_file(target.join(name)); // the error before this one is told
+    }
+    let _ = fs::remove_dir(target);
 }
 
 /// Says on standard output what was written, unless that is where it went.
@@ -181,7 +198,13 @@ mod tests {
     fn a_folder_is_new_and_whole() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let out = folder.path().join("above/package");
-        write_folder(&out, &[("a", b"1"), ("b", b"")]).expect("written");
+        let script: &[u8] = b"#!/bin/sh\n";
+        write_folder(&out, &[("a", b"1"), ("b", b""), ("script", script)]).expect("written");
+        #[cfg(unix)]
+        for (name, runs) in [("a", false), ("script", true)] {
+            let mode = fs::metadata(out.join(name)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o111 != 0, runs, "{name}: {mode:o}");
+        }
         assert_eq!(std::fs::read(out.join("a")).expect("there"), b"1");
         let error = write_folder(&out, &[("a", b"2")]).expect_err("it is there");
         assert!(error.hint().expect("hint").contains("another name"), "{error}");
@@ -190,6 +213,13 @@ mod tests {
         let other = folder.path().join("other");
         write_folder(&other, &[("a", b"1"), ("no/folder", b"2")]).expect_err("fails");
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
+        // What a caller takes back leaves what is not its own.
+        std::fs::write(out.join("mine"), "3").expect("written");
+        remove_folder(&out, &[("a", b""), ("b", b""), ("script", b"")]);
+        assert_eq!(std::fs::read_dir(&out).expect("folder").count(), 1);
+        std::fs::remove_file(out.join("mine")).expect("removed");
+        remove_folder(&out, &[]);
+        assert!(!out.exists());
     }
 
     #[test]

@@ -61,8 +61,10 @@ def rows(built, presets):
                 on_cpu, cycles, sram, file = vela(path, accelerator)
                 if on_cpu:
                     sys.exit(f"{preset} on {accelerator}: on the CPU: {', '.join(on_cpu)}")
+                system, memory = CONFIGURATIONS[accelerator]
                 sizes = {"sram_bytes": round(sram * 1024), "file_bytes": round(file * 1024)}
-                yield {"preset": preset, "accelerator": accelerator, "vela": version, "cycles": cycles} | sizes
+                about = {"preset": preset, "accelerator": accelerator, "vela": version, "system": system, "memory": memory}
+                yield about | {"cycles": cycles} | sizes
 
 
 def check(built):

@@ -10,6 +10,8 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../firmware-examples/models/nano-28-grey.pxg");
+
 fn with<S: AsRef<OsStr>>(mut command: Command, arguments: &[S]) -> Command {
     command.args(arguments);
     command
@@ -155,6 +157,10 @@ fn wrong_usage() {
         let done = run(pixgen(arguments));
         assert_eq!(done.code, Some(2), "{arguments:?}: {}", done.stderr);
         assert!(done.stdout.is_empty() && done.stderr.contains("--help"), "{arguments:?}: {}", done.stderr);
+    }
+    for arguments in [["onnx", "x", "--count", "9"], ["tflite", "x", "--seed", "9"]] {
+        let done = run(pixgen_edge(arguments));
+        assert!(done.code == Some(2) && done.stderr.contains("--vectors"), "{arguments:?}: {}", done.stderr);
     }
 }
 
@@ -302,9 +308,14 @@ fn unknown_names_say_what_was_meant() {
         (&["onnx", "x", "--target", "rknn"], "rows of the class"),
         (&["onnx", "x", "--target", "esp", "--pictures", "9"], "no use for --pictures"),
         (&["onnx", "x", "--weight-bits", "7"], "--form qdq"),
+        (&["onnx", "x", "--form", "float", "--pictures", "9"], "no use for --pictures"),
+        (&["onnx", "x", "--equalise", "off"], "no use for --equalise"),
+        (&["onnx", NANO, "--method", "min-max"], "quantised already"),
         (&["tflite", "x", "--form", "float", "--pictures", "9"], "no use for --pictures"),
         (&["tflite", "x", "--form", "float", "--npu", "u55"], "no use for --npu"),
         (&["plan", "--board", "ra8p1"], "there is no board `ra8p1`"),
+        (&["plan", "--board", "esp32-s3-devkitc-1", "--current", "9mA"], "only the accelerator is planned for"),
+        (&["plan", "nano-28-grey", "--board", "esp32-s3-devkitc-1", "--steps", "2"], "--steps 2"),
     ] {
         fails(pixgen_edge(arguments), &[part]);
     }

@@ -218,6 +218,22 @@ fn one_stream_is_one_stream() {
     assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1);
 }
 
+/// A graph and the folder beside it are written both or not at all; the graph may lie in the folder.
+#[test]
+fn a_graph_that_fails_leaves_no_folder() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let onnx = |graph: &str| {
+        let mut command = pixgen_edge(["onnx", MODEL, "--target", "generic", "--calibration", "inputs", "--out", graph]);
+        command.current_dir(folder.path());
+        command
+    };
+    fails(onnx("nowhere/graph.onnx"), &["nowhere/graph.onnx", "folder is not there"]);
+    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 0);
+    succeeds(onnx("inputs/graph.onnx"));
+    fails(onnx("graph.onnx"), &["inputs", "already there"]);
+    assert!(!folder.path().join("graph.onnx").exists() && folder.path().join("inputs/graph.onnx").exists());
+}
+
 /// Every kind of file on every verb that takes a model: an error that says what it is, and a command that takes it.
 #[test]
 fn other_files_than_models() {

@@ -33,10 +33,8 @@ pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
         return Err(OnnxError::WeightBits.into());
     }
     if let Some(target) = args.target {
-        let (model, folder) = of_target(args, target)?;
-        // The folder must be a new one: first, so that a graph of before stays where it is not.
-        write_calibration(args, &folder)?;
-        return write_graph(args, &model);
+        let (model, files) = of_target(args, target)?;
+        return write_target(args, &model, &files);
     }
     let (model, vectors) = if is_pxg(&args.model) {
         of_pxg(args, batch)?
@@ -115,12 +113,18 @@ fn of_target(args: &OnnxArgs, target: OnnxTarget) -> Result<(ModelProto, Vec<Fol
     Ok((graph, folder))
 }
 
-fn write_calibration(args: &OnnxArgs, files: &[FolderFile]) -> Result<(), Error> {
+/// The folder, then the graph: both or, after an error, neither.
+fn write_target(args: &OnnxArgs, model: &ModelProto, files: &[FolderFile]) -> Result<(), Error> {
     let Some(folder) = &args.calibration else {
-        return Ok(());
+        return write_graph(args, model);
     };
     let named: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    // The folder must be a new one: first, so that a graph of before stays where it is not. And the graph may lie in it.
     output::write_folder(folder, &named)?;
+    if let Err(error) = write_graph(args, model) {
+        output::remove_folder(folder, &named);
+        return Err(error);
+    }
     let script = named.first().map_or("", |(name, _)| name);
     note(&format!("{}: inputs to calibrate with; run {script} in it, whose first lines say how", folder.display()));
     Ok(())
@@ -138,6 +142,10 @@ fn of_pxg(args: &OnnxArgs, batch: Option<usize>) -> Result<GraphAndVectors, Erro
     if args.form.is_some_and(|form| form != Form::Integer) || args.quantisation.classes != "all" {
         return Err(Error::IntegersOnly { path: args.model.clone() });
     }
+    let steps = (args.quantisation.steps != 1).then_some("--steps");
+    if let Some(flag) = quantising_flag(&args.quantisation).or(steps) {
+        return Err(OnnxError::PxgOption { flag }.into());
+    }
     let file = PxgFile::load(&args.model)?;
     let model = file.model()?;
     Ok((integer_graph(&model, batch)?, integer_vectors(args, &model)?))
@@ -149,12 +157,15 @@ fn integer_vectors(args: &OnnxArgs, model: &Model<'_>) -> Result<Option<Vectors>
 }
 
 fn of_weights(args: &OnnxArgs, batch: Option<usize>) -> Result<GraphAndVectors, Error> {
+    let form = args.form.unwrap_or(Form::Float);
+    if let Some(flag) = quantising_flag(&args.quantisation).filter(|_| form == Form::Float) {
+        return Err(OnnxError::FloatOption { flag }.into());
+    }
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
     if options.steps != 1 {
         return Err(OnnxError::Steps { steps: options.steps }.into());
     }
-    let form = args.form.unwrap_or(Form::Float);
     if form == Form::Float {
         let requests = vector_requests(args, options.classes.len());
         let vectors = args

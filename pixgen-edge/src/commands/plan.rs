@@ -14,6 +14,7 @@ use crate::units::format_bytes;
 use pixgen_core::presets::{PRESETS, Preset, preset};
 use pixgen_core::pxg::{Header, check_widths};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -74,7 +75,10 @@ fn boards(args: &PlanArgs) -> Result<Vec<Board<'_>>, Error> {
         (None, Some(name)) if !board_names().any(|known| known == name) => {
             return Err(unknown("board", name, meant_boards(name), board_names()));
         }
-        (None, Some(name)) => board(name).into_iter().copied().collect(),
+        (None, Some(name)) => match board(name) {
+            Some(board) => vec![*board],
+            None => return accelerator_only(args, name),
+        },
         (None, None) => BOARDS.to_vec(),
     };
     let supply = args.own.supply();
@@ -84,27 +88,48 @@ fn boards(args: &PlanArgs) -> Result<Vec<Board<'_>>, Error> {
         .collect())
 }
 
+/// No core is planned for, so that options of one are an error.
+fn accelerator_only<'a>(args: &'a PlanArgs, name: &str) -> Result<Vec<Board<'a>>, Error> {
+    let flags = [("--current", args.own.current.is_some()), ("--steps 2", args.steps != 1)];
+    match flags.into_iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(Error::AcceleratorOnly { flag, board: name.to_owned() }),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// The accelerators of the boards that are asked for.
 fn npus(args: &PlanArgs) -> impl Iterator<Item = &'static Npu> {
     NPUS.iter().filter(|npu| args.all_boards || args.board.as_deref() == Some(npu.board))
 }
 
-/// Lines about accelerators, under a head; nothing where there are none.
-fn accelerators(fits: &[NpuFit]) -> String {
+/// Lines about the accelerators that are asked for, under a head; nothing where there are none.
+fn accelerators(args: &PlanArgs, fits: &[NpuFit], steps: usize) -> String {
     let mut text = String::new();
-    if fits.is_empty() {
+    if npus(args).next().is_none() {
         return text;
+    }
+    if steps != 1 {
+        return "\nNo accelerators: the graphs for them draw in one step, and this is a plan of two.\n".to_owned();
     }
     text.push_str("\nAccelerators (docs/guides/onto-an-accelerator.md); nothing was run on one:\n");
     for fit in fits {
         let preset = fit.vela.as_ref().map_or("", |row| row.preset.as_str());
         let _ = writeln!(text, "  {preset:<14} {fit}"); // a String takes everything
     }
-    if let Some(row) = fits.iter().find_map(|fit| fit.vela.as_ref()) {
+    let rows = || fits.iter().filter_map(|fit| fit.vela.as_ref());
+    if let Some(row) = rows().next() {
+        let systems: BTreeSet<String> = rows()
+            .map(|row| {
+                let kind = row.accelerator.split('-').nth(1).unwrap_or_default().to_uppercase();
+                format!("{kind} {} with {}", row.system, row.memory)
+            })
+            .collect();
         let _ = writeln!(
             text,
-            "Cycles are the estimate of Arm's compiler Vela {}, of a model with random weights. The file lies in flash, or in DRAM where the chip has it.",
-            row.vela
+            "Cycles are the estimate of Arm's compiler Vela {}, of a model with random weights, for one system of Arm's vela.ini:\n  {}\n\
+             With other memories they are others. The file lies in flash, or in DRAM where the chip has it.",
+            row.vela,
+            Vec::from_iter(systems).join("; ")
         );
     }
     if fits.iter().any(|fit| fit.simulated.is_some()) {
@@ -117,7 +142,7 @@ fn accelerators(fits: &[NpuFit]) -> String {
 
 /// The presets on the accelerators of the boards that are asked for: those of which Vela was asked, or one line for a vendor's tool.
 fn preset_accelerators(args: &PlanArgs) -> Vec<NpuFit> {
-    let of_preset = |preset: &Preset| npu_fits(&plan(&preset.model, 1), npus(args));
+    let of_preset = |preset: &Preset| npu_fits(&plan(&preset.model, usize::from(args.steps)), npus(args));
     let all = PRESETS.iter().flat_map(of_preset).filter(|fit| fit.vela.is_some());
     let tools = PRESETS.iter().take(1).flat_map(of_preset).filter(|fit| fit.simulated.is_some());
     all.chain(tools).collect()
@@ -129,7 +154,7 @@ fn accelerated(args: &PlanArgs) -> Result<(), Error> {
     if args.json {
         return Ok(print_json(&AcceleratorJson { schema: 1, accelerators: fits })?);
     }
-    Ok(print_bytes(accelerators(&fits).trim_start().as_bytes())?)
+    Ok(print_bytes(accelerators(args, &fits, 1).trim_start().as_bytes())?)
 }
 
 /// A model on boards.
@@ -151,7 +176,7 @@ fn plan_model(args: &PlanArgs, name: &str, boards: &[Board<'_>]) -> Result<(), E
             }
             text.push_str(&assumptions(&fitting));
         }
-        text.push_str(&accelerators(&npu_fits(&plan, npus(args))));
+        text.push_str(&accelerators(args, &npu_fits(&plan, npus(args)), plan.steps));
     } else {
         let fit = fitting.iter().filter(|fit| fit.fits).count();
         let _ = writeln!(text, "  boards     fits {fit} of {}; --all-boards lists them", fitting.len());
@@ -212,7 +237,7 @@ fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
         let fits: Vec<Fit<'_>> = presets.into_iter().map(|preset| preset.fit).collect();
         text.push_str(&assumptions(&fits));
     }
-    text.push_str(&accelerators(&preset_accelerators(args)));
+    text.push_str(&accelerators(args, &preset_accelerators(args), usize::from(args.steps)));
     Ok(print_bytes(text.as_bytes())?)
 }
 

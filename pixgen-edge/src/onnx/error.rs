@@ -45,6 +45,18 @@ pub enum OnnxError {
         /// The option.
         flag: &'static str,
     },
+    /// Options of integers with real numbers.
+    #[error("--form float has no use for {flag}: real numbers are not quantised")]
+    FloatOption {
+        /// The option.
+        flag: &'static str,
+    },
+    /// Options of quantising with what is quantised already.
+    #[error("a .pxg file has no use for {flag}: it is quantised already")]
+    PxgOption {
+        /// The option.
+        flag: &'static str,
+    },
     /// Rows of the class are inputs of the graph, and nobody would have them.
     #[error("a graph for {target} takes rows of the class as inputs, which a host needs too")]
     NoRows {
@@ -135,6 +147,8 @@ impl OnnxError {
             Self::TargetOption { flag: "--vectors" } => Some("--calibration DIR writes inputs and the pictures to expect".into()),
             Self::TargetOption { flag: "--batch" } => Some("leave it out: these graphs draw one picture at a time".into()),
             Self::TargetOption { .. } => Some("leave it out: the tool quantises, with options of its own".into()),
+            Self::FloatOption { .. } => Some("leave it out, or add --form qdq".into()),
+            Self::PxgOption { .. } => Some("leave it out, or give the model.safetensors that it was exported from".into()),
             Self::NoRows { .. } => Some("add --calibration DIR, which also writes the rows".into()),
             Self::WeightBits => Some("leave it out, or add --form qdq".into()),
             Self::Quantise(error) => error.hint(),

@@ -290,23 +290,34 @@ fn the_sketch_compiles() {
         .arg(examples().join("arduino/arduino.ino")));
 }
 
-/// The glue for an Ethos-U, with stubs for the vendor's runtime: what it shows are the bytes of the inputs that Rust computes.
+/// The glue for an Ethos-U, with stubs for the vendor's runtime: what it shows are the bytes of the inputs that Rust computes. With a data cache
+/// the arena is cleaned before the accelerator reads it, and the picture's old bytes are dropped; a runtime without memory fails every time.
 #[test]
 fn ethos_u_with_a_stub_runtime() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let sources = examples().join("../ethos-u");
-    let program = folder.path().join("draw");
-    run(Command::new("c++")
-        .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-I"])
-        .arg(sources.join("stubs"))
-        .arg("-I")
-        .arg(package())
-        .args([sources.join("draw.cc"), sources.join("stubs/host.cc")])
-        .arg(library(&mut Command::new(env!("CARGO")), &[]))
-        .args(["-lpthread", "-ldl", "-lm", "-o"])
-        .arg(&program));
+    let program = |name: &str, options: &[&str]| {
+        let program = folder.path().join(name);
+        run(Command::new("c++")
+            .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-I"])
+            .arg(sources.join("stubs"))
+            .arg("-I")
+            .arg(package())
+            .args(options)
+            .args([sources.join("draw.cc"), sources.join("stubs/host.cc")])
+            .arg(library(&mut Command::new(env!("CARGO")), &[]))
+            .args(["-lpthread", "-ldl", "-lm", "-o"])
+            .arg(&program));
+        Command::new(program)
+    };
     let (mut noise, mut class) = ([0i8; 12 * 12 * 3], [0i16; 3]);
     inputs(&DrawRequest { class: 2, seed: 7, number: 0 }, &mut noise, &mut class).expect("a class");
     let expected: Vec<u8> = noise.iter().map(|n| (n.wrapping_sub(2) as u8) ^ 0x80).collect();
-    assert_eq!(run(&mut Command::new(program)).stdout, expected);
+    let cached = "-DPIXGEN_CMSIS_HEADER=\"cmsis.h\"";
+    for (name, options, cache) in [("draw", &[][..], "0 0"), ("cached", &[cached], "65536 432")] {
+        let output = run(&mut program(name, options));
+        assert_eq!((output.stdout == expected, String::from_utf8_lossy(&output.stderr).as_ref()), (true, cache), "{name}");
+    }
+    let small = program("small", &["-DPIXGEN_ARENA_BYTES=512"]).output().expect("runs");
+    assert!(small.status.code() == Some(3) && small.stdout.is_empty(), "{small:?}");
 }

@@ -9,16 +9,17 @@ class MicroInterpreter {
     int16_t class_[kClasses];
     TfLiteIntArray picture_ = {4, {1, 12, 12, 3}}, row_ = {3, {1, 1, kClasses, 0}};
     TfLiteTensor inputs_[2], output_;
+    size_t arena_;
 
   public:
-    MicroInterpreter(const Model *, const MicroMutableOpResolver<1> &, uint8_t *, size_t) {
+    MicroInterpreter(const Model *, const MicroMutableOpResolver<1> &, uint8_t *, size_t bytes) : arena_(bytes) {
         inputs_[0] = {{noise_}, &picture_, sizeof noise_};
         inputs_[1].data.i16 = class_;
         inputs_[1].dims = &row_;
         inputs_[1].bytes = sizeof class_;
         output_ = {{pixels_}, &picture_, sizeof pixels_};
     }
-    TfLiteStatus AllocateTensors() { return kTfLiteOk; }
+    TfLiteStatus AllocateTensors() { return arena_ < 1024 ? kTfLiteError : kTfLiteOk; }
     TfLiteTensor *input(int number) { return &inputs_[number]; }
     TfLiteTensor *output(int) { return &output_; }
     TfLiteStatus Invoke() {
