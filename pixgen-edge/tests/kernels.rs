@@ -112,9 +112,10 @@ fn names_of_kernels() {
 #[test]
 fn bench_measures_every_kernel_of_this_machine() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-examples/models/nano-28-grey.pxg");
-    let bench = |arguments: &[&str]| {
+    let bench_with = |variable: &str, arguments: &[&str]| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_pixgen-edge"));
         let done = program
+            .env("PIXGEN_KERNEL", variable)
             .args(["bench", "--threads", "2", "--seconds", "1"])
             .arg(&model)
             .args(arguments)
@@ -126,6 +127,7 @@ fn bench_measures_every_kernel_of_this_machine() {
             String::from_utf8(done.stderr).expect("text"),
         )
     };
+    let bench = |arguments: &[&str]| bench_with("", arguments);
     let (code, text, errors) = bench(&["--json"]);
     assert_eq!(code, Some(0), "{errors}");
     let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -161,4 +163,10 @@ fn bench_measures_every_kernel_of_this_machine() {
         code == Some(1) && errors.contains("`abacus`") && errors.contains("hint: this machine has: portable"),
         "{errors}"
     );
+    // A kernel that the environment asks for in vain is an error, but not where the command line has another.
+    let (code, _, errors) = bench_with("abacus", &[]);
+    assert!(code == Some(1) && errors.contains("without PIXGEN_KERNEL it takes the fastest"), "{errors}");
+    let (code, text, errors) = bench_with("abacus", &["--kernel", "portable"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(!text.contains("Here pictures are drawn"), "{text}");
 }

@@ -34,7 +34,8 @@ struct BenchJson {
     macs: u64,
     steps: usize,
     threads: usize,
-    kernel_here: String,
+    /// Null where `--kernel` chose and the environment names none of this machine.
+    kernel_here: Option<String>,
     /// Whether something else seems to run, so that the numbers are too low a speed.
     busy: bool,
     kernels: Vec<Speed>,
@@ -68,10 +69,10 @@ struct Run<'a> {
 pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     let file = PxgFile::load(&args.model)?;
     let model = file.model()?;
-    let here = Kernel::chosen()?;
-    let kernels = match &args.kernel {
-        Some(name) => vec![Kernel::named(name)?],
-        None => Kernel::all(),
+    let (kernels, here) = match &args.kernel {
+        // The environment's choice is not needed then, so it may be wrong.
+        Some(name) => (vec![Kernel::named(name)?], Kernel::chosen().ok()),
+        None => (Kernel::all(), Some(Kernel::chosen()?)),
     };
     let threads = rayon::current_num_threads();
     let mut panels: Vec<_> = kernels.into_iter().map(|kernel| (kernel, kernel.panels(&model))).collect();
@@ -103,7 +104,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
             macs,
             steps: model.steps(),
             threads,
-            kernel_here: here.to_string(),
+            kernel_here: here.map(|kernel| kernel.to_string()),
             busy,
             kernels,
         })?);
@@ -111,7 +112,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     let mut text = ModelFacts::new(&model, &classes::of_model(&model)).text();
     text.push_str(&table(&kernels, threads));
     // A String takes everything, here and below.
-    let _ = writeln!(text, "\nbest and median: a picture on one thread. Here pictures are drawn with {here}.");
+    let here = here.map_or_else(String::new, |here| format!(" Here pictures are drawn with {here}."));
+    let _ = writeln!(text, "\nbest and median: a picture on one thread.{here}");
     if busy {
         let percent = 100.0 * waited;
         let _ = writeln!(
