@@ -124,9 +124,33 @@ macro_rules! step {
     };
 }
 
+/// Pushes the frame of [`run`], from the fields of [`Strip`] at r0: entry, length, start, from the end of a token to the next, weights, sums,
+/// their end. r2 becomes the first token, r12 2^15.
+macro_rules! frame {
+    () => {
+        "ldm r0!, {{r1, r2, r3, r4, r5, r6, r7}} // the fields of Strip, the last apart
+         ldr r0, [r0]
+         push {{r7}}
+         subs r2, r2, r5
+         push {{r0, r2, r3, r6}}
+         mov r2, r1
+         rsbs r3, r5, #0
+         lsls r3, r3, #27
+         lsrs r3, r3, #27 // values to skip
+         movs r4, #74 // bytes of code for four
+         muls r3, r4, r3
+         lsrs r3, r3, #2
+         adr r4, 3f
+         adds r3, r3, r4
+         adds r3, r3, #1
+         push {{r3, r5}}
+         movs r4, #1
+         lsls r4, r4, #15
+         mov r12, r4"
+    };
+}
+
 /// 32 values a turn; the first turn is entered in the middle where the length asks for it. lr is the end of the token.
-///
-/// Frame: entry, length, start, from the end of a token to the next, weights, sums, their end.
 #[unsafe(naked)]
 unsafe extern "C" fn run(strip: &Strip) {
     naked_asm!(
@@ -136,25 +160,7 @@ unsafe extern "C" fn run(strip: &Strip) {
         "mov r6, r10",
         "mov r7, r11",
         "push {{r4, r5, r6, r7}}",
-        "ldm r0!, {{r1, r2, r3, r4, r5, r6, r7}}", // the fields of Strip, the last apart
-        "ldr r0, [r0]",
-        "push {{r7}}",
-        "subs r2, r2, r5",
-        "push {{r0, r2, r3, r6}}",
-        "mov r2, r1",
-        "rsbs r3, r5, #0",
-        "lsls r3, r3, #27",
-        "lsrs r3, r3, #27", // values to skip
-        "movs r4, #74",     // bytes of code for four
-        "muls r3, r4, r3",
-        "lsrs r3, r3, #2",
-        "adr r4, 3f",
-        "adds r3, r3, r4",
-        "adds r3, r3, #1",
-        "push {{r3, r5}}",
-        "movs r4, #1",
-        "lsls r4, r4, #15",
-        "mov r12, r4",
+        frame!(),
         "2:", // a token
         "ldr r7, [sp, #8]",
         "ldm r7!, {{r3, r4, r5, r6}}",

@@ -169,10 +169,76 @@ unsafe fn run_64(strip: &Strip) {
     }
 }
 
+/// Makes the frame of [`run`] from the fields of [`Strip`] in r1-r8: outputs, from a token's end to the next token, stride of x, end of
+/// output 0, entry, exit, sums, their end, start. What is left behind whole vectors becomes the predicate.
+macro_rules! frame {
+    () => {
+        "sub sp, sp, #80
+         strd r6, r7, [sp, #40]
+         and r6, r5, #15 // values in no whole vector
+         vctp.8 r6
+         bic r5, r5, #15
+         rsb r9, r5, #0
+         and r9, r9, #48 // values of the first turn to skip
+         adr.w r10, 3f
+         rsb r11, r9, r9, lsl #3 // 56 bytes of code for 16 values
+         add r10, r10, r11, lsr #1
+         adr.w r12, 5f
+         adr.w r0, 4f
+         cmp r6, #0
+         it ne
+         movne r12, r0 // after whole vectors: the rest, or the end
+         cmp r5, #0
+         it eq
+         moveq r10, r12
+         orr r10, r10, #1
+         orr r12, r12, #1
+         strd r10, r12, [sp, #28]
+         add r11, r9, #16
+         sub r3, r3, r11
+         add r6, r3, r4
+         add r7, r6, r4
+         add r12, r7, r4
+         strd r3, r6, [sp]
+         strd r7, r12, [sp, #8]
+         add r12, r3, r5
+         add r12, r12, r9
+         str r12, [sp, #24]
+         sub r4, r2, r5
+         sub r4, r4, r9
+         strd r4, r2, [sp, #16]
+         sub r3, r1, r11
+         sub r3, r3, r4
+         add r12, sp, #48
+         ldm r8, {{r0, r2, r4, r6, r8, r10, r11, lr}}
+         stm r12, {{r0, r2, r4, r6, r8, r10, r11, lr}}"
+    };
+}
+
+/// The products of what is left behind whole vectors, as those of [`vector`]. Loads make zeros of what is not there.
+macro_rules! rest {
+    () => {
+        "vpstttt
+         vldrbt.u8 q0, [r1, #16]
+         vldrbt.u8 q1, [r3, #16]
+         vldrbt.u8 q2, [r5, #16]
+         vldrbt.u8 q3, [r7, #16]
+         vmladava.s8 r0, q0, q2
+         vmladava.s8 r8, q1, q2
+         vmladava.s8 r2, q0, q3
+         vmladava.s8 r10, q1, q3
+         vpstt
+         vldrbt.u8 q2, [r9, #16]
+         vldrbt.u8 q3, [r11, #16]
+         vmladava.s8 r4, q0, q2
+         vmladava.s8 r12, q1, q2
+         vmladava.s8 r6, q0, q3
+         vmladava.s8 lr, q1, q3"
+    };
+}
+
 /// Rows of any length: r1, r3 are the tokens, r5, r7, r9, r11 the outputs, each 16 bytes before the next vector. 64 values a turn; the first
 /// turn is entered in the middle where the number of whole vectors asks for it, and what is left comes at the end, predicated.
-///
-/// Frame: outputs, from a token's end to the next token, stride of x, end of output 0, entry, exit, sums, their end, start.
 ///
 /// # Safety
 /// That of [`Tile::run`].
@@ -183,45 +249,7 @@ unsafe fn run(strip: &Strip) {
         asm!(
             "push {{r6, r7}}",
             "ldm r0, {{r1, r2, r3, r4, r5, r6, r7, r8}}", // the fields of Strip
-            "sub sp, sp, #80",
-            "strd r6, r7, [sp, #40]",
-            "and r6, r5, #15", // values in no whole vector
-            "vctp.8 r6",
-            "bic r5, r5, #15",
-            "rsb r9, r5, #0",
-            "and r9, r9, #48", // values of the first turn to skip
-            "adr.w r10, 3f",
-            "rsb r11, r9, r9, lsl #3", // 56 bytes of code for 16 values
-            "add r10, r10, r11, lsr #1",
-            "adr.w r12, 5f",
-            "adr.w r0, 4f",
-            "cmp r6, #0",
-            "it ne",
-            "movne r12, r0", // after whole vectors: the rest, or the end
-            "cmp r5, #0",
-            "it eq",
-            "moveq r10, r12",
-            "orr r10, r10, #1",
-            "orr r12, r12, #1",
-            "strd r10, r12, [sp, #28]",
-            "add r11, r9, #16",
-            "sub r3, r3, r11",
-            "add r6, r3, r4",
-            "add r7, r6, r4",
-            "add r12, r7, r4",
-            "strd r3, r6, [sp]",
-            "strd r7, r12, [sp, #8]",
-            "add r12, r3, r5",
-            "add r12, r12, r9",
-            "str r12, [sp, #24]",
-            "sub r4, r2, r5",
-            "sub r4, r4, r9",
-            "strd r4, r2, [sp, #16]",
-            "sub r3, r1, r11",
-            "sub r3, r3, r4",
-            "add r12, sp, #48",
-            "ldm r8, {{r0, r2, r4, r6, r8, r10, r11, lr}}",
-            "stm r12, {{r0, r2, r4, r6, r8, r10, r11, lr}}",
+            frame!(),
             "2:", // two tokens
             "ldrd r0, r2, [sp, #16]",
             "add r1, r3, r0",
@@ -244,23 +272,8 @@ unsafe fn run(strip: &Strip) {
             "bne 3b",
             "ldr pc, [sp, #32]",
             ".p2align 2",
-            "4:", // loads make zeros of what is not there
-            "vpstttt",
-            "vldrbt.u8 q0, [r1, #16]",
-            "vldrbt.u8 q1, [r3, #16]",
-            "vldrbt.u8 q2, [r5, #16]",
-            "vldrbt.u8 q3, [r7, #16]",
-            "vmladava.s8 r0, q0, q2",
-            "vmladava.s8 r8, q1, q2",
-            "vmladava.s8 r2, q0, q3",
-            "vmladava.s8 r10, q1, q3",
-            "vpstt",
-            "vldrbt.u8 q2, [r9, #16]",
-            "vldrbt.u8 q3, [r11, #16]",
-            "vmladava.s8 r4, q0, q2",
-            "vmladava.s8 r12, q1, q2",
-            "vmladava.s8 r6, q0, q3",
-            "vmladava.s8 lr, q1, q3",
+            "4:",
+            rest!(),
             ".p2align 2",
             "5:",
             "ldrd r1, r5, [sp, #40]",

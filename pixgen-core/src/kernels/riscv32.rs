@@ -229,10 +229,43 @@ macro_rules! sums {
     };
 }
 
+/// Fills the frame of [`run`] behind the caller's s0-s11 and ra, from the fields of [`Strip`] at a0: end of the sums, start, weights, stride
+/// of x, entry, from the end of a token to where the next begins, sums. ra becomes the end of the weights, t6 2^15.
+macro_rules! frame {
+    () => {
+        "lw t0, 8(a0) // weights
+         lw t2, 16(a0) // length
+         lw t3, 4(a0) // from a token to the next
+         lw t4, 24(a0)
+         sw t4, 52(sp)
+         lw t4, 28(a0)
+         sw t4, 56(sp)
+         slli t4, t2, 3
+         add ra, t0, t4 // end of the weights
+         neg t1, t2
+         andi t1, t1, 31 // values to skip
+         slli t4, t1, 3
+         sub t0, t0, t4
+         sw t0, 60(sp)
+         sw t3, 64(sp)
+         li t5, 104 // bytes of code for each
+         mul t4, t1, t5
+         la t5, 3f
+         add t5, t5, t4
+         sw t5, 68(sp)
+         sub t4, t3, t2
+         sub t4, t4, t1
+         sw t4, 72(sp)
+         lw t5, 20(a0)
+         sw t5, 76(sp)
+         lw a2, 0(a0)
+         sub a2, a2, t1
+         sub a2, a2, t4
+         li t6, {half}"
+    };
+}
+
 /// 32 values of three tokens a turn; the first turn is entered in the middle where the length asks for it.
-///
-/// Frame: the caller's s0-s11 and ra, end of the sums, start, weights, stride of x, entry, from the end of a token to where the next begins,
-/// sums.
 #[unsafe(naked)]
 unsafe extern "C" fn run(strip: &Strip) {
     naked_asm!(
@@ -241,35 +274,7 @@ unsafe extern "C" fn run(strip: &Strip) {
         "addi sp, sp, -80",
         sums!("sw", "sp"),
         "sw ra, 48(sp)",
-        "lw t0, 8(a0)",  // weights
-        "lw t2, 16(a0)", // length
-        "lw t3, 4(a0)",  // from a token to the next
-        "lw t4, 24(a0)",
-        "sw t4, 52(sp)",
-        "lw t4, 28(a0)",
-        "sw t4, 56(sp)",
-        "slli t4, t2, 3",
-        "add ra, t0, t4", // end of the weights
-        "neg t1, t2",
-        "andi t1, t1, 31", // values to skip
-        "slli t4, t1, 3",
-        "sub t0, t0, t4",
-        "sw t0, 60(sp)",
-        "sw t3, 64(sp)",
-        "li t5, 104", // bytes of code for each
-        "mul t4, t1, t5",
-        "la t5, 3f",
-        "add t5, t5, t4",
-        "sw t5, 68(sp)",
-        "sub t4, t3, t2",
-        "sub t4, t4, t1",
-        "sw t4, 72(sp)",
-        "lw t5, 20(a0)",
-        "sw t5, 76(sp)",
-        "lw a2, 0(a0)",
-        "sub a2, a2, t1",
-        "sub a2, a2, t4",
-        "li t6, {half}",
+        frame!(),
         "2:", // three tokens
         "lw t2, 72(sp)",
         "lw t3, 64(sp)",
