@@ -73,11 +73,6 @@ impl CaseBuffers {
         self.x.iter_mut().chain(&mut self.w).for_each(|value| *value = byte(&mut random, extreme));
         let x = &self.x[offset..][..(rows - 1) * x_stride + len];
         let w = &self.w[offset..][..(columns - 1) * w_stride + len];
-        let sum = |t: usize, o: usize| {
-            (0..len)
-                .map(|k| i32::from(x[t * x_stride + k]) * i32::from(w[o * w_stride + k]))
-                .sum::<i32>()
-        };
         let (Some(x), Some(w)) = (Rows::new(x, x_stride, len, rows), Rows::new(w, w_stride, len, columns)) else {
             return Err(KernelMismatch { case, sink: "none", shape, place: 0 });
         };
@@ -87,87 +82,117 @@ impl CaseBuffers {
         let mut multiplier = [0; MAX_ROWS];
         multiplier.fill_with(|| random.next() as i32 >> [0, 1, 4, 8][random.below(4)]);
         let left = random.below(9) as u32;
-        let (column_multiplier, bias) = (&multiplier[..columns], &bias[..columns]);
         let mut table = [0; TABLE_LEN];
         table.fill_with(|| random.next() as i8);
-        let table = &table;
-
-        let scaled = |t: usize, o: usize| high(sum(t, o).wrapping_add(bias[o]) << left, column_multiplier[o]);
-        let places = rows * stride;
         let scratch = if random.below(4) == 0 {
             random.below(len)
         } else {
             scratch_words(len)
         };
-        let scratch = &mut self.scratch[..scratch];
+        let sink = ["raw", "i8", "u8", "i16", "lookup", "row", "exponentials"][random.below(7)];
+        let exp = core::array::from_fn(|_| random.next() as u8);
+
+        let exponentials = Exponentials { table: &exp, multiplier: multiplier[0], left };
+        let (bias, by_column, by_row) = (&bias[..columns], &multiplier[..columns], &multiplier[..rows]);
+        let product = Product { x, w, bias, by_column, by_row, left, table: &table, exponentials, stride };
+        let places = rows * stride;
         let [wanted, found] = &mut self.out;
         let (wanted, found) = (&mut wanted[..places], &mut found[..places]);
         let (bytes, shorts) = (&mut self.bytes[..places], &mut self.shorts[..places]);
-        wanted.fill(99);
-        let mut want = |value: &dyn Fn(usize, usize) -> i32| {
-            (0..rows * columns).for_each(|i| wanted[i / columns * stride + i % columns] = value(i / columns, i % columns));
+        let sum = product.plain(sink, wanted);
+        let place = if product.by::<K>(sink, &mut self.scratch[..scratch], found, bytes, shorts) == sum {
+            wanted.iter().zip(&*found).position(|(wanted, found)| wanted != found)
+        } else {
+            Some(0)
         };
-        let sink = ["raw", "i8", "u8", "i16", "lookup", "row", "exponentials"][random.below(7)];
+        place.map_or(Ok(()), |place| Err(KernelMismatch { case, sink, shape, place }))
+    }
+}
+
+/// A product, with all that its sinks may ask for.
+struct Product<'a> {
+    x: Rows<'a>,
+    w: Rows<'a>,
+    bias: &'a [i32],
+    by_column: &'a [i32],
+    by_row: &'a [i32],
+    left: u32,
+    table: &'a [i8; TABLE_LEN],
+    exponentials: Exponentials<'a>,
+    stride: usize,
+}
+
+impl Product<'_> {
+    /// What goes into `out`, by plain loops; 99 where nothing does. Returns the sum of exponentials.
+    fn plain(&self, sink: &str, out: &mut [i32]) -> u32 {
+        let &Self { left, stride, .. } = self;
+        let sum = |t: usize, o: usize| -> i32 {
+            let values = self.x.row(t).iter().zip(self.w.row(o));
+            values.map(|(&x, &w)| i32::from(x) * i32::from(w)).sum()
+        };
+        let scaled = |t: usize, o: usize| high(sum(t, o).wrapping_add(self.bias[o]) << left, self.by_column[o]);
+        out.fill(99);
+        for (t, row) in out.chunks_mut(stride).enumerate() {
+            for (o, out) in row.iter_mut().enumerate().take(self.w.count()) {
+                *out = match sink {
+                    "i8" => scaled(t, o).clamp(-128, 127),
+                    "u8" => scaled(t, o).clamp(0, 255),
+                    "i16" => scaled(t, o).clamp(-32_768, 32_767),
+                    "lookup" => i32::from(self.table[scaled(t, o).clamp(0, 1023) as usize]),
+                    "row" => high(sum(t, o), self.by_row[t]).clamp(-128, 127),
+                    _ => sum(t, o),
+                };
+            }
+        }
+        let mut total = 0;
+        if sink == "exponentials" {
+            // A row of scores: all that there are.
+            let greatest = out.iter().copied().max().unwrap_or_default();
+            for score in out {
+                let place = high(greatest.wrapping_sub(*score) << left, self.exponentials.multiplier);
+                let value = self.exponentials.table[if (0..255).contains(&place) { place as usize } else { 255 }];
+                total += u32::from(value);
+                *score = i32::from(value as i8);
+            }
+        }
+        total
+    }
+
+    /// The same by a kernel.
+    fn by<K: Kernel>(&self, sink: &str, scratch: &mut [u32], found: &mut [i32], bytes: &mut [i8], shorts: &mut [i16]) -> u32 {
+        let &Self { x, w, bias, by_column: multiplier, left, table, stride, .. } = self;
+        bytes.fill(99);
         match sink {
-            "raw" => {
-                want(&|t, o| sum(t, o));
-                found.fill(99);
-                K::matmul(x, w, scratch, &mut Raw { out: found, stride });
-            }
-            "i8" => {
-                want(&|t, o| scaled(t, o).clamp(-128, 127));
-                bytes.fill(99);
-                K::matmul(x, w, scratch, &mut Scaled { bias, multiplier: column_multiplier, left, out: bytes, stride });
-                copy(found, bytes);
-            }
+            "i8" => K::matmul(x, w, scratch, &mut Scaled { bias, multiplier, left, out: bytes, stride }),
             "u8" => {
-                want(&|t, o| scaled(t, o).clamp(0, 255));
                 // Room for bytes without a sign.
-                let unsigned = &mut [99u8; MAX_ROWS * (MAX_COLUMNS + 3)][..places];
-                K::matmul(x, w, scratch, &mut Scaled { bias, multiplier: column_multiplier, left, out: unsigned, stride });
+                let unsigned = &mut [99u8; MAX_ROWS * (MAX_COLUMNS + 3)][..bytes.len()];
+                K::matmul(x, w, scratch, &mut Scaled { bias, multiplier, left, out: unsigned, stride });
                 copy(found, unsigned);
+                return 0;
             }
             "i16" => {
-                want(&|t, o| scaled(t, o).clamp(-32_768, 32_767));
                 shorts.fill(99);
-                K::matmul(x, w, scratch, &mut Scaled { bias, multiplier: column_multiplier, left, out: shorts, stride });
+                K::matmul(x, w, scratch, &mut Scaled { bias, multiplier, left, out: shorts, stride });
                 copy(found, shorts);
+                return 0;
             }
-            "lookup" => {
-                want(&|t, o| i32::from(table[scaled(t, o).clamp(0, 1023) as usize]));
-                bytes.fill(99);
-                K::matmul(x, w, scratch, &mut Lookup { bias, multiplier: column_multiplier, left, table, out: bytes, stride });
-                copy(found, bytes);
-            }
+            "lookup" => K::matmul(x, w, scratch, &mut Lookup { bias, multiplier, left, table, out: bytes, stride }),
+            "row" => K::matmul(x, w, scratch, &mut RowScaled { multiplier: self.by_row, out: bytes, stride }),
             "exponentials" => {
-                want(&|t, o| sum(t, o));
-                // A row of scores: all that there are.
-                let (table, multiplier) = (core::array::from_fn(|_| random.next() as u8), multiplier[0]);
-                let count = K::exponentials(&Exponentials { table: &table, multiplier, left }, wanted, bytes);
-                let greatest = wanted.iter().copied().max().unwrap_or_default();
-                let mut total = 0;
-                for score in &mut *wanted {
-                    let place = high(greatest.wrapping_sub(*score) << left, multiplier);
-                    let value = table[if (0..255).contains(&place) { place as usize } else { 255 }];
-                    total += u32::from(value);
-                    *score = i32::from(value as i8);
-                }
+                self.plain("raw", found);
+                let sum = K::exponentials(&self.exponentials, found, bytes);
                 copy(found, bytes);
-                if total != count {
-                    found[0] = !wanted[0];
-                }
+                return sum;
             }
             _ => {
-                want(&|t, o| high(sum(t, o), multiplier[t]).clamp(-128, 127));
-                bytes.fill(99);
-                K::matmul(x, w, scratch, &mut RowScaled { multiplier: &multiplier[..rows], out: bytes, stride });
-                copy(found, bytes);
+                found.fill(99);
+                K::matmul(x, w, scratch, &mut Raw { out: found, stride });
+                return 0;
             }
         }
-        match wanted.iter().zip(&*found).position(|(wanted, found)| wanted != found) {
-            Some(place) => Err(KernelMismatch { case, sink, shape, place }),
-            None => Ok(()),
-        }
+        copy(found, bytes);
+        0
     }
 }
 
