@@ -88,7 +88,7 @@ pub struct QuantisationArgs {
     /// Do not correct the mean error of rounded weights
     #[arg(long)]
     pub no_bias_correction: bool,
-    /// Network evaluations per picture
+    /// Network evaluations per picture; 2 makes pictures of stage 3 worse
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub steps: u8,
     /// Classes to export, by name or number, separated by commas, or `all`

@@ -27,6 +27,8 @@ pub struct StartValues {
     pub frozen: Option<FrozenEncoder>,
     /// Fingerprints of what the run started from, by setting: they go into its checkpoints.
     pub fingerprints: BTreeMap<String, String>,
+    /// Fingerprint of the data that the model has seen which a run starts from now.
+    pub data: Option<String>,
 }
 
 impl StartValues {
@@ -41,6 +43,7 @@ impl StartValues {
             let file = generator(config, path)?;
             warm_start(&file, &config.model, class_names, set, &mut start.params).map_err(|differences| mismatch(path, differences))?;
             start.fingerprints.insert(FROM.to_owned(), file.weights_fingerprint());
+            start.data = Some(file.header.data);
         }
         if !config.encoder.is_empty() {
             let file = encoder(config)?;
@@ -48,6 +51,7 @@ impl StartValues {
                 set.copy_shared(&mut start.params, &file.set, &file.params);
             }
             start.fingerprints.insert(ENCODER.to_owned(), file.weights_fingerprint());
+            start.data.get_or_insert_with(|| file.header.data.clone());
             start.frozen = frozen(config, file);
         }
         Ok(start)

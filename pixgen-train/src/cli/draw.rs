@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How pictures are drawn")]
 pub struct SamplingArgs {
-    /// Steps: 1 or 2 for a one-step generator (default 1); noise levels for a diffusion model (default 32)
+    /// Steps: 1 or 2 for a one-step generator (default 1; 2 makes pictures of stage 3 worse); noise levels for a diffusion model (default 32)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub steps: Option<u32>,
     /// Diffusion: sampler

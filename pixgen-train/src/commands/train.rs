@@ -10,6 +10,7 @@ use crate::needs::memory::{fit_micro_batch, requirements};
 use crate::prepared::{self, Prepared};
 use crate::run::recorded::Recorded;
 use crate::session::{self, End, SessionOptions};
+use crate::settings::Origin;
 use crate::settings::layers::{dotted_keys, get};
 use crate::settings::units::parse_images;
 use crate::training::Engine;
@@ -32,6 +33,7 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], qui
         prepared::prepare_in(settings.config.clone(), out)?
     };
     check_overruled(&settings, &prepared.config)?;
+    warn_of_other_data(&settings, &prepared);
     // A resumed run keeps its micro-batch: another would change the order of sums, and with it the last bits of the result.
     let resumes = out.map(Recorded::read).transpose()?.flatten().is_some();
     if settings.auto_micro_batch && !resumes {
@@ -115,6 +117,18 @@ fn check_overruled(settings: &StageSettings, now: &RunConfig) -> Result<(), Erro
         }
     }
     Ok(())
+}
+
+/// The pictures that are taken where none are named need not be those of the model that a run starts from.
+fn warn_of_other_data(settings: &StageSettings, prepared: &Prepared) {
+    let named = settings.resolved.origins.get("data.path").is_some_and(Origin::is_given);
+    let seen = prepared.start.data.as_ref();
+    if !named && seen.is_some_and(|seen| *seen != prepared.training.fingerprint()) {
+        let data = &prepared.config.data.path;
+        note(&format!(
+            "warning: this run trains on `{data}`, which the model that it starts from has not seen; --data names other pictures"
+        ));
+    }
 }
 
 /// A dry run.
