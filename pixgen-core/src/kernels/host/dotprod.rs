@@ -3,7 +3,7 @@
 //! The intrinsics of the instruction are not stable yet, hence `asm!`.
 #![allow(unsafe_code)]
 
-use super::lanes::{Lanes, PANEL, Work};
+use super::lanes::{Lanes, PANEL, Work, copy};
 use super::neon::{self, STEP, VECTORS, sums_of_neon};
 use crate::kernels::TABLE_LEN;
 use core::arch::aarch64::*;
@@ -39,7 +39,7 @@ impl Lanes for Dotprod {
 
     #[inline(always)]
     fn widen(self, row: &[i8], out: &mut [i8]) -> i32 {
-        neon::copy(row, out);
+        copy(row, out);
         0
     }
 

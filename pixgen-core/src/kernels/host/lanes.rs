@@ -79,6 +79,15 @@ pub trait Lanes: Copy + Send + Sync {
     fn store_lookup(self, sums: Self::Sums, table: &[i8; TABLE_LEN], out: &mut [i8; PANEL]);
 }
 
+/// A row whose values stay as they are, with zeros behind it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+pub(super) fn copy(row: &[i8], out: &mut [i8]) {
+    let (to, behind) = out.split_at_mut(row.len().min(out.len()));
+    to.iter_mut().zip(row).for_each(|(to, &from)| *to = from);
+    behind.fill(0);
+}
+
 /// The outputs of a panel that there are.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns {

@@ -5,7 +5,7 @@
 //! x1, depends on the row alone.
 #![allow(unsafe_code)]
 
-use super::lanes::{Lanes, PANEL, Work};
+use super::lanes::{Lanes, PANEL, Work, copy};
 use super::neon;
 use crate::kernels::TABLE_LEN;
 use core::arch::aarch64::*;
@@ -134,7 +134,7 @@ impl Lanes for Neon {
 
     #[inline(always)]
     fn widen(self, row: &[i8], out: &mut [i8]) -> i32 {
-        neon::copy(row, out);
+        copy(row, out);
         let (whole, rest) = row.as_chunks::<16>();
         let second_pairs = |sum: i32, four: &[i8]| four.iter().skip(2).fold(sum, |sum, &value| sum.wrapping_add(i32::from(value)));
         // SAFETY: `self` is the proof of NEON; chunks have 16 values.
@@ -184,14 +184,6 @@ impl Lanes for Neon {
         }
         sums
     }
-}
-
-/// A row, with zeros behind it.
-#[inline(always)]
-pub(super) fn copy(row: &[i8], out: &mut [i8]) {
-    let (to, behind) = out.split_at_mut(row.len().min(out.len()));
-    to.iter_mut().zip(row).for_each(|(to, &from)| *to = from);
-    behind.fill(0);
 }
 
 /// (a b + 2^31) >> 32 in 4 lanes.

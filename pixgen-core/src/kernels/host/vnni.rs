@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::avx2::{self, sums_of_256_bits};
-use super::lanes::{Lanes, PANEL, Work};
+use super::lanes::{Lanes, PANEL, Work, copy};
 use crate::kernels::TABLE_LEN;
 use core::arch::x86_64::*;
 
@@ -41,9 +41,7 @@ macro_rules! vnni {
 
             #[inline(always)]
             fn widen(self, row: &[i8], out: &mut [i8]) -> i32 {
-                let (to, behind) = out.split_at_mut(row.len().min(out.len()));
-                to.iter_mut().zip(row).for_each(|(to, &from)| *to = from);
-                behind.fill(0);
+                copy(row, out);
                 let sum = row.iter().fold(0i32, |sum, &value| sum.wrapping_add(i32::from(value)));
                 sum.wrapping_mul(128)
             }
