@@ -82,6 +82,11 @@ async function draws(browser) {
   await open(browser, 'model');
   const names = await agrees(browser, file);
   assert.match(await browser.evaluate(`document.querySelector('#latency').textContent`), /^(< )?\d+\.\d ms .*\(SIMD\)$/);
+  // The link at the top opens what the page says of the model.
+  assert.equal(await browser.evaluate(`document.querySelector('#about').open`), false);
+  await browser.click('#to-about');
+  assert(await browser.evaluate(`document.querySelector('#about').open && location.hash === '#about' && scrollY > 0`));
+  await browser.evaluate(`document.querySelector('#about').open = false; scrollTo(0, 0)`);
   // A class and a place by mouse, and a seed by keyboard.
   const last = names.length - 1;
   await browser.click(label(last));

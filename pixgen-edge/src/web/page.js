@@ -269,6 +269,7 @@ function showFacts() {
     $('facts').append(Object.assign(document.createElement('dt'), { textContent: term }));
     $('facts').append(Object.assign(document.createElement('dd'), { textContent: value, dir: 'auto' }));
   }
+  $('to-about').addEventListener('click', () => ($('about').open = true));
 }
 
 function opened(model) {
