@@ -126,7 +126,7 @@ impl<'a, B: Engine, const D: usize> Pass<'a, B, D> {
         match self.kept {
             Kept::Tape(tape) => tape.backward(upstream, gradient),
             Kept::Graph { weights, image, output } => {
-                let mut gradients = (output * Tensor::from_inner(upstream)).sum().backward();
+                let mut gradients = (output * Tensor::from_inner(upstream)).backward();
                 if let Some(gradient) = gradient {
                     weights.add_gradients(&mut gradients, gradient);
                 }

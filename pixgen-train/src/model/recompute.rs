@@ -189,7 +189,7 @@ impl<'a, B: Engine> Tape<'a, B> {
         let weights = if gradient.is_some() { weights.leaves() } else { weights };
         let inputs = inputs.map(|input| Tensor::<Autodiff<B>, 3>::from_inner(input).require_grad());
         let Ok(output) = run(&mut BurnNetwork::new(self.config, &weights, self.dropout.as_ref()), inputs.clone());
-        let mut gradients = (output * Tensor::from_inner(upstream)).sum().backward();
+        let mut gradients = (output * Tensor::from_inner(upstream)).backward();
         if let Some(gradient) = gradient.as_deref_mut() {
             weights.add_gradients(&mut gradients, gradient);
         }
