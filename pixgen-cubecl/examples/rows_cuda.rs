@@ -35,8 +35,7 @@ fn main() {
             let shared = x();
             epilogue::add_bias(shared.clone(), v()).unwrap();
             epilogue::bias_gelu(x(), v()).unwrap();
-            epilogue::bias_gelu_train(x(), v()).unwrap();
-            epilogue::gelu_backward(x(), x()).unwrap();
+            epilogue::gelu_backward(x(), x(), v()).unwrap();
             columns::column_sum(x()).unwrap();
             let joined = skip::concat_last(x(), make(&[b, t, 768], dtype)).unwrap();
             skip::split_last(joined, d).unwrap();

@@ -4,7 +4,7 @@ use burn_backend::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::cuda::{CudaDevice, CudaRuntime};
 use cubecl::prelude::*;
-use pixgen_cubecl::optimiser::{self, AdamW};
+use pixgen_cubecl::optimiser::{self, AdamW, Master};
 use pixgen_cubecl::{Result, dropout, images, nt_xent};
 
 type Tensor = CubeTensor<CudaRuntime>;
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
         let buffer = || f32s(&[len]);
         let p = buffer();
         optimiser::add_all(&p, &buffer())?;
-        optimiser::lerp(&p, &buffer(), 0.5)?;
+        optimiser::lerp(&Master { values: &p, rounded: None }, &buffer(), 0.5)?;
         optimiser::zero(&p)?;
         eprintln!("norm {}", optimiser::norm(&p)?);
     }
@@ -45,14 +45,15 @@ fn main() -> Result<()> {
     };
     let p = buffer();
     for count in 0..=4 {
+        let copy = (count % 2 == 0).then(|| optimiser::rounded(&p)).transpose()?;
         let averages: Vec<Tensor> = (0..count).map(|_| buffer()).collect();
         let pairs: Vec<(&Tensor, f32)> = averages.iter().map(|average| (average, 0.1)).collect();
-        optimiser::adamw(&p, &buffer(), &buffer(), &buffer(), &pairs, settings, &f32s(&[16]))?;
+        let master = Master { values: &p, rounded: copy.as_ref() };
+        optimiser::adamw(&master, &buffer(), &buffer(), &buffer(), &pairs, settings, &f32s(&[16]))?;
     }
     for dtype in [DType::F32, DType::BF16] {
         for width in [64, 6, 5] {
             optimiser::add_into(&p, 256, tensor(&[3, width], dtype))?;
-            wait(&optimiser::segment(&p, 512, &[3, width], dtype)?, "segment");
             wait(&dropout::dropout(tensor(&[2, 3, width], dtype), 1, &[1, 2], 0, 1 << 30, 1.5)?, "dropout");
         }
     }

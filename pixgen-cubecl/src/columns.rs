@@ -4,7 +4,7 @@
 //! lanes that take every n-th row. Row lanes are added through shared memory in index order, strips by a second launch, so a sum does
 //! not depend on which cube ends first. Neither uses atomics.
 //!
-//! One pass can also write what it sums: `z = x other` (gradient through a GELU) or, while summing `x other`, `x gate` (a gated branch).
+//! One pass can also write what it sums (gradient through a GELU) or, while summing `x other`, `x gate` (a gated branch).
 
 use burn_backend::DType;
 use burn_cubecl::CubeRuntime;
@@ -12,6 +12,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use crate::error::Result;
+use crate::gelu::slope;
 use crate::launch::{array, busy_units, contiguous, cube_count, cube_units, empty, matrix, stored, vector_size};
 use crate::rows::CHUNKS;
 use crate::store::Store;
@@ -28,6 +29,8 @@ struct ColumnTable {
     rows: u32,
     /// Chunk of the gate in `m`.
     gate: usize,
+    /// `x` is multiplied by the slope of the GELU at `other + b`, instead of by `other`.
+    gelu: bool,
 }
 
 #[cube(launch_unchecked)]
@@ -35,6 +38,7 @@ struct ColumnTable {
 fn sum_columns<E: Store, N: Size>(
     x: &Array<Vector<E, N>>,
     other: &ComptimeOption<Array<Vector<E, N>>>,
+    b: &ComptimeOption<Array<Vector<f32, N>>>,
     m: &ComptimeOption<Array<Vector<E, N>>>,
     written: &mut ComptimeOption<Array<Vector<E, N>>>,
     sums: &mut Array<Vector<f32, N>>,
@@ -65,6 +69,14 @@ fn sum_columns<E: Store, N: Size>(
             }
             ComptimeOption::None => {}
         }
+        let mut bias = Vector::<f32, N>::new(0.0);
+        #[comptime]
+        match b {
+            ComptimeOption::Some(b) => {
+                bias = b[column];
+            }
+            ComptimeOption::None => {}
+        }
         let mut row = strip * height + lane;
         while row < end {
             let at = (group * rows + row) as usize * table.vectors + column;
@@ -73,7 +85,8 @@ fn sum_columns<E: Store, N: Size>(
             #[comptime]
             match other {
                 ComptimeOption::Some(other) => {
-                    term = value * E::widen::<N>(other[at]);
+                    let other = E::widen::<N>(other[at]);
+                    term = value * if comptime!(table.gelu) { slope::<N>(other + bias) } else { other };
                 }
                 ComptimeOption::None => {}
             }
@@ -115,8 +128,8 @@ const ROW_LANES: usize = 32;
 pub(crate) enum ColumnPass<R: CubeRuntime> {
     /// Nothing: the sum of x.
     Sum,
-    /// Writes `z = x other` and sums z.
-    Product(CubeTensor<R>),
+    /// Gelu(z, b): writes `x GELU'(z + b)`, b a row in `f32`, and sums that.
+    Gelu(CubeTensor<R>, CubeTensor<R>),
     /// Gated(other, m, chunk): writes `x gate` with the group's gate in a chunk of m, and sums `x other`.
     Gated(CubeTensor<R>, CubeTensor<R>, usize),
     /// Sums `x other`.
@@ -144,20 +157,20 @@ pub(crate) fn launch<R: CubeRuntime>(
     let strips = (busy / (groups * vectors * lanes)).clamp(1, rows.div_ceil(4 * lanes));
     let height = rows.div_ceil(strips);
     let strips = rows.div_ceil(height);
-    let (other, m, gate, writes) = match pass {
-        ColumnPass::Sum => (None, None, CHUNKS, false),
-        ColumnPass::Product(other) => (Some(other), None, CHUNKS, true),
-        ColumnPass::Gated(other, m, gate) => (Some(other), Some(m), gate, true),
-        ColumnPass::Along(other) => (Some(other), None, CHUNKS, false),
+    let (other, b, m, gate, writes) = match pass {
+        ColumnPass::Sum => (None, None, None, CHUNKS, false),
+        ColumnPass::Gelu(z, b) => (Some(z), Some(b), None, CHUNKS, true),
+        ColumnPass::Gated(other, m, gate) => (Some(other), None, Some(m), gate, true),
+        ColumnPass::Along(other) => (Some(other), None, None, CHUNKS, false),
     };
     let columns = (units / lanes).min(vectors.next_power_of_two());
-    let table = ColumnTable { vectors, columns: columns as u32, rows: lanes as u32, gate };
+    let table = ColumnTable { vectors, columns: columns as u32, rows: lanes as u32, gate, gelu: b.is_some() };
     let cubes = groups * strips * vectors.div_ceil(columns);
     let written = writes.then(|| empty(&x, x.meta.shape().as_slice(), x.dtype));
     let sums = empty(&x, &[groups, strips, width], DType::F32);
     let count = cube_count(op, &client, cubes)?;
     with_store!(op, x.dtype, E => {
-        // SAFETY: x, other and written hold `groups * rows` rows of `width`, m six chunks for each group, sums a row for each strip of
+        // SAFETY: x, other and written hold `groups * rows` rows of `width`, b a row, m six chunks for each group, sums a row for each strip of
         // each group; the kernel compares strips, rows and vectors with their counts.
         unsafe {
             sum_columns::launch_unchecked::<E, R>(
@@ -167,6 +180,7 @@ pub(crate) fn launch<R: CubeRuntime>(
                 size,
                 array(&x),
                 other.as_ref().map(array).into(),
+                b.as_ref().map(array).into(),
                 m.as_ref().map(array).into(),
                 written.as_ref().map(array).into(),
                 array(&sums),

@@ -1,7 +1,8 @@
-//! After a matrix product: the bias, the exact GELU with its slope, and their gradients (docs/reference/method.md section 2.1).
+//! After a matrix product: the bias, the exact GELU, and their gradients (docs/reference/method.md section 2.1).
 //!
-//! The forward works in place where nobody else holds the product, so a layer moves `2 rows O` elements, `3 rows O` with the slope. The
-//! backward writes `dy slope` and sums the bias's gradient in one pass ([`crate::columns`]).
+//! The forward moves `2 rows O` elements, in place where nobody else holds the product. Training holds it, and the backward takes the slope
+//! of the GELU from it: kept instead, the slope would be a third pass over `rows O` elements. One pass writes `dy slope` and sums the
+//! bias's gradient ([`crate::columns`]).
 
 use burn_backend::DType;
 use burn_cubecl::CubeRuntime;
@@ -10,6 +11,7 @@ use cubecl::prelude::*;
 
 use crate::columns::{self, ColumnPass, vector};
 use crate::error::Result;
+use crate::gelu::cdf;
 use crate::launch::{alias, array, contiguous, elementwise, empty, matrix, operand, stored, vector_size};
 use crate::store::Store;
 use crate::with_store;
@@ -19,7 +21,7 @@ use crate::with_store;
 /// # Errors
 /// Operands that do not fit together, or more than the device can launch.
 pub fn add_bias<R: CubeRuntime>(z: CubeTensor<R>, b: CubeTensor<R>) -> Result<CubeTensor<R>> {
-    Ok(launch("bias", z, b, false, false)?.0)
+    launch("bias", z, b, false)
 }
 
 /// `GELU(z + b)` with the exact (erf) GELU; shapes of [`add_bias`].
@@ -27,46 +29,29 @@ pub fn add_bias<R: CubeRuntime>(z: CubeTensor<R>, b: CubeTensor<R>) -> Result<Cu
 /// # Errors
 /// As [`add_bias`].
 pub fn bias_gelu<R: CubeRuntime>(z: CubeTensor<R>, b: CubeTensor<R>) -> Result<CubeTensor<R>> {
-    Ok(launch("bias and GELU", z, b, true, false)?.0)
+    launch("bias and GELU", z, b, true)
 }
 
-/// [`bias_gelu`] and the slope of the GELU at every output, of z's shape and type.
+/// `dz = dy GELU'(z + b)`, and the bias's gradient `[O]` in `f32`, the sum of dz over all axes but the last: dy and z `[.., O]` of one
+/// type, b `[O]` in `f32`.
 ///
 /// # Errors
 /// As [`add_bias`].
-pub fn bias_gelu_train<R: CubeRuntime>(z: CubeTensor<R>, b: CubeTensor<R>) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
-    const OP: &str = "bias and GELU";
-    let (y, slope) = launch(OP, z, b, true, true)?;
-    // The launch was asked for it.
-    slope.map(|slope| (y, slope)).ok_or_else(|| crate::KernelError::setup(OP, "no slope"))
-}
-
-/// `dz = dy slope`, and the bias's gradient `[O]` in `f32`, the sum of dz over all axes but the last: dy and slope `[.., O]` of one type.
-///
-/// # Errors
-/// As [`add_bias`].
-pub fn gelu_backward<R: CubeRuntime>(dy: CubeTensor<R>, slope: CubeTensor<R>) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
+pub fn gelu_backward<R: CubeRuntime>(dy: CubeTensor<R>, z: CubeTensor<R>, b: CubeTensor<R>) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
     const OP: &str = "GELU backward";
     let dtype = stored(OP, "dy", &dy)?;
     let (rows, width) = matrix(OP, "dy", &dy)?;
-    let slope = operand(OP, "slope", slope, dy.meta.shape().as_slice(), dtype)?;
-    let (db, dz) = columns::launch(OP, contiguous(OP, dy)?, ColumnPass::Product(slope), [1, rows, width])?;
+    let z = operand(OP, "z", z, dy.meta.shape().as_slice(), dtype)?;
+    let b = operand(OP, "b", b, &[width], DType::F32)?;
+    let (db, dz) = columns::launch(OP, contiguous(OP, dy)?, ColumnPass::Gelu(z, b), [1, rows, width])?;
     dz.map(|dz| (dz, vector(db))).ok_or_else(|| crate::KernelError::setup(OP, "no product"))
 }
 
-/// `1 / sqrt(2)`.
-const HALF_ROOT: f32 = core::f32::consts::FRAC_1_SQRT_2;
-
-/// `1 / sqrt(2 pi)`: the normal density at 0.
-const DENSITY: f32 = 0.398_942_3;
-
 #[cube(launch_unchecked)]
-#[allow(clippy::too_many_arguments)]
 fn activate<E: Store, N: Size>(
     z: &Array<Vector<E, N>>,
     b: &Array<Vector<f32, N>>,
     y: &mut Array<Vector<E, N>>,
-    slope: &mut ComptimeOption<Array<Vector<E, N>>>,
     total: u32,
     #[comptime] vectors: usize,
     #[comptime] gelu: bool,
@@ -75,29 +60,14 @@ fn activate<E: Store, N: Size>(
     if at < total as usize {
         let z = E::widen::<N>(z[at]) + b[at % vectors];
         if comptime!(gelu) {
-            let cdf = (z * Vector::new(HALF_ROOT)).erf() * Vector::new(0.5) + Vector::new(0.5);
-            #[comptime]
-            match slope {
-                ComptimeOption::Some(slope) => {
-                    let density = (z * z * Vector::new(-0.5)).exp() * Vector::new(DENSITY);
-                    slope[at] = E::narrow::<N>(cdf + z * density);
-                }
-                ComptimeOption::None => {}
-            }
-            y[at] = E::narrow::<N>(z * cdf);
+            y[at] = E::narrow::<N>(z * cdf::<N>(z));
         } else {
             y[at] = E::narrow::<N>(z);
         }
     }
 }
 
-fn launch<R: CubeRuntime>(
-    op: &'static str,
-    z: CubeTensor<R>,
-    b: CubeTensor<R>,
-    gelu: bool,
-    slope: bool,
-) -> Result<(CubeTensor<R>, Option<CubeTensor<R>>)> {
+fn launch<R: CubeRuntime>(op: &'static str, z: CubeTensor<R>, b: CubeTensor<R>, gelu: bool) -> Result<CubeTensor<R>> {
     let dtype = stored(op, "z", &z)?;
     let (rows, width) = matrix(op, "z", &z)?;
     let b = operand(op, "b", b, &[width], DType::F32)?;
@@ -107,7 +77,6 @@ fn launch<R: CubeRuntime>(
     let vectors = width / size;
     let total = rows * vectors;
     let (cubes, dim) = elementwise(op, &client, total)?;
-    let slope = slope.then(|| empty(&z, z.meta.shape().as_slice(), dtype));
     let in_place = z.can_mut();
     let y = if in_place {
         z.clone()
@@ -115,7 +84,7 @@ fn launch<R: CubeRuntime>(
         empty(&z, z.meta.shape().as_slice(), dtype)
     };
     with_store!(op, dtype, E => {
-        // SAFETY: z, y and slope hold `total` vectors, b a row of them; the kernel compares the position with `total`. Where y is z, each
+        // SAFETY: z and y hold `total` vectors, b a row of them; the kernel compares the position with `total`. Where y is z, each
         // unit reads its vector before it writes it.
         unsafe {
             activate::launch_unchecked::<E, R>(
@@ -126,7 +95,6 @@ fn launch<R: CubeRuntime>(
                 array(&z),
                 array(&b),
                 if in_place { alias(&y, 0) } else { array(&y) },
-                slope.as_ref().map(array).into(),
                 total as u32,
                 vectors,
                 gelu,
@@ -134,5 +102,5 @@ fn launch<R: CubeRuntime>(
         }
         Ok(())
     })?;
-    Ok((y, slope))
+    Ok(y)
 }

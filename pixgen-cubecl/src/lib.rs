@@ -35,6 +35,7 @@ pub mod columns;
 pub mod cuda;
 pub mod device;
 pub mod error;
+mod gelu;
 pub mod launch;
 pub mod rows;
 pub mod store;

@@ -44,6 +44,15 @@ pub struct AdamW {
     pub gradient_scale: f32,
 }
 
+/// Master weights, which stay in `f32`, and the same rounded to bf16, if a network reads them so: whoever changes the weights writes both.
+#[derive(Debug)]
+pub struct Master<'a, R: CubeRuntime> {
+    /// In `f32`.
+    pub values: &'a CubeTensor<R>,
+    /// As long, in bf16; see [`rounded`].
+    pub rounded: Option<&'a CubeTensor<R>>,
+}
+
 /// The vectors of all buffers but the decay's.
 type FlatBuffer<N> = Array<Vector<f32, N>>;
 
@@ -61,10 +70,20 @@ fn follow<N: Size>(average: &mut ComptimeOption<FlatBuffer<N>>, target: Vector<f
     }
 }
 
+#[cube]
+fn round<N: Size>(rounded: &mut ComptimeOption<Array<Vector<u16, N>>>, value: Vector<f32, N>) {
+    #[comptime]
+    match rounded {
+        ComptimeOption::Some(rounded) => rounded[ABSOLUTE_POS] = u16::narrow::<N>(value),
+        ComptimeOption::None => {}
+    }
+}
+
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments)]
 fn adamw_kernel<N: Size>(
     p: &mut FlatBuffer<N>,
+    rounded: &mut ComptimeOption<Array<Vector<u16, N>>>,
     m: &mut FlatBuffer<N>,
     v: &mut FlatBuffer<N>,
     g: &FlatBuffer<N>,
@@ -97,6 +116,7 @@ fn adamw_kernel<N: Size>(
     m[ABSOLUTE_POS] = first;
     v[ABSOLUTE_POS] = square;
     p[ABSOLUTE_POS] = param;
+    round::<N>(rounded, param);
     follow::<N>(average0, param, weight0);
     follow::<N>(average1, param, weight1);
     follow::<N>(average2, param, weight2);
@@ -104,9 +124,16 @@ fn adamw_kernel<N: Size>(
 }
 
 #[cube(launch_unchecked)]
-fn lerp_kernel<N: Size>(values: &mut FlatBuffer<N>, target: &FlatBuffer<N>, weight: f32) {
+fn lerp_kernel<N: Size>(
+    values: &mut FlatBuffer<N>,
+    rounded: &mut ComptimeOption<Array<Vector<u16, N>>>,
+    target: &FlatBuffer<N>,
+    weight: f32,
+) {
     if ABSOLUTE_POS < values.len() {
-        values[ABSOLUTE_POS] = lerped::<N>(values[ABSOLUTE_POS], target[ABSOLUTE_POS], weight);
+        let value = lerped::<N>(values[ABSOLUTE_POS], target[ABSOLUTE_POS], weight);
+        values[ABSOLUTE_POS] = value;
+        round::<N>(rounded, value);
     }
 }
 
@@ -125,9 +152,9 @@ fn zero_kernel<N: Size>(values: &mut FlatBuffer<N>) {
 }
 
 #[cube(launch_unchecked)]
-fn narrow_kernel<E: Store, N: Size>(values: &FlatBuffer<N>, narrowed: &mut Array<Vector<E, N>>) {
+fn round_kernel<N: Size>(values: &FlatBuffer<N>, rounded: &mut Array<Vector<u16, N>>) {
     if ABSOLUTE_POS < values.len() {
-        narrowed[ABSOLUTE_POS] = E::narrow::<N>(values[ABSOLUTE_POS]);
+        rounded[ABSOLUTE_POS] = u16::narrow::<N>(values[ABSOLUTE_POS]);
     }
 }
 
@@ -149,18 +176,41 @@ fn square_sum_kernel<N: Size>(values: &FlatBuffer<N>, sums: &mut Array<f32>, #[c
     }
 }
 
-/// Elements of a buffer.
+/// Elements of a buffer of `f32`.
 fn length<R: CubeRuntime>(op: &'static str, name: &str, buffer: &CubeTensor<R>) -> Result<usize> {
     let shape = buffer.meta.shape();
+    if buffer.dtype != DType::F32 {
+        let message = format!("{name} is {:?} of {:?}, not one contiguous axis of f32", shape.as_slice(), buffer.dtype);
+        return Err(KernelError::setup(op, message));
+    }
+    length_of_any(op, name, buffer)
+}
+
+/// Elements of a buffer of any type.
+fn length_of_any<R: CubeRuntime>(op: &'static str, name: &str, buffer: &CubeTensor<R>) -> Result<usize> {
+    let shape = buffer.meta.shape();
     match *shape.as_slice() {
-        [len] if buffer.dtype == DType::F32 && buffer.is_contiguous() && len <= i32::MAX as usize => Ok(len),
-        [len] if buffer.dtype == DType::F32 && buffer.is_contiguous() => {
-            Err(KernelError::unavailable(op, format!("{name} of {len} elements; kernels count to 2^31")))
+        [len] if buffer.is_contiguous() && len <= i32::MAX as usize => Ok(len),
+        [len] if buffer.is_contiguous() => Err(KernelError::unavailable(op, format!("{name} of {len} elements; kernels count to 2^31"))),
+        _ => {
+            let message = format!("{name} is {:?} of {:?}, not one contiguous axis of f32", shape.as_slice(), buffer.dtype);
+            Err(KernelError::setup(op, message))
         }
-        _ => Err(KernelError::setup(
-            op,
-            format!("{name} is {:?} of {:?}, not one contiguous axis of f32", shape.as_slice(), buffer.dtype),
-        )),
+    }
+}
+
+impl<R: CubeRuntime> Master<'_, R> {
+    /// Checks that both are equally long; returns that length.
+    fn length(&self, op: &'static str, name: &str) -> Result<usize> {
+        let len = length(op, name, self.values)?;
+        if self
+            .rounded
+            .is_none_or(|it| it.dtype == DType::BF16 && it.meta.shape().as_slice() == [len])
+        {
+            Ok(len)
+        } else {
+            Err(KernelError::setup(op, format!("{name}: {len} numbers, and not as many in bf16")))
+        }
     }
 }
 
@@ -177,14 +227,21 @@ fn lengths<R: CubeRuntime>(op: &'static str, buffers: &[(&str, &CubeTensor<R>)])
     Ok(first.unwrap_or(0))
 }
 
-/// A contiguous part of a buffer as a tensor that shares its memory.
-pub(crate) fn view<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize, shape: &[usize]) -> Result<CubeTensor<R>> {
-    let len = length(op, "the buffer", buffer)?;
+/// Elements from `offset` on of a buffer in `f32` or bf16, as a tensor of `shape` that shares its memory.
+///
+/// # Errors
+/// A part outside the buffer, or an offset at which the device cannot bind it; multiples of [`CHUNK`] always can be.
+pub fn view<R: CubeRuntime>(buffer: &CubeTensor<R>, offset: usize, shape: &[usize]) -> Result<CubeTensor<R>> {
+    part("part of a buffer", buffer, offset, shape)
+}
+
+fn part<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize, shape: &[usize]) -> Result<CubeTensor<R>> {
+    let len = length_of_any(op, "the buffer", buffer)?;
     let count: usize = shape.iter().product();
     if offset.checked_add(count).is_none_or(|end| end > len) {
         return Err(KernelError::setup(op, format!("{count} elements from {offset} on, of a buffer of {len}")));
     }
-    let size = DType::F32.size();
+    let size = buffer.dtype.size();
     let start = (offset * size) as u64;
     let alignment = buffer.client.properties().memory.alignment;
     if !start.is_multiple_of(alignment) {
@@ -198,18 +255,18 @@ pub(crate) fn view<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, off
         buffer.device.clone(),
         shape.to_vec().into(),
         handle,
-        DType::F32,
+        buffer.dtype,
     ))
 }
 
 /// One AdamW update of `params` with moments `m` and `v`, then `average += weight (params - average)` for each average and the weight
 /// beside it, all in place and in one pass over up to four averages (docs/reference/method.md section 3.4). `decay` holds the weight decay
-/// of each [`CHUNK`] elements; the other buffers are equally long.
+/// of each [`CHUNK`] elements; the other buffers are equally long. Parameters in bf16 are written in the same pass.
 ///
 /// # Errors
 /// Buffers that do not fit together.
 pub fn adamw<R: CubeRuntime>(
-    params: &CubeTensor<R>,
+    params: &Master<'_, R>,
     m: &CubeTensor<R>,
     v: &CubeTensor<R>,
     gradient: &CubeTensor<R>,
@@ -218,6 +275,8 @@ pub fn adamw<R: CubeRuntime>(
     decay: &CubeTensor<R>,
 ) -> Result<()> {
     const OP: &str = "adamw";
+    params.length(OP, "the parameters")?;
+    let (rounded, params) = (params.rounded, params.values);
     let len = lengths(OP, &[("the parameters", params), ("m", m), ("v", v), ("the gradient", gradient)])?;
     for (average, _) in averages {
         lengths(OP, &[("the parameters", params), ("an average", average)])?;
@@ -243,6 +302,7 @@ pub fn adamw<R: CubeRuntime>(
             dim,
             size,
             array(params),
+            rounded.map(array).into(),
             array(m),
             array(v),
             array(gradient),
@@ -264,15 +324,19 @@ pub fn adamw<R: CubeRuntime>(
             weight(3),
         );
     }
-    others.iter().try_for_each(|(average, weight)| lerp(average, params, *weight))
+    others
+        .iter()
+        .try_for_each(|(average, weight)| lerp(&Master { values: average, rounded: None }, params, *weight))
 }
 
-/// `average += weight (params - average)`, in place.
+/// `average += weight (params - average)`, in place, in `f32` and the average in bf16 with it.
 ///
 /// # Errors
 /// Buffers of different lengths.
-pub fn lerp<R: CubeRuntime>(average: &CubeTensor<R>, params: &CubeTensor<R>, weight: f32) -> Result<()> {
+pub fn lerp<R: CubeRuntime>(average: &Master<'_, R>, params: &CubeTensor<R>, weight: f32) -> Result<()> {
     const OP: &str = "moving average";
+    average.length(OP, "the average")?;
+    let (rounded, average) = (average.rounded, average.values);
     let len = lengths(OP, &[("the average", average), ("the parameters", params)])?;
     if len == 0 {
         return Ok(());
@@ -281,7 +345,9 @@ pub fn lerp<R: CubeRuntime>(average: &CubeTensor<R>, params: &CubeTensor<R>, wei
     let size = vector_size(client, DType::F32, len);
     let (count, dim) = elementwise(OP, client, len / size)?;
     // SAFETY: both hold `len` numbers; units compare their position with the length.
-    unsafe { lerp_kernel::launch_unchecked::<R>(client, count, dim, size, array(average), array(params), weight) };
+    unsafe {
+        lerp_kernel::launch_unchecked::<R>(client, count, dim, size, array(average), rounded.map(array).into(), array(params), weight)
+    };
     Ok(())
 }
 
@@ -303,7 +369,8 @@ pub fn add_into<R: CubeRuntime>(buffer: &CubeTensor<R>, offset: usize, tensor: C
     const OP: &str = "sum into a buffer";
     let tensor = contiguous(OP, tensor)?;
     let count = tensor.meta.num_elements();
-    let into = view(OP, buffer, offset, &[count])?;
+    length(OP, "the buffer", buffer)?;
+    let into = part(OP, buffer, offset, &[count])?;
     if count == 0 {
         return Ok(());
     }
@@ -335,30 +402,22 @@ pub fn zero<R: CubeRuntime>(buffer: &CubeTensor<R>) -> Result<()> {
     Ok(())
 }
 
-/// Elements from `offset` on as a tensor of `shape`: in `f32` one that shares the buffer's memory, in bf16 a new one, rounded.
+/// The numbers of a buffer in bf16, rounded to nearest with ties to even.
 ///
 /// # Errors
-/// Another type, a part outside the buffer, or an offset at which the device cannot bind it; multiples of [`CHUNK`] always can be.
-pub fn segment<R: CubeRuntime>(buffer: &CubeTensor<R>, offset: usize, shape: &[usize], dtype: DType) -> Result<CubeTensor<R>> {
-    const OP: &str = "part of a buffer";
-    let part = view(OP, buffer, offset, shape)?;
-    if dtype == DType::F32 {
-        return Ok(part);
+/// Not a buffer.
+pub fn rounded<R: CubeRuntime>(buffer: &CubeTensor<R>) -> Result<CubeTensor<R>> {
+    const OP: &str = "buffer in bf16";
+    let len = length(OP, "the buffer", buffer)?;
+    let rounded = empty(buffer, &[len], DType::BF16);
+    if len > 0 {
+        let client = &buffer.client;
+        let size = vector_size(client, DType::F32, len);
+        let (count, dim) = elementwise(OP, client, len / size)?;
+        // SAFETY: both hold `len` numbers; units compare their position with the length.
+        unsafe { round_kernel::launch_unchecked::<R>(client, count, dim, size, array(buffer), array(&rounded)) };
     }
-    let client = &buffer.client;
-    let narrowed = empty(buffer, shape, dtype);
-    let elements = part.meta.num_elements();
-    if elements == 0 {
-        return Ok(narrowed);
-    }
-    let size = vector_size(client, dtype, elements);
-    let (count, dim) = elementwise(OP, client, elements / size)?;
-    with_store!(OP, dtype, E => {
-        // SAFETY: both hold `elements` numbers; units compare their position with the length.
-        unsafe { narrow_kernel::launch_unchecked::<E, R>(client, count, dim, size, array(&part), array(&narrowed)) };
-        Ok(())
-    })?;
-    Ok(narrowed)
+    Ok(rounded)
 }
 
 /// Units on a multiprocessor that sum squares.

@@ -6,7 +6,7 @@ mod common;
 use burn_backend::DType;
 use common::{Tensor, download, random, upload};
 use half::bf16;
-use pixgen_cubecl::optimiser::{AdamW, CHUNK, adamw, add_all, add_into, lerp, norm, segment, zero};
+use pixgen_cubecl::optimiser::{AdamW, CHUNK, Master, adamw, add_all, add_into, lerp, norm, rounded, view, zero};
 
 fn buffer(values: &[f64]) -> Tensor {
     upload(values, &[values.len()], DType::F32)
@@ -19,6 +19,18 @@ fn error(got: &Tensor, want: &[f64]) -> f64 {
     let scale = want.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
     let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs() / scale);
     worst.fold(0.0, |m, e| if e > m || e.is_nan() { e } else { m })
+}
+
+/// Without a copy in bf16.
+fn master(values: &Tensor) -> Master<'_, common::TestRuntime> {
+    Master { values, rounded: None }
+}
+
+/// Whether a copy in bf16 is what the buffer rounds to.
+fn assert_rounded(copy: &Tensor, buffer: &Tensor) {
+    let (copy, buffer) = (download(copy), download(buffer));
+    let wrong = (0..buffer.len()).find(|at| copy[*at] != bf16::from_f32(buffer[*at] as f32).to_f64());
+    assert_eq!(wrong.map(|at| (at, copy[at], buffer[at])), None);
 }
 
 #[test]
@@ -56,7 +68,12 @@ fn adamw_and_averages() {
         let [dp, dm, dv, dg] = [&p, &m, &v, &g].map(|b| buffer(b));
         let device: Vec<Tensor> = averages.iter().map(|a| buffer(a)).collect();
         let pairs: Vec<(&Tensor, f32)> = device.iter().zip(shares.iter().copied()).collect();
-        adamw(&dp, &dm, &dv, &dg, &pairs, s, &buffer(&decay)).expect("buffers fit");
+        // With and without a copy in bf16.
+        let copy = (count % 2 == 0).then(|| rounded(&dp).expect("a buffer"));
+        adamw(&Master { values: &dp, rounded: copy.as_ref() }, &dm, &dv, &dg, &pairs, s, &buffer(&decay)).expect("buffers fit");
+        if let Some(copy) = copy {
+            assert_rounded(&copy, &dp);
+        }
 
         let [b1, b2, epsilon] = [s.beta1, s.beta2, s.epsilon].map(f64::from);
         let [step, second, rate, scale] = [s.step_size, s.bias_correction2, s.learning_rate, s.gradient_scale].map(f64::from);
@@ -89,7 +106,10 @@ fn sums_and_averages_of_buffers() {
         add_all(&into, &buffer(&b)).expect("buffers fit");
         let sum: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
         assert!(error(&into, &sum) < 1e-6);
-        lerp(&into, &buffer(&a), 0.25).expect("buffers fit");
+        let copy = rounded(&into).expect("a buffer");
+        assert_rounded(&copy, &into);
+        lerp(&Master { values: &into, rounded: Some(&copy) }, &buffer(&a), 0.25).expect("buffers fit");
+        assert_rounded(&copy, &into);
         let near: Vec<f64> = sum.iter().zip(&a).map(|(s, a)| s + 0.25 * (a - s)).collect();
         assert!(error(&into, &near) < 1e-6);
         zero(&into).expect("a buffer");
@@ -116,11 +136,11 @@ fn tensors_are_added_and_taken_out() {
             want[offset..offset + count].iter_mut().zip(&part).for_each(|(a, b)| *a += b);
             assert!(error(&into, &want) < 1e-6, "{dtype:?} {shape:?} at {offset}");
 
-            let got = segment(&into, offset, &shape, dtype).expect("a part of the buffer");
+            let copy = rounded(&into).expect("a buffer");
+            let of = if dtype == DType::BF16 { &copy } else { &into };
+            let got = view(of, offset, &shape).expect("a part of the buffer");
             assert_eq!((got.meta.shape().as_slice(), got.dtype), (&shape[..], dtype));
-            let all = download(&into);
-            let rounded = |v: &f64| if dtype == DType::BF16 { bf16::from_f64(*v).to_f64() } else { *v };
-            assert_eq!(download(&got), all[offset..offset + count].iter().map(rounded).collect::<Vec<_>>());
+            assert_eq!(download(&got), download(of)[offset..offset + count]);
             if dtype == DType::F32 {
                 // It is the buffer's memory.
                 zero(&into).expect("a buffer");
@@ -164,7 +184,10 @@ fn norms() {
 fn wrong_buffers_are_sentences() {
     let of = |len: usize| buffer(&vec![0.0; len]);
     let text = |result: pixgen_cubecl::Result<()>| result.expect_err("does not fit").to_string();
-    assert_eq!(text(lerp(&of(4), &of(5), 0.5)), "moving average: the average and the parameters differ: 4 and 5 elements");
+    assert_eq!(
+        text(lerp(&master(&of(4)), &of(5), 0.5)),
+        "moving average: the average and the parameters differ: 4 and 5 elements"
+    );
     assert_eq!(text(add_into(&of(4), 1, of(4))), "sum into a buffer: 4 elements from 1 on, of a buffer of 4");
     assert!(text(add_into(&of(400), 1, of(4))).contains("is not at a multiple of"));
     let matrix = upload(&[0.0; 4], &[2, 2], DType::F32);
@@ -178,6 +201,9 @@ fn wrong_buffers_are_sentences() {
         learning_rate: 0.01,
         gradient_scale: 0.7,
     };
-    let result = adamw(&of(CHUNK), &of(CHUNK), &of(CHUNK), &of(CHUNK), &[], s, &of(2));
+    let short = rounded(&of(3)).expect("a buffer");
+    let result = lerp(&Master { values: &of(4), rounded: Some(&short) }, &of(4), 0.5);
+    assert_eq!(text(result), "moving average: the average: 4 numbers, and not as many in bf16");
+    let result = adamw(&master(&of(CHUNK)), &of(CHUNK), &of(CHUNK), &of(CHUNK), &[], s, &of(2));
     assert_eq!(text(result), "adamw: 256 parameters and the decay of 2 chunks of 256");
 }

@@ -117,8 +117,6 @@ pub struct Kind {
     pub output: Element,
     /// What is done beside it.
     pub extra: Extra,
-    /// The product is added to the result.
-    pub adds: bool,
     /// f32 operands may be rounded to TF32.
     pub tf32: bool,
 }
@@ -196,7 +194,7 @@ pub fn open(library: &'static Library, server: &mut Server, any: Binding, stream
 }
 
 /// Submits a product; returns the number of its algorithm. After a [refusal](BlasError::is_refusal) nothing was computed; after another
-/// error the result may have been written, or added to, all the same.
+/// error the result may have been written all the same.
 ///
 /// # Errors
 /// The device was not [opened](open), cuBLASLt has no algorithm for it or fails, CubeCL does not give the memory.
@@ -245,7 +243,7 @@ impl Blas {
         if let Way::Events(events) = &self.way {
             events.before()?;
         }
-        plan.multiply(library, self.handle, kind, &addresses, workspace, submitted)?;
+        plan.multiply(library, self.handle, &addresses, workspace, submitted)?;
         let number = plan.number;
         if let Way::Events(events) = &self.way {
             events.after()?;
@@ -333,12 +331,11 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Submits the product of a plan of this `kind` with these addresses: left operand, right operand, result, vector.
+    /// Submits a product with these addresses: left operand, right operand, result, vector.
     fn multiply(
         &self,
         library: &Library,
         handle: Opaque,
-        kind: Kind,
         addresses: &[CUdeviceptr],
         workspace: CUdeviceptr,
         stream: CUstream,
@@ -349,7 +346,7 @@ impl Plan {
             let set = unsafe { (functions.set_description)(self.description, BIAS_POINTER, from_ref(vector).cast(), size_of_val(vector)) };
             status("cublasLtMatmulDescSetAttribute", set)?;
         }
-        let (alpha, beta) = (1.0f32, if kind.adds { 1.0f32 } else { 0.0 });
+        let (alpha, beta) = (1.0f32, 0.0f32);
         let [first, second, out] = self.layouts;
         let address = |at: usize| addresses[at] as *mut c_void;
         // SAFETY: the layouts are those of the memory, which CubeCL gave for this stream; the factors are read before the call returns.

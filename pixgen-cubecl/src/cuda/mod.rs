@@ -5,7 +5,7 @@
 //! plans, and this file decides on the calling thread who computes a product.
 //!
 //! The first product of a kind is waited for, so that a kind that the library refuses is known before anything relies on it: only those
-//! are left to cubek. If it fails for another reason, the call is an error, since the product may have been added already. All later
+//! are left to cubek. If it fails for another reason, the call is an error, since the result may have been written already. All later
 //! ones are only submitted. Should one of them fail, every later call is an error, since its result is missing.
 
 mod blas;
@@ -106,14 +106,18 @@ pub fn open(device: &CudaDevice) -> std::result::Result<BlasReport, BlasError> {
     opened
 }
 
-/// The numbers of the algorithms that cuBLASLt has chosen on a device, each with how many kinds of products it is for, `None` with those
-/// that are left to cubek's kernels. For a log: the same algorithms of the same version on the same device give the same bits.
-pub fn algorithms(device: &CudaDevice) -> BTreeMap<Option<i32>, usize> {
-    let (id, mut found) = (device.to_id(), BTreeMap::new());
-    for ((device, _), algorithm) in known().kinds.iter().flatten() {
+/// The library of a device that has one, and how many kinds of products each of its algorithms computes, by number; `None` are those that
+/// are left to cubek's kernels.
+pub(crate) fn choices<R: CubeRuntime>(device: &R::Device) -> Option<(BlasReport, BTreeMap<Option<i32>, usize>)> {
+    if TypeId::of::<R>() != TypeId::of::<CudaRuntime>() {
+        return None;
+    }
+    let (id, mut known, mut found) = (device.to_id(), known(), BTreeMap::new());
+    let report = known.devices.get_or_insert_default().get(&id)?.clone().ok()?;
+    for ((device, _), algorithm) in known.kinds.iter().flatten() {
         *found.entry(*algorithm).or_default() += usize::from(*device == id);
     }
-    found
+    Some((report, found))
 }
 
 /// Opens a device in one of the two ways of [`stream`] and compares a product with what it must be.
@@ -144,7 +148,6 @@ fn trial(device: &CudaDevice, with_events: bool) -> std::result::Result<BlasRepo
         input: Element::F32,
         output: Element::F32,
         extra: Extra::None,
-        adds: false,
         tf32: false,
     };
     let job = Job { kind, memory: memory.iter().map(|it| it.clone().binding()).collect(), stream };
@@ -195,8 +198,8 @@ pub(crate) fn is_used<R: CubeRuntime>(device: &R::Device) -> bool {
     TypeId::of::<R>() == TypeId::of::<CudaRuntime>() && open(&CudaDevice::from_id(device.to_id())).is_ok()
 }
 
-/// Computes `lhs rhs` into `out`, which is row-major without gaps, or adds it there. `false` if cuBLASLt refuses its kind: then nothing
-/// was done. That the device [uses](is_used) it, and shapes and types, are the caller's to check.
+/// Computes `lhs rhs` into `out`, which is row-major without gaps. `false` if cuBLASLt refuses its kind: then nothing was done. That the
+/// device [uses](is_used) it, and shapes and types, are the caller's to check.
 ///
 /// # Errors
 /// This product failed, or one before it. What is in `out` is then unknown.
@@ -204,10 +207,9 @@ pub(crate) fn product<R: CubeRuntime>(
     lhs: Operand<'_, R>,
     rhs: Operand<'_, R>,
     out: &CubeTensor<R>,
-    adds: bool,
     beside: Beside<'_, R>,
 ) -> Result<bool> {
-    let Some(kind) = kind(&lhs, &rhs, out, adds, &beside) else {
+    let Some(kind) = kind(&lhs, &rhs, out, &beside) else {
         return Ok(false);
     };
     let vector = match beside {
@@ -252,13 +254,7 @@ fn submit(device: DeviceId, job: Job) -> Result<bool> {
 }
 
 /// What a plan depends on; `None` for types or sizes that cuBLASLt is not asked for.
-fn kind<R: CubeRuntime>(
-    lhs: &Operand<'_, R>,
-    rhs: &Operand<'_, R>,
-    out: &CubeTensor<R>,
-    adds: bool,
-    beside: &Beside<'_, R>,
-) -> Option<Kind> {
+fn kind<R: CubeRuntime>(lhs: &Operand<'_, R>, rhs: &Operand<'_, R>, out: &CubeTensor<R>, beside: &Beside<'_, R>) -> Option<Kind> {
     let element = |tensor: &CubeTensor<R>| match tensor.dtype {
         DType::F32 => Some(Element::F32),
         DType::BF16 => Some(Element::Bf16),
@@ -290,7 +286,6 @@ fn kind<R: CubeRuntime>(
             Beside::Bias(_) => Extra::Bias,
             Beside::RowSums(_) => Extra::RowSums,
         },
-        adds,
         tf32: TF32.load(Ordering::Relaxed),
     })
 }

@@ -1,4 +1,4 @@
-//! A linear layer's products together with what belongs to them: the bias, its gradient, the sum of gradients.
+//! A linear layer's products together with what belongs to them: the bias and its gradient.
 //!
 //! cuBLASLt does these in the pass of the product; elsewhere each is a kernel of its own.
 
@@ -17,9 +17,6 @@ use crate::error::Result;
 #[cfg(feature = "cuda")]
 use crate::launch::empty;
 use crate::launch::operand;
-use crate::optimiser::add_into;
-#[cfg(feature = "cuda")]
-use crate::optimiser::view;
 
 /// `x W^T + b`: x `[rows, I]` and w `[O, I]` of one type, f32 or bf16, b `[O]` in that type or in `f32`; returns `[rows, O]` of x's type.
 ///
@@ -42,38 +39,43 @@ pub fn linear<R: CubeRuntime>(x: CubeTensor<R>, w: CubeTensor<R>, b: CubeTensor<
     };
     #[cfg(feature = "cuda")]
     if let Some(out) = product.place()
-        && product.by_library(&out, false, crate::cuda::Beside::Bias(&bias_in(dtype)?))?
+        && product.by_library(&out, crate::cuda::Beside::Bias(&bias_in(dtype)?))?
     {
         return Ok(out);
     }
     add_bias(product.by_kernels()?, bias_in(DType::F32)?)
 }
 
-/// Adds `dY^T x`, the gradient of a layer's weight, to the `[O, I]` numbers from element `start` of a flat `f32` buffer, and returns the
-/// gradient of its bias, the sum of the rows of dY, `[O]` in `f32`, if it is wanted: dY `[rows, O]`, x `[rows, I]`.
+/// `dY^T x`, the gradient of a layer's weight, `[O, I]`, and that of its bias, the sum of the rows of dY, `[O]` in `f32`, if it is wanted:
+/// dY `[rows, O]`, x `[rows, I]`. The first is of their type, or of `f32` where that moves fewer bytes in all.
 ///
 /// # Errors
-/// As [`matmul`](super::matmul()), or a part outside the buffer or at no multiple of [`CHUNK`](crate::optimiser::CHUNK).
-pub fn add_weight_gradient<R: CubeRuntime>(
+/// As [`matmul`](super::matmul()).
+pub fn weight_gradient<R: CubeRuntime>(
     dy: CubeTensor<R>,
     x: CubeTensor<R>,
-    buffer: &CubeTensor<R>,
-    start: usize,
     wants_bias: bool,
-) -> Result<Option<CubeTensor<R>>> {
-    let product = Product::new(transposed(dy.clone()), x.clone(), DType::F32)?;
+) -> Result<(CubeTensor<R>, Option<CubeTensor<R>>)> {
     #[cfg(feature = "cuda")]
-    if crate::cuda::is_used::<R>(&buffer.device) {
-        let shape = [product.problem.m as usize, product.problem.n as usize];
-        let place = view(OP, buffer, start, &shape)?;
-        let sums = wants_bias.then(|| empty(buffer, &shape[..1], DType::F32));
-        let beside = sums.as_ref().map_or(crate::cuda::Beside::Nothing, crate::cuda::Beside::RowSums);
-        if product.by_library(&place, true, beside)? {
-            return Ok(sums);
+    if wants_bias && crate::cuda::is_used::<R>(&x.device) && sums_come_along(&x) {
+        let product = Product::new(transposed(dy.clone()), x.clone(), DType::F32)?;
+        if let Some(out) = product.place() {
+            let sums = empty(&out, &[product.problem.m as usize], DType::F32);
+            if product.by_library(&out, crate::cuda::Beside::RowSums(&sums))? {
+                return Ok((out, Some(sums)));
+            }
         }
     }
-    add_into(buffer, start, product.by_kernels()?)?;
-    wants_bias.then(|| column_sum(dy)).transpose()
+    let sums = wants_bias.then(|| column_sum(dy.clone())).transpose()?;
+    let dtype = x.dtype;
+    Ok((super::matmul(transposed(dy), x, dtype)?, sums))
+}
+
+/// Whether the sums of dY cost less beside the product than in a pass of their own. cuBLASLt gives them the type of the result, `f32`: for
+/// rows in bf16 the gradient takes two bytes more, which are written and read, and the pass would read two of each number of dY.
+#[cfg(feature = "cuda")]
+fn sums_come_along<R: CubeRuntime>(x: &CubeTensor<R>) -> bool {
+    x.dtype == DType::F32 || matches!(*x.meta.shape().as_slice(), [rows, inputs] if rows > 2 * inputs)
 }
 
 /// A matrix seen the other way round; nothing is moved.

@@ -30,11 +30,13 @@ use cubek::matmul::launch::launch_tiling::{launch_ref, launch_ref_tma};
 use cubek::matmul::routines::simple::{SimpleAlgorithm, SimpleTmaAlgorithm};
 use cubek::matmul::routines::{BlueprintStrategy, Routine, simple_unit::SimpleUnitAlgorithm, specialized::SpecializedAlgorithm};
 use cubek::std::{InputBinding, MatrixLayout};
+use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::columns::column_sum;
 use crate::error::{KernelError, Result};
 use crate::launch::empty;
-pub use layers::{add_weight_gradient, linear};
+pub use layers::{linear, weight_gradient};
 use problem::{MatmulProblem, OP};
 
 /// The product of two matrices, `[m, k] x [k, n] -> [m, n]`, contiguous.
@@ -48,11 +50,51 @@ pub fn matmul<R: CubeRuntime>(lhs: CubeTensor<R>, rhs: CubeTensor<R>, out_dtype:
     let product = Product::new(lhs, rhs, out_dtype)?;
     #[cfg(feature = "cuda")]
     if let Some(out) = product.place()
-        && product.by_library(&out, false, crate::cuda::Beside::Nothing)?
+        && product.by_library(&out, crate::cuda::Beside::Nothing)?
     {
         return Ok(out);
     }
     product.by_kernels()
+}
+
+/// The library that computes products of a device, and the algorithms that it has chosen so far: with the device they decide about the bits.
+/// Its `Display` is one line for a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LibraryUse {
+    /// Name and version.
+    pub library: String,
+    /// Number of each algorithm, with the kinds of products that it computes.
+    pub algorithms: BTreeMap<i32, usize>,
+    /// Kinds of products that are left to cubek's kernels.
+    pub refused: usize,
+}
+
+impl fmt::Display for LibraryUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.library)?;
+        for (at, (number, kinds)) in self.algorithms.iter().enumerate() {
+            let before = if at == 0 { ": algorithm " } else { ", " };
+            write!(f, "{before}{number} for {kinds} kinds of products")?;
+        }
+        match self.refused {
+            0 => Ok(()),
+            kinds => write!(f, "; CubeCL's kernels for {kinds}"),
+        }
+    }
+}
+
+/// The use of cuBLASLt by a device; `None` where cubek's kernels compute all products.
+pub fn library_use<R: CubeRuntime>(_device: &R::Device) -> Option<LibraryUse> {
+    #[cfg(feature = "cuda")]
+    {
+        let (report, mut kinds) = crate::cuda::choices::<R>(_device)?;
+        let [major, minor, patch] = report.version;
+        let refused = kinds.remove(&None).unwrap_or(0);
+        let algorithms = kinds.into_iter().filter_map(|(number, count)| Some((number?, count))).collect();
+        Some(LibraryUse { library: format!("cuBLASLt {major}.{minor}.{patch}"), algorithms, refused })
+    }
+    #[cfg(not(feature = "cuda"))]
+    None
 }
 
 /// A product whose operands were checked.
@@ -87,10 +129,10 @@ impl<R: CubeRuntime> Product<R> {
         crate::cuda::is_used::<R>(&self.lhs.tensor.device).then(|| empty(&self.lhs.tensor, &shape, self.out_dtype))
     }
 
-    /// Lets cuBLASLt write the product to `out`, or add it there. `false` if it does not; see [`crate::cuda::product`].
+    /// Lets cuBLASLt write the product to `out`. `false` if it does not; see [`crate::cuda::product`].
     #[cfg(feature = "cuda")]
-    fn by_library(&self, out: &CubeTensor<R>, adds: bool, beside: crate::cuda::Beside<'_, R>) -> Result<bool> {
-        crate::cuda::product(self.lhs.for_library(), self.rhs.for_library(), out, adds, beside)
+    fn by_library(&self, out: &CubeTensor<R>, beside: crate::cuda::Beside<'_, R>) -> Result<bool> {
+        crate::cuda::product(self.lhs.for_library(), self.rhs.for_library(), out, beside)
     }
 
     /// The product by cubek's kernels.

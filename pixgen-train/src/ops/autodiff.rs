@@ -123,10 +123,10 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
             },
             || {
                 let (x, w, b) = inputs();
-                let (y, slope) = B::fused_linear_gelu_train(x.clone(), w.clone(), b);
-                (y, (x, w, slope))
+                let (y, kept) = B::fused_linear_gelu_train(x.clone(), w.clone(), b.clone());
+                (y, [x, w, b, kept])
             },
-            |(x, w, slope), dy, wanted| B::fused_linear_gelu_backward(x, w, slope, dy, wanted),
+            |[x, w, b, kept], dy, wanted| B::fused_linear_gelu_backward(x, w, b, kept, dy, wanted),
         )
     }
 

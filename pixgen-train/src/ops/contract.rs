@@ -47,20 +47,22 @@ pub trait FusedOps: Backend {
         plain::linear_gelu::<Self>(x, w, b)
     }
 
-    /// [`FusedOps::fused_linear_gelu`] and the slope of the GELU at every output, of the output's shape.
+    /// [`FusedOps::fused_linear_gelu`] and what its backward needs, of the output's shape: the slope of the GELU, or on a GPU, where memory is
+    /// the bound, the product that it is taken from.
     fn fused_linear_gelu_train(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
         plain::linear_gelu_train::<Self>(x, w, b)
     }
 
-    /// Gradients of x, w and b of [`FusedOps::fused_linear_gelu`]; `slope` from [`FusedOps::fused_linear_gelu_train`].
+    /// Gradients of x, w and b of [`FusedOps::fused_linear_gelu`]; `kept` from [`FusedOps::fused_linear_gelu_train`].
     fn fused_linear_gelu_backward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
-        slope: FloatTensor<Self>,
+        _b: FloatTensor<Self>,
+        kept: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         wanted: [bool; 3],
     ) -> InputGradients<Self, 3> {
-        Self::fused_linear_backward(x, w, Self::float_mul(dy, slope), wanted)
+        Self::fused_linear_backward(x, w, Self::float_mul(dy, kept), wanted)
     }
 
     /// Layer norm over the last axis: x `[.., D]`, gamma and beta `[D]`.

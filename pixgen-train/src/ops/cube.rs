@@ -66,17 +66,22 @@ fn product<R: CubeRuntime>(x: CubeTensor<R>, w: CubeTensor<R>) -> CubeTensor<R> 
     done(matmul::matmul(x, transposed(w), dtype))
 }
 
-/// Gradients of rows x and of w of [`product`].
+/// Gradients of rows x, of w and of a bias of [`product`].
 fn product_backward<R: CubeRuntime>(
     x: CubeTensor<R>,
     w: CubeTensor<R>,
     dy: CubeTensor<R>,
-    [want_x, want_w]: [bool; 2],
-) -> [Option<CubeTensor<R>>; 2] {
-    let (x_dtype, w_dtype) = (x.dtype, w.dtype);
-    let dw = want_w.then(|| done(matmul::matmul(transposed(dy.clone()), x, w_dtype)));
-    let dx = want_x.then(|| done(matmul::matmul(dy, w, x_dtype)));
-    [dx, dw]
+    [want_x, want_w, want_b]: [bool; 3],
+) -> [Option<CubeTensor<R>>; 3] {
+    let dtype = x.dtype;
+    let (dw, db) = if want_w {
+        let (dw, db) = done(matmul::weight_gradient(dy.clone(), x, want_b));
+        (Some(dw), db)
+    } else {
+        (None, want_b.then(|| done(columns::column_sum(dy.clone()))))
+    };
+    let dx = want_x.then(|| done(matmul::matmul(dy, w, dtype)));
+    [dx, dw, db]
 }
 
 /// Where a branch finds its shift and scale.
@@ -128,9 +133,8 @@ where
         if !fused() {
             return plain::linear_backward::<Self>(x, w, dy, wanted);
         }
-        let (shape, dy) = (x.shape(), rows(dy));
-        let db = wanted[2].then(|| done(columns::column_sum(dy.clone())));
-        let [dx, dw] = product_backward(rows(x), w, dy, [wanted[0], wanted[1]]);
+        let shape = x.shape();
+        let [dx, dw, db] = product_backward(rows(x), w, rows(dy), wanted);
         [dx.map(|dx| reshaped(dx, shape.as_slice())), dw, db]
     }
 
@@ -147,23 +151,26 @@ where
             return plain::linear_gelu_train::<Self>(x, w, b);
         }
         let shape = with_width(&x, w.meta.shape()[0]);
-        let (y, slope) = done(epilogue::bias_gelu_train(product(rows(x), w), b));
-        (reshaped(y, &shape), reshaped(slope, &shape))
+        let z = product(rows(x), w);
+        // It is held here, so it is not written over.
+        let y = done(epilogue::bias_gelu(z.clone(), b));
+        (reshaped(y, &shape), reshaped(z, &shape))
     }
 
     fn fused_linear_gelu_backward(
         x: CubeTensor<R>,
         w: CubeTensor<R>,
-        slope: CubeTensor<R>,
+        b: CubeTensor<R>,
+        kept: CubeTensor<R>,
         dy: CubeTensor<R>,
         wanted: [bool; 3],
     ) -> InputGradients<Self, 3> {
         if !fused() {
-            return Self::fused_linear_backward(x, w, Self::float_mul(dy, slope), wanted);
+            return Self::fused_linear_backward(x, w, Self::float_mul(dy, kept), wanted);
         }
         let shape = x.shape();
-        let (dz, db) = done(epilogue::gelu_backward(rows(dy), rows(slope)));
-        let [dx, dw] = product_backward(rows(x), w, dz, [wanted[0], wanted[1]]);
+        let (dz, db) = done(epilogue::gelu_backward(rows(dy), rows(kept), b));
+        let [dx, dw, _] = product_backward(rows(x), w, dz, [wanted[0], wanted[1], false]);
         [dx.map(|dx| reshaped(dx, shape.as_slice())), dw, wanted[2].then_some(db)]
     }
 
@@ -302,9 +309,8 @@ where
         let width = x_shape.as_slice().last().copied().unwrap_or(1);
         let [dz, dgamma, dbeta] = done(norm::layer_norm_backward(rows(normed), gamma, rows(dy), [true, want_gamma, want_beta]));
         let Some(dz) = dz else { return [const { None }; 6] };
-        let db = want_b.then(|| done(columns::column_sum(dz.clone())));
         let joined = done(skip::concat_last(rows(x), rows(s)));
-        let [dj, dw] = product_backward(joined, w, dz, [want_x || want_s, want_w]);
+        let [dj, dw, db] = product_backward(joined, w, dz, [want_x || want_s, want_w, want_b]);
         let (dx, ds) = dj.map(|dj| done(skip::split_last(dj, width))).unzip();
         let shaped = |gradient: Option<CubeTensor<R>>, wanted: bool, shape: &[usize]| {
             gradient.filter(|_| wanted).map(|gradient| reshaped(gradient, shape))

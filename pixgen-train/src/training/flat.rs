@@ -21,6 +21,12 @@ pub trait Engine: FusedOps {
     fn reserved_memory(_: &Self::Device) -> Option<u64> {
         None
     }
+
+    /// The library that computes the backend's matrix products and the algorithms that it has chosen so far, for the log of a run; none where
+    /// the program decides alone.
+    fn products(_: &Self::Device) -> Option<String> {
+        None
+    }
 }
 
 /// Moments of AdamW.
@@ -46,7 +52,7 @@ pub trait Flat<B: Backend>: Send + Sync + std::fmt::Debug + Sized {
     /// The values, packed in the order of the list.
     fn host(&self) -> Cow<'_, [f32]>;
 
-    /// Tensor number `entry` of the list. In `f32` it may share the buffer's memory: an [`update`](Self::update) may change it.
+    /// Tensor number `entry` of the list. It may share the buffer's memory: an [`update`](Self::update) may change it.
     fn tensor(&self, set: &ParamSet, entry: usize, precision: Precision, device: &B::Device) -> FloatTensor<B>;
 
     /// Adds to tensor number `entry`, of the same shape, in any float type.

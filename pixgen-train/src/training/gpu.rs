@@ -10,11 +10,12 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_tensor::TensorData;
 use burn_tensor::ops::FloatTensorOps;
 use cubecl::server::ComputeServer;
-use pixgen_cubecl::optimiser::{self, AdamW, CHUNK as ALIGN};
+use pixgen_cubecl::matmul::library_use;
+use pixgen_cubecl::optimiser::{self, AdamW, CHUNK as ALIGN, Master};
 use pixgen_edge::param_set::ParamSet;
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Where parameters lie.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ impl Layout {
 #[derive(Debug)]
 pub struct DeviceFlat<R: CubeRuntime> {
     buffer: CubeTensor<R>,
+    /// The same in bf16, once a network has read it so. Whatever changes weights changes both.
+    rounded: OnceLock<CubeTensor<R>>,
     layout: Arc<Layout>,
     /// The weight decay of each chunk of [`ALIGN`] elements, made at the first update, and the settings that it is of.
     decay: Option<(OptimiserConfig, CubeTensor<R>)>,
@@ -57,6 +60,10 @@ where
     fn reserved_memory(device: &R::Device) -> Option<u64> {
         R::client(device).memory_usage().ok().map(|usage| usage.bytes_reserved)
     }
+
+    fn products(device: &R::Device) -> Option<String> {
+        library_use::<R>(device).map(|used| used.to_string())
+    }
 }
 
 impl<R> DeviceFlat<R>
@@ -68,7 +75,11 @@ where
     fn from_host(layout: Layout, padded: Vec<f32>, device: &R::Device) -> Self {
         let shape = [padded.len()];
         let buffer = Gpu::<R>::float_from_data(TensorData::new(padded, shape), device);
-        Self { buffer, layout: Arc::new(layout), decay: None }
+        Self { buffer, rounded: OnceLock::new(), layout: Arc::new(layout), decay: None }
+    }
+
+    fn master(&self) -> Master<'_, R> {
+        Master { values: &self.buffer, rounded: self.rounded.get() }
     }
 
     /// The weight decay of each chunk of [`ALIGN`] elements.
@@ -116,18 +127,25 @@ where
 
     fn tensor(&self, set: &ParamSet, entry: usize, precision: Precision, _: &R::Device) -> CubeTensor<R> {
         let (shape, place) = (&set.entries()[entry].dims, &self.layout.places[entry]);
-        done(optimiser::segment(&self.buffer, place.start, shape, precision.dtype().into()))
+        let buffer = match precision {
+            Precision::F32 => &self.buffer,
+            Precision::Bf16 => self.rounded.get_or_init(|| done(optimiser::rounded(&self.buffer))),
+        };
+        done(optimiser::view(buffer, place.start, shape))
     }
 
     fn add(&mut self, _: &ParamSet, entry: usize, tensor: CubeTensor<R>) {
+        self.rounded.take();
         done(optimiser::add_into(&self.buffer, self.layout.places[entry].start, tensor));
     }
 
     fn add_all(&mut self, other: &Self) {
+        self.rounded.take();
         done(optimiser::add_all(&self.buffer, &other.buffer));
     }
 
     fn clear(&mut self) {
+        self.rounded.take();
         done(optimiser::zero(&self.buffer));
     }
 
@@ -136,7 +154,7 @@ where
     }
 
     fn lerp(&mut self, target: &Self, share: f32) {
-        done(optimiser::lerp(&self.buffer, &target.buffer, share));
+        done(optimiser::lerp(&self.master(), &target.buffer, share));
     }
 
     fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
@@ -151,10 +169,11 @@ where
             bias_correction2: second,
             gradient_scale,
         };
+        averages.iter_mut().for_each(|average| drop(average.rounded.take()));
         let averages: Vec<_> = averages.iter().map(|average| &average.buffer).zip(ema_weights.iter().copied()).collect();
         let decay = params.decay(set, config);
         done(optimiser::adamw(
-            &params.buffer,
+            &params.master(),
             &moments.m.buffer,
             &moments.v.buffer,
             &gradient.buffer,

@@ -129,6 +129,7 @@ impl FusedOps for Flex {
     fn fused_linear_gelu_backward(
         x: FlexTensor,
         w: FlexTensor,
+        _b: FlexTensor,
         slope: FlexTensor,
         dy: FlexTensor,
         wanted: [bool; 3],
