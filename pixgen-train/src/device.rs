@@ -55,6 +55,8 @@ pub struct Requirements {
     pub training: Option<TrainingMemory>,
     /// Whether matrix products run in bf16.
     pub bf16: bool,
+    /// Whether f32 products may round their operands to TF32.
+    pub tf32: bool,
 }
 
 /// Memory of a training step on a GPU.
@@ -88,7 +90,7 @@ pub const fn usable(free: u64) -> u64 {
 impl Requirements {
     /// Those of a network that only draws or reads, with so many parameters: they are in f32.
     pub const fn inference(parameters: usize) -> Self {
-        Self { memory: Some(4 * parameters as u64), training: None, bf16: false }
+        Self { memory: Some(4 * parameters as u64), training: None, bf16: false, tf32: false }
     }
 }
 
@@ -113,6 +115,9 @@ pub enum DeviceProblem {
     /// The CPU's kernels compute in f32.
     #[error("the CPU computes in f32 only")]
     Bf16OnCpu,
+    /// TF32 is of NVIDIA's tensor cores.
+    #[error("only CUDA has TF32")]
+    Tf32WithoutCuda,
     /// More memory is needed than is free.
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
     #[error("{error}")]
@@ -162,6 +167,7 @@ impl DeviceProblem {
                 Some(0) => "not even one image fits; --recompute or --precision bf16 need less".into(),
                 None => error.hint(),
             }),
+            Self::Tf32WithoutCuda => Some("leave --tf32 out, or add --device cuda".into()),
             Self::Bf16OnCpu => Some("leave --precision out, or add --device cuda".into()),
             Self::NotBuilt { feature, .. } => Some(format!("build it with `cargo build --release --features {feature}`")),
             #[cfg(any(feature = "cuda", feature = "vulkan"))]
@@ -177,6 +183,7 @@ impl DeviceChoice {
     /// The first thing that is missing, see [`DeviceProblem`].
     pub fn run<W: OnDevice>(self, requirements: Requirements, work: W) -> Result<W::Output, DeviceProblem> {
         match self {
+            Self::Cpu | Self::Vulkan(_) if requirements.tf32 => Err(DeviceProblem::Tf32WithoutCuda),
             Self::Cpu if requirements.bf16 => Err(DeviceProblem::Bf16OnCpu),
             Self::Cpu => Ok(work.run::<Cpu>(&FlexDevice)),
             #[cfg(feature = "cuda")]
@@ -187,13 +194,10 @@ impl DeviceChoice {
                     let slow = |error| format!("products by CubeCL's kernels, which are slower than cuBLASLt: {error}");
                     let products = pixgen_cubecl::cuda::open(&device);
                     pixgen_edge::terminal::note(&products.map_or_else(slow, |report| report.to_string()));
+                    pixgen_cubecl::cuda::allow_tf32(requirements.tf32);
                     let output = work.run::<Cuda>(&device);
-                    let algorithms = pixgen_cubecl::cuda::algorithms(&device).into_iter();
-                    let chosen: Vec<String> = algorithms
-                        .filter_map(|(number, kinds)| Some(format!("{} for {kinds} kinds of products", number?)))
-                        .collect();
-                    if !chosen.is_empty() {
-                        pixgen_edge::terminal::note(&format!("algorithms of cuBLASLt: {}", chosen.join(", ")));
+                    if let Some(used) = Cuda::products(&device) {
+                        pixgen_edge::terminal::note(&used);
                     }
                     output
                 })
@@ -413,6 +417,10 @@ mod tests {
             .run(Requirements { bf16: true, ..Requirements::default() }, Nothing)
             .unwrap_err();
         assert!(error.hint().unwrap().contains("--precision"));
+        let error = DeviceChoice::Cpu
+            .run(Requirements { tf32: true, ..Requirements::default() }, Nothing)
+            .unwrap_err();
+        assert!(matches!(error, DeviceProblem::Tf32WithoutCuda) && error.hint().unwrap().contains("--tf32"));
     }
 
     /// In the thread itself and in another one, after which the work ends well.
@@ -435,7 +443,7 @@ mod tests {
     #[test]
     fn too_little_memory_names_a_micro_batch() {
         let training = TrainingMemory { micro_batch: 64, fixed: 20 << 30, per_image: 1 << 30 };
-        let requirements = Requirements { memory: Some(84 << 30), training: Some(training), bf16: false };
+        let requirements = Requirements { memory: Some(84 << 30), training: Some(training), ..Requirements::default() };
         for message in [
             "can't allocate buffer of size: 4294967296",
             "CUDA_ERROR_OUT_OF_MEMORY",

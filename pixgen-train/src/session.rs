@@ -446,6 +446,9 @@ impl<B: Engine> Session<'_, B> {
     }
 
     fn save(&mut self) -> Result<(), Error> {
+        if let Some(products) = B::products(self.device) {
+            self.metrics.append(self.state.images, &BTreeMap::from([("products", products)]))?;
+        }
         self.metrics.sync()?;
         let whole = |name: String, data: Vec<f32>| NamedTensor { name, shape: vec![data.len()], data };
         let flat = |name: String, flat: &B::Flat| whole(name, flat.host().into_owned());

@@ -152,6 +152,9 @@ pub struct SettingsArgs {
     /// Save memory: keep only the inputs of the network's blocks, and recompute the rest in the backward pass
     #[arg(long)]
     pub recompute: bool,
+    /// Round the operands of f32 matrix products to TF32 on CUDA: faster, less exact
+    #[arg(long)]
+    pub tf32: bool,
     /// Any setting by its dotted name
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

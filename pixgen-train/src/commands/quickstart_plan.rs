@@ -98,7 +98,7 @@ pub(super) fn recipe(args: &QuickstartArgs, minutes: f64, device: DeviceChoice) 
 
 /// What the largest of the stages asks of the device.
 pub(super) fn requirements(configs: &[RunConfig; 3]) -> Result<Requirements, DeviceProblem> {
-    let mut all = Requirements { memory: None, bf16: false, training: None };
+    let mut all = Requirements::default();
     for config in configs {
         let stage = memory::requirements(config)?;
         (all.memory, all.bf16) = (all.memory.max(stage.memory), all.bf16 || stage.bf16);

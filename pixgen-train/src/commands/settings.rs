@@ -174,6 +174,7 @@ fn flag_layers(defaults: &Table, args: &SettingsArgs, own: &[StageFlag<'_>], sta
         ("--device", "compute.device", args.device.as_deref()),
         ("--precision", "compute.precision", precision.as_deref()),
         ("--recompute", "compute.recompute", args.recompute.then_some("true")),
+        ("--tf32", "compute.tf32", args.tf32.then_some("true")),
         ("--skip-bad", "data.skip_bad", args.skip_bad.then_some("true")),
     ];
     let given = named.into_iter().filter_map(|(flag, key, text)| Some((flag, key, text?)));

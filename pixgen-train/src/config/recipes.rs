@@ -290,7 +290,7 @@ impl RunConfig {
             optimiser: defaults.optimiser,
             ema: EmaSettings { shares: vec![0.02], decays: vec![defaults.ema_decay], export: defaults.export.to_owned() },
             augment: recipe.augment.clone(),
-            compute: ComputeConfig { device: "cpu".to_owned(), precision: Precision::F32, recompute: false },
+            compute: ComputeConfig { device: "cpu".to_owned(), precision: Precision::F32, recompute: false, tf32: false },
             output: OutputConfig {
                 log_every: recipe.log_every,
                 sample_every: recipe.save_every,

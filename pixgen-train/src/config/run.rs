@@ -58,6 +58,9 @@ pub struct ComputeConfig {
     pub precision: Precision,
     /// Keep only the inputs of the network's blocks for the backward pass and compute the rest again: less memory, a third more work.
     pub recompute: bool,
+    /// Round the operands of f32 matrix products to the 10 bits of TF32: faster, less exact; needs CUDA with cuBLASLt.
+    #[serde(default)]
+    pub tf32: bool,
 }
 
 /// Where pictures come from.

@@ -71,7 +71,7 @@ pub fn requirements(config: &RunConfig) -> Result<Requirements, DeviceProblem> {
     let estimate = estimate(config, Setup::of(config)?);
     let training = TrainingMemory { micro_batch: config.micro_batch(), fixed: estimate.state(), per_image: estimate.per_image };
     let bf16 = config.compute.precision == Precision::Bf16;
-    Ok(Requirements { memory: Some(estimate.total()), training: Some(training), bf16 })
+    Ok(Requirements { memory: Some(estimate.total()), training: Some(training), bf16, tf32: config.compute.tf32 })
 }
 
 /// Takes the largest micro-batch that fits into the free memory of the run's device; returns that memory in bytes.
