@@ -2,8 +2,9 @@
 //! both.
 //!
 //! Steps run on random pictures in memory, so that nothing but computing is measured; [`data`] measures how fast pictures come from
-//! files. [`step`] is the only file that knows how a step is taken.
+//! files. [`step`] is the only file that knows how a step is taken. [`compare`] tells whether a device computes what the CPU does.
 
+pub mod compare;
 pub mod data;
 pub mod operations;
 pub mod peak;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::ops::Range;
 use std::time::Instant;
 
-type Tracked<B> = Autodiff<B>;
+pub(super) type Tracked<B> = Autodiff<B>;
 
 /// Times of an operation, of which the median counts.
 const REPEATS: usize = 9;
@@ -39,11 +39,11 @@ pub struct OperationTiming {
 
 /// A parameter of an operation.
 #[derive(Clone, Copy)]
-struct Parameter {
+pub(super) struct Parameter {
     /// Elements.
-    len: usize,
+    pub len: usize,
     /// Stored in the precision of the run.
-    matrix: bool,
+    pub matrix: bool,
 }
 
 /// A matrix or table.
@@ -57,18 +57,18 @@ const fn vector(len: usize) -> Parameter {
 }
 
 /// Number of pictures and inputs to output.
-type Run<B> = Box<dyn Fn(usize, &[Tensor<Tracked<B>, 1>]) -> Tensor<Tracked<B>, 3> + Sync>;
+pub(super) type Run<B> = Box<dyn Fn(usize, &[Tensor<Tracked<B>, 1>]) -> Tensor<Tracked<B>, 3> + Sync>;
 
 /// An operation on flat inputs: those of `images` pictures first, then parameters.
-struct Operation<B: FusedOps> {
+pub(super) struct Operation<B: FusedOps> {
     name: &'static str,
     calls: usize,
     /// Elements of the inputs that a picture brings.
-    inputs: Vec<usize>,
-    parameters: Vec<Parameter>,
+    pub inputs: Vec<usize>,
+    pub parameters: Vec<Parameter>,
     /// Multiply-accumulates of a picture's forward.
     macs: usize,
-    run: Run<B>,
+    pub run: Run<B>,
 }
 
 /// Times the operations of a step of `step` seconds, whose teacher sees `teacher_images` pictures.
@@ -78,6 +78,21 @@ pub fn measure<B: FusedOps>(config: &RunConfig, teacher_images: f64, step: f64, 
         Stage::Pretrain(_) => (3.0, 3.0),
         Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => (1.0, teacher_images / batch as f64),
     };
+    let tokens = config.model.tokens();
+    all::<B>(config)
+        .into_iter()
+        .map(|(name, operation)| {
+            let ranges = micro_batches::ranges::<B>(batch, config.micro_batch(), tokens);
+            let [forward, both] = [false, true].map(|gradient| time(&operation, &ranges, config.compute.precision, gradient, device));
+            let gflops = (operation.macs > 0).then(|| 6e-9 * (operation.macs * batch) as f64 / both);
+            let share = operation.calls as f64 * (tracked * both + free * forward) / step;
+            OperationTiming { name, calls: operation.calls, forward, both, gflops, share }
+        })
+        .collect()
+}
+
+/// The operations of a step by their names.
+pub(super) fn all<B: FusedOps>(config: &RunConfig) -> Vec<(String, Operation<B>)> {
     let mut operations: Vec<(String, Operation<B>)> = Vec::new();
     let mut add = |side: &str, of: Vec<Operation<B>>| operations.extend(of.into_iter().map(|op| (format!("{side} {}", op.name), op)));
     let model = &config.model;
@@ -88,15 +103,6 @@ pub fn measure<B: FusedOps>(config: &RunConfig, teacher_images: f64, step: f64, 
         add("decoder", decoder(config));
     }
     operations
-        .into_iter()
-        .map(|(name, operation)| {
-            let ranges = micro_batches::ranges::<B>(batch, config.micro_batch(), model.tokens());
-            let [forward, both] = [false, true].map(|gradient| time(&operation, &ranges, config.compute.precision, gradient, device));
-            let gflops = (operation.macs > 0).then(|| 6e-9 * (operation.macs * batch) as f64 / both);
-            let share = operation.calls as f64 * (tracked * both + free * forward) / step;
-            OperationTiming { name, calls: operation.calls, forward, both, gflops, share }
-        })
-        .collect()
 }
 
 /// Seconds of an operation on a batch in these micro-batches.
