@@ -176,12 +176,13 @@ step_kernels() {
   cargo test --release --locked "${gpu[@]}" "${tests[@]}" -- --nocapture
 }
 
-# Every kernel of whole training steps through CUDA's own compiler and assembler, and what attention's compute.
+# Every kernel of whole training steps through CUDA's own compiler and assembler, and what attention's and small steps compute.
 step_cuda() {
   cargo build --release --locked "${gpu[@]}" --bins
   tests/cuda/steps.sh
   cargo test --release --locked "${gpu[@]}" --test faults
   tests/cuda/interpret.sh
+  tests/cuda/execute.sh
 }
 
 # Golden vectors, parity of the interpreters, runs and hostile inputs through the program.

@@ -1,9 +1,11 @@
 // A CUDA driver without a GPU: enough of libcuda for cubecl-cuda to take every kernel through its real pipeline, from the kernel's
 // function over CUDA C++ and NVRTC to PTX. Memory is the host's, launches do nothing, and whatever is copied back to the host is zero, so a
-// program runs to its end with zeros for results. What it proves is that kernels compile and that launches are well formed, not what they compute.
+// program runs to its end with zeros for results. What it proves then is that kernels compile and that launches are well formed, not what they
+// compute.
 //
-// Copies, and the stub cuBLASLt (stub_cublaslt.c), do compute. Since all work is done when a call returns, they would hide a stream that
-// does not wait for another; so the driver keeps the order that streams and events promise, and tells when memory is used against it.
+// With CUDA_STUB_INTERPRETER it executes: launches go to the interpreter of tests/ptx, products to the stub cuBLASLt (stub_cublaslt.c), and
+// copies bring what is in memory. Since all work is done when a call returns, a stream that does not wait for another would not show; so the
+// driver keeps the order that streams and events promise, and tells when memory is used against it. New memory holds NaNs.
 //
 //   gcc -O1 -shared -fPIC -o libcuda.so stub_driver.c
 //
@@ -13,15 +15,20 @@
 //   CUDA_STUB_ARCH     80 (an A100) or 90 (an H100, the default); other numbers get the H100's limits
 //   CUDA_STUB_MODULES  folder that receives each module as NNNN.ptx, and at exit launches.tsv: for each module that was loaded its
 //                        file, its kernel, the number of launches, the threads of a block and the bytes of dynamic shared memory
+//                        When it executes, traffic.tsv: for each launch its file, its kernel, the bytes that it read and wrote, each once, and
+//                        the bytes that its threads asked to read and to write
 //   CUDA_STUB_CALLS    with it, the same folder receives calls.tsv, a line for each launch in their order: the module's file, its kernel,
 //                        the grid and the block (x,y,z), the bytes of dynamic shared memory, and each argument in hexadecimal
 //   CUDA_STUB_RESULTS  1: copies to the host bring what is in memory
+//   CUDA_STUB_INTERPRETER  libpixgen_ptx.so, which runs the launches
 //   CUDA_STUB_CONTEXT  1: streams say that they belong to another context
 //   CUDA_STUB_MIX_UP   1: cuBLASLt's work lands in another stream than it was given
 //   CUDA_STUB_FAIL     FUNCTION:CALL: cuMemAllocAsync (of a workspace) or cuCtxWaitEvent fails at this call, counted from 1
 //   CUDA_STUB_DEVICES  number of devices, 1; 0 makes cuInit fail as on a machine without a GPU
 //   CUDA_STUB_DRIVER   version of the driver as CUDA packs it, 12090
 //   CUDA_STUB_MEMORY   GiB of memory in all, 80; all of it is free
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -47,6 +54,8 @@ static int fails(const char *function, int *calls) {
   return wanted && !strncmp(wanted, function, length) && wanted[length] == ':' && ++*calls == atoi(wanted + length + 1);
 }
 
+static int executes(void) { return getenv("CUDA_STUB_INTERPRETER") != NULL; }
+static int results(void) { return executes() || setting("CUDA_STUB_RESULTS", 0); }
 static int devices(void) { return setting("CUDA_STUB_DEVICES", 1); }
 static int arch(void) { return setting("CUDA_STUB_ARCH", 90); }
 static size_t memory(void) { return (size_t)setting("CUDA_STUB_MEMORY", 80) << 30; }
@@ -235,26 +244,44 @@ int cuda_stub_access(uint64_t at, size_t bytes, int writes, Handle on) {
   return note_access(at, bytes, writes, on);
 }
 
+// Ends the process at work that does not wait for what it needs.
+static void in_order(const char *work, uint64_t at, size_t bytes, int writes, Handle on) {
+  if (note_access(at, bytes, writes, on)) return;
+  fprintf(stderr, "stub driver: %s does not wait for the work before it\n", work);
+  abort();
+}
+
 // A copy by CubeCL, which must be in order too. What it reads is not kept: CubeCL lets the host wait before the memory is used again,
 // which is no order of streams.
 static void copied(uint64_t at, size_t bytes, int writes, Handle on) {
-  int fine = note_access(at, bytes, writes, on);
+  in_order("a copy", at, bytes, writes, on);
   pthread_mutex_lock(&lock);
   if (!writes) forget(at, at + bytes, stream_of(on)->number);
   pthread_mutex_unlock(&lock);
-  if (fine) return;
-  fprintf(stderr, "stub driver: a copy does not wait for the work before it\n");
-  abort();
 }
 
 // --- Memory -----------------------------------------------------------------------------------------------------------------------------
 
+// An allocation, as tests/ptx/src/driver.rs takes it.
+typedef struct {
+  uint64_t address, bytes;
+} Region;
+
+enum { REGIONS = 4096 };
+static Region regions[REGIONS];
+static size_t region_count;
+
 Result cuMemAlloc_v2(DevicePointer *out, size_t bytes) {
   void *block = NULL;
-  if (bytes > memory() || posix_memalign(&block, 512, bytes ? bytes : 1)) return OUT_OF_MEMORY;
-  // Large blocks come as untouched zero pages: a network of many GiB costs only the pages that are written.
-  if (bytes < 1 << 20) memset(block, 0, bytes);
+  if (bytes > memory() || region_count == REGIONS || posix_memalign(&block, 512, bytes ? bytes : 1)) return OUT_OF_MEMORY;
+  // Large blocks come as untouched zero pages: a network of many GiB costs only the pages that are written. Where results count, what was
+  // never written must spoil them.
+  if (executes()) memset(block, 0xff, bytes);
+  else if (bytes < 1 << 20) memset(block, 0, bytes);
   *out = (DevicePointer)(uintptr_t)block;
+  pthread_mutex_lock(&lock);
+  regions[region_count++] = (Region){*out, bytes};
+  pthread_mutex_unlock(&lock);
   return SUCCESS;
 }
 
@@ -263,6 +290,8 @@ static void *host(DevicePointer pointer) { return (void *)(uintptr_t)pointer; }
 // What was in a block is of no interest to the next one there.
 Result cuMemFree_v2(DevicePointer pointer) {
   pthread_mutex_lock(&lock);
+  for (size_t i = 0; i < region_count; i++)
+    if (regions[i].address == pointer) regions[i] = regions[--region_count];
   forget(pointer, pointer + malloc_usable_size(host(pointer)), -1);
   pthread_mutex_unlock(&lock);
   free(host(pointer));
@@ -300,7 +329,7 @@ Result cuMemcpyHtoDAsync_v2(DevicePointer to, const void *from, size_t bytes, Ha
 
 Result cuMemcpyDtoHAsync_v2(void *to, DevicePointer from, size_t bytes, Handle on) {
   copied(from, bytes, 0, on);
-  if (setting("CUDA_STUB_RESULTS", 0)) memcpy(to, host(from), bytes);
+  if (results()) memcpy(to, host(from), bytes);
   else memset(to, 0, bytes);
   return SUCCESS;
 }
@@ -333,10 +362,10 @@ static char *row(const End *end, size_t y) {
 }
 
 Result cuMemcpy2DAsync_v2(const Copy2D *copy, Handle on) {
-  (void)on;
-  int results = setting("CUDA_STUB_RESULTS", 0);
   for (size_t y = 0; y < copy->height; y++) {
-    if (copy->to.kind == 1 && !results) memset(row(&copy->to, y), 0, copy->width_bytes);
+    if (copy->from.kind == 2) copied((uintptr_t)row(&copy->from, y), copy->width_bytes, 0, on);
+    if (copy->to.kind == 2) copied((uintptr_t)row(&copy->to, y), copy->width_bytes, 1, on);
+    if (copy->to.kind == 1 && !results()) memset(row(&copy->to, y), 0, copy->width_bytes);
     else memmove(row(&copy->to, y), row(&copy->from, y), copy->width_bytes);
   }
   return SUCCESS;
@@ -349,6 +378,8 @@ typedef struct Module {
   struct Module *next;
   int number;
   char kernel[512];
+  const char *ptx;
+  const void *interpreted; // by tests/ptx
   unsigned long launches;
   unsigned threads, shared_bytes; // the largest of all launches
   int arguments;
@@ -379,6 +410,7 @@ Result cuModuleLoadData(Handle *out, const void *image) {
   Module *module = calloc(1, sizeof *module);
   if (!module) return OUT_OF_MEMORY;
   module->number = ++loaded;
+  module->ptx = strdup(image);
   read_arguments(module, image);
   module->next = modules;
   modules = module;
@@ -422,10 +454,60 @@ static void write_call(const Module *module, const unsigned grid[3], const unsig
   fclose(file);
 }
 
+// What the launch has touched so far: bytes that it read and wrote, and bytes that its threads asked for.
+static size_t touched_bytes[2], asked_bytes[2];
+
+// A part of memory that a launch has touched, in the stream `on`.
+static void touched(uint64_t at, size_t bytes, size_t asked, int writes, void *on) {
+  in_order("a launch", at, bytes, writes, on);
+  touched_bytes[writes] += bytes;
+  asked_bytes[writes] += asked;
+}
+
+static void write_traffic(const Module *module) {
+  const char *folder = getenv("CUDA_STUB_MODULES");
+  char path[4096];
+  snprintf(path, sizeof path, "%s/traffic.tsv", folder ? folder : ".");
+  FILE *file = folder ? fopen(path, "a") : NULL;
+  if (file) {
+    fprintf(file, "%04d.ptx\t%s\t%zu\t%zu\t%zu\t%zu\n", module->number, module->kernel, touched_bytes[0], touched_bytes[1], asked_bytes[0], asked_bytes[1]);
+    fclose(file);
+  }
+  memset(touched_bytes, 0, sizeof touched_bytes);
+  memset(asked_bytes, 0, sizeof asked_bytes);
+}
+
+typedef void Touch(uint64_t, size_t, size_t, int, void *);
+
+// A function of the interpreter.
+static void *interpreter(const char *name) {
+  void *library = dlopen(getenv("CUDA_STUB_INTERPRETER"), RTLD_NOW), *found = library ? dlsym(library, name) : NULL;
+  if (found) return found;
+  fprintf(stderr, "stub driver: %s\n", dlerror());
+  abort();
+}
+
+// Ends the process at a kernel that cannot be read, or that makes a mistake: the interpreter has said which.
+static void execute(Module *module, const unsigned sizes[7], void **arguments, Handle on) {
+  static const void *(*load)(const char *, const char *);
+  static int (*launch)(const void *, const unsigned *, void **, const Region *, size_t, Touch *, void *);
+  static unsigned seed;
+  if (!launch) {
+    load = (const void *(*)(const char *, const char *))interpreter("pixgen_ptx_load");
+    launch = (int (*)(const void *, const unsigned *, void **, const Region *, size_t, Touch *, void *))interpreter("pixgen_ptx_launch");
+  }
+  if (!module->interpreted) module->interpreted = load(module->ptx, module->kernel);
+  unsigned all[8];
+  memcpy(all, sizes, 7 * sizeof *sizes);
+  all[7] = ++seed;
+  if (!module->interpreted || launch(module->interpreted, all, arguments, regions, region_count, touched, on)) abort();
+  write_traffic(module);
+}
+
 // The limits that a real launch is refused for.
 Result cuLaunchKernel(Handle function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned x, unsigned y, unsigned z,
                       unsigned shared_bytes, Handle on, void **arguments, void **extra) {
-  (void)on, (void)extra;
+  (void)extra;
   Module *module = function;
   unsigned threads = x * y * z, most_shared = (arch() < 90 ? 163 : 227) * 1024;
   if (!grid_x || !grid_y || !grid_z || grid_y > 65535 || grid_z > 65535 || !threads || threads > 1024 || z > 64 || shared_bytes > most_shared)
@@ -434,6 +516,7 @@ Result cuLaunchKernel(Handle function, unsigned grid_x, unsigned grid_y, unsigne
   if (threads > module->threads) module->threads = threads;
   if (shared_bytes > module->shared_bytes) module->shared_bytes = shared_bytes;
   write_call(module, (unsigned[]){grid_x, grid_y, grid_z}, (unsigned[]){x, y, z}, shared_bytes, arguments);
+  if (executes()) execute(module, (unsigned[]){grid_x, grid_y, grid_z, x, y, z, shared_bytes}, arguments, on);
   return SUCCESS;
 }
 

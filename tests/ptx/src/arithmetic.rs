@@ -88,25 +88,30 @@ fn value(kind: Type, bits: u64) -> i128 {
 }
 
 fn whole(function: Function, kind: Type, x: &[u64; 5]) -> Option<u64> {
-    let [a, b, c] = [value(kind, x[0]), value(kind, x[1]), value(kind, x[2])];
+    // Most of what kernels do, where neither sign nor width decides about the lower bits.
+    match function {
+        Function::Add => return Some(x[0].wrapping_add(x[1])),
+        Function::Sub => return Some(x[0].wrapping_sub(x[1])),
+        Function::MulLow => return Some(x[0].wrapping_mul(x[1])),
+        Function::MadLow => return Some(x[0].wrapping_mul(x[1]).wrapping_add(x[2])),
+        Function::And => return Some(x[0] & x[1]),
+        Function::Or => return Some(x[0] | x[1]),
+        Function::Xor => return Some(x[0] ^ x[1]),
+        _ => {}
+    }
+    let [a, b] = [value(kind, x[0]), value(kind, x[1])];
     // The third operand of a wide product has the width of the result.
     let wide = value(Type { class: kind.class, bits: 64 }, x[2]);
     let count = (x[1] as u32).min(kind.bits);
     let result = match function {
-        Function::Add => a + b,
-        Function::Sub => a - b,
-        Function::MulLow | Function::MulWide => a.wrapping_mul(b),
+        Function::MulWide => a.wrapping_mul(b),
         Function::MulHigh => a.wrapping_mul(b) >> kind.bits,
-        Function::MadLow => a.wrapping_mul(b).wrapping_add(c),
         Function::MadWide => a.wrapping_mul(b).wrapping_add(wide),
         // What a division by zero gives is not specified; hardware gives ones.
         Function::Div => a.checked_div(b).unwrap_or(-1),
         Function::Rem => a.checked_rem(b).unwrap_or(a),
         Function::Min => a.min(b),
         Function::Max => a.max(b),
-        Function::And => i128::from(x[0] & x[1]),
-        Function::Or => i128::from(x[0] | x[1]),
-        Function::Xor => i128::from(x[0] ^ x[1]),
         Function::Not => i128::from(!x[0] & kind.mask()),
         Function::Neg => -a,
         Function::Abs => a.abs(),

@@ -1,6 +1,6 @@
 //! A block: its warps, stepped in a random order, and what they share.
 
-use crate::buffers::Buffers;
+use crate::buffers::Memory;
 use crate::clocks::{self, Clock};
 use crate::copies::Copies;
 use crate::fault::{Fault, FaultKind};
@@ -36,7 +36,7 @@ pub struct Block<'a> {
     /// Bytes of the arguments.
     pub params: &'a [u8],
     /// Global memory.
-    pub buffers: &'a mut Buffers,
+    pub memory: &'a mut dyn Memory,
     /// Place in the grid.
     pub position: [u32; 3],
     /// Shared memory.
@@ -53,13 +53,13 @@ pub struct Block<'a> {
 
 impl<'a> Block<'a> {
     /// A block before its first instruction.
-    pub fn new(kernel: &'a Kernel, launch: &'a Launch, params: &'a [u8], buffers: &'a mut Buffers, position: [u32; 3]) -> Self {
+    pub fn new(kernel: &'a Kernel, launch: &'a Launch, params: &'a [u8], memory: &'a mut dyn Memory, position: [u32; 3]) -> Self {
         let warps = launch.threads().div_ceil(LANES);
         Self {
             kernel,
             launch,
             params,
-            buffers,
+            memory,
             position,
             shared: Shared::new(kernel.source.static_shared + launch.dynamic_shared, warps),
             copies: Copies::new(warps),

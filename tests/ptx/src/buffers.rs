@@ -2,6 +2,21 @@
 
 use crate::fault::{FaultKind, Space};
 
+/// What kernels read and write as global memory.
+pub trait Memory {
+    /// Reads from an address.
+    ///
+    /// # Errors
+    /// It is in no buffer, or some of it was never written.
+    fn read(&mut self, address: u64, into: &mut [u8]) -> Result<(), FaultKind>;
+
+    /// Writes to an address.
+    ///
+    /// # Errors
+    /// It is in no buffer.
+    fn write(&mut self, address: u64, from: &[u8]) -> Result<(), FaultKind>;
+}
+
 /// A number of address bits that no buffer reaches.
 const SPACING: u32 = 32;
 
@@ -45,8 +60,12 @@ impl Buffers {
         self.buffers[id.0].written[at]
     }
 
-    /// The address of a buffer.
-    pub fn address(&self, id: BufferId) -> u64 {
+    /// The address of a buffer, as the argument of a kernel.
+    pub fn argument(&self, id: BufferId) -> Vec<u8> {
+        self.address(id).to_le_bytes().to_vec()
+    }
+
+    fn address(&self, id: BufferId) -> u64 {
         (id.0 as u64 + 1) << SPACING
     }
 
@@ -57,12 +76,10 @@ impl Buffers {
         let fits = self.buffers.get(index).is_some_and(|buffer| at + bytes <= buffer.bytes.len());
         if fits { Ok((index, at)) } else { Err(out) }
     }
+}
 
-    /// Reads from an address.
-    ///
-    /// # Errors
-    /// It is in no buffer, or some of it was never written.
-    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), FaultKind> {
+impl Memory for Buffers {
+    fn read(&mut self, address: u64, into: &mut [u8]) -> Result<(), FaultKind> {
         let (index, at) = self.place(address, into.len())?;
         let buffer = &self.buffers[index];
         if let Some(unwritten) = buffer.written[at..at + into.len()].iter().position(|written| !written) {
@@ -72,11 +89,7 @@ impl Buffers {
         Ok(())
     }
 
-    /// Writes to an address.
-    ///
-    /// # Errors
-    /// It is in no buffer.
-    pub fn write(&mut self, address: u64, from: &[u8]) -> Result<(), FaultKind> {
+    fn write(&mut self, address: u64, from: &[u8]) -> Result<(), FaultKind> {
         let (index, at) = self.place(address, from.len())?;
         let buffer = &mut self.buffers[index];
         buffer.bytes[at..at + from.len()].copy_from_slice(from);

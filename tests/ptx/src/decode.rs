@@ -160,6 +160,7 @@ fn shape(opcode: &[&str], operands: &[String]) -> Option<Shape> {
     let (operation, results) = match *opcode.first()? {
         "ld" => (Operation::Load(space(opcode), last_type(opcode)?), 1),
         "st" => (Operation::Store(space(opcode), last_type(opcode)?), 0),
+        "atom" if opcode.contains(&"add") && space(opcode) == Some(Space::Global) => (Operation::AtomicAdd(last_type(opcode)?), 1),
         "bra" => (Operation::Branch(0), 0),
         "ret" | "exit" => (Operation::Exit, 0),
         "bar" | "barrier" if opcode.contains(&"warp") => (Operation::Nothing, 0),

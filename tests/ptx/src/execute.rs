@@ -28,6 +28,7 @@ impl Block<'_> {
             Operation::Unpack(kind) => self.unpack(kind, instruction, warp, active)?,
             Operation::Load(space, kind) => self.load(space, kind, instruction, warp, active)?,
             Operation::Store(space, kind) => self.store(space, kind, instruction, warp, active)?,
+            Operation::AtomicAdd(kind) => self.atomic_add(kind, instruction, warp, active)?,
             Operation::Shuffle(mode) => self.shuffle(mode, instruction, warp, active)?,
             Operation::LoadMatrix(_) | Operation::StoreMatrix(_) | Operation::Product => self.tile(instruction, warp, active)?,
             Operation::WholeLoad(..) | Operation::WholeStore(..) | Operation::WholeProduct => self.whole(instruction, warp, active)?,
@@ -119,7 +120,7 @@ impl Block<'_> {
         let (space, address) = space.map_or_else(|| from_generic(address), |space| (space, address));
         let out = FaultKind::OutOfBounds { space, address, bytes: into.len() };
         let from = match space {
-            Space::Global => return self.buffers.read(address, into).map_err(at(lane)),
+            Space::Global => return self.memory.read(address, into).map_err(at(lane)),
             Space::Shared => {
                 let by = Visitor { warp: warp.number, clock: &self.clocks[warp.number] };
                 return self.shared.read(address, into, by).map_err(at(lane));
@@ -136,7 +137,7 @@ impl Block<'_> {
     fn write(&mut self, space: Option<Space>, address: u64, from: &[u8], warp: &mut Warp, lane: usize) -> Result<(), Stop> {
         let (space, address) = space.map_or_else(|| from_generic(address), |space| (space, address));
         match space {
-            Space::Global => self.buffers.write(address, from).map_err(at(lane)),
+            Space::Global => self.memory.write(address, from).map_err(at(lane)),
             Space::Shared => {
                 let by = Visitor { warp: warp.number, clock: &self.clocks[warp.number] };
                 self.shared.write(address, from, by).map_err(at(lane))
@@ -181,6 +182,25 @@ impl Block<'_> {
             }
             aligned(space, address, bytes.len(), lane)?;
             self.write(space, address, &bytes, warp, lane)?;
+        }
+        Ok(())
+    }
+
+    fn atomic_add(&mut self, kind: Type, instruction: &Instruction, warp: &mut Warp, active: u32) -> Result<(), Stop> {
+        let mut bytes = [0; 8];
+        let bytes = &mut bytes[..kind.bytes()];
+        for lane in lanes(active) {
+            let address = self.address(instruction, 0, warp, lane)?;
+            aligned(Some(Space::Global), address, bytes.len(), lane)?;
+            self.read(Some(Space::Global), address, bytes, warp, lane)?;
+            let before = bytes.iter().rev().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+            let added = self.operand(instruction, 0, warp, lane)?;
+            let sum = evaluate(Function::Add, kind, &[before, added, 0, 0, 0]).ok_or(MALFORMED)?;
+            bytes.copy_from_slice(&sum.to_le_bytes()[..kind.bytes()]);
+            self.write(Some(Space::Global), address, bytes, warp, lane)?;
+            if let Some(Some(result)) = instruction.results.first() {
+                warp.registers[*result][lane] = before;
+            }
         }
         Ok(())
     }

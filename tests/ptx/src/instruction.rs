@@ -214,6 +214,8 @@ pub enum Operation {
     Load(Option<Space>, Type),
     /// Values to memory.
     Store(Option<Space>, Type),
+    /// Adds to global memory and returns what was there; lanes one after another.
+    AtomicAdd(Type),
     /// To another statement.
     Branch(usize),
     /// The thread ends.

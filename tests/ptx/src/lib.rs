@@ -18,7 +18,7 @@
 //! * `source`, `decode`: from text to [`instruction`]s.
 //! * `block`, `warp`, `execute`: who runs when, and what an instruction does. `arithmetic` and `matrix` hold what needs no memory.
 //! * `buffers`, `shared`, `copies`, `clocks`: memory, and what is known about it.
-//! * `kernel`, `run`: from outside.
+//! * `kernel`, `run`: from outside. `driver`: from a driver in C, on memory of the process.
 
 pub mod instruction;
 
@@ -28,6 +28,7 @@ mod buffers;
 mod clocks;
 mod copies;
 mod decode;
+mod driver;
 mod execute;
 mod fault;
 mod kernel;
@@ -38,8 +39,8 @@ mod source;
 mod warp;
 
 pub use arithmetic::{brain, to_brain};
-pub use buffers::{BufferId, Buffers};
+pub use buffers::{BufferId, Buffers, Memory};
 pub use fault::{Fault, FaultKind, Hazard, Space};
 pub use kernel::{Kernel, Launch};
-pub use run::{Argument, Statistics};
+pub use run::Statistics;
 pub use source::ParseError;

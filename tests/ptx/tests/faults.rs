@@ -1,6 +1,6 @@
 //! A product of tiles as a tensor core makes it, right in any order of the warps, and every mistake in it found.
 
-use pixgen_ptx::{Argument, Buffers, Fault, FaultKind, Hazard, Kernel, Launch, Space, brain, to_brain};
+use pixgen_ptx::{Buffers, Fault, FaultKind, Hazard, Kernel, Launch, Space, brain, to_brain};
 
 /// `d[warp] = a b` of 16 x 16 and 16 x 8 (stored by columns), of which `rows` are wanted. Warp 1 fetches `a` and warp 0 fetches `b`.
 const TILE: &str = "
@@ -100,8 +100,8 @@ fn run(text: &str, seed: u64) -> Result<f32, Fault> {
     let stored = |values: &[f32]| values.iter().flat_map(|it| (to_brain(*it) as u16).to_le_bytes()).collect::<Vec<u8>>();
     let mut buffers = Buffers::default();
     let (pa, pb, pd) = (buffers.filled(stored(&a)), buffers.filled(stored(&b)), buffers.empty(2 * ROWS * 8 * 4));
-    let arguments = [pa, pb, pd].map(Argument::Buffer).into_iter();
-    let arguments: Vec<Argument> = arguments.chain([Argument::Bytes((ROWS as u32).to_le_bytes().to_vec())]).collect();
+    let mut arguments = [pa, pb, pd].map(|id| buffers.argument(id)).to_vec();
+    arguments.push((ROWS as u32).to_le_bytes().to_vec());
     let launch = Launch { grid: [1, 1, 1], block: [64, 1, 1], dynamic_shared: 776, seed };
     kernel.run(&launch, &arguments, &mut buffers)?;
     let got = buffers.bytes(pd).chunks(4).map(|it| f32::from_le_bytes(it.try_into().expect("four")));

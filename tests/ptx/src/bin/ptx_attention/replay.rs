@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use pixgen_ptx::{Argument, BufferId, Buffers, Fault, Kernel, Launch, brain, to_brain};
+use pixgen_ptx::{BufferId, Buffers, Fault, Kernel, Launch, brain, to_brain};
 
 use crate::reference::{Case, Inputs, Reference, error, reference};
 
@@ -154,9 +154,8 @@ impl Problem {
     pub fn run(&mut self, call: &Call, seed: u64) -> Result<Outcome, Wrong> {
         let kernel = Kernel::parse(&call.module, &call.kernel).map_err(|error| Wrong::Unreadable(error.to_string()))?;
         let roles = roles(&call.kernel).ok_or_else(|| Wrong::Unreadable(format!("{} is no kernel of attention", call.kernel)))?;
-        let buffers = roles.iter().map(|role| Argument::Buffer(self.roles[role]));
-        let values = call.arguments.iter().skip(roles.len()).map(|bytes| Argument::Bytes(bytes.clone()));
-        let arguments: Vec<Argument> = buffers.chain(values).collect();
+        let buffers = roles.iter().map(|role| self.buffers.argument(self.roles[role]));
+        let arguments: Vec<Vec<u8>> = buffers.chain(call.arguments.iter().skip(roles.len()).cloned()).collect();
         if kernel.arguments().count() != arguments.len() {
             return Err(Wrong::Unreadable(format!("{} has other arguments", call.kernel)));
         }
