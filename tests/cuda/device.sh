@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# Checks an NVIDIA GPU: what it computes, beside the CPU, and how fast. The machine needs no network and no Rust: build elsewhere, copy four
+# files into one folder, and run this there.
+#
+#   cargo build --release --locked -p pixgen-train -p pixgen-tests --features pixgen-train/cuda --bin pixgen-train --bin cuda_step
+#   scp target/release/{pixgen-train,cuda_step} tests/cuda/device.sh MACHINE:check/     and, for PyTorch beside it, tests/bench/*.py
+#
+#   ./device.sh                          all of it, at most 8 minutes (SECONDS_IN_ALL)
+#   ./device.sh train SET MINUTES        trains base-32-rgb for so long on a prepared set of colour pictures (`pixgen-train data prepare`)
+#
+# Rows are written to report.md and report.json as they are had, in the order of what matters: every operation of a step beside the CPU; whole
+# steps of small networks beside the CPU; steps of EPG-L/16 in stages 1 and 2b, beside PyTorch if a python3 has it; each operation's time and
+# rate of its products; stage 2a; memory. A row that fails, or for which there is no time left, says so, and the rest goes on.
+#
+# Environment: OUT (the folder of the reports, .), PRESET (EPG-L-16-256), BATCH (32), STEPS (15), DEVICE (cuda), PYTHON (python3), CUDA_PATH
+# (/usr/local/cuda).
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+: "${OUT:=$PWD}" "${PRESET:=EPG-L-16-256}" "${BATCH:=32}" "${STEPS:=15}" "${DEVICE:=cuda}" "${PYTHON:=python3}" "${SECONDS_IN_ALL:=480}"
+[ -n "${CUDA_PATH:-}" ] || [ ! -d /usr/local/cuda ] || export CUDA_PATH=/usr/local/cuda
+# Programs lie beside this script, or where cargo puts them.
+bin=$here
+[ -x "$bin/pixgen-train" ] || bin=${CARGO_TARGET_DIR:-$here/../../target}/release
+[ -x "$bin/pixgen-train" ] || { echo "device.sh: no pixgen-train in $here or $bin" >&2; exit 1; }
+train=$bin/pixgen-train
+bench=("$train" bench --device "$DEVICE" --preset "$PRESET" --batch "$BATCH" --steps "$STEPS")
+
+# A field of a line of JSON.
+field() { grep -o "\"$1\":[^,}]*" <<<"$2" | head -n 1 | cut -d: -f2- | tr -d '"'; }
+
+# --- train -------------------------------------------------------------------------------------------------------------------------------
+
+if [ "${1:-}" = train ]; then
+  [ $# = 3 ] || { echo "usage: device.sh train SET MINUTES" >&2; exit 1; }
+  set -e
+  common=(--preset base-32-rgb --data "$2" --device "$DEVICE" --precision bf16)
+  # A quarter of the time for stage 1, the rest for stage 2b; what is measured beforehand counts too.
+  images() { # STAGE SECONDS
+    local line
+    line=$("$train" bench --json --stage "$1" --steps 10 "${common[@]:0:2}" "${common[@]:4}")
+    awk -v rate="$(field images_per_second "$line")" -v seconds="$2" 'BEGIN { printf "%d", rate * seconds * 0.8 / 1000 + 1 }'
+  }
+  total=$((60 * $3))
+  thousands=$(images pretrain $((total / 4)))
+  "$train" pretrain "${common[@]}" --images "${thousands}000" --out "$OUT/encoder"
+  thousands=$(images finetune $((total - SECONDS)))
+  "$train" finetune "${common[@]}" --encoder "$OUT/encoder" --images "${thousands}000" --out "$OUT/generator"
+  "$train" sample "$OUT/generator" --device "$DEVICE" --out "$OUT/grid.png"
+  exit
+fi
+
+# --- Rows --------------------------------------------------------------------------------------------------------------------------------
+
+mkdir -p "$OUT"
+rows=$OUT/report.rows log=$OUT/report.log
+: >"$rows"
+: >"$log"
+failures=0
+
+# Appends a row to both reports. Names and results are ours: no quotes, no bars.
+row() { # NAME RESULT SECONDS JSON
+  [ -s "$OUT/report.md" ] && [ -s "$rows" ] || printf '| what | result | took |\n|---|---|---:|\n' >"$OUT/report.md"
+  printf '| %s | %s | %s s |\n' "$1" "$2" "$3" | tee -a "$OUT/report.md"
+  printf '{"row":"%s","result":"%s","took":%s,"data":%s}\n' "$1" "$2" "$3" "${4:-null}" >>"$rows"
+  { echo '['; sed '$!s/$/,/' "$rows"; echo ']'; } >"$OUT/report.json.new" && mv "$OUT/report.json.new" "$OUT/report.json"
+}
+
+# Runs a command for so many seconds at most, and makes a row of it: `summary` prints the row's result from the output, `data` its JSON.
+measure() { # SECONDS NAME COMMAND...
+  local most=$1 name=$2 started=$SECONDS left=$((SECONDS_IN_ALL - SECONDS)) output status before
+  shift 2
+  [ "$left" -lt "$most" ] || left=$most
+  before=$(wc -l <"$log")
+  if [ "$left" -lt 10 ]; then
+    row "$name" "no time left" 0
+    return 1
+  fi
+  echo "== $name: $*" >>"$log"
+  output=$(timeout --kill-after 5 "$left" "$@" 2>>"$log")
+  status=$?
+  printf '%s\n' "$output" >>"$log"
+  local took=$((SECONDS - started))
+  case $status in
+    0) row "$name" "$(summary "$output")" "$took" "$(data "$output")" ;;
+    124 | 137) row "$name" "not finished in time" "$took"; return 1 ;;
+    *)
+      failures=$((failures + 1))
+      row "$name" "FAILED: $(tail -n "+$((before + 1))" "$log" | grep -m 1 '^error' | tr -d '"|\\' | cut -c 1-160), see report.log" "$took" "$(data "$output")"
+      return 1
+      ;;
+  esac
+}
+
+# A table of cuda_step: its rows are the data.
+summary() { printf '%s within the bounds' "$(grep -c '^|' <<<"$1" | awk '{ print $1 - 2 }') rows"; }
+data() { awk -F ' *[|] *' 'BEGIN { printf "[" } /^\|/ && ++n > 2 { printf "%s\"%s\"", n > 3 ? "," : "", $0 } END { printf "]" }' <<<"$1"; }
+
+measure 90 "kernels beside the CPU, bf16" "$bin/cuda_step" "$DEVICE" "$PRESET" bf16
+measure 90 "kernels beside the CPU, f32" "$bin/cuda_step" "$DEVICE" "$PRESET" f32
+measure 90 "whole steps beside the CPU" "$bin/cuda_step" "$DEVICE"
+
+# Output of `bench --json`.
+summary() {
+  local mfu
+  mfu=$(field mfu "$1")
+  awk -v s="$(field seconds "$1")" -v i="$(field images_per_second "$1")" -v m="${mfu:-0}" -v b="$(field memory "$1")" \
+    'BEGIN { printf "%.1f ms, %.1f images/s, MFU %s, %.1f GiB", 1e3 * s, i, m > 0 ? sprintf("%.1f %%", 100 * m) : "unknown", b / 2^30 }'
+}
+data() { printf '%s' "$1"; }
+for stage in pretrain finetune; do
+  measure 120 "$PRESET, $stage, batch $BATCH, bf16" "${bench[@]}" --precision bf16 --stage "$stage" --json
+done
+
+# PyTorch in turn with it: a table, whose rows are the data.
+peers=$here/gpu_step.py
+[ -f "$peers" ] || peers=$here/../bench/gpu_step.py
+if [ -f "$peers" ] && "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>>"$log"; then
+  summary() { grep '^|' <<<"$1" | tail -n +3 | cut -d '|' -f 5,6,8 | tr '|\n' ',;' | tr -s ' '; }
+  data() { awk '/^\|/ && ++n > 2 { printf "%s\"%s\"", n > 3 ? "," : "[", $0 } END { printf "]" }' <<<"$1"; }
+  for stage in pretrain finetune; do
+    measure 150 "$PRESET, $stage, beside PyTorch" "$PYTHON" "$peers" --binary "$train" --python "$PYTHON" --case "$PRESET:$stage:$BATCH" \
+      --modes compile-bf16,bf16 --steps "$STEPS"
+  done
+else
+  row "PyTorch" "$PYTHON has none for CUDA" 0
+fi
+
+# Each operation: its time, and the rate of its products by cuBLASLt and of attention.
+summary() { grep -o '"name":"[^"]*"\|"gflops":[0-9.]*' <<<"$1" | cut -d: -f2 | tr -d '"' | awk '/^[0-9.]+$/ { printf "%s %.0f TFLOP/s; ", name, $1 / 1e3; next } { name = $0 }'; }
+data() { printf '%s' "$1"; }
+measure 120 "operations of $PRESET, bf16" "${bench[@]}" --precision bf16 --stage finetune --steps 3 --ops --json
+summary() {
+  awk -v s="$(field seconds "$1")" -v i="$(field images_per_second "$1")" 'BEGIN { printf "%.1f ms, %.1f images/s", 1e3 * s, i }'
+}
+measure 120 "$PRESET, diffusion, batch $BATCH, bf16" "${bench[@]}" --precision bf16 --stage diffusion --json
+measure 120 "$PRESET, pretrain, as many images as fit" "$train" bench --device "$DEVICE" --preset "$PRESET" --precision bf16 --stage pretrain \
+  --micro-batch auto --steps 3 --json
+
+echo "$OUT/report.md, $OUT/report.json; $failures failed"
+[ "$failures" = 0 ]
