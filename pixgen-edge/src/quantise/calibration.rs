@@ -37,32 +37,40 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Runs the pictures, in parallel. The values of a site in `divisors` are divided channel by channel before they are counted.
+    /// Runs the pictures, in parallel. The values of a site in `divisors` are divided channel by channel before they are counted; `see` is
+    /// shown site, width and values of each, undivided, with a `W` of its thread's own.
     ///
     /// # Errors
     /// The float network does not run, or a picture cannot be read.
-    pub fn run(file: &ModelFile, inputs: &CalibrationInputs<'_>, divisors: &HashMap<Site, Vec<f32>>) -> Result<Self, QuantiseError> {
+    pub fn run<W: Default + Send>(
+        file: &ModelFile,
+        inputs: &CalibrationInputs<'_>,
+        divisors: &HashMap<Site, Vec<f32>>,
+        see: impl Fn(&mut W, Site, usize, &[f32]) + Sync,
+    ) -> Result<(Self, Vec<W>), QuantiseError> {
         let threads = rayon::current_num_threads().max(1);
-        let shares: Vec<Self> = (0..threads)
-            .into_par_iter()
-            .map(|first| {
-                let mut share = Self::default();
-                for picture in (first..inputs.pictures).step_by(threads) {
-                    share.observe(file, inputs, picture, divisors)?;
-                }
-                Ok(share)
-            })
-            .collect::<Result<_, QuantiseError>>()?;
-        let mut all = Self::default();
-        for share in shares {
+        let share = |first: usize| {
+            let (mut share, mut seen) = (Self::default(), W::default());
+            for picture in (first..inputs.pictures).step_by(threads) {
+                observe(file, inputs, picture, |site, width, values| {
+                    share.count(site, width, values, divisors.get(&site));
+                    see(&mut seen, site, width, values);
+                })?;
+            }
+            Ok((share, seen))
+        };
+        let shares = (0..threads).into_par_iter().map(share).collect::<Result<Vec<_>, QuantiseError>>()?;
+        let (mut all, mut seen) = (Self::default(), Vec::new());
+        for (share, of_thread) in shares {
             for (key, stats) in share.stats {
                 match all.stats.get_mut(&key) {
                     Some(sum) => sum.merge(&stats),
                     None => drop(all.stats.insert(key, stats)),
                 }
             }
+            seen.push(of_thread);
         }
-        Ok(all)
+        Ok((all, seen))
     }
 
     /// The values of a site.
@@ -73,16 +81,6 @@ impl Calibration {
     /// Sites with values.
     pub fn sites(&self) -> impl Iterator<Item = Site> {
         self.stats.keys().map(|&(site, _)| site)
-    }
-
-    fn observe(
-        &mut self,
-        file: &ModelFile,
-        inputs: &CalibrationInputs<'_>,
-        picture: usize,
-        divisors: &HashMap<Site, Vec<f32>>,
-    ) -> Result<(), QuantiseError> {
-        observe(file, inputs, picture, |site, width, values| self.count(site, width, values, divisors.get(&site)))
     }
 
     fn count(&mut self, site: Site, width: usize, values: &[f32], divisors: Option<&Vec<f32>>) {
@@ -109,7 +107,7 @@ impl Calibration {
 ///
 /// # Errors
 /// As of [`Calibration::run`].
-pub fn observe(
+fn observe(
     file: &ModelFile,
     inputs: &CalibrationInputs<'_>,
     picture: usize,

@@ -41,7 +41,7 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOption
     let class_names = class_lines(file, classes)?;
     let levels = levels(file, options.steps);
     let inputs = CalibrationInputs { levels: &levels, pictures: options.pictures, data };
-    let (calibration, factors) = calibrated(file, &inputs, options, |_| true)?;
+    let (calibration, factors, _) = calibrated(file, &inputs, options, |_| true, |(): &mut (), _, _, _| ())?;
     let body = Builder::new(file, classes, &levels, options, &calibration, &factors)?.build()?;
 
     let weights: &[u8] = bytemuck::cast_slice(&file.params);
@@ -71,23 +71,25 @@ pub fn export(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOption
 }
 
 /// What each site puts out, and the factors of the channels of norms by which equalisation divided that; only norms that are `equalised`
-/// have any.
+/// have any. And what `see` made of the values, for each thread, as [`Calibration::run`] shows them.
 ///
 /// # Errors
 /// The float network does not run, or a picture cannot be read.
-pub fn calibrated(
+pub fn calibrated<W: Default + Send>(
     file: &ModelFile,
     inputs: &CalibrationInputs<'_>,
     options: &QuantiseOptions,
     equalised: impl Fn(Site) -> bool,
-) -> Result<(Calibration, HashMap<Site, Vec<f32>>), QuantiseError> {
-    let calibration = Calibration::run(file, inputs, &HashMap::new())?;
-    let Some(share) = options.equalise else {
-        return Ok((calibration, HashMap::new()));
-    };
-    let mut factors = equalisation(file, &calibration, share)?;
-    factors.retain(|&site, _| equalised(site));
-    Ok((Calibration::run(file, inputs, &factors)?, factors))
+    see: impl Fn(&mut W, Site, usize, &[f32]) + Sync,
+) -> Result<(Calibration, HashMap<Site, Vec<f32>>, Vec<W>), QuantiseError> {
+    let mut factors = HashMap::new();
+    if let Some(share) = options.equalise {
+        let (calibration, _) = Calibration::run(file, inputs, &factors, |(): &mut (), _, _, _| ())?;
+        factors = equalisation(file, &calibration, share)?;
+        factors.retain(|&site, _| equalised(site));
+    }
+    let (calibration, seen) = Calibration::run(file, inputs, &factors, see)?;
+    Ok((calibration, factors, seen))
 }
 
 /// Names of `classes`, one a line.

@@ -3,13 +3,12 @@
 use super::error::LiteError;
 use crate::model_file::ModelFile;
 use crate::quantise::QuantiseError;
-use crate::quantise::calibration::{Calibration, CalibrationInputs, observe};
+use crate::quantise::calibration::{Calibration, CalibrationInputs};
 use crate::quantise::export::calibrated;
 use crate::quantise::options::QuantiseOptions;
 use crate::quantise::range::Stats;
 use pixgen_core::config::{NORM_EPSILON, Tower};
 use pixgen_core::params::{Layer, Side, Site};
-use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
 /// What a norm computes on its way.
@@ -74,16 +73,9 @@ impl<'a> LiteRanges<'a> {
     /// # Errors
     /// The float network does not run.
     pub fn new(file: &ModelFile, inputs: &CalibrationInputs<'_>, options: &'a QuantiseOptions) -> Result<Self, QuantiseError> {
-        let (calibration, factors) = calibrated(file, inputs, options, |site| site.side == Side::Decoder)?;
-        let threads = rayon::current_num_threads().max(1);
-        let share = |first: usize| {
-            let mut share = Parts::default();
-            for picture in (first..inputs.pictures).step_by(threads) {
-                observe(file, inputs, picture, |site, width, values| share.see(file, site, width, values))?;
-            }
-            Ok(share)
-        };
-        let shares = (0..threads).into_par_iter().map(share).collect::<Result<Vec<_>, QuantiseError>>()?;
+        let decoder = |site: Site| site.side == Side::Decoder;
+        let see = |parts: &mut Parts, site: Site, width: usize, values: &[f32]| parts.see(file, site, width, values);
+        let (calibration, factors, shares) = calibrated(file, inputs, options, decoder, see)?;
         let mut all = Parts::default();
         shares.into_iter().for_each(|share| all.merge(share));
         Ok(Self { options, calibration, factors, norms: all.norms, scores: all.scores })
