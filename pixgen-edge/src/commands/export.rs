@@ -8,14 +8,15 @@ use crate::file_kind::quoted;
 use crate::model_file::{Content, ModelFile};
 use crate::output;
 use crate::pxg_file::write;
-use crate::quantise::report::{LOW_SNR_DB, SiteReport, compare};
+use crate::quantise::report::{LOW_SNR_DB, QuantisationReport, SiteReport, compare};
 use crate::quantise::{self, QuantiseOptions, model_name};
 use crate::terminal::note;
 use crate::units::{counted, format_bytes};
 use pixgen_core::integer::workspace_len;
+use std::path::Path;
 
 /// Pictures that int8 is compared on: few show whether a layer is lost.
-const COMPARED: usize = 4;
+pub(super) const COMPARED: usize = 4;
 
 /// Calibration data and options from the arguments.
 pub(super) fn options(args: &QuantisationArgs, file: &ModelFile) -> Result<(Option<Dataset>, QuantiseOptions), Error> {
@@ -92,12 +93,17 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
         counted(exported.tests.len(), "self-test", "self-tests"),
         format_bytes(workspace as u64),
     ));
+    note_spoilt(&compared, &args.model);
+    Ok(())
+}
+
+/// Warns of a layer that integers spoil.
+pub(super) fn note_spoilt(compared: &QuantisationReport, model: &Path) {
     if let Some(SiteReport { site, snr_db, .. }) = compared.spoilt() {
         note(&format!(
             "warning: int8 spoils {site}: a signal-to-noise ratio of {snr_db:.1} dB, where {LOW_SNR_DB} and more are usual; see what it costs: \
              `pixgen-edge report {}`",
-            quoted(&args.model)
+            quoted(model)
         ));
     }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `onnx`: a graph for other runtimes and tool chains.
 
-use super::export::{note_quantising, options, quantising_flag};
+use super::export::{COMPARED, note_quantising, note_spoilt, options, quantising_flag};
 use crate::aligned::AlignedBytes;
 use crate::cli::OnnxArgs;
 use crate::error::Error;
@@ -13,6 +13,7 @@ use crate::onnx::{Form, OnnxError, OnnxTarget, WeightBits, float_graph, integer_
 use crate::output;
 use crate::pxg_file::{PxgFile, is_pxg};
 use crate::quantise::draw::requests;
+use crate::quantise::report::compare;
 use crate::quantise::{QuantiseOptions, export};
 use crate::terminal::note;
 use crate::units::{counted, format_bytes};
@@ -184,5 +185,6 @@ fn of_weights(args: &OnnxArgs, batch: Option<usize>) -> Result<GraphAndVectors, 
     } else {
         integer_graph(&model, batch)?
     };
+    note_spoilt(&compare(&file, &exported, &options.classes, COMPARED)?, &args.model);
     Ok((graph, integer_vectors(args, &model)?))
 }

@@ -142,7 +142,9 @@ impl OnnxError {
         match self {
             Self::Steps { .. } => Some("export with --steps 1".into()),
             Self::TooLarge { .. } => Some("choose fewer classes with --classes; each has tables of its own".into()),
-            Self::Wraps { .. } => Some("no exporter writes such a file; export the model again".into()),
+            Self::Wraps { .. } => {
+                Some("weights this far apart are not those of a trained model; --form float draws it, from its model.safetensors".into())
+            }
             Self::TargetForm { .. } => Some("leave --form out".into()),
             Self::TargetOption { flag: "--vectors" } => Some("--calibration DIR writes inputs and the pictures to expect".into()),
             Self::TargetOption { flag: "--batch" } => Some("leave it out: these graphs draw one picture at a time".into()),

@@ -19,7 +19,8 @@ use serde_json::Value as Json;
 pub enum Form {
     /// Real numbers, f32
     Float,
-    /// int8 products between QuantizeLinear and DequantizeLinear, the rest in f32: for runtimes on CPUs; tool chains of accelerators take --target
+    /// int8 products between QuantizeLinear and DequantizeLinear, the rest in f32: for runtimes on CPUs. About as far from the float pictures as a .pxg file's, and other
+    /// bytes; tool chains of accelerators take --target
     Qdq,
     /// The arithmetic of a chip in whole numbers: the same bytes as from a .pxg file
     Integer,
