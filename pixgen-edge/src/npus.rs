@@ -40,7 +40,7 @@ pub enum NpuRoute {
     Tool {
         /// The target.
         target: OnnxTarget,
-        /// How far its simulator's pictures of small-28-grey were off.
+        /// How far its simulator's pictures of trained models were off.
         simulated: &'static str,
     },
 }
@@ -59,11 +59,11 @@ pub const NPUS: &[Npu] = &[
     Npu { board: "ek-ra8p1",           chip: "RA8P1",        route: EthosU { accelerator: "ethos-u55-256", mhz: 500.0 },  source: "Renesas, RA8P1 Datasheet" },
     Npu { board: "numaker-m55m1",      chip: "M55M1",        route: EthosU { accelerator: "ethos-u55-256", mhz: 220.0 },  source: "Nuvoton, M55M1 Datasheet" },
     Npu { board: "imx93-evk",          chip: "i.MX 93",      route: EthosU { accelerator: "ethos-u65-256", mhz: 1000.0 }, source: "NXP, IMX93CEC" },
-    Npu { board: "rock-5b",            chip: "RK3588",       route: Tool { target: Rknn,    simulated: "at most 1 grey level off in 16 bits, 36 in w8a8" },   source: "rknn-toolkit2 2.5.0" },
-    Npu { board: "rv1126b-evb",        chip: "RV1126B",      route: Tool { target: Rknn,    simulated: "at most 36 grey levels off in w8a8" },                source: "rknn-toolkit2 2.5.0" },
-    Npu { board: "milk-v-duo-256m",    chip: "SG2002",       route: Tool { target: TpuMlir, simulated: "at most 4 grey levels off in BF16, 34 in INT8" },     source: "tpu_mlir 1.30.2" },
-    Npu { board: "canmv-k230",         chip: "K230",         route: Tool { target: Nncase,  simulated: "7 to 8 grey levels off in the mean" },                source: "nncase 2.11.0" },
-    Npu { board: "esp32-s3-devkitc-1", chip: "ESP32-S3",     route: Tool { target: Esp,     simulated: "at most 1 grey level off in 16 bits, 58 in 8" },      source: "esp-ppq 1.3.12" },
+    Npu { board: "rock-5b",            chip: "RK3588",       route: Tool { target: Rknn,    simulated: "at most 1 grey level off in float, 3 to 5 in the mean in w8a8" }, source: "rknn-toolkit2 2.5.0" },
+    Npu { board: "rv1126b-evb",        chip: "RV1126B",      route: Tool { target: Rknn,    simulated: "3 to 5 grey levels off in the mean in w8a8" },        source: "rknn-toolkit2 2.5.0" },
+    Npu { board: "milk-v-duo-256m",    chip: "SG2002",       route: Tool { target: TpuMlir, simulated: "at most 12 grey levels off in BF16, 0.5 in the mean" },source: "tpu_mlir 1.30.2" },
+    Npu { board: "canmv-k230",         chip: "K230",         route: Tool { target: Nncase,  simulated: "4 grey levels off in the mean in int16" },            source: "nncase 2.11.0" },
+    Npu { board: "esp32-s3-devkitc-1", chip: "ESP32-S3",     route: Tool { target: Esp,     simulated: "at most 3 grey levels off in 16 bits" },              source: "esp-ppq 1.3.12" },
     Npu { board: "esp32-p4-ev",        chip: "ESP32-P4",     route: Tool { target: Esp,     simulated: "not tried" },                                         source: "esp-ppq 1.3.12" },
 ];
 
@@ -104,7 +104,7 @@ pub struct NpuFit {
     pub only: bool,
     /// `ethos-u`, or the target of `pixgen-edge onnx`.
     pub route: String,
-    /// How far pictures of small-28-grey in the simulator of a vendor's tool were off; none of an Ethos-U.
+    /// How far pictures of trained models in the simulator of a vendor's tool were off; none of an Ethos-U.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulated: Option<&'static str>,
     /// What Vela says; none for another route, and for an architecture that is no preset of the table.

@@ -27,7 +27,7 @@ from ethos_u import vela
 ETHOS_U = ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
 # Of trained models, on the first.
 MOST_CYCLES = {"clothes-28": 1_500_000, "small-28-grey": 1_500_000, "nano-64-rgb": 14_000_000}
-TYPES = {"F32": numpy.float32, "I64": numpy.int64, "U8": numpy.uint8}
+TYPES = {"F32": numpy.float32, "I64": numpy.int64, "U8": numpy.uint8, "I8": numpy.int8, "I16": numpy.int16}
 
 def read_safetensors(path):
     """Tensors by name."""
@@ -164,4 +164,5 @@ def main():
     sys.exit(failed > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -134,7 +134,7 @@ fn accelerators(args: &PlanArgs, fits: &[NpuFit], steps: usize) -> String {
     }
     if fits.iter().any(|fit| fit.simulated.is_some()) {
         text.push_str(
-            "Simulated are a few pictures of one model, small-28-grey (docs/guides/through-a-vendors-tools.md); other models differ.\n",
+            "Simulated are a few pictures of small-28-grey and small-32-rgb, trained (docs/guides/through-a-vendors-tools.md); other models differ.\n",
         );
     }
     text

@@ -1,7 +1,8 @@
 """Converts a graph of `pixgen-edge onnx --target rknn` with Rockchip's rknn-toolkit2, and compares pictures of its simulator with the
 float network's.
 
-    python convert.py model.onnx rk3588 [float|w8a8|w16a16i_dfp]          writes model.rknn; needs rknn-toolkit2 2.5.0 and Python 3.10
+    python convert.py model.onnx rk3588 [float|w8a8|w16a16i_dfp]          writes model.rknn; needs Python 3.10,
+                                                                rknn-toolkit2 2.5.0, torch 1.12.1
 
 float is what RK3588, RK3576, RK3562 and RV1126B compute in 16 bits, and the best; integers of 16 bits are for RK3576.
 """
