@@ -450,8 +450,19 @@ fn models_bring_their_presets() {
     fails(finetune(&["--config", &format!("{encoder}/config.toml"), "--out", x]), &["settings of `pretrain`"]);
     fails(with(bench.train(Stage::Pretrain, "x"), &["--set", "encoder=y"]), &["encoder", "stage 1 starts from no model"]);
 
-    // A generator starts from a generator, and a run that goes on does not need it.
+    // Data that nobody named are worth a warning where the model that a run starts from saw others.
     succeeds(finetune(&["--encoder", encoder, "--out", generator]));
+    for (start, data, warned) in [
+        (["--from", generator], &[][..], true),
+        (["--encoder", encoder], &[], true),
+        (["--from", generator], &["--data", "bundled"], false),
+    ] {
+        let plan = with(with(pixgen(["finetune", "--images", "8", "--batch", "8", "--dry-run"]), &start), data);
+        let warning = "warning: this run trains on `bundled`, which the model that it starts from has not seen";
+        assert_eq!(succeeds(plan).stderr.contains(warning), warned, "{start:?} {data:?}");
+    }
+
+    // A generator starts from a generator, and a run that goes on does not need it.
     for objective in ["consistency", "diffusion"] {
         let out = bench.path(objective).display().to_string();
         let from = ["--from", generator, "--objective", objective, "--out", &out];
