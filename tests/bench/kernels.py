@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Times the integer engine's kernels on this machine against the float network in onnxruntime and in LiteRT, one thread, in turns: the table
-of docs/results/performance.md, "Drawing on a PC".
+"""Times the integer engine's kernels on this machine against the same network in onnxruntime and in LiteRT, in float and in int8, one thread,
+in turns: the tables of docs/results/performance.md, "Drawing on a PC".
 
     cargo build --release -p pixgen-edge --bins --example time_kernels --example random_models
     target/release/examples/random_models models small-28-grey base-32-rgb nano-64-rgb
     python3 -m venv venv && venv/bin/pip install numpy==2.4.6 onnxruntime==1.32.0 ai-edge-litert==2.3.0
     venv/bin/python tests/bench/kernels.py target/release models/*.safetensors
 
-Each model is exported to .pxg (ranges of 16 pictures, on which the speed does not depend), to a float ONNX graph and to a float TensorFlow
-Lite file, which LiteRT runs with XNNPACK, its default. In every round each kernel and each runtime draw a few pictures; the table has the
-best and the median over all rounds, and the ratios of the bests. Only the kernels' time has the noise. The ONNX graph ends in bytes as the
-kernels do, the TensorFlow Lite file in real levels.
+Each model is exported to .pxg (ranges of 16 pictures, on which the speed does not depend), to ONNX graphs (float and QDQ) and to TensorFlow
+Lite files (float, and the integers of an Ethos-U), which LiteRT runs with XNNPACK where it can, its default. In every round each kernel and
+each runtime draw a few pictures; the table has the best and the median over all rounds, and the ratios of the bests to those of the float
+graphs. Only the kernels' time has the noise. The ONNX graphs end in bytes as the kernels do, the TensorFlow Lite files in levels.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def noise(shape):
     return numpy.random.default_rng(1).standard_normal(shape).astype(numpy.float32)
 
 
-def onnxruntime_float(path):
+def in_onnxruntime(path):
     """Draws a picture of class 1."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -39,14 +39,17 @@ def onnxruntime_float(path):
     return lambda: session.run(None, values)
 
 
-def litert_float(path):
+def in_litert(path):
     """Draws a picture of class 1."""
     interpreter = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
     inputs = {about["name"]: about for about in interpreter.get_input_details()}
     one_hot = numpy.zeros(inputs["class"]["shape"], numpy.float32)
     one_hot[..., 1] = 1
-    values = [(inputs["noise"]["index"], noise(inputs["noise"]["shape"])), (inputs["class"]["index"], one_hot)]
+    values = [(about["index"], stored(value, about)) for about, value in [
+        (inputs["noise"], noise(inputs["noise"]["shape"])),
+        (inputs["class"], one_hot),
+    ]]
     pixels = interpreter.get_output_details()[0]["index"]
 
     def draw():
@@ -56,6 +59,15 @@ def litert_float(path):
         return interpreter.get_tensor(pixels)
 
     return draw
+
+
+def stored(values, about):
+    """Real numbers as an input of a file holds them."""
+    scale, zero = about["quantization"]
+    if not scale:
+        return values
+    ends = numpy.iinfo(about["dtype"])
+    return numpy.clip(numpy.round(values / scale) + zero, ends.min, ends.max).astype(about["dtype"])
 
 
 def milliseconds(draw):
@@ -90,13 +102,21 @@ def main():
     print("| model | kernel | best ms | median ms | best / onnxruntime's | best / LiteRT's |\n|---|---|---|---|---|---|")
     for model in arguments.models:
         with tempfile.TemporaryDirectory() as folder:
-            pxg, onnx, tflite = (pathlib.Path(folder) / f"model.{form}" for form in ["pxg", "onnx", "tflite"])
-            for command, out in [(["export", "--pictures", "16"], pxg), (["onnx"], onnx), (["tflite", "--form", "float"], tflite)]:
-                subprocess.run([edge, *command, model, "-o", out], check=True, capture_output=True)
-            runtimes = {"onnxruntime": onnxruntime_float(onnx), "LiteRT": litert_float(tflite)}
+            def file(name, *command):
+                path = pathlib.Path(folder) / name
+                subprocess.run([edge, *command, model, "-o", path], check=True, capture_output=True)
+                return path
+
+            pxg = file("model.pxg", "export", "--pictures", "16")
+            runtimes = {
+                "onnxruntime": in_onnxruntime(file("float.onnx", "onnx")),
+                "LiteRT": in_litert(file("float.tflite", "tflite", "--form", "float")),
+                "onnxruntime, QDQ": in_onnxruntime(file("qdq.onnx", "onnx", "--form", "qdq")),
+                "LiteRT, integers": in_litert(file("integer.tflite", "tflite")),
+            }
             times = measure(arguments.target, pxg, runtimes, arguments.rounds, arguments.pictures)
         for name, ms in times.items():
-            ratios = " | ".join(f"{min(ms) / min(times[runtime]):.2f}" for runtime in runtimes)
+            ratios = " | ".join(f"{min(ms) / min(times[runtime]):.2f}" for runtime in ["onnxruntime", "LiteRT"])
             print(f"| {model.stem} | {name} | {min(ms):.3f} | {statistics.median(ms):.3f} | {ratios} |", flush=True)
 
 
