@@ -62,7 +62,7 @@ def measured(built, model, pictures, work):
         return distance, f"{100 * float(share):.1f} %"
     path = work / "pictures.npz"
     numpy.savez(path, arr_0=pictures)
-    report = run(built / "pixgen-train", "eval", "--folder", path, "--against", "bundled:avatars", "--json")
+    report = run(built / "pixgen-train", "eval", "--folder", path, "--against", "bundled:avatars", "--size", 32, "--reference-count", 2000, "--json")
     return f"{json.loads(report)['rows'][0]['generated']['frechet']:.1f}", ""
 
 

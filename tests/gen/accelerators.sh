@@ -32,7 +32,9 @@ have() { # TOOL PYTHON GIGABYTES IMPORT PACKAGE...
   mkdir -p "$venvs"
   free=$(df --output=avail -BG "$venvs" | tail -n 1 | tr -dc 0-9)
   [ "$free" -ge "$gigabytes" ] || { echo "$tool: skipped, $free GB of disk are free, it needs $gigabytes"; return 1; }
-  { "$python" -m venv --clear "$venv" && "$venv/bin/pip" install --quiet --no-cache-dir "$@"; } >"$work/install.log" 2>&1 ||
+  {
+    "$python" -m venv --clear "$venv" && "$venv/bin/pip" install --quiet --no-cache-dir "$@" && "$venv/bin/python" -c "import $imported"
+  } >"$work/install.log" 2>&1 ||
     { echo "$tool: skipped, not installed: $(tail -n 1 "$work/install.log")"; rm -rf "$venv"; return 1; }
 }
 
@@ -84,9 +86,9 @@ tool_nncase() {
 }
 
 tool_esp() {
-  have esp 3.11 8 esp_ppq esp-ppq==1.3.12 torch==2.1.2 'numpy<2' || return 0
+  have esp 3.11 8 esp_ppq esp-ppq==1.3.12 torch==2.1.2 'numpy<2' 'setuptools<81' || return 0
   runner=("$venvs/esp/bin/python")
-  for model in "${models[@]}"; do through esp "$model" 3 1 esp32s3 16; done
+  for model in "${models[@]}"; do through esp "$model" 6 0.5 esp32s3 16; done
 }
 
 for tool in "$@"; do

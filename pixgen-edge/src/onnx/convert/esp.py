@@ -1,8 +1,8 @@
 """Quantises a graph of `pixgen-edge onnx --target esp` with Espressif's esp-ppq, and compares its pictures with the float network's.
 
-    python convert.py model.onnx esp32s3 [16|8]          writes model.espdl; needs esp-ppq 1.3.12 and torch 2.1.2
+    python convert.py model.onnx esp32s3 [16|8]          writes model.espdl; needs esp-ppq 1.3.12, torch 2.1.2
 
-16 bits are within 3 grey levels; 8 bits are off by 6 in the mean.
+16 bits are within 4 grey levels; 8 bits are off by 6 in the mean.
 """
 
 import pathlib
