@@ -6,6 +6,7 @@ mod common;
 use burn_backend::DType;
 use burn_std::Metadata;
 use common::{Report, TYPES, Tensor, random, upload};
+use pixgen_cubecl::matmul::batched;
 use pixgen_cubecl::{KernelError, matmul};
 
 /// A `[rows, columns]` tensor of row-major `values`.
@@ -88,6 +89,25 @@ fn products_of_every_layout() {
     // Lines of 16 bytes, which the tensor memory accelerator takes: one tile, several with a rest, and sums that are cut.
     for size in [[64, 64, 64], [520, 72, 264], [72, 8192, 136], [256, 4128, 128]] {
         check(&mut report, size, DType::BF16, &TYPES, (&every_left[..2], &every_right[..2]));
+    }
+    report.end();
+}
+
+/// Pairs of matrices, the right ones as they lie and turned, as distances between features want them.
+#[test]
+fn products_of_pairs() {
+    let mut report = Report::default();
+    for [g, m, k, n] in [[1, 1, 1, 1], [3, 5, 7, 4], [16, 32, 48, 64], [2, 130, 33, 129]] {
+        let (lhs, rhs) = (random(g * m * k, 1, DType::F32), random(g * k * n, 2, DType::F32));
+        let pairs = lhs.chunks(m * k).zip(rhs.chunks(k * n));
+        let want: Vec<f64> = pairs.flat_map(|(lhs, rhs)| reference(lhs, rhs, [m, k, n])).collect();
+        let turned: Vec<f64> = rhs.chunks(k * n).flat_map(|rhs| (0..k * n).map(|at| rhs[at % k * n + at / k])).collect();
+        let mut swapped = upload(&turned, &[g, n, k], DType::F32);
+        swapped.meta.swap(1, 2);
+        for rhs in [upload(&rhs, &[g, k, n], DType::F32), swapped] {
+            let got = batched(upload(&lhs, &[g, m, k], DType::F32), rhs).expect("shapes fit");
+            report.check("products of pairs", DType::F32, &got, &want, &format!("{g} pairs, {m} x {k} x {n}"));
+        }
     }
     report.end();
 }

@@ -35,7 +35,7 @@ use std::fmt;
 
 use crate::columns::column_sum;
 use crate::error::{KernelError, Result};
-use crate::launch::empty;
+use crate::launch::{dims3, empty};
 pub use layers::{linear, weight_gradient};
 use problem::{MatmulProblem, OP};
 
@@ -55,6 +55,35 @@ pub fn matmul<R: CubeRuntime>(lhs: CubeTensor<R>, rhs: CubeTensor<R>, out_dtype:
         return Ok(out);
     }
     product.by_kernels()
+}
+
+/// The products of pairs of `f32` matrices, `[g, m, k] x [g, k, n] -> [g, m, n]`, contiguous: plain fused multiply-adds, where burn's own
+/// products would round their operands to TF32 on tensor cores.
+///
+/// # Errors
+/// As [`matmul`].
+pub fn batched<R: CubeRuntime>(lhs: CubeTensor<R>, rhs: CubeTensor<R>) -> Result<CubeTensor<R>> {
+    let ([g, m, k], [g_of_rhs, k_of_rhs, n]) = (dims3(OP, "the left operand", &lhs)?, dims3(OP, "the right operand", &rhs)?);
+    if (g, k) != (g_of_rhs, k_of_rhs) {
+        return Err(KernelError::setup(OP, format!("[{g}, {m}, {k}] x [{g_of_rhs}, {k_of_rhs}, {n}]")));
+    }
+    if lhs.dtype != DType::F32 || rhs.dtype != DType::F32 {
+        return Err(KernelError::setup(OP, format!("the operands hold {:?} and {:?}, not f32", lhs.dtype, rhs.dtype)));
+    }
+    let (lhs, rhs) = (batch(lhs), batch(rhs));
+    let problem = MatmulProblem { m: m as u32, n: n as u32, k: k as u32, lhs: lhs.layout, rhs: rhs.layout };
+    let blueprint = plan::units(&lhs.tensor.client, problem)?;
+    launch::<R, SimpleUnitAlgorithm>(blueprint, lhs, rhs, [g, m, n].into(), DType::F32)
+}
+
+/// An operand of [`batched`], copied if neither axis of its matrices is contiguous.
+fn batch<R: CubeRuntime>(tensor: CubeTensor<R>) -> Operand<R> {
+    let strides = [0, 1, 2].map(|axis| tensor.meta.strides()[axis]);
+    match strides {
+        [.., 1] => Operand { tensor, layout: MatrixLayout::RowMajor },
+        [_, 1, _] => Operand { tensor, layout: MatrixLayout::ColMajor },
+        _ => Operand { tensor: into_contiguous(tensor), layout: MatrixLayout::RowMajor },
+    }
 }
 
 /// The library that computes products of a device, and the algorithms that it has chosen so far: with the device they decide about the bits.

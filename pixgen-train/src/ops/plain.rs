@@ -428,10 +428,13 @@ pub const LEAST_FIELD: f64 = 1e-8;
 /// The least mean distance; where all features are the same there is no field.
 pub const LEAST_DISTANCE: f64 = 1e-12;
 
+/// Products of pairs of matrices, `[G, M, K] x [G, K, N]`.
+pub type Products<B> = fn(Tensor<B, 3>, Tensor<B, 3>) -> Tensor<B, 3>;
+
 /// Distances between the rows of a `[G, N, D]` and b `[G, M, D]`, `[G, N, M]`.
-fn distances<B: Backend>(a: &Tensor<B, 3>, b: &Tensor<B, 3>) -> Tensor<B, 3> {
+fn distances<B: Backend>(a: &Tensor<B, 3>, b: &Tensor<B, 3>, products: Products<B>) -> Tensor<B, 3> {
     let squares = |x: &Tensor<B, 3>| x.clone().square().sum_dim(2);
-    let products = a.clone().matmul(b.clone().swap_dims(1, 2));
+    let products = products(a.clone(), b.clone().swap_dims(1, 2));
     (squares(a) + squares(b).swap_dims(1, 2) - products * 2.0).clamp_min(0.0).sqrt()
 }
 
@@ -443,6 +446,16 @@ fn log_sum_exp<B: Backend>(x: Tensor<B, 3>, axis: usize) -> Tensor<B, 3> {
 
 /// See [`crate::ops::FusedOps::fused_drift`].
 pub fn drift<B: Backend>(x: FloatTensor<B>, real: FloatTensor<B>, kernel: &DriftKernel<'_>) -> (FloatTensor<B>, FloatTensor<B>) {
+    drift_by::<B>(x, real, kernel, |a, b| a.matmul(b))
+}
+
+/// [`drift`] by other products than burn's.
+pub fn drift_by<B: Backend>(
+    x: FloatTensor<B>,
+    real: FloatTensor<B>,
+    kernel: &DriftKernel<'_>,
+    products: Products<B>,
+) -> (FloatTensor<B>, FloatTensor<B>) {
     let (x, real) = (wrap::<B, 4>(x), wrap::<B, 4>(real));
     let ([sets, n, places, width], [_, p, ..]) = (x.dims(), real.dims());
     let others = kernel.others(sets, p);
@@ -462,12 +475,12 @@ pub fn drift<B: Backend>(x: FloatTensor<B>, real: FloatTensor<B>, kernel: &Drift
     let (x, real) = (around(x, n), around(real, p));
 
     let itself = Tensor::<B, 2>::eye(n, &x.device()).unsqueeze::<3>();
-    let (from_real, from_generated) = (distances(&x, &real), distances(&x, &x) * (itself.clone().neg() + 1.0));
+    let (from_real, from_generated) = (distances(&x, &real, products), distances(&x, &x, products) * (itself.clone().neg() + 1.0));
     let pairs = (groups * n * (n - 1)) as f64;
     let mean = ((from_real.clone().mean() + from_generated.clone().sum() / pairs) / 2.0).clamp_min(LEAST_DISTANCE);
     let scale = mean.reshape([1, 1, 1]);
     let mut columns = vec![from_real / scale.clone(), from_generated / scale.clone() + itself * SELF_DISTANCE];
-    columns.extend(others.as_ref().map(|others| distances(&x, others) / scale.clone()));
+    columns.extend(others.as_ref().map(|others| distances(&x, others, products) / scale.clone()));
     let distances = Tensor::cat(columns, 2);
     let copies = kernel.log_copies([p, n, u]);
     let copies = Tensor::<B, 1>::from_data(TensorData::new(copies, [p + n + u]), &x.device()).reshape([1, 1, p + n + u]);
@@ -483,8 +496,8 @@ pub fn drift<B: Backend>(x: FloatTensor<B>, real: FloatTensor<B>, kernel: &Drift
         let sums = log_sum_exp(counted.clone(), 2) + log_sum_exp(logits, 1);
         let weights = (counted - sums / 2.0).exp();
         let (pull, push) = (weights.clone().narrow(2, 0, p), weights.narrow(2, p, n + u));
-        let attraction = (pull.clone() * push.clone().sum_dim(2)).matmul(real.clone());
-        let repulsion = (push * pull.sum_dim(2)).matmul(pushing.clone());
+        let attraction = products(pull.clone() * push.clone().sum_dim(2), real.clone());
+        let repulsion = products(push * pull.sum_dim(2), pushing.clone());
         let v = (attraction - repulsion) / unit.clone();
         let size = v.clone().square().mean().sqrt();
         field = field + v / size.clone().clamp_min(LEAST_FIELD).reshape([1, 1, 1]);
