@@ -15,6 +15,7 @@ import argparse
 import os
 import statistics
 import sys
+from pathlib import Path
 
 from cpu_step import ROOT, Program
 
@@ -35,7 +36,7 @@ def measure(case, args):
     common = ["--preset", preset, "--stage", stage, "--batch", str(batch)]
     # The trainer reads PIXGEN_* as settings.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXGEN_")}
-    torch = [args.python, str(ROOT / "tests/bench/torch_step.py"), "--device", "cuda", *common]
+    torch = [args.python, str(Path(__file__).with_name("torch_step.py")), "--device", "cuda", *common]
     ours = Program([args.binary, "bench", "--interleave", *common, *OURS, *(PLAIN if stage == "finetune" else [])], environment)
     programs = {"pixgen-train": ours, **{f"PyTorch {mode}": Program([*torch, "--mode", mode], environment) for mode in args.modes.split(",")}}
     seconds, memory = {name: [] for name in programs}, {}

@@ -12,28 +12,28 @@
 # steps of small networks beside the CPU; steps of EPG-L/16 in stages 1 and 2b, beside PyTorch if a python3 has it; each operation's time and
 # rate of its products; stage 2a; memory. A row that fails, or for which there is no time left, says so, and the rest goes on.
 #
-# Environment: OUT (the folder of the reports, .), PRESET (EPG-L-16-256), BATCH (32), STEPS (15), DEVICE (cuda), PYTHON (python3), CUDA_PATH
-# (/usr/local/cuda).
+# Environment: OUT (the folder of the reports, .), PRESET (EPG-L-16-256), BATCH (32), STEPS (15), DEVICE (cuda), PRECISION (bf16), PYTHON
+# (python3), CUDA_PATH (/usr/local/cuda).
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-: "${OUT:=$PWD}" "${PRESET:=EPG-L-16-256}" "${BATCH:=32}" "${STEPS:=15}" "${DEVICE:=cuda}" "${PYTHON:=python3}" "${SECONDS_IN_ALL:=480}"
+: "${OUT:=$PWD}" "${PRESET:=EPG-L-16-256}" "${BATCH:=32}" "${STEPS:=15}" "${DEVICE:=cuda}" "${PRECISION:=bf16}" "${PYTHON:=python3}" "${SECONDS_IN_ALL:=480}"
 [ -n "${CUDA_PATH:-}" ] || [ ! -d /usr/local/cuda ] || export CUDA_PATH=/usr/local/cuda
 # Programs lie beside this script, or where cargo puts them.
 bin=$here
 [ -x "$bin/pixgen-train" ] || bin=${CARGO_TARGET_DIR:-$here/../../target}/release
 [ -x "$bin/pixgen-train" ] || { echo "device.sh: no pixgen-train in $here or $bin" >&2; exit 1; }
 train=$bin/pixgen-train
-bench=("$train" bench --device "$DEVICE" --preset "$PRESET" --batch "$BATCH" --steps "$STEPS")
+bench=("$train" bench --device "$DEVICE" --preset "$PRESET" --precision "$PRECISION" --batch "$BATCH" --steps "$STEPS" --json)
 
 # A field of a line of JSON.
-field() { grep -o "\"$1\":[^,}]*" <<<"$2" | head -n 1 | cut -d: -f2- | tr -d '"'; }
+field() { grep -o "\"$1\": *[^,}]*" <<<"$2" | head -n 1 | cut -d: -f2- | tr -d '" '; }
 
 # --- train -------------------------------------------------------------------------------------------------------------------------------
 
 if [ "${1:-}" = train ]; then
   [ $# = 3 ] || { echo "usage: device.sh train SET MINUTES" >&2; exit 1; }
   set -e
-  common=(--preset base-32-rgb --data "$2" --device "$DEVICE" --precision bf16)
+  common=(--preset base-32-rgb --data "$2" --device "$DEVICE" --precision "$PRECISION")
   # A quarter of the time for stage 1, the rest for stage 2b; what is measured beforehand counts too.
   images() { # STAGE SECONDS
     local line
@@ -91,12 +91,15 @@ measure() { # SECONDS NAME COMMAND...
   esac
 }
 
-# A table of cuda_step: its rows are the data.
-summary() { printf '%s within the bounds' "$(grep -c '^|' <<<"$1" | awk '{ print $1 - 2 }') rows"; }
-data() { awk -F ' *[|] *' 'BEGIN { printf "[" } /^\|/ && ++n > 2 { printf "%s\"%s\"", n > 3 ? "," : "", $0 } END { printf "]" }' <<<"$1"; }
+# What a program prints: a table, whose rows are strings, or JSON.
+table() { awk 'BEGIN { printf "[" } /^\|/ && ++n > 2 { printf "%s\"%s\"", (n > 3 ? "," : ""), $0 } END { printf "]" }' <<<"$1"; }
+json() { tr -d '\n' <<<"$1"; }
 
-measure 90 "kernels beside the CPU, bf16" "$bin/cuda_step" "$DEVICE" "$PRESET" bf16
-measure 90 "kernels beside the CPU, f32" "$bin/cuda_step" "$DEVICE" "$PRESET" f32
+summary() { echo "$(grep -c '^|' <<<"$1" | awk '{ print $1 - 2 }') rows within the bounds"; }
+data() { table "$1"; }
+for precision in $(printf '%s\nf32\n' "$PRECISION" | uniq); do
+  measure 90 "operations of $PRESET beside the CPU, $precision" "$bin/cuda_step" "$DEVICE" "$PRESET" "$precision"
+done
 measure 90 "whole steps beside the CPU" "$bin/cuda_step" "$DEVICE"
 
 # Output of `bench --json`.
@@ -104,11 +107,11 @@ summary() {
   local mfu
   mfu=$(field mfu "$1")
   awk -v s="$(field seconds "$1")" -v i="$(field images_per_second "$1")" -v m="${mfu:-0}" -v b="$(field memory "$1")" \
-    'BEGIN { printf "%.1f ms, %.1f images/s, MFU %s, %.1f GiB", 1e3 * s, i, m > 0 ? sprintf("%.1f %%", 100 * m) : "unknown", b / 2^30 }'
+    'BEGIN { printf "%.1f ms, %.1f images/s, MFU %s, %.1f GiB", 1e3 * s, i, (m > 0 ? sprintf("%.1f %%", 100 * m) : "unknown"), b / 2^30 }'
 }
-data() { printf '%s' "$1"; }
+data() { json "$1"; }
 for stage in pretrain finetune; do
-  measure 120 "$PRESET, $stage, batch $BATCH, bf16" "${bench[@]}" --precision bf16 --stage "$stage" --json
+  measure 120 "$PRESET, $stage, batch $BATCH, $PRECISION" "${bench[@]}" --stage "$stage"
 done
 
 # PyTorch in turn with it: a table, whose rows are the data.
@@ -116,7 +119,7 @@ peers=$here/gpu_step.py
 [ -f "$peers" ] || peers=$here/../bench/gpu_step.py
 if [ -f "$peers" ] && "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>>"$log"; then
   summary() { grep '^|' <<<"$1" | tail -n +3 | cut -d '|' -f 5,6,8 | tr '|\n' ',;' | tr -s ' '; }
-  data() { awk '/^\|/ && ++n > 2 { printf "%s\"%s\"", n > 3 ? "," : "[", $0 } END { printf "]" }' <<<"$1"; }
+  data() { table "$1"; }
   for stage in pretrain finetune; do
     measure 150 "$PRESET, $stage, beside PyTorch" "$PYTHON" "$peers" --binary "$train" --python "$PYTHON" --case "$PRESET:$stage:$BATCH" \
       --modes compile-bf16,bf16 --steps "$STEPS"
@@ -126,15 +129,16 @@ else
 fi
 
 # Each operation: its time, and the rate of its products by cuBLASLt and of attention.
-summary() { grep -o '"name":"[^"]*"\|"gflops":[0-9.]*' <<<"$1" | cut -d: -f2 | tr -d '"' | awk '/^[0-9.]+$/ { printf "%s %.0f TFLOP/s; ", name, $1 / 1e3; next } { name = $0 }'; }
-data() { printf '%s' "$1"; }
-measure 120 "operations of $PRESET, bf16" "${bench[@]}" --precision bf16 --stage finetune --steps 3 --ops --json
+summary() { grep -o '"name": *"[^"]*"\|"gflops": *[0-9.]*' <<<"$1" | sed 's/^[^:]*: *//' | tr -d '"' | awk '/^[0-9.]+$/ { printf "%s %.0f TFLOP/s; ", name, $1 / 1e3; next } { name = $0 }'; }
+data() { json "$1"; }
+measure 120 "operations of $PRESET, $PRECISION" "${bench[@]}" --stage finetune --ops
 summary() {
   awk -v s="$(field seconds "$1")" -v i="$(field images_per_second "$1")" 'BEGIN { printf "%.1f ms, %.1f images/s", 1e3 * s, i }'
 }
-measure 120 "$PRESET, diffusion, batch $BATCH, bf16" "${bench[@]}" --precision bf16 --stage diffusion --json
-measure 120 "$PRESET, pretrain, as many images as fit" "$train" bench --device "$DEVICE" --preset "$PRESET" --precision bf16 --stage pretrain \
-  --micro-batch auto --steps 3 --json
+measure 120 "$PRESET, diffusion, batch $BATCH, $PRECISION" "${bench[@]}" --stage diffusion
+# The recipe's batch, of which as many pictures as fit go through the network at once.
+measure 120 "$PRESET, pretrain, as many pictures as fit" "$train" bench --device "$DEVICE" --preset "$PRESET" --precision "$PRECISION" \
+  --stage pretrain --micro-batch auto --steps 2 --warmup 1 --json
 
 echo "$OUT/report.md, $OUT/report.json; $failures failed"
 [ "$failures" = 0 ]
