@@ -9,7 +9,7 @@
 //! The update is compared with the CPU's for the same gradient, since AdamW's first step knows only the signs of most numbers.
 
 use pixgen_core::config::{ModelConfig, Tower};
-use pixgen_core::noise::NoiseConfig;
+use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::preset;
 use pixgen_edge::data::DataError;
 use pixgen_edge::param_set::ParamSet;
@@ -17,7 +17,9 @@ use pixgen_tests::stages::{PROJECTOR, consistency_settings, pretrain_settings, r
 use pixgen_train::bench::compare::{OperationDifference, compare, error};
 use pixgen_train::config::{RunConfig, StageKind};
 use pixgen_train::device::{CpuDevice, DeviceChoice, DeviceProblem, OnDevice, Requirements};
-use pixgen_train::objective::{Compute, Consistency, FrozenEncoder, Objective, Pretrain, StepLoss, Terms, TrainingProgress};
+use pixgen_train::objective::{
+    Compute, Consistency, Drift, DriftConfig, FrozenEncoder, Objective, Pretrain, StepLoss, Terms, TrainingProgress,
+};
 use pixgen_train::precision::Precision;
 use pixgen_train::training::{EmaConfig, Engine, Flat, LrShape, OptimiserConfig, Outcome, Schedule, State, step};
 use std::process::ExitCode;
@@ -28,6 +30,7 @@ use std::time::Instant;
 enum Stage {
     Pretrain,
     Consistency,
+    Drift,
 }
 
 /// A step on any device.
@@ -48,9 +51,10 @@ impl Case {
 }
 
 /// The steps that are compared.
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     Case::new(Stage::Pretrain, Precision::F32, [6, 6]),
     Case::new(Stage::Consistency, Precision::F32, [3, 2]),
+    Case::new(Stage::Drift, Precision::F32, [4, 4]),
     Case::new(Stage::Pretrain, Precision::Bf16, [6, 6]),
     Case::new(Stage::Consistency, Precision::Bf16, [3, 2]),
 ];
@@ -65,6 +69,18 @@ const BF16: (f64, f64) = (8e-3, 4.0);
 
 /// The update is `f32` in any case.
 const UPDATE: f64 = 1e-5;
+
+/// Stage 3 on pixels: one set of four pictures and eight real ones.
+const DRIFT: DriftConfig = DriftConfig {
+    parametrisation: Parametrisation::Edm,
+    generated: 4,
+    real: 8,
+    temperatures: [0.1, 0.3, 1.0],
+    guidance: 1.2,
+    patches: true,
+    windows: [14, 0],
+    whole: true,
+};
 
 /// Two towers of two blocks and of different widths, heads of 32, 51 tokens.
 fn model() -> ModelConfig {
@@ -140,6 +156,10 @@ impl OnDevice for Case {
                 let objective = Consistency::<B>::new(model, noise, consistency_settings(), source(), Some(frozen), device.clone());
                 take(&mut objective.with_compute(compute), self, &device)
             }
+            Stage::Drift => {
+                let objective = Drift::<B>::new(model, noise, DRIFT, source(), None, device.clone());
+                take(&mut objective.with_compute(compute), self, &device)
+            }
         }
     }
 }
@@ -148,7 +168,7 @@ impl Case {
     fn set(self) -> ParamSet {
         match self.stage {
             Stage::Pretrain => ParamSet::pretraining(&model(), &PROJECTOR),
-            Stage::Consistency => ParamSet::generator(&model()),
+            Stage::Consistency | Stage::Drift => ParamSet::generator(&model()),
         }
     }
 }
