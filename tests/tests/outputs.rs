@@ -230,7 +230,7 @@ fn a_graph_that_fails_leaves_no_folder() {
     fails(onnx("nowhere/graph.onnx"), &["nowhere/graph.onnx", "folder is not there"]);
     assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 0);
     succeeds(onnx("inputs/graph.onnx"));
-    fails(onnx("graph.onnx"), &["inputs", "already there"]);
+    fails(onnx("graph.onnx"), &["inputs", "there already"]);
     assert!(!folder.path().join("graph.onnx").exists() && folder.path().join("inputs/graph.onnx").exists());
 }
 
