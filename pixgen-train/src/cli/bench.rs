@@ -57,7 +57,7 @@ pub struct BenchArgs {
 #[derive(Debug, Args)]
 pub struct RooflineArgs {
     /// Compute instead of measure: device whose published peaks bound the step: h100, h200, a100-80, a100-40, l40s, rtx4090
-    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["ops", "interleave"])]
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["ops", "interleave", "stage", "steps", "warmup", "device", "tf32"])]
     pub roofline: Option<String>,
     /// Model of the roofline, the same as --preset, in upper or lower case; `inspect --presets` lists them
     #[arg(long, value_name = "PRESET", requires = "roofline", conflicts_with = "preset")]

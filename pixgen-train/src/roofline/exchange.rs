@@ -34,11 +34,11 @@ pub enum Interconnect {
 }
 
 impl Interconnect {
-    /// Bytes a second between hosts, of a whole host in each direction; none within one host.
-    const fn of_host(self) -> Option<f64> {
+    /// Bytes a second between hosts, in each direction, of a host with so many GPUs; none within one host.
+    const fn of_host(self, gpus: usize) -> Option<f64> {
         match self {
             Self::Nvlink => None,
-            Self::Gb400 => Some(HOST as f64 * 400e9 / 8.0),
+            Self::Gb400 => Some(gpus as f64 * 400e9 / 8.0),
             Self::Gbe100 => Some(100e9 / 8.0),
         }
     }
@@ -71,7 +71,9 @@ impl Cluster {
     /// NVLink for a GPU that has none, or between hosts.
     pub const fn new(gpu: &GpuPeaks, gpus: usize, interconnect: Interconnect) -> Result<Self, NotJoined> {
         let hosts = gpus.div_ceil(HOST);
-        let network = match interconnect.of_host() {
+        // The slowest host decides: the last one may have fewer GPUs.
+        let fewest = gpus - (hosts - 1) * HOST;
+        let network = match interconnect.of_host(fewest) {
             Some(network) => network,
             None if !gpu.nvlink => return Err(NotJoined::NoNvlink),
             None if hosts > 1 => return Err(NotJoined::SeveralHosts),
@@ -176,7 +178,7 @@ mod tests {
         Cluster::new(gpu("h100").expect("GPU"), gpus, interconnect).expect("joined")
     }
 
-    /// 450 GB/s of NVLink; 8 cards of 50 GB/s, or one of 12.5 GB/s, for a host.
+    /// 450 GB/s of NVLink; a card of 50 GB/s for each GPU, or one of 12.5 GB/s, for a host.
     #[test]
     fn sums_by_hand() {
         let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got} {want}");
@@ -184,6 +186,7 @@ mod tests {
         near(cluster(8, Interconnect::Nvlink).all_reduce(9e9), 2.0 * 7.0 / 8.0 * 9.0 / 450.0);
         near(cluster(8, Interconnect::Gbe100).all_reduce(9e9), 2.0 * 7.0 / 8.0 * 9.0 / 450.0);
         near(cluster(64, Interconnect::Gb400).all_reduce(9e9), 2.0 * 7.0 / 8.0 * (9.0 / 450.0 + 9.0 / 400.0));
+        near(cluster(9, Interconnect::Gb400).all_reduce(9e9), 2.0 * 7.0 / 8.0 * 9.0 / 450.0 + 9.0 / 50.0);
         near(cluster(16, Interconnect::Gbe100).all_gather(9e9), 7.0 / 8.0 * 9.0 / 450.0 + 0.5 * 9.0 / 12.5);
     }
 
