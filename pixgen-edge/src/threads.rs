@@ -75,19 +75,19 @@ fn cores() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Starts the threads of the process: as many as `asked` for, or one for each core. To be called once, by commands that compute.
+/// Starts the threads of the process: as many as `asked` for, or as are `usual`, or one for each core. To be called once, by commands that compute.
 ///
 /// Where the system allows no more threads, there is one, and a line on standard error says so.
 ///
 /// # Errors
 /// [`ThreadsError`].
-pub fn start(asked: Option<usize>) -> Result<(), ThreadsError> {
+pub fn start(asked: Option<usize>, usual: Option<usize>) -> Result<(), ThreadsError> {
     check(asked)?;
     let of_environment = asked.is_none().then(of_environment).flatten();
     if let Some(count) = of_environment {
         check_number(VARIABLE, count)?;
     }
-    let count = asked.or(of_environment).unwrap_or_else(cores);
+    let count = asked.or(of_environment).or(usual).unwrap_or_else(cores);
     if pool_of(count)? {
         return Ok(());
     }
@@ -154,11 +154,11 @@ mod tests {
     #[test]
     fn the_number_is_bounded() {
         let cores = cores();
-        let error = start(Some(most(cores) + 1)).expect_err("too many");
+        let error = start(Some(most(cores) + 1), None).expect_err("too many");
         assert!(matches!(error, ThreadsError::TooMany { .. }), "{error}");
         assert!(error.to_string().starts_with(&format!("--threads {}: ", most(cores) + 1)), "{error}");
         assert!(error.hint().expect("hint").contains(&most(cores).to_string()));
-        let none = start(Some(0)).expect_err("none");
+        let none = start(Some(0), None).expect_err("none");
         assert!(matches!(none, ThreadsError::None) && none.hint().expect("hint").contains("1 or more"), "{none}");
         assert!(check(Some(0)).is_err() && check(Some(1)).is_ok() && check(None).is_ok());
         assert!(most(1) >= ALWAYS_FINE && most(1000) > 1000);

@@ -5,6 +5,7 @@ mod data;
 mod device;
 mod draw;
 mod files;
+mod launch;
 mod measure;
 mod model;
 mod train;
@@ -14,6 +15,7 @@ pub use data::*;
 pub use device::DeviceArgs;
 pub use draw::*;
 pub use files::*;
+pub use launch::*;
 pub use measure::*;
 pub use model::ModelArgs;
 pub use train::*;
@@ -45,6 +47,8 @@ pub enum Command {
     Pretrain(PretrainArgs),
     /// Stage 2: train a generator, from a pre-trained encoder or from scratch
     Finetune(FinetuneArgs),
+    /// Train on several processes of this machine, one for each GPU or for a part of the cores
+    Launch(LaunchArgs),
     /// Draw pictures with a trained model
     Sample(SampleArgs),
     /// Measure pictures of a trained model beside real ones
@@ -81,21 +85,25 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Flags of cargo and pip that messages name, or that are given to them.
-    const OF_OTHERS: [&str; 13] = [
+    /// Flags of cargo, pip, mpirun and srun that messages name, or that are given to them.
+    const OF_OTHERS: [&str; 17] = [
+        "bind-to",
         "example",
         "features",
         "gc-sections",
         "ignore-scripts",
         "loglevel",
+        "mpi",
         "no-audit",
         "no-deps",
         "no-fund",
         "only-binary",
+        "oversubscribe",
         "registry",
         "release",
         "silent",
         "sparse",
+        "tag-output",
     ];
 
     fn collect(command: &clap::Command, flags: &mut BTreeSet<String>) {

@@ -3,6 +3,9 @@
 use crate::config::{ConfigProblem, StageKind};
 use crate::data::prepare::PrepareError;
 use crate::device::DeviceProblem;
+use crate::distributed::replicas::ReplicaError;
+use crate::distributed::{LinkError, PlacementError};
+use crate::objective::StepError;
 use crate::packages::PackageError;
 use crate::quality::error::QualityError;
 use crate::report::ReportError;
@@ -195,8 +198,20 @@ pub enum Error {
         /// Images seen.
         images: u64,
         /// The file and what is wrong with it.
-        error: DataError,
+        error: StepError,
     },
+    /// A step that nobody saves anything before.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// Variables that say which of several processes this is.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// Processes that cannot reach each other.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Processes that do not fit together.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
     /// The command line asks for something that cannot be done.
     #[error("{what}")]
     Argument {
@@ -330,6 +345,11 @@ impl Error {
             Self::BadFileOnTheWay { .. } => Some(
                 "repair the file and run the same command again, or add --skip-bad: the next picture of its class takes its place".into(),
             ),
+            Self::Step(StepError::Data(error)) => error.hint(),
+            Self::Step(StepError::OtherRank { .. }) => None,
+            Self::Placement(error) => error.hint(),
+            Self::Link(error) => error.hint(),
+            Self::Replica(error) => error.hint(),
             Self::Argument { hint, .. } => hint.clone(),
             Self::Threads(error) => error.hint(),
             Self::Output(error) => error.hint(),

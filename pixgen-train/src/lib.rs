@@ -22,7 +22,7 @@
 //! [`prepared`] loads what the first step needs, [`start`] the model that it may start from ([`warm_start`]: a generator of other classes or
 //! another resolution), and [`session`] trains; a [`quality_watch`] measures pictures meanwhile. [`device`] opens the CPU or a GPU and hands work to its backend. [`run`]
 //! holds what surrounds the loop (folder, checkpoints, metrics, progress, Ctrl-C), [`training`] its inside (schedule, optimiser,
-//! averages, one step).
+//! averages, one step). [`distributed`] shares a batch out to several processes.
 //!
 //! # Learning
 //!
@@ -57,6 +57,7 @@ pub mod report;
 
 pub mod config;
 pub mod device;
+pub mod distributed;
 pub mod prepared;
 pub mod quality_watch;
 pub mod run;

@@ -1,6 +1,7 @@
 //! What a run needs before its first step: settings, data, start values, the objective; and the model file that it ends with.
 
 use crate::config::{DataConfig, RunConfig, Stage, TrainingRecipe};
+use crate::distributed::{Collective, Share};
 use crate::error::Error;
 use crate::objective::{
     BatchSource, Compute, Consistency, Diffusion, Drift, FrozenEncoder, NamedValues, Objective, Pretrain, TrainingProgress,
@@ -80,7 +81,26 @@ pub fn prepare(config: RunConfig) -> Result<Prepared, Error> {
 }
 
 /// As [`prepare`]; a run in the folder `out` that has a checkpoint goes on from it, so that it does not need the model that it started from.
-pub fn prepare_in(mut config: RunConfig, out: Option<&Path>) -> Result<Prepared, Error> {
+pub fn prepare_in(config: RunConfig, out: Option<&Path>) -> Result<Prepared, Error> {
+    prepare_with(config, |config, set, class_names| {
+        let recorded = out.map(Recorded::read).transpose()?.flatten();
+        let goes_on = recorded.and_then(|recorded| Some((recorded, checkpoint::newest_metadata(out?)?)));
+        match goes_on {
+            Some((recorded, metadata)) => StartValues::resumed(config, &recorded, &metadata, set),
+            None => StartValues::fresh(config, set, class_names),
+        }
+    })
+}
+
+/// As [`prepare`] for a rank that gets its state from rank 0.
+pub fn prepare_following(config: RunConfig) -> Result<Prepared, Error> {
+    prepare_with(config, |config, set, _| StartValues::following(config, set))
+}
+
+fn prepare_with(
+    mut config: RunConfig,
+    start: impl FnOnce(&RunConfig, &ParamSet, &[String]) -> Result<StartValues, Error>,
+) -> Result<Prepared, Error> {
     config.validate()?;
     if config.data.path.is_empty() {
         return Err(Error::Argument {
@@ -95,12 +115,7 @@ pub fn prepare_in(mut config: RunConfig, out: Option<&Path>) -> Result<Prepared,
     config.model.classes = training.class_names.len();
     config.validate()?;
     let set = parameter_list(&config);
-    let recorded = out.map(Recorded::read).transpose()?.flatten();
-    let goes_on = recorded.and_then(|recorded| Some((recorded, checkpoint::newest_metadata(out?)?)));
-    let start = match goes_on {
-        Some((recorded, metadata)) => StartValues::resumed(&config, &recorded, &metadata, &set)?,
-        None => StartValues::fresh(&config, &set, &training.class_names)?,
-    };
+    let start = start(&config, &set, &training.class_names)?;
     let normalisation = config.normalisation(&training)?;
     Ok(Prepared { config, training, held_out, skipped_files, normalisation, start })
 }
@@ -161,8 +176,8 @@ pub fn parameter_list(config: &RunConfig) -> ParamSet {
 }
 
 impl Prepared {
-    /// The objective on a device.
-    pub fn objective<B: Engine>(&self, device: &B::Device) -> Box<dyn Objective<B>> {
+    /// The objective on a device, computed together with other `ranks`.
+    pub fn objective<B: Engine>(&self, device: &B::Device, ranks: &Collective) -> Box<dyn Objective<B>> {
         let config = &self.config;
         let source = BatchSource {
             normalisation: self.normalisation,
@@ -170,7 +185,11 @@ impl Prepared {
             augment: config.augment.clone(),
         };
         let (model, noise, device) = (config.model, config.noise, device.clone());
-        let compute = Compute { precision: config.compute.precision, recompute: config.compute.recompute };
+        let compute = Compute {
+            precision: config.compute.precision,
+            recompute: config.compute.recompute,
+            ranks: ranks.clone(),
+        };
         match config.stage {
             Stage::Pretrain(settings) => {
                 let objective = Pretrain::<B>::new(model, noise, settings, source, &self.start.params, device);
@@ -191,7 +210,7 @@ impl Prepared {
         }
     }
 
-    /// Where the next step stands.
+    /// Where the next step stands; one process computes all of it.
     pub fn progress(&self, images: u64) -> TrainingProgress {
         let train = &self.config.train;
         TrainingProgress {
@@ -200,6 +219,7 @@ impl Prepared {
             total: train.images,
             batch: train.batch,
             micro_batch: self.config.micro_batch(),
+            share: Share::default(),
         }
     }
 

@@ -1,27 +1,25 @@
 //! A training run from its first step to its last: resume, loop, sample, save.
 
 use crate::config::Stage;
+use crate::distributed::{Collective, Share, replicas};
 use crate::error::{CheckpointMismatch, Error};
-use crate::objective::loss_by_noise::{BINS, NoiseBin};
-use crate::objective::{LossByNoise, Objective, StepLoss};
+use crate::objective::{Objective, StepError, TrainingProgress};
 use crate::prepared::{Prepared, parametrisation, save_model};
 use crate::quality_watch::QualityWatch;
 use crate::run::recorded::{Change, Recorded};
 use crate::run::tensorboard::EventFile;
+use crate::run::window::Window;
 use crate::run::{self, Checkpoint, MetricsLog, NamedTensor, RunFolder, checkpoint};
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::training::{Engine, Flat, Outcome, State, step};
-use pixgen_edge::data::DataError;
 use pixgen_edge::interrupt;
 use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::picture::{Grid, Picture, strip};
 use pixgen_edge::terminal::note;
 use pixgen_edge::units::format_images;
-use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::time::Instant;
 
 /// What is not a setting of the run.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +34,8 @@ pub struct SessionOptions {
     pub tensorboard: bool,
     /// Ctrl-C.
     pub interrupt: Interrupt,
+    /// Those who train together; rank 0 writes the folder.
+    pub ranks: Collective,
 }
 
 /// How a run ended.
@@ -54,15 +54,21 @@ struct Session<'a, B: Engine> {
     prepared: &'a Prepared,
     options: &'a SessionOptions,
     device: &'a B::Device,
-    folder: RunFolder,
-    metrics: MetricsLog,
+    /// None where another rank writes them.
+    records: Option<Records>,
     objective: Box<dyn Objective<B>>,
     state: State<B::Flat>,
     progress: run::Progress,
-    watch: Option<QualityWatch>,
     due: Due,
     /// Sums since the last line of metrics.
     window: Window,
+}
+
+/// What a run writes.
+struct Records {
+    folder: RunFolder,
+    metrics: MetricsLog,
+    watch: Option<QualityWatch>,
 }
 
 /// What an interrupt kept from being drawn after the last step.
@@ -72,29 +78,38 @@ struct Due {
     measurement: bool,
 }
 
-/// What is averaged for a line of metrics.
-#[derive(Default)]
-struct Window {
-    terms: BTreeMap<&'static str, f64>,
-    by_noise: LossByNoise,
-    gradient_norm: f64,
-    rate: f64,
-    steps: u64,
-    images: u64,
-    started: Option<Instant>,
-}
-
-/// A line of metrics.
-#[derive(Serialize)]
-struct MetricsLine<'a> {
-    #[serde(flatten)]
-    numbers: BTreeMap<&'a str, f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    loss_by_noise: Option<[NoiseBin; BINS]>,
-}
-
 /// Runs or resumes training in `out`. The first line on stderr says which of the two it is.
 pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOptions, device: &B::Device) -> Result<End, Error> {
+    let (config, ranks) = (&prepared.config, &options.ranks);
+    let mut objective = prepared.objective::<B>(device, ranks);
+    let mut state = State::new::<B>(objective.params(), &prepared.start.params, &config.ema.configs(), device);
+    let opened = if ranks.is_first() {
+        Some(open(prepared, out, options, device, &mut *objective, &mut state)?)
+    } else {
+        None
+    };
+    let (records, mut due) = opened.map_or((None, Due::default()), |(records, due)| (Some(records), due));
+    let mut flags = [due.sample, due.measurement].map(u8::from);
+    ranks.broadcast(&mut flags);
+    [due.sample, due.measurement] = flags.map(|flag| flag == 1);
+    replicas::replicate(ranks, &mut *objective, &mut state);
+    replicas::compare::<B>(ranks, &state.params)?;
+    let quiet = options.quiet || !ranks.is_first();
+    let progress = run::Progress::new(&options.title, state.images, config.train.images, quiet);
+    let window = Window::default();
+    let mut session = Session::<B> { prepared, options, device, records, objective, state, progress, due, window };
+    session.run()
+}
+
+/// Opens the folder of the run, and takes up its newest checkpoint.
+fn open<B: Engine>(
+    prepared: &Prepared,
+    out: &Path,
+    options: &SessionOptions,
+    device: &B::Device,
+    objective: &mut dyn Objective<B>,
+    state: &mut State<B::Flat>,
+) -> Result<(Records, Due), Error> {
     let config = &prepared.config;
     let recorded = Recorded::read(out)?;
     if recorded.is_none() {
@@ -102,8 +117,6 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     }
     let folder = RunFolder::open(out)?;
     let changes = recorded.as_ref().map_or_else(|| Ok(Vec::new()), |recorded| recorded.changes(config))?;
-    let mut objective = prepared.objective::<B>(device);
-    let mut state = State::new::<B>(objective.params(), &prepared.start.params, &config.ema.configs(), device);
     let mut warnings: Vec<String> = folder.warnings().iter().map(ToString::to_string).collect();
     let mut due = Due::default();
     let resumed = match checkpoint::latest(&folder)? {
@@ -112,7 +125,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
             note(&format!("resuming at {} from {}", count(loaded.checkpoint.images), loaded.path.display()));
             let is_due = |key: &str| loaded.checkpoint.metadata.contains_key(key);
             due = Due { sample: is_due("sample_due"), measurement: is_due("measurement_due") };
-            restore::<B>(loaded.checkpoint, &loaded.path, prepared, &mut *objective, &mut state, device, out)?;
+            restore::<B>(loaded.checkpoint, &loaded.path, prepared, objective, state, device, out)?;
             if config.train.images < state.images && changes.iter().any(|change| change.key == "train.images") {
                 let folder = out.display().to_string();
                 return Err(Error::FewerImages { folder, images: config.train.images, seen: state.images });
@@ -151,21 +164,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     } else {
         None
     };
-    let progress = run::Progress::new(&options.title, state.images, config.train.images, options.quiet);
-    let mut session = Session::<B> {
-        prepared,
-        options,
-        device,
-        folder,
-        metrics,
-        objective,
-        state,
-        progress,
-        watch,
-        due,
-        window: Window::default(),
-    };
-    session.run()
+    Ok((Records { folder, metrics, watch }, due))
 }
 
 /// The log, with a line about what changes from here on.
@@ -243,12 +242,13 @@ impl<B: Engine> Session<'_, B> {
             return Ok(End::Stopped);
         }
         // One grid before training shows what the strip starts from.
-        if (self.state.images == 0 || self.due.sample) && !self.sample()? || self.due.measurement && !self.measure()? {
+        let cut_short = (self.state.images == 0 || self.due.sample) && !self.sample()? || self.due.measurement && !self.measure()?;
+        if self.options.ranks.any(cut_short) {
             end = End::Interrupted;
         }
         if end == End::Interrupted && self.state.images == 0 {
             self.progress.finish();
-            note(&interrupt::sentence(None));
+            self.tell(&interrupt::sentence(None));
             return Ok(end);
         }
         let caught_up = self.due.sample || self.due.measurement;
@@ -258,15 +258,10 @@ impl<B: Engine> Session<'_, B> {
         }
         while self.state.images < total && end == End::Finished {
             let before = self.state.images;
-            self.window.started.get_or_insert_with(Instant::now);
-            let progress = self.prepared.progress(before);
-            let outcome = step(&mut *self.objective, &mut self.state, &progress, &config.optimiser, &config.schedule, &mut gradient);
-            self.tell_bad_files();
-            let outcome = outcome.or_else(|error| self.stop_at_bad_file(error, before))?;
-            self.account(outcome)?;
+            self.step(before, &mut gradient)?;
             let now = self.state.images;
             let crossed = |every: u64| now / every > before / every;
-            if self.options.interrupt.requested() {
+            if self.options.ranks.any(self.options.interrupt.requested()) {
                 end = End::Interrupted;
             } else if self.options.stop_at.is_some_and(|at| now >= at) && now < total {
                 end = End::Stopped;
@@ -276,10 +271,11 @@ impl<B: Engine> Session<'_, B> {
             if crossed(config.output.log_every) || save {
                 self.write_metrics()?;
             }
-            self.due.sample = (crossed(config.output.sample_every) || now >= total) && !self.sample()?;
+            let sampled = crossed(config.output.sample_every) || now >= total;
+            self.due.sample = sampled && !self.sample()?;
             let measured = config.quality.every > 0 && (crossed(config.quality.every) || now >= total);
             self.due.measurement = measured && !self.measure()?;
-            if self.due.sample || self.due.measurement {
+            if (sampled || measured) && self.options.ranks.any(self.due.sample || self.due.measurement) {
                 (end, save) = (End::Interrupted, true);
                 if self.window.images > 0 {
                     self.write_metrics()?;
@@ -289,15 +285,43 @@ impl<B: Engine> Session<'_, B> {
                 self.save()?;
             }
         }
+        replicas::compare::<B>(&self.options.ranks, &self.state.params)?;
         self.progress.finish();
+        let Some(Records { folder, .. }) = &self.records else {
+            return Ok(end);
+        };
         if end == End::Interrupted {
-            let saved = format!("{} at {}", self.folder.path().display(), count(self.state.images));
+            let saved = format!("{} at {}", folder.path().display(), count(self.state.images));
             note(&interrupt::sentence(Some(&saved)));
         }
-        if end == End::Finished && !self.folder.model().exists() {
-            self.export()?;
+        if end == End::Finished && !folder.model().exists() {
+            self.export(folder)?;
         }
         Ok(end)
+    }
+
+    /// Takes the step after `before` images.
+    fn step(&mut self, before: u64, gradient: &mut B::Flat) -> Result<(), Error> {
+        let (config, ranks) = (&self.prepared.config, &self.options.ranks);
+        self.window.start();
+        let share = Share { rank: ranks.rank(), size: ranks.size() };
+        let progress = TrainingProgress { share, ..self.prepared.progress(before) };
+        let (objective, state) = (&mut *self.objective, &mut self.state);
+        let outcome = step(objective, state, &progress, &config.optimiser, &config.schedule, gradient, ranks);
+        self.tell_bad_files();
+        let outcome = outcome.or_else(|error| self.stop_at_bad_file(error, before))?;
+        self.account(outcome)?;
+        if (self.state.images / config.train.batch as u64).is_multiple_of(replicas::COMPARED_EVERY) {
+            replicas::compare::<B>(ranks, &self.state.params)?;
+        }
+        Ok(())
+    }
+
+    /// A line for people, of one rank.
+    fn tell(&self, line: &str) {
+        if self.options.ranks.is_first() {
+            note(line);
+        }
     }
 
     /// Says which files others took the place of.
@@ -309,7 +333,7 @@ impl<B: Engine> Session<'_, B> {
     }
 
     /// Saves what was trained before the step that cannot be taken.
-    fn stop_at_bad_file(&mut self, error: DataError, images: u64) -> Result<Outcome, Error> {
+    fn stop_at_bad_file(&mut self, error: StepError, images: u64) -> Result<Outcome, Error> {
         if self.window.images > 0 {
             self.write_metrics()?;
         }
@@ -317,6 +341,7 @@ impl<B: Engine> Session<'_, B> {
             self.save()?;
         }
         self.progress.finish();
+        self.options.ranks.barrier(); // nobody ends while rank 0 saves
         Err(Error::BadFileOnTheWay { images, error })
     }
 
@@ -324,23 +349,17 @@ impl<B: Engine> Session<'_, B> {
     fn account(&mut self, outcome: Outcome) -> Result<(), Error> {
         self.window.images += self.prepared.config.train.batch as u64;
         match outcome {
-            Outcome::Taken { loss: StepLoss { terms, by_noise }, gradient_norm, rate } => {
-                let noise = &self.prepared.config.noise;
-                by_noise.iter().for_each(|at| self.window.by_noise.add(noise, at));
-                let loss = terms.first().map_or(f64::NAN, |(_, value)| *value);
-                for (name, value) in terms {
-                    *self.window.terms.entry(name).or_default() += value;
-                }
-                self.window.gradient_norm += gradient_norm;
-                self.window.rate = rate;
-                self.window.steps += 1;
+            Outcome::Taken { loss, gradient_norm, rate } => {
+                let loss = self.window.add(loss, gradient_norm, rate, &self.prepared.config.noise);
                 // The last step may reach beyond the run's end by a part of its batch.
                 self.progress.update(self.state.images.min(self.prepared.config.train.images), loss);
             }
             Outcome::Skipped { tensor } => {
                 let images = self.state.images;
-                self.progress
-                    .warn(&format!("step before {images} images skipped: {tensor} is not finite ({} so far)", self.state.skipped));
+                if self.options.ranks.is_first() {
+                    self.progress
+                        .warn(&format!("step before {images} images skipped: {tensor} is not finite ({} so far)", self.state.skipped));
+                }
                 if self.state.skipped_in_row >= self.prepared.config.train.max_skipped {
                     return Err(Error::Diverged { count: self.state.skipped_in_row, tensor, images });
                 }
@@ -350,17 +369,10 @@ impl<B: Engine> Session<'_, B> {
     }
 
     fn write_metrics(&mut self) -> Result<(), Error> {
-        let window = std::mem::take(&mut self.window);
-        let steps = window.steps.max(1) as f64;
-        let mut numbers: BTreeMap<&str, f64> = window.terms.iter().map(|(name, sum)| (*name, sum / steps)).collect();
-        numbers.insert("gradient_norm", window.gradient_norm / steps);
-        numbers.insert("rate", window.rate);
-        numbers.insert("skipped", self.state.skipped as f64);
-        let seconds = window.started.map_or(0.0, |at| at.elapsed().as_secs_f64());
-        numbers.insert("seconds", seconds);
-        numbers.insert("images_per_second", window.images as f64 / seconds.max(1e-9));
-        let loss_by_noise = window.by_noise.bins(&self.prepared.config.noise);
-        self.metrics.append(self.state.images, &MetricsLine { numbers, loss_by_noise })?;
+        let line = std::mem::take(&mut self.window).line(self.state.skipped, &self.prepared.config.noise, &self.options.ranks);
+        if let Some(records) = &mut self.records {
+            records.metrics.append(self.state.images, &line)?;
+        }
         Ok(())
     }
 
@@ -384,6 +396,9 @@ impl<B: Engine> Session<'_, B> {
     /// Says whether it did: not if someone asked to stop meanwhile.
     fn sample(&mut self) -> Result<bool, Error> {
         let config = &self.prepared.config;
+        let Some(Records { folder, .. }) = &self.records else {
+            return Ok(true);
+        };
         let drawings: &[(&str, Drawing)] = match config.stage {
             Stage::Pretrain(_) => return Ok(true),
             Stage::Diffusion(_) => &[("heun", Drawing::PREVIEW)],
@@ -407,7 +422,7 @@ impl<B: Engine> Session<'_, B> {
                 }
             }
             let pictures = Picture::squares(&bytes, config.model.size, config.model.channels)?;
-            let path = self.folder.samples().join(format!("images-{:09}-{name}.png", self.state.images));
+            let path = folder.samples().join(format!("images-{:09}-{name}.png", self.state.images));
             let names: Vec<&String> = classes
                 .iter()
                 .filter_map(|&class| self.prepared.training.class_names.get(class))
@@ -415,7 +430,7 @@ impl<B: Engine> Session<'_, B> {
             Grid::enlarged(columns, config.model.size).save_named(&path, &pictures, &names)?;
             if number == 0 {
                 let row = Grid { columns, scale: 2 }.compose(&pictures[..columns])?;
-                strip::append(&self.folder.samples().join("strip.png"), self.state.images, &row)?;
+                strip::append(&folder.samples().join("strip.png"), self.state.images, &row)?;
             }
         }
         Ok(true)
@@ -424,32 +439,41 @@ impl<B: Engine> Session<'_, B> {
     /// Measures pictures of the exported average, and keeps the model if it is the best so far.
     /// Says whether it did: not if someone asked to stop meanwhile.
     fn measure(&mut self) -> Result<bool, Error> {
-        let Some(mut watch) = self.watch.take() else { return Ok(true) };
+        let Some(mut watch) = self.records.as_mut().and_then(|records| records.watch.take()) else {
+            return Ok(true);
+        };
         let exported = self.exported();
         let measured = watch.measure::<B>(&self.generator(), &exported, self.device, &self.options.interrupt)?;
         if let Some(quality) = measured {
             let images = self.state.images;
             let best = watch.is_best(&quality);
-            if best {
+            if let Some(Records { folder, .. }) = self.records.as_ref().filter(|_| best) {
                 let state = self.objective.state();
-                save_model(&self.prepared.model_file(self.objective.params(), &exported, images, state), &self.folder.best())?;
+                save_model(&self.prepared.model_file(self.objective.params(), &exported, images, state), &folder.best())?;
             }
             drop(exported);
-            self.metrics.append(images, &BTreeMap::from([("quality", quality)]))?;
+            if let Some(Records { metrics, .. }) = &mut self.records {
+                metrics.append(images, &BTreeMap::from([("quality", quality)]))?;
+            }
             let [fd, kd] = [quality.fd, quality.kd].map(|value| value.unwrap_or(f64::NAN));
             let best = if best { ", the best so far" } else { "" };
             self.progress
                 .message(&format!("quality of {} pictures: FD {fd:.2}, KD {kd:.4}{best}", quality.count));
         }
-        self.watch = Some(watch);
+        if let Some(records) = &mut self.records {
+            records.watch = Some(watch);
+        }
         Ok(measured.is_some())
     }
 
     fn save(&mut self) -> Result<(), Error> {
+        let Some(Records { folder, metrics, .. }) = &mut self.records else {
+            return Ok(());
+        };
         if let Some(products) = B::products(self.device) {
-            self.metrics.append(self.state.images, &BTreeMap::from([("products", products)]))?;
+            metrics.append(self.state.images, &BTreeMap::from([("products", products)]))?;
         }
-        self.metrics.sync()?;
+        metrics.sync()?;
         let whole = |name: String, data: Vec<f32>| NamedTensor { name, shape: vec![data.len()], data };
         let flat = |name: String, flat: &B::Flat| whole(name, flat.host().into_owned());
         let state = &self.state;
@@ -475,14 +499,14 @@ impl<B: Engine> Session<'_, B> {
         );
         metadata.extend(self.prepared.start.fingerprints.clone());
         let checkpoint = Checkpoint { images: state.images, tensors, metadata };
-        checkpoint::save(&self.folder, &checkpoint, self.prepared.config.output.keep)?;
-        self.export()
+        checkpoint::save(folder, &checkpoint, self.prepared.config.output.keep)?;
+        self.records.as_ref().map_or(Ok(()), |records| self.export(&records.folder))
     }
 
-    fn export(&self) -> Result<(), Error> {
+    fn export(&self, folder: &RunFolder) -> Result<(), Error> {
         let file = self
             .prepared
             .model_file(self.objective.params(), &self.exported(), self.state.images, self.objective.state());
-        save_model(&file, &self.folder.model())
+        save_model(&file, &folder.model())
     }
 }

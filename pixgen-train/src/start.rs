@@ -57,6 +57,16 @@ impl StartValues {
         Ok(start)
     }
 
+    /// Of a rank that gets its parameters from rank 0: only what the loss needs is read.
+    ///
+    /// # Errors
+    /// A model file that is needed and cannot be read or does not fit.
+    pub fn following(config: &RunConfig, set: &ParamSet) -> Result<Self, Error> {
+        let seen = sees_through_encoder(config).then(|| encoder(config)).transpose()?;
+        let frozen = seen.and_then(|file| frozen(config, file));
+        Ok(Self { params: set.initialise(config.train.seed), frozen, ..Self::default() })
+    }
+
     /// Of a run that goes on from a checkpoint with this metadata. What it started from is opened only where it lies elsewhere now, or
     /// where the loss needs it, and must be the same then.
     ///

@@ -11,14 +11,14 @@
 use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::preset;
-use pixgen_edge::data::DataError;
 use pixgen_edge::param_set::ParamSet;
 use pixgen_tests::stages::{PROJECTOR, consistency_settings, pretrain_settings, random_weights, source};
 use pixgen_train::bench::compare::{OperationDifference, compare, error};
 use pixgen_train::config::{RunConfig, StageKind};
 use pixgen_train::device::{CpuDevice, DeviceChoice, DeviceProblem, OnDevice, Requirements};
+use pixgen_train::distributed::{Collective, Share};
 use pixgen_train::objective::{
-    Compute, Consistency, Drift, DriftConfig, FrozenEncoder, Objective, Pretrain, StepLoss, Terms, TrainingProgress,
+    Compute, Consistency, Drift, DriftConfig, FrozenEncoder, Objective, Pretrain, StepError, StepLoss, Terms, TrainingProgress,
 };
 use pixgen_train::precision::Precision;
 use pixgen_train::training::{EmaConfig, Engine, Flat, LrShape, OptimiserConfig, Outcome, Schedule, State, step};
@@ -121,11 +121,11 @@ fn take<B: Engine>(objective: &mut dyn Objective<B>, case: Case, device: &B::Dev
     };
     let schedule = Schedule { peak: 1e-3, warmup: 0, shape: LrShape::Constant, final_factor: 1.0 };
     let [batch, micro_batch] = case.batch;
-    let progress = TrainingProgress { seed: 9, images: 3200, total: 6400, batch, micro_batch };
+    let progress = TrainingProgress { seed: 9, images: 3200, total: 6400, batch, micro_batch, share: Share::default() };
     let set = objective.params();
     let mut state = State::new::<B>(set, &weights(set, 7, case.rounded), &[EmaConfig::Decay { decay: 0.99 }], device);
     let mut gradient = B::Flat::zeros(set, device);
-    let outcome = step(objective, &mut state, &progress, &optimiser, &schedule, &mut gradient).expect("pictures");
+    let outcome = step(objective, &mut state, &progress, &optimiser, &schedule, &mut gradient, &Collective::default()).expect("pictures");
     let Outcome::Taken { loss, .. } = outcome else {
         panic!("{outcome:?}")
     };
@@ -185,7 +185,7 @@ impl Objective<pixgen_train::device::Cpu> for Given {
         &self.set
     }
 
-    fn gradient(&mut self, _: &Vec<f32>, _: &TrainingProgress, gradient: &mut Vec<f32>) -> Result<StepLoss, DataError> {
+    fn gradient(&mut self, _: &Vec<f32>, _: &TrainingProgress, gradient: &mut Vec<f32>) -> Result<StepLoss, StepError> {
         gradient.copy_from_slice(&self.gradient);
         Ok(StepLoss { terms: self.terms.clone(), by_noise: Vec::new() })
     }

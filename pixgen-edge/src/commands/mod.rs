@@ -25,7 +25,7 @@ use clap::CommandFactory;
 pub fn run(cli: Cli) -> Result<(), Error> {
     let computes = !matches!(cli.command, Command::Info { .. } | Command::Plan(_) | Command::Web(_) | Command::Completions { .. });
     if computes {
-        threads::start(cli.threads)?;
+        threads::start(cli.threads, None)?;
     } else {
         threads::check(cli.threads)?;
     }

@@ -1,6 +1,7 @@
 //! Whole optimiser steps on random pictures.
 
 use crate::config::{RunConfig, Stage};
+use crate::distributed::Collective;
 use crate::error::Error;
 use crate::needs::dry_run::encoder_share;
 use crate::objective::Objective;
@@ -39,7 +40,7 @@ impl<B: Engine> Stepper<B> {
     /// Settings that no run could have.
     pub fn new(config: RunConfig, device: &B::Device) -> Result<Self, Error> {
         let prepared = prepared::prepare_random(config, PICTURES)?;
-        let objective = prepared.objective::<B>(device);
+        let objective = prepared.objective::<B>(device, &Collective::default());
         let state = State::new::<B>(objective.params(), &prepared.start.params, &prepared.config.ema.configs(), device);
         let gradient = B::Flat::zeros(objective.params(), device);
         Ok(Self { prepared, objective, state, gradient, device: device.clone() })
@@ -62,7 +63,8 @@ impl<B: Engine> Stepper<B> {
             Stage::Diffusion(_) | Stage::Drift(_) => 0,
         };
         let started = Instant::now();
-        let outcome = step(&mut *self.objective, &mut self.state, &progress, &config.optimiser, &config.schedule, &mut self.gradient)?;
+        let (objective, state, alone) = (&mut *self.objective, &mut self.state, Collective::default());
+        let outcome = step(objective, state, &progress, &config.optimiser, &config.schedule, &mut self.gradient, &alone)?;
         // A GPU may still be at the update. If it has failed, so has the read of the loss before.
         let _ = B::sync(&self.device);
         let seconds = started.elapsed().as_secs_f64();

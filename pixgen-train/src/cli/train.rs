@@ -101,6 +101,9 @@ pub struct TrainArgs {
     /// Save and stop after this many images; the same command without it resumes
     #[arg(long, value_name = "IMAGES")]
     pub stop_at: Option<String>,
+    /// With several processes: minutes that one waits for the others before it ends the run
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
+    pub rank_limit: f64,
 }
 
 /// Other forms of the log.

@@ -11,12 +11,14 @@ mod eval;
 mod export;
 mod import;
 mod inspect;
+mod launch;
 mod long_work;
 mod picture_sets;
 mod probe;
 mod quickstart;
 mod quickstart_plan;
 mod quickstart_quality;
+mod ranks;
 mod report;
 mod roofline;
 mod sample;
@@ -25,6 +27,7 @@ mod train;
 
 use crate::cli::{Cli, Command, ConfigCommand, DataCommand, ObjectiveName, StageName};
 use crate::config::StageKind;
+use crate::distributed::Placement;
 use crate::error::Error;
 use crate::run::recorded::begun;
 use crate::session::End;
@@ -35,9 +38,16 @@ use pixgen_edge::threads;
 
 /// Runs a command line; returns the exit code.
 pub fn run(cli: Cli) -> Result<i32, Error> {
-    let computes = !matches!(cli.command, Command::Inspect(_) | Command::Config(_) | Command::Completions { .. } | Command::Export(_));
+    let computes = !matches!(
+        cli.command,
+        Command::Inspect(_) | Command::Config(_) | Command::Completions { .. } | Command::Export(_) | Command::Launch(_)
+    );
+    let placement = match cli.command {
+        Command::Pretrain(_) | Command::Finetune(_) => Placement::of_environment()?,
+        _ => None,
+    };
     if computes {
-        threads::start(cli.threads)?;
+        threads::start(cli.threads, placement.as_ref().map(Placement::threads))?;
     } else {
         threads::check(cli.threads)?;
     }
@@ -50,7 +60,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Pretrain(args) => {
             let method = args.method.and_then(|method| method.to_possible_value());
             let own: Vec<_> = method.iter().map(|method| ("--method", "pretrain.method", method.get_name())).collect();
-            train::run(StageKind::Pretrain, &args.train, &own, cli.quiet).map(code)
+            train::run(StageKind::Pretrain, &args.train, &own, cli.quiet, placement).map(code)
         }
         Command::Finetune(args) => {
             let of_run = || Some(begun(args.train.out.as_deref()?)?.stage.kind()).filter(|&stage| stage != StageKind::Pretrain);
@@ -65,7 +75,14 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
                 .iter()
                 .filter_map(|(flag, key, path)| Some((*flag, *key, path.as_deref()?)))
                 .collect();
-            train::run(stage, &args.train, &own, cli.quiet).map(code)
+            train::run(stage, &args.train, &own, cli.quiet, placement).map(code)
+        }
+        Command::Launch(mut args) => {
+            // Flags before `launch`'s own command are for that command too.
+            args.command.extend(cli.quiet.then(|| "--quiet".into()));
+            args.command
+                .extend(cli.threads.iter().flat_map(|threads| ["--threads".into(), threads.to_string().into()]));
+            launch::run(&args)
         }
         Command::Sample(args) => sample::run(&args, cli.quiet).map(|()| 0),
         Command::Eval(args) => eval::run(&args, cli.quiet).map(|()| 0),

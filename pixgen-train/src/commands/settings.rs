@@ -2,6 +2,7 @@
 
 use crate::cli::SettingsArgs;
 use crate::config::{RunConfig, Stage, StageKind};
+use crate::distributed::MPI_VARIABLE;
 use crate::error::Error;
 use crate::objective::PretrainMethod;
 use crate::run::recorded::Recorded;
@@ -54,7 +55,7 @@ pub fn resolve(stage: StageKind, args: &SettingsArgs, own: &[StageFlag<'_>], out
     over.extend(env::layers(
         &schema,
         std::env::vars_os(),
-        &[crate::cache::OVERRIDE, FIRMWARE_MODEL, pixgen_edge::engine::VARIABLE],
+        &[crate::cache::OVERRIDE, FIRMWARE_MODEL, MPI_VARIABLE, pixgen_edge::engine::VARIABLE],
     )?);
     over.extend(flag_layers(&schema, args, own, stage)?);
     over.iter().try_for_each(|layer| check_stage(layer, stage))?;

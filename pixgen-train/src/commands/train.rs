@@ -1,12 +1,15 @@
 //! `pretrain` and `finetune`.
 
+use super::ranks;
 use super::settings::{StageFlag, StageSettings, resolve};
 use crate::cli::{LogForm, TrainArgs};
 use crate::config::{RunConfig, StageKind};
 use crate::device::{Cpu, OnDevice};
+use crate::distributed::replicas::check_data;
+use crate::distributed::{Collective, Placement};
 use crate::error::Error;
 use crate::needs::dry_run::{self, DryRun};
-use crate::needs::memory::{fit_micro_batch, requirements};
+use crate::needs::memory::requirements;
 use crate::prepared::{self, Prepared};
 use crate::run::recorded::Recorded;
 use crate::session::{self, End, SessionOptions};
@@ -22,53 +25,90 @@ use pixgen_edge::units::format_bytes;
 use std::path::Path;
 use std::time::Instant;
 
-pub(super) fn run(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], quiet: bool) -> Result<End, Error> {
+pub(super) fn run(
+    stage: StageKind,
+    args: &TrainArgs,
+    own: &[StageFlag<'_>],
+    quiet: bool,
+    placement: Option<Placement>,
+) -> Result<End, Error> {
+    if args.dry_run {
+        // A plan is made by one process.
+        let others = placement.is_some_and(|placement| placement.rank > 0);
+        return if others { Ok(End::Finished) } else { plan(stage, args, own) };
+    }
+    let ranks = ranks::join(placement, args.rank_limit)?;
+    let end = train(stage, args, own, quiet, &ranks);
+    ranks::leave(&ranks, end)
+}
+
+/// Settings and data: at rank 0 from the command line and the run folder, elsewhere from rank 0.
+fn prepare(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], ranks: &Collective) -> Result<Prepared, Error> {
     let out = args.out.as_deref();
-    let settings = resolve(stage, &args.settings, own, out)?;
-    let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
-    let no_data = args.dry_run && settings.config.data.path.is_empty();
-    let mut prepared = if no_data {
-        prepared::prepare_without_data(settings.config.clone())?
+    let (mut prepared, auto) = if ranks.is_first() {
+        let settings = resolve(stage, &args.settings, own, out)?;
+        ranks::give(ranks, &settings.config)?;
+        let no_data = args.dry_run && settings.config.data.path.is_empty();
+        let prepared = if no_data {
+            prepared::prepare_without_data(settings.config.clone())?
+        } else {
+            prepared::prepare_in(settings.config.clone(), out)?
+        };
+        check_overruled(&settings, &prepared.config)?;
+        warn_of_other_data(&settings, &prepared);
+        // A resumed run keeps its micro-batch: another would change the order of sums, and with it the last bits of the result.
+        let resumes = out.map(Recorded::read).transpose()?.flatten().is_some();
+        (prepared, settings.auto_micro_batch && !resumes)
     } else {
-        prepared::prepare_in(settings.config.clone(), out)?
+        (prepared::prepare_following(ranks::take(ranks)?)?, false)
     };
-    check_overruled(&settings, &prepared.config)?;
-    warn_of_other_data(&settings, &prepared);
-    // A resumed run keeps its micro-batch: another would change the order of sums, and with it the last bits of the result.
-    let resumes = out.map(Recorded::read).transpose()?.flatten().is_some();
-    if settings.auto_micro_batch && !resumes {
-        match fit_micro_batch(&mut prepared.config) {
-            Ok(free) => {
-                let (micro_batch, batch) = (prepared.config.train.micro_batch, prepared.config.train.batch);
+    check_data(ranks, &prepared.training.fingerprint())?;
+    if ranks.any(auto) {
+        let config = &mut prepared.config;
+        match ranks::fit_micro_batch(ranks, config) {
+            Ok(free) if ranks.is_first() => {
+                let (micro_batch, batch) = (config.train.micro_batch, config.train.batch);
                 note(&format!("micro-batch {micro_batch} of {batch}: {} are free", format_bytes(free)));
             }
+            Ok(_) => {}
             Err(Error::Device(problem)) if args.dry_run => {
                 note(&format!("warning: {problem}; `auto` needs its memory, so the plan is for the whole batch at once"));
             }
             Err(error) => return Err(error),
         }
     }
+    Ok(prepared)
+}
+
+/// `--dry-run`.
+fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>]) -> Result<End, Error> {
+    let prepared = prepare(stage, args, own, &Collective::default())?;
     let (device, requirements) = (prepared.config.device()?, requirements(&prepared.config)?);
-    if args.dry_run {
-        if prepared.skipped_files > 0 {
-            note(&format!("warning: left out {} bad files", prepared.skipped_files));
-        }
-        // A plan for a device that is not here is a plan all the same.
-        let plan = match device.run(requirements, Planning { prepared: &prepared }) {
-            Ok(plan) => plan?,
-            Err(problem) => {
-                note(&format!("warning: {problem}; the plan is made without it"));
-                dry_run::plan::<Cpu>(&prepared, None)?
-            }
-        };
-        if args.json {
-            print_json(&plan)?;
-        } else {
-            print_bytes(plan.to_string().as_bytes())?;
-        }
-        return Ok(End::Finished);
+    if prepared.skipped_files > 0 {
+        note(&format!("warning: left out {} bad files", prepared.skipped_files));
     }
-    let out = out.ok_or_else(|| Error::Argument {
+    // A plan for a device that is not here is a plan all the same.
+    let plan = match device.run(requirements, Planning { prepared: &prepared }) {
+        Ok(plan) => plan?,
+        Err(problem) => {
+            note(&format!("warning: {problem}; the plan is made without it"));
+            dry_run::plan::<Cpu>(&prepared, None)?
+        }
+    };
+    if args.json {
+        print_json(&plan)?;
+    } else {
+        print_bytes(plan.to_string().as_bytes())?;
+    }
+    Ok(End::Finished)
+}
+
+fn train(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], quiet: bool, ranks: &Collective) -> Result<End, Error> {
+    let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
+    let prepared = prepare(stage, args, own, ranks)?;
+    let here = ranks::settings_here(ranks, &prepared.config);
+    let (device, requirements) = (here.device()?, requirements(&here)?);
+    let out = args.out.as_deref().ok_or_else(|| Error::Argument {
         what: "no run folder given".to_owned(),
         hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),
     })?;
@@ -80,11 +120,13 @@ pub(super) fn run(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], qui
         title: title.to_owned(),
         tensorboard: args.log == Some(LogForm::Tensorboard),
         interrupt: Interrupt::listen(),
+        ranks: ranks.clone(),
     };
     let started = Instant::now();
     let end = device.run(requirements, Training { prepared: &prepared, out, options: &options })??;
     let seconds = started.elapsed().as_secs_f64();
     match end {
+        _ if !ranks.is_first() => {}
         End::Finished => {
             note(&format!("done in {seconds:.0} s; model: {}", out.join("model.safetensors").display()));
             note(&format!("next: pixgen-train {}", next(stage, out, &prepared.config.data.path)));

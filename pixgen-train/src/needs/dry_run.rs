@@ -2,6 +2,7 @@
 
 use super::memory::{self, Setup};
 use crate::config::{RunConfig, Stage};
+use crate::distributed::Collective;
 use crate::error::Error;
 use crate::prepared::{Prepared, parameter_list};
 use crate::training::{Engine, Flat, State, step};
@@ -192,7 +193,8 @@ fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> 
     if batch < 2 {
         return Ok(None);
     }
-    let mut objective = prepared.objective::<B>(device);
+    let alone = Collective::default();
+    let mut objective = prepared.objective::<B>(device, &alone);
     let set = objective.params();
     let mut state = State::new::<B>(set, &prepared.start.params, &prepared.config.ema.configs(), device);
     let mut gradient = B::Flat::zeros(set, device);
@@ -204,7 +206,8 @@ fn time_steps<B: Engine>(prepared: &Prepared, macs: u64, device: &B::Device) -> 
         progress.batch = batch;
         progress.micro_batch = progress.micro_batch.min(batch);
         let started = Instant::now();
-        step(&mut *objective, &mut state, &progress, &prepared.config.optimiser, &prepared.config.schedule, &mut gradient)?;
+        let config = &prepared.config;
+        step(&mut *objective, &mut state, &progress, &config.optimiser, &config.schedule, &mut gradient, &alone)?;
         seconds.push(started.elapsed().as_secs_f64());
     }
     // The first is not counted.

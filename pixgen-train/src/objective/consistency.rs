@@ -15,7 +15,7 @@ use super::consistency_config::{ConsistencyConfig, LevelPair};
 use super::frame::{Context, Frame, StageSettings};
 use super::prefetch::Pictures;
 use super::source::{Batch, BatchSource};
-use super::{Compute, LevelLoss, Objective, StepLoss, Terms, TrainingProgress, values};
+use super::{Compute, LevelLoss, Objective, StepError, StepLoss, Terms, TrainingProgress, values};
 use crate::model::{BurnWeights, Condition, GradientOf, Pass, forward};
 use crate::ops::{Dropout, FusedOps, LossFactors, consistency_loss, weighted_sum};
 use crate::training::{Engine, Flat};
@@ -49,9 +49,9 @@ impl<B: FusedOps> StageSettings<B> for ConsistencyConfig {
     type Batch = ConsistencyBatch<B>;
 
     fn sample(&self, context: &Context<B>, source: &BatchSource, progress: &TrainingProgress) -> Result<ConsistencyBatch<B>, DataError> {
-        let TrainingProgress { seed, images, batch, .. } = *progress;
-        let Batch { x0, classes } = source.batch(&context.model, seed, images, batch)?;
-        let eps = BatchSource::noise(&context.model, seed, images, batch);
+        let (seed, first, count) = (progress.seed, progress.first(), progress.count());
+        let Batch { x0, classes } = source.batch(&context.model, seed, first, count)?;
+        let eps = BatchSource::noise(&context.model, seed, first, count);
         let pairs = self.pairs(&context.noise, progress);
         let (t, r) = pairs.iter().map(|pair| (pair.t, pair.r)).unzip();
         let r_at_floor = pairs.iter().map(|pair| pair.r_at_floor).collect();
@@ -111,7 +111,7 @@ impl<B: Engine> Consistency<B> {
         let frozen = self.frozen.as_ref().map(|(encoder, params)| {
             let weights = self.frame.weights(&encoder.set, params);
             let frozen = Frozen { encoder, context, weights, feature: settings.auxiliary_feature };
-            let keys = frozen.targets(&batch.x0, progress.micro_batch);
+            let keys = self.frame.gathered(frozen.targets(&batch.x0, progress.micro_batch));
             (frozen, keys)
         });
         let ranges = self.frame.ranges(batch.t.len(), progress.micro_batch);
@@ -127,7 +127,7 @@ impl<B: Engine> Consistency<B> {
             losses.extend(main);
         }
         // Each is a part of the mean.
-        let level = |(loss, &t): (&f64, &f64)| LevelLoss { t, loss: loss * losses.len() as f64, count: 1 };
+        let level = |(loss, &t): (&f64, &f64)| LevelLoss { t, loss: loss * progress.batch as f64, count: 1 };
         let by_noise = losses.iter().zip(&batch.t).map(level).collect();
         let loss = consistency + settings.auxiliary * auxiliary;
         let mut terms = vec![("loss", loss), ("consistency", consistency)];
@@ -155,14 +155,15 @@ impl<B: Engine> Consistency<B> {
         let pass = Pass::forward(compute.recompute, model, weights, image, condition, dropout);
         let (x_t, f) = (weighted_sum(x0, eps, vec![1.0; t.len()], t.iter().copied()), pass.output());
 
-        let count = batch.t.len() as f64;
+        let count = progress.batch as f64;
         let weight = t.iter().zip(r).map(|(&t, &r)| settings.weighting.at(t, r) / count);
         let [skip, out] = self.output_factors(t);
         let factors = LossFactors { skip, out, weight: weight.collect() };
         let (losses, mut slope) = consistency_loss(f.clone(), x_t.clone(), target, &factors, settings.huber);
         let auxiliary = frozen.map(|(frozen, keys)| {
             let share = range.len() as f64 / count;
-            let (loss, gradient) = self.auxiliary(frozen, keys, [x_t, f], factors, range.start, share);
+            let first = progress.share.of(progress.batch).start + range.start;
+            let (loss, gradient) = self.auxiliary(frozen, keys, [x_t, f], factors, first, share);
             if let Some(gradient) = gradient {
                 slope = slope.clone() + gradient;
             }
@@ -261,7 +262,7 @@ impl<B: Engine> Consistency<B> {
 
     /// Dropout of these images of a step, the same for both passes.
     fn dropout(&self, progress: &TrainingProgress, images: impl Iterator<Item = usize>) -> Option<Dropout> {
-        let streams = images.map(|image| stream(Purpose::Dropout, progress.images + image as u64));
+        let streams = images.map(|image| stream(Purpose::Dropout, progress.first() + image as u64));
         let rate = self.frame.settings.dropout;
         (rate > 0.0).then(|| Dropout { rate, seed: progress.seed, streams: streams.collect(), mask: 0 })
     }
@@ -272,7 +273,7 @@ impl<B: Engine> Objective<B> for Consistency<B> {
         &self.frame.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, DataError> {
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, StepError> {
         let batch = self.frame.next(progress)?;
         Ok(self.step_on(params, &batch, progress, gradient))
     }

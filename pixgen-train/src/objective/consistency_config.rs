@@ -65,12 +65,12 @@ impl ConsistencyConfig {
         (1 + images * stages / total.max(1)).min(stages) as u32
     }
 
-    /// The levels of each picture of the next step (section 5).
+    /// The levels of each picture of the next step's share (section 5).
     pub fn pairs(&self, noise: &NoiseConfig, progress: &TrainingProgress) -> Vec<LevelPair> {
         let stage = self.stage(progress.images, progress.total);
         let z = |picture| f64::from(Draws::new(Rng::new(progress.seed, stream(Purpose::NoiseLevel, picture)), 0).gaussian());
-        (progress.images..)
-            .take(progress.batch)
+        (progress.first()..)
+            .take(progress.count())
             .map(|picture| self.pair(noise, z(picture), stage))
             .collect()
     }

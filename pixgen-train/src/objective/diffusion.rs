@@ -3,7 +3,7 @@
 use super::frame::{Context, Frame, StageSettings};
 use super::prefetch::Pictures;
 use super::source::{Batch, BatchSource};
-use super::{Compute, LevelLoss, Objective, StepLoss, Terms, TrainingProgress, values};
+use super::{Compute, LevelLoss, Objective, StepError, StepLoss, Terms, TrainingProgress, values};
 use crate::model::{BurnWeights, Condition, Pass};
 use crate::ops::{FusedOps, weighted_sum};
 use crate::training::Engine;
@@ -73,16 +73,16 @@ impl<B: FusedOps> StageSettings<B> for DiffusionConfig {
     type Batch = DiffusionBatch<B>;
 
     fn sample(&self, context: &Context<B>, source: &BatchSource, progress: &TrainingProgress) -> Result<DiffusionBatch<B>, DataError> {
-        let TrainingProgress { seed, images, batch, .. } = *progress;
-        let Batch { x0, mut classes } = source.batch(&context.model, seed, images, batch)?;
-        for (class, picture) in classes.iter_mut().zip(images..) {
+        let (seed, first, count) = (progress.seed, progress.first(), progress.count());
+        let Batch { x0, mut classes } = source.batch(&context.model, seed, first, count)?;
+        for (class, picture) in classes.iter_mut().zip(first..) {
             if self.drops_label(seed, picture) {
                 *class = context.model.classes;
             }
         }
-        let eps = BatchSource::noise(&context.model, seed, images, batch);
+        let eps = BatchSource::noise(&context.model, seed, first, count);
         let [x0, eps] = [x0, eps].map(|values| Pictures::new(&context.model, values, &context.device));
-        let sigma = (images..).take(batch).map(|picture| self.level(&context.noise, seed, picture)).collect();
+        let sigma = (first..).take(count).map(|picture| self.level(&context.noise, seed, picture)).collect();
         Ok(DiffusionBatch { x0, eps, classes, sigma })
     }
 }
@@ -124,22 +124,29 @@ impl<B: Engine> Diffusion<B> {
         let ranges = self.frame.ranges(batch.sigma.len(), progress.micro_batch);
         let losses = self
             .frame
-            .accumulate(ranges, gradient, |range, gradient| self.loss(&weights, batch, range, gradient));
+            .accumulate(ranges, gradient, |range, gradient| self.loss(&weights, batch, progress.batch, range, gradient));
         let losses: Vec<f64> = losses.into_iter().flat_map(values).collect();
         let shift = self.frame.context.noise.shift;
         // Each is a part of the mean.
-        let level = |(loss, sigma): (&f64, &f64)| LevelLoss { t: shift * sigma, loss: loss * losses.len() as f64, count: 1 };
+        let level = |(loss, sigma): (&f64, &f64)| LevelLoss { t: shift * sigma, loss: loss * progress.batch as f64, count: 1 };
         let by_noise = losses.iter().zip(&batch.sigma).map(level).collect();
         StepLoss { terms: vec![("loss", losses.iter().sum())], by_noise }
     }
 
-    /// The loss of the images `range`, `[b, 1, 1]`, as parts of the batch's mean, and its gradient (section 4):
+    /// The loss of the images `range`, `[b, 1, 1]`, as parts of the mean over `count` images, and its gradient (section 4):
     ///
     /// ```text
     /// t = s sigma,  x = x_0 + t eps,  D(x, t) = F(c_in(t) x, c_noise(t))
     /// L = mean over images and pixels of w(sigma) (D(x, t) - x_0)^2
     /// ```
-    fn loss(&self, weights: &BurnWeights<'_, B>, batch: &DiffusionBatch<B>, range: Range<usize>, gradient: &mut B::Flat) -> Tensor<B, 3> {
+    fn loss(
+        &self,
+        weights: &BurnWeights<'_, B>,
+        batch: &DiffusionBatch<B>,
+        count: usize,
+        range: Range<usize>,
+        gradient: &mut B::Flat,
+    ) -> Tensor<B, 3> {
         let Frame { context: Context { model, noise, device }, settings, compute, .. } = &self.frame;
         let [x0, eps] = [&batch.x0, &batch.eps].map(|pictures| pictures.range(&range, device));
         let sigma = &batch.sigma[range.clone()];
@@ -152,7 +159,7 @@ impl<B: Engine> Diffusion<B> {
         let d = pass.output();
 
         // dL/dD = 2 w (D - x_0) / (images pixels), and L is half of its product with D - x_0.
-        let share = 2.0 / (batch.sigma.len() * model.image_len()) as f64;
+        let share = 2.0 / (count * model.image_len()) as f64;
         let factors: Vec<f64> = sigma.iter().map(|&sigma| share * settings.weight(sigma)).collect();
         let slope = weighted_sum(d.clone(), x0.clone(), factors.iter().copied(), factors.iter().map(|factor| -factor));
         let losses = ((d - x0) * slope.clone()).sum_dim(2).sum_dim(1).mul_scalar(0.5);
@@ -166,7 +173,7 @@ impl<B: Engine> Objective<B> for Diffusion<B> {
         &self.frame.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, DataError> {
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, StepError> {
         let batch = self.frame.next(progress)?;
         Ok(self.step_on(params, &batch, progress, gradient))
     }
@@ -176,6 +183,7 @@ impl<B: Engine> Objective<B> for Diffusion<B> {
 mod tests {
     use super::super::test_source::{MODEL, source};
     use super::*;
+    use crate::distributed::Share;
     use crate::model::weights::to_vec;
     use crate::precision::Precision;
     use burn_flex::Flex;
@@ -186,7 +194,7 @@ mod tests {
     }
 
     fn progress(batch: usize, micro_batch: usize) -> TrainingProgress {
-        TrainingProgress { seed: 4, images: 0, total: 1000, batch, micro_batch }
+        TrainingProgress { seed: 4, images: 0, total: 1000, batch, micro_batch, share: Share::default() }
     }
 
     #[test]

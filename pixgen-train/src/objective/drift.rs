@@ -19,7 +19,7 @@ use super::frame::{Context, Frame, StageSettings};
 use super::micro_batches;
 use super::prefetch::Pictures;
 use super::source::BatchSource;
-use super::{Compute, Objective, StepLoss, Terms, TrainingProgress, values};
+use super::{Compute, Objective, StepError, StepLoss, Terms, TrainingProgress, values};
 use crate::model::{BurnWeights, Condition, Pass, forward};
 use crate::ops::{FusedOps, weighted_sum};
 use crate::training::Engine;
@@ -57,12 +57,12 @@ impl<B: FusedOps> StageSettings<B> for DriftSettings {
 
     fn sample(&self, context: &Context<B>, source: &BatchSource, progress: &TrainingProgress) -> Result<DriftBatch<B>, DataError> {
         let DriftConfig { generated, real, .. } = self.config;
-        let TrainingProgress { seed, images, batch, .. } = *progress;
+        let (seed, images, count) = (progress.seed, progress.first(), progress.count());
         let first = images / generated as u64;
-        let sets = (first..).take(batch / generated).map(|set| self.lists.set(seed, set, real));
+        let sets = (first..).take(count / generated).map(|set| self.lists.set(seed, set, real));
         let (classes, chosen): (Vec<_>, Vec<_>) = sets.unzip();
         let pictures = source.pictures(&context.model, seed, first * real as u64, &chosen.concat())?;
-        let eps = BatchSource::noise(&context.model, seed, images, batch);
+        let eps = BatchSource::noise(&context.model, seed, images, count);
         let [eps, real] = [eps, pictures].map(|values| Pictures::new(&context.model, values, &context.device));
         Ok(DriftBatch { eps, real, classes })
     }
@@ -199,16 +199,18 @@ impl<B: Engine> Drift<B> {
         slope.mask_fill(far.bool_and(outward), 0.0)
     }
 
-    /// The loss of generated pictures, and its gradient with respect to them.
+    /// The loss of generated pictures, and its gradient with respect to them. The field is that of the sets of all ranks, whose pictures and
+    /// features are gathered.
     fn field(&self, batch: &DriftBatch<B>, generated: &Tensor<B, 3>, micro: usize) -> (Terms, Tensor<B, 3>) {
-        let Frame { context, settings, .. } = &self.frame;
-        let (sets, kernel) = (batch.classes.len(), settings.config.kernel());
-        let real = batch.real.range(&(0..batch.real.count()), &context.device);
+        let Frame { context, settings, compute, .. } = &self.frame;
+        let (sets, kernel) = (batch.classes.len() * compute.ranks.size(), settings.config.kernel());
+        let real = self.frame.gathered(batch.real.range(&(0..batch.real.count()), &context.device));
+        let all = self.frame.gathered(generated.clone());
         let mut slope = generated.zeros_like();
         let mut kinds = Vec::new();
         for group in &self.groups {
-            let Field { sizes, slope: of_group } = group.field(generated, &real, sets, &kernel);
-            slope = slope + of_group;
+            let Field { sizes, slope: of_group } = group.field(&all, &real, sets, &kernel);
+            slope = slope + self.frame.own(of_group);
             kinds.push((group.name, sizes));
         }
         if let Some(encoder) = &self.encoder {
@@ -244,10 +246,10 @@ impl<B: Engine> Objective<B> for Drift<B> {
         &self.frame.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, DataError> {
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, StepError> {
         let batch = self.frame.next(progress)?;
         let terms = self.gradient_on(params, &batch, progress.micro_batch, gradient);
-        Ok(StepLoss { terms, by_noise: Vec::new() })
+        Ok(StepLoss { terms: self.frame.once(terms), by_noise: Vec::new() })
     }
 }
 
@@ -255,6 +257,7 @@ impl<B: Engine> Objective<B> for Drift<B> {
 mod tests {
     use super::super::test_source;
     use super::*;
+    use crate::distributed::Share;
     use crate::model::weights::to_vec;
     use burn_flex::Flex;
     use pixgen_core::config::Tower;
@@ -286,7 +289,7 @@ mod tests {
     }
 
     fn progress(images: u64, batch: usize, micro_batch: usize) -> TrainingProgress {
-        TrainingProgress { seed: 4, images, total: 1000, batch, micro_batch }
+        TrainingProgress { seed: 4, images, total: 1000, batch, micro_batch, share: Share::default() }
     }
 
     /// A generator in the middle of training.

@@ -26,8 +26,8 @@ impl<B: Engine> EncoderGroups<B> {
         Self { encoder, params }
     }
 
-    /// The fields of all kinds of features of `sets` equal sets of pictures in patch layout, and the gradient of their losses for the
-    /// generated ones. At most `micro` pictures go through the encoder at once; those that are kept for the way back are all of them if
+    /// The fields of all kinds of features of `sets` equal sets of pictures in patch layout, those of all ranks, and the gradient of their
+    /// losses for the generated ones of this rank. At most `micro` pictures go through the encoder at once; those that are kept for the way back are all of them if
     /// `micro` is their number.
     pub fn fields<S: StageSettings<B>>(
         &self,
@@ -62,7 +62,7 @@ impl<B: Engine> EncoderGroups<B> {
         let done = micro_batches::map::<B, _, _>(ranges.clone(), once);
         let (passes, features): (Vec<_>, Vec<_>) = done.into_iter().unzip();
         let of_real = micro_batches::map::<B, _, _>(frame.ranges(real.count(), micro), |range| features_of(real.range(&range, device)));
-        let [features, of_real] = [features, of_real].map(|parts| Tensor::cat(parts, 0));
+        let [features, of_real] = [features, of_real].map(|parts| frame.gathered(Tensor::cat(parts, 0)));
         let fields: Vec<Field<B>> = token_groups(model)
             .into_iter()
             .map(|rows| {
@@ -71,7 +71,7 @@ impl<B: Engine> EncoderGroups<B> {
             })
             .collect();
         let (sizes, slopes): (Vec<_>, Vec<_>) = fields.into_iter().map(|field| (field.sizes, field.slope)).unzip();
-        let slope = Tensor::cat(slopes, 1);
+        let slope = frame.own(Tensor::cat(slopes, 1));
         let items = ranges.into_iter().zip(passes).collect();
         let back = micro_batches::map::<B, _, _>(items, |(range, kept): (Range<usize>, Option<Pass<'_, B, 3>>)| {
             let upstream = slope.clone().narrow(0, range.start, range.len());

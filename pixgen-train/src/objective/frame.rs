@@ -2,10 +2,14 @@
 
 use super::prefetch::Prefetch;
 use super::source::BatchSource;
-use super::{Compute, TrainingProgress, micro_batches};
+use super::{Compute, StepError, Terms, TrainingProgress, micro_batches};
+use crate::distributed::Share;
 use crate::model::BurnWeights;
+use crate::model::weights::to_vec;
 use crate::ops::FusedOps;
+use crate::precision::Precision;
 use crate::training::Engine;
+use burn_tensor::{Tensor, TensorData};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use pixgen_edge::data::DataError;
@@ -66,12 +70,47 @@ impl<B: Engine, S: StageSettings<B>> Frame<B, S> {
         self.prefetch.make(progress)
     }
 
-    /// The same, perhaps made ahead; that of the step after it is begun.
+    /// The same, perhaps made ahead; that of the step after it is begun. All ranks have their shares, or none has.
     ///
     /// # Errors
-    /// A picture that cannot be read.
-    pub fn next(&mut self, progress: &TrainingProgress) -> Result<S::Batch, DataError> {
-        self.prefetch.take(progress)
+    /// A picture that cannot be read, here or at another rank.
+    pub fn next(&mut self, progress: &TrainingProgress) -> Result<S::Batch, StepError> {
+        let batch = self.prefetch.take(progress);
+        let failed = self.compute.ranks.all_gather(&[u8::from(batch.is_err())]);
+        match failed.iter().position(|&failed| failed == 1) {
+            Some(rank) if batch.is_ok() => Err(StepError::OtherRank { rank }),
+            _ => Ok(batch?),
+        }
+    }
+
+    /// The rows of all ranks, one rank after another.
+    pub fn gathered<const D: usize>(&self, rows: Tensor<B, D>) -> Tensor<B, D> {
+        let ranks = &self.compute.ranks;
+        if ranks.is_alone() {
+            return rows;
+        }
+        let (mut shape, dtype) = (rows.dims(), rows.dtype());
+        shape[0] *= ranks.size();
+        let all = ranks.all_gather(&to_vec(rows.cast(Precision::F32.dtype()).into_data()));
+        Tensor::<B, D>::from_data(TensorData::new(all, shape), &self.context.device).cast(dtype)
+    }
+
+    /// Of rows of all ranks those of this one.
+    pub fn own<const D: usize>(&self, rows: Tensor<B, D>) -> Tensor<B, D> {
+        let ranks = &self.compute.ranks;
+        if ranks.is_alone() {
+            return rows;
+        }
+        let share = Share { rank: ranks.rank(), size: ranks.size() }.of(rows.dims()[0]);
+        rows.narrow(0, share.start, share.len())
+    }
+
+    /// Terms that every rank has computed of the whole batch, so that they count at one rank only.
+    pub fn once(&self, mut terms: Terms) -> Terms {
+        if !self.compute.ranks.is_first() {
+            terms.iter_mut().for_each(|(_, value)| *value = 0.0);
+        }
+        terms
     }
 
     /// The tensors of a list of parameters, in the precision of the run.

@@ -1,5 +1,6 @@
 //! The loss at low and at high noise: which levels a run still learns at.
 
+use crate::distributed::Collective;
 use pixgen_core::noise::NoiseConfig;
 use serde::Serialize;
 
@@ -46,6 +47,17 @@ impl LossByNoise {
         let bin = ((along * BINS as f64).max(0.0) as usize).min(BINS - 1);
         self.sums[bin] += at.loss * at.count as f64;
         self.counts[bin] += at.count;
+    }
+
+    /// Adds the images of all other ranks.
+    pub fn join(&mut self, ranks: &Collective) {
+        if ranks.is_alone() {
+            return;
+        }
+        let mut all = [self.sums, self.counts.map(|count| count as f64)].concat();
+        ranks.sum_few(&mut all);
+        self.sums.copy_from_slice(&all[..BINS]);
+        self.counts.iter_mut().zip(&all[BINS..]).for_each(|(count, sum)| *count = *sum as u64);
     }
 
     /// The table, from low to high noise; nothing if no images were added.

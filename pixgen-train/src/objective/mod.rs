@@ -27,6 +27,7 @@ pub use loss_by_noise::{LevelLoss, LossByNoise};
 pub use pretrain::{Pretrain, PretrainConfig, PretrainMethod, TargetDecay};
 pub use source::BatchSource;
 
+use crate::distributed::{Collective, Share};
 use crate::model::weights::to_vec;
 use crate::precision::Precision;
 use crate::training::Engine;
@@ -47,15 +48,46 @@ pub struct TrainingProgress {
     pub batch: usize,
     /// Images that go through the network at once; a smaller number than `batch` takes less memory and gives the same gradient.
     pub micro_batch: usize,
+    /// The part of the batch that this process computes. Everything random is that of an image's number in the run, whatever the part.
+    pub share: Share,
+}
+
+impl TrainingProgress {
+    /// Number in the run of the first image of the share.
+    pub const fn first(&self) -> u64 {
+        self.images + self.share.of(self.batch).start as u64
+    }
+
+    /// Images of the share.
+    pub const fn count(&self) -> usize {
+        self.batch / self.share.size
+    }
 }
 
 /// How an objective computes its gradient.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Compute {
     /// Of matrices and activations.
     pub precision: Precision,
     /// Blocks are computed again for the backward pass: less memory, more time, the same gradient.
     pub recompute: bool,
+    /// Those who compute together, each its share of a batch.
+    pub ranks: Collective,
+}
+
+/// Why a step was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// A picture that cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Another rank has found such a picture.
+    #[error("rank {rank} cannot read its pictures and says why")]
+    OtherRank {
+        /// The first of those that have.
+        rank: usize,
+    },
 }
 
 /// Named terms of a loss, each a mean over the batch.
@@ -66,7 +98,7 @@ pub type Terms = Vec<(&'static str, f64)>;
 pub struct StepLoss {
     /// The terms; the first is the loss itself.
     pub terms: Terms,
-    /// The term that depends on the noise level, by level.
+    /// The term that depends on the noise level, by level; of the images of a rank's share.
     pub by_noise: Vec<LevelLoss>,
 }
 
@@ -78,11 +110,12 @@ pub trait Objective<B: Engine> {
     /// The parameters it trains.
     fn params(&self) -> &ParamSet;
 
-    /// Adds the gradient of the loss on the next batch to `gradient`; both buffers are laid out as [`params`](Self::params).
+    /// Adds the gradient of the loss on the next batch to `gradient`; both buffers are laid out as [`params`](Self::params). With several
+    /// ranks the sums over them are the gradient and the terms of the loss.
     ///
     /// # Errors
-    /// A picture that cannot be read; then nothing was added.
-    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, DataError>;
+    /// A picture that cannot be read, here or at another rank; then nothing was added.
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, StepError>;
 
     /// Called when the step was taken, with the new parameters; not called for a skipped step.
     fn accept(&mut self, _params: &B::Flat) {}

@@ -143,10 +143,11 @@ impl<T: Send + 'static> Worker<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distributed::Share;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn at(images: u64) -> TrainingProgress {
-        TrainingProgress { seed: 1, images, total: 100, batch: 10, micro_batch: 10 }
+        TrainingProgress { seed: 1, images, total: 100, batch: 10, micro_batch: 10, share: Share::default() }
     }
 
     /// Takes the batches of these steps; returns them and how many were made.

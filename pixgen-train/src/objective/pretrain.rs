@@ -7,7 +7,7 @@ use super::frame::{Context, Frame, StageSettings};
 use super::micro_batches;
 use super::prefetch::Pictures;
 use super::source::BatchSource;
-use super::{Compute, LevelLoss, NamedValues, Objective, StepLoss, Terms, TrainingProgress, values};
+use super::{Compute, LevelLoss, NamedValues, Objective, StepError, StepLoss, Terms, TrainingProgress, values};
 use crate::model::{BurnWeights, Condition, GradientOf, NormMode, NormStatistics, Pass, Projector, features};
 use crate::ops::{FusedOps, nt_xent, weighted_sum};
 use crate::training::{Engine, Flat};
@@ -130,7 +130,8 @@ impl<B: FusedOps> StageSettings<B> for PretrainConfig {
     /// One index i ~ Uniform{0..N-2} for the whole batch (section 3.2).
     fn sample(&self, context: &Context<B>, source: &BatchSource, progress: &TrainingProgress) -> Result<PretrainBatch<B>, DataError> {
         let Context { model, noise, device } = context;
-        let TrainingProgress { seed, images, total, batch, .. } = *progress;
+        let TrainingProgress { seed, images, total, .. } = *progress;
+        let (first, count) = (progress.first(), progress.count());
         let levels = self.levels.levels(images, total).max(2);
         let mut draws = Draws::new(Rng::new(seed, stream(Purpose::NoiseLevel, images)), 0);
         let i = draws.below(levels as u32 - 1) as usize;
@@ -139,8 +140,8 @@ impl<B: FusedOps> StageSettings<B> for PretrainConfig {
         let (t0, t_n, t_below) = (noise.t_min(), shifted(sigma), shifted(noise.grid(levels, i + 1)));
         let pictures = |values| Pictures::new(model, values, device);
         Ok(PretrainBatch {
-            pictures: source.views(model, seed, images, batch)?.map(pictures),
-            eps: pictures(BatchSource::noise(model, seed, images, batch)),
+            pictures: source.views(model, seed, first, count)?.map(pictures),
+            eps: pictures(BatchSource::noise(model, seed, first, count)),
             levels: [t0, t0, t_n, t_below],
             temperature: self.temperature.at(noise, sigma, images, total),
         })
@@ -246,6 +247,8 @@ impl<B: Engine> Pretrain<B> {
     /// The contrastive terms need the whole batch, the encoder works in micro-batches: features of all of them, then the losses and their
     /// gradients with respect to features (and projector) on the whole batch, then the encoder backwards, one after another. A batch
     /// that is to take less memory (`micro` below its size) keeps no graph in between and runs the encoder again instead.
+    ///
+    /// With several ranks the features of all are gathered in between, and each computes the losses of the whole batch.
     pub fn gradient_on(&mut self, params: &B::Flat, step: &PretrainBatch<B>, micro: usize, gradient: &mut B::Flat) -> Terms {
         let this = &*self;
         let batch = step.eps.count();
@@ -282,7 +285,8 @@ impl<B: Engine> Pretrain<B> {
                 .zip(micro_batch_targets)
                 .for_each(|(whole, micro_batch)| whole.push(micro_batch));
         }
-        let [branches, targets] = [branches, targets].map(|all| all.into_iter().map(|parts| Tensor::cat(parts, 0)).collect());
+        let [branches, targets] =
+            [branches, targets].map(|all| all.into_iter().map(|parts| this.frame.gathered(Tensor::cat(parts, 0))).collect());
 
         let Losses { terms, upstream, statistics } = this.losses(&online, &target, branches, targets, step.temperature, gradient);
         let items = ranges.into_iter().zip(passes).collect();
@@ -356,8 +360,12 @@ impl<B: Engine> Pretrain<B> {
         terms.extend(weighted.iter().map(|(name, term, weight)| (*name, *weight, term.clone().inner())));
         let total = weighted.into_iter().map(|(_, term, weight)| term.mul_scalar(weight)).reduce(|a, b| a + b);
         let mut gradients = total.map(|total| total.backward()); // a validated stage 1 has a term
-        let upstream = branches.into_iter().map(|z| z.grad_remove(gradients.as_mut()?)).collect();
-        if let Some(gradients) = &mut gradients {
+        let upstream = branches
+            .into_iter()
+            .map(|z| z.grad_remove(gradients.as_mut()?).map(|whole| self.frame.own(whole)))
+            .collect();
+        // Every rank has the projector's gradient of the whole batch.
+        if let Some(gradients) = gradients.as_mut().filter(|_| self.frame.compute.ranks.is_first()) {
             tracked.add_gradients(gradients, gradient);
         }
         Losses { terms, upstream, statistics }
@@ -368,7 +376,7 @@ impl<B: Engine> Pretrain<B> {
 struct Losses<B: Engine> {
     /// Names, weights and values `[1]` of the terms.
     terms: (Vec<&'static str>, Vec<f64>, Vec<Tensor<B, 1>>),
-    /// Gradients of the branches' features; `None` for one that the loss does not depend on.
+    /// Gradients of the branches' features of this rank; `None` for one that the loss does not depend on.
     upstream: Vec<Option<Tensor<B, 2>>>,
     /// Statistics of the projector's norms in each contrasted view.
     statistics: Vec<Vec<NormStatistics<B>>>,
@@ -379,14 +387,14 @@ impl<B: Engine> Objective<B> for Pretrain<B> {
         &self.frame.set
     }
 
-    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, DataError> {
+    fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, StepError> {
         let step = self.frame.next(progress)?;
         self.pending.1 = self.frame.settings.target_decay.at(progress.images, progress.total);
         let terms = self.gradient_on(params, &step, progress.micro_batch, gradient);
         // Only L_rc depends on the level, which the whole batch shares.
         let consistency = terms.iter().find(|(name, _)| *name == "consistency");
-        let level = |(_, loss): &(&str, f64)| LevelLoss { t: step.levels[NOISIER], loss: *loss, count: progress.batch as u64 };
-        Ok(StepLoss { by_noise: consistency.map(level).into_iter().collect(), terms })
+        let level = |(_, loss): &(&str, f64)| LevelLoss { t: step.levels[NOISIER], loss: *loss, count: progress.count() as u64 };
+        Ok(StepLoss { by_noise: consistency.map(level).into_iter().collect(), terms: self.frame.once(terms) })
     }
 
     fn accept(&mut self, params: &B::Flat) {

@@ -58,6 +58,9 @@ pub trait Flat<B: Backend>: Send + Sync + std::fmt::Debug + Sized {
     /// Adds to tensor number `entry`, of the same shape, in any float type.
     fn add(&mut self, set: &ParamSet, entry: usize, tensor: FloatTensor<B>);
 
+    /// Changes all values on the host, packed in the order of `set`.
+    fn on_host(&mut self, set: &ParamSet, change: impl FnOnce(&mut [f32]));
+
     /// Adds all of `other`.
     fn add_all(&mut self, other: &Self);
 

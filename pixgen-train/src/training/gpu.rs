@@ -139,6 +139,12 @@ where
         done(optimiser::add_into(&self.buffer, self.layout.places[entry].start, tensor));
     }
 
+    fn on_host(&mut self, set: &ParamSet, change: impl FnOnce(&mut [f32])) {
+        let mut values = self.host().into_owned();
+        change(&mut values);
+        self.buffer = Self::upload(set, &values, &self.buffer.device).buffer;
+    }
+
     fn add_all(&mut self, other: &Self) {
         self.rounded.take();
         done(optimiser::add_all(&self.buffer, &other.buffer));

@@ -56,6 +56,10 @@ impl Flat<Flex> for Vec<f32> {
         add_to(tensor, &mut self[set.entries()[entry].range.clone()]);
     }
 
+    fn on_host(&mut self, _: &ParamSet, change: impl FnOnce(&mut [f32])) {
+        change(self);
+    }
+
     fn add_all(&mut self, other: &Self) {
         let chunks = self.par_chunks_mut(CHUNK).zip(other.par_chunks(CHUNK));
         chunks.for_each(|(sums, values)| sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value));

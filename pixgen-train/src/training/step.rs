@@ -4,8 +4,8 @@ use super::flat::{Engine, Flat};
 use super::optimiser::{OptimiserConfig, Update, first_non_finite};
 use super::schedule::Schedule;
 use super::state::State;
-use crate::objective::{Objective, StepLoss, TrainingProgress};
-use pixgen_edge::data::DataError;
+use crate::distributed::{Collective, replicas};
+use crate::objective::{Objective, StepError, StepLoss, TrainingProgress};
 
 /// What a step did.
 #[derive(Clone, Debug)]
@@ -26,7 +26,8 @@ pub enum Outcome {
     },
 }
 
-/// Sees the next `progress.batch` images and updates the state. `gradient` is scratch space as long as the parameters.
+/// Sees the next `progress.batch` images and updates the state. `gradient` is scratch space as long as the parameters. Each of the `ranks` sees
+/// its share of the images, and all take the same step.
 ///
 /// # Errors
 /// A picture that cannot be read; the state is as it was.
@@ -37,9 +38,12 @@ pub fn step<B: Engine>(
     optimiser: &OptimiserConfig,
     schedule: &Schedule,
     gradient: &mut B::Flat,
-) -> Result<Outcome, DataError> {
+    ranks: &Collective,
+) -> Result<Outcome, StepError> {
     gradient.clear();
-    let loss = objective.gradient(&state.params, progress, gradient)?;
+    let mut loss = objective.gradient(&state.params, progress, gradient)?;
+    replicas::sum_gradient::<B>(ranks, objective.params(), gradient);
+    sum_terms(ranks, &mut loss);
     let batch = progress.batch as u64;
     state.images += batch;
     let gradient_norm = gradient.norm(objective.params());
@@ -77,4 +81,11 @@ pub fn step<B: Engine>(
     B::Flat::update(&mut state.params, &mut state.moments, &mut averages, gradient, &update);
     objective.accept(&state.params);
     Ok(Outcome::Taken { loss, gradient_norm, rate })
+}
+
+/// The terms of all ranks, each of which has a part of them.
+fn sum_terms(ranks: &Collective, loss: &mut StepLoss) {
+    let mut values: Vec<f64> = loss.terms.iter().map(|(_, value)| *value).collect();
+    ranks.sum_few(&mut values);
+    loss.terms.iter_mut().zip(values).for_each(|((_, term), sum)| *term = sum);
 }

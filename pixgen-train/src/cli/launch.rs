@@ -1,0 +1,34 @@
+//! `launch`: training on several processes.
+
+use clap::{Args, ValueEnum};
+use std::ffi::OsString;
+
+/// Arguments of `launch`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  pixgen-train launch --processes 8 -- finetune --preset EPG-L-16-256 --data imagenet --device cuda --out run\n\n\
+    Each process trains on its share of every batch. Lines on stderr begin with the number of their process."
+)]
+pub struct LaunchArgs {
+    /// Number of processes
+    #[arg(short = 'n', long, value_name = "N")]
+    pub processes: usize,
+    /// What they communicate by: MPI where there is an `mpirun`, else TCP
+    #[arg(long, value_enum, default_value = "auto")]
+    pub engine: LaunchEngine,
+    /// `pretrain` or `finetune` with its flags
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// What processes communicate by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LaunchEngine {
+    /// MPI where there is one, else TCP
+    #[default]
+    Auto,
+    /// MPI
+    Mpi,
+    /// TCP between processes of one machine
+    Tcp,
+}

@@ -1,0 +1,93 @@
+//! How the processes of a training command find each other, agree on settings, and part.
+
+use crate::config::{RunConfig, Stage};
+use crate::distributed::replicas::{check_batch, check_command};
+use crate::distributed::{Collective, MPI_VARIABLE, Placement};
+use crate::error::Error;
+use crate::needs::memory;
+use crate::objective::StepError;
+use crate::session::End;
+use crate::settings::SettingsError;
+use std::time::Duration;
+
+/// Meets the others, who must have been started alike; whoever waits longer than `limit` minutes for them gives up.
+pub(super) fn join(placement: Option<Placement>, limit: f64) -> Result<Collective, Error> {
+    let limit = Duration::try_from_secs_f64(60.0 * limit).ok().filter(|limit| !limit.is_zero());
+    let limit = limit.ok_or_else(|| Error::Argument {
+        what: "--rank-limit: not a time that anyone could wait".to_owned(),
+        hint: Some("give minutes above 0, for example --rank-limit 10".to_owned()),
+    })?;
+    let Some(placement) = placement else {
+        return Ok(Collective::default());
+    };
+    let ranks = Collective::join(placement, limit)?;
+    check_command(&ranks, &command()).unwrap_or_else(|error| ranks.fail(&error, error.hint()));
+    Ok(ranks)
+}
+
+/// Version, arguments and settings of the environment. Where MPI and the cache are may differ from host to host.
+fn command() -> Vec<String> {
+    let own = [MPI_VARIABLE, crate::cache::OVERRIDE];
+    let mut variables: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with("PIXGEN_") && !own.contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}={}", value.to_string_lossy()))
+        .collect();
+    variables.sort();
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once(format!("pixgen-train {}", env!("CARGO_PKG_VERSION")))
+        .chain(arguments)
+        .chain(variables)
+        .collect()
+}
+
+/// Ends together with the others, or ends them: no error is one rank's alone.
+pub(super) fn leave(ranks: &Collective, end: Result<End, Error>) -> Result<End, Error> {
+    match end {
+        Ok(_) => ranks.leave(),
+        // The rank that cannot read its pictures says why, and ends the others.
+        Err(Error::BadFileOnTheWay { error: StepError::OtherRank { .. }, .. }) => {}
+        Err(error) if !ranks.is_alone() => ranks.fail(&error, error.hint()),
+        Err(_) => {}
+    }
+    end
+}
+
+/// Gives everyone the settings of rank 0, if the ranks can share a batch out.
+pub(super) fn give(ranks: &Collective, config: &RunConfig) -> Result<(), Error> {
+    let set_of = match config.stage {
+        Stage::Drift(settings) => settings.generated,
+        _ => 1,
+    };
+    check_batch(config.train.batch, ranks.size(), set_of)?;
+    ranks.broadcast_text(&mut config.to_toml()?);
+    Ok(())
+}
+
+/// The settings that rank 0 gives.
+pub(super) fn take(ranks: &Collective) -> Result<RunConfig, Error> {
+    let mut text = String::new();
+    ranks.broadcast_text(&mut text);
+    Ok(toml::from_str(&text).map_err(|error| SettingsError::NotToml { message: error.to_string() })?)
+}
+
+/// The settings as they are at this rank: its part of a batch, and its GPU if the command does not number one.
+pub(super) fn settings_here(ranks: &Collective, config: &RunConfig) -> RunConfig {
+    let mut here = config.clone();
+    if let Some(placement) = ranks.placement() {
+        here.train.batch /= placement.size;
+        if ["cuda", "vulkan"].contains(&here.compute.device.as_str()) {
+            here.compute.device = format!("{}:{}", here.compute.device, placement.local_rank);
+        }
+    }
+    here
+}
+
+/// Takes the largest micro-batch that fits everywhere; returns the free memory of this rank's device.
+pub(super) fn fit_micro_batch(ranks: &Collective, config: &mut RunConfig) -> Result<u64, Error> {
+    let mut here = settings_here(ranks, config);
+    let free = memory::fit_micro_batch(&mut here)?;
+    let fitting = ranks.all_gather(&[here.train.micro_batch as u64]);
+    config.train.micro_batch = fitting.into_iter().min().unwrap_or_default() as usize;
+    Ok(free)
+}

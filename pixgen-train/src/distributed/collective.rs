@@ -1,0 +1,174 @@
+//! The ranks of a run, and what they do together.
+
+use super::link::{Link, LinkError};
+#[cfg(unix)]
+use super::mpi::Mpi;
+use super::placement::{Launcher, Placement};
+use super::tcp::Star;
+use super::watchdog::Watchdog;
+use pixgen_edge::atomic::exit_removing_unfinished;
+use pixgen_edge::terminal::note;
+use std::fmt::Display;
+use std::panic;
+use std::process;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Exit code of a rank that panicked, as without other ranks.
+const PANICKED: i32 = 101;
+
+/// The processes that train together, or this one alone. Clones are the same group.
+///
+/// All ranks call the same functions in the same order. One that cannot reach the others ends its process with exit code 1 and a sentence on
+/// standard error, and with MPI those of the others: no rank can go on alone.
+#[derive(Clone, Debug, Default)]
+pub struct Collective {
+    /// None for a process alone, for which everything here does nothing.
+    group: Option<Arc<Group>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    placement: Placement,
+    link: Mutex<Box<dyn Link>>,
+    watchdog: Watchdog,
+    abort: fn(i32),
+}
+
+impl Collective {
+    /// Meets the other ranks; whoever waits longer than `limit` for them gives up, now and later.
+    ///
+    /// From now on a panic of any thread ends all ranks.
+    ///
+    /// # Errors
+    /// No engine to communicate by, or ranks that do not come.
+    pub fn join(placement: Placement, limit: Duration) -> Result<Self, LinkError> {
+        let link: Box<dyn Link> = match &placement.launcher {
+            Launcher::Torchrun(at) if placement.is_one_host() => Box::new(Star::meet(&placement, at, limit)?),
+            Launcher::Torchrun(_) => return Err(LinkError::SeveralHosts { size: placement.size, local: placement.local_size }),
+            #[cfg(unix)]
+            Launcher::OpenMpi | Launcher::Mpich | Launcher::Slurm => Box::new(Mpi::begin(&placement)?),
+            #[cfg(not(unix))]
+            _ => return Err(LinkError::NoMpi { details: "this system is not supported".to_owned() }),
+        };
+        Ok(Self::over(placement, link, limit))
+    }
+
+    fn over(placement: Placement, link: Box<dyn Link>, limit: Duration) -> Self {
+        let abort = link.abort();
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            before(info);
+            abort(PANICKED);
+            process::exit(PANICKED);
+        }));
+        let watchdog = Watchdog::start(placement.rank, limit, abort);
+        Self { group: Some(Arc::new(Group { placement, link: Mutex::new(link), watchdog, abort })) }
+    }
+
+    /// Number of this process.
+    pub fn rank(&self) -> usize {
+        self.group.as_ref().map_or(0, |group| group.placement.rank)
+    }
+
+    /// Number of processes.
+    pub fn size(&self) -> usize {
+        self.group.as_ref().map_or(1, |group| group.placement.size)
+    }
+
+    /// Whether this is rank 0, which writes for all.
+    pub fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Whether there are no others.
+    pub const fn is_alone(&self) -> bool {
+        self.group.is_none()
+    }
+
+    /// Where this process is among the others; nothing if it is alone.
+    pub fn placement(&self) -> Option<&Placement> {
+        self.group.as_ref().map(|group| &group.placement)
+    }
+
+    /// Calls the engine, if there are others.
+    fn with(&self, work: impl FnOnce(&mut dyn Link, &Placement) -> Result<(), LinkError>) {
+        let Some(group) = &self.group else { return };
+        let mut link = group.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = group.watchdog.during(|| work(&mut **link, &group.placement));
+        if let Err(error) = done {
+            self.fail(&error, error.hint());
+        }
+    }
+
+    /// The sum over all ranks, in the order of an engine that is the same at every call; the same bits everywhere.
+    pub fn sum(&self, values: &mut [f32]) {
+        self.with(|link, _| link.sum(values));
+    }
+
+    /// The values of all ranks in their order; each gives as many.
+    pub fn all_gather<T: bytemuck::Pod>(&self, mine: &[T]) -> Vec<T> {
+        let mut all = mine.to_vec();
+        self.with(|link, placement| {
+            all = vec![T::zeroed(); mine.len() * placement.size];
+            link.all_gather(bytemuck::cast_slice(mine), bytemuck::cast_slice_mut(&mut all))
+        });
+        all
+    }
+
+    /// Sums of a few numbers, in the order of the ranks.
+    pub fn sum_few(&self, values: &mut [f64]) {
+        let all = self.all_gather(values);
+        let mut rows = all.chunks_exact(values.len().max(1));
+        if let Some(first) = rows.next() {
+            values.copy_from_slice(first);
+        }
+        rows.for_each(|row| values.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));
+    }
+
+    /// Whether it holds at any rank.
+    pub fn any(&self, here: bool) -> bool {
+        self.all_gather(&[u8::from(here)]).contains(&1)
+    }
+
+    /// Gives everyone the bytes of rank 0, of the same number.
+    pub fn broadcast(&self, bytes: &mut [u8]) {
+        self.with(|link, _| link.broadcast(bytes));
+    }
+
+    /// Gives everyone the text of rank 0.
+    pub fn broadcast_text(&self, text: &mut String) {
+        let mut len = [text.len() as u64];
+        self.broadcast(bytemuck::cast_slice_mut(&mut len));
+        let mut bytes = std::mem::take(text).into_bytes();
+        bytes.resize(len[0] as usize, 0);
+        self.broadcast(&mut bytes);
+        *text = String::from_utf8_lossy(&bytes).into_owned();
+    }
+
+    /// Waits for all.
+    pub fn barrier(&self) {
+        self.any(false);
+    }
+
+    /// Ends this rank because of an error, and with MPI all others; without, they notice that it is gone.
+    pub fn fail(&self, error: &impl Display, hint: Option<String>) -> ! {
+        match &self.group {
+            Some(group) => {
+                note(&format!("error: rank {}: {error}", group.placement.rank));
+                hint.iter().for_each(|hint| note(&format!("\nhint: {hint}")));
+                (group.abort)(1);
+            }
+            None => note(&format!("error: {error}")),
+        }
+        exit_removing_unfinished(1)
+    }
+
+    /// Leaves when all do; nothing may be called after that.
+    pub fn leave(&self) {
+        self.barrier();
+        if let Some(group) = &self.group {
+            group.link.lock().unwrap_or_else(PoisonError::into_inner).leave();
+        }
+    }
+}

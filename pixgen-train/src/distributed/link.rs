@@ -1,0 +1,108 @@
+//! What an engine of communication does, and how it fails.
+
+use std::fmt::Debug;
+use std::io;
+
+/// Connections with the other ranks. All ranks call the same functions in the same order, with slices of the same lengths.
+pub(super) trait Link: Send + Debug {
+    /// Adds up the values of all ranks; everyone gets the same bits.
+    fn sum(&mut self, values: &mut [f32]) -> Result<(), LinkError>;
+
+    /// Collects the bytes of all ranks in their order; `all` is as long as those of all together.
+    fn all_gather(&mut self, mine: &[u8], all: &mut [u8]) -> Result<(), LinkError>;
+
+    /// Gives everyone the bytes of rank 0.
+    fn broadcast(&mut self, bytes: &mut [u8]) -> Result<(), LinkError>;
+
+    /// Leaves in peace, when all do.
+    fn leave(&mut self) {}
+
+    /// Ends all ranks that the engine reaches, with this exit code; whoever only closes connections does nothing. Called at any time, from
+    /// any thread.
+    fn abort(&self) -> fn(i32) {
+        |_| ()
+    }
+}
+
+/// Why ranks cannot work together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// Nobody is where the ranks are to meet.
+    #[error("cannot meet rank 0 at {host}:{port}: {source}")]
+    Meet {
+        /// Host of rank 0.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Some did not come in time.
+    #[error("no word from {}", list(.ranks))]
+    Missing {
+        /// Those who did not come.
+        ranks: Vec<usize>,
+    },
+    /// A rank is gone.
+    #[error("rank {rank} is gone: {source}")]
+    Lost {
+        /// The rank.
+        rank: usize,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Without MPI ranks meet on one host only.
+    #[error("{size} ranks, of which {local} are on this host: without MPI all must be on one")]
+    SeveralHosts {
+        /// Ranks.
+        size: usize,
+        /// Those on this host.
+        local: usize,
+    },
+    /// No library of MPI.
+    #[error("cannot load MPI: {details}")]
+    NoMpi {
+        /// What was tried.
+        details: String,
+    },
+    /// A function of MPI failed.
+    #[error("{function} failed with code {code}")]
+    Mpi {
+        /// The function.
+        function: &'static str,
+        /// What it returned.
+        code: i32,
+    },
+    /// The library of MPI is not that of the launcher.
+    #[error("the launcher says rank {} of {}, but the library of MPI rank {} of {}", .launcher.0, .launcher.1, .library.0, .library.1)]
+    OtherMpi {
+        /// Rank and number of ranks in the variables.
+        launcher: (usize, usize),
+        /// The same from MPI.
+        library: (usize, usize),
+    },
+}
+
+impl LinkError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Meet { .. } | Self::Missing { .. } => Some("see what the other ranks say; each must be started".to_owned()),
+            Self::Lost { .. } => Some("what it said last tells why; the same command goes on from the last checkpoint".to_owned()),
+            Self::SeveralHosts { .. } => Some("start the ranks with mpirun, or with srun on a cluster whose MPI it knows".to_owned()),
+            Self::NoMpi { .. } => Some("install Open MPI or MPICH, or name its library: PIXGEN_MPI=/usr/lib/libmpi.so.40".to_owned()),
+            Self::Mpi { .. } => None,
+            Self::OtherMpi { .. } => Some(
+                "PIXGEN_MPI names the library that belongs to the launcher; with srun, --mpi=pmix or --mpi=pmi2 as it was built for"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// `rank 3`, or `ranks 1, 2`.
+fn list(ranks: &[usize]) -> String {
+    let numbers: Vec<String> = ranks.iter().map(usize::to_string).collect();
+    format!("rank{} {}", if ranks.len() == 1 { "" } else { "s" }, numbers.join(", "))
+}

@@ -1,0 +1,385 @@
+//! Which of how many processes this one is: the variables of torchrun, Open MPI, MPICH and Slurm.
+
+use std::thread::available_parallelism;
+
+/// Host and port of the first rank, which our own processes and those of torchrun meet at.
+const ADDRESS: &str = "MASTER_ADDR";
+const PORT: &str = "MASTER_PORT";
+/// torchrun's name of a job.
+const JOB: &str = "TORCHELASTIC_RUN_ID";
+/// Set to `True` where an agent of torchrun listens at [`PORT`] itself.
+const AGENT_LISTENS: &str = "TORCHELASTIC_USE_AGENT_STORE";
+
+/// A process among those that train together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Its number, from 0.
+    pub rank: usize,
+    /// Number of processes.
+    pub size: usize,
+    /// Its number among those of its host, which is that of its GPU.
+    pub local_rank: usize,
+    /// Number of processes on its host.
+    pub local_size: usize,
+    /// Who started it.
+    pub launcher: Launcher,
+}
+
+/// Who starts processes that train together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Launcher {
+    /// `torchrun`, or our own `launch` without MPI.
+    Torchrun(Rendezvous),
+    /// `mpirun` of Open MPI.
+    OpenMpi,
+    /// `mpiexec` of MPICH and its relatives.
+    Mpich,
+    /// `srun`.
+    Slurm,
+}
+
+/// Where processes without MPI meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendezvous {
+    /// Host of rank 0.
+    pub host: String,
+    /// Port of rank 0.
+    pub port: u16,
+    /// Tells one job from another.
+    pub job: String,
+}
+
+impl Rendezvous {
+    /// The variables of a process of `launch`.
+    pub fn variables(&self, rank: usize, size: usize) -> Vec<(&'static str, String)> {
+        let [rank_name, size_name, local_rank, local_size] = TORCHRUN.names;
+        vec![
+            (rank_name, rank.to_string()),
+            (size_name, size.to_string()),
+            (local_rank, rank.to_string()),
+            (local_size, size.to_string()),
+            (ADDRESS, self.host.clone()),
+            (PORT, self.port.to_string()),
+            (JOB, self.job.clone()),
+        ]
+    }
+}
+
+/// What is wrong with the variables.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlacementError {
+    /// A variable that belongs to another is missing.
+    #[error("{has} is set, but not {missing}")]
+    Missing {
+        /// The one that is set, with its value.
+        has: String,
+        /// The one that is not.
+        missing: &'static str,
+    },
+    /// Not a number.
+    #[error("{name}={value} is not a number")]
+    NotANumber {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A number that is not below its count.
+    #[error("{rank} is not below {size}")]
+    Beyond {
+        /// The variable of the number, with its value.
+        rank: String,
+        /// That of the count.
+        size: String,
+    },
+    /// Two launchers say different things.
+    #[error("{one} and {other} contradict each other")]
+    Contradiction {
+        /// Variables of one, with their values.
+        one: String,
+        /// Variables of the other.
+        other: String,
+    },
+}
+
+impl PlacementError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        let names = match self {
+            Self::Missing { has, .. } => has.split('=').next().unwrap_or_default().to_owned(),
+            Self::NotANumber { name, .. } => (*name).to_owned(),
+            Self::Beyond { rank, .. } => rank.split('=').next().unwrap_or_default().to_owned(),
+            Self::Contradiction { .. } => {
+                return Some("start the processes with one launcher only, and unset the variables of the other".into());
+            }
+        };
+        Some(format!(
+            "start the processes with `pixgen-train launch`, torchrun, mpirun or srun; for a single process unset {names}"
+        ))
+    }
+}
+
+/// The variables of a launcher: rank, number of ranks, and both of the host.
+struct Variables {
+    names: [&'static str; 4],
+}
+
+const TORCHRUN: Variables = Variables { names: ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"] };
+const OPEN_MPI: Variables = Variables {
+    names: [
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ],
+};
+const MPICH: Variables = Variables { names: ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"] };
+/// Only `srun` sets the number of tasks of a step; a batch script, which is one process, has that of the job.
+const SLURM: Variables = Variables {
+    names: ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"],
+};
+
+/// What the variables of a launcher say of several processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said {
+    rank: usize,
+    size: usize,
+    local_rank: usize,
+    local_size: usize,
+}
+
+impl Variables {
+    /// Nothing if there are none, or if they tell of one process.
+    fn read(&self, get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Said>, PlacementError> {
+        let [rank_name, size_name, local_rank_name, local_size_name] = self.names;
+        let number = |name: &'static str| match get(name) {
+            None => Ok(None),
+            // Slurm writes `2(x3),1` for tasks on each of four hosts. A host that has fewer than the first has room to spare.
+            Some(value) => match value.split(['(', ',']).next().unwrap_or_default().trim().parse::<usize>() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(PlacementError::NotANumber { name, value }),
+            },
+        };
+        let (rank, size) = match (number(rank_name)?, number(size_name)?) {
+            (None | Some(0), None) | (_, Some(1)) => return Ok(None),
+            // Slurm's number without a step is that of a batch script.
+            (Some(_), None) if rank_name == SLURM.names[0] => return Ok(None),
+            (Some(rank), None) => return Err(PlacementError::Missing { has: format!("{rank_name}={rank}"), missing: size_name }),
+            (None, Some(size)) => return Err(PlacementError::Missing { has: format!("{size_name}={size}"), missing: rank_name }),
+            (Some(rank), Some(size)) => (rank, size),
+        };
+        let beyond = |(number, of): (usize, usize), names: [&str; 2]| PlacementError::Beyond {
+            rank: format!("{}={number}", names[0]),
+            size: format!("{}={of}", names[1]),
+        };
+        if rank >= size {
+            return Err(beyond((rank, size), [rank_name, size_name]));
+        }
+        let local_rank = number(local_rank_name)?.unwrap_or(rank);
+        let local_size = number(local_size_name)?.unwrap_or(size).max(1);
+        if local_rank >= local_size {
+            return Err(beyond((local_rank, local_size), [local_rank_name, local_size_name]));
+        }
+        Ok(Some(Said { rank, size, local_rank, local_size }))
+    }
+
+    fn told(&self, said: &Said) -> String {
+        let [rank, size, ..] = self.names;
+        format!("{rank}={}, {size}={}", said.rank, said.size)
+    }
+}
+
+impl Placement {
+    /// Variables that would contradict those of a process of `launch`.
+    pub fn variables_of_others() -> impl Iterator<Item = &'static str> {
+        [OPEN_MPI, MPICH, SLURM]
+            .into_iter()
+            .flat_map(|variables| variables.names)
+            .chain([AGENT_LISTENS])
+    }
+
+    /// What the variables of this process say; nothing if it is alone.
+    ///
+    /// # Errors
+    /// Variables that are incomplete, no numbers, or contradict each other.
+    pub fn of_environment() -> Result<Option<Self>, PlacementError> {
+        Self::of(&|name| std::env::var(name).ok())
+    }
+
+    /// As [`of_environment`](Self::of_environment) for variables that `get` gives.
+    ///
+    /// `mpirun` may itself run under `srun` and then has the last word: Slurm's variables tell of its helpers.
+    fn of(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>, PlacementError> {
+        let of_mpi = [(OPEN_MPI, Launcher::OpenMpi), (MPICH, Launcher::Mpich)];
+        let mut found: Option<(Said, Launcher, Variables)> = None;
+        for (variables, launcher) in of_mpi {
+            if let Some(said) = variables.read(get)? {
+                agree(found.as_ref(), &said, &variables)?;
+                found.get_or_insert((said, launcher, variables));
+            }
+        }
+        if let Some(said) = TORCHRUN.read(get)? {
+            agree(found.as_ref(), &said, &TORCHRUN)?;
+            if found.is_none() {
+                found = Some((said, Launcher::Torchrun(rendezvous(get, &said)?), TORCHRUN));
+            }
+        }
+        if found.is_none() {
+            found = SLURM.read(get)?.map(|said| (said, Launcher::Slurm, SLURM));
+        }
+        Ok(found.map(|(Said { rank, size, local_rank, local_size }, launcher, _)| Self { rank, size, local_rank, local_size, launcher }))
+    }
+
+    /// Whether all processes are on one host.
+    pub const fn is_one_host(&self) -> bool {
+        self.local_size == self.size
+    }
+
+    /// Threads of this process, unless the user says otherwise: its part of the cores. MPI and Slurm may have bound it to its part already.
+    pub fn threads(&self) -> usize {
+        let may_use = available_parallelism().map_or(1, usize::from);
+        let may_be_bound = !matches!(self.launcher, Launcher::Torchrun(_));
+        let part = match cores_of_host().filter(|_| may_be_bound) {
+            Some(cores) => (cores / self.local_size).min(may_use),
+            None => may_use / self.local_size,
+        };
+        part.max(1)
+    }
+}
+
+fn agree(first: Option<&(Said, Launcher, Variables)>, said: &Said, variables: &Variables) -> Result<(), PlacementError> {
+    match first {
+        Some((other, _, of)) if (other.rank, other.size) != (said.rank, said.size) => {
+            Err(PlacementError::Contradiction { one: of.told(other), other: variables.told(said) })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn rendezvous(get: &dyn Fn(&str) -> Option<String>, said: &Said) -> Result<Rendezvous, PlacementError> {
+    let missing = |missing| PlacementError::Missing { has: TORCHRUN.told(said), missing };
+    let host = get(ADDRESS).ok_or_else(|| missing(ADDRESS))?;
+    let port = get(PORT).ok_or_else(|| missing(PORT))?;
+    let not_a_number = |value| PlacementError::NotANumber { name: PORT, value };
+    let mut number = port.parse::<u16>().map_err(|_| not_a_number(port.clone()))?;
+    if get(AGENT_LISTENS).as_deref() == Some("True") {
+        number = number.checked_add(1).ok_or_else(|| not_a_number(port))?;
+    }
+    Ok(Rendezvous { host, port: number, job: get(JOB).unwrap_or_default() })
+}
+
+/// Cores of the host, whichever of them this process may use; only Linux tells.
+fn cores_of_host() -> Option<usize> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<usize>().ok()? + 1 - first.parse::<usize>().ok()?)
+    };
+    text.trim().split(',').map(count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Result<Option<Placement>, PlacementError> {
+        Placement::of(&|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    fn numbers(variables: &[(&str, &str)]) -> (usize, usize, usize, usize) {
+        let found = of(variables).expect("sound variables").expect("several processes");
+        (found.rank, found.size, found.local_rank, found.local_size)
+    }
+
+    #[test]
+    fn every_launcher_is_read() {
+        let torchrun = [
+            ("RANK", "5"),
+            ("WORLD_SIZE", "8"),
+            ("LOCAL_RANK", "1"),
+            ("LOCAL_WORLD_SIZE", "4"),
+            ("MASTER_ADDR", "h0"),
+            ("MASTER_PORT", "29500"),
+        ];
+        assert_eq!(numbers(&torchrun), (5, 8, 1, 4));
+        let agent = [
+            &torchrun[..],
+            &[("TORCHELASTIC_USE_AGENT_STORE", "True"), ("TORCHELASTIC_RUN_ID", "j")],
+        ]
+        .concat();
+        let rendezvous = Rendezvous { host: "h0".into(), port: 29501, job: "j".into() };
+        assert_eq!(of(&agent).expect("sound").expect("several").launcher, Launcher::Torchrun(rendezvous.clone()));
+        let own = rendezvous.variables(2, 4);
+        let own: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(numbers(&own), (2, 4, 2, 4));
+        let open_mpi = [
+            ("OMPI_COMM_WORLD_RANK", "3"),
+            ("OMPI_COMM_WORLD_SIZE", "4"),
+            ("OMPI_COMM_WORLD_LOCAL_RANK", "1"),
+            ("OMPI_COMM_WORLD_LOCAL_SIZE", "2"),
+        ];
+        assert_eq!(numbers(&open_mpi), (3, 4, 1, 2));
+        assert_eq!(
+            numbers(&[
+                ("PMI_RANK", "1"),
+                ("PMI_SIZE", "2"),
+                ("MPI_LOCALRANKID", "1"),
+                ("MPI_LOCALNRANKS", "2")
+            ]),
+            (1, 2, 1, 2)
+        );
+        let slurm = [
+            ("SLURM_PROCID", "4"),
+            ("SLURM_STEP_NUM_TASKS", "8"),
+            ("SLURM_LOCALID", "0"),
+            ("SLURM_STEP_TASKS_PER_NODE", "4(x2)"),
+        ];
+        assert_eq!(numbers(&slurm), (4, 8, 0, 4));
+        // mpirun under Slurm, whose step is one helper on each host.
+        let helper = [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "2")];
+        assert_eq!(numbers(&[&open_mpi[..], &helper].concat()), (3, 4, 1, 2));
+    }
+
+    #[test]
+    fn one_process_is_alone() {
+        for variables in [
+            &[][..],
+            &[("RANK", "0")],
+            &[("RANK", "0"), ("WORLD_SIZE", "1")],
+            &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "8")],
+            &[("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")],
+            &[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1"), ("WORLD_SIZE", "1")],
+        ] {
+            assert_eq!(of(variables), Ok(None), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (variables, wanted) in [
+            (&[("RANK", "3")][..], "RANK=3 is set, but not WORLD_SIZE"),
+            (&[("WORLD_SIZE", "2")], "WORLD_SIZE=2 is set, but not RANK"),
+            (&[("RANK", "one"), ("WORLD_SIZE", "2")], "RANK=one is not a number"),
+            (&[("RANK", "2"), ("WORLD_SIZE", "2")], "RANK=2 is not below WORLD_SIZE=2"),
+            (&[("RANK", "1"), ("WORLD_SIZE", "2")], "RANK=1, WORLD_SIZE=2 is set, but not MASTER_ADDR"),
+            (
+                &[("RANK", "1"), ("WORLD_SIZE", "2"), ("PMI_RANK", "0"), ("PMI_SIZE", "2")],
+                "PMI_RANK=0, PMI_SIZE=2 and RANK=1, WORLD_SIZE=2 contradict each other",
+            ),
+        ] {
+            let error = of(variables).expect_err(wanted);
+            assert_eq!(error.to_string(), wanted);
+            assert!(error.hint().is_some());
+        }
+    }
+
+    #[test]
+    fn ranks_of_a_host_share_its_cores() {
+        let launcher = Launcher::Torchrun(Rendezvous { host: String::new(), port: 1, job: String::new() });
+        let placement = |local_size| Placement { rank: 0, size: 1000, local_rank: 0, local_size, launcher: launcher.clone() };
+        let cores = available_parallelism().map_or(1, usize::from);
+        assert_eq!(placement(1).threads(), cores);
+        assert_eq!(placement(1000).threads(), (cores / 1000).max(1));
+    }
+}

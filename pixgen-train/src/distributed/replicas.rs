@@ -1,0 +1,196 @@
+//! The state of a run is the same on all ranks: given out by rank 0 at the start, and compared now and then.
+
+use super::Collective;
+use crate::objective::Objective;
+use crate::training::{Engine, Flat, State};
+use pixgen_edge::param_set::ParamSet;
+use std::collections::HashMap;
+
+/// Steps between two comparisons of the parameters.
+pub const COMPARED_EVERY: u64 = 1000;
+
+/// Ranks that do not fit together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplicaError {
+    /// A batch that cannot be shared out.
+    #[error("train.batch = {batch}: {ranks} ranks cannot share {parts} equally", parts = if *.set_of == 1 { "it".to_owned() } else { format!("its {} sets of drift.generated = {set_of} images", .batch / .set_of) })]
+    Indivisible {
+        /// Images of a batch.
+        batch: usize,
+        /// Ranks.
+        ranks: usize,
+        /// Images that stay together: in stage 3 those of a set.
+        set_of: usize,
+    },
+    /// Another command line or other variables.
+    #[error("the ranks were not started alike: this one with `{here}`, rank 0 with `{first}`")]
+    OtherCommand {
+        /// The first part that differs, here.
+        here: String,
+        /// The same at rank 0.
+        first: String,
+    },
+    /// Other training data.
+    #[error("the training data have fingerprint {here} here and {first} at rank 0")]
+    OtherData {
+        /// Fingerprint here.
+        here: String,
+        /// That of rank 0.
+        first: String,
+    },
+    /// The parameters went apart, which no sound machine does.
+    #[error("the parameters of ranks {} are not those of rank 0 any more", .ranks.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))]
+    Apart {
+        /// Ranks with other parameters.
+        ranks: Vec<usize>,
+    },
+}
+
+impl ReplicaError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Indivisible { batch, ranks, set_of } => {
+                let unit = ranks * set_of;
+                format!("take --batch {} or another multiple of {unit}, or another number of ranks", batch.next_multiple_of(unit))
+            }
+            Self::OtherCommand { .. } => "start all ranks with the same program, flags and PIXGEN_ variables".to_owned(),
+            Self::OtherData { .. } => {
+                "all ranks need the same pictures: a folder that all hosts share, or the same copy on each".to_owned()
+            }
+            Self::Apart { .. } => {
+                "the last checkpoint is whole and the same command goes on from it; a host or GPU may be faulty".to_owned()
+            }
+        })
+    }
+}
+
+/// Whether a batch can be shared out, when so many of its images stay together.
+///
+/// # Errors
+/// [`ReplicaError::Indivisible`].
+pub const fn check_batch(batch: usize, ranks: usize, set_of: usize) -> Result<(), ReplicaError> {
+    if batch.is_multiple_of(ranks * set_of) || ranks == 1 {
+        return Ok(());
+    }
+    Err(ReplicaError::Indivisible { batch, ranks, set_of })
+}
+
+/// Whether all ranks were started with the same program, arguments and variables; `command` are those of this one.
+///
+/// # Errors
+/// [`ReplicaError::OtherCommand`] where they differ.
+pub fn check_command(ranks: &Collective, command: &[String]) -> Result<(), ReplicaError> {
+    let mut text = command.join("\n");
+    ranks.broadcast_text(&mut text);
+    let first: Vec<&str> = text.lines().collect();
+    let part = |of: Option<&str>| of.unwrap_or("nothing more").to_owned();
+    for at in 0..first.len().max(command.len()) {
+        let (here, first) = (command.get(at).map(String::as_str), first.get(at).copied());
+        if here != first {
+            return Err(ReplicaError::OtherCommand { here: part(here), first: part(first) });
+        }
+    }
+    Ok(())
+}
+
+/// Whether all ranks have the same training data.
+///
+/// # Errors
+/// [`ReplicaError::OtherData`] where they differ.
+pub fn check_data(ranks: &Collective, fingerprint: &str) -> Result<(), ReplicaError> {
+    let mut first = fingerprint.to_owned();
+    ranks.broadcast_text(&mut first);
+    if first == fingerprint {
+        return Ok(());
+    }
+    Err(ReplicaError::OtherData { here: fingerprint.to_owned(), first })
+}
+
+/// Gives everyone the state of rank 0, and what its objective keeps beside it.
+pub fn replicate<B: Engine>(ranks: &Collective, objective: &mut dyn Objective<B>, state: &mut State<B::Flat>) {
+    if ranks.is_alone() {
+        return;
+    }
+    let mut counters = [state.images, state.updates, state.skipped, state.skipped_in_row];
+    ranks.broadcast(bytemuck::cast_slice_mut(&mut counters));
+    [state.images, state.updates, state.skipped, state.skipped_in_row] = counters;
+    let set = objective.params().clone();
+    let give = |flat: &mut B::Flat| flat.on_host(&set, |values| ranks.broadcast(bytemuck::cast_slice_mut(values)));
+    give(&mut state.params);
+    give(&mut state.moments.m);
+    give(&mut state.moments.v);
+    state.emas.iter_mut().for_each(|ema| give(&mut ema.values));
+    let mut kept: HashMap<String, Vec<f32>> = objective.state().into_iter().collect();
+    let mut names: Vec<String> = kept.keys().cloned().collect();
+    names.sort();
+    for name in &names {
+        if let Some(values) = kept.get_mut(name) {
+            ranks.broadcast(bytemuck::cast_slice_mut(values));
+        }
+    }
+    if !ranks.is_first() {
+        // An objective takes back what it gave.
+        let _ = objective.restore(&mut |name| kept.remove(name));
+    }
+}
+
+/// Whether all ranks have the same parameters.
+///
+/// # Errors
+/// [`ReplicaError::Apart`], everywhere.
+pub fn compare<B: Engine>(ranks: &Collective, params: &B::Flat) -> Result<(), ReplicaError> {
+    if ranks.is_alone() {
+        return Ok(());
+    }
+    let checksums = ranks.all_gather(&[crc32fast::hash(bytemuck::cast_slice(&params.host()))]);
+    let apart: Vec<usize> = (1..checksums.len()).filter(|&rank| checksums[rank] != checksums[0]).collect();
+    if apart.is_empty() {
+        Ok(())
+    } else {
+        Err(ReplicaError::Apart { ranks: apart })
+    }
+}
+
+/// Adds up the gradients of all ranks.
+pub fn sum_gradient<B: Engine>(ranks: &Collective, set: &ParamSet, gradient: &mut B::Flat) {
+    if !ranks.is_alone() {
+        gradient.on_host(set, |values| ranks.sum(values));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_shared_out_in_sets() {
+        for (batch, ranks, set_of, fits) in [
+            (8, 1, 1, true),
+            (9, 1, 4, true),
+            (8, 4, 1, true),
+            (8, 3, 1, false),
+            (24, 3, 4, true),
+            (24, 4, 4, false),
+        ] {
+            assert_eq!(check_batch(batch, ranks, set_of).is_ok(), fits, "{batch} images, {ranks} ranks, sets of {set_of}");
+        }
+        let error = check_batch(24, 4, 4).expect_err("six sets");
+        assert_eq!(error.to_string(), "train.batch = 24: 4 ranks cannot share its 6 sets of drift.generated = 4 images equally");
+        assert!(error.hint().expect("a hint").contains("--batch 32 "));
+        assert!(
+            check_batch(8, 3, 1)
+                .expect_err("9 is next")
+                .hint()
+                .expect("a hint")
+                .contains("--batch 9 ")
+        );
+    }
+
+    #[test]
+    fn one_process_agrees_with_itself() {
+        let alone = Collective::default();
+        assert!(check_command(&alone, &["finetune".to_owned()]).is_ok() && check_data(&alone, "a").is_ok());
+    }
+}
