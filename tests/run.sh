@@ -373,6 +373,14 @@ need_vulkan() {
   install_packages mesa-vulkan-drivers libvulkan1
 }
 
+# Both kinds of MPI that training loads.
+need_mpi() {
+  local missing=()
+  command -v mpirun.openmpi >/dev/null || missing+=(openmpi-bin)
+  command -v mpirun.mpich >/dev/null || missing+=(mpich)
+  [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+}
+
 # Packages from PyPI in a folder of their own, unless a command says that they are there.
 need_pypi() { # NAME COMMAND PACKAGE...
   local venv=$venvs/$1 there=$2
@@ -396,7 +404,11 @@ has_pytorch() { /usr/bin/python3 -c 'import torch, venv' 2>/dev/null; }
 need() { # STEP
   case $1 in
     pytorch) need_pytorch ;;
-    train | kernels | cross) need_vulkan ;;
+    train | kernels) need_vulkan ;;
+    cross)
+      need_vulkan
+      need_mpi
+      ;;
     cuda | citations | guides | accelerators) command -v python3 >/dev/null || install_packages python3 ;;
     onnx) need_pypi onnx 'import onnx, onnxruntime' numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 ;;
     tflite)

@@ -9,6 +9,7 @@ use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::param_set::ParamSet;
 use pixgen_edge::projector::ProjectorConfig;
 use pixgen_train::data::augment::AugmentProfile;
+use pixgen_train::distributed::Share;
 use pixgen_train::objective::auxiliary::FrozenFeature;
 use pixgen_train::objective::consistency_config::{ConsistencyConfig, Weighting};
 use pixgen_train::objective::pretrain::{PretrainConfig, PretrainMethod, TargetDecay};
@@ -19,7 +20,14 @@ pub const PROJECTOR: ProjectorConfig = ProjectorConfig { hidden: 64, out: 32 };
 
 /// A step of 32 pictures half-way through a run.
 pub const fn progress(micro_batch: usize) -> TrainingProgress {
-    TrainingProgress { seed: 9, images: 3200, total: 6400, batch: 32, micro_batch }
+    TrainingProgress {
+        seed: 9,
+        images: 3200,
+        total: 6400,
+        batch: 32,
+        micro_batch,
+        share: Share { rank: 0, size: 1 },
+    }
 }
 
 /// Stage 2b with dropout and the auxiliary loss.

@@ -12,6 +12,7 @@ use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::param_set::ParamSet;
 use pixgen_train::config::{NormaliseMode, RunConfig, Stage, StageKind};
 use pixgen_train::data::augment::AugmentProfile;
+use pixgen_train::distributed::{Collective, Share};
 use pixgen_train::model::batch::upload;
 use pixgen_train::model::{BurnWeights, Condition, features};
 use pixgen_train::objective::consistency::Consistency;
@@ -114,7 +115,7 @@ fn stage_1_terms_at_random_weights() {
         let set = ParamSet::pretraining(&config.model, &settings.projector);
         let params = set.initialise(seed);
         let mut objective = Pretrain::<Flex>::new(config.model, config.noise, settings, source(), &params, Default::default());
-        let progress = TrainingProgress { seed, images: 0, total: 120_000, batch, micro_batch: batch };
+        let progress = TrainingProgress { seed, images: 0, total: 120_000, batch, micro_batch: batch, share: Share::default() };
         let step = objective.sample(&progress).expect("pictures");
         let terms = objective.gradient_on(&params, &step, batch, &mut vec![0.0; set.len()]);
         let [total, con, rc] = terms[..] else { panic!("{terms:?}") };
@@ -139,11 +140,11 @@ fn pretrained(steps: u64) -> (RunConfig, Vec<f32>, Vec<f32>) {
     let mut objective = Pretrain::<Flex>::new(config.model, config.noise, settings, source(), &params, Default::default());
     let fresh = params.clone();
     let mut state = State::new::<Flex>(objective.params(), &params, &[], &Default::default());
-    let mut gradient = vec![0.0; state.params.len()];
+    let (mut gradient, alone) = (vec![0.0; state.params.len()], Collective::default());
     for _ in 0..steps {
         let (total, batch) = (config.train.images, config.train.batch);
-        let progress = TrainingProgress { seed: 1, images: state.images, total, batch, micro_batch: batch };
-        step(&mut objective, &mut state, &progress, &config.optimiser, &config.schedule, &mut gradient).expect("pictures");
+        let progress = TrainingProgress { seed: 1, images: state.images, total, batch, micro_batch: batch, share: Share::default() };
+        step(&mut objective, &mut state, &progress, &config.optimiser, &config.schedule, &mut gradient, &alone).expect("pictures");
     }
     assert_eq!(state.skipped, 0);
     (config, fresh, state.params)
@@ -210,7 +211,7 @@ fn zero_decoder_leaves_the_energy_of_the_data() {
     let set = ParamSet::generator(&config);
     let params = set.initialise(1);
     let objective = Consistency::<Flex>::new(config, noise, settings, source(), None, Default::default());
-    let progress = TrainingProgress { seed: 1, images: 0, total: 1000, batch: count, micro_batch: count };
+    let progress = TrainingProgress { seed: 1, images: 0, total: 1000, batch: count, micro_batch: count, share: Share::default() };
     let batch = objective.sample(&progress).expect("pictures");
     let mut gradient = vec![0.0; set.len()];
     let loss = objective.gradient_on(&params, &batch, &progress, &mut gradient)[0].1;

@@ -13,6 +13,7 @@ use pixgen_edge::param_set::ParamSet;
 use pixgen_edge::projector::{ProjectorConfig, RunningStatistics};
 use pixgen_tests::{Golden, alone, assert_close};
 use pixgen_train::data::augment::AugmentProfile;
+use pixgen_train::distributed::Share;
 use pixgen_train::model::batch::upload;
 use pixgen_train::model::{BurnWeights, Condition, features, forward};
 use pixgen_train::objective::auxiliary::{Frozen, FrozenEncoder, FrozenFeature, auxiliary_loss};
@@ -304,7 +305,8 @@ fn consistency_loss() {
         let without = pick(&batch, &kept, &config);
         for micro_batch in [64, 4, 1] {
             let run = |batch: &ConsistencyBatch<Flex>| {
-                let progress = TrainingProgress { seed: 1, images: 0, total: 1, batch: batch.t.len(), micro_batch };
+                let progress =
+                    TrainingProgress { seed: 1, images: 0, total: 1, batch: batch.t.len(), micro_batch, share: Share::default() };
                 let mut gradient = vec![0.0; set.len()];
                 let terms = objective.gradient_on(&params, batch, &progress, &mut gradient);
                 (terms[0].1 as f32, gradient)
