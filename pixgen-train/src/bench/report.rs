@@ -30,6 +30,8 @@ pub struct StageBench {
     pub preset: String,
     /// Pictures of a step.
     pub batch: usize,
+    /// Those that go through the network at once.
+    pub micro_batch: usize,
     /// Mean number of pictures of a step that the teacher draws.
     #[serde(rename = "taught")]
     pub teacher_images: f64,
@@ -81,6 +83,9 @@ impl fmt::Display for StageBench {
             self.batch,
             self.teacher_images
         )?;
+        if self.micro_batch < self.batch {
+            writeln!(f, "  at once     {}", counted(self.micro_batch, "picture", "pictures"))?;
+        }
         writeln!(f, "  step        {:.4} s, median of {}; fastest {:.4} s", self.seconds, self.steps, self.fastest)?;
         writeln!(f, "  images/s    {:.1}", self.images_per_second)?;
         write!(f, "  arithmetic  {:.1} GFLOP a step, {:.1} % of the peak", self.gflop, 100.0 * self.of_peak)?;

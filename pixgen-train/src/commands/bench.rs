@@ -126,6 +126,7 @@ fn measure<B: Engine>(mut stepper: Stepper<B>, args: &BenchArgs, peaks: Peaks, d
         stage: name(config.stage.kind()),
         preset: config.preset.clone(),
         batch: config.train.batch,
+        micro_batch: config.micro_batch(),
         teacher_images,
         parameters: stepper.parameters(),
         steps: timed.len(),
