@@ -227,9 +227,9 @@ fn main() -> ExitCode {
 /// What an operation may differ by, with its inputs rounded the same: as long sums of `f32` do, or as results in bf16.
 const OPERATION: [f64; 2] = [1e-5, 1e-2];
 
-/// A NaN is wrong too.
+/// A NaN is wrong too, and nothing is within a limit that is one.
 fn is_wrong(error: f64, limit: f64) -> bool {
-    error.is_nan() || error > limit
+    error.is_nan() || limit.is_nan() || error > limit
 }
 
 /// Prints the operations, and returns what is wrong.
@@ -243,10 +243,10 @@ fn operations(device: &str, name: &str, precision: &str) -> Result<Vec<String>, 
         "bf16" => Precision::Bf16,
         other => return Err(format!("{other} is neither f32 nor bf16")),
     };
-    let is_brain = config.compute.precision == Precision::Bf16;
-    let requirements = Requirements { bf16: is_brain, ..Requirements::default() };
+    let is_bf16 = config.compute.precision == Precision::Bf16;
+    let requirements = Requirements { bf16: is_bf16, ..Requirements::default() };
     let differences = device.run(requirements, Operations(config)).map_err(|error| error.to_string())?;
-    let limit = OPERATION[usize::from(is_brain)];
+    let limit = OPERATION[usize::from(is_bf16)];
     println!("| operation of {name}, {precision} | output | gradients |");
     println!("|---|---:|---:|");
     let mut wrong = Vec::new();
@@ -280,8 +280,9 @@ fn differences(set: &ParamSet, found: &Answer, wanted: &Answer) -> ([f64; 2], St
         .entries()
         .iter()
         .map(|entry| (error(&part(found, entry.range.clone()), &part(wanted, entry.range.clone())), entry.name.clone()));
-    // Every list has tensors.
-    let (gradient, tensor) = tensors.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+    // Every list has tensors. A NaN is the worst, whatever its sign.
+    let worst = tensors.reduce(|worst, it| if it.0 > worst.0 || it.0.is_nan() { it } else { worst });
+    let (gradient, tensor) = worst.unwrap_or_default();
     ([(found.terms[0].1 / wanted.terms[0].1 - 1.0).abs(), gradient], tensor)
 }
 

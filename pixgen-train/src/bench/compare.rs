@@ -39,12 +39,15 @@ pub fn compare<B: FusedOps>(config: &RunConfig, device: &B::Device) -> Vec<Opera
         .collect()
 }
 
-/// Norm of the difference over the norm.
+/// Norm of the difference over the norm, infinite if there are fewer or more numbers than wanted.
 pub fn error(found: &[f32], wanted: &[f32]) -> f64 {
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|it| it * it).sum::<f64>();
-    let difference = norm(&mut found.iter().zip(wanted).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    if found.len() != wanted.len() {
+        return f64::INFINITY;
+    }
+    let squared = |values: &mut dyn Iterator<Item = f64>| values.map(|it| it * it).sum::<f64>();
+    let difference = squared(&mut found.iter().zip(wanted).map(|(a, b)| f64::from(*a) - f64::from(*b)));
     // What is nothing but rounding has no relative error.
-    let size = norm(&mut wanted.iter().map(|it| f64::from(*it))).max(1e-12 * wanted.len() as f64);
+    let size = squared(&mut wanted.iter().map(|it| f64::from(*it))).max(1e-12 * wanted.len() as f64);
     (difference / size).sqrt()
 }
 
@@ -82,4 +85,18 @@ fn outcome<B: FusedOps>(
     let mut gradients = (output * upstream).backward();
     let gradient = |leaf: &Tensor<Tracked<B>, 1>| leaf.grad_remove(&mut gradients).map(single).unwrap_or_default();
     std::iter::once(values).chain(leaves.iter().map(gradient)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::error;
+
+    #[test]
+    fn what_is_missing_is_wrong() {
+        assert_eq!(error(&[3.0, 4.0], &[3.0, 4.0]), 0.0);
+        assert_eq!(error(&[0.0, 0.0], &[3.0, 4.0]), 1.0);
+        assert_eq!(error(&[], &[3.0, 4.0]), f64::INFINITY);
+        assert_eq!(error(&[3.0, 4.0, 0.0], &[3.0, 4.0]), f64::INFINITY);
+        assert!(error(&[-f32::NAN, 4.0], &[3.0, 4.0]).is_nan());
+    }
 }
