@@ -181,6 +181,7 @@ step_kernels() {
 step_cuda() {
   cargo build --release --locked "${gpu[@]}" --bins
   tests/cuda/steps.sh
+  tests/cuda/device_test.py
   cargo test --release --locked "${gpu[@]}" --test faults
   tests/cuda/interpret.sh
   tests/cuda/execute.sh

@@ -1,43 +1,61 @@
 #!/usr/bin/env bash
-# Checks an NVIDIA GPU: what it computes, beside the CPU, and how fast. The machine needs no network and no Rust: build elsewhere, copy four
-# files into one folder, and run this there.
+# Checks an NVIDIA GPU: what it computes, beside the CPU, and how fast. The machine needs no network and no Rust: build elsewhere, copy the
+# programs and this into one folder, and run it there.
 #
 #   cargo build --release --locked -p pixgen-train -p pixgen-tests --features pixgen-train/cuda --bin pixgen-train --bin cuda_step
-#   scp target/release/{pixgen-train,cuda_step} tests/cuda/device.sh MACHINE:check/     and, for PyTorch beside it, tests/bench/*.py
+#   ssh MACHINE mkdir -p check
+#   scp target/release/{pixgen-train,cuda_step} tests/cuda/device.sh MACHINE:check/     and, for PyTorch beside it, tests/bench/*_step.py
 #
 #   ./device.sh                          all of it, at most 8 minutes (SECONDS_IN_ALL)
 #   ./device.sh train SET MINUTES        trains base-32-rgb for so long on a prepared set of colour pictures (`pixgen-train data prepare`)
 #
 # Rows are written to report.md and report.json as they are had, in the order of what matters: every operation of a step beside the CPU; whole
 # steps of small networks beside the CPU; steps of EPG-L/16 in stages 1 and 2b, beside PyTorch if a python3 has it; each operation's time and
-# rate of its products; stage 2a; memory. A row that fails, or for which there is no time left, says so, and the rest goes on.
+# rate of its products; stage 2a; memory. A row that fails, or for which there is no time left, says so, and the rest goes on. The exit status is 1 if a row fails,
+# and if what is compared with the CPU was not compared to the end.
 #
 # Environment: OUT (the folder of the reports, .), PRESET (EPG-L-16-256), BATCH (32), STEPS (15), DEVICE (cuda), PRECISION (bf16), PYTHON
 # (python3), CUDA_PATH (/usr/local/cuda).
 set -uo pipefail
+
+die() { echo "device.sh: $1" >&2; exit 1; }
+usage() { printf 'usage: device.sh                     compares and measures a GPU\n       device.sh train SET MINUTES   trains on a prepared set\n'; }
+case "$#:${1:-}" in
+  0: | 3:train) ;;
+  1:-h | 1:--help) usage; exit ;;
+  *) usage >&2; exit 1 ;;
+esac
+# As a number of decimals without a leading zero, which the shell would read as octal.
+whole() { [[ $2 =~ ^[1-9][0-9]{0,5}$ ]] || die "$1 must be a whole number from 1, not '$2'"; }
+
 here=$(cd "$(dirname "$0")" && pwd)
 : "${OUT:=$PWD}" "${PRESET:=EPG-L-16-256}" "${BATCH:=32}" "${STEPS:=15}" "${DEVICE:=cuda}" "${PRECISION:=bf16}" "${PYTHON:=python3}" "${SECONDS_IN_ALL:=480}"
 [ -n "${CUDA_PATH:-}" ] || [ ! -d /usr/local/cuda ] || export CUDA_PATH=/usr/local/cuda
 # Programs lie beside this script, or where cargo puts them.
 bin=$here
 [ -x "$bin/pixgen-train" ] || bin=${CARGO_TARGET_DIR:-$here/../../target}/release
-[ -x "$bin/pixgen-train" ] || { echo "device.sh: no pixgen-train in $here or $bin" >&2; exit 1; }
+[ -x "$bin/pixgen-train" ] || die "no pixgen-train in $here or $bin"
 train=$bin/pixgen-train
 bench=("$train" bench --device "$DEVICE" --preset "$PRESET" --precision "$PRECISION" --batch "$BATCH" --steps "$STEPS" --json)
 
-# A field of a line of JSON.
+whole SECONDS_IN_ALL "$SECONDS_IN_ALL"
+[ $# = 0 ] || whole MINUTES "$3"
+mkdir -p "$OUT" || exit 1
+
+# The first field of a name in JSON, and an empty string if there is none.
 field() { grep -o "\"$1\": *[^,}]*" <<<"$2" | head -n 1 | cut -d: -f2- | tr -d '" '; }
 
 # --- train -------------------------------------------------------------------------------------------------------------------------------
 
 if [ "${1:-}" = train ]; then
-  [ $# = 3 ] || { echo "usage: device.sh train SET MINUTES" >&2; exit 1; }
   set -e
   common=(--preset base-32-rgb --data "$2" --device "$DEVICE" --precision "$PRECISION")
   # A quarter of the time for stage 1, the rest for stage 2b; what is measured beforehand counts too.
   images() { # STAGE SECONDS
     local line
-    line=$("$train" bench --json --stage "$1" --steps 10 "${common[@]:0:2}" "${common[@]:4}")
+    [ "$2" -gt 0 ] || die "no time is left for $1; give more MINUTES than $((total / 60))"
+    # What fails here does not end the script by itself: `set -e` does not hold in a substitution.
+    line=$("$train" bench --json --stage "$1" --steps 10 "${common[@]:0:2}" "${common[@]:4}") || return
     awk -v rate="$(field images_per_second "$line")" -v seconds="$2" 'BEGIN { printf "%d", rate * seconds * 0.8 / 1000 + 1 }'
   }
   total=$((60 * $3))
@@ -51,18 +69,35 @@ fi
 
 # --- Rows --------------------------------------------------------------------------------------------------------------------------------
 
-mkdir -p "$OUT"
 rows=$OUT/report.rows log=$OUT/report.log
-: >"$rows"
-: >"$log"
-failures=0
+{ : >"$rows" && : >"$log"; } || exit 1
+failures=0 unmeasured=0
 
-# Appends a row to both reports. Names and results are ours: no quotes, no bars.
+# Text that can stand in both reports.
+plain() { tr -cd ' -~' <<<"$1" | tr -d '"|\\'; }
+
+# Appends a row to both reports.
 row() { # NAME RESULT SECONDS JSON
+  set -- "$(plain "$1")" "$(plain "$2")" "${@:3}"
   [ -s "$OUT/report.md" ] && [ -s "$rows" ] || printf '| what | result | took |\n|---|---|---:|\n' >"$OUT/report.md"
   printf '| %s | %s | %s s |\n' "$1" "$2" "$3" | tee -a "$OUT/report.md"
   printf '{"row":"%s","result":"%s","took":%s,"data":%s}\n' "$1" "$2" "$3" "${4:-null}" >>"$rows"
   { echo '['; sed '$!s/$/,/' "$rows"; echo ']'; } >"$OUT/report.json.new" && mv "$OUT/report.json.new" "$OUT/report.json"
+}
+
+# A row without a result; a comparison that was not made is a failure.
+missed() { # NAME RESULT SECONDS
+  unmeasured=$((unmeasured + 1))
+  failures=$((failures + is_comparison))
+  row "$@"
+  return 1
+}
+
+# The error among new lines of the log, or else the last of them.
+reason() {
+  local lines
+  lines=$(tail -n "+$1" "$log" | grep .)
+  grep -m 1 '^error' <<<"$lines" || tail -n 1 <<<"$lines"
 }
 
 # Runs a command for so many seconds at most, and makes a row of it: `summary` prints the row's result from the output, `data` its JSON.
@@ -70,25 +105,21 @@ measure() { # SECONDS NAME COMMAND...
   local most=$1 name=$2 started=$SECONDS left=$((SECONDS_IN_ALL - SECONDS)) output status before
   shift 2
   [ "$left" -lt "$most" ] || left=$most
-  before=$(wc -l <"$log")
-  if [ "$left" -lt 10 ]; then
-    row "$name" "no time left" 0
-    return 1
-  fi
+  [ "$left" -ge 10 ] || { missed "$name" "no time left" 0; return; }
   echo "== $name: $*" >>"$log"
+  before=$(wc -l <"$log")
   output=$(timeout --kill-after 5 "$left" "$@" 2>>"$log")
   status=$?
-  printf '%s\n' "$output" >>"$log"
   local took=$((SECONDS - started))
   case $status in
     0) row "$name" "$(summary "$output")" "$took" "$(data "$output")" ;;
-    124 | 137) row "$name" "not finished in time" "$took"; return 1 ;;
+    124 | 137) missed "$name" "not finished in time" "$took" ;;
     *)
       failures=$((failures + 1))
-      row "$name" "FAILED: $(tail -n "+$((before + 1))" "$log" | grep -m 1 '^error' | tr -d '"|\\' | cut -c 1-160), see report.log" "$took" "$(data "$output")"
-      return 1
+      row "$name" "FAILED with status $status: $(reason $((before + 1)) | cut -c 1-160), see report.log" "$took" "$(data "$output")"
       ;;
   esac
+  printf '%s\n' "$output" >>"$log"
 }
 
 # What a program prints: a table, whose rows are strings, or JSON.
@@ -97,18 +128,23 @@ json() { tr -d '\n' <<<"$1"; }
 
 summary() { echo "$(grep -c '^|' <<<"$1" | awk '{ print $1 - 2 }') rows within the bounds"; }
 data() { table "$1"; }
+is_comparison=1
 for precision in $(printf '%s\nf32\n' "$PRECISION" | uniq); do
   measure 90 "operations of $PRESET beside the CPU, $precision" "$bin/cuda_step" "$DEVICE" "$PRESET" "$precision"
 done
 measure 90 "whole steps beside the CPU" "$bin/cuda_step" "$DEVICE"
+is_comparison=0
 
-# Output of `bench --json`.
-summary() {
-  local mfu
-  mfu=$(field mfu "$1")
-  awk -v s="$(field seconds "$1")" -v i="$(field images_per_second "$1")" -v m="${mfu:-0}" -v b="$(field memory "$1")" \
-    'BEGIN { printf "%.1f ms, %.1f images/s, MFU %s, %.1f GiB", 1e3 * s, i, (m > 0 ? sprintf("%.1f %%", 100 * m) : "unknown"), b / 2^30 }'
+# Output of `bench --json`; a CPU has no MFU and no memory of its own.
+step() {
+  awk -v s="$(field seconds "$1")" -v i="$(field images_per_second "$1")" -v m="$(field mfu "$1")" -v b="$(field memory "$1")" \
+    -v n="$(field micro_batch "$1")" -v all="$(field batch "$1")" 'BEGIN {
+      printf "%.1f ms, %.1f images/s, %d of %d images at once", 1e3 * s, i, n, all
+      if (m != "") printf ", MFU %.1f %%", 100 * m
+      if (b != "") printf ", %.1f GiB", b / 2^30
+    }'
 }
+summary() { step "$1"; }
 data() { json "$1"; }
 for stage in pretrain finetune; do
   measure 120 "$PRESET, $stage, batch $BATCH, $PRECISION" "${bench[@]}" --stage "$stage"
@@ -129,16 +165,14 @@ else
 fi
 
 # Each operation: its time, and the rate of its products by cuBLASLt and of attention.
-summary() { grep -o '"name": *"[^"]*"\|"gflops": *[0-9.]*' <<<"$1" | sed 's/^[^:]*: *//' | tr -d '"' | awk '/^[0-9.]+$/ { printf "%s %.0f TFLOP/s; ", name, $1 / 1e3; next } { name = $0 }'; }
+summary() { grep -o '"name": *"[^"]*"\|"gflops": *[0-9.]*' <<<"$1" | sed 's/^[^:]*: *//' | tr -d '"' | awk '/^[0-9.]+$/ { printf "%s %.1f TFLOP/s; ", name, $1 / 1e3; next } { name = $0 }'; }
 data() { json "$1"; }
 measure 120 "operations of $PRESET, $PRECISION" "${bench[@]}" --stage finetune --ops
-summary() {
-  awk -v s="$(field seconds "$1")" -v i="$(field images_per_second "$1")" 'BEGIN { printf "%.1f ms, %.1f images/s", 1e3 * s, i }'
-}
+summary() { step "$1"; }
 measure 120 "$PRESET, diffusion, batch $BATCH, $PRECISION" "${bench[@]}" --stage diffusion
 # The recipe's batch, of which as many pictures as fit go through the network at once.
 measure 120 "$PRESET, pretrain, as many pictures as fit" "$train" bench --device "$DEVICE" --preset "$PRESET" --precision "$PRECISION" \
   --stage pretrain --micro-batch auto --steps 2 --warmup 1 --json
 
-echo "$OUT/report.md, $OUT/report.json; $failures failed"
+echo "$OUT/report.md, $OUT/report.json; $failures failed, $unmeasured without a result"
 [ "$failures" = 0 ]
