@@ -1,8 +1,8 @@
 //! Sums down the columns of a matrix: gradients of biases, positions and gates, and the second stage of every reduction over rows.
 //!
 //! A cube takes a block of columns and a strip of rows; its units form a table of column lanes, next to each other in memory, and row
-//! lanes that take every n-th row. Row lanes are added through shared memory in index order, strips by a second launch, so a sum does
-//! not depend on which cube ends first. Neither uses atomics.
+//! lanes that take every n-th row. Row lanes are added through shared memory in index order, strips by further launches (a
+//! second one, and a third where rows are very narrow), so a sum does not depend on which cube ends first. Neither uses atomics.
 //!
 //! One pass can also write what it sums (gradient through a GELU) or, while summing `x other`, `x gate` (a gated branch).
 
