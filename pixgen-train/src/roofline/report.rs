@@ -190,20 +190,23 @@ impl fmt::Display for RooflineReport {
             write!(f, "{label:<9}{:>7}{:>9}{tflop:>9.2}{gb:>8.1}{ms:>8.1}{rate:>8.0}{mfu:>7.1}", s.batch, s.micro_batch)?;
             writeln!(f, "{memory:>10}{:>13}{:>8.1}{:>8.1}", s.largest_micro_batch, s.recipe_images as f64 / 1e6, s.recipe_hours)?;
         }
-        let [pretrain, diffusion, consistency, drift] = self.stages.each_ref().map(|stage| stage.recipe_hours);
-        let one_step = pretrain + consistency;
-        write!(
-            f,
-            "\nhours in all: {:.1} with stage 2a, {one_step:.1} with stage 2b, {:.1} with 2b and 3",
-            pretrain + diffusion,
-            one_step + drift
-        )?;
+        write!(f, "\n{}", in_all(self.stages.each_ref().map(|stage| stage.recipe_hours)))?;
         match self.paper_hours {
             Some([first, second]) => writeln!(f, "; the paper measured {first:.0} and {second:.0} for stages 1 and 2a on 8 x H200")?,
             None => writeln!(f)?,
         }
         self.joined.as_ref().map_or(Ok(()), |joined| self.write_exchange(joined, f))
     }
+}
+
+/// Hours of the recipe that each choice of stages takes.
+fn in_all([pretrain, diffusion, consistency, drift]: [f64; 4]) -> String {
+    let one_step = pretrain + consistency;
+    format!(
+        "hours in all: {:.1} with stage 2a, {one_step:.1} with stage 2b, {:.1} with 2b and 3",
+        pretrain + diffusion,
+        one_step + drift
+    )
 }
 
 impl RooflineReport {
@@ -218,7 +221,11 @@ impl RooflineReport {
             write!(f, "{:<9}{:>9.2}{:>13.1}{:>9.1}", stage.label(), sent / 1e9, 1e3 * seconds, 1e3 * step_seconds)?;
             writeln!(f, "{:>14.1}{memory:>11}{sharded:>15}{recipe_hours:>8.1}", 100.0 * efficiency)?;
         }
-        Ok(())
+        let hours = self
+            .stages
+            .each_ref()
+            .map(|stage| stage.exchange.map_or(0.0, |exchange| exchange.recipe_hours));
+        writeln!(f, "\n{}", in_all(hours))
     }
 }
 
