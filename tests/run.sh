@@ -162,7 +162,7 @@ step_bare-metal() {
 # The program as the quick start builds it, and everything with the GPU back ends.
 step_clippy() {
   cargo clippy --release --locked -p pixgen-train -- -D warnings
-  cargo clippy --release --locked "${gpu[@]}" --all-targets -- -D warnings
+  cargo clippy --release --locked "${gpu[@]}" --features pixgen-tests/cuda-step --all-targets -- -D warnings
 }
 
 step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --release --locked "${gpu[@]}" --no-deps; }
@@ -181,10 +181,10 @@ step_kernels() {
 step_cuda() {
   cargo build --release --locked "${gpu[@]}" --bins
   tests/cuda/steps.sh
-  tests/cuda/device_test.py
   cargo test --release --locked "${gpu[@]}" --test faults
   tests/cuda/interpret.sh
   tests/cuda/execute.sh
+  tests/cuda/device_test.py
 }
 
 # Golden vectors, parity of the interpreters, runs and hostile inputs through the program.

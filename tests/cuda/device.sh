@@ -2,7 +2,7 @@
 # Checks an NVIDIA GPU: what it computes, beside the CPU, and how fast. The machine needs no network and no Rust: build elsewhere, copy the
 # programs and this into one folder, and run it there.
 #
-#   cargo build --release --locked -p pixgen-train -p pixgen-tests --features pixgen-train/cuda --bin pixgen-train --bin cuda_step
+#   cargo build --release --locked -p pixgen-train -p pixgen-tests --features pixgen-train/cuda,pixgen-tests/cuda-step --bin pixgen-train --bin cuda_step
 #   ssh MACHINE mkdir -p check
 #   scp target/release/{pixgen-train,cuda_step} tests/cuda/device.sh MACHINE:check/     and, for PyTorch beside it, tests/bench/*_step.py
 #

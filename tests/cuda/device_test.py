@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs device.sh where there is no GPU: on the CPU, with the smallest network. Needs pixgen-train and cuda_step, built in release.
+"""Runs device.sh where there is no GPU: on the CPU, with the smallest network. Needs pixgen-train and cuda_step, built in release (execute.sh does).
 
     tests/cuda/device_test.py
 """
