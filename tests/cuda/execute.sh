@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 arch=90
 [ "${1:-}" != --arch ] || { arch=$2; shift 2; }
 # It starts in another folder.
-case "${1:-}" in */*) program=$(realpath "$1") && set -- "$program" "${@:2}" ;; esac
+case "${1:-}" in [!/]*/*) set -- "$PWD/$1" "${@:2}" ;; esac
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pixgen-target}
 out=$CARGO_TARGET_DIR/cuda-execute
