@@ -185,6 +185,13 @@ step_cuda() {
   tests/cuda/interpret.sh
   tests/cuda/execute.sh
   tests/cuda/device_test.py
+  # At each of its two checkpoints a run writes down which library computed its products, by which algorithms.
+  local run=$CARGO_TARGET_DIR/cuda-run
+  rm -rf "$run"
+  tests/cuda/execute.sh "$CARGO_TARGET_DIR/release/pixgen-train" finetune --preset nano-28-grey --data bundled --device cuda --precision bf16 \
+    --images 4 --batch 2 --set model.encoder.depth=1 --set model.decoder.depth=1 --set consistency.auxiliary=0 --set output.sample_rows=1 \
+    --set output.checkpoint_every=2 --out "$run"
+  [ "$(grep -c '"products":"cuBLASLt [0-9.]*: algorithm ' "$run/metrics.jsonl")" = 2 ]
 }
 
 # Golden vectors, parity of the interpreters, runs and hostile inputs through the program.
