@@ -66,7 +66,7 @@ pub enum Error {
         names: Vec<String>,
     },
     /// A class that is named twice where each may stand once.
-    #[error("{flag}: `{name}` stands there twice")]
+    #[error("{flag}: `{}` stands there twice", printable(.name))]
     ClassTwice {
         /// The flag.
         flag: String,
@@ -130,7 +130,7 @@ impl Error {
             }
             Self::File(error) => error.hint(),
             Self::NoClass { names, .. } => {
-                Some(format!("use `all`, 0 to {}, or one of: {}", names.len().saturating_sub(1), names.join(", ")))
+                Some(format!("use `all`, 0 to {}, or one of: {}", names.len().saturating_sub(1), printable(&names.join(", "))))
             }
             Self::ClassTwice { .. } => Some("name each class once".into()),
             Self::NoName { near, known, .. } if near.is_empty() => Some(format!("there are: {}", known.join(", "))),

@@ -29,7 +29,15 @@ pub fn print_bytes(bytes: &[u8]) -> Result<(), OutputError> {
     }
 }
 
-/// A line on stdout.
+/// Text for people on stdout, with control characters as escapes: what a file says may be in it.
+///
+/// # Errors
+/// Those of [`print_bytes`].
+pub fn print_text(text: &str) -> Result<(), OutputError> {
+    print_bytes(printable_lines(text).as_bytes())
+}
+
+/// A line on stdout, as it is: for programs.
 ///
 /// # Errors
 /// Those of [`print_bytes`].
@@ -42,7 +50,9 @@ pub fn print_line(text: &str) -> Result<(), OutputError> {
 /// # Errors
 /// Those of [`print_bytes`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), OutputError> {
-    print_line(&serde_json::to_string_pretty(value).map_err(io::Error::from)?)
+    let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
+    // They stand in strings only: JSON's own blanks are spaces and line ends.
+    print_line(&replaced(&text, |c| c != '\n' && steers(c), |c| format!("\\u{:04x}", u32::from(c))))
 }
 
 /// Writes a line for people to stderr. Unlike `eprintln!` it does not panic when nobody reads stderr any more.
@@ -50,21 +60,37 @@ pub fn note(line: &str) {
     write_line(&mut io::stderr(), line);
 }
 
-/// A line to `sink`, at once. That nobody reads it any more must not stop a run.
+/// Lines for people to `sink`, at once, with control characters as escapes. That nobody reads them any more must not stop a run.
 pub fn write_line(sink: &mut dyn Write, line: &str) {
-    let _ = writeln!(sink, "{line}").and_then(|()| sink.flush());
+    let _ = writeln!(sink, "{}", printable_lines(line)).and_then(|()| sink.flush());
 }
 
-/// Control characters, which would steer the terminal, as escapes. Names are whatever a file says.
+/// Characters that would steer the terminal as escapes. Names are whatever a file says.
 pub fn printable(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
+    replaced(text, steers, |c| c.escape_default().to_string())
+}
+
+/// As [`printable`] for a message, which has line ends, and tabs where it quotes a file.
+fn printable_lines(text: &str) -> String {
+    replaced(&text.replace("\r\n", "\n"), |c| !matches!(c, '\n' | '\t') && steers(c), |c| c.escape_default().to_string())
+}
+
+/// Whether a character steers the terminal, or changes the order in which it shows others (Unicode's Bidi_Control).
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` with other text for some characters.
+fn replaced(text: &str, some: impl Fn(char) -> bool, by: impl Fn(char) -> String) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if some(c) {
+            out.push_str(&by(c));
         } else {
-            c.to_string()
+            out.push(c);
         }
-    };
-    text.chars().map(shown).collect()
+    }
+    out
 }
 
 /// Says why a program cannot go on and what to try; the exit code is 1.
@@ -78,10 +104,22 @@ pub fn fail(error: &impl Display, hint: Option<String>) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{printable, write_line};
 
     #[test]
     fn names_do_not_steer_the_terminal() {
         assert_eq!(printable("caf\u{e9}, \u{1b}[31mred\n\u{9b}1m"), "caf\u{e9}, \\u{1b}[31mred\\n\\u{9b}1m");
+        // Overrides, isolates and marks of direction; letters that are written from the right stay.
+        assert_eq!(
+            printable("\u{202e}gnp\u{2066}\u{200f}\u{61c}\u{5d0}\u{200d}"),
+            "\\u{202e}gnp\\u{2066}\\u{200f}\\u{61c}\u{5d0}\u{200d}"
+        );
+    }
+
+    #[test]
+    fn messages_do_not_steer_the_terminal() {
+        let mut out = Vec::new();
+        write_line(&mut out, "error: two\r\n\tlines\r\u{1b}]0;x\u{7}\u{202e}");
+        assert_eq!(String::from_utf8(out).expect("text"), "error: two\n\tlines\\r\\u{1b}]0;x\\u{7}\\u{202e}\n");
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::model_facts::ModelFacts;
 use crate::pxg_file::PxgFile;
 use crate::quantise::draw::requests;
-use crate::terminal::{print_bytes, print_json};
+use crate::terminal::{print_json, print_text};
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::integer::{DrawError, DrawRequest};
 use serde::Serialize;
@@ -122,7 +122,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
              may never be drawn without waiting, so that its best is too long as well. Measure again when nothing else runs."
         );
     }
-    Ok(print_bytes(text.as_bytes())?)
+    Ok(print_text(&text)?)
 }
 
 /// A line for each kernel.

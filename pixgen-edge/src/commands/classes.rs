@@ -61,6 +61,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_of_a_foreign_file_do_not_steer_the_terminal() {
+        let names = ["\u{1b}]0;x\u{7}\nerror".to_owned()];
+        let none = parse("--class", "nope", &names).expect_err("no such class");
+        let twice = parse_distinct("--classes", "0,0", &names).expect_err("twice");
+        for text in [none.to_string(), none.hint().expect("hint"), twice.to_string()] {
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+    }
+
+    #[test]
     fn names_numbers_and_all() {
         let names = names(["Bag", "Ankle boot"].into_iter(), 3);
         assert_eq!(names, ["Bag", "Ankle boot", "2"]);

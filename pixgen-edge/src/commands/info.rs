@@ -5,7 +5,7 @@ use crate::engine::Kernel;
 use crate::error::Error;
 use crate::model_facts::ModelFacts;
 use crate::pxg_file::PxgFile;
-use crate::terminal::{print_bytes, print_json};
+use crate::terminal::{print_json, print_text};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::pxg::VERSION;
@@ -37,7 +37,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
     let (class_names, kernel_here) = (classes::of_model(&model), Kernel::chosen()?.to_string());
     if !json {
         let facts = ModelFacts::new(&model, &class_names).text();
-        return Ok(print_bytes(format!("{facts}{:<16} {kernel_here}\n", "kernel here").as_bytes())?);
+        return Ok(print_text(&format!("{facts}{:<16} {kernel_here}\n", "kernel here"))?);
     }
     let info = Info {
         schema: 1,

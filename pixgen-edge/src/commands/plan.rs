@@ -9,7 +9,7 @@ use crate::offered::{board_names, meant_boards};
 use crate::plan::{BATTERY, BOARD_COLUMNS, ChipPlan, Fit, file_len, fits, plan};
 use crate::pxg_file::{PxgFile, is_pxg};
 use crate::quantise::{QuantiseError, QuantiseOptions, class_lines, model_name};
-use crate::terminal::{print_bytes, print_json};
+use crate::terminal::{print_json, print_text};
 use crate::units::format_bytes;
 use pixgen_core::presets::{PRESETS, Preset, preset};
 use pixgen_core::pxg::{Header, check_widths};
@@ -154,7 +154,7 @@ fn accelerated(args: &PlanArgs) -> Result<(), Error> {
     if args.json {
         return Ok(print_json(&AcceleratorJson { schema: 1, accelerators: fits })?);
     }
-    Ok(print_bytes(accelerators(args, &fits, 1).trim_start().as_bytes())?)
+    Ok(print_text(accelerators(args, &fits, 1).trim_start())?)
 }
 
 /// A model on boards.
@@ -181,7 +181,7 @@ fn plan_model(args: &PlanArgs, name: &str, boards: &[Board<'_>]) -> Result<(), E
         let fit = fitting.iter().filter(|fit| fit.fits).count();
         let _ = writeln!(text, "  boards     fits {fit} of {}; --all-boards lists them", fitting.len());
     }
-    Ok(print_bytes(text.as_bytes())?)
+    Ok(print_text(&text)?)
 }
 
 /// The presets that a board can hold, smallest first.
@@ -238,7 +238,7 @@ fn presets_for(args: &PlanArgs, board: &Board<'_>) -> Result<(), Error> {
         text.push_str(&assumptions(&fits));
     }
     text.push_str(&accelerators(args, &preset_accelerators(args), usize::from(args.steps)));
-    Ok(print_bytes(text.as_bytes())?)
+    Ok(print_text(&text)?)
 }
 
 /// What helps where the flash is too small. Nothing makes the RAM of a preset smaller.

@@ -12,7 +12,7 @@ use crate::picture::{Grid, Picture};
 use crate::quantise::draw::{draw_float, draw_integer, requests};
 use crate::quantise::report::{QuantisationReport, compare};
 use crate::quantise::{QuantiseError, export};
-use crate::terminal::{note, print_bytes, print_json};
+use crate::terminal::{note, print_json, print_text};
 use crate::units::counted;
 use pixgen_core::pxg::Model;
 use serde::Serialize;
@@ -84,7 +84,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
     if args.json {
         return Ok(print_json(&ReportJson { quality, pictures: &pictures, compared: &sites })?);
     }
-    Ok(print_bytes(format!("{sites}\n{}", text(&pictures, &quality)).as_bytes())?)
+    Ok(print_text(&format!("{sites}\n{}", text(&pictures, &quality)))?)
 }
 
 /// A row for the pictures of each arithmetic, for Fashion-MNIST models; no rows for others.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::data::DataError;
-use crate::terminal::printable;
 
 /// The names as they are shown: control characters as escapes, and where two names are the same letters in different Unicode forms, the
 /// accents that stand apart from their letters too.
@@ -18,19 +17,16 @@ pub(crate) fn settle(place: &Path, names: Vec<String>) -> Result<Vec<String>, Da
     }
     let alone = |name: &String| by_letters[&letters(name)].len() == 1;
     let show = |name: &String| {
+        let alone = alone(name);
+        // Marks of direction are escaped where a name is printed: in it they stay, as in the runs that were trained with them.
         let escape = |c: char| {
-            if is_mark(c) {
-                c.escape_unicode().to_string()
+            if c.is_control() || is_mark(c) && !alone {
+                c.escape_default().to_string()
             } else {
                 c.to_string()
             }
         };
-        let name: String = if alone(name) {
-            name.clone()
-        } else {
-            name.chars().map(escape).collect()
-        };
-        printable(&name)
+        name.chars().map(escape).collect()
     };
     let shown: Vec<String> = names.iter().map(show).collect();
     match unusable(&names).or_else(|| unusable(&shown)) {

@@ -13,7 +13,7 @@ use crate::needs::memory::{fit_micro_batch, requirements};
 use crate::precision::Precision;
 use crate::roofline::gpu::of_product;
 use crate::training::Engine;
-use pixgen_edge::terminal::{print_bytes, print_json, print_line};
+use pixgen_edge::terminal::{print_json, print_line, print_text};
 use std::io::BufRead;
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
@@ -83,7 +83,7 @@ impl OnDevice for Work<'_> {
         if args.json {
             print_json(&report)?;
         } else {
-            print_bytes(report.to_string().as_bytes())?;
+            print_text(&report.to_string())?;
         }
         Ok(())
     }

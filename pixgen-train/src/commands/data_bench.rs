@@ -5,7 +5,7 @@ use crate::bench::data::measure;
 use crate::cli::DataBenchArgs;
 use crate::error::Error;
 use pixgen_edge::data::DataSource;
-use pixgen_edge::terminal::{print_bytes, print_json};
+use pixgen_edge::terminal::{print_json, print_text};
 
 pub(super) fn run(args: &DataBenchArgs) -> Result<(), Error> {
     let preset = find_preset(&args.preset)?;
@@ -13,5 +13,5 @@ pub(super) fn run(args: &DataBenchArgs) -> Result<(), Error> {
     if args.json {
         return Ok(print_json(&report)?);
     }
-    Ok(print_bytes(report.to_string().as_bytes())?)
+    Ok(print_text(&report.to_string())?)
 }

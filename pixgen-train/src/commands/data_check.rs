@@ -6,7 +6,7 @@ use crate::data::contact_sheet::contact_sheet;
 use crate::error::Error;
 use pixgen_edge::data::{self, DataPart, DataSource, DataSpec, Dataset, ImageShape, PixelStore, parse_colour};
 use pixgen_edge::output;
-use pixgen_edge::terminal::{note, print_json, print_line};
+use pixgen_edge::terminal::{note, print_json, print_line, print_text};
 use pixgen_edge::units::counted;
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub(super) fn run(args: &DataCheckArgs) -> Result<(), Error> {
     } else if args.json {
         print_json(&report)?;
     } else {
-        print_line(&report.to_string())?;
+        print_text(&format!("{report}\n"))?;
     }
     let path = &args.sheet;
     let wanted = !args.no_sheet && !args.content_hash && report.images > 0;

@@ -18,7 +18,7 @@ use pixgen_edge::eval::{EvalReport, Subject};
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture};
-use pixgen_edge::terminal::{note, print_bytes, print_json};
+use pixgen_edge::terminal::{note, print_json, print_text};
 use pixgen_edge::units::counted;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -48,7 +48,7 @@ pub(super) fn run(args: &EvalArgs, quiet: bool) -> Result<(), Error> {
     if args.json {
         return Ok(print_json(&report)?);
     }
-    Ok(print_bytes(report.to_string().as_bytes())?)
+    Ok(print_text(&report.to_string())?)
 }
 
 /// Every average of a model drawn in every way, against one reference.

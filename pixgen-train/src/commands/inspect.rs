@@ -8,7 +8,7 @@ use pixgen_core::noise::Parametrisation;
 use pixgen_core::plan::{ForwardTotals, SiteCost, plan, plan_sites};
 use pixgen_core::presets::PRESETS;
 use pixgen_edge::model_file::{Content, ModelFile, ModelHeader};
-use pixgen_edge::terminal::{print_bytes, print_json};
+use pixgen_edge::terminal::{print_json, print_text, printable};
 use pixgen_edge::units::{counted, format_bytes, format_images};
 use serde::Serialize;
 use std::fmt::Write;
@@ -73,7 +73,7 @@ fn presets(json: bool) -> Result<(), Error> {
         let (parameters, macs) = (totals.parameters as f64 / 1e6, totals.macs as f64 / 1e9);
         let _ = writeln!(text, "{:<16} {parameters:>9.2} {macs:>9.3}  {}", preset.name, preset.about); // a String takes everything
     }
-    Ok(print_bytes(text.as_bytes())?)
+    Ok(print_text(&text)?)
 }
 
 /// What the weights are, and where they come from.
@@ -140,7 +140,7 @@ fn describe(name: String, model: ModelConfig, file: Option<&ModelHeader>, args: 
     );
     if let Some(header) = file {
         let _ = writeln!(text, "  weights     {}", weights(header));
-        let _ = writeln!(text, "  classes     {}", header.class_names.join(", "));
+        let _ = writeln!(text, "  classes     {}", printable(&header.class_names.join(", ")));
     }
     for row in &sites {
         let _ = writeln!(
@@ -149,5 +149,5 @@ fn describe(name: String, model: ModelConfig, file: Option<&ModelHeader>, args: 
             row.site, row.parameters, row.macs, row.attention_macs, row.activations, row.workspace
         );
     }
-    Ok(print_bytes(text.as_bytes())?)
+    Ok(print_text(&text)?)
 }

@@ -15,7 +15,7 @@ use pixgen_core::rng::Rng;
 use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::data::{DataError, Dataset};
 use pixgen_edge::model_file::{Content, ModelFile};
-use pixgen_edge::terminal::{note, print_bytes, print_json};
+use pixgen_edge::terminal::{note, print_json, print_text};
 use serde::Serialize;
 use std::fmt;
 
@@ -90,7 +90,7 @@ pub(super) fn run(args: &ProbeArgs) -> Result<(), Error> {
     if args.json {
         return Ok(print_json(&report)?);
     }
-    Ok(print_bytes(report.to_string().as_bytes())?)
+    Ok(print_text(&report.to_string())?)
 }
 
 /// Both probes at every level, on whichever device.

@@ -23,7 +23,7 @@ use pixgen_edge::plan::{fits, plan};
 use pixgen_edge::pxg_file::{self, PxgFormat};
 use pixgen_edge::quantise::draw::{draw_integer, requests};
 use pixgen_edge::quantise::{self, QuantiseError, model_name};
-use pixgen_edge::terminal::{note, print_bytes, print_json};
+use pixgen_edge::terminal::{note, print_json, print_text};
 use pixgen_edge::units::{format_bytes, format_duration, format_images};
 use serde::Serialize;
 use std::ffi::OsStr;
@@ -162,7 +162,7 @@ fn report<B: Engine>(args: &QuickstartArgs, prepared: &Prepared, took: Duration,
     if args.json {
         print_json(&report)?;
     } else {
-        print_bytes(text.as_bytes())?;
+        print_text(&text)?;
     }
     Ok(())
 }

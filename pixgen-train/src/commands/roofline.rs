@@ -9,7 +9,7 @@ use crate::roofline::gpu::{GPUS, GpuPeaks, gpu};
 use crate::roofline::report::{RooflineReport, RooflineRequest};
 use crate::settings::suggest::closest;
 use pixgen_core::presets::{PRESETS, Preset};
-use pixgen_edge::terminal::{print_bytes, print_json};
+use pixgen_edge::terminal::{print_json, print_text};
 
 fn find_gpu(name: &str) -> Result<&'static GpuPeaks, Error> {
     gpu(name).ok_or_else(|| {
@@ -78,5 +78,5 @@ pub(super) fn run(device: &str, args: &BenchArgs) -> Result<(), Error> {
     if args.json {
         return Ok(print_json(&report)?);
     }
-    Ok(print_bytes(report.to_string().as_bytes())?)
+    Ok(print_text(&report.to_string())?)
 }

@@ -16,7 +16,7 @@ use pixgen_edge::interrupt;
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture, Preview, animation};
-use pixgen_edge::terminal::{note, print_bytes};
+use pixgen_edge::terminal::{note, print_bytes, printable};
 use pixgen_edge::units::counted;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -73,8 +73,8 @@ fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
     let by_name = named(names, text);
     let by_number = text.parse::<usize>().ok().filter(|&n| n < header.model.classes);
     by_name.or(by_number).map(|class| vec![class]).ok_or_else(|| Error::Argument {
-        what: format!("--class {text}: the model has no such class"),
-        hint: Some(format!("use `all`, 0 to {}, or one of: {}", header.model.classes - 1, names.join(", "))),
+        what: format!("--class {}: the model has no such class", printable(text)),
+        hint: Some(format!("use `all`, 0 to {}, or one of: {}", header.model.classes - 1, printable(&names.join(", ")))),
     })
 }
 
@@ -142,11 +142,11 @@ fn count(args: &SampleArgs, output: Output) -> Result<u32, Error> {
 /// The two ends of `A..B`.
 fn endpoints(header: &ModelHeader, text: &str, seed: u64) -> Result<[Endpoint; 2], Error> {
     let wrong = |what: String| Error::Argument {
-        what: format!("--walk {text}: {what}"),
+        what: format!("--walk {}: {what}", printable(text)),
         hint: Some(format!(
             "for example 0:7..{}:9; a class is 0 to {0}, or one of: {}",
             header.model.classes - 1,
-            header.class_names.join(", ")
+            printable(&header.class_names.join(", "))
         )),
     };
     let (from, to) = text.split_once("..").ok_or_else(|| wrong("two ends are needed, A..B".to_owned()))?;

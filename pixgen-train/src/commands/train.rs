@@ -20,7 +20,7 @@ use crate::training::Engine;
 use pixgen_edge::file_kind::quoted;
 use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::output;
-use pixgen_edge::terminal::{note, print_bytes, print_json};
+use pixgen_edge::terminal::{note, print_json, print_text};
 use pixgen_edge::units::format_bytes;
 use std::path::Path;
 use std::time::Instant;
@@ -98,7 +98,7 @@ fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>]) -> Result<End
     if args.json {
         print_json(&plan)?;
     } else {
-        print_bytes(plan.to_string().as_bytes())?;
+        print_text(&plan.to_string())?;
     }
     Ok(End::Finished)
 }
