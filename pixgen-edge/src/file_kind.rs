@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::atomic::keep_if_wanted;
 use crate::data::format::{format_name, other_format};
@@ -94,7 +94,7 @@ impl FileKind {
         let metadata = fs::metadata(path)?;
         if metadata.is_dir() {
             let config = fs::read(path.join("config.toml")).unwrap_or_default();
-            let run = config.starts_with(b"# pixgen") || path.join("model.safetensors").exists();
+            let run = config.starts_with(b"# pixgen") || has_model(path);
             return Ok(if run { Self::RunFolder } else { Self::Folder });
         }
         if !metadata.is_file() {
@@ -147,15 +147,21 @@ impl FileKind {
     /// What to give or do instead of `path`, a file of this kind, where something else is `needed`.
     pub fn hint(self, path: &Path, needed: Needed) -> Option<String> {
         let file = quoted(path);
+        if needed == Needed::Pxg
+            && let Some(hint) = self.hint_for_pxg(path)
+        {
+            return Some(hint);
+        }
         Some(match (self, needed) {
             (Self::Pxg, _) => {
                 format!("`pixgen-edge sample {file}` draws from it; for anything else give the model.safetensors that it was exported from")
             }
-            (Self::Model, Needed::Pxg) | (Self::RunFolder, Needed::Pxg) => {
-                format!("`pixgen-edge export {file} -o model.pxg` makes one of it")
-            }
             (Self::Model, Needed::Data) => format!("`pixgen-train sample {file}` draws from it"),
             (Self::Model, _) => format!("it needs no import: `pixgen-train sample {file}` draws from it"),
+            (Self::Checkpoint, Needed::Weights) => {
+                let run = quoted(run_of_checkpoint(path).unwrap_or(Path::new("RUN")));
+                format!("its run needs no import: `pixgen-train sample {run}` draws from it")
+            }
             (Self::Checkpoint, _) => match run_of_checkpoint(path) {
                 Some(run) => format!("give the run folder instead, {}: its model.safetensors holds the averaged weights", quoted(run)),
                 None => "give its run folder instead, whose model.safetensors holds the averaged weights".to_owned(),
@@ -190,21 +196,46 @@ impl FileKind {
                     "pictures are data: `pixgen-train data check {file}` looks at them, `pixgen-train finetune --data {file}` trains on them"
                 )
             }
+            (Self::RunFolder, Needed::Weights) if has_model(path) => {
+                format!("it needs no import: `pixgen-train sample {file}` draws from it")
+            }
             (Self::RunFolder, _) => format!("it has no model.safetensors yet: `pixgen-train report {file}` shows how far the run is"),
-            (Self::Folder, _) => match inside(path) {
+            (Self::Folder | Self::Json | Self::Text | Self::Unknown, Needed::Weights) => {
+                "give a PyTorch file (.pth, .pt, .ckpt) or a safetensors file".to_owned()
+            }
+            (Self::Folder, _) => match inside(path, has_model) {
                 Some(run) => format!("the run folder {} in it has one", quoted(&run)),
                 None => "give a model.safetensors, or a run folder that holds one".to_owned(),
             },
-            (Self::Json | Self::Text | Self::Unknown, Needed::Pxg) => {
-                "`pixgen-edge export MODEL.safetensors -o MODEL.pxg` makes one".to_owned()
-            }
-            (Self::Json | Self::Text | Self::Unknown, Needed::Model) => {
-                "give a model.safetensors, or a run folder that holds one".to_owned()
-            }
-            (Self::Json | Self::Text | Self::Unknown, Needed::Weights) => {
-                "give a PyTorch file (.pth, .pt, .ckpt) or a safetensors file".to_owned()
-            }
             (Self::Json | Self::Text | Self::Unknown, Needed::Data) => return None,
+            (Self::Json | Self::Text | Self::Unknown, _) => "give a model.safetensors, or a run folder that holds one".to_owned(),
+        })
+    }
+
+    /// The hint where a `.pxg` file is needed, and this is one's source, or where one may be.
+    fn hint_for_pxg(self, path: &Path) -> Option<String> {
+        const MAKES_ONE: &str = "`pixgen-edge export MODEL.safetensors -o MODEL.pxg` makes one";
+        let made_of = |model: &Path| format!("`pixgen-edge export {} -o model.pxg` makes one of it", quoted(model));
+        let is_pxg = |path: &Path| path.extension().is_some_and(|it| it == "pxg") && Self::of(path).is_ok_and(|kind| kind == Self::Pxg);
+        Some(match self {
+            Self::Model => made_of(path),
+            Self::RunFolder | Self::Folder => {
+                if let Some(pxg) = inside(path, is_pxg) {
+                    format!("give the file in it, {}", quoted(&pxg))
+                } else if has_model(path) {
+                    made_of(path)
+                } else if let Some(run) = inside(path, has_model) {
+                    format!("a run folder is in it: {}", made_of(&run))
+                } else if self == Self::Folder {
+                    MAKES_ONE.to_owned()
+                } else {
+                    return None;
+                }
+            }
+            Self::Checkpoint => format!("it is a part of a run: {}", made_of(run_of_checkpoint(path).unwrap_or(Path::new("RUN")))),
+            Self::Onnx | Self::Tflite => format!("graphs are written, not read: {MAKES_ONE}"),
+            Self::Json | Self::Text | Self::Unknown => MAKES_ONE.to_owned(),
+            _ => return None,
         })
     }
 }
@@ -306,11 +337,15 @@ fn run_of_checkpoint(path: &Path) -> Option<&Path> {
     folder.parent().filter(|run| !run.as_os_str().is_empty())
 }
 
-/// The first folder in a folder that has a model.
-fn inside(folder: &Path) -> Option<std::path::PathBuf> {
-    let mut runs: Vec<_> = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    runs.sort();
-    runs.into_iter().find(|run| run.join("model.safetensors").exists())
+fn has_model(folder: &Path) -> bool {
+    folder.join("model.safetensors").exists()
+}
+
+/// The first file or folder in a folder that is what is `wanted`.
+fn inside(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    paths.into_iter().find(|path| wanted(path))
 }
 
 /// A path as a shell takes it.
@@ -404,5 +439,41 @@ mod tests {
         assert!(hint().contains("my run' in it"), "{}", hint());
         assert_eq!(FileKind::of(&folder.path().join("my run")).expect("reads"), FileKind::RunFolder);
         assert!(FileKind::of(&folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn where_a_chip_file_is_needed_the_hint_leads_to_one() {
+        let folder = tempfile::tempdir().expect("folder");
+        let hint = |path: &Path| {
+            FileKind::of(path)
+                .expect("reads")
+                .hint(path, Needed::Pxg)
+                .unwrap_or_else(|| panic!("{}: no hint", path.display()))
+        };
+        let says = |path: &Path, what: &str| assert!(hint(path).contains(what), "{}", hint(path));
+        let run = folder.path().join("run");
+        fs::create_dir_all(run.join("checkpoints")).expect("folders");
+        says(folder.path(), "export MODEL.safetensors");
+        fs::write(run.join("config.toml"), "# pixgen").expect("writes");
+        says(&run, "no model.safetensors yet");
+        fs::write(run.join("model.safetensors"), safetensors("{\"__metadata__\":{\"pixgen\":\"{}\"}}")).expect("writes");
+        let exports_run = format!("export {} -o model.pxg", quoted(&run));
+        says(&run, &exports_run);
+        says(folder.path(), &exports_run);
+        let checkpoint = run.join("checkpoints/1.safetensors");
+        fs::write(&checkpoint, safetensors("{\"__metadata__\":{\"crc32\":\"00000000\"}}")).expect("writes");
+        says(&checkpoint, &exports_run);
+        // A name alone is no file of a chip.
+        fs::write(folder.path().join("a.pxg"), "text").expect("writes");
+        says(folder.path(), &exports_run);
+        fs::write(folder.path().join("b.pxg"), MAGIC).expect("writes");
+        says(folder.path(), "b.pxg");
+        let graph = folder.path().join("graph");
+        fs::write(&graph, b"\x08\x08\x12\x07pytorch").expect("writes");
+        says(&graph, "export MODEL.safetensors");
+        // An import takes weights of others only.
+        let weights = |path: &Path| FileKind::of(path).expect("reads").hint(path, Needed::Weights).expect("hint");
+        assert!(weights(&run).contains("no import") && weights(&checkpoint).contains("no import"));
+        assert!(weights(folder.path()).contains("PyTorch"));
     }
 }
