@@ -7,7 +7,6 @@ use crate::pxg_file::PxgFormat;
 use crate::quantise::RangeMethod;
 use crate::source_code::Symbol;
 use crate::tflite::{LiteForm, LiteGelu, Npu};
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -290,6 +289,11 @@ fn seconds(text: &str) -> Result<u16, &'static str> {
     seconds.ok_or("give a whole number of seconds from 1 to 3600")
 }
 
+fn heading(text: &str) -> Result<String, &'static str> {
+    let blank = text.trim().is_empty();
+    (!blank).then(|| text.to_owned()).ok_or("a heading needs a letter")
+}
+
 /// Arguments of `web`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:  pixgen-edge web model.pxg -o page.html\n           pixgen-edge web model.pxg --format npm -o my-model")]
@@ -304,7 +308,7 @@ pub struct WebArgs {
     #[arg(long, value_enum, default_value = "html")]
     pub format: WebFormat,
     /// Heading of the page; the name of the file by default
-    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", value_parser = heading)]
     pub title: Option<String>,
 }
 

@@ -7,6 +7,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::path::Path;
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -26,8 +27,9 @@ struct Shown<'a> {
 /// A web page that draws from the model in `file`, the bytes of a `.pxg` file. It needs nothing else, not even a network.
 /// Its heading is `title`, or the name of the file at `path`.
 pub fn page(file: &[u8], path: &Path, title: Option<&str>, facts: &ModelFacts) -> String {
-    let stem = || path.file_stem().unwrap_or("Pixgen".as_ref()).to_string_lossy();
-    let title = title.map_or_else(stem, Cow::Borrowed);
+    let stem = || path.file_stem().map_or("".into(), OsStr::to_string_lossy);
+    let title = Some(title.map_or_else(stem, Cow::Borrowed)).filter(|title| !title.trim().is_empty());
+    let title = title.unwrap_or("Pixgen".into());
     let file_name = quoted(Path::new(path.file_name().unwrap_or_default()));
     let worker = json(&[ENGINE, WORKER].concat());
     let script = format!("'use strict';\nconst WORKER = {worker};\n{ENGINE}\n{SCRIPT}");
@@ -128,6 +130,8 @@ mod tests {
     fn a_file_without_a_title_gives_its_name() {
         let page = page(b"file", Path::new("out/my cats.pxg"), None, &ModelFacts(Vec::new()));
         assert!(page.contains(r#""title":"my cats","#));
+        let blank = super::page(b"file", Path::new(" .pxg"), None, &ModelFacts(Vec::new()));
+        assert!(blank.contains(r#""title":"Pixgen","#));
     }
 
     /// Room for the page beside the model, which takes four thirds of its bytes.
