@@ -169,4 +169,10 @@ fn bench_measures_every_kernel_of_this_machine() {
     let (code, text, errors) = bench_with("abacus", &["--kernel", "portable"]);
     assert_eq!(code, Some(0), "{errors}");
     assert!(!text.contains("Here pictures are drawn"), "{text}");
+    // `info` draws nothing.
+    let mut info = Command::new(env!("CARGO_BIN_EXE_pixgen-edge"));
+    let done = info.env("PIXGEN_KERNEL", "abacus").arg("info").arg(&model).output().expect("runs");
+    let [text, errors] = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).expect("text"));
+    assert!(done.status.success() && text.contains("kernel here      none\n"), "{text}");
+    assert!(errors.starts_with("warning: there is no kernel `abacus`; this machine has: portable"), "{errors}");
 }

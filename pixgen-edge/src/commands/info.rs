@@ -5,7 +5,7 @@ use crate::engine::Kernel;
 use crate::error::Error;
 use crate::model_facts::ModelFacts;
 use crate::pxg_file::PxgFile;
-use crate::terminal::{print_json, print_text};
+use crate::terminal::{note, print_json, print_text};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::plan::plan_sites;
 use pixgen_core::pxg::VERSION;
@@ -27,17 +27,18 @@ struct Info {
     file_bytes: usize,
     workspace_bytes: usize,
     macs: u64,
-    kernel_here: String,
+    kernel_here: Option<String>,
 }
 
 pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
     let file = PxgFile::load(path)?;
     let model = file.model()?;
     let header = model.header();
-    let (class_names, kernel_here) = (classes::of_model(&model), Kernel::chosen()?.to_string());
+    let class_names = classes::of_model(&model);
+    let kernel_here = kernel_here();
     if !json {
         let facts = ModelFacts::new(&model, &class_names).text();
-        return Ok(print_text(&format!("{facts}{:<16} {kernel_here}\n", "kernel here"))?);
+        return Ok(print_text(&format!("{facts}{:<16} {}\n", "kernel here", kernel_here.as_deref().unwrap_or("none")))?);
     }
     let info = Info {
         schema: 1,
@@ -55,4 +56,15 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Error> {
         kernel_here,
     };
     Ok(print_json(&info)?)
+}
+
+/// What this machine would draw with. Nothing is drawn here, so a kernel that it does not have is no error.
+fn kernel_here() -> Option<String> {
+    match Kernel::chosen() {
+        Ok(kernel) => Some(kernel.to_string()),
+        Err(error) => {
+            note(&format!("warning: {error}; {}", error.hint().unwrap_or_default()));
+            None
+        }
+    }
 }
