@@ -73,9 +73,7 @@ impl FileError {
     /// The next thing to try.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Write { path, source, .. } if is_full(source) && path == Path::new(STDOUT) => {
-                Some("what standard output is written to is full: free some space there, or send it elsewhere".to_owned())
-            }
+            Self::Write { path, source, .. } if path == Path::new(STDOUT) => stdout_hint(source),
             Self::Write { path, needed, source } if is_full(source) => Some(free_up(path, *needed)),
             Self::Write { source, .. } | Self::Remove { source, .. } => write_hint(source),
             Self::Read { source, .. } => read_hint(source),
@@ -102,6 +100,14 @@ impl FileError {
 /// Whether an error means that the disk, or one's share of it, is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// What to try when standard output cannot be written. Nobody knows which disk it goes to.
+pub(crate) fn stdout_hint(error: &io::Error) -> Option<String> {
+    if is_full(error) {
+        return Some("what standard output is written to is full: free some space there, or send it elsewhere".to_owned());
+    }
+    write_hint(error)
 }
 
 /// What to try when a file or folder cannot be read; `None` for an error that is not the system's.

@@ -74,7 +74,7 @@ pub fn write(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()
         let mut buffered = BufWriter::new(stdout);
         write(&mut buffered).and_then(|()| buffered.flush())
     };
-    no_reader_is_fine(written).map_err(FileError::write(path))
+    no_reader_is_fine(written).map_err(FileError::write(Path::new(STDOUT)))
 }
 
 /// Writes a new folder of files: all of them or, after an error, none. Scripts, whose first line names their program, may be run.

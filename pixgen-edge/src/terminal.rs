@@ -1,6 +1,6 @@
 //! Standard output for data, standard error for people.
 
-use crate::file_error::write_hint;
+use crate::file_error::stdout_hint;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ pub struct OutputError(#[from] io::Error);
 impl OutputError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
-        write_hint(&self.0)
+        stdout_hint(&self.0)
     }
 }
 
