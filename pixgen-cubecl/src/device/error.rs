@@ -94,7 +94,7 @@ impl DeviceError {
     /// What to try next.
     pub fn hint(&self) -> String {
         match self {
-            Self::NoCudaDriver => "install NVIDIA's driver, or train with --device cpu".into(),
+            Self::NoCudaDriver => "install NVIDIA's driver, or use --device cpu".into(),
             Self::OldDriver { .. } => {
                 "update NVIDIA's driver, or install an older CUDA toolkit of version 12; `nvidia-smi` prints the driver's".into()
             }
