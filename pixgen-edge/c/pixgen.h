@@ -119,7 +119,8 @@ int pixgen_begin(struct pixgen_drawing *drawing, const struct pixgen *model, uin
                  void *workspace, size_t workspace_length);
 
 /* Between pixgen_begin and the first pixgen_step: starts from a noise on the way from the picture's own to that of picture `to_number` of
- * `to_seed`. `share` says how far, from 0 to 65536. Pictures of small steps are the frames of a film. */
+ * `to_seed`. `share` says how far, from 0 to 65536; more counts as 65536. Pictures of small steps are the frames of a film. A call after the
+ * first pixgen_step is not refused, and what is drawn then is not specified. */
 int pixgen_walk(struct pixgen_drawing *drawing, uint64_t to_seed, uint64_t to_number, uint32_t share);
 
 /* Draws the next slice, and hands over the bands that it finishes, which are few or none. PIXGEN_MORE while the picture is not complete;

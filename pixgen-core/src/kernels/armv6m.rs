@@ -63,6 +63,9 @@ macro_rules! pack {
 }
 
 /// For every value the words of the first two rows and of the other two, negated: there is no MLS, and r8-r11 cannot subtract.
+///
+/// # Safety
+/// That of [`Tile::prepare`].
 #[unsafe(naked)]
 unsafe extern "C" fn pack(rows: *const i8, stride: usize, len: usize, out: *mut u32) {
     naked_asm!(
@@ -151,6 +154,9 @@ macro_rules! frame {
 }
 
 /// 32 values a turn; the first turn is entered in the middle where the length asks for it. lr is the end of the token.
+///
+/// # Safety
+/// That of [`Tile::run`].
 #[unsafe(naked)]
 unsafe extern "C" fn run(strip: &Strip) {
     naked_asm!(

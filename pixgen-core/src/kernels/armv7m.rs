@@ -61,6 +61,9 @@ macro_rules! pack {
 }
 
 /// For every value the words of the first two rows and of the other two.
+///
+/// # Safety
+/// That of [`Tile::prepare`].
 #[unsafe(naked)]
 unsafe extern "C" fn pack(rows: *const i8, stride: usize, len: usize, out: *mut u32) {
     naked_asm!(
@@ -98,6 +101,9 @@ macro_rules! step {
 /// 32 values a turn; the first turn is entered in the middle where the length asks for it.
 ///
 /// Frame: entry, from the end of a token to the next, weights, sums, their end, start.
+///
+/// # Safety
+/// That of [`Tile::run`].
 #[unsafe(naked)]
 unsafe extern "C" fn run(strip: &Strip) {
     naked_asm!(

@@ -2,7 +2,7 @@
 //!
 //! All implementations compute the same bits: sums are exact in i32, and what happens to a sum is fixed by its [`Sink`]. The
 //! implementation is chosen when the crate is built (build.rs): [`Native`], whose name is [`NAME`]. [`portable`] is safe Rust and always
-//! there, the others are checked against it. The kernels of PCs, `host`, are chosen when the program runs.
+//! there, the others are checked against it. `host` has those of PCs and Linux boards, chosen when the program runs, and WebAssembly's.
 
 mod exponentials;
 #[cfg(host_kernels)]

@@ -73,6 +73,9 @@ macro_rules! pack {
 }
 
 /// For every value the words of the first two rows and of the other two.
+///
+/// # Safety
+/// That of [`Tile::prepare`].
 #[unsafe(naked)]
 unsafe extern "C" fn pack(rows: *const i8, stride: usize, len: usize, out: *mut u32) {
     naked_asm!(
@@ -266,6 +269,9 @@ macro_rules! frame {
 }
 
 /// 32 values of three tokens a turn; the first turn is entered in the middle where the length asks for it.
+///
+/// # Safety
+/// That of [`Tile::run`].
 #[unsafe(naked)]
 unsafe extern "C" fn run(strip: &Strip) {
     naked_asm!(

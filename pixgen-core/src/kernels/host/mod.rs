@@ -1,4 +1,4 @@
-//! Products on a host with vector instructions, found when the program runs (docs/reference/numerics.md section 4.3).
+//! Products on a host with vector instructions, found when the program runs, or for WebAssembly when it is built (docs/reference/numerics.md section 4.3).
 //!
 //! Weights are packed once, when a model is loaded, into [`panels`] of 16 outputs, in memory that the caller gives: a file is not changed,
 //! and chips have none of this. The loops of [`product`] and [`attention`] are written once, over what a vector extension does,
