@@ -95,7 +95,7 @@ pub enum Error {
         is: String,
     },
     /// Fewer images than the run has seen.
-    #[error("train.images = {images}, but the run in {folder} has seen {seen} images")]
+    #[error("train.images = {images}, but the run in {folder} has seen {}", counted(*seen as usize, "image", "images"))]
     FewerImages {
         /// Run folder.
         folder: String,
@@ -183,7 +183,7 @@ pub enum Error {
         kind: CheckpointMismatch,
     },
     /// Training went wrong.
-    #[error("skipped {} in a row because {tensor} was not finite; stopped at {images} images", counted(*count as usize, "step", "steps"))]
+    #[error("skipped {} in a row because {tensor} was not finite; stopped at {}", counted(*count as usize, "step", "steps"), counted(*images as usize, "image", "images"))]
     Diverged {
         /// Steps.
         count: u64,
@@ -193,7 +193,7 @@ pub enum Error {
         images: u64,
     },
     /// A picture that is decoded during training cannot be used.
-    #[error("{error}; stopped at {images} images, and saved")]
+    #[error("{error}; stopped at {}, and saved", counted(*images as usize, "image", "images"))]
     BadFileOnTheWay {
         /// Images seen.
         images: u64,
@@ -322,7 +322,9 @@ impl Error {
             Self::Preset { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Preset { .. } => Some("`pixgen-train inspect --presets` lists them".into()),
             Self::OtherSettings { .. } => Some("repeat the command that started the run to resume it, or give another --out".into()),
-            Self::FewerImages { seen, .. } => Some(format!("give at least {seen} images, or start a new run with another --out")),
+            Self::FewerImages { seen, .. } => {
+                Some(format!("give at least {}, or start a new run with another --out", counted(*seen as usize, "image", "images")))
+            }
             Self::NoCheckpoint { folder } => Some(format!(
                 "give another --out; `finetune --from {folder}` starts from a generator, `--encoder {folder}` from an encoder"
             )),

@@ -16,7 +16,7 @@ use pixgen_edge::interrupt;
 use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::picture::{Grid, Picture, strip};
 use pixgen_edge::terminal::note;
-use pixgen_edge::units::format_images;
+use pixgen_edge::units::{counted, format_images};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -139,10 +139,10 @@ fn open<B: Engine>(
         }
         None => {
             note(&format!(
-                "fresh run in {}: {} of {} pictures",
+                "fresh run in {}: {} of {}",
                 out.display(),
                 count(config.train.images),
-                prepared.training.len()
+                counted(prepared.training.len(), "picture", "pictures")
             ));
             None
         }
@@ -185,7 +185,7 @@ fn open_log(folder: &RunFolder, resumed: Option<u64>, changes: &[Change], option
 
 /// 40,000 images, in full: the number that `--stop-at` and file names use.
 fn count(images: u64) -> String {
-    format!("{images} images ({})", format_images(images))
+    format!("{} ({})", counted(images as usize, "image", "images"), format_images(images))
 }
 
 /// Puts a checkpoint back.
@@ -357,8 +357,11 @@ impl<B: Engine> Session<'_, B> {
             Outcome::Skipped { tensor } => {
                 let images = self.state.images;
                 if self.options.ranks.is_first() {
-                    self.progress
-                        .warn(&format!("step before {images} images skipped: {tensor} is not finite ({} so far)", self.state.skipped));
+                    self.progress.warn(&format!(
+                        "step before {} skipped: {tensor} is not finite ({} so far)",
+                        counted(images as usize, "image", "images"),
+                        self.state.skipped
+                    ));
                 }
                 if self.state.skipped_in_row >= self.prepared.config.train.max_skipped {
                     return Err(Error::Diverged { count: self.state.skipped_in_row, tensor, images });

@@ -16,6 +16,7 @@ use pixgen_core::streams::{Purpose, stream};
 use pixgen_edge::data::{DataError, Dataset};
 use pixgen_edge::model_file::{Content, ModelFile};
 use pixgen_edge::terminal::{note, print_json, print_text};
+use pixgen_edge::units::counted;
 use serde::Serialize;
 use std::fmt;
 
@@ -186,7 +187,8 @@ fn encode<B: Engine>(
 impl fmt::Display for ProbeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { images_seen, ema, seed, known, asked, neighbours, features, guessing, .. } = self;
-        writeln!(f, "{images_seen} images seen, average {ema}, seed {seed}: {features} features of the encoder")?;
+        let images = counted(*images_seen as usize, "image", "images");
+        writeln!(f, "{images} seen, average {ema}, seed {seed}: {features} features of the encoder")?;
         writeln!(
             f,
             "{known} pictures with known classes, {asked} held-out ones asked about, guessing {:.1} %\n",

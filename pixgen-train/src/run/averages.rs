@@ -9,6 +9,7 @@ use super::folder::{CHECKPOINTS, RunFolder};
 use crate::error::Error;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::terminal::note;
+use pixgen_edge::units::counted;
 
 /// Stands for every average and the parameters themselves.
 pub const ALL: &str = "all";
@@ -97,7 +98,7 @@ fn choose(mut file: ModelFile, state: Checkpoint, wanted: &[String]) -> Result<V
     let known: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
     if let Some(unknown) = wanted.iter().find(|name| *name != ALL && !known.contains(&name.as_str())) {
         return Err(Error::Argument {
-            what: format!("--ema {unknown}: the checkpoint at {} images has no such average", state.images),
+            what: format!("--ema {unknown}: the checkpoint at {} has no such average", counted(state.images as usize, "image", "images")),
             hint: Some(format!("it has {}", known.join(", "))),
         });
     }

@@ -139,7 +139,7 @@ pub enum Damage {
         found: String,
     },
     /// The file was renamed by hand.
-    #[error("it was saved at {saved} images, not at those in its name")]
+    #[error("it was saved at {}, not at those in its name", counted(*saved as usize, "image", "images"))]
     Name {
         /// Images seen, by its metadata.
         saved: u64,
