@@ -3,7 +3,7 @@
 //! [`Builder`] writes layers. Which layers there are, and what each of them reads, it learns from the network: it is an interpreter, whose
 //! operations are in `interpreter.rs`.
 
-use super::calibration::Calibration;
+use super::calibration::{Calibration, Factors};
 use super::condition::FoldedCondition;
 use super::error::QuantiseError;
 use super::options::QuantiseOptions;
@@ -17,7 +17,7 @@ use pixgen_core::ops::Branch;
 use pixgen_core::params::{ParamKind, Site};
 use pixgen_core::pxg::layout::{Layout, ModulationPart, NormPart};
 use pixgen_core::reference::FlatWeights;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range as Bytes;
 
 /// Fractional bits of a grey level at the output.
@@ -77,7 +77,7 @@ pub struct Builder<'a> {
     options: &'a QuantiseOptions,
     pub(super) calibration: &'a Calibration,
     /// Factors of the channels of norms, from equalisation.
-    factors: &'a HashMap<Site, Vec<f32>>,
+    factors: &'a Factors,
     pub(super) weights: FlatWeights<'a>,
     /// Of each step, and within it of each class.
     pub(super) conditions: Vec<FoldedCondition>,
@@ -96,7 +96,7 @@ impl<'a> Builder<'a> {
         levels: &'a [f64],
         options: &'a QuantiseOptions,
         calibration: &'a Calibration,
-        factors: &'a HashMap<Site, Vec<f32>>,
+        factors: &'a Factors,
     ) -> Result<Self, QuantiseError> {
         let config = ModelConfig { classes: classes.len(), ..file.header.model };
         let layout = Layout::new(&config, levels.len());

@@ -19,6 +19,9 @@ const SEED: u64 = 0x7069_7867_656e_0003;
 /// Where a site's values are kept; `part` tells queries, keys and values of one matrix apart.
 pub type Key = (Site, usize);
 
+/// By which equalisation divides the channels of a site.
+pub type Factors = HashMap<Site, Vec<f32>>;
+
 /// What calibration is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct CalibrationInputs<'a> {
@@ -45,7 +48,7 @@ impl Calibration {
     pub fn run<W: Default + Send>(
         file: &ModelFile,
         inputs: &CalibrationInputs<'_>,
-        divisors: &HashMap<Site, Vec<f32>>,
+        divisors: &Factors,
         see: impl Fn(&mut W, Site, usize, &[f32]) + Sync,
     ) -> Result<(Self, Vec<W>), QuantiseError> {
         let threads = rayon::current_num_threads().max(1);

@@ -1,7 +1,7 @@
 //! A whole `.pxg` file: calibrate, build, wrap, test.
 
 use super::build::{Builder, LinearLayers, SiteScales};
-use super::calibration::{Calibration, CalibrationInputs};
+use super::calibration::{Calibration, CalibrationInputs, Factors};
 use super::error::QuantiseError;
 use super::options::QuantiseOptions;
 use crate::aligned::AlignedBytes;
@@ -13,7 +13,6 @@ use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use pixgen_core::pxg::{self, Header, Model, check_widths};
 use pixgen_core::reference::FlatWeights;
 use pixgen_core::sampler::MIDDLE_LEVEL;
-use std::collections::HashMap;
 
 /// A finished file.
 #[derive(Clone, Debug)]
@@ -81,8 +80,8 @@ pub fn calibrated<W: Default + Send>(
     options: &QuantiseOptions,
     equalised: impl Fn(Site) -> bool,
     see: impl Fn(&mut W, Site, usize, &[f32]) + Sync,
-) -> Result<(Calibration, HashMap<Site, Vec<f32>>, Vec<W>), QuantiseError> {
-    let mut factors = HashMap::new();
+) -> Result<(Calibration, Factors, Vec<W>), QuantiseError> {
+    let mut factors = Factors::new();
     if let Some(share) = options.equalise {
         let (calibration, _) = Calibration::run(file, inputs, &factors, |(): &mut (), _, _, _| ())?;
         factors = equalisation(file, &calibration, share)?;
@@ -144,9 +143,9 @@ fn self_tests(file: &AlignedBytes, tests: u16) -> Result<Vec<(usize, u64, u64)>,
 }
 
 /// Factors of the channels of the norms before qkv and fc1: activations are divided by them, weights multiplied.
-fn equalisation(file: &ModelFile, calibration: &Calibration, share: f64) -> Result<HashMap<Site, Vec<f32>>, QuantiseError> {
+fn equalisation(file: &ModelFile, calibration: &Calibration, share: f64) -> Result<Factors, QuantiseError> {
     let weights = FlatWeights::new(&file.header.model, &file.params)?;
-    let mut factors = HashMap::new();
+    let mut factors = Factors::new();
     for (side, tower) in [
         (Side::Encoder, file.header.model.encoder),
         (Side::Decoder, file.header.model.decoder),

@@ -3,13 +3,13 @@
 use super::error::LiteError;
 use crate::model_file::ModelFile;
 use crate::quantise::QuantiseError;
-use crate::quantise::calibration::{Calibration, CalibrationInputs};
+use crate::quantise::calibration::{Calibration, CalibrationInputs, Factors};
 use crate::quantise::export::calibrated;
 use crate::quantise::options::QuantiseOptions;
 use crate::quantise::range::Stats;
 use pixgen_core::config::{NORM_EPSILON, Tower};
 use pixgen_core::params::{Layer, Side, Site};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// What a norm computes on its way.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub struct LiteRanges<'a> {
     /// What each site puts out. Channels of equalised norms are divided by their factors.
     pub calibration: Calibration,
     /// Factors of the channels of the decoder's norms. Those of plain norms have none: their gains go into the next matrix.
-    pub factors: HashMap<Site, Vec<f32>>,
+    pub factors: Factors,
     norms: BTreeMap<Site, NormRange>,
     scores: BTreeMap<Site, Stats>,
 }

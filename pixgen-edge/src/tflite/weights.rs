@@ -2,13 +2,13 @@
 //! beside them, and everything that depends on the class into one table.
 
 use crate::model_file::ModelFile;
+use crate::quantise::calibration::Factors;
 use crate::quantise::condition::FoldedCondition;
 use crate::quantise::export::levels;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::ops::Branch;
 use pixgen_core::params::{Layer, ParamKind, Side, Site};
 use pixgen_core::reference::{FlatWeights, ReferenceError};
-use std::collections::HashMap;
 use std::ops::Range;
 
 /// A linear layer in real numbers.
@@ -101,7 +101,7 @@ pub struct LiteParams<'a> {
     /// Noise level.
     t: f64,
     /// By which channels of norms are divided.
-    factors: Option<&'a HashMap<Site, Vec<f32>>>,
+    factors: Option<&'a Factors>,
 }
 
 impl<'a> LiteParams<'a> {
@@ -109,7 +109,7 @@ impl<'a> LiteParams<'a> {
     ///
     /// # Errors
     /// The weights are of another model.
-    pub fn new(file: &'a ModelFile, classes: &[usize], factors: Option<&'a HashMap<Site, Vec<f32>>>) -> Result<Self, ReferenceError> {
+    pub fn new(file: &'a ModelFile, classes: &[usize], factors: Option<&'a Factors>) -> Result<Self, ReferenceError> {
         let config = file.header.model;
         let weights = FlatWeights::new(&config, &file.params)?;
         let t = levels(file, 1)[0];
