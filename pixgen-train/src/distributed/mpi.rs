@@ -4,7 +4,7 @@ use super::link::{Link, LinkError};
 use super::placement::{Launcher, Placement};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::ffi::{c_int, c_void};
-use std::ptr::null_mut;
+use std::ptr::{null_mut, without_provenance};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 const OPEN_MPI: [&str; 2] = ["libmpi.so.40", "libmpi.so"];
@@ -79,14 +79,14 @@ impl Handles {
         };
         let [world, float, byte, sum] = ["comm_world", "float", "byte", "op_sum"].map(|name| symbol(&format!("ompi_mpi_{name}")));
         match (world, float, byte, sum) {
-            (Some(world), Some(float), Some(byte), Some(sum)) => Self { world, float, byte, sum, in_place: 1 as *const c_void },
+            (Some(world), Some(float), Some(byte), Some(sum)) => Self { world, float, byte, sum, in_place: without_provenance(1) },
             // mpi.h of MPICH and of the libraries that keep to its binary interface.
             _ => Self {
                 world: 0x4400_0000 as Handle,
                 float: 0x4c00_040a as Handle,
                 byte: 0x4c00_010d as Handle,
                 sum: 0x5800_0003 as Handle,
-                in_place: usize::MAX as *const c_void,
+                in_place: without_provenance(usize::MAX),
             },
         }
     }
