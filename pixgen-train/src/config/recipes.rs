@@ -358,7 +358,7 @@ mod tests {
     ];
 
     /// Settings that version 0.1 did not have.
-    const LATER: [&str; 3] = ["from", "quality.every", "quality.count"];
+    const LATER: [&str; 4] = ["from", "quality.every", "quality.count", "compute.tf32"];
 
     fn lines(config: &RunConfig) -> String {
         let table = config.to_table().expect("TOML");
