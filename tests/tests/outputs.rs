@@ -258,7 +258,6 @@ fn other_files_than_models() {
     let safetensors = golden.join("tiny_a.safetensors");
     let mut cases: Vec<(PathBuf, &str)> = files.iter().map(|&(name, _, part)| (at(name), part)).collect();
     cases.extend([
-        (at("empty folder"), "a run folder"),
         (safetensors, "pixgen-train import"),
         (golden.join("pytorch/zip.pth"), "pixgen-train import"),
     ]);
@@ -289,7 +288,13 @@ fn other_files_than_models() {
         println!("{name}: m.pxg");
         fails(call(&at("m.pxg")), &["a .pxg file", "`pixgen-edge sample "]);
     }
+    for (name, call) in &of_model {
+        println!("{name}: empty folder");
+        fails(call(&at("empty folder")), &["is a folder", "a run folder"]);
+    }
     for (name, call) in &of_pxg {
+        println!("{name}: empty folder");
+        fails(call(&at("empty folder")), &["is a folder", "`pixgen-edge export "]);
         println!("{name}: model.safetensors");
         fails(call(Path::new(MODEL)), &["a model file of Pixgen", "`pixgen-edge export "]);
         fails(call(Path::new(RUN)), &["a run folder", "`pixgen-edge export "]);
