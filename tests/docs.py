@@ -186,6 +186,9 @@ def commands(text):
         for words in simple:
             if words[:2] == ["cargo", "run"]:
                 words = cargo(words[1:]) or []
+            elif words[:1] in (["cargo"], ["scp"]):
+                # They name programs and start none.
+                continue
             for i, word in enumerate(words):
                 if word.rsplit("/", 1)[-1] in PROGRAMS:
                     yield [word.rsplit("/", 1)[-1], *words[i + 1:]]
