@@ -140,6 +140,7 @@ where
     }
 
     fn on_host(&mut self, set: &ParamSet, change: impl FnOnce(&mut [f32])) {
+        self.rounded.take();
         let mut values = self.host().into_owned();
         change(&mut values);
         self.buffer = Self::upload(set, &values, &self.buffer.device).buffer;
