@@ -85,6 +85,14 @@ pub enum Error {
         /// All names.
         known: Vec<String>,
     },
+    /// Options of integers with real numbers.
+    #[error("--form float has no use for {flag}: real numbers are not quantised")]
+    FloatOption {
+        /// The option.
+        flag: &'static str,
+        /// What to do instead.
+        hint: &'static str,
+    },
     /// An option of a core, with a board of which only the accelerator is planned for.
     #[error("{flag}: of `{board}` only the accelerator is planned for, and that has no use for it")]
     AcceleratorOnly {
@@ -138,6 +146,7 @@ impl Error {
                 let near = near.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
                 Some(format!("did you mean {near}? There are: {}", known.join(", ")))
             }
+            Self::FloatOption { hint, .. } => Some((*hint).into()),
             Self::AcceleratorOnly { flag, .. } => Some(format!("leave {flag} out")),
             Self::IntegersOnly { .. } => {
                 Some("for other forms or classes, or --target, give the model.safetensors it was exported from".into())

@@ -160,7 +160,7 @@ fn integer_vectors(args: &OnnxArgs, model: &Model<'_>) -> Result<Option<Vectors>
 fn of_weights(args: &OnnxArgs, batch: Option<usize>) -> Result<GraphAndVectors, Error> {
     let form = args.form.unwrap_or(Form::Float);
     if let Some(flag) = quantising_flag(&args.quantisation).filter(|_| form == Form::Float) {
-        return Err(OnnxError::FloatOption { flag }.into());
+        return Err(Error::FloatOption { flag, hint: "leave it out, or add --form qdq" });
     }
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;

@@ -23,7 +23,7 @@ pub(super) fn run(args: &TfliteArgs) -> Result<(), Error> {
     if args.form == LiteForm::Float {
         let flag = quantising_flag(&args.quantisation).or_else(|| args.npu.is_some().then_some("--npu"));
         if let Some(flag) = flag {
-            return Err(LiteError::FloatOption { flag }.into());
+            return Err(Error::FloatOption { flag, hint: "leave one of the two out" });
         }
     }
     let file = ModelFile::load_content(&args.model, Content::Generator)?;

@@ -45,12 +45,6 @@ pub enum OnnxError {
         /// The option.
         flag: &'static str,
     },
-    /// Options of integers with real numbers.
-    #[error("--form float has no use for {flag}: real numbers are not quantised")]
-    FloatOption {
-        /// The option.
-        flag: &'static str,
-    },
     /// Options of quantising with what is quantised already.
     #[error("a .pxg file has no use for {flag}: it is quantised already")]
     PxgOption {
@@ -149,7 +143,6 @@ impl OnnxError {
             Self::TargetOption { flag: "--vectors" } => Some("--calibration DIR writes inputs and the pictures to expect".into()),
             Self::TargetOption { flag: "--batch" } => Some("leave it out: these graphs draw one picture at a time".into()),
             Self::TargetOption { .. } => Some("leave it out: the tool quantises, with options of its own".into()),
-            Self::FloatOption { .. } => Some("leave it out, or add --form qdq".into()),
             Self::PxgOption { .. } => Some("leave it out, or give the model.safetensors that it was exported from".into()),
             Self::NoRows { .. } => Some("add --calibration DIR, which also writes the rows".into()),
             Self::WeightBits => Some("leave it out, or add --form qdq".into()),

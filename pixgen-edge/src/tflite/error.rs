@@ -40,12 +40,6 @@ pub enum LiteError {
         /// Steps of a result in one of its sum.
         steps: f64,
     },
-    /// Options of integers with real numbers.
-    #[error("--form float has no use for {flag}: real numbers are not quantised")]
-    FloatOption {
-        /// The option.
-        flag: &'static str,
-    },
     /// A class that the graph does not have: a fault of this program.
     #[error("no inputs for a picture: {0}")]
     Inputs(#[from] DrawError),
@@ -77,7 +71,6 @@ impl LiteError {
             Self::TooLarge { .. } => Some("choose fewer classes with --classes".into()),
             Self::Variance { .. } => Some("use --form float, or `pixgen-edge export`, whose norms are wider".into()),
             Self::Coarse { .. } => Some("use --form float; weights this far apart are not those of a trained model".into()),
-            Self::FloatOption { .. } => Some("leave one of the two out".into()),
             Self::Quantise(error) => error.hint(),
             _ => None,
         }
