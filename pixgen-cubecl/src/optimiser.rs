@@ -178,22 +178,19 @@ fn square_sum_kernel<N: Size>(values: &FlatBuffer<N>, sums: &mut Array<f32>, #[c
 
 /// Elements of a buffer of `f32`.
 fn length<R: CubeRuntime>(op: &'static str, name: &str, buffer: &CubeTensor<R>) -> Result<usize> {
-    let shape = buffer.meta.shape();
-    if buffer.dtype != DType::F32 {
-        let message = format!("{name} is {:?} of {:?}, not one contiguous axis of f32", shape.as_slice(), buffer.dtype);
-        return Err(KernelError::setup(op, message));
-    }
-    length_of_any(op, name, buffer)
+    length_of(op, name, buffer, buffer.dtype == DType::F32, " of f32")
 }
 
-/// Elements of a buffer of any type.
-fn length_of_any<R: CubeRuntime>(op: &'static str, name: &str, buffer: &CubeTensor<R>) -> Result<usize> {
+/// Elements of a buffer whose type `fits`; `wanted` says which does.
+fn length_of<R: CubeRuntime>(op: &'static str, name: &str, buffer: &CubeTensor<R>, fits: bool, wanted: &str) -> Result<usize> {
     let shape = buffer.meta.shape();
     match *shape.as_slice() {
-        [len] if buffer.is_contiguous() && len <= i32::MAX as usize => Ok(len),
-        [len] if buffer.is_contiguous() => Err(KernelError::unavailable(op, format!("{name} of {len} elements; kernels count to 2^31"))),
+        [len] if fits && buffer.is_contiguous() && len <= i32::MAX as usize => Ok(len),
+        [len] if fits && buffer.is_contiguous() => {
+            Err(KernelError::unavailable(op, format!("{name} of {len} elements; kernels count to 2^31")))
+        }
         _ => {
-            let message = format!("{name} is {:?} of {:?}, not one contiguous axis of f32", shape.as_slice(), buffer.dtype);
+            let message = format!("{name} is {:?} of {:?}, not one contiguous axis{wanted}", shape.as_slice(), buffer.dtype);
             Err(KernelError::setup(op, message))
         }
     }
@@ -236,7 +233,7 @@ pub fn view<R: CubeRuntime>(buffer: &CubeTensor<R>, offset: usize, shape: &[usiz
 }
 
 fn part<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize, shape: &[usize]) -> Result<CubeTensor<R>> {
-    let len = length_of_any(op, "the buffer", buffer)?;
+    let len = length_of(op, "the buffer", buffer, true, "")?;
     let count: usize = shape.iter().product();
     if offset.checked_add(count).is_none_or(|end| end > len) {
         return Err(KernelError::setup(op, format!("{count} elements from {offset} on, of a buffer of {len}")));
