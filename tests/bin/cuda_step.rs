@@ -13,7 +13,7 @@ use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::preset;
 use pixgen_edge::param_set::ParamSet;
 use pixgen_tests::stages::{PROJECTOR, consistency_settings, pretrain_settings, random_weights, source};
-use pixgen_train::bench::compare::{OperationDifference, compare, error};
+use pixgen_train::bench::compare::{OperationDifference, compare, error, is_worse};
 use pixgen_train::config::{RunConfig, StageKind};
 use pixgen_train::device::{CpuDevice, DeviceChoice, DeviceProblem, OnDevice, Requirements};
 use pixgen_train::distributed::{Collective, Share};
@@ -229,7 +229,7 @@ const OPERATION: [f64; 2] = [1e-5, 1e-2];
 
 /// A NaN is wrong too, and nothing is within a limit that is one.
 fn is_wrong(error: f64, limit: f64) -> bool {
-    error.is_nan() || limit.is_nan() || error > limit
+    is_worse(error, limit) || limit.is_nan()
 }
 
 /// Prints the operations, and returns what is wrong.
@@ -280,8 +280,8 @@ fn differences(set: &ParamSet, found: &Answer, wanted: &Answer) -> ([f64; 2], St
         .entries()
         .iter()
         .map(|entry| (error(&part(found, entry.range.clone()), &part(wanted, entry.range.clone())), entry.name.clone()));
-    // Every list has tensors. A NaN is the worst, whatever its sign.
-    let worst = tensors.reduce(|worst, it| if it.0 > worst.0 || it.0.is_nan() { it } else { worst });
+    // Every list has tensors.
+    let worst = tensors.reduce(|worst, it| if is_worse(it.0, worst.0) { it } else { worst });
     let (gradient, tensor) = worst.unwrap_or_default();
     ([(found.terms[0].1 / wanted.terms[0].1 - 1.0).abs(), gradient], tensor)
 }

@@ -33,10 +33,15 @@ pub fn compare<B: FusedOps>(config: &RunConfig, device: &B::Device) -> Vec<Opera
             let gradient = errors[1..]
                 .iter()
                 .copied()
-                .fold(0.0, |worst, it| if it > worst || it.is_nan() { it } else { worst });
+                .fold(0.0, |worst, it| if is_worse(it, worst) { it } else { worst });
             OperationDifference { name, output: errors[0], gradient }
         })
         .collect()
+}
+
+/// Whether an error is worse than another: a NaN is, whatever its sign.
+pub fn is_worse(error: f64, than: f64) -> bool {
+    error > than || error.is_nan()
 }
 
 /// Norm of the difference over the norm, infinite if there are fewer or more numbers than wanted.
