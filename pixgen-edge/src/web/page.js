@@ -59,13 +59,11 @@ function next() {
   send({ ...cell.wanted });
 }
 
-function drawn({ rgba, ms }) {
+function drawn({ rgba, ms, warm }) {
   const { cell, picture } = drawing;
   drawing = null;
   next();
-  times.push(ms);
-  if (times.length > 50) times.shift();
-  showTimes(ms);
+  showTimes(ms, warm);
   // Another may be wanted by now, or none.
   if (cell.wanted !== picture) return;
   cell.shown = picture;
@@ -74,11 +72,16 @@ function drawn({ rgba, ms }) {
   describe(cell);
 }
 
-function showTimes(last) {
-  const median = [...times].sort((a, b) => a - b)[times.length >> 1];
+function showTimes(last, warm) {
   // Clocks of browsers have steps of 0.1 ms.
   const text = (ms) => (ms < 0.05 ? '< 0.1 ms' : `${ms.toFixed(1)} ms`);
-  $('latency').textContent = `${text(last)} a picture, median ${text(median)} (${$('latency').dataset.engine})`;
+  let rest = ' while the browser still compiles';
+  if (warm) {
+    times.push(last);
+    if (times.length > 50) times.shift();
+    rest = `, median ${text([...times].sort((a, b) => a - b)[times.length >> 1])}`;
+  }
+  $('latency').textContent = `${text(last)} a picture${rest} (${$('latency').dataset.engine})`;
 }
 
 function want(cell, label) {

@@ -4,6 +4,7 @@
 const WARM_UP = { pictures: 60, ms: 1500 };
 
 let model;
+let warm = false;
 
 async function open({ engine, file }) {
   const compiled = await WebAssembly.compile(engine);
@@ -15,7 +16,8 @@ async function open({ engine, file }) {
 
 // Between two messages, so that nobody waits for it.
 function warmUp(pictures, end) {
-  if (pictures === 0 || performance.now() > end) return;
+  warm = pictures === 0 || performance.now() > end;
+  if (warm) return;
   model.draw(pictures % model.classes.length, 0, pictures);
   setTimeout(warmUp, 0, pictures - 1, end);
 }
@@ -25,7 +27,7 @@ function draw({ label, seed, number }) {
   const bytes = model.draw(label, seed, number);
   const ms = performance.now() - start;
   const rgba = toRgba(bytes, model.channels);
-  postMessage({ rgba, ms }, [rgba.buffer]);
+  postMessage({ rgba, ms, warm }, [rgba.buffer]);
 }
 
 onmessage = async ({ data }) => {
