@@ -19,6 +19,12 @@ pub fn format_rate(images_per_second: f64) -> String {
     format!("{number} {unit}")
 }
 
+/// Multiply-accumulates in three digits: `960`, `7.9 M`, `80.1 G`.
+pub fn format_macs(macs: u64) -> String {
+    let (number, unit) = scale(macs as f64, 1000.0, &["", "k", "M", "G", "T"]);
+    format!("{number} {unit}").trim_end().to_owned()
+}
+
 /// A number of bytes in three digits: `17 B`, `183 KiB`, `1.2 GiB`.
 pub fn format_bytes(bytes: u64) -> String {
     let (number, unit) = scale(bytes as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"]);
@@ -108,6 +114,7 @@ mod tests {
         assert_eq!(format_bytes(183 * 1024), "183 KiB");
         assert_eq!(format_bytes(1_288_490_189), "1.2 GiB");
         assert_eq!(format_bytes(1023), "1023 B");
+        assert_eq!([960, 7_902_720, 80_100_000_000].map(format_macs), ["960", "7.9 M", "80.1 G"]);
         assert_eq!(format_rate(0.4211), "0.42 img/s");
         assert_eq!(format_rate(812.3), "812 img/s");
     }

@@ -9,7 +9,7 @@ use pixgen_core::plan::{ForwardTotals, SiteCost, plan, plan_sites};
 use pixgen_core::presets::PRESETS;
 use pixgen_edge::model_file::{Content, ModelFile, ModelHeader};
 use pixgen_edge::terminal::{print_json, print_text, printable};
-use pixgen_edge::units::{counted, format_bytes, format_images};
+use pixgen_edge::units::{counted, format_bytes, format_images, format_macs};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -131,11 +131,11 @@ fn describe(name: String, model: ModelConfig, file: Option<&ModelHeader>, args: 
     );
     let _ = write!(
         text,
-        "  parameters  {:.3} M ({} in f32)\n  MACs        {:.4} G a picture, and {:.4} G in attention products\n  workspace   {} in f32\n",
+        "  parameters  {:.3} M ({} in f32)\n  MACs        {} a picture, and {} in attention products\n  workspace   {} in f32\n",
         totals.parameters as f64 / 1e6,
         format_bytes(4 * totals.parameters as u64),
-        totals.macs as f64 / 1e9,
-        totals.attention_macs as f64 / 1e9,
+        format_macs(totals.macs as u64),
+        format_macs(totals.attention_macs as u64),
         format_bytes(4 * totals.workspace as u64),
     );
     if let Some(header) = file {

@@ -8,7 +8,7 @@ use crate::prepared::{Prepared, parameter_list};
 use crate::training::{Engine, Flat, State, step};
 use pixgen_core::diffusion::{DiffusionSampler, Guidance};
 use pixgen_core::plan::plan as count;
-use pixgen_edge::units::{counted, format_bytes, format_duration, format_images};
+use pixgen_edge::units::{counted, format_bytes, format_duration, format_images, format_macs};
 use serde::Serialize;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -239,9 +239,9 @@ impl fmt::Display for DryRun {
         writeln!(f, "parameters   {:.3} M", self.parameters as f64 / 1e6)?;
         writeln!(
             f,
-            "MACs         {:.4} G a picture and pass, and {:.4} G in attention products",
-            self.macs_per_image as f64 / 1e9,
-            self.attention_macs_per_image as f64 / 1e9
+            "MACs         {} a picture and pass, and {} in attention products",
+            format_macs(self.macs_per_image as u64),
+            format_macs(self.attention_macs_per_image as u64)
         )?;
         let memory = &self.memory;
         writeln!(

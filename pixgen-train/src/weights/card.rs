@@ -5,6 +5,7 @@ use pixgen_core::noise::Parametrisation;
 use pixgen_core::plan::plan;
 use pixgen_core::presets::PRESETS;
 use pixgen_edge::model_file::{Content, ModelHeader};
+use pixgen_edge::units::format_macs;
 use std::fmt::{self, Display, Formatter, Write};
 
 /// What the model file does not know.
@@ -93,7 +94,9 @@ impl ModelCard<'_> {
                 Parametrisation::PlainX => "f = F",
             };
             writeln!(f, "| Decoder | {} |", tower(model.decoder))?;
-            writeln!(f, "| Multiplications | {:.3} G a picture, one evaluation |", plan(model).macs as f64 / 1e9)?;
+            let totals = plan(model);
+            let macs = format_macs((totals.macs + totals.attention_macs) as u64);
+            writeln!(f, "| MACs | {macs} a picture, one evaluation |")?;
             writeln!(f, "| Parametrisation | {parametrisation} |")?;
             writeln!(f, "| Classes | {} |", model.classes)?;
         }
