@@ -60,6 +60,8 @@ pub struct RooflineStage {
     pub stage: StageKind,
     /// Images of a step on one GPU.
     pub batch: usize,
+    /// Images of a step of the recipe, on all GPUs.
+    pub recipe_batch: usize,
     /// Images that go through the network at once.
     pub micro_batch: usize,
     /// FLOP of products of a step, 1e9.
@@ -134,7 +136,8 @@ impl RooflineReport {
 
 fn stage_report(request: &RooflineRequest, stage: StageKind) -> RooflineStage {
     let mut config = RunConfig::defaults(stage, request.preset);
-    let batch = request.batch.unwrap_or(config.train.batch / request.gpus).max(1);
+    let recipe_batch = config.train.batch;
+    let batch = request.batch.unwrap_or(recipe_batch / request.gpus).max(1);
     let micro_batch = request.micro_batch.map_or(batch, |micro| micro.clamp(1, batch));
     let RooflineRequest { gpu, precision, recompute, gpus, .. } = *request;
     (config.train.batch, config.train.micro_batch) = (batch, micro_batch);
@@ -156,6 +159,7 @@ fn stage_report(request: &RooflineRequest, stage: StageKind) -> RooflineStage {
     RooflineStage {
         stage,
         batch,
+        recipe_batch,
         micro_batch,
         gflop: sum(|cost| cost.products) / 1e9,
         mb: sum(|cost| cost.bytes) / 1e6,
@@ -186,9 +190,30 @@ impl fmt::Display for RooflineReport {
         writeln!(f, "{memory:>10}{fits:>13}{images:>8}{hours:>8}")?;
         for s in &self.stages {
             let (label, gb, ms, mfu) = (s.stage.label(), s.mb / 1e3, 1e3 * s.seconds, 100.0 * s.mfu);
-            let (tflop, rate, memory) = (s.gflop / 1e3, s.images_per_second, format_bytes(s.memory));
-            write!(f, "{label:<9}{:>7}{:>9}{tflop:>9.2}{gb:>8.1}{ms:>8.1}{rate:>8.0}{mfu:>7.1}", s.batch, s.micro_batch)?;
-            writeln!(f, "{memory:>10}{:>13}{:>8.1}{:>8.1}", s.largest_micro_batch, s.recipe_images as f64 / 1e6, s.recipe_hours)?;
+            let (rate, memory) = (s.images_per_second, format_bytes(s.memory));
+            let [tflop, gb, ms, hours] = [s.gflop / 1e3, gb, ms, s.recipe_hours].map(three_digits);
+            write!(f, "{label:<9}{:>7}{:>9}{tflop:>9}{gb:>8}{ms:>8}{rate:>8.0}{mfu:>7.1}", s.batch, s.micro_batch)?;
+            writeln!(f, "{memory:>10}{:>13}{:>8.1}{hours:>8}", s.largest_micro_batch, s.recipe_images as f64 / 1e6)?;
+        }
+        for s in self.stages.iter().filter(|s| s.micro_batch as u64 > s.largest_micro_batch) {
+            let (label, memory) = (s.stage.label(), format_bytes(gpu.memory as u64));
+            let instead = match s.largest_micro_batch {
+                0 => "not even one does".to_owned(),
+                most => format!("--micro-batch {most} does"),
+            };
+            writeln!(f, "{label}: {} images at once do not fit into {memory}; {instead}", s.micro_batch)?;
+        }
+        for s in self
+            .stages
+            .iter()
+            .filter(|s| s.batch == s.recipe_batch / self.gpus && s.recipe_batch % self.gpus != 0)
+        {
+            let (label, whole) = (s.stage.label(), s.batch * self.gpus);
+            writeln!(
+                f,
+                "{label}: the recipe's batch of {} does not divide by {} GPUs; counted with {whole}",
+                s.recipe_batch, self.gpus
+            )?;
         }
         write!(f, "\n{}", in_all(self.stages.each_ref().map(|stage| stage.recipe_hours)))?;
         match self.paper_hours {
@@ -197,6 +222,16 @@ impl fmt::Display for RooflineReport {
         }
         self.joined.as_ref().map_or(Ok(()), |joined| self.write_exchange(joined, f))
     }
+}
+
+/// A number of at least 0 with three digits that count, or all of its whole part.
+fn three_digits(value: f64) -> String {
+    let decimals = if value > 0.0 {
+        (2.0 - value.log10().floor()).clamp(0.0, 5.0)
+    } else {
+        0.0
+    };
+    format!("{value:.*}", decimals as usize)
 }
 
 /// Hours of the recipe that each choice of stages takes.
