@@ -16,7 +16,7 @@ pub struct QuickstartArgs {
     /// Folder for the runs, the grid and the report
     #[arg(long, value_hint = ValueHint::DirPath, default_value = "quickstart")]
     pub out: PathBuf,
-    /// Pictures to train on, of those inside the program
+    /// Pictures to train on, of those inside the program; `pixgen-train finetune --data FOLDER` trains on your own
     #[arg(long, value_enum, default_value = "bundled")]
     pub data: QuickstartData,
     /// How long to train, and which model for it; 15 minutes, an hour or a night on two cores
