@@ -7,8 +7,8 @@
 #   tests/run.sh pytorch        docs/guides/model.py; not among all steps unless PyTorch is there, which is 170 packages of Debian
 #   tests/run.sh accelerators   the tool chains of Rockchip, Sophgo, Kendryte and Espressif, 1 to 6 GB each; never among all steps
 #
-# Each step prints one line; its full output is a file in $CARGO_TARGET_DIR/run-sh/, shown when the step fails. The last line counts the
-# tests. The exit status is 0 when everything passed, 1 when a step failed, 2 for an unknown step, 3 when
+# Two steps run at a time: most leave a core idle. Each prints one line when it ends; its full output is a file in
+# $CARGO_TARGET_DIR/run-sh/, shown when the step fails. The last line counts the tests. The exit status is 0 when everything passed, 1 when a step failed, 2 for an unknown step, 3 when
 # something could not be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -162,7 +162,7 @@ step_bare-metal() {
 # The program as the quick start builds it, and everything with the GPU back ends.
 step_clippy() {
   cargo clippy --release --locked -p pixgen-train -- -D warnings
-  cargo clippy --release --locked "${gpu[@]}" --features pixgen-tests/cuda-step --all-targets -- -D warnings
+  cargo clippy --release --locked "${gpu[@]}" --all-targets -- -D warnings
 }
 
 step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --release --locked "${gpu[@]}" --no-deps; }
@@ -417,7 +417,9 @@ need() { # STEP
       need_vulkan
       need_mpi
       ;;
-    cuda | citations | guides | accelerators) command -v python3 >/dev/null || install_packages python3 ;;
+    citations | guides | accelerators) command -v python3 >/dev/null || install_packages python3 ;;
+    # toolkit.sh wants pip, and two steps must not install at a time.
+    cuda) python3 -m pip --version >/dev/null 2>&1 || python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3 python3-venv ;;
     onnx) need_pypi onnx 'import onnx, onnxruntime' numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 ;;
     tflite)
       need_pypi tflite 'import ai_edge_litert, ethosu.vela, tflite_micro' numpy==2.4.6 ai-edge-litert==2.3.0 ethos-u-vela==5.2.0 tflite-micro==0.dev20261023182759
@@ -464,15 +466,9 @@ errors() { # STEP
   [ "$1" != accelerators ] || grep -a '^| \|: skipped, ' "$logs/$1.log"
 }
 
-finish() {
-  echo "$(count passed) passed, $(count failed) failed"
-}
-
 run_step() { # STEP
   local step=$1 start=$SECONDS log=$logs/$1.log status
   [ ! -t 1 ] || printf '%-12s ...\r' "$step"
-  need "$step"
-  done_steps+=("$step")
   set +e # not `if (...)`: a condition would switch `set -e` off inside the step too
   (set -e; "step_$step") >"$log" 2>&1 </dev/null
   status=$?
@@ -483,8 +479,7 @@ run_step() { # STEP
   else
     tail -n 100 "$log" >&2
     printf '%-12s FAILED  %5d s   (full output: %s)\n' "$step" $((SECONDS - start)) "$log"
-    finish
-    exit 1
+    return 1
   fi
 }
 
@@ -514,7 +509,29 @@ logs=$CARGO_TARGET_DIR/run-sh
 mkdir -p "$logs"
 venvs=$CARGO_TARGET_DIR/venvs
 
-done_steps=()
+done_steps=() running=0 failed=0
+# Steps are process groups, which end with this script.
+set -m
+stop() {
+  local step
+  for step in $(jobs -p); do kill -- "-$step" 2>/dev/null || true; done
+}
+trap stop EXIT
+trap 'exit 130' INT TERM
+# Waits for one of the steps that run.
+ended() {
+  wait -n || failed=1
+  running=$((running - 1))
+}
 need_rust
-for step in "${steps[@]}"; do run_step "$step"; done
-finish
+for step in "${steps[@]}"; do
+  [ $running -lt 2 ] || ended
+  [ $failed = 0 ] || break
+  need "$step"
+  done_steps+=("$step")
+  run_step "$step" &
+  running=$((running + 1))
+done
+while [ $running -gt 0 ]; do ended; done
+echo "$(count passed) passed, $(count failed) failed"
+exit $failed
