@@ -38,7 +38,7 @@ fn cases<B: FusedOps>() -> Vec<Case<B>> {
         attention_case(1, 18, 32, 2),
         attention_case(1, 17, 40, 2),
         attention_case(1, 65, 4, 2),
-        attention_case(2, 66, 32, 2),
+        attention_case(2, 66, 16, 1),
         attention_case(1, 97, 4, 2),
         tokens_case(1, 1, 1, 1),
         tokens_case(3, 2, 5, 7),
