@@ -13,50 +13,44 @@ use pixgen_core::noise::{NoiseConfig, Parametrisation};
 use pixgen_core::presets::preset;
 use pixgen_edge::param_set::ParamSet;
 use pixgen_tests::stages::{PROJECTOR, consistency_settings, pretrain_settings, random_weights, source};
-use pixgen_train::bench::compare::{OperationDifference, compare, error, is_worse};
-use pixgen_train::config::{RunConfig, StageKind};
-use pixgen_train::device::{CpuDevice, DeviceChoice, DeviceProblem, OnDevice, Requirements};
-use pixgen_train::distributed::{Collective, Share};
-use pixgen_train::objective::{
-    Compute, Consistency, Drift, DriftConfig, FrozenEncoder, Objective, Pretrain, StepError, StepLoss, Terms, TrainingProgress,
-};
+use pixgen_train::bench::compare::{self, OperationDifference, StepResult, error, is_worse, whole_step};
+use pixgen_train::config::{EmaSettings, RunConfig, Stage, StageKind, TrainConfig};
+use pixgen_train::device::{Cpu, CpuDevice, DeviceChoice, DeviceProblem};
+use pixgen_train::distributed::Collective;
+use pixgen_train::objective::{DiffusionConfig, DriftConfig, FrozenEncoder, Objective, StepError, StepLoss, Terms, TrainingProgress};
 use pixgen_train::precision::Precision;
-use pixgen_train::training::{EmaConfig, Engine, Flat, LrShape, OptimiserConfig, Outcome, Schedule, State, step};
+use pixgen_train::prepared::{Prepared, parameter_list};
+use pixgen_train::start::StartValues;
+use pixgen_train::training::{LrShape, OptimiserConfig, Schedule, State, step};
 use std::process::ExitCode;
 use std::time::Instant;
-
-/// Which step.
-#[derive(Debug, Clone, Copy)]
-enum Stage {
-    Pretrain,
-    Consistency,
-    Drift,
-}
 
 /// A step on any device.
 #[derive(Debug, Clone, Copy)]
 struct Case {
-    stage: Stage,
+    stage: StageKind,
     precision: Precision,
     /// Pictures, and those that go through the network at once.
     batch: [usize; 2],
+    /// Blocks are computed again for the backward pass.
+    recompute: bool,
     /// Weights start as numbers of bf16.
     rounded: bool,
 }
 
 impl Case {
-    const fn new(stage: Stage, precision: Precision, batch: [usize; 2]) -> Self {
-        Self { stage, precision, batch, rounded: false }
+    const fn new(stage: StageKind, precision: Precision, batch: [usize; 2]) -> Self {
+        Self { stage, precision, batch, recompute: false, rounded: false }
     }
 }
 
 /// The steps that are compared.
 const CASES: [Case; 5] = [
-    Case::new(Stage::Pretrain, Precision::F32, [6, 6]),
-    Case::new(Stage::Consistency, Precision::F32, [3, 2]),
-    Case::new(Stage::Drift, Precision::F32, [4, 4]),
-    Case::new(Stage::Pretrain, Precision::Bf16, [6, 6]),
-    Case::new(Stage::Consistency, Precision::Bf16, [3, 2]),
+    Case::new(StageKind::Pretrain, Precision::F32, [6, 6]),
+    Case::new(StageKind::Consistency, Precision::F32, [3, 2]),
+    Case::new(StageKind::Drift, Precision::F32, [4, 4]),
+    Case::new(StageKind::Pretrain, Precision::Bf16, [6, 6]),
+    Case::new(StageKind::Consistency, Precision::Bf16, [3, 2]),
 ];
 
 /// What loss and gradient may differ by in `f32`: the loss as a share of it, the gradient of a tensor by norms.
@@ -70,6 +64,9 @@ const BF16: (f64, f64) = (8e-3, 4.0);
 /// The update is `f32` in any case.
 const UPDATE: f64 = 1e-5;
 
+/// Stage 2a with classes that are not told.
+const DIFFUSION: DiffusionConfig = DiffusionConfig { label_drop: 0.5, ..DiffusionConfig::PAPER };
+
 /// Stage 3 on pixels: one set of four pictures and eight real ones.
 const DRIFT: DriftConfig = DriftConfig {
     parametrisation: Parametrisation::Edm,
@@ -82,19 +79,23 @@ const DRIFT: DriftConfig = DriftConfig {
     whole: true,
 };
 
+const OPTIMISER: OptimiserConfig = OptimiserConfig {
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-8,
+    weight_decay: 0.05,
+    decay_position: false,
+    decay_vectors: false,
+    clip: 1.0,
+};
+
+const SCHEDULE: Schedule = Schedule { peak: 1e-3, warmup: 0, shape: LrShape::Constant, final_factor: 1.0 };
+
 /// Two towers of two blocks and of different widths, heads of 32, 51 tokens.
 fn model() -> ModelConfig {
     let model = preset("nano-28-grey").expect("a preset").model;
     let tower = |heads| Tower { depth: 2, width: 32 * heads, heads };
     ModelConfig { encoder: tower(2), decoder: tower(3), ..model }
-}
-
-/// What a step leaves.
-struct Answer {
-    terms: Terms,
-    gradient: Vec<f32>,
-    params: Vec<f32>,
-    average: Vec<f32>,
 }
 
 /// Weights of a list, as numbers of bf16 if a case says so.
@@ -109,67 +110,39 @@ fn weights(set: &ParamSet, seed: u64, rounded: bool) -> Vec<f32> {
     weights
 }
 
-fn take<B: Engine>(objective: &mut dyn Objective<B>, case: Case, device: &B::Device) -> Answer {
-    let optimiser = OptimiserConfig {
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: 0.05,
-        decay_position: false,
-        decay_vectors: false,
-        clip: 1.0,
-    };
-    let schedule = Schedule { peak: 1e-3, warmup: 0, shape: LrShape::Constant, final_factor: 1.0 };
-    let [batch, micro_batch] = case.batch;
-    let progress = TrainingProgress { seed: 9, images: 3200, total: 6400, batch, micro_batch, share: Share::default() };
-    let set = objective.params();
-    let mut state = State::new::<B>(set, &weights(set, 7, case.rounded), &[EmaConfig::Decay { decay: 0.99 }], device);
-    let mut gradient = B::Flat::zeros(set, device);
-    let outcome = step(objective, &mut state, &progress, &optimiser, &schedule, &mut gradient, &Collective::default()).expect("pictures");
-    let Outcome::Taken { loss, .. } = outcome else {
-        panic!("{outcome:?}")
-    };
-    Answer {
-        terms: loss.terms,
-        gradient: gradient.host().into_owned(),
-        params: state.params.host().into_owned(),
-        average: state.emas[0].values.host().into_owned(),
-    }
-}
-
-impl OnDevice for Case {
-    type Output = Answer;
-
-    fn run<B: Engine>(self, device: &B::Device) -> Answer {
-        let (model, noise) = (model(), NoiseConfig::with_shift(1.0));
-        let compute = Compute { precision: self.precision, ..Compute::default() };
-        let device = device.clone();
-        match self.stage {
-            Stage::Pretrain => {
-                let set = ParamSet::pretraining(&model, &PROJECTOR);
-                let target = weights(&set, 8, self.rounded);
-                let objective = Pretrain::<B>::new(model, noise, pretrain_settings(), source(), &target, device.clone());
-                take(&mut objective.with_compute(compute), self, &device)
-            }
-            Stage::Consistency => {
-                let frozen = FrozenEncoder::fresh(&model, &PROJECTOR, 4);
-                let objective = Consistency::<B>::new(model, noise, consistency_settings(), source(), Some(frozen), device.clone());
-                take(&mut objective.with_compute(compute), self, &device)
-            }
-            Stage::Drift => {
-                let objective = Drift::<B>::new(model, noise, DRIFT, source(), None, device.clone());
-                take(&mut objective.with_compute(compute), self, &device)
-            }
-        }
-    }
-}
-
 impl Case {
-    fn set(self) -> ParamSet {
-        match self.stage {
-            Stage::Pretrain => ParamSet::pretraining(&model(), &PROJECTOR),
-            Stage::Consistency | Stage::Drift => ParamSet::generator(&model()),
+    /// The run that the step is of. Its start values are the target of stage 1.
+    fn prepared(self) -> Prepared {
+        let source = source();
+        let mut config = RunConfig::defaults(self.stage, preset("nano-28-grey").expect("a preset"));
+        config.stage = match self.stage {
+            StageKind::Pretrain => Stage::Pretrain(pretrain_settings()),
+            StageKind::Diffusion => Stage::Diffusion(DIFFUSION),
+            StageKind::Consistency => Stage::Consistency(consistency_settings()),
+            StageKind::Drift => Stage::Drift(DRIFT),
+        };
+        let [batch, micro_batch] = self.batch;
+        config.train = TrainConfig { seed: 9, images: 6400, batch, micro_batch, ..config.train };
+        (config.model, config.noise, config.augment) = (model(), NoiseConfig::with_shift(1.0), source.augment);
+        (config.optimiser, config.schedule) = (OPTIMISER, SCHEDULE);
+        config.ema = EmaSettings { shares: Vec::new(), decays: vec![0.99], ..config.ema };
+        (config.compute.precision, config.compute.recompute) = (self.precision, self.recompute);
+        let frozen = (self.stage == StageKind::Consistency).then(|| FrozenEncoder::fresh(&config.model, &PROJECTOR, 4));
+        let params = weights(&parameter_list(&config), 8, self.rounded);
+        Prepared {
+            held_out: source.dataset.clone(),
+            training: source.dataset,
+            skipped_files: 0,
+            normalisation: source.normalisation,
+            start: StartValues { params, frozen, ..StartValues::default() },
+            config,
         }
+    }
+
+    fn run(self, device: DeviceChoice) -> Result<StepResult, String> {
+        let prepared = self.prepared();
+        let params = weights(&parameter_list(&prepared.config), 7, self.rounded);
+        whole_step(&prepared, &params, device).map_err(|error| error.to_string())
     }
 }
 
@@ -180,7 +153,7 @@ struct Given {
     gradient: Vec<f32>,
 }
 
-impl Objective<pixgen_train::device::Cpu> for Given {
+impl Objective<Cpu> for Given {
     fn params(&self) -> &ParamSet {
         &self.set
     }
@@ -191,15 +164,16 @@ impl Objective<pixgen_train::device::Cpu> for Given {
     }
 }
 
-/// Every operation of stage 2b of a preset, on two pictures.
-struct Operations(RunConfig);
-
-impl OnDevice for Operations {
-    type Output = Vec<OperationDifference>;
-
-    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
-        compare::<B>(&self.0, device)
-    }
+/// Parameters and average after the CPU's update for the gradient that a device found.
+fn updated(prepared: &Prepared, start: &[f32], found: &StepResult) -> Result<[Vec<f32>; 2], String> {
+    let (config, device) = (&prepared.config, CpuDevice::default());
+    let mut given = Given { set: parameter_list(config), terms: found.terms.clone(), gradient: found.gradient.clone() };
+    let mut state = State::new::<Cpu>(&given.set, start, &config.ema.configs(), &device);
+    let mut gradient = vec![0.0; start.len()];
+    let progress = prepared.progress(config.train.images / 2);
+    step::<Cpu>(&mut given, &mut state, &progress, &config.optimiser, &config.schedule, &mut gradient, &Collective::default())
+        .map_err(|error| error.to_string())?;
+    Ok([state.params, state.emas.swap_remove(0).values])
 }
 
 fn main() -> ExitCode {
@@ -243,10 +217,8 @@ fn operations(device: &str, name: &str, precision: &str) -> Result<Vec<String>, 
         "bf16" => Precision::Bf16,
         other => return Err(format!("{other} is neither f32 nor bf16")),
     };
-    let is_bf16 = config.compute.precision == Precision::Bf16;
-    let requirements = Requirements { bf16: is_bf16, ..Requirements::default() };
-    let differences = device.run(requirements, Operations(config)).map_err(|error| error.to_string())?;
-    let limit = OPERATION[usize::from(is_bf16)];
+    let differences = compare::operations(&config, device).map_err(|error| error.to_string())?;
+    let limit = OPERATION[usize::from(config.compute.precision == Precision::Bf16)];
     println!("| operation of {name}, {precision} | output | gradients |");
     println!("|---|---:|---:|");
     let mut wrong = Vec::new();
@@ -274,8 +246,8 @@ fn steps(device: &str) -> Result<Vec<String>, String> {
 }
 
 /// How far loss and gradient of a step are from others: the loss as a share of it, of the gradient the tensor that is furthest off.
-fn differences(set: &ParamSet, found: &Answer, wanted: &Answer) -> ([f64; 2], String) {
-    let part = |answer: &Answer, range: std::ops::Range<usize>| answer.gradient[range].to_vec();
+fn differences(set: &ParamSet, found: &StepResult, wanted: &StepResult) -> ([f64; 2], String) {
+    let part = |answer: &StepResult, range: std::ops::Range<usize>| answer.gradient[range].to_vec();
     let tensors = set
         .entries()
         .iter()
@@ -288,31 +260,26 @@ fn differences(set: &ParamSet, found: &Answer, wanted: &Answer) -> ([f64; 2], St
 
 /// Prints the row of a case, and returns what is wrong with it.
 fn one(device: DeviceChoice, case: Case) -> Result<Vec<String>, String> {
-    let run = |device: DeviceChoice, case: Case| {
-        let requirements = Requirements { bf16: case.precision == Precision::Bf16, ..Requirements::default() };
-        device.run(requirements, case).map_err(|error| error.to_string())
-    };
-    let cpu = Case { precision: Precision::F32, ..case };
-    let wanted = run(DeviceChoice::Cpu, cpu)?;
+    let cpu = Case { precision: Precision::F32, recompute: false, ..case };
+    let wanted = cpu.run(DeviceChoice::Cpu)?;
     let started = Instant::now();
-    let found = run(device, case)?;
+    let found = case.run(device)?;
     let seconds = started.elapsed().as_secs_f64();
-    let set = case.set();
+    let prepared = cpu.prepared();
+    let set = parameter_list(&prepared.config);
     let ([loss, gradient], tensor) = differences(&set, &found, &wanted);
     let (limits, by_rounding) = if case.precision == Precision::F32 {
         (F32, String::new())
     } else {
-        let rounded = run(DeviceChoice::Cpu, Case { rounded: true, ..cpu })?;
+        let rounded = Case { rounded: true, ..cpu }.run(DeviceChoice::Cpu)?;
         let ([_, by_rounding], _) = differences(&set, &rounded, &wanted);
         ([BF16.0, BF16.1 * by_rounding], format!("{by_rounding:.1e}"))
     };
-    let mut given = Given { set: case.set(), terms: found.terms.clone(), gradient: found.gradient.clone() };
-    let updated = take(&mut given, cpu, &CpuDevice::default());
     let start = weights(&set, 7, false);
+    let [params_on_cpu, average_on_cpu] = updated(&prepared, &start, &found)?;
     let moved = |params: &[f32]| params.iter().zip(&start).map(|(a, b)| a - b).collect::<Vec<f32>>();
-    let [update, average] =
-        [(&found.params, &updated.params), (&found.average, &updated.average)].map(|(a, b)| error(&moved(a), &moved(b)));
-    let name = format!("{:?}, {:?}", case.stage, case.precision);
+    let [update, average] = [(&found.params, &params_on_cpu), (&found.average, &average_on_cpu)].map(|(a, b)| error(&moved(a), &moved(b)));
+    let name = format!("{:?}, {:?}{}", case.stage, case.precision, if case.recompute { ", recomputed" } else { "" });
     println!(
         "| {name} | {:.6} | {loss:.1e} | {gradient:.1e} | {tensor} | {by_rounding} | {update:.1e} | {average:.1e} | {seconds:.1} |",
         found.terms[0].1

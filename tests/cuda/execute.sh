@@ -26,7 +26,7 @@ cc -O3 -shared -fPIC -o "$out/lib/libcublasLt.so.12" "$here/stub_cublaslt.c"
 (cd "$here/../.." && cargo build --quiet --release --locked -p pixgen-ptx --lib)
 if [ $# = 0 ]; then
   # As in compile.sh: the features of tests/run.sh, so that nothing is compiled twice.
-  (cd "$here/../.." && cargo build --quiet --release --locked --workspace --features pixgen-train/cuda,pixgen-train/vulkan,pixgen-tests/cuda-step --bin cuda_step)
+  (cd "$here/../.." && cargo build --quiet --release --locked --workspace --features pixgen-train/cuda,pixgen-train/vulkan --bin cuda_step)
   set -- "$CARGO_TARGET_DIR/release/cuda_step"
 fi
 printf '[autotune]\ncache = "local"\n' >"$out/cubecl.toml"

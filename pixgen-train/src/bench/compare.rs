@@ -1,11 +1,18 @@
-//! The fused operations of a step on a device beside the CPU's, at the sizes of the step: output and every gradient.
+//! A device beside the CPU: the fused operations of a step at its sizes, output and every gradient, and what a whole step leaves.
+//!
+//! Nothing here is generic for its callers, so that training is compiled for each device in this crate only.
 
 use super::operations::{Operation, Tracked, all};
 use crate::config::RunConfig;
-use crate::device::{Cpu, CpuDevice};
+use crate::device::{Cpu, CpuDevice, DeviceChoice, DeviceProblem, OnDevice, Requirements};
+use crate::distributed::Collective;
+use crate::error::Error;
 use crate::model::weights::to_vec;
+use crate::objective::Terms;
 use crate::ops::FusedOps;
 use crate::precision::Precision;
+use crate::prepared::Prepared;
+use crate::training::{Engine, Flat, Outcome, State, step};
 use burn_tensor::{Tensor, TensorData};
 use half::bf16;
 use pixgen_core::rng::Rng;
@@ -22,7 +29,76 @@ pub struct OperationDifference {
 }
 
 /// Compares every operation of a step in the precision of the run.
-pub fn compare<B: FusedOps>(config: &RunConfig, device: &B::Device) -> Vec<OperationDifference> {
+///
+/// # Errors
+/// A device that is not there or cannot do it.
+pub fn operations(config: &RunConfig, device: DeviceChoice) -> Result<Vec<OperationDifference>, DeviceProblem> {
+    device.run(requirements(config), Operations(config))
+}
+
+/// What a step leaves.
+#[derive(Clone, Debug)]
+pub struct StepResult {
+    /// The loss and its terms.
+    pub terms: Terms,
+    /// Its gradient, in the order of the parameters.
+    pub gradient: Vec<f32>,
+    /// Parameters after the update.
+    pub params: Vec<f32>,
+    /// The run's first average after the update.
+    pub average: Vec<f32>,
+}
+
+/// Takes a step half-way through a run, with `params` for its parameters; the target of stage 1 is at the run's start values.
+///
+/// # Errors
+/// A device that is not there or cannot do it, a picture that cannot be read, and a gradient that is not finite.
+pub fn whole_step(prepared: &Prepared, params: &[f32], device: DeviceChoice) -> Result<StepResult, Error> {
+    device.run(requirements(&prepared.config), WholeStep { prepared, params })?
+}
+
+fn requirements(config: &RunConfig) -> Requirements {
+    Requirements { bf16: config.compute.precision == Precision::Bf16, ..Requirements::default() }
+}
+
+struct Operations<'a>(&'a RunConfig);
+
+impl OnDevice for Operations<'_> {
+    type Output = Vec<OperationDifference>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
+        compare::<B>(self.0, device)
+    }
+}
+
+struct WholeStep<'a> {
+    prepared: &'a Prepared,
+    params: &'a [f32],
+}
+
+impl OnDevice for WholeStep<'_> {
+    type Output = Result<StepResult, Error>;
+
+    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
+        let (config, alone) = (&self.prepared.config, Collective::default());
+        let mut objective = self.prepared.objective::<B>(device, &alone);
+        let set = objective.params();
+        let mut state = State::new::<B>(set, self.params, &config.ema.configs(), device);
+        let mut gradient = B::Flat::zeros(set, device);
+        let progress = self.prepared.progress(config.train.images / 2);
+        match step(&mut *objective, &mut state, &progress, &config.optimiser, &config.schedule, &mut gradient, &alone)? {
+            Outcome::Taken { loss, .. } => Ok(StepResult {
+                terms: loss.terms,
+                gradient: gradient.host().into_owned(),
+                params: state.params.host().into_owned(),
+                average: state.emas.first().map_or_else(Vec::new, |ema| ema.values.host().into_owned()),
+            }),
+            Outcome::Skipped { tensor } => Err(Error::Diverged { count: 1, tensor, images: progress.images }),
+        }
+    }
+}
+
+fn compare<B: FusedOps>(config: &RunConfig, device: &B::Device) -> Vec<OperationDifference> {
     let (images, precision) = (config.train.batch, config.compute.precision);
     let pairs = all::<B>(config).into_iter().zip(all::<Cpu>(config));
     pairs

@@ -2,8 +2,10 @@
 //! both.
 //!
 //! Steps run on random pictures in memory, so that nothing but computing is measured; [`data`] measures how fast pictures come from
-//! files. [`step`] is the only file that knows how a step is taken. [`compare`] tells whether a device computes what the CPU does.
+//! files. [`step`] is the only file that knows how a step is taken. With the feature `testing`, `compare` tells whether
+//! a device computes what the CPU does.
 
+#[cfg(feature = "testing")]
 pub mod compare;
 pub mod data;
 pub mod operations;
