@@ -45,11 +45,12 @@ impl Case {
 }
 
 /// The steps that are compared.
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case::new(StageKind::Pretrain, Precision::F32, [6, 6]),
     Case::new(StageKind::Consistency, Precision::F32, [3, 2]),
     Case::new(StageKind::Drift, Precision::F32, [4, 4]),
     Case::new(StageKind::Pretrain, Precision::Bf16, [6, 6]),
+    Case { recompute: true, ..Case::new(StageKind::Diffusion, Precision::Bf16, [3, 3]) },
     Case::new(StageKind::Consistency, Precision::Bf16, [3, 2]),
 ];
 
