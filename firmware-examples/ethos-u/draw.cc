@@ -1,16 +1,17 @@
 // Draws on an Ethos-U with TensorFlow Lite Micro: pixgen makes the noise and turns the output into rows of bytes, and between its two calls
 // lies the vendor's runtime. The board's start-up code, the driver of the accelerator and the display are yours.
 //
-// Never run on an accelerator. It compiles against TensorFlow Lite Micro's own headers by their documentation; the tests compile it against
-// the stub headers beside it, and draw with a stub that gives back its noise.
+// Never run on an accelerator. It was compiled against the headers of TensorFlow Lite Micro of 20 August 2026; the tests compile it against the
+// stub headers beside it, and draw with a stub that gives back its noise.
 //
 //   model_vela.tflite as an array at a multiple of 16 bytes:   xxd -i model_vela.tflite > model.inc
 //   libpixgen.a and pixgen.h:                                  firmware-examples/c/library.sh cortex-m55f
 //
-// A core with a data cache (Cortex-M55 and M85) does not see what an accelerator writes, nor that the other's. Define PIXGEN_CMSIS_HEADER as
-// the chip's CMSIS header (-DPIXGEN_CMSIS_HEADER='"soc.h"'), or place the arena where nothing is cached: in TCM that the accelerator reaches,
-// or in a region that the MPU makes non-cacheable. Arm's driver has hooks for the same, ethosu_flush_dcache and ethosu_invalidate_dcache, which
-// do nothing until they are defined; with both, the cache is cleaned twice.
+// A core with a data cache (Cortex-M55 and M85) does not see what an accelerator writes, nor the accelerator what the core writes. Define
+// PIXGEN_CMSIS_HEADER as the chip's CMSIS header (-DPIXGEN_CMSIS_HEADER='"soc.h"'), or place the arena where nothing is cached: in TCM that the
+// accelerator reaches, or in a region that the MPU makes non-cacheable. With the header this file defines the hook ethosu_inference_begin of Arm's
+// driver; a program that has one already calls pixgen_ethos_u_begin in it, and defines PIXGEN_OWN_INFERENCE_BEGIN. ethosu_flush_dcache and
+// ethosu_invalidate_dcache, the driver's hooks for the same, are not needed.
 #include "draw.h"
 
 #ifdef PIXGEN_CMSIS_HEADER
@@ -29,7 +30,9 @@
 
 namespace {
 // Whole lines of the cache: what lies beside it is not touched.
-alignas(32) uint8_t arena[PIXGEN_ARENA_BYTES];
+constexpr size_t cache_line = 32;
+alignas(cache_line) uint8_t arena[PIXGEN_ARENA_BYTES];
+static_assert(sizeof arena % cache_line == 0, "PIXGEN_ARENA_BYTES is a multiple of 32");
 tflite::MicroMutableOpResolver<1> resolver;
 const void *prepared = nullptr; // the model of the first call
 tflite::MicroInterpreter *interpreter = nullptr;
@@ -51,17 +54,22 @@ bool prepare(const void *model) {
     interpreter = &made;
     return true;
 }
+} // namespace
 
 #if defined(__DCACHE_PRESENT) && __DCACHE_PRESENT
-// The inputs to memory, and nothing of the arena in the cache that could be written over the accelerator's results.
-void before() { SCB_CleanInvalidateDCache_by_Addr(arena, sizeof arena); }
-// What the core read ahead meanwhile is old. The runtime's own variables lie in the arena too, so that only the output is dropped.
-void after(TfLiteTensor *pixels) { SCB_InvalidateDCache_by_Addr(pixels->data.int8, static_cast<int32_t>(pixels->bytes)); }
-#else
-void before() {}
-void after(TfLiteTensor *) {}
+// The runtime aligns what it places in the arena to 16 bytes, so that a line can hold part of the picture and variables of the runtime, which
+// it writes until the accelerator starts. From here on the cache holds nothing that the core wrote, and could write over the accelerator's
+// results or lose.
+void pixgen_ethos_u_begin() { SCB_CleanInvalidateDCache_by_Addr(arena, sizeof arena); }
+#ifndef PIXGEN_OWN_INFERENCE_BEGIN
+extern "C" void ethosu_inference_begin(struct ethosu_driver *, void *) { pixgen_ethos_u_begin(); }
 #endif
-} // namespace
+// What the core read ahead meanwhile is old.
+static void drop(TfLiteTensor *pixels) { SCB_InvalidateDCache_by_Addr(pixels->data.int8, static_cast<int32_t>(pixels->bytes)); }
+#else
+void pixgen_ethos_u_begin() {}
+static void drop(TfLiteTensor *) {}
+#endif
 
 int pixgen_ethos_u_draw(const void *model, uint32_t class_number, uint64_t seed, uint64_t number, pixgen_show show, void *user) {
     if (!prepare(model)) {
@@ -73,12 +81,12 @@ int pixgen_ethos_u_draw(const void *model, uint32_t class_number, uint64_t seed,
     if (status != PIXGEN_OK) {
         return status;
     }
-    before();
+    pixgen_ethos_u_begin(); // for runtimes without Arm's driver; it costs microseconds
     if (interpreter->Invoke() != kTfLiteOk) {
         return PIXGEN_ETHOS_U_RUNTIME;
     }
     TfLiteTensor *pixels = interpreter->output(0); // [1, height, width, channels]
-    after(pixels);
+    drop(pixels);
     const int *shape = pixels->dims->data;
     return pixgen_accelerator_picture(shape[2], shape[3], pixels->data.int8, pixels->bytes, show, user);
 }

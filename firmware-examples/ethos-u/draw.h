@@ -16,6 +16,10 @@ extern "C" {
  * read at the first call, and must be the same in all. */
 int pixgen_ethos_u_draw(const void *model, uint32_t class_number, uint64_t seed, uint64_t number, pixgen_show show, void *user);
 
+/* Writes back what the core has cached of the arena, and drops it; nothing on a core without a cache. For a hook ethosu_inference_begin of your
+ * own; draw.cc defines one otherwise. */
+void pixgen_ethos_u_begin(void);
+
 #ifdef __cplusplus
 }
 #endif

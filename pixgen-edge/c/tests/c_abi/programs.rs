@@ -291,7 +291,8 @@ fn the_sketch_compiles() {
 }
 
 /// The glue for an Ethos-U, with stubs for the vendor's runtime: what it shows are the bytes of the inputs that Rust computes. With a data cache
-/// the arena is cleaned before the accelerator reads it, and the picture's old bytes are dropped; a runtime without memory fails every time.
+/// the arena is cleaned before the accelerator starts, after the runtime's last write, and the picture's old bytes are dropped; a runtime without
+/// memory fails every time.
 #[test]
 fn ethos_u_with_a_stub_runtime() {
     let folder = tempfile::tempdir().expect("temporary folder");
@@ -314,7 +315,12 @@ fn ethos_u_with_a_stub_runtime() {
     inputs(&DrawRequest { class: 2, seed: 7, number: 0 }, &mut noise, &mut class).expect("a class");
     let expected: Vec<u8> = noise.iter().map(|n| (n.wrapping_sub(2) as u8) ^ 0x80).collect();
     let cached = "-DPIXGEN_CMSIS_HEADER=\"cmsis.h\"";
-    for (name, options, cache) in [("draw", &[][..], "0 0"), ("cached", &[cached], "65536 432")] {
+    let own = &[cached, "-DPIXGEN_OWN_INFERENCE_BEGIN"][..]; // and none that cleans
+    for (name, options, cache) in [
+        ("draw", &[][..], "0 0 1"),
+        ("cached", &[cached], "65536 432 0"),
+        ("own", own, "65536 432 1"),
+    ] {
         let output = run(&mut program(name, options));
         assert_eq!((output.stdout == expected, String::from_utf8_lossy(&output.stderr).as_ref()), (true, cache), "{name}");
     }
