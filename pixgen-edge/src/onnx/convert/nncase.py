@@ -7,19 +7,23 @@ Needs nncase and nncase-kpu 2.11.0, numpy, and .NET 7 or newer: the package dnv-
 and DOTNET_ROLL_FORWARD=Major. PATH must have the folder of nncase.simulator.k230.sc. It takes minutes.
 """
 
+import os
 import pathlib
 import sys
+import tempfile
 
 import nncase
 import numpy
 
-graph = pathlib.Path(sys.argv[1])
+graph = pathlib.Path(sys.argv[1]).resolve()
 form = sys.argv[2] if len(sys.argv) > 2 else "int16"
 count = int(sys.argv[3]) if len(sys.argv) > 3 else 30
-folder = pathlib.Path(__file__).parent
+folder = pathlib.Path(__file__).resolve().parent
 inputs = [dict(numpy.load(folder / f"{number:02}.npz")) for number in range(count)]
 names = ("noise", "class")
 
+work = tempfile.TemporaryDirectory()
+os.chdir(work.name)  # the tool fills the folder that it runs in
 options = nncase.CompileOptions()
 options.target, options.preprocess = "k230", False
 compiler = nncase.Compiler(options)
