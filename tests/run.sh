@@ -420,7 +420,10 @@ need() { # STEP
     citations | guides | accelerators) command -v python3 >/dev/null || install_packages python3 ;;
     # toolkit.sh wants pip, and two steps must not install at a time.
     cuda) python3 -m pip --version >/dev/null 2>&1 || python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3 python3-venv ;;
-    onnx) need_pypi onnx 'import onnx, onnxruntime' numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 ;;
+    onnx)
+      need_pypi onnx 'import onnx, onnxruntime' numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0
+      command -v qemu-x86_64 >/dev/null || install_packages qemu-user
+      ;;
     tflite)
       need_pypi tflite 'import ai_edge_litert, ethosu.vela, tflite_micro' numpy==2.4.6 ai-edge-litert==2.3.0 ethos-u-vela==5.2.0 tflite-micro==0.dev20261023182759
       command -v c++ >/dev/null || install_packages g++
