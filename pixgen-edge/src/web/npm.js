@@ -1,10 +1,6 @@
 
-// The bytes of a file beside this one, in a browser and in Node.js.
+// The bytes of a file beside this one.
 async function read(url) {
-  if (url.protocol === 'file:') {
-    const { readFile } = await import('node:fs/promises');
-    return new Uint8Array(await readFile(url));
-  }
   const answer = await fetch(url);
   if (!answer.ok) throw new Error(`${url}: ${answer.status} ${answer.statusText}`);
   return new Uint8Array(await answer.arrayBuffer());
@@ -18,8 +14,8 @@ const FILES = {
 };
 
 export async function load({ file, simd = hasSimd() } = {}) {
-  const [engine, bytes] = await Promise.all([simd ? FILES.simd() : FILES.scalar(), file ?? FILES.model()]);
-  return Model.open(await WebAssembly.compile(engine), bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes));
+  const [engine, bytes] = await Promise.all([simd ? FILES.simd() : FILES.scalar(), file === undefined ? FILES.model() : file]);
+  return Model.open(await WebAssembly.compile(engine), bytes);
 }
 
 export { Model, hasSimd, toRgba };

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 const MODULE: &str = include_str!("npm.js");
+const NODE: &str = include_str!("node.js");
 const TYPES: &str = include_str!("index.d.ts");
 const README: &str = include_str!("npm.md");
 const MANIFEST: &str = include_str!("npm.json");
@@ -43,6 +44,7 @@ impl<'a> Package<'a> {
             ("package.json", text(manifest)),
             ("README.md", text(readme)),
             ("index.js", text([ENGINE, MODULE].concat())),
+            ("node.js", NODE.as_bytes().into()),
             ("index.d.ts", TYPES.as_bytes().into()),
             ("simd.wasm", SIMD.into()),
             ("scalar.wasm", SCALAR.into()),
@@ -95,6 +97,9 @@ mod tests {
         }
         assert_eq!(TYPES.matches("export function").count(), 3);
         assert!(TYPES.contains("export class Model {") && MODULE.contains("Model.open("));
-        assert!(MODULE.contains("export async function load(") && MODULE.contains("export { Model, hasSimd, toRgba };"));
+        for module in [MODULE, NODE] {
+            assert!(module.contains("export async function load(") && module.contains("export { Model, hasSimd, toRgba };"));
+        }
+        assert!(!MODULE.contains("node:") && !ENGINE.contains("node:"));
     }
 }
