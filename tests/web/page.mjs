@@ -81,7 +81,7 @@ async function draws(browser) {
   await window(browser, 1100, 820, false);
   await open(browser, 'model');
   const names = await agrees(browser, file);
-  assert.match(await browser.evaluate(`document.querySelector('#latency').textContent`), /^(< )?\d+\.\d ms .*\(SIMD\)$/);
+  assert.match(await browser.evaluate(`document.querySelector('#latency').textContent`), /^Last picture (< )?\d+\.\d ms, .*\(SIMD\)$/);
   // The link at the top opens what the page says of the model.
   assert.equal(await browser.evaluate(`document.querySelector('#about').open`), false);
   await browser.click('#to-about');

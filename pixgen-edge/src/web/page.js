@@ -4,7 +4,7 @@ const CELLS = 24;
 // A saved picture has at least this many pixels in a row.
 const SAVED = 448;
 const MOST_SEED = 2n ** 64n - 1n;
-// Pictures of a place, one after another: all numbers stay below 1,000, the most that `pixgen-edge sample --count` takes.
+// Pictures of a place, one after another, before it begins again: all numbers stay below 1,000, the most that `pixgen-edge sample --count` takes.
 const TURNS = Math.floor(1000 / CELLS);
 
 const $ = (id) => document.getElementById(id);
@@ -43,7 +43,8 @@ function start() {
   worker.onmessage = ({ data }) => {
     if (data.error) fail(data.error);
     else if (data.opened) opened(data.opened);
-    else drawn(data);
+    else if (data.rgba) drawn(data);
+    else showTimes(data.ms, true);
   };
   send = (message) => worker.postMessage(message);
   send({ engine: bytes(simd ? fast : slow), file: bytes(file) });
@@ -75,13 +76,13 @@ function drawn({ rgba, ms, warm }) {
 function showTimes(last, warm) {
   // Clocks of browsers have steps of 0.1 ms.
   const text = (ms) => (ms < 0.05 ? '< 0.1 ms' : `${ms.toFixed(1)} ms`);
-  let rest = ' while the browser still compiles';
+  let rest = ', while the browser still compiles';
   if (warm) {
     times.push(last);
     if (times.length > 50) times.shift();
-    rest = `, median ${text([...times].sort((a, b) => a - b)[times.length >> 1])}`;
+    rest = `, median of ${times.length} ${text([...times].sort((a, b) => a - b)[times.length >> 1])}`;
   }
-  $('latency').textContent = `${text(last)} a picture${rest} (${$('latency').dataset.engine})`;
+  $('latency').textContent = `Last picture ${text(last)}${rest} (${$('latency').dataset.engine})`;
 }
 
 function want(cell, label) {
@@ -211,7 +212,7 @@ function readSeed() {
   const text = $('seed').value.trim();
   const good = /^[0-9]+$/.test(text) && BigInt(text) <= MOST_SEED;
   $('seed').setAttribute('aria-invalid', String(!good));
-  $('seed-error').textContent = good ? '' : `A whole number from 0 to ${MOST_SEED}`;
+  $('seed-error').textContent = good ? '' : `A whole number from 0 to ${MOST_SEED}. Until then pictures are of seed ${seed}.`;
   if (!good || BigInt(text) === seed) return;
   seed = BigInt(text);
   for (const cell of cells) {

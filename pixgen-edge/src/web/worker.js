@@ -14,18 +14,22 @@ async function open({ engine, file }) {
   warmUp(WARM_UP.pictures, performance.now() + WARM_UP.ms);
 }
 
-// Between two messages, so that nobody waits for it.
+// Between two messages, so that nobody waits for it. At its end the page learns what a picture takes.
 function warmUp(pictures, end) {
-  warm = pictures === 0 || performance.now() > end;
-  if (warm) return;
-  model.draw(pictures % model.classes.length, 0, pictures);
-  setTimeout(warmUp, 0, pictures - 1, end);
+  const ms = timed(pictures % model.classes.length, 0, pictures).ms;
+  warm = pictures === 1 || performance.now() > end;
+  if (warm) postMessage({ ms });
+  else setTimeout(warmUp, 0, pictures - 1, end);
+}
+
+function timed(label, seed, number) {
+  const start = performance.now();
+  const bytes = model.draw(label, seed, number);
+  return { bytes, ms: performance.now() - start };
 }
 
 function draw({ label, seed, number }) {
-  const start = performance.now();
-  const bytes = model.draw(label, seed, number);
-  const ms = performance.now() - start;
+  const { bytes, ms } = timed(label, seed, number);
   const rgba = toRgba(bytes, model.channels);
   postMessage({ rgba, ms, warm }, [rgba.buffer]);
 }
