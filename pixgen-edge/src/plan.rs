@@ -315,11 +315,11 @@ impl fmt::Display for ChipPlan {
         let weights: u64 = self.sites.iter().map(|row| row.flash).sum();
         writeln!(f, "  {:<24} {:>12}", "prefix, header, tests", self.file - weights)?;
         writeln!(f, "\n  file       {} bytes", self.file)?;
-        writeln!(f, "  code       at most {} KiB, linked with --gc-sections, without drivers", self.code / 1024)?;
+        writeln!(f, "  code       at most {} KiB on a chip, linked with --gc-sections, without drivers", self.code / 1024)?;
         writeln!(f, "  workspace  {} bytes, exact", self.workspace)?;
         writeln!(f, "  stack      at most {} bytes", self.stack)?;
         writeln!(f, "  picture    {:.3} M MACs in {}", self.macs as f64 / 1e6, counted(self.steps, "step", "steps"))?;
-        write!(f, "  in slices  {}, longest slice {:.3} M MACs", self.slices, self.longest_slice as f64 / 1e6)
+        write!(f, "  in slices  {} on a chip, the longest of {:.3} M MACs", self.slices, self.longest_slice as f64 / 1e6)
     }
 }
 

@@ -269,10 +269,10 @@ fn assumptions(fits: &[Fit<'_>]) -> String {
             seen.push(line);
         }
     }
-    text.push_str(
-        "Instructions were counted in an emulator, with the quick start's model; cycles are assumed.\n\
-         RAM is the largest block without a gap, with nothing else in it.\n",
-    );
+    text.push_str("Instructions were counted in an emulator, with the quick start's model; cycles are assumed.\n");
+    if fits.iter().any(|fit| fit.board.system.is_none()) {
+        text.push_str("RAM is the largest block without a gap, with nothing else in it.\n");
+    }
     text.push_str(&kept_for_systems(fits));
     let supplies = fits.iter().filter_map(|fit| fit.board.supply.map(|supply| (fit.board.name, supply)));
     let mut seen: Vec<String> = supplies
