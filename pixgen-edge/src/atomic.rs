@@ -67,9 +67,14 @@ fn place(path: &Path) -> io::Result<Place> {
         return Ok(Place::Other);
     }
     if target.file_name().is_none() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
+        return Err(no_name());
     }
     Ok(Place::Plain(target, old))
+}
+
+/// An output that ends in `..`.
+pub(crate) fn no_name() -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, "the path ends without a name")
 }
 
 /// What a path names behind all symbolic links, whether it is there or not. The links of open files end there: what they show need not be a

@@ -136,6 +136,8 @@ pub fn write_hint(error: &io::Error) -> Option<String> {
         ErrorKind::ExecutableFileBusy => "that is a program that is running: choose another name",
         ErrorKind::ResourceBusy => "it is in use, or a place where a disk or file is mounted: choose another path",
         ErrorKind::FileTooLarge => "that disk, or `ulimit -f`, takes no file of this size: choose another disk, or raise the limit",
+        // Not the system's, which has a number.
+        ErrorKind::InvalidInput if error.raw_os_error().is_none() => "end it with the name of what is to be written",
         ErrorKind::CrossesDevices => "its folder spans two disks: choose another folder",
         _ => return hint(error),
     };

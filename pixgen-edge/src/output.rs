@@ -5,11 +5,12 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::atomic::{Unfinished, behind_links, is_kept, make_folder, no_reader_is_fine, write_atomic};
+use crate::atomic::{Unfinished, behind_links, is_kept, make_folder, no_name, no_reader_is_fine, write_atomic};
 use crate::data::format::has_image_name;
 use crate::file_error::{FileError, STDOUT};
-use crate::terminal::{OutputError, print_line};
+use crate::terminal::{OutputError, note, print_line};
 
 /// Extensions that promise a format, beside those of pictures. Other names tell nothing, and any output may have them.
 const FORMATS: &[&str] = &[
@@ -49,6 +50,9 @@ pub fn is_stdout(path: &Path) -> bool {
         .any(|name| path == Path::new(name))
 }
 
+/// Whether the reader of standard output went away before the end.
+static READER_LEFT: AtomicBool = AtomicBool::new(false);
+
 /// Writes what `write` produces to `path` as [`write_atomic`] does, or to standard output for `-`.
 ///
 /// A terminal gets text only. A reader of standard output that goes away is no error. A file that the command reads stays.
@@ -74,20 +78,36 @@ pub fn write(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()
         let mut buffered = BufWriter::new(stdout);
         write(&mut buffered).and_then(|()| buffered.flush())
     };
+    if matches!(&written, Err(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+        READER_LEFT.store(true, Ordering::Relaxed);
+    }
     no_reader_is_fine(written).map_err(FileError::write(Path::new(STDOUT)))
 }
 
-/// Writes a new folder of files: all of them or, after an error, none. Scripts, whose first line names their program, may be run.
+/// Writes a new folder of files: all of them or, after an error, none, nor a folder above it that was not there. Scripts, whose first line
+/// names their program, may be run.
 ///
 /// # Errors
 /// [`FileError::Write`], also where something is there already.
 pub fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<(), FileError> {
     let target = behind_links(path);
+    let there = || io::Error::new(io::ErrorKind::AlreadyExists, "something is there already");
+    let parent = target.parent().unwrap_or(Path::new(""));
+    let new: Vec<&Path> = parent
+        .ancestors()
+        .take_while(|above| !above.as_os_str().is_empty() && !above.exists())
+        .collect();
     let make = || {
         if target.exists() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something is there already"));
+            return Err(there());
         }
-        make_folder(target.parent().unwrap_or(Path::new("")))?;
+        if target.file_name().is_none() {
+            return Err(no_name());
+        }
+        make_folder(parent).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
+            _ => error,
+        })?;
         let (unfinished, ()) = Unfinished::beside(&target, |path| fs::create_dir(path))?;
         for (name, bytes) in files {
             let mut file = File::create_new(unfinished.path().join(name))?;
@@ -100,9 +120,19 @@ pub fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<(), FileErro
             }
             file.sync_all()?;
         }
-        unfinished.finish(&target)
+        // Another process may have been faster.
+        unfinished.finish(&target).map_err(|error| match error.kind() {
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => there(),
+            _ => error,
+        })
     };
-    make().map_err(FileError::write(path))
+    make()
+        .inspect_err(|_| {
+            for above in &new {
+                let _ = fs::remove_dir(above); // one that others have begun to use stays
+            }
+        })
+        .map_err(FileError::write(path))
 }
 
 /// Takes back what [`write_folder`] wrote, as far as the system lets it: for an error after it. What else lies in the folder stays.
@@ -123,6 +153,18 @@ pub fn announce(path: &Path) -> Result<(), OutputError> {
         return Ok(());
     }
     print_line(&path.display().to_string())
+}
+
+/// Whether what [`write`] wrote was taken to its end, so that there is something to say of it.
+pub fn was_read(path: &Path) -> bool {
+    !(is_stdout(path) && READER_LEFT.load(Ordering::Relaxed))
+}
+
+/// Says for people what [`write`] wrote, unless nobody read it to the end.
+pub fn note_written(path: &Path, what: &str) {
+    if was_read(path) {
+        note(&format!("{}: {what}", shown(path)));
+    }
 }
 
 /// How messages call an output.
@@ -213,6 +255,20 @@ mod tests {
         let other = folder.path().join("other");
         write_folder(&other, &[("a", b"1"), ("no/folder", b"2")]).expect_err("fails");
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
+        // Nor does it leave folders above it, in any of the ways to fail.
+        std::fs::write(folder.path().join("file"), "").expect("written");
+        for (below, kind, hint) in [
+            ("new/..", io::ErrorKind::InvalidInput, "name"),
+            ("new/deep/..", io::ErrorKind::InvalidInput, "name"),
+            (&*format!("new/deep/{}", "n".repeat(300)), io::ErrorKind::InvalidFilename, "255 bytes"),
+            ("file/x", io::ErrorKind::NotADirectory, "should be a folder"),
+            ("file/x/y", io::ErrorKind::NotADirectory, "should be a folder"),
+        ] {
+            let error = write_folder(&folder.path().join(below), &[("a", b"1")]).expect_err(below);
+            assert!(matches!(&error, FileError::Write { source, .. } if source.kind() == kind), "{below}: {error}");
+            assert!(error.hint().is_some_and(|text| text.contains(hint)), "{below}: {error}");
+            assert!(!folder.path().join("new").exists(), "{below}");
+        }
         // What a caller takes back leaves what is not its own.
         std::fs::write(out.join("mine"), "3").expect("written");
         remove_folder(&out, &[("a", b""), ("b", b""), ("script", b"")]);

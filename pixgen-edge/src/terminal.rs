@@ -1,6 +1,8 @@
 //! Standard output for data, standard error for people.
 
 use crate::file_error::stdout_hint;
+use clap::Parser;
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -22,10 +24,19 @@ impl OutputError {
 /// # Errors
 /// [`OutputError`], for example when stdout is a file on a full disk.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), OutputError> {
+    print_while_read(bytes).map(|_| ())
+}
+
+/// As [`print_bytes`], and whether the reader is still there, for output that goes on.
+///
+/// # Errors
+/// Those of [`print_bytes`].
+pub fn print_while_read(bytes: &[u8]) -> Result<bool, OutputError> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(OutputError(error)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(OutputError(error)),
     }
 }
 
@@ -70,6 +81,27 @@ pub fn printable(text: &str) -> String {
     replaced(text, steers, |c| c.escape_default().to_string())
 }
 
+/// The most names of a file in a message, and the most letters of one.
+const MOST_NAMES: usize = 20;
+const MOST_LETTERS: usize = 60;
+
+/// Names for a message, as [`printable`], separated by commas. Of many only the first are there, and of long ones their beginnings: a file may
+/// hold 65,534 names, or one of as many letters.
+pub fn listed(names: &[String]) -> String {
+    let first: Vec<_> = names.iter().take(MOST_NAMES).map(|name| printable(&shortened(name))).collect();
+    let more = names.len() - first.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    first.join(", ") + &more
+}
+
+/// The beginning of a long name.
+pub fn shortened(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(MOST_LETTERS) {
+        Some((end, _)) => format!("{}...", &name[..end]).into(),
+        None => name.into(),
+    }
+}
+
 /// As [`printable`] for a message, which has line ends, and tabs where it quotes a file.
 fn printable_lines(text: &str) -> String {
     replaced(&text.replace("\r\n", "\n"), |c| !matches!(c, '\n' | '\t') && steers(c), |c| c.escape_default().to_string())
@@ -93,6 +125,23 @@ fn replaced(text: &str, some: impl Fn(char) -> bool, by: impl Fn(char) -> String
     out
 }
 
+/// The command line. Where there is nothing to run, the text for people is printed, and this is the code to end with.
+///
+/// # Errors
+/// `--help`, `--version`, and a command line that is none.
+pub fn arguments<C: Parser>() -> Result<C, ExitCode> {
+    C::try_parse().map_err(|error| {
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        match printed {
+            Err(failed) if !error.use_stderr() && failed.kind() != io::ErrorKind::BrokenPipe => {
+                let failed = OutputError(failed);
+                fail(&failed, failed.hint())
+            }
+            _ => ExitCode::from(error.exit_code() as u8),
+        }
+    })
+}
+
 /// Says why a program cannot go on and what to try; the exit code is 1.
 pub fn fail(error: &impl Display, hint: Option<String>) -> ExitCode {
     note(&format!("error: {error}"));
@@ -104,7 +153,7 @@ pub fn fail(error: &impl Display, hint: Option<String>) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::{printable, write_line};
+    use super::{listed, printable, shortened, write_line};
 
     #[test]
     fn names_do_not_steer_the_terminal() {
@@ -114,6 +163,16 @@ mod tests {
             printable("\u{202e}gnp\u{2066}\u{200f}\u{61c}\u{5d0}\u{200d}"),
             "\\u{202e}gnp\\u{2066}\\u{200f}\\u{61c}\u{5d0}\u{200d}"
         );
+    }
+
+    #[test]
+    fn lists_of_names_end() {
+        let names: Vec<String> = (0..22).map(|number| number.to_string()).collect();
+        assert!(listed(&names).ends_with(", 18, 19 and 2 more"));
+        assert_eq!(listed(&names[..3]), "0, 1, 2");
+        let long = "\u{732b}".repeat(61);
+        assert_eq!(shortened(&long), format!("{}...", "\u{732b}".repeat(60)));
+        assert_eq!(shortened(&long[3..]), long[3..]);
     }
 
     #[test]

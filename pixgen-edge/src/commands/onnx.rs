@@ -59,7 +59,7 @@ fn write_graph(args: &OnnxArgs, model: &ModelProto) -> Result<(), Error> {
     let bytes = model.encode_to_vec();
     output::write(&args.out, |out| out.write_all(&bytes))?;
     let nodes = model.graph.as_ref().map_or(0, |graph| graph.node.len());
-    note(&format!("{}: {}, {nodes} nodes", output::shown(&args.out), format_bytes(bytes.len() as u64)));
+    output::note_written(&args.out, &format!("{}, {nodes} nodes", format_bytes(bytes.len() as u64)));
     Ok(())
 }
 

@@ -6,9 +6,9 @@ use crate::error::Error;
 use crate::model_facts::ModelFacts;
 use crate::output;
 use crate::pxg_file::PxgFile;
-use crate::terminal::note;
 use crate::units::{counted, format_bytes};
-use crate::web::{Package, page};
+use crate::web::{Package, Page};
+use std::io::{self, Write};
 use std::path::Path;
 
 pub(super) fn run(args: &WebArgs) -> Result<(), Error> {
@@ -32,18 +32,41 @@ pub(super) fn run(args: &WebArgs) -> Result<(), Error> {
     let file = pxg.bytes().get(..model.file_len()).unwrap_or_default();
     let (len, what) = match args.format {
         WebFormat::Html => {
-            let page = page(file, &args.model, args.title.as_deref(), &facts);
-            output::write(out, |to| to.write_all(page.as_bytes()))?;
-            (page.len(), "a browser opens it")
+            let page = Page::new(file, &args.model, args.title.as_deref(), &facts);
+            let mut len = 0;
+            output::write(out, |to| {
+                let mut counted = Counted { to, bytes: 0 };
+                let written = page.write(&mut counted);
+                len = counted.bytes;
+                written
+            })?;
+            (len, "a browser opens it")
         }
         WebFormat::Npm => {
             let package = Package::new(file, out, &facts);
             let files: Vec<(&str, &[u8])> = package.files.iter().map(|file| (file.name, &*file.bytes)).collect();
             output::write_folder(out, &files)?;
-            (files.iter().map(|(_, bytes)| bytes.len()).sum(), "its README.md says how to use it")
+            (files.iter().map(|(_, bytes)| bytes.len() as u64).sum(), "its README.md says how to use it")
         }
     };
-    let (shown, size) = (output::shown(out), format_bytes(len as u64));
-    note(&format!("{shown}: {size}, {}; {what}", counted(names.len(), "class", "classes")));
+    output::note_written(out, &format!("{}, {}; {what}", format_bytes(len), counted(names.len(), "class", "classes")));
     Ok(())
+}
+
+/// Counts what is written.
+struct Counted<'a> {
+    to: &'a mut dyn Write,
+    bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }

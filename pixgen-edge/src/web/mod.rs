@@ -7,7 +7,7 @@ mod npm;
 mod page;
 
 pub use npm::{Package, PackageFile};
-pub use page::page;
+pub use page::Page;
 
 /// Opens a model and draws; the worker of a page and the package begin with it.
 const ENGINE: &str = include_str!("engine.js");

@@ -4,10 +4,12 @@ use super::{ENGINE, LICENCES, SCALAR, SIMD};
 use crate::file_kind::quoted;
 use crate::model_facts::ModelFacts;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use base64::write::EncoderWriter;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::path::Path;
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -24,40 +26,60 @@ struct Shown<'a> {
     rows: &'a [(&'static str, String)],
 }
 
-/// A web page that draws from the model in `file`, the bytes of a `.pxg` file. It needs nothing else, not even a network.
-/// Its heading is `title`, or the name of the file at `path`.
-pub fn page(file: &[u8], path: &Path, title: Option<&str>, facts: &ModelFacts) -> String {
-    let stem = || path.file_stem().map_or("".into(), OsStr::to_string_lossy);
-    let title = Some(title.map_or_else(stem, Cow::Borrowed)).filter(|title| !title.trim().is_empty());
-    let title = title.unwrap_or("Pixgen".into());
-    let file_name = quoted(Path::new(path.file_name().unwrap_or_default()));
-    let worker = json(&[ENGINE, WORKER].concat());
-    let script = format!("'use strict';\nconst WORKER = {worker};\n{ENGINE}\n{SCRIPT}");
-    let shown = Shown { title: &title, file: &file_name, rows: &facts.0 };
-    fill(TEMPLATE, |place| match place {
-        "version" => env!("CARGO_PKG_VERSION").to_owned(),
-        "style" => STYLE.to_owned(),
-        "licences" => escaped(LICENCES),
-        "style-hash" => policy_hash(STYLE),
-        "script-hash" => policy_hash(&script),
-        "facts" => json(&shown),
-        "simd" => BASE64_STANDARD.encode(SIMD),
-        "scalar" => BASE64_STANDARD.encode(SCALAR),
-        "model" => BASE64_STANDARD.encode(file),
-        _ => script.clone(),
-    })
+/// A web page that draws from a model. It needs nothing else, not even a network.
+#[derive(Debug)]
+pub struct Page<'a> {
+    file: &'a [u8],
+    script: String,
+    /// What the script shows, as JSON.
+    facts: String,
 }
 
-/// The template with what stands for each `{{place}}`; that is not looked into.
-fn fill(template: &str, content: impl Fn(&str) -> String) -> String {
-    let mut pieces = template.split("{{");
-    let mut page = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let (place, rest) = piece.split_once("}}").unwrap_or((piece, ""));
-        page.push_str(&content(place));
-        page.push_str(rest);
+impl<'a> Page<'a> {
+    /// The page of the model in `file`, the bytes of a `.pxg` file. Its heading is `title`, or the name of the file at `path`.
+    pub fn new(file: &'a [u8], path: &Path, title: Option<&str>, facts: &ModelFacts) -> Self {
+        let stem = || path.file_stem().map_or("".into(), OsStr::to_string_lossy);
+        let title = Some(title.map_or_else(stem, Cow::Borrowed)).filter(|title| !title.trim().is_empty());
+        let title = title.unwrap_or("Pixgen".into());
+        let file_name = quoted(Path::new(path.file_name().unwrap_or_default()));
+        let worker = json(&[ENGINE, WORKER].concat());
+        let script = format!("'use strict';\nconst WORKER = {worker};\n{ENGINE}\n{SCRIPT}");
+        let shown = Shown { title: &title, file: &file_name, rows: &facts.0 };
+        Self { file, script, facts: json(&shown) }
     }
-    page
+
+    /// Writes it: the model is encoded on the way, so that the page is never in memory.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut pieces = TEMPLATE.split("{{");
+        out.write_all(pieces.next().unwrap_or_default().as_bytes())?;
+        for piece in pieces {
+            // What stands for a `{{place}}` is not looked into.
+            let (place, rest) = piece.split_once("}}").unwrap_or((piece, ""));
+            match place {
+                "version" => out.write_all(env!("CARGO_PKG_VERSION").as_bytes()),
+                "style" => out.write_all(STYLE.as_bytes()),
+                "licences" => out.write_all(escaped(LICENCES).as_bytes()),
+                "style-hash" => out.write_all(policy_hash(STYLE).as_bytes()),
+                "script-hash" => out.write_all(policy_hash(&self.script).as_bytes()),
+                "facts" => out.write_all(self.facts.as_bytes()),
+                "simd" => write_base64(SIMD, out),
+                "scalar" => write_base64(SCALAR, out),
+                "model" => write_base64(self.file, out),
+                _ => out.write_all(self.script.as_bytes()),
+            }?;
+            out.write_all(rest.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn write_base64(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    let mut encoder = EncoderWriter::new(out, &BASE64_STANDARD);
+    encoder.write_all(bytes)?;
+    encoder.finish().map(|_| ())
 }
 
 /// Text that can stand in an element.
@@ -80,9 +102,17 @@ fn policy_hash(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn page(path: &str, title: Option<&str>, rows: Vec<(&'static str, String)>) -> String {
+        let mut page = Vec::new();
+        let facts = ModelFacts(rows);
+        Page::new(b"file", Path::new(path), title, &facts)
+            .write(&mut page)
+            .expect("memory takes it");
+        String::from_utf8(page).expect("text")
+    }
+
     fn example(name: &str) -> String {
-        let rows = vec![("classes", name.to_owned())];
-        page(b"file", Path::new("model.pxg"), Some(name), &ModelFacts(rows))
+        page("model.pxg", Some(name), vec![("classes", name.to_owned())])
     }
 
     /// The script of a page runs only if its text has the hash that the page itself names.
@@ -128,9 +158,9 @@ mod tests {
 
     #[test]
     fn a_file_without_a_title_gives_its_name() {
-        let page = page(b"file", Path::new("out/my cats.pxg"), None, &ModelFacts(Vec::new()));
-        assert!(page.contains(r#""title":"my cats","#));
-        let blank = super::page(b"file", Path::new(" .pxg"), None, &ModelFacts(Vec::new()));
+        let cats = page("out/my cats.pxg", None, Vec::new());
+        assert!(cats.contains(r#""title":"my cats","#));
+        let blank = page(" .pxg", None, Vec::new());
         assert!(blank.contains(r#""title":"Pixgen","#));
     }
 
