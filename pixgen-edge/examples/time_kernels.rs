@@ -18,7 +18,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = file.model()?;
     let names: Vec<String> = Kernel::all().iter().map(Kernel::to_string).collect();
     println!("{}", names.join(" "));
-    let mut panels: Vec<_> = Kernel::all().into_iter().map(|kernel| (kernel, kernel.panels(&model))).collect();
+    let mut panels = Vec::new();
+    for kernel in Kernel::all() {
+        panels.push((kernel, kernel.panels(&model)?));
+    }
     let mut drawers = Vec::new();
     for (kernel, panels) in &mut panels {
         drawers.push((kernel.to_string(), kernel.prepare(&model, panels)?));
@@ -28,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let line = line?;
         let (name, count) = line.split_once(' ').ok_or("a line is a kernel and a number of pictures")?;
         let (_, drawer) = drawers.iter().find(|(known, _)| known == name).ok_or("no such kernel")?;
-        let (mut memory, mut times) = (drawer.memory(0), Vec::new());
+        let (mut memory, mut times) = (drawer.memory(0)?, Vec::new());
         for seed in 0..count.parse()? {
             let request = DrawRequest { class: 0, seed, number: 0 };
             let start = Instant::now();

@@ -4,9 +4,11 @@
 //! doubt.
 
 use crate::aligned::AlignedBytes;
+use crate::memory::{self, MemoryError, MemoryUse};
 use crate::terminal::printable;
 use pixgen_core::integer::{BandOutput, DrawError, DrawRequest, Integer, PictureHash, Prepared, SelfTestError};
 use pixgen_core::kernels::host::{HostKernel, KernelNameError};
+use pixgen_core::pixels::Band;
 use pixgen_core::pxg::Model;
 use rayon::prelude::*;
 use std::fmt;
@@ -38,6 +40,28 @@ pub enum KernelError {
         /// Whether the environment asked for it.
         variable: bool,
     },
+}
+
+/// Why a picture was not drawn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A class that the model does not have.
+    #[error(transparent)]
+    Draw(#[from] DrawError),
+    /// There is no memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+impl EngineError {
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Draw(_) => None,
+            Self::Memory(error) => Some(error.hint()),
+        }
+    }
 }
 
 impl KernelError {
@@ -88,11 +112,11 @@ impl Kernel {
     }
 
     /// Memory for [`prepare`](Self::prepare).
-    pub fn panels(self, model: &Model<'_>) -> AlignedBytes {
-        AlignedBytes::zeroed(match self.0 {
-            None => 0,
-            Some(_) => Prepared::panels_len(model),
-        })
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn panels(self, model: &Model<'_>) -> Result<AlignedBytes, MemoryError> {
+        AlignedBytes::try_zeroed(MemoryUse::Panels, self.0.map_or(0, |_| Prepared::panels_len(model)))
     }
 
     /// Packs the weights of a model.
@@ -143,14 +167,17 @@ impl Drawer<'_> {
     }
 
     /// Memory for one thread, with `more` bytes of workspace than a picture takes.
-    pub fn memory(&self, more: usize) -> DrawMemory {
-        DrawMemory {
-            workspace: AlignedBytes::zeroed((self.model().workspace_len() + more).next_multiple_of(16)),
-            scratch: AlignedBytes::zeroed(match self {
-                Self::Portable(_) => 0,
-                Self::Host(model, _) => Prepared::scratch_len(model),
-            }),
-        }
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn memory(&self, more: usize) -> Result<DrawMemory, MemoryError> {
+        let workspace = (self.model().workspace_len() + more).next_multiple_of(16);
+        let scratch = match self {
+            Self::Portable(_) => 0,
+            Self::Host(model, _) => Prepared::scratch_len(model),
+        };
+        let zeroed = |len| AlignedBytes::try_zeroed(MemoryUse::Drawing, len);
+        Ok(DrawMemory { workspace: zeroed(workspace)?, scratch: zeroed(scratch)? })
     }
 
     /// Draws a picture: bytes H W C.
@@ -159,7 +186,14 @@ impl Drawer<'_> {
     /// A class that the model does not have.
     pub fn draw(&self, request: &DrawRequest, memory: &mut DrawMemory, out: &mut [u8]) -> Result<(), DrawError> {
         let mut rest = out.iter_mut();
-        let each = &mut |band: &pixgen_core::pixels::Band<'_>| rest.by_ref().zip(band.bytes()).for_each(|(to, &byte)| *to = byte);
+        self.draw_bands(request, memory, &mut |band| rest.by_ref().zip(band.bytes()).for_each(|(to, &byte)| *to = byte))
+    }
+
+    /// The same, band by band.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw).
+    pub fn draw_bands(&self, request: &DrawRequest, memory: &mut DrawMemory, each: &mut dyn FnMut(&Band<'_>)) -> Result<(), DrawError> {
         let workspace = memory.workspace.bytes_mut();
         match self {
             Self::Portable(model) => model.draw(request, workspace, each)?,
@@ -190,13 +224,10 @@ impl Drawer<'_> {
     ///
     /// # Errors
     /// As [`Model::self_test`].
-    pub fn self_test(&self) -> Result<usize, SelfTestError> {
-        let mut picture = vec![0; self.model().config().image_len()];
-        let mut memory = self.memory(0);
+    pub fn self_test(&self, memory: &mut DrawMemory) -> Result<usize, SelfTestError> {
         self.model().self_test_with(|request| {
-            self.draw(request, &mut memory, &mut picture)?;
             let mut hash = PictureHash::new();
-            hash.update(&picture);
+            self.draw_bands(request, memory, &mut |band| hash.update(band.bytes()))?;
             Ok(hash.value())
         })
     }
@@ -204,12 +235,18 @@ impl Drawer<'_> {
     /// Draws a picture for each request, on all cores: bytes H W C, one picture after another.
     ///
     /// # Errors
-    /// As [`draw`](Self::draw).
-    pub fn draw_many(&self, requests: &[DrawRequest]) -> Result<Vec<u8>, DrawError> {
+    /// As [`draw`](Self::draw), and there is no memory.
+    pub fn draw_many(&self, requests: &[DrawRequest]) -> Result<Vec<u8>, EngineError> {
         let len = self.model().config().image_len();
-        let mut bytes = vec![0; requests.len() * len];
+        let mut bytes = memory::zeroed(MemoryUse::Pictures, requests.len().saturating_mul(len))?;
         let pictures = bytes.par_chunks_exact_mut(len).zip(requests);
-        pictures.try_for_each_init(|| self.memory(0), |memory, (out, request)| self.draw(request, memory, out))?;
+        pictures.try_for_each_init(
+            || self.memory(0),
+            |memory, (out, request)| match memory {
+                Ok(memory) => self.draw(request, memory, out).map_err(EngineError::from),
+                Err(error) => Err(EngineError::from(*error)),
+            },
+        )?;
         Ok(bytes)
     }
 }

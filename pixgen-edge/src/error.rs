@@ -1,15 +1,16 @@
 //! What a user reads when a command cannot go on: the error of each part, and its hint.
 
 use crate::data::DataError;
-use crate::engine::KernelError;
+use crate::engine::{EngineError, KernelError};
 use crate::eval::EvalError;
 use crate::file_error::FileError;
+use crate::memory::MemoryError;
 use crate::model_file::ModelFileError;
 use crate::onnx::OnnxError;
 use crate::picture::PictureError;
 use crate::pxg_file::PxgFileError;
 use crate::quantise::QuantiseError;
-use crate::terminal::{OutputError, printable};
+use crate::terminal::{OutputError, listed, printable, shortened};
 use crate::tflite::LiteError;
 use crate::threads::ThreadsError;
 use pixgen_core::integer::{DrawError, SelfTestError};
@@ -46,6 +47,12 @@ pub enum Error {
     /// A picture could not be drawn.
     #[error(transparent)]
     Draw(#[from] DrawError),
+    /// Pictures could not be drawn.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// There is no memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// No such kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -66,7 +73,7 @@ pub enum Error {
         names: Vec<String>,
     },
     /// A class that is named twice where each may stand once.
-    #[error("{flag}: `{}` stands there twice", printable(.name))]
+    #[error("{flag}: `{}` stands there twice", printable(&shortened(.name)))]
     ClassTwice {
         /// The flag.
         flag: String,
@@ -131,15 +138,15 @@ impl Error {
             Self::Onnx(error) => error.hint(),
             Self::Lite(error) => error.hint(),
             Self::Draw(_) => None,
+            Self::Engine(error) => error.hint(),
+            Self::Memory(error) => Some(error.hint()),
             Self::Kernel(error) => error.hint(),
             Self::SelfTest(SelfTestError::Missing) => Some("export the model again, without `--tests 0`".into()),
             Self::SelfTest(_) => {
                 Some("this program draws other pictures than the one that exported the file; export the model again".into())
             }
             Self::File(error) => error.hint(),
-            Self::NoClass { names, .. } => {
-                Some(format!("use `all`, 0 to {}, or one of: {}", names.len().saturating_sub(1), printable(&names.join(", "))))
-            }
+            Self::NoClass { names, .. } => Some(format!("use `all`, 0 to {}, or one of: {}", names.len().saturating_sub(1), listed(names))),
             Self::ClassTwice { .. } => Some("name each class once".into()),
             Self::NoName { near, known, .. } if near.is_empty() => Some(format!("there are: {}", known.join(", "))),
             Self::NoName { near, known, .. } => {

@@ -27,7 +27,7 @@
 //!
 //! **Pictures.** [`data`] brings them in, [`picture`] writes PNG files and grids, [`eval`] measures them.
 //!
-//! **Under all of it.** [`aligned`] holds files and workspaces, [`matmul`] multiplies on [`threads`], [`npy`] is an array, [`terminal`] prints, and [`units`] formats numbers for
+//! **Under all of it.** [`aligned`] holds files and workspaces, [`memory`] asks for much of it, [`matmul`] multiplies on [`threads`], [`npy`] is an array, [`terminal`] prints, and [`units`] formats numbers for
 //! people. [`output`] is where commands write: [`atomic`] writes files whole or not at all, [`file_error`] says why a file cannot be had,
 //! [`file_kind`] what it is instead, and [`interrupt`] is Ctrl-C.
 //!
@@ -68,6 +68,7 @@ pub mod file_error;
 pub mod file_kind;
 pub mod interrupt;
 pub mod matmul;
+pub mod memory;
 pub mod npy;
 pub mod output;
 pub mod terminal;

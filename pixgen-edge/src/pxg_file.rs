@@ -3,6 +3,7 @@
 use crate::aligned::AlignedBytes;
 use crate::file_error::FileError;
 use crate::file_kind::{FileKind, Needed};
+use crate::memory::MemoryError;
 use crate::output;
 use crate::source_code::{Symbol, c_header, rust_module};
 use clap::ValueEnum;
@@ -23,6 +24,14 @@ pub enum PxgFileError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The file does not fit the memory.
+    #[error("{}: {source}", path.display())]
+    Memory {
+        /// File.
+        path: PathBuf,
+        /// How much was needed.
+        source: MemoryError,
+    },
     /// A file or folder of another kind.
     #[error("{} is {kind}, not a .pxg file", path.display())]
     OtherKind {
@@ -46,6 +55,7 @@ impl PxgFileError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
+            Self::Memory { source, .. } => Some(source.hint()),
             Self::OtherKind { path, kind } => kind.hint(path, Needed::Pxg),
             Self::Content { source: PxgError::Magic, .. } => Some("`pixgen-edge export MODEL.safetensors -o MODEL.pxg` makes one".into()),
             Self::Content { source: PxgError::Version { .. }, .. } => Some("export the model again with this program".into()),
@@ -66,7 +76,8 @@ impl PxgFile {
             kind => return Err(PxgFileError::OtherKind { path: path.to_owned(), kind }),
         }
         let bytes = std::fs::read(path).map_err(FileError::read(path))?;
-        Ok(Self { path: path.to_owned(), bytes: AlignedBytes::copy(&bytes) })
+        let bytes = AlignedBytes::try_copy(&bytes).map_err(|source| PxgFileError::Memory { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), bytes })
     }
 
     /// Its content. What lies behind the model is a part of it.

@@ -24,9 +24,10 @@ fn requests(count: u64, classes: usize) -> Vec<DrawRequest> {
 fn all_equal(name: &str, model: &Model<'_>, count: u64) {
     let requests = requests(count, model.config().classes);
     let draw = |kernel: Kernel| {
-        let mut panels = kernel.panels(model);
+        let mut panels = kernel.panels(model).expect("memory");
         let drawer = kernel.prepare(model, &mut panels).expect("packs");
-        drawer.self_test().unwrap_or_else(|error| panic!("{name}, {kernel}: {error}"));
+        let mut memory = drawer.memory(0).expect("memory");
+        drawer.self_test(&mut memory).unwrap_or_else(|error| panic!("{name}, {kernel}: {error}"));
         drawer.draw_many(&requests).expect("draws")
     };
     let kernels = Kernel::all();

@@ -2,14 +2,15 @@
 
 use super::classes;
 use crate::cli::BenchArgs;
-use crate::engine::{DrawMemory, Drawer, Kernel};
+use crate::engine::{DrawMemory, Drawer, EngineError, Kernel};
 use crate::error::Error;
+use crate::memory::{self, MemoryUse};
 use crate::model_facts::ModelFacts;
 use crate::pxg_file::PxgFile;
 use crate::quantise::draw::requests;
 use crate::terminal::{print_json, print_text};
+use pixgen_core::integer::DrawRequest;
 use pixgen_core::integer::plan::plan_sites;
-use pixgen_core::integer::{DrawError, DrawRequest};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -75,11 +76,14 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
         None => (Kernel::all(), Some(Kernel::chosen()?)),
     };
     let threads = rayon::current_num_threads();
-    let mut panels: Vec<_> = kernels.into_iter().map(|kernel| (kernel, kernel.panels(&model))).collect();
+    let mut panels = Vec::new();
+    for kernel in kernels {
+        panels.push((kernel, kernel.panels(&model)?));
+    }
     let mut runs = Vec::new();
     for (kernel, panels) in &mut panels {
         let drawer = kernel.prepare(&model, panels)?;
-        runs.push(Run { kernel: *kernel, memory: drawer.memory(0), drawer, times: Vec::new(), rates: [0.0; 2] });
+        runs.push(Run { kernel: *kernel, memory: drawer.memory(0)?, drawer, times: Vec::new(), rates: [0.0; 2] });
     }
     let (start, limit) = (Instant::now(), Duration::from_secs(args.seconds.into()));
     let turns = 2 * ROUNDS * u32::try_from(runs.len()).unwrap_or(u32::MAX);
@@ -155,10 +159,10 @@ fn cpu_name(text: &str) -> Option<String> {
 
 impl Run<'_> {
     /// Pictures one by one for a while, and then as many as all threads draw in that time.
-    fn round(&mut self, threads: usize, turn: Duration) -> Result<(), DrawError> {
+    fn round(&mut self, threads: usize, turn: Duration) -> Result<(), EngineError> {
         let (model, start) = (self.drawer.model(), Instant::now());
         let classes = model.config().classes.max(1);
-        let mut picture = vec![0; model.config().image_len()];
+        let mut picture = memory::zeroed(MemoryUse::Pictures, model.config().image_len())?;
         let mut drawn = 0;
         while drawn == 0 || start.elapsed() < turn {
             let request = DrawRequest { class: drawn % classes, seed: 0, number: drawn as u64 };

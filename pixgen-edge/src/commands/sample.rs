@@ -2,19 +2,24 @@
 
 use super::classes;
 use crate::cli::SampleArgs;
+use crate::engine::Kernel;
 use crate::error::Error;
+use crate::memory::{self, MemoryUse};
 use crate::output;
 use crate::picture::{Grid, Picture, Preview};
 use crate::pxg_file::PxgFile;
-use crate::quantise::draw::{draw_integer, requests};
-use crate::terminal::{note, print_bytes, print_line};
+use crate::quantise::draw::requests;
+use crate::terminal::{print_bytes, print_while_read};
 use crate::units::counted;
 use pixgen_core::integer::PictureHash;
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::path::Path;
 
 /// Where the pictures go if nothing says so; pixgen-train has grid.png.
 const OUT: &str = "chip.png";
+/// Bytes of the pictures that are drawn at a time. Hashes appear batch by batch, and nobody keeps their pictures.
+const BATCH_BYTES: usize = 1 << 22;
 
 pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
     // Hashes alone need no file.
@@ -38,25 +43,52 @@ pub(super) fn run(args: &SampleArgs) -> Result<(), Error> {
     let config = model.config();
     let names = classes::of_model(&model);
     let classes = classes::parse("--class", &args.class, &names)?;
-    let count = args.count as usize;
     // A column for each class; a single class fills rows of up to ten.
-    let order: Vec<usize> = (0..classes.len() * count).map(|i| classes[i % classes.len()]).collect();
-    let columns = if classes.len() == 1 { count.min(10) } else { classes.len() };
-    let bytes = draw_integer(&model, &requests(args.seed, 0, &order))?;
-    if args.hashes {
-        for (number, (picture, class)) in bytes.chunks_exact(config.image_len()).zip(&order).enumerate() {
-            let mut hash = PictureHash::new();
-            hash.update(picture);
-            print_line(&format!("class {class} seed {} number {number} hash {:016x}", args.seed, hash.value()))?;
+    let total = classes.len() * args.count as usize;
+    let columns = if classes.len() == 1 { total.min(10) } else { classes.len() };
+    let order = |number: usize| classes[number % classes.len()];
+    let shown = args.preview || (std::io::stdout().is_terminal() && !args.hashes && !out.is_some_and(output::is_stdout));
+    let grid = Grid::enlarged(columns, config.size);
+    let mut pictures = Vec::new();
+    let kept = shown || out.is_some();
+    if kept {
+        grid.check(total, config.size, config.size, config.channels)?;
+        memory::reserve(MemoryUse::Pictures, &mut pictures, total)?;
+    }
+
+    let kernel = Kernel::chosen()?;
+    let mut panels = kernel.panels(&model)?;
+    let drawer = kernel.prepare(&model, &mut panels)?;
+    // Some for each thread, which need not be many where they are large.
+    let batch = (BATCH_BYTES / config.image_len()).max(rayon::current_num_threads());
+    for first in (0..total).step_by(batch) {
+        let classes: Vec<usize> = (first..total.min(first + batch)).map(order).collect();
+        let bytes = drawer.draw_many(&requests(args.seed, first as u64, &classes))?;
+        if args.hashes {
+            let mut lines = String::new();
+            for ((number, class), picture) in (first..).zip(classes).zip(bytes.chunks_exact(config.image_len())) {
+                let mut hash = PictureHash::new();
+                hash.update(picture);
+                // A String takes everything.
+                let _ = writeln!(lines, "class {class} seed {} number {number} hash {:016x}", args.seed, hash.value());
+            }
+            let read = print_while_read(lines.as_bytes())?;
+            if !read && !kept {
+                return Ok(());
+            }
+        }
+        if kept {
+            pictures.extend(Picture::squares(&bytes, config.size, config.channels)?);
         }
     }
-    let pictures = Picture::squares(&bytes, config.size, config.channels)?;
     if let Some(out) = out {
-        Grid::enlarged(columns, config.size).save_named(out, &pictures, &order.iter().map(|&class| &names[class]).collect::<Vec<_>>())?;
-        note(&format!("{}: {}", output::shown(out), counted(order.len(), "picture", "pictures")));
+        let mut above = Vec::new();
+        memory::reserve(MemoryUse::Pictures, &mut above, total)?;
+        above.extend((0..total).map(|number| &names[order(number)]));
+        grid.save_named(out, &pictures, &above)?;
+        output::note_written(out, &counted(total, "picture", "pictures"));
     }
-    let free = !args.hashes && !out.is_some_and(output::is_stdout);
-    if args.preview || (std::io::stdout().is_terminal() && free) {
+    if shown {
         let preview = Preview::from_environment(|name| std::env::var(name).ok());
         print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;
     }

@@ -11,7 +11,9 @@ pub(super) fn run(path: &Path) -> Result<(), Error> {
     let file = PxgFile::load(path)?;
     let model = file.model()?;
     let kernel = Kernel::chosen()?;
-    let tests = kernel.prepare(&model, &mut kernel.panels(&model))?.self_test()?;
+    let mut panels = kernel.panels(&model)?;
+    let drawer = kernel.prepare(&model, &mut panels)?;
+    let tests = drawer.self_test(&mut drawer.memory(0)?)?;
     let pictures = counted(tests, "self-test picture", "self-test pictures");
     Ok(print_line(&format!("{pictures} drawn, all as exported"))?)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::file_error::FileError;
+use crate::memory::MemoryError;
 
 /// A picture that cannot be made, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,19 @@ pub enum PictureError {
     /// A grid of nothing, or without columns.
     #[error("a grid needs pictures, columns and a scale of at least 1")]
     EmptyGrid,
+    /// A grid that few programs would open.
+    #[error("a grid of {pictures} pictures has {width} x {height} pixels, and it may take 1 GiB at most")]
+    LargeGrid {
+        /// Pictures.
+        pictures: usize,
+        /// Pixels per row.
+        width: usize,
+        /// Rows.
+        height: usize,
+    },
+    /// There is no memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A picture of a grid that is not like the first.
     #[error("picture {index} of the grid is {found} but the first is {expected}")]
     Unequal {
@@ -87,6 +101,8 @@ impl PictureError {
             Self::OtherRow { path, .. } | Self::NotAStrip { path, .. } | Self::Decode { path, .. } => {
                 Some(format!("move `{}` away, then a new one is begun", path.display()))
             }
+            Self::LargeGrid { .. } => Some("draw fewer pictures, or fewer classes, at a time".to_owned()),
+            Self::Memory(error) => Some(error.hint()),
             Self::File(error) => error.hint(),
             Self::Bytes { .. } | Self::Size { .. } | Self::EmptyGrid | Self::Unequal { .. } | Self::Encode { .. } => None,
         }

@@ -31,6 +31,9 @@ impl Default for Grid {
     }
 }
 
+/// The most bytes of a grid.
+const MOST_BYTES: usize = 1 << 30;
+
 /// Height of a sample up to which its pixels are enlarged.
 const VISIBLE: usize = 112;
 
@@ -40,10 +43,34 @@ impl Grid {
         Self { columns, scale: (VISIBLE / height).clamp(1, 4) }
     }
 
+    /// Width and height of a grid of `count` samples like one of these, without names.
+    fn size(&self, count: usize, width: usize, height: usize) -> (usize, usize) {
+        let columns = self.columns.clamp(1, count.max(1));
+        let side = |count: usize, pixels: usize| {
+            // Saturates only far beyond what a grid may be, which is then an error.
+            count
+                .saturating_mul(pixels.saturating_mul(self.scale).saturating_add(GAP))
+                .saturating_sub(GAP)
+        };
+        (side(columns, width), side(count.div_ceil(columns), height))
+    }
+
+    /// Whether a grid can hold `count` samples of these sizes, before they are drawn.
+    ///
+    /// # Errors
+    /// [`PictureError::LargeGrid`].
+    pub fn check(&self, count: usize, width: usize, height: usize, channels: usize) -> Result<(), PictureError> {
+        let (width, height) = self.size(count, width, height);
+        if width.saturating_mul(height).saturating_mul(channels) > MOST_BYTES {
+            return Err(PictureError::LargeGrid { pictures: count, width, height });
+        }
+        Ok(())
+    }
+
     /// Lays `pictures` out row by row, [`GAP`] apart, with background in the places left over.
     ///
     /// # Errors
-    /// [`PictureError::EmptyGrid`], [`PictureError::Unequal`] and [`PictureError::Size`].
+    /// [`PictureError::EmptyGrid`], [`PictureError::Unequal`], [`PictureError::LargeGrid`] and [`PictureError::Memory`].
     pub fn compose(&self, pictures: &[Picture]) -> Result<Picture, PictureError> {
         self.compose_named(pictures, NAMELESS)
     }
@@ -67,14 +94,9 @@ impl Grid {
             return Err(PictureError::Unequal { index, found: pictures[index].size(), expected: first.size() });
         }
 
+        self.check(pictures.len(), first.width(), first.height(), first.channels())?;
         let columns = self.columns.min(pictures.len());
         let rows = pictures.len().div_ceil(columns);
-        let side = |count: usize, pixels: usize| {
-            // Saturates only far beyond what a picture may be, which is then an error.
-            count
-                .saturating_mul(pixels.saturating_mul(self.scale).saturating_add(GAP))
-                .saturating_sub(GAP)
-        };
         let once = names
             .iter()
             .zip(names.iter().skip(columns))
@@ -84,8 +106,9 @@ impl Grid {
             _ if once => 1,
             _ => rows,
         };
-        let height = side(rows, first.height()).saturating_add(named_rows.saturating_mul(NAME_HEIGHT));
-        let mut page = Picture::background(side(columns, first.width()), height, first.channels())?;
+        let (width, height) = self.size(pictures.len(), first.width(), first.height());
+        let height = height.saturating_add(named_rows.saturating_mul(NAME_HEIGHT));
+        let mut page = Picture::background(width, height, first.channels())?;
         for (index, picture) in pictures.iter().enumerate() {
             let (row, width) = (index / columns, first.width() * self.scale);
             let left = index % columns * (width + GAP);
@@ -173,7 +196,11 @@ mod tests {
         let error = grid.compose(&[dot(1), wide]).unwrap_err();
         assert_eq!(error.to_string(), "picture 1 of the grid is 2 x 1 x 1 but the first is 1 x 1 x 1");
         let huge = Grid { scale: usize::MAX, ..grid };
-        assert!(matches!(huge.compose(&[dot(1)]), Err(PictureError::Size { .. })));
+        assert!(matches!(huge.compose(&[dot(1)]), Err(PictureError::LargeGrid { .. })));
+        // Before anything is drawn.
+        let large = Grid::enlarged(1000, 64).check(1_000_000, 64, 64, 3).unwrap_err();
+        assert!(large.hint().unwrap().contains("fewer") && large.to_string().contains("1000000 pictures"), "{large}");
+        assert!(Grid::enlarged(10, 28).check(10_000, 28, 28, 1).is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The note is a `tEXt` chunk: any viewer ignores it, and it cannot be parted from its picture as a file beside it could.
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{self, Write};
 use std::path::Path;
 
 use image::codecs::png::PngEncoder;
@@ -12,6 +12,7 @@ use image::{DynamicImage, ExtendedColorType, ImageEncoder as _, ImageFormat};
 use super::error::PictureError;
 use super::raster::Picture;
 use crate::file_error::FileError;
+use crate::memory::{self, MemoryError, MemoryUse};
 use crate::output;
 
 /// Keyword of our note.
@@ -54,7 +55,7 @@ pub fn read(path: &Path) -> Result<(Picture, Option<String>), PictureError> {
 /// The bytes of a PNG file, with an optional note (ASCII).
 ///
 /// # Errors
-/// [`PictureError::Encode`].
+/// [`PictureError::Encode`] and [`PictureError::Memory`].
 pub fn encode(picture: &Picture, note: Option<&str>) -> Result<Vec<u8>, PictureError> {
     let encode = |reason: String| PictureError::Encode { reason };
     let side = |side: usize| u32::try_from(side).map_err(|error| encode(error.to_string()));
@@ -62,15 +63,44 @@ pub fn encode(picture: &Picture, note: Option<&str>) -> Result<Vec<u8>, PictureE
         1 => ExtendedColorType::L8,
         _ => ExtendedColorType::Rgb8,
     };
-    let mut bytes = Vec::new();
-    PngEncoder::new(Cursor::new(&mut bytes))
-        .write_image(picture.bytes(), side(picture.width())?, side(picture.height())?, colour)
-        .map_err(|error| encode(error.to_string()))?;
+    let mut growing = Growing::default();
+    let written = PngEncoder::new(&mut growing).write_image(picture.bytes(), side(picture.width())?, side(picture.height())?, colour);
+    if let Some(error) = growing.full {
+        return Err(error.into());
+    }
+    written.map_err(|error| encode(error.to_string()))?;
+    let mut bytes = growing.bytes;
     if let Some(note) = note {
         let chunk = text_chunk(note).ok_or_else(|| encode("the note is too long".to_owned()))?;
         bytes.splice(AFTER_HEADER..AFTER_HEADER, chunk);
     }
     Ok(bytes)
+}
+
+/// Bytes in memory, as far as there is some.
+#[derive(Default)]
+struct Growing {
+    bytes: Vec<u8>,
+    full: Option<MemoryError>,
+}
+
+impl Write for Growing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Twice as much at a time, so that few bytes are moved.
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
+            let more = bytes.len().max(self.bytes.len());
+            if let Err(error) = memory::reserve(MemoryUse::Pictures, &mut self.bytes, more) {
+                self.full = Some(error);
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Length of the data, type, data (keyword, zero, text), CRC-32 of type and data; numbers are big-endian.

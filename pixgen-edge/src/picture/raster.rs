@@ -1,6 +1,7 @@
 //! A picture in memory.
 
 use super::error::PictureError;
+use crate::memory::{self, MemoryUse};
 
 /// Brightness of gaps and empty places: neither ink nor paper of common data.
 pub(super) const BACKGROUND: u8 = 96;
@@ -29,15 +30,22 @@ impl Picture {
     /// Square pictures of `size` x `size` x `channels` whose `bytes` lie one after another.
     ///
     /// # Errors
-    /// [`PictureError::Size`]; [`PictureError::Bytes`] if the last picture is not whole.
+    /// [`PictureError::Size`]; [`PictureError::Bytes`] if the last picture is not whole; [`PictureError::Memory`].
     pub fn squares(bytes: &[u8], size: usize, channels: usize) -> Result<Vec<Self>, PictureError> {
         let pictures = bytes.chunks(length(size, size, channels)?);
-        pictures.map(|bytes| Self::new(size, size, channels, bytes.to_vec())).collect()
+        let copy = |bytes: &[u8]| {
+            let mut copy = Vec::new();
+            memory::reserve(MemoryUse::Pictures, &mut copy, bytes.len())?;
+            copy.extend_from_slice(bytes);
+            Self::new(size, size, channels, copy)
+        };
+        pictures.map(copy).collect()
     }
 
     /// A picture of one colour, [`BACKGROUND`].
     pub(super) fn background(width: usize, height: usize, channels: usize) -> Result<Self, PictureError> {
-        let bytes = vec![BACKGROUND; length(width, height, channels)?];
+        let mut bytes = memory::zeroed(MemoryUse::Pictures, length(width, height, channels)?)?;
+        bytes.fill(BACKGROUND);
         Self::new(width, height, channels, bytes)
     }
 

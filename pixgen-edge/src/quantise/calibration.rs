@@ -4,6 +4,7 @@ use super::error::QuantiseError;
 use super::observe::Observe;
 use super::range::Stats;
 use crate::data::{DataError, Dataset};
+use crate::memory::{self, MemoryUse};
 use crate::model_file::ModelFile;
 use pixgen_core::network;
 use pixgen_core::params::{Layer, Site};
@@ -119,7 +120,7 @@ fn observe(
     let (config, noise) = (&file.header.model, &file.header.noise);
     let class = picture % config.classes;
     let weights = FlatWeights::new(config, &file.params)?;
-    let mut workspace = vec![0.0; config.workspace_len()];
+    let mut workspace = memory::zeroed(MemoryUse::Network, config.workspace_len())?;
     let mut clean = vec![0.0; config.image_len()];
     if let Some(data) = inputs.data.filter(|data| !data.is_empty()) {
         let image = data.image(picture % data.len()).map_err(DataError::from)?;

@@ -3,7 +3,9 @@
 use super::error::QuantiseError;
 use super::export::levels;
 use crate::engine::Kernel;
+use crate::memory::{self, MemoryUse};
 use crate::model_file::ModelFile;
+use bytemuck::Zeroable;
 use pixgen_core::integer::{DrawError, DrawRequest};
 use pixgen_core::pxg::Model;
 use pixgen_core::reference::{FlatWeights, Reference, ReferenceCondition};
@@ -62,7 +64,7 @@ impl Denoiser for Float<'_> {
 /// A class that the model does not have.
 pub fn draw_float(file: &ModelFile, requests: &[DrawRequest], steps: usize) -> Result<Vec<u8>, QuantiseError> {
     let values = draw_values(file, requests, steps)?;
-    let mut bytes = vec![0; values.len()];
+    let mut bytes = memory::zeroed(MemoryUse::Pictures, values.len())?;
     file.header.normalisation.to_u8(file.header.model.channels, &values, &mut bytes);
     Ok(bytes)
 }
@@ -76,8 +78,8 @@ pub fn draw_values(file: &ModelFile, requests: &[DrawRequest], steps: usize) -> 
     let middle = levels(file, steps).get(1).map(|t| t / noise.shift);
     let sampler = ConsistencySampler { middle, range: file.header.normalisation.range(model.channels) };
     draw_each(requests, model.image_len(), |request, out| {
-        let scratch = vec![0.0; out.len()];
-        let mut float = Float { file, workspace: vec![0.0; model.workspace_len()], scratch };
+        let [workspace, scratch] = [model.workspace_len(), out.len()].map(|count| memory::zeroed(MemoryUse::Network, count));
+        let mut float = Float { file, workspace: workspace?, scratch: scratch? };
         sampler.draw(&mut float, noise, request.seed, request.number, &[request.class], out)
     })
 }
@@ -85,18 +87,18 @@ pub fn draw_values(file: &ModelFile, requests: &[DrawRequest], steps: usize) -> 
 /// Pictures of a `.pxg` model, on all cores with the fastest kernel of this machine: bytes H W C, one picture after another.
 ///
 /// # Errors
-/// A class that the model does not have, or `PIXGEN_KERNEL` names a kernel that this machine does not have.
+/// A class that the model does not have, `PIXGEN_KERNEL` names a kernel that this machine does not have, or there is no memory.
 pub fn draw_integer(model: &Model<'_>, requests: &[DrawRequest]) -> Result<Vec<u8>, QuantiseError> {
     let kernel = Kernel::chosen()?;
-    Ok(kernel.prepare(model, &mut kernel.panels(model))?.draw_many(requests)?)
+    Ok(kernel.prepare(model, &mut kernel.panels(model)?)?.draw_many(requests)?)
 }
 
-fn draw_each<T: Copy + Default + Send>(
+fn draw_each<T: Zeroable + Send>(
     requests: &[DrawRequest],
     len: usize,
     draw: impl Fn(&DrawRequest, &mut [T]) -> Result<(), QuantiseError> + Sync,
 ) -> Result<Vec<T>, QuantiseError> {
-    let mut values = vec![T::default(); requests.len() * len];
+    let mut values = memory::zeroed(MemoryUse::Pictures, requests.len().saturating_mul(len))?;
     let pictures = values.par_chunks_exact_mut(len).zip(requests);
     pictures.try_for_each(|(out, request)| draw(request, out))?;
     Ok(values)

@@ -2,7 +2,8 @@
 
 use super::options::OptionError;
 use crate::data::DataError;
-use crate::engine::KernelError;
+use crate::engine::{EngineError, KernelError};
+use crate::memory::MemoryError;
 use pixgen_core::config::ConfigError;
 use pixgen_core::integer::DrawError;
 use pixgen_core::params::Site;
@@ -48,6 +49,9 @@ pub enum QuantiseError {
     /// The integer network did not run.
     #[error("the integer network did not run: {0}")]
     Draw(#[from] DrawError),
+    /// There is no memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The integer network cannot run with the kernel that was asked for.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -72,11 +76,21 @@ impl QuantiseError {
         match self {
             Self::Data(error) => error.hint(),
             Self::Kernel(error) => error.hint(),
+            Self::Memory(error) => Some(error.hint()),
             Self::Config(_) => Some("train with widths that are multiples of 4; every preset's are".into()),
             Self::ClassName { .. } => Some("rename the folder of the class and train again, or export the others with --classes".into()),
             Self::TooLarge { .. } => Some("export fewer classes with --classes".into()),
             Self::Overflow { .. } => Some("the weights of this layer are far larger than trained weights are; check the model".into()),
             _ => None,
+        }
+    }
+}
+
+impl From<EngineError> for QuantiseError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Draw(error) => error.into(),
+            EngineError::Memory(error) => error.into(),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::error::QuantiseError;
 use super::options::QuantiseOptions;
 use crate::aligned::AlignedBytes;
 use crate::data::Dataset;
+use crate::memory::MemoryUse;
 use crate::model_file::ModelFile;
 use pixgen_core::config::ModelConfig;
 use pixgen_core::integer::DrawRequest;
@@ -91,7 +92,7 @@ pub fn calibrated<W: Default + Send>(
     Ok((calibration, factors, seen))
 }
 
-/// Names of `classes`, one a line.
+/// Names of `classes`, one a line; empty where none has one.
 ///
 /// # Errors
 /// [`QuantiseError::ClassName`]: a name with a line end would shift the names behind it.
@@ -103,7 +104,9 @@ pub fn class_lines(file: &ModelFile, classes: &[usize]) -> Result<String, Quanti
         }
         Ok(name)
     };
-    Ok(classes.iter().map(name).collect::<Result<Vec<_>, _>>()?.join("\n"))
+    let names = classes.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    let any = names.iter().any(|name| !name.is_empty());
+    Ok(if any { names.join("\n") } else { String::new() })
 }
 
 /// What the file says of itself.
@@ -121,7 +124,7 @@ pub fn levels(file: &ModelFile, steps: usize) -> Vec<f64> {
 fn encode(header: &Header<'_>, body: &[u8]) -> Result<AlignedBytes, QuantiseError> {
     // The header holds two texts and some numbers of at most ten bytes.
     let most = 256 + header.name.len() + header.class_names.len() + body.len();
-    let mut file = AlignedBytes::zeroed(most);
+    let mut file = AlignedBytes::try_zeroed(MemoryUse::File, most)?;
     let too_large = QuantiseError::TooLarge { bytes: most as u64 };
     let len = pxg::encode(header, body, file.bytes_mut()).ok_or(too_large)?;
     file.truncate(len);
@@ -132,7 +135,7 @@ fn encode(header: &Header<'_>, body: &[u8]) -> Result<AlignedBytes, QuantiseErro
 /// Draws the pictures of the self-test: classes take turns, seeds count.
 fn self_tests(file: &AlignedBytes, tests: u16) -> Result<Vec<(usize, u64, u64)>, QuantiseError> {
     let model = Model::read(file.bytes())?;
-    let mut workspace = AlignedBytes::zeroed(model.workspace_len());
+    let mut workspace = AlignedBytes::try_zeroed(MemoryUse::Drawing, model.workspace_len())?;
     (0..u64::from(tests))
         .map(|number| {
             let class = (number * 7) as usize % model.config().classes;

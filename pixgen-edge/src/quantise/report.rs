@@ -7,6 +7,7 @@ use super::observe::Observe;
 use super::scale::Quantisation;
 use crate::aligned::AlignedBytes;
 use crate::engine::{Drawer, Kernel};
+use crate::memory::{self, MemoryUse};
 use crate::model_file::ModelFile;
 use pixgen_core::integer::NoiseSeed;
 use pixgen_core::network;
@@ -117,7 +118,7 @@ pub fn compare(file: &ModelFile, exported: &Exported, classes: &[usize], picture
     let bytes = AlignedBytes::copy(&exported.bytes);
     let model = Model::read(bytes.bytes())?;
     let kernel = Kernel::chosen()?;
-    let mut panels = kernel.panels(&model);
+    let mut panels = kernel.panels(&model)?;
     let drawer = kernel.prepare(&model, &mut panels)?;
     let shares: Vec<BTreeMap<Site, Sums>> = (0..pictures)
         .into_par_iter()
@@ -149,7 +150,7 @@ fn one(
     let scale = (t * noise.c_in(t)) as f32 / 65_536.0;
     let image: Vec<f32> = latent.gaussians_q16(0).take(config.image_len()).map(|g| g as f32 * scale).collect();
     let mut float = BTreeMap::<Site, Vec<f32>>::new();
-    let mut workspace = vec![0.0; config.workspace_len()];
+    let mut workspace = memory::zeroed(MemoryUse::Network, config.workspace_len())?;
     let inner = Reference::new(FlatWeights::new(config, &file.params)?, &mut workspace)?;
     let mut observe = Observe {
         inner,
@@ -160,7 +161,7 @@ fn one(
 
     let mut sums = BTreeMap::<Site, Sums>::new();
     // Every operation by itself needs more room than a chip's order of work: the whole hidden layer, the whole picture.
-    let mut memory = drawer.memory(8 * config.tokens() * config.encoder.width.max(config.decoder.width) + 4 * config.image_len());
+    let mut memory = drawer.memory(8 * config.tokens() * config.encoder.width.max(config.decoder.width) + 4 * config.image_len())?;
     let inner = drawer.interpreter(class, 0, &mut memory, None)?;
     let see = |site: Site, _: usize, integers: &[f32]| {
         if let (Some(float), Some(quantisation)) = (float.get(&site), scales.get(&site)) {
