@@ -60,7 +60,7 @@ struct pixgen_info {
     uint32_t band_rows;          /* rows of a band */
     const char *name;            /* UTF-8, in the file; not zero-terminated */
     size_t name_length;
-    const char *class_names;     /* one a line, UTF-8, in the file; not zero-terminated */
+    const char *class_names;     /* one a line, UTF-8, in the file; not zero-terminated; an empty line, or none at all, for a class without a name */
     size_t class_names_length;
 };
 

@@ -11,6 +11,7 @@ use pixgen_core::pxg::{Header, Model, PREFIX_LEN, PxgError, encode, file_len};
 use pixgen_core::rng::{Draws, Rng};
 use pixgen_core::workspace::WorkspaceError;
 use pixgen_edge::aligned::AlignedBytes;
+use pixgen_edge::commands::classes;
 use pixgen_edge::data::normalise::Normalisation;
 use pixgen_edge::model_file::{self, Content, FORMAT, ModelFile};
 use pixgen_edge::param_set::ParamSet;
@@ -224,8 +225,21 @@ fn as_many_names_as_classes() {
         let forged = sealed(&Header { class_names, ..good }, pieces(&bytes).1);
         assert_eq!(outcome(&forged), Err(PxgError::ClassNames { names, classes: 2 }), "{class_names:?}");
     }
-    for class_names in ["", "\n", "a\n", "\nb", " a \n\tb"] {
-        assert_eq!(outcome(&sealed(&Header { class_names, ..good }, pieces(&bytes).1)), Ok(()), "{class_names:?}");
+    // A class without a line, or with an empty one, has no name, and is called by its number.
+    for (class_names, names, shown) in [
+        ("", [None, None], ["0", "1"]),
+        ("\n", [None, None], ["0", "1"]),
+        ("a\n", [Some("a"), None], ["a", "1"]),
+        ("\nb", [None, Some("b")], ["0", "b"]),
+        (" a \n\tb", [Some(" a "), Some("\tb")], [" a ", "\tb"]),
+    ] {
+        let forged = sealed(&Header { class_names, ..good }, pieces(&bytes).1);
+        assert_eq!(outcome(&forged), Ok(()), "{class_names:?}");
+        let forged = AlignedBytes::copy(&forged);
+        let model = Model::read(forged.bytes()).expect("reads");
+        assert_eq!(model.class_names().collect::<Vec<_>>(), names, "{class_names:?}");
+        assert_eq!([0, 1, 2].map(|class| model.class_name(class)), [names[0], names[1], None], "{class_names:?}");
+        assert_eq!(classes::of_model(&model), shown, "{class_names:?}");
     }
 }
 

@@ -308,6 +308,14 @@ fn a_class_name_is_one_line() {
         let model = Model::read(bytes.bytes()).expect("reads");
         assert_eq!([0, 1].map(|class| model.class_name(class)), [Some("x"), Some("q")]);
     }
+    // Where no class has a name, the file has no lines either.
+    for names in [vec![], vec![String::new(); 3]] {
+        file.header.class_names = names;
+        let options = QuantiseOptions { pictures: 2, tests: 0, ..QuantiseOptions::default() };
+        let bytes = AlignedBytes::copy(&export(&file, None, &options).expect("exports").bytes);
+        let model = Model::read(bytes.bytes()).expect("reads");
+        assert_eq!((model.header().class_names, model.class_names().count()), ("", 3));
+    }
 }
 
 /// One channel far above the others takes the range of all, and the exporter says so.

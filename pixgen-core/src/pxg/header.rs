@@ -27,7 +27,7 @@ pub struct Header<'a> {
     pub tests: u16,
     /// Name of the model, for people.
     pub name: &'a str,
-    /// Names of the classes, one a line; empty when they have none.
+    /// Names of the classes, one a line; empty where none has one. [`Model::class_names`](super::Model::class_names) takes them apart.
     pub class_names: &'a str,
     /// Images seen in training.
     pub images: u64,

@@ -15,7 +15,9 @@ mod prefix;
 
 pub use error::{MissingPart, PxgError};
 pub use header::{Header, MAGIC, MAX_STEPS, PREFIX_LEN, VERSION, encode};
-pub use model::{Model, check_widths};
+#[cfg(test)]
+pub(crate) use model::check_size;
+pub use model::{ClassNames, Model, check_widths};
 pub use parts::{Linear, Modulation, Norm, StepRecord};
 pub use prefix::file_len;
 

@@ -68,7 +68,7 @@ impl<'a> Model<'a> {
             return Err(PxgError::Body { need, have: body.len() });
         }
         if !trusted && !header.class_names.is_empty() {
-            let (names, classes) = (class_names(header.class_names).count(), header.model.classes);
+            let (names, classes) = (lines(header.class_names).count(), header.model.classes);
             if names != classes {
                 return Err(PxgError::ClassNames { names, classes });
             }
@@ -111,9 +111,15 @@ impl<'a> Model<'a> {
         self.header.steps as usize
     }
 
-    /// Name of a class.
+    /// Name of a class; `None` where it has none, and is called by its number. Counts lines from the start: for all names there is
+    /// [`class_names`](Self::class_names).
     pub fn class_name(&self, class: usize) -> Option<&'a str> {
-        class_names(self.header.class_names).nth(class)
+        self.class_names().nth(class).flatten()
+    }
+
+    /// Names of all classes, in order, as [`class_name`](Self::class_name) has them.
+    pub fn class_names(&self) -> ClassNames<'a> {
+        ClassNames { lines: lines(self.header.class_names), left: self.header.model.classes }
     }
 
     /// Seed, class and hash of a self-test vector; `None` when there is no such vector.
@@ -175,12 +181,31 @@ impl<'a> Model<'a> {
     }
 }
 
+/// The names of a model's classes ([`Model::class_names`]). A line for each; a class without a line, or with an empty one, has no name.
+#[derive(Clone, Debug)]
+pub struct ClassNames<'a> {
+    lines: Lines<'a>,
+    left: usize,
+}
+
+impl<'a> Iterator for ClassNames<'a> {
+    type Item = Option<&'a str>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        Some(self.lines.next().filter(|name| !name.is_empty()))
+    }
+}
+
+/// What [`lines`] goes through.
+type Lines<'a> = core::str::Split<'a, fn(char) -> bool>;
+
 /// The lines of a header's class names.
 #[expect(
     clippy::manual_pattern_char_comparison,
-    reason = "the search for a character, which `lines` uses too, has a panic"
+    reason = "the search for a character, which `lines` of `str` uses too, has a panic"
 )]
-fn class_names(names: &str) -> impl Iterator<Item = &str> {
+fn lines(names: &str) -> Lines<'_> {
     names.split(|c| c == '\n')
 }
 
@@ -195,7 +220,7 @@ pub fn check_widths(config: &ModelConfig) -> Result<(), ConfigError> {
 }
 
 /// Keeps lengths, and the workspace with them, within 31 bits, on every machine alike.
-fn check_size(config: &ModelConfig) -> Result<(), ConfigError> {
+pub(crate) fn check_size(config: &ModelConfig) -> Result<(), ConfigError> {
     let (encoder, decoder) = (&config.encoder, &config.decoder);
     let row = encoder.width.max(decoder.width).max(padded(config.patch_len()));
     // More than the long skips, the stream and the activations of a block are together; neither factor can leave 64 bits.

@@ -41,19 +41,21 @@ pub fn named(names: &[String], text: &str) -> Option<usize> {
     names.iter().position(|name| name == text).or_else(any_case)
 }
 
-/// Names of the classes of a `.pxg` file.
+/// Names of the classes of a `.pxg` file; where a class has none, its number.
 pub fn of_model(model: &Model<'_>) -> Vec<String> {
-    let classes = model.config().classes;
-    names((0..classes).map_while(|class| model.class_name(class)), classes)
+    or_numbers(model.class_names())
 }
 
-/// Names of `count` classes: those given, then numbers.
-pub fn names<'a>(given: impl Iterator<Item = &'a str>, count: usize) -> Vec<String> {
-    let mut names: Vec<String> = given.take(count).map(str::to_owned).collect();
-    for number in names.len()..count {
-        names.push(number.to_string());
-    }
+/// Names of `count` classes of a model file; where it gives none, or an empty one, the number.
+pub fn of_file(given: &[String], count: usize) -> Vec<String> {
+    or_numbers((0..count).map(|class| given.get(class).map(String::as_str).filter(|name| !name.is_empty())))
+}
+
+fn or_numbers<'a>(names: impl Iterator<Item = Option<&'a str>>) -> Vec<String> {
+    let names = names.enumerate();
     names
+        .map(|(number, name)| name.map_or_else(|| number.to_string(), str::to_owned))
+        .collect()
 }
 
 #[cfg(test)]
@@ -72,9 +74,10 @@ mod tests {
 
     #[test]
     fn names_numbers_and_all() {
-        let names = names(["Bag", "Ankle boot"].into_iter(), 3);
-        assert_eq!(names, ["Bag", "Ankle boot", "2"]);
-        let parse = |text| parse("--class", text, &names).ok();
+        let names = of_file(&["Bag", "Ankle boot", ""].map(str::to_owned), 4);
+        assert_eq!(names, ["Bag", "Ankle boot", "2", "3"]);
+        let names = &names[..3];
+        let parse = |text| parse("--class", text, names).ok();
         assert_eq!(parse("all"), Some(vec![0, 1, 2]));
         assert_eq!(parse("ankle boot, 0,2"), Some(vec![1, 0, 2]));
         let odd = [" a".to_owned(), "b, c".to_owned()];
@@ -82,7 +85,7 @@ mod tests {
         assert_eq!(super::parse("--class", "b, c", &odd).ok(), Some(vec![1]));
         assert_eq!(parse("3"), None);
         assert_eq!(parse("Bag,bag"), Some(vec![0, 0]));
-        assert!(parse_distinct("--classes", "0,Bag", &names).is_err() && parse_distinct("--classes", "1,0", &names).is_ok());
+        assert!(parse_distinct("--classes", "0,Bag", names).is_err() && parse_distinct("--classes", "1,0", names).is_ok());
         let letters = ["X", "x", "Y"].map(str::to_owned);
         assert_eq!(["x", "X", "y", "Y"].map(|text| named(&letters, text)), [Some(1), Some(0), Some(2), Some(2)]);
         let alike = ["Ab", "aB"].map(str::to_owned);

@@ -21,7 +21,7 @@ pub(super) const COMPARED: usize = 4;
 /// Calibration data and options from the arguments.
 pub(super) fn options(args: &QuantisationArgs, file: &ModelFile) -> Result<(Option<Dataset>, QuantiseOptions), Error> {
     let model = &file.header.model;
-    let names = classes::names(file.header.class_names.iter().map(String::as_str), model.classes);
+    let names = classes::of_file(&file.header.class_names, model.classes);
     let data = match args.calibrate.as_str() {
         "noise" => None,
         source => {
@@ -84,15 +84,15 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let compared = compare(&file, &exported, &options.classes, COMPARED)?;
     write(&args.out, &exported.bytes, args.format, &options.name, args.name.as_ref())?;
     let workspace = workspace_len(&file.header.model, options.steps);
-    note(&format!(
-        "{}: {}, {}, {}, {}; drawing takes {} of RAM",
-        output::shown(&args.out),
+    let what = format!(
+        "{}, {}, {}, {}; drawing takes {} of RAM",
         format_bytes(exported.bytes.len() as u64),
         counted(options.classes.len(), "class", "classes"),
         counted(options.steps, "step", "steps"),
         counted(exported.tests.len(), "self-test", "self-tests"),
         format_bytes(workspace as u64),
-    ));
+    );
+    output::note_written(&args.out, &what);
     note_spoilt(&compared, &args.model);
     Ok(())
 }

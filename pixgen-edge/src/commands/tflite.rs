@@ -45,7 +45,7 @@ pub(super) fn run(args: &TfliteArgs) -> Result<(), Error> {
         let LiteDifference { pictures, rms, .. } = of;
         format!("; {pictures} pictures differ by {rms:.1} grey levels (root mean square) from the float network's")
     });
-    note(&format!("{}: {}, {operators}{difference}", output::shown(&args.out), format_bytes(lite.bytes.len() as u64)));
+    output::note_written(&args.out, &format!("{}, {operators}{difference}", format_bytes(lite.bytes.len() as u64)));
     if let Some(difference) = lite.difference.filter(|difference| difference.worst_rms >= SPOILT) {
         note(&warning(&difference, &options, &file));
     }
@@ -60,7 +60,7 @@ pub(super) fn run(args: &TfliteArgs) -> Result<(), Error> {
 
 /// That integers spoil a class, and what helps.
 fn warning(difference: &LiteDifference, options: &QuantiseOptions, file: &ModelFile) -> String {
-    let names = classes::names(file.header.class_names.iter().map(String::as_str), file.header.model.classes);
+    let names = classes::of_file(&file.header.class_names, file.header.model.classes);
     let class = options.classes.get(difference.worst_class).copied().unwrap_or_default();
     let enough = QuantiseOptions::default().pictures.max(4 * options.classes.len());
     let hint = if options.pictures < enough {

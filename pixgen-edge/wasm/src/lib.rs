@@ -10,7 +10,7 @@ use core::cell::{Cell, OnceCell};
 use memory::Single;
 use pixgen_core::integer::{DrawError, DrawRequest};
 use pixgen_core::pixels::Band;
-use pixgen_core::pxg::{Model, PxgError};
+use pixgen_core::pxg::{ClassNames, Model, PxgError};
 
 #[cfg(target_feature = "simd128")]
 use pixgen_core::{
@@ -61,6 +61,8 @@ struct Engine {
 
 static FILE: Single<Cell<Option<&'static mut [u8]>>> = Single(Cell::new(None));
 static MODEL: Single<OnceCell<Model<'static>>> = Single(OnceCell::new());
+/// The class whose name was asked for last, and the names from there on.
+static NAMES: Single<Cell<Option<(usize, ClassNames<'static>)>>> = Single(Cell::new(None));
 static ENGINE: Single<Cell<Option<Engine>>> = Single(Cell::new(None));
 
 impl Engine {
@@ -142,9 +144,20 @@ pub extern "C" fn classes() -> usize {
     MODEL.0.get().map_or(0, |model| model.config().classes)
 }
 
-/// The name of a class in UTF-8: empty where it has none.
+/// The name of a class in UTF-8: empty where it has none. Goes on from the class that was asked for last, so that all names, one after
+/// another, are read once.
 fn name(class: usize) -> &'static str {
-    MODEL.0.get().and_then(|model| model.class_name(class)).unwrap_or_default()
+    let Some(model) = MODEL.0.get().filter(|model| class < model.config().classes) else {
+        return "";
+    };
+    let last = NAMES.0.take().filter(|&(first, _)| first <= class);
+    let (first, mut names) = last.unwrap_or_else(|| (0, model.class_names()));
+    for _ in first..class {
+        names.next();
+    }
+    let name = names.clone().next().flatten().unwrap_or_default();
+    NAMES.0.set(Some((class, names)));
+    name
 }
 
 /// Address of the name of a class, UTF-8.

@@ -11,12 +11,12 @@ use crate::sample_set::{Manifest, SampleFolder, SampleSetError, draw};
 use crate::sampling::{Drawing, Generator, SampleRequest};
 use crate::training::Engine;
 use crate::walk::{Endpoint, Walk};
-use pixgen_edge::commands::classes::named;
+use pixgen_edge::commands::classes::{named, of_file};
 use pixgen_edge::interrupt;
 use pixgen_edge::model_file::{ModelFile, ModelHeader};
 use pixgen_edge::output;
 use pixgen_edge::picture::{Grid, Picture, Preview, animation};
-use pixgen_edge::terminal::{note, print_bytes, printable};
+use pixgen_edge::terminal::{listed, note, print_bytes, printable};
 use pixgen_edge::units::counted;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -66,15 +66,15 @@ fn output(out: &Path) -> Result<Output, Error> {
 
 /// Numbers of the classes that a user names.
 fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
-    let names = &header.class_names;
+    let names = of_file(&header.class_names, header.model.classes);
     if text == "all" {
         return Ok((0..header.model.classes).collect());
     }
-    let by_name = named(names, text);
+    let by_name = named(&names, text);
     let by_number = text.parse::<usize>().ok().filter(|&n| n < header.model.classes);
     by_name.or(by_number).map(|class| vec![class]).ok_or_else(|| Error::Argument {
         what: format!("--class {}: the model has no such class", printable(text)),
-        hint: Some(format!("use `all`, 0 to {}, or one of: {}", header.model.classes - 1, printable(&names.join(", ")))),
+        hint: Some(format!("use `all`, 0 to {}, or one of: {}", header.model.classes - 1, listed(&names))),
     })
 }
 
@@ -146,7 +146,7 @@ fn endpoints(header: &ModelHeader, text: &str, seed: u64) -> Result<[Endpoint; 2
         hint: Some(format!(
             "for example 0:7..{}:9; a class is 0 to {0}, or one of: {}",
             header.model.classes - 1,
-            printable(&header.class_names.join(", "))
+            listed(&of_file(&header.class_names, header.model.classes))
         )),
     };
     let (from, to) = text.split_once("..").ok_or_else(|| wrong("two ends are needed, A..B".to_owned()))?;
@@ -213,7 +213,9 @@ fn animate(args: &SampleArgs, file: &ModelFile, weak: Option<&ModelFile>, walk: 
     let png = animation::encode(&frames, FRAMES_PER_SECOND)?;
     output::write(&args.out, |out| out.write_all(&png))?;
     let [from, to] = [walk.from, walk.to].map(|end| format!("{}:{}:{}", class_name(&file.header, end.class), end.seed, end.number));
-    note(&format!("{} pictures from {from} to {to}: {}", walk.frames, output::shown(&args.out)));
+    if output::was_read(&args.out) {
+        note(&format!("{} pictures from {from} to {to}: {}", walk.frames, output::shown(&args.out)));
+    }
     Ok(())
 }
 
@@ -278,12 +280,14 @@ impl Job<'_> {
         let pictures = Picture::squares(&bytes, model.size, model.channels)?;
         let names: Vec<String> = order.iter().map(|&class| class_name(&file.header, class)).collect();
         Grid::enlarged(columns, model.size).save_named(&args.out, &pictures, &names)?;
-        note(&format!(
-            "{} in {}: {}",
-            counted(order.len(), "picture", "pictures"),
-            self.evaluations(),
-            output::shown(&args.out)
-        ));
+        if output::was_read(&args.out) {
+            note(&format!(
+                "{} in {}: {}",
+                counted(order.len(), "picture", "pictures"),
+                self.evaluations(),
+                output::shown(&args.out)
+            ));
+        }
         if args.preview || (std::io::stdout().is_terminal() && !output::is_stdout(&args.out)) {
             let preview = Preview::from_environment(|name| std::env::var(name).ok());
             print_bytes(preview.render(&Grid { columns, scale: 1 }.compose(&pictures)?).as_bytes())?;
