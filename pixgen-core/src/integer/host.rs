@@ -7,7 +7,7 @@ use super::norm::row_scale_inline;
 use super::workspace::map_rows;
 use crate::config::{MLP_RATIO, ModelConfig};
 use crate::kernels::host::HostKernel;
-use crate::kernels::host::attention::{Head, HeadScratch, map_stride};
+use crate::kernels::host::attention::{Head, HeadScratch, map_stride, strip_rows};
 use crate::kernels::host::lanes::{PANEL, Work};
 use crate::kernels::host::panels::{Panels, PanelsMut, padded, panels_len};
 use crate::kernels::host::product::ProductScratch;
@@ -135,40 +135,48 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// Sizes of the scratch, in values.
+/// Sizes of the scratch, in values. Each grows with the tokens, none with their square, and their sum fits 32 bits for every model that can
+/// be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ScratchLen {
     tokens: usize,
+    /// Widened rows.
+    wide: usize,
     /// The longest row of a product.
     inputs: usize,
     keys: usize,
     values: usize,
+    /// Rows of a strip of the map.
+    strip: usize,
 }
 
 impl ScratchLen {
     /// For a picture of a model.
     pub(super) fn new(config: &ModelConfig) -> Self {
         let (tokens, encoder, decoder) = (config.tokens(), &config.encoder, &config.decoder);
-        let inputs = [padded(config.patch_len()), padded(tokens), encoder.width + decoder.width];
         let hidden = MLP_RATIO * encoder.width.max(decoder.width);
+        let layers = hidden.max(padded(config.patch_len())).max(encoder.width + decoder.width);
         let head = encoder.head_width().max(decoder.head_width());
+        let (map, strip) = (padded(tokens), strip_rows(tokens));
         Self {
             tokens,
-            inputs: inputs.into_iter().fold(hidden, usize::max),
+            wide: (tokens * layers).max(strip * map),
+            inputs: layers.max(map),
             keys: panels_len(head, tokens),
             values: panels_len(tokens, head),
+            strip,
         }
     }
 
     /// In bytes, wherever they begin.
     pub(super) fn bytes(&self) -> usize {
-        let products = [2 * self.tokens * self.inputs, 4 * self.tokens, 2 * PANEL * self.inputs];
+        let products = [2 * self.wide, 4 * self.tokens, 2 * PANEL * self.inputs];
         let attention = [
             self.keys,
             self.values,
-            4 * self.tokens * map_stride(self.tokens),
+            4 * self.strip * map_stride(self.tokens),
             self.tokens,
-            4 * self.tokens,
+            4 * self.strip,
         ];
         products.into_iter().chain(attention).map(|len| len.next_multiple_of(LINE)).sum::<usize>() + LINE
     }
@@ -176,7 +184,7 @@ impl ScratchLen {
     fn carve<'m>(&self, memory: &'m mut [u8]) -> Option<HeadScratch<'m>> {
         let mut rest = memory;
         let product = ProductScratch {
-            wide: take(&mut rest, self.tokens * self.inputs)?,
+            wide: take(&mut rest, self.wide)?,
             excess: take(&mut rest, self.tokens)?,
             panel: take(&mut rest, PANEL * self.inputs)?,
         };
@@ -184,9 +192,9 @@ impl ScratchLen {
             product,
             keys: take(&mut rest, self.keys)?,
             values: take(&mut rest, self.values)?,
-            scores: take(&mut rest, self.tokens * map_stride(self.tokens))?,
+            scores: take(&mut rest, self.strip * map_stride(self.tokens))?,
             row: take(&mut rest, self.tokens)?,
-            multiplier: take(&mut rest, self.tokens)?,
+            multiplier: take(&mut rest, self.strip)?,
         })
     }
 }
@@ -285,5 +293,41 @@ impl Work for NormInPlace<'_> {
     fn run(self) {
         let Self(row, norm) = self;
         row_scale_inline(row, norm.epsilon).in_place_inline(row, &norm.affine());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Tower;
+    use crate::presets::PRESETS;
+    use crate::pxg::check_size;
+
+    /// Four times the patches take about four times the scratch, and a map that fits the cache is there at once.
+    #[test]
+    fn scratch_grows_with_the_tokens() {
+        let bytes = |size: usize| ScratchLen::new(&ModelConfig { size, patch: 1, ..PRESETS[0].model }).bytes();
+        for size in [32, 64, 256, 1024] {
+            assert!(bytes(2 * size) < 5 * bytes(size), "{size}: {} and {} bytes", bytes(size), bytes(2 * size));
+        }
+        assert_eq!([1, 66, 181].map(strip_rows), [1, 66, 180]);
+    }
+
+    /// The largest of each shape that a file may have, for engines of 32 bits.
+    #[test]
+    fn scratch_fits_32_bits() {
+        let model = PRESETS[0].model;
+        for size in [1, 8, 64, 256, 1024, 4096] {
+            for width in (4..=16_384).step_by(4) {
+                for heads in [1, width] {
+                    let tower = Tower { depth: 1, width, heads };
+                    let config = ModelConfig { size, patch: 1, encoder: tower, decoder: tower, ..model };
+                    if check_size(&config).is_ok() {
+                        let bytes = ScratchLen::new(&config).bytes();
+                        assert!(u32::try_from(bytes).is_ok(), "{size}, width {width}, {heads} heads: {bytes} bytes");
+                    }
+                }
+            }
+        }
     }
 }

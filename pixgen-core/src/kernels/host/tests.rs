@@ -5,7 +5,7 @@ use std::println;
 use std::vec;
 use std::vec::Vec;
 
-use super::attention::{Head, HeadScratch, attend, map_stride};
+use super::attention::{Head, HeadScratch, attend, map_stride, strip_rows};
 use super::lanes::{Lanes, PANEL, Work};
 use super::panels::{Panels, PanelsMut, padded, panels_len};
 use super::product::{ProductScratch, matmul};
@@ -275,7 +275,8 @@ fn heads_equal<L: Lanes>(lanes: L) {
     let mut draws = Draws::new(Rng::new(21, 255), 0);
     for case in 0..120u32 {
         let mut below = |end: u32| draws.below(end) as usize;
-        let (tokens, width) = ([18, 51, 66, 1 + below(70)][below(4)], [12, 16, 32, 1 + below(70)][below(4)]);
+        // Maps in one strip, and in several.
+        let (tokens, width) = ([18, 51, 66, 1 + below(70), 182 + below(100)][below(5)], [12, 16, 32, 1 + below(70)][below(4)]);
         let (d, exp_left, mean) = (width + below(9), below(4) as u32, below(1 << 24) as u32);
         let multiplier = below(1 << 20) as i32;
         let qkv = values(&mut draws, tokens * 3 * d, case % 4);
@@ -301,10 +302,10 @@ fn heads_equal<L: Lanes>(lanes: L) {
 
         let longer = tokens.max(width);
         let mut memory = Memory {
-            scores: vec![0x5555; tokens * map_stride(tokens)],
+            scores: vec![0x5555; strip_rows(tokens) * map_stride(tokens)],
             row: vec![0x55; tokens],
-            multiplier: vec![0x5555; tokens],
-            ..Memory::new(tokens, longer, longer)
+            multiplier: vec![0x5555; strip_rows(tokens)],
+            ..Memory::new(strip_rows(tokens), longer, longer)
         };
         let [keys, values] = &mut memory.panels;
         let mut scratch = HeadScratch {
