@@ -431,13 +431,6 @@ pub const LEAST_DISTANCE: f64 = 1e-12;
 /// Products of pairs of matrices, `[G, M, K] x [G, K, N]`.
 pub type Products<B> = fn(Tensor<B, 3>, Tensor<B, 3>) -> Tensor<B, 3>;
 
-/// Distances between the rows of a `[G, N, D]` and b `[G, M, D]`, `[G, N, M]`.
-fn distances<B: Backend>(a: &Tensor<B, 3>, b: &Tensor<B, 3>, products: Products<B>) -> Tensor<B, 3> {
-    let squares = |x: &Tensor<B, 3>| x.clone().square().sum_dim(2);
-    let products = products(a.clone(), b.clone().swap_dims(1, 2));
-    (squares(a) + squares(b).swap_dims(1, 2) - products * 2.0).clamp_min(0.0).sqrt()
-}
-
 /// Logarithms of the sums of exponentials along an axis.
 fn log_sum_exp<B: Backend>(x: Tensor<B, 3>, axis: usize) -> Tensor<B, 3> {
     let highest = x.clone().max_dim(axis);
@@ -472,23 +465,29 @@ pub fn drift_by<B: Backend>(
         let of_sets = real.clone().reshape([sets * p, places, width]).select(0, numbers);
         around(of_sets.reshape([sets, u, places, width]), u)
     });
-    let (x, real) = (around(x, n), around(real, p));
+    let x = around(x, n);
+    // Of all that pull and push: [G, M, D] with M = P + N + U, of which the generated pictures themselves are M_N.
+    let all = Tensor::cat([around(real, p), x.clone()].into_iter().chain(others).collect(), 1);
+    let m = p + n + u;
 
+    let squares = all.clone().square().sum_dim(2);
+    let squares_of_x = squares.clone().narrow(1, p, n);
+    let distances = squares_of_x + squares.swap_dims(1, 2) - products(x.clone(), all.clone().swap_dims(1, 2)) * 2.0;
+    let distances = distances.clamp_min(0.0).sqrt();
     let itself = Tensor::<B, 2>::eye(n, &x.device()).unsqueeze::<3>();
-    let (from_real, from_generated) = (distances(&x, &real, products), distances(&x, &x, products) * (itself.clone().neg() + 1.0));
+    let from_generated = distances.clone().narrow(2, p, n) * (itself.clone().neg() + 1.0);
     let pairs = (groups * n * (n - 1)) as f64;
-    let mean = ((from_real.clone().mean() + from_generated.clone().sum() / pairs) / 2.0).clamp_min(LEAST_DISTANCE);
-    let scale = mean.reshape([1, 1, 1]);
-    let mut columns = vec![from_real / scale.clone(), from_generated / scale.clone() + itself * SELF_DISTANCE];
-    columns.extend(others.as_ref().map(|others| distances(&x, others, products) / scale.clone()));
-    let distances = Tensor::cat(columns, 2);
+    let mean = (distances.clone().narrow(2, 0, p).mean() + from_generated.sum() / pairs) / 2.0;
+    let scale = mean.clamp_min(LEAST_DISTANCE).reshape([1, 1, 1]);
+    let apart = Tensor::zeros([1, n, m], &x.device()).slice_assign([0..1, 0..n, p..p + n], itself * SELF_DISTANCE);
+    let distances = distances / scale.clone() + apart;
     let copies = kernel.log_copies([p, n, u]);
-    let copies = Tensor::<B, 1>::from_data(TensorData::new(copies, [p + n + u]), &x.device()).reshape([1, 1, p + n + u]);
-    let pushing = Tensor::cat(std::iter::once(x.clone()).chain(others).collect(), 1);
+    let copies = Tensor::<B, 1>::from_data(TensorData::new(copies, [m]), &x.device()).reshape([1, 1, m]);
 
-    // Features are divided by S = scale / sqrt(D).
+    // A field is a product of signed weights and features, which are long: the fields are added up as their weights. Features are divided by
+    // S = scale / sqrt(D), and so are fields, once.
     let unit = scale / (width as f64).sqrt();
-    let mut field = x.zeros_like();
+    let mut field = distances.zeros_like();
     let mut sizes = Vec::new();
     for tau in kernel.temperatures {
         let logits = distances.clone() / -*tau;
@@ -496,17 +495,19 @@ pub fn drift_by<B: Backend>(
         let sums = log_sum_exp(counted.clone(), 2) + log_sum_exp(logits, 1);
         let weights = (counted - sums / 2.0).exp();
         let (pull, push) = (weights.clone().narrow(2, 0, p), weights.narrow(2, p, n + u));
-        let attraction = products(pull.clone() * push.clone().sum_dim(2), real.clone());
-        let repulsion = products(push * pull.sum_dim(2), pushing.clone());
-        let v = (attraction - repulsion) / unit.clone();
-        let size = v.clone().square().mean().sqrt();
-        field = field + v / size.clone().clamp_min(LEAST_FIELD).reshape([1, 1, 1]);
+        let attraction = pull.clone() * push.clone().sum_dim(2);
+        let repulsion = push * pull.sum_dim(2).neg();
+        let signed = Tensor::cat(vec![attraction, repulsion], 2);
+        let size = products(signed.clone(), all.clone()).square().mean().sqrt() / unit.clone().reshape([1]);
+        field = field + signed / size.clone().clamp_min(LEAST_FIELD).reshape([1, 1, 1]);
         sizes.push(size);
     }
+    let field = products(field, all);
     // The mean over pictures and features, the sum over places.
     let share = 1.0 / (sets * n * width) as f64;
-    let mut losses = vec![field.clone().square().sum() * share];
+    let unit_squared = unit.square();
+    let mut losses = vec![field.clone().square().sum() * share / unit_squared.clone().reshape([1])];
     losses.extend(sizes);
-    let slope = field * (-2.0 * share) / unit;
+    let slope = field * (unit_squared.recip() * (-2.0 * share));
     (unwrap(Tensor::cat(losses, 0)), unwrap(by_group(slope.reshape([sets, places, n, width]))))
 }
