@@ -618,3 +618,62 @@ fn a_file_comes_through_a_pipe() {
     let done = child.wait_with_output().expect("ends");
     assert!(done.status.success(), "{done:?}");
 }
+
+/// What the program says where the system refuses something, by a line of a shell: the code, and what stood on standard error.
+#[cfg(target_os = "linux")]
+fn shell(line: &str, folder: &std::path::Path) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_pixgen-edge");
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(line).current_dir(folder).env("PROGRAM", program);
+    let done = shell.output().expect("runs");
+    (done.status.code(), String::from_utf8(done.stderr).expect("text"))
+}
+
+/// A file of 8 MB whose picture takes more memory than the process may have: an error, and no end by a signal.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_there_is_not() {
+    let folder = tempfile::tempdir().expect("folder");
+    let bytes = exported(1);
+    let file = AlignedBytes::copy(&bytes);
+    let tower = Tower { depth: 1, width: 4, heads: 1 };
+    let model = ModelConfig { size: 1024, channels: 1, patch: 1, classes: 2, encoder: tower, decoder: tower };
+    let header = Header { model, steps: 1, tests: 0, ..*Model::read(file.bytes()).expect("reads").header() };
+    let body = vec![0; Layout::new(&model, 1).body_len(0) as usize];
+    std::fs::write(folder.path().join("model.pxg"), sealed(&header, &body)).expect("file");
+    let limited = |command: &str| shell(&format!("ulimit -v 200000; exec \"$PROGRAM\" --threads 1 {command}"), folder.path());
+    assert_eq!(limited("info model.pxg >info.txt").0, Some(0));
+    for command in [
+        "sample model.pxg --hashes",
+        "sample model.pxg -o picture.png",
+        "bench model.pxg --seconds 1",
+    ] {
+        let (code, text) = limited(command);
+        assert_eq!(code, Some(1), "{command}: {text}");
+        assert!(text.contains("no memory for ") && text.contains("\nhint: "), "{command}: {text}");
+    }
+    // Pictures that no grid holds are refused before the first is drawn.
+    let (code, text) = shell("exec \"$PROGRAM\" sample model.pxg --count 1000", folder.path());
+    assert!(code == Some(1) && text.contains("a grid of 2000 pictures") && text.contains("\nhint: "), "{text}");
+}
+
+/// Text that was asked for and could not be written is an error, and a reader that has seen enough ends the work.
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_output_that_takes_nothing() {
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join("model.pxg"), exported(1)).expect("file");
+    for arguments in [
+        "--help",
+        "--version",
+        "sample --help",
+        "info model.pxg",
+        "sample model.pxg --hashes",
+        "web model.pxg -o -",
+    ] {
+        let (code, text) = shell(&format!("exec \"$PROGRAM\" {arguments} >/dev/full"), folder.path());
+        assert!(code == Some(1) && text.contains("\nhint: "), "{arguments}: {code:?} {text}");
+    }
+    let (code, text) = shell("exec \"$PROGRAM\" web model.pxg -o - | head -c 1 >/dev/null", folder.path());
+    assert_eq!((code, &*text), (Some(0), ""), "nobody has the page");
+}
