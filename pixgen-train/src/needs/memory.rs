@@ -124,7 +124,7 @@ pub fn largest_micro_batch(config: &RunConfig, setup: Setup, free: u64) -> Optio
 pub struct Estimate {
     /// Master weights, f32.
     pub parameters: u64,
-    /// Gradients: the f32 buffer, and those that a pass hands over.
+    /// Gradients: the f32 buffer, and those that a pass hands over, most of them in f32 as well.
     pub gradients: u64,
     /// Moments of AdamW, f32.
     pub moments: u64,
@@ -222,7 +222,12 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
         Place::Gpu => {
             // The gradients of the last graph lie beside the buffer. In f32 tensors share the buffer's memory.
             let read = if setup.precision == Precision::F32 { 0 } else { element };
-            ((F32 + element) * set, read * (networks * set + frozen) + F32 * frozen, config.micro_batch())
+            let trained = match config.stage {
+                Stage::Pretrain(_) => vec![encoder(), head()],
+                Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => vec![trace::forward(&config.model, false)],
+            };
+            let handed: u64 = trained.iter().flat_map(|graph| &graph.calls).map(|call| handed(call, element)).sum();
+            (F32 * set + handed, read * (networks * set + frozen) + F32 * frozen, config.micro_batch())
         }
     };
     // In stages 1 and 3 a whole batch keeps its graphs until the losses are known.
@@ -264,6 +269,17 @@ fn features_of_drift(config: &RunConfig) -> u64 {
     let weighed = generated + if settings.guidance > 1.0 { 2 * real } else { real };
     let kind = 3 * weighed + (settings.temperatures.len() + 3) * generated;
     F32 * ((4 * generated + real) * model.image_len() + kind * widest.max(tokens / 2) + 2 * (generated + real) * tokens) as u64
+}
+
+/// Bytes of the gradients of a call's parameters, at most: in `f32`, but for matrices whose products do not take the gradient of a bias
+/// along (`weight_gradient` in pixgen-cubecl).
+fn handed(call: &Call, element: u64) -> u64 {
+    let of_matrix = match call.op {
+        Op::Linear { bias: false } | Op::LinearGelu => element,
+        _ => F32,
+    };
+    let matrix = call.matrix();
+    of_matrix * matrix as u64 + F32 * (call.parameters() - matrix) as u64
 }
 
 /// What a call keeps for its backward pass: activations, and bytes of its own beside them, for one image.
@@ -334,6 +350,7 @@ fn waiting(trace: &Trace, element: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pixgen_core::config::{MLP_RATIO, Tower};
     use pixgen_core::presets::{PRESETS, preset};
 
     const GPU: Setup = Setup { place: Place::Gpu, precision: Precision::Bf16, recompute: false };
@@ -390,10 +407,15 @@ mod tests {
         let config = RunConfig::defaults(StageKind::Consistency, preset);
         let count = preset.model.parameter_count() as u64;
         let frozen = ParamSet::pretraining(&config.model, &config.projector()).len() as u64;
-        // Weights, moments, two averages and gradients in f32; gradients and weights in bf16; the frozen encoder in both.
-        assert_eq!(estimate(&config, GPU).state(), count * (4 + 8 + 8 + 4 + 2 + 2) + 6 * frozen);
+        // Weights, moments, two averages and the buffer of gradients in f32, weights in bf16, the frozen encoder in both. The gradients of a
+        // graph are in f32, but for query, key and value, which have no bias, and the first matrix of each MLP.
+        let short = |tower: Tower| (tower.depth * tower.width * (3 + MLP_RATIO) * tower.width) as u64;
+        let state = count * (4 + 8 + 8 + 4 + 2 + 4) - 2 * (short(config.model.encoder) + short(config.model.decoder));
+        assert_eq!(estimate(&config, GPU).state(), state + 6 * frozen);
         let diffusion = RunConfig::defaults(StageKind::Diffusion, preset);
-        assert_eq!(estimate(&diffusion, GPU).state(), count * (4 + 8 + 8 + 4 + 2 + 2));
+        assert_eq!(estimate(&diffusion, GPU).state(), state);
+        let single = Setup { precision: Precision::F32, ..GPU };
+        assert_eq!(estimate(&diffusion, single).state(), count * (4 + 8 + 8 + 4 + 4));
         // On the CPU both threads have a gradient, and there are those of twice as many micro-batches; the tensors are copies.
         let cpu = Setup {
             place: Place::Cpu { tokens: Some(64 * preset.model.tokens()), threads: 2 },

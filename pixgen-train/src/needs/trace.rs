@@ -108,6 +108,14 @@ impl Call {
         }
     }
 
+    /// Those of them that are the matrix of a product.
+    pub fn matrix(&self) -> usize {
+        match self.op {
+            Op::Linear { .. } | Op::LinearGelu | Op::SkipFuse => self.inputs.iter().map(|x| x.width * self.output.width).sum(),
+            _ => 0,
+        }
+    }
+
     /// Multiply-accumulates with weights, for one image.
     pub fn macs(&self) -> usize {
         match self.op {
