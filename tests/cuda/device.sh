@@ -2,19 +2,19 @@
 # Checks an NVIDIA GPU: what it computes, beside the CPU, and how fast. The machine needs no network and no Rust: build elsewhere, copy the
 # programs and this into one folder, and run it there.
 #
-#   cargo build --release --locked -p pixgen-train -p pixgen-tests --features pixgen-train/cuda,pixgen-tests/cuda-step --bin pixgen-train --bin cuda_step
+#   cargo build --release --locked -p pixgen-train -p pixgen-tests -p pixgen-cubecl --features pixgen-train/cuda --bin pixgen-train --bin cuda_step --example cuda_kernels
 #   ssh MACHINE mkdir -p check
-#   scp target/release/{pixgen-train,cuda_step} tests/cuda/device.sh MACHINE:check/     and, for PyTorch beside it, tests/bench/*_step.py
+#   scp target/release/{pixgen-train,cuda_step,examples/cuda_kernels} tests/cuda/device.sh MACHINE:check/     and, for PyTorch beside it, tests/bench/*_step.py
 #
 #   ./device.sh                          all of it, at most 8 minutes (SECONDS_IN_ALL)
-#   ./device.sh train SET MINUTES        trains base-32-rgb for so long on a prepared set of colour pictures (`pixgen-train data prepare`)
+#   ./device.sh train SET MINUTES        trains base-32-rgb (PRESET) for so long on a prepared set of colour pictures (`pixgen-train data prepare`)
 #
 # Rows are written to report.md and report.json as they are had, in the order of what matters: every operation of a step beside the CPU; whole
 # steps of small networks beside the CPU; steps of EPG-L/16 in stages 1 and 2b, beside PyTorch if a python3 has it; each operation's time and
-# rate of its products; stage 2a; memory. A row that fails, or for which there is no time left, says so, and the rest goes on. The exit status is 1 if a row fails,
+# rate of its products; the ways to compute a product and the tiles of attention, of which one is taken; stage 2a; memory. A row that fails, or for which there is no time left, says so, and the rest goes on. The exit status is 1 if a row fails,
 # and if what is compared with the CPU was not compared to the end.
 #
-# Environment: OUT (the folder of the reports, .), PRESET (EPG-L-16-256), BATCH (32), STEPS (15), DEVICE (cuda), PRECISION (bf16), PYTHON
+# Environment: OUT (the folder of the reports, .), PRESET (EPG-L-16-256, and base-32-rgb to train), BATCH (32), STEPS (15), DEVICE (cuda), PRECISION (bf16), PYTHON
 # (python3), CUDA_PATH (/usr/local/cuda).
 set -uo pipefail
 
@@ -29,6 +29,7 @@ esac
 whole() { [[ $2 =~ ^[1-9][0-9]{0,5}$ ]] || die "$1 must be a whole number from 1, not '$2'"; }
 
 here=$(cd "$(dirname "$0")" && pwd)
+case "${1:-}" in train) : "${PRESET:=base-32-rgb}" ;; esac
 : "${OUT:=$PWD}" "${PRESET:=EPG-L-16-256}" "${BATCH:=32}" "${STEPS:=15}" "${DEVICE:=cuda}" "${PRECISION:=bf16}" "${PYTHON:=python3}" "${SECONDS_IN_ALL:=480}"
 [ -n "${CUDA_PATH:-}" ] || [ ! -d /usr/local/cuda ] || export CUDA_PATH=/usr/local/cuda
 # Programs lie beside this script, or where cargo puts them.
@@ -49,7 +50,7 @@ field() { grep -o "\"$1\": *[^,}]*" <<<"$2" | head -n 1 | cut -d: -f2- | tr -d '
 
 if [ "${1:-}" = train ]; then
   set -e
-  common=(--preset base-32-rgb --data "$2" --device "$DEVICE" --precision "$PRECISION")
+  common=(--preset "$PRESET" --data "$2" --device "$DEVICE" --precision "$PRECISION")
   # A quarter of the time for stage 1, the rest for stage 2b; what is measured beforehand counts too.
   images() { # STAGE SECONDS
     local line
@@ -168,6 +169,18 @@ fi
 summary() { grep -o '"name": *"[^"]*"\|"gflops": *[0-9.]*' <<<"$1" | sed 's/^[^:]*: *//' | tr -d '"' | awk '/^[0-9.]+$/ { printf "%s %.1f TFLOP/s; ", name, $1 / 1e3; next } { name = $0 }'; }
 data() { json "$1"; }
 measure 120 "operations of $PRESET, $PRECISION" "${bench[@]}" --stage finetune --ops
+# What products and attention choose from, on the rows of a batch.
+kernels=$bin/cuda_kernels
+[ -x "$kernels" ] || kernels=$bin/examples/cuda_kernels
+case $DEVICE:$PRECISION in
+  cuda*:bf16)
+    summary() { tail -n 1 <<<"$1"; }
+    data() { table "$1"; }
+    measure 100 "ways and tiles of $PRESET" "$kernels" choices "$DEVICE" "$PRESET" "$BATCH" 70
+    ;;
+  *) row "ways and tiles" "CUDA chooses in bf16 only" 0 ;;
+esac
+data() { json "$1"; }
 summary() { step "$1"; }
 measure 120 "$PRESET, diffusion, batch $BATCH, $PRECISION" "${bench[@]}" --stage diffusion
 # The recipe's batch, of which as many pictures as fit go through the network at once.

@@ -18,7 +18,7 @@ def run(*arguments, **settings):
     """The script with these settings in an empty folder: what it returned, and the rows of its report."""
     with tempfile.TemporaryDirectory() as out:
         environment = {**os.environ, **SMALL, "OUT": out, **settings}
-        done = subprocess.run([SCRIPT, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run([SCRIPT, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False)
         reports = [Path(out) / name for name in ("report.json", "report.md")]
         if not all(report.exists() for report in reports):
             return done, None
@@ -30,7 +30,7 @@ def run(*arguments, **settings):
 def everything():
     done, rows = run()
     data = {row["row"]: (row["result"], row["data"]) for row in rows}
-    compared, steps, pretrain, finetune, torch, operations, diffusion, most = data.values()
+    compared, steps, pretrain, finetune, torch, operations, ways, diffusion, most = data.values()
     assert "rows within the bounds" in compared[0] and len(compared[1]) > 10, compared
     # The steps in bf16 are not for a CPU: a row that fails.
     assert steps[0].startswith("FAILED with status 1: error: the CPU computes in f32 only") and len(steps[1]) == 3, steps
@@ -38,6 +38,7 @@ def everything():
         assert report["stages"][0]["steps"] == 2 and result.endswith("images/s, 4 of 4 images at once"), result
     assert torch == ("/nothing/python3 has none for CUDA", None), torch
     assert "encoder attention " in operations[0] and len(operations[1]["stages"][0]["operations"]) > 10, operations
+    assert ways == ("CUDA chooses in bf16 only", None), ways
     assert f"{most[1]['stages'][0]['micro_batch']} of 256 images at once" in most[0], most
     assert done.returncode == 1 and done.stdout.endswith("1 failed, 0 without a result\n"), done
 

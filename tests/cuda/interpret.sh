@@ -20,12 +20,12 @@ out=$CARGO_TARGET_DIR/cuda-kernels/attention
 mkdir -p "$out"
 # As in compile.sh: the features of tests/run.sh, so that nothing is compiled twice.
 gpu=(--quiet --release --locked --workspace --features pixgen-train/cuda,pixgen-train/vulkan)
-(cd "$here/../.." && cargo build "${gpu[@]}" --example attention_kernels && cargo build "${gpu[@]}" --bin ptx_attention)
+(cd "$here/../.." && cargo build "${gpu[@]}" --example cuda_kernels && cargo build "${gpu[@]}" --bin ptx_attention)
 
 one() { # ARCHITECTURE CASE...
   local arch=$1
   shift
-  CUDA_STUB_CALLS=1 "$here/compile.sh" --arch "$arch" --out "$out/$arch" -- "$CARGO_TARGET_DIR/release/examples/attention_kernels" "$@"
+  CUDA_STUB_CALLS=1 "$here/compile.sh" --arch "$arch" --out "$out/$arch" -- "$CARGO_TARGET_DIR/release/examples/cuda_kernels" attention "$@"
   "$CARGO_TARGET_DIR/release/ptx_attention" "$out/$arch/$arch/modules" "$@"
 }
 

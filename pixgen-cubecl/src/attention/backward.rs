@@ -11,6 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::fragments;
+use super::fragments::tiles::FragmentTiles;
 use super::heads::HeadRows;
 use super::plan::{AttentionEngine, AttentionKernel, AttentionPlan, OP, Tiles};
 use super::problem::{AttentionProblem, grid};
@@ -233,18 +234,19 @@ fn keys_kernel<P: Product, E: Store, N: Size, M: Size>(
     P::write::<E, M>(&dv, &factors, &mut scores, dqkv, values, start, tiles);
 }
 
-/// Launches both kernels for a problem that was checked; returns the gradient of qkv.
+/// Launches both kernels for a problem that was checked, in fragments if there are tiles for them; returns the gradient of qkv.
 pub(super) fn launch<R: CubeRuntime>(
     problem: &AttentionProblem,
     qkv: CubeTensor<R>,
     out: CubeTensor<R>,
     lse: CubeTensor<R>,
     dy: CubeTensor<R>,
+    fragments: Option<FragmentTiles>,
 ) -> Result<CubeTensor<R>> {
     let device = qkv.client.properties().clone();
     let delta = empty(&qkv, &problem.statistics(), DType::F32);
     let dqkv = empty(&qkv, &problem.tokens_of(3), problem.dtype);
-    if let Some(tiles) = problem.fragments(AttentionKernel::Backward, &device) {
+    if let Some(tiles) = fragments {
         let cubes = grid(problem, tiles.rows(), &device)?;
         fragments::launch_backward(problem, tiles, cubes, [&qkv, &out, &lse, &dy, &delta, &dqkv]);
         return Ok(dqkv);

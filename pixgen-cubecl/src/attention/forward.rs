@@ -6,6 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::fragments;
+use super::fragments::tiles::FragmentTiles;
 use super::heads::HeadRows;
 use super::plan::{AttentionEngine, AttentionKernel, AttentionPlan, OP, Tiles};
 use super::problem::{AttentionProblem, grid};
@@ -133,16 +134,17 @@ fn forward_kernel<P: Product, E: Store, N: Size, M: Size>(
     }
 }
 
-/// Launches the forward for a problem that was checked; returns out `[B, T, D]` and lse `[B, heads, T]`, a placeholder unless asked for.
+/// Launches the forward for a problem that was checked, in fragments if there are tiles for them; returns out `[B, T, D]` and lse `[B, heads, T]`, a placeholder unless asked for.
 pub(super) fn launch<R: CubeRuntime>(
     problem: &AttentionProblem,
     qkv: CubeTensor<R>,
     with_lse: bool,
+    fragments: Option<FragmentTiles>,
 ) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
     let device = qkv.client.properties().clone();
     let out = empty(&qkv, &problem.tokens_of(1), problem.dtype);
     let lse = empty(&qkv, &if with_lse { problem.statistics() } else { [1, 1, 1] }, DType::F32);
-    if let Some(tiles) = problem.fragments(AttentionKernel::Forward, &device) {
+    if let Some(tiles) = fragments {
         let cubes = grid(problem, tiles.rows(), &device)?;
         fragments::launch_forward(problem, tiles, cubes, with_lse, [&qkv, &out, &lse]);
         return Ok((out, lse));

@@ -69,7 +69,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::error::Result;
 use crate::launch::{contiguous, operand};
-use plan::OP;
+use fragments::tiles::FragmentTiles;
+use plan::{AttentionKernel, OP};
 use problem::AttentionProblem;
 
 /// `softmax(q k^T / sqrt(w)) v` per head: qkv `[B, T, 3 D]` of `f32` or bf16, whose last axis holds q, k and v in this order, each
@@ -80,7 +81,8 @@ use problem::AttentionProblem;
 /// the device has too little shared memory for a head or too small a grid.
 pub fn forward<R: CubeRuntime>(qkv: CubeTensor<R>, heads: usize) -> Result<CubeTensor<R>> {
     let problem = AttentionProblem::new(&qkv, heads)?;
-    forward::launch(&problem, contiguous(OP, qkv)?, false).map(|(out, _)| out)
+    let fragments = problem.fragments(AttentionKernel::Forward, qkv.client.properties());
+    forward::launch(&problem, contiguous(OP, qkv)?, false, fragments).map(|(out, _)| out)
 }
 
 /// [`forward`] and the log-sum-exp of the scaled scores, `[B, heads, T]` of `f32`.
@@ -89,7 +91,23 @@ pub fn forward<R: CubeRuntime>(qkv: CubeTensor<R>, heads: usize) -> Result<CubeT
 /// Those of [`forward`].
 pub fn forward_train<R: CubeRuntime>(qkv: CubeTensor<R>, heads: usize) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
     let problem = AttentionProblem::new(&qkv, heads)?;
-    forward::launch(&problem, contiguous(OP, qkv)?, true)
+    let fragments = problem.fragments(AttentionKernel::Forward, qkv.client.properties());
+    forward::launch(&problem, contiguous(OP, qkv)?, true, fragments)
+}
+
+/// [`forward_train`] by the kernels of [`fragments`] with these tiles, or by the portable ones: for measuring.
+///
+/// # Errors
+/// Those of [`forward`], and [`Unavailable`](crate::KernelError::Unavailable) if the tiles do not fit.
+pub fn forward_by<R: CubeRuntime>(
+    qkv: CubeTensor<R>,
+    heads: usize,
+    tiles: Option<FragmentTiles>,
+) -> Result<(CubeTensor<R>, CubeTensor<R>)> {
+    let problem = AttentionProblem::new(&qkv, heads)?;
+    let allowed = |tiles| problem.allows(AttentionKernel::Forward, tiles, qkv.client.properties());
+    let tiles = tiles.map(allowed).transpose()?;
+    forward::launch(&problem, contiguous(OP, qkv)?, true, tiles)
 }
 
 /// Gradient of qkv, `[B, T, 3 D]`, for the output gradient dy `[B, T, D]`; `out` and `lse` from [`forward_train`].
@@ -104,9 +122,37 @@ pub fn backward<R: CubeRuntime>(
     dy: CubeTensor<R>,
 ) -> Result<CubeTensor<R>> {
     let problem = AttentionProblem::new(&qkv, heads)?;
+    let fragments = problem.fragments(AttentionKernel::Backward, qkv.client.properties());
+    checked_backward(&problem, qkv, [out, lse, dy], fragments)
+}
+
+/// [`backward`] by the kernels of [`fragments`] with these tiles, or by the portable ones: for measuring.
+///
+/// # Errors
+/// Those of [`backward`], and [`Unavailable`](crate::KernelError::Unavailable) if the tiles do not fit.
+pub fn backward_by<R: CubeRuntime>(
+    qkv: CubeTensor<R>,
+    out: CubeTensor<R>,
+    lse: CubeTensor<R>,
+    heads: usize,
+    dy: CubeTensor<R>,
+    tiles: Option<FragmentTiles>,
+) -> Result<CubeTensor<R>> {
+    let problem = AttentionProblem::new(&qkv, heads)?;
+    let allowed = |tiles| problem.allows(AttentionKernel::Backward, tiles, qkv.client.properties());
+    let tiles = tiles.map(allowed).transpose()?;
+    checked_backward(&problem, qkv, [out, lse, dy], tiles)
+}
+
+fn checked_backward<R: CubeRuntime>(
+    problem: &AttentionProblem,
+    qkv: CubeTensor<R>,
+    [out, lse, dy]: [CubeTensor<R>; 3],
+    fragments: Option<FragmentTiles>,
+) -> Result<CubeTensor<R>> {
     let result = problem.tokens_of(1);
     let out = operand(OP, "out", out, &result, problem.dtype)?;
     let lse = operand(OP, "lse", lse, &problem.statistics(), DType::F32)?;
     let dy = operand(OP, "dy", dy, &result, problem.dtype)?;
-    backward::launch(&problem, contiguous(OP, qkv)?, out, lse, dy)
+    backward::launch(problem, contiguous(OP, qkv)?, out, lse, dy, fragments)
 }

@@ -41,6 +41,16 @@ impl AttentionProblem {
             .flatten()
     }
 
+    /// Whether the device has room for these tiles.
+    ///
+    /// # Errors
+    /// [`KernelError::Unavailable`]: it does not, or they are of other heads or for another type.
+    pub(super) fn allows(&self, kernel: AttentionKernel, tiles: FragmentTiles, device: &DeviceProperties) -> Result<FragmentTiles> {
+        let possible = self.is_bf16() && FragmentTiles::all(kernel, self.head, device).contains(&tiles);
+        let what = || KernelError::unavailable(OP, format!("{tiles:?} for heads of {} numbers in {:?}", self.head, self.dtype));
+        possible.then_some(tiles).ok_or_else(what)
+    }
+
     /// `1 / sqrt(w)`.
     pub(super) fn scale(&self) -> f32 {
         1.0 / (self.head as f32).sqrt()

@@ -57,6 +57,54 @@ pub fn matmul<R: CubeRuntime>(lhs: CubeTensor<R>, rhs: CubeTensor<R>, out_dtype:
     product.by_kernels()
 }
 
+/// A way to compute a product of bf16 matrices, of those that [`matmul()`] chooses from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// cuBLASLt.
+    Library,
+    /// Through the tensor memory accelerator, with a plane that does nothing but load; long sums may be cut.
+    Specialised,
+    /// Through the tensor memory accelerator, in cubes that share a multiprocessor.
+    Sharing,
+    /// Planes load for themselves.
+    Plain,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Library, Self::Specialised, Self::Sharing, Self::Plain];
+}
+
+/// [`matmul()`] in one of its ways: for measuring.
+///
+/// # Errors
+/// As [`matmul()`], and [`KernelError::Unavailable`] on a device without that way.
+pub fn matmul_by<R: CubeRuntime>(way: Way, lhs: CubeTensor<R>, rhs: CubeTensor<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
+    let product = Product::new(lhs, rhs, out_dtype)?;
+    let client = product.lhs.tensor.client.clone();
+    let unavailable = || KernelError::unavailable(OP, format!("{way:?}"));
+    if way == Way::Library {
+        #[cfg(feature = "cuda")]
+        if let Some(out) = product.place()
+            && product.by_library(&out, crate::cuda::Beside::Nothing)?
+        {
+            return Ok(out);
+        }
+        return Err(unavailable());
+    }
+    let accelerates = plan::has_tensor_memory_accelerator(&client) && product.lhs.is_aligned() && product.rhs.is_aligned();
+    let possible = product.lhs.tensor.dtype == DType::BF16 && plan::has_matrix_units(&client) && (accelerates || way == Way::Plain);
+    if !possible {
+        return Err(unavailable());
+    }
+    let Product { lhs, rhs, problem, out_dtype } = product;
+    match way {
+        Way::Specialised => specialised(problem, lhs, rhs, out_dtype),
+        Way::Sharing => sharing(problem, lhs, rhs, out_dtype),
+        Way::Library | Way::Plain => plain(problem, lhs, rhs, out_dtype),
+    }
+}
+
 /// The products of pairs of `f32` matrices, `[g, m, k] x [g, k, n] -> [g, m, n]`, contiguous: plain fused multiply-adds, where burn's own
 /// products would round their operands to TF32 on tensor cores.
 ///
@@ -167,13 +215,15 @@ impl<R: CubeRuntime> Product<R> {
     /// The product by cubek's kernels.
     fn by_kernels(self) -> Result<CubeTensor<R>> {
         let Self { lhs, rhs, problem, out_dtype } = self;
-        let (client, shape) = (lhs.tensor.client.clone(), Shape::from([problem.m as usize, problem.n as usize]));
+        let client = lhs.tensor.client.clone();
         if lhs.tensor.dtype == DType::BF16 && plan::has_matrix_units(&client) {
-            if plan::has_tensor_memory_accelerator(&client) && lhs.is_aligned() && rhs.is_aligned() {
-                return accelerated(problem, lhs, rhs, out_dtype);
-            }
-            return launch::<R, SimpleAlgorithm>(plan::plain(problem), lhs, rhs, shape, out_dtype);
+            return match plan::has_tensor_memory_accelerator(&client) && lhs.is_aligned() && rhs.is_aligned() {
+                true if plan::is_long(problem) => specialised(problem, lhs, rhs, out_dtype),
+                true => sharing(problem, lhs, rhs, out_dtype),
+                false => plain(problem, lhs, rhs, out_dtype),
+            };
         }
+        let shape = problem.shape();
         let widen = |it: Operand<R>| Ok(Operand { tensor: convert::convert(it.tensor, it.layout, DType::F32)?, ..it });
         let product = launch::<R, SimpleUnitAlgorithm>(plan::units(&client, problem)?, widen(lhs)?, widen(rhs)?, shape, DType::F32)?;
         convert::convert(product, MatrixLayout::RowMajor, out_dtype)
@@ -214,21 +264,28 @@ impl<R: CubeRuntime> Operand<R> {
     }
 }
 
-/// A product through matrix units and the tensor memory accelerator.
-fn accelerated<R: CubeRuntime>(problem: MatmulProblem, lhs: Operand<R>, rhs: Operand<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
-    let (m, n) = (problem.m as usize, problem.n as usize);
-    let specialised = |problem, lhs, rhs, shape, dtype| {
+/// [`Way::Plain`].
+fn plain<R: CubeRuntime>(problem: MatmulProblem, lhs: Operand<R>, rhs: Operand<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
+    launch::<R, SimpleAlgorithm>(plan::plain(problem), lhs, rhs, problem.shape(), out_dtype)
+}
+
+/// [`Way::Sharing`].
+fn sharing<R: CubeRuntime>(problem: MatmulProblem, lhs: Operand<R>, rhs: Operand<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
+    launch_with(plan::sharing(problem), lhs, rhs, problem.shape(), out_dtype, launch_ref_tma::<R, SimpleTmaAlgorithm>)
+}
+
+/// [`Way::Specialised`].
+fn specialised<R: CubeRuntime>(problem: MatmulProblem, lhs: Operand<R>, rhs: Operand<R>, out_dtype: DType) -> Result<CubeTensor<R>> {
+    let launched = |problem, lhs, rhs, shape, dtype| {
         launch_with(plan::specialised(problem), lhs, rhs, shape, dtype, launch_ref_tma::<R, SpecializedAlgorithm>)
     };
-    if !plan::is_long(problem) {
-        return launch_with(plan::sharing(problem), lhs, rhs, [m, n].into(), out_dtype, launch_ref_tma::<R, SimpleTmaAlgorithm>);
-    }
     let slabs = plan::slabs(&lhs.tensor.client, problem);
     if slabs == 1 {
-        return specialised(problem, lhs, rhs, [m, n].into(), out_dtype);
+        return launched(problem, lhs, rhs, problem.shape(), out_dtype);
     }
+    let (m, n) = (problem.m as usize, problem.n as usize);
     let slab = MatmulProblem { k: problem.k / slabs as u32, ..problem };
-    let mut parts = specialised(slab, lhs.cut(1, slabs), rhs.cut(0, slabs), [slabs, m, n].into(), DType::F32)?;
+    let mut parts = launched(slab, lhs.cut(1, slabs), rhs.cut(0, slabs), [slabs, m, n].into(), DType::F32)?;
     *parts.meta = Metadata::new([slabs, m * n], [m * n, 1]);
     let mut sum = column_sum(parts)?;
     *sum.meta = Metadata::new([m, n], [n, 1]);

@@ -1,5 +1,6 @@
 //! The sizes of a product.
 
+use burn_backend::Shape;
 use cubek::std::MatrixLayout;
 
 /// Name in errors.
@@ -18,4 +19,11 @@ pub struct MatmulProblem {
     pub lhs: MatrixLayout,
     /// Of the right operand.
     pub rhs: MatrixLayout,
+}
+
+impl MatmulProblem {
+    /// Of the result.
+    pub fn shape(&self) -> Shape {
+        [self.m as usize, self.n as usize].into()
+    }
 }

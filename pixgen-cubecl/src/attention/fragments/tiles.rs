@@ -46,12 +46,25 @@ impl FragmentTiles {
         };
         let blocks = [48, 32, 16].into_iter().filter(|&block| block <= longest);
         let best = blocks.min_by_key(|&block| (tokens.next_multiple_of(block).next_multiple_of(32), usize::MAX - block))?;
-        let memory = device.hardware.max_shared_memory_size;
-        let fits = |tiles: &Self| tiles.shared_memory(kernel) <= memory && tiles.units() <= device.hardware.max_units_per_cube as usize;
         let smaller = [best, 32, 16].into_iter().filter(|&block| block <= best);
         smaller
             .flat_map(|block| (1..=planes).rev().map(move |planes| Self { planes, block, head }))
-            .find(fits)
+            .find(|tiles| tiles.fit(kernel, device))
+    }
+
+    /// All tiles for heads of `head` numbers that the device has room for, whether [`new`](Self::new) would choose them or not: for measuring.
+    pub fn all(kernel: AttentionKernel, head: usize, device: &DeviceProperties) -> Vec<Self> {
+        if !head.is_multiple_of(LANES) || head > WIDEST || !has_fragments(device) {
+            return Vec::new();
+        }
+        let blocks = [16, 32, 48, 64].into_iter();
+        let all = blocks.flat_map(|block| (1..=8).map(move |planes| Self { planes, block, head }));
+        all.filter(|tiles| tiles.fit(kernel, device)).collect()
+    }
+
+    fn fit(&self, kernel: AttentionKernel, device: &DeviceProperties) -> bool {
+        let hardware = &device.hardware;
+        self.shared_memory(kernel) <= hardware.max_shared_memory_size && self.units() <= hardware.max_units_per_cube as usize
     }
 
     /// `head` rounded up to whole products; the rest is zeros.

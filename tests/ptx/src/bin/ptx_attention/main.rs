@@ -77,7 +77,7 @@ fn bites(case: Case, calls: &[Call]) -> Result<(), String> {
     Ok(())
 }
 
-/// `TOKENSxHEAD`; the program of `attention_kernels.rs` gives 258 tokens one head and others two.
+/// `TOKENSxHEAD`; `cuda_kernels attention` gives 258 tokens one head and others two.
 fn case(text: &str) -> Result<Case, String> {
     let numbers = text
         .split_once('x')
