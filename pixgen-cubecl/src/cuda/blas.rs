@@ -7,22 +7,18 @@
 //! [`Kind`] of product. Algorithms that would add parts of a sum in the order in which they are ready are not allowed: the same library
 //! on the same device repeats its bits.
 
-use super::error::{BlasError, driver};
+use super::error::{BlasError, driver, memory};
 use super::library::{Algorithm, Heuristic, Library, Opaque};
-use super::stream::{self, ContextEvents, Pool, Way};
-use cubecl::cuda::CudaRuntime;
-use cubecl::prelude::Runtime;
+use super::stream::{ContextEvents, Pool, Server, Way};
 use cubecl::server::{Binding, ComputeServer};
 use cubecl::stream_id::StreamId;
 use cudarc::driver::result::{free_async, malloc_async};
 use cudarc::driver::sys::{CUdeviceptr, CUstream};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
 use std::ptr::{from_mut, from_ref, null_mut};
-
-/// What computes on a device's thread.
-pub type Server = <CudaRuntime as Runtime>::Server;
 
 /// Bytes that a product may use for parts of sums: NVIDIA's advice for Hopper.
 const WORKSPACE: usize = 32 << 20;
@@ -205,65 +201,23 @@ pub fn run(server: &mut Server, job: Job) -> Result<c_int, BlasError> {
     })
 }
 
-fn memory(error: impl std::fmt::Debug) -> BlasError {
-    BlasError::Memory { message: format!("{error:?}") }
-}
-
 impl Blas {
     fn run(&mut self, server: &mut Server, Job { kind, memory: bindings, stream }: Job) -> Result<c_int, BlasError> {
-        let origins: Vec<StreamId> = bindings.iter().map(|it| it.stream).filter(|it| *it != stream).collect();
-        let resources = bindings.into_iter().map(|it| server.get_resource(it, stream).map_err(memory));
-        // Held to the end of the function: then the work that uses them is in the stream.
-        let resources = resources.collect::<Result<Vec<_>, _>>()?;
-        let addresses: Vec<CUdeviceptr> = resources.iter().map(|it| it.resource().ptr).collect();
-        let alignments = [kind.lhs.alignment, kind.rhs.alignment, kind.out_alignment];
-        if let Some(at) = (0..3).find(|at| !addresses[*at].is_multiple_of(alignments[*at].into())) {
-            return Err(BlasError::Memory { message: format!("operand {at} lies at {:#x}", addresses[at]) });
-        }
-        let show = || format!("{server:?}");
-        let (submitted, readers) = match &mut self.way {
-            // All work of our own stream is in one order with that of all others.
-            Way::Events(events) => (events.stream, Vec::new()),
-            Way::Streams(pool) => {
-                let submitted = pool.stream(stream, show)?;
-                let mut readers = origins.iter().map(|it| pool.stream(*it, show)).collect::<Result<Vec<_>, _>>()?;
-                readers.sort_unstable();
-                readers.dedup();
-                readers.retain(|it| *it != submitted);
-                (submitted, readers)
+        let (library, handle) = (self.library, self.handle);
+        let Self { way, plans, workspaces, .. } = self;
+        way.submit(server, bindings, stream, |addresses, submitted| {
+            let alignments = [kind.lhs.alignment, kind.rhs.alignment, kind.out_alignment];
+            if let Some(at) = (0..3).find(|at| !addresses[*at].is_multiple_of(alignments[*at].into())) {
+                return Err(BlasError::Memory { message: format!("operand {at} lies at {:#x}", addresses[at]) });
             }
-        };
-        let workspace = self.workspace(submitted)?;
-        let library = self.library;
-        if !self.plans.contains_key(&kind) {
-            let plan = Plan::new(library, self.handle, kind)?;
-            self.plans.insert(kind, plan);
-        }
-        let plan = &self.plans[&kind];
-        if let Way::Events(events) = &self.way {
-            events.before()?;
-        }
-        plan.multiply(library, self.handle, &addresses, workspace, submitted)?;
-        let number = plan.number;
-        if let Way::Events(events) = &self.way {
-            events.after()?;
-        }
-        // Memory of another stream may be given away there as soon as nobody holds it.
-        for reader in readers {
-            stream::wait(reader, submitted)?;
-        }
-        Ok(number)
-    }
-
-    /// The workspace of a stream, which [`stream`] found or made. It is kept, as streams are.
-    fn workspace(&mut self, stream: CUstream) -> Result<CUdeviceptr, BlasError> {
-        if let Some(found) = self.workspaces.get(&stream) {
-            return Ok(*found);
-        }
-        // SAFETY: the stream belongs to the current context and is never destroyed.
-        let workspace = unsafe { malloc_async(stream, WORKSPACE) }.map_err(driver("cuMemAllocAsync"))?;
-        self.workspaces.insert(stream, workspace);
-        Ok(workspace)
+            let workspace = workspace(workspaces, submitted)?;
+            let plan = match plans.entry(kind) {
+                Entry::Occupied(plan) => plan.into_mut(),
+                Entry::Vacant(place) => place.insert(Plan::new(library, handle, kind)?),
+            };
+            plan.multiply(library, handle, addresses, workspace, submitted)?;
+            Ok(plan.number)
+        })
     }
 
     /// Gives all workspaces back.
@@ -274,6 +228,17 @@ impl Blas {
         }
         Ok(())
     }
+}
+
+/// The workspace of a stream, which [`stream`](super::stream) found or made. It is kept, as streams are.
+fn workspace(workspaces: &mut HashMap<CUstream, CUdeviceptr>, stream: CUstream) -> Result<CUdeviceptr, BlasError> {
+    if let Some(found) = workspaces.get(&stream) {
+        return Ok(*found);
+    }
+    // SAFETY: the stream belongs to the current context and is never destroyed.
+    let workspace = unsafe { malloc_async(stream, WORKSPACE) }.map_err(driver("cuMemAllocAsync"))?;
+    workspaces.insert(stream, workspace);
+    Ok(workspace)
 }
 
 /// Objects of cuBLASLt that belong to a plan in the making, destroyed if it is not finished.

@@ -51,7 +51,7 @@ pub enum BlasError {
         wanted: i64,
     },
     /// CubeCL did not give the memory of an operand, or its device thread ended.
-    #[error("CubeCL does not give the memory of a product: {message}")]
+    #[error("CubeCL does not give the memory of an operand: {message}")]
     Memory {
         /// What CubeCL says.
         message: String,
@@ -69,6 +69,11 @@ impl BlasError {
 /// Turns an error of the driver's function `call` into ours.
 pub(super) fn driver(call: &'static str) -> impl Fn(DriverError) -> BlasError {
     move |error| BlasError::Driver { call, code: format!("{:?}", error.0) }
+}
+
+/// Turns CubeCL's answer about memory into ours.
+pub(super) fn memory(error: impl std::fmt::Debug) -> BlasError {
+    BlasError::Memory { message: format!("{error:?}") }
 }
 
 /// The name of a `cublasStatus_t`, without its prefix.

@@ -10,11 +10,12 @@
 
 mod blas;
 pub mod error;
+pub mod foreign;
 mod library;
 mod stream;
 
 use crate::error::{KernelError, Result};
-use blas::{Element, Extra, Job, Kind, Lines, Server};
+use blas::{Element, Extra, Job, Kind, Lines};
 use burn_backend::DType;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use stream::Server;
 
 /// The alignment of CubeCL's buffers that is relied on, in bytes.
 const BUFFER_ALIGNMENT: u64 = 256;
@@ -109,7 +111,7 @@ pub fn open(device: &CudaDevice) -> std::result::Result<BlasReport, BlasError> {
 /// The library of a device that has one, and how many kinds of products each of its algorithms computes, by number; `None` are those that
 /// are left to cubek's kernels.
 pub(crate) fn choices<R: CubeRuntime>(device: &R::Device) -> Option<(BlasReport, BTreeMap<Option<i32>, usize>)> {
-    if TypeId::of::<R>() != TypeId::of::<CudaRuntime>() {
+    if !is_cuda::<R>() {
         return None;
     }
     let (id, mut known, mut found) = (device.to_id(), known(), BTreeMap::new());
@@ -153,9 +155,7 @@ fn trial(device: &CudaDevice, with_events: bool) -> std::result::Result<BlasRepo
     let job = Job { kind, memory: memory.iter().map(|it| it.clone().binding()).collect(), stream };
     on_device(device.to_id(), move |server| blas::run(server, job))?;
     let [_, _, out] = memory;
-    let bytes = client
-        .read_one(out)
-        .map_err(|error| BlasError::Memory { message: format!("{error:?}") })?;
+    let bytes = client.read_one(out).map_err(error::memory)?;
     for (at, found) in f32::from_bytes(&bytes).iter().enumerate() {
         let wanted: f32 = (0..SIDE).map(|k| a[at / SIDE * SIDE + k] * b[k * SIDE + at % SIDE]).sum();
         if *found != wanted {
@@ -172,7 +172,7 @@ fn on_device<T: Send>(
     work: impl FnOnce(&mut Server) -> std::result::Result<T, BlasError> + Send,
 ) -> std::result::Result<T, BlasError> {
     let done = DeviceHandle::<Server>::new(device).submit_blocking(work);
-    done.unwrap_or_else(|error| Err(BlasError::Memory { message: format!("{error:?}") }))
+    done.unwrap_or_else(|error| Err(error::memory(error)))
 }
 
 /// An operand of [`product`].
@@ -193,9 +193,14 @@ pub(crate) enum Beside<'a, R: CubeRuntime> {
     RowSums(&'a CubeTensor<R>),
 }
 
+/// Whether a runtime's tensors are CUDA's.
+pub fn is_cuda<R: CubeRuntime>() -> bool {
+    TypeId::of::<R>() == TypeId::of::<CudaRuntime>()
+}
+
 /// Whether cuBLASLt computes the products of a device.
 pub(crate) fn is_used<R: CubeRuntime>(device: &R::Device) -> bool {
-    TypeId::of::<R>() == TypeId::of::<CudaRuntime>() && open(&CudaDevice::from_id(device.to_id())).is_ok()
+    is_cuda::<R>() && open(&CudaDevice::from_id(device.to_id())).is_ok()
 }
 
 /// Computes `lhs rhs` into `out`, which is row-major without gaps. `false` if cuBLASLt refuses its kind: then nothing was done. That the

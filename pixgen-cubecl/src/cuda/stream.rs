@@ -8,11 +8,17 @@
 //! * **Events of the context**: a stream of our own waits for all that was submitted to the context, and everything later waits for the
 //!   product. It needs CUDA 12.5, and costs four calls a product and any overlap with other streams.
 
-use super::error::{BlasError, driver};
+use super::error::{BlasError, driver, memory};
+use cubecl::cuda::CudaRuntime;
+use cubecl::prelude::Runtime;
+use cubecl::server::{Binding, ComputeServer};
 use cubecl::stream_id::StreamId;
 use cudarc::driver::result::{ctx, event, stream};
-use cudarc::driver::sys::{self, CUcontext, CUevent, CUevent_flags, CUevent_wait_flags, CUresult, CUstream};
+use cudarc::driver::sys::{self, CUcontext, CUdeviceptr, CUevent, CUevent_flags, CUevent_wait_flags, CUresult, CUstream};
 use std::ffi::c_int;
+
+/// What computes on a device's thread.
+pub type Server = <CudaRuntime as Runtime>::Server;
 
 /// What stands before the list of streams in the server's text, and before the handle in an element of the list.
 const LIST: &str = "streams: StreamPool { streams: [";
@@ -25,6 +31,50 @@ pub enum Way {
     Streams(Pool),
     /// Into a stream of our own, between events of the context.
     Events(ContextEvents),
+}
+
+impl Way {
+    /// Lets `work` submit to a stream, which it is given after the addresses of `memory`: there it waits for all that CubeCL's launches did to
+    /// that memory before, and later ones wait for it. `stream` is that of the thread that asks.
+    ///
+    /// # Errors
+    /// CubeCL does not give the memory, the driver fails, or what `work` returns.
+    pub fn submit<T>(
+        &mut self,
+        server: &mut Server,
+        bindings: Vec<Binding>,
+        stream: StreamId,
+        work: impl FnOnce(&[CUdeviceptr], CUstream) -> Result<T, BlasError>,
+    ) -> Result<T, BlasError> {
+        let origins: Vec<StreamId> = bindings.iter().map(|it| it.stream).filter(|it| *it != stream).collect();
+        let resources = bindings.into_iter().map(|it| server.get_resource(it, stream).map_err(memory));
+        // Held to the end of the function: then the work that uses them is in the stream.
+        let resources = resources.collect::<Result<Vec<_>, _>>()?;
+        let addresses: Vec<CUdeviceptr> = resources.iter().map(|it| it.resource().ptr).collect();
+        let show = || format!("{server:?}");
+        match self {
+            // All work of our own stream is in one order with that of all others.
+            Self::Events(events) => {
+                events.before()?;
+                let done = work(&addresses, events.stream)?;
+                events.after()?;
+                Ok(done)
+            }
+            Self::Streams(pool) => {
+                let submitted = pool.stream(stream, show)?;
+                let mut readers = origins.iter().map(|it| pool.stream(*it, show)).collect::<Result<Vec<_>, _>>()?;
+                readers.sort_unstable();
+                readers.dedup();
+                readers.retain(|it| *it != submitted);
+                let done = work(&addresses, submitted)?;
+                // Memory of another stream may be given away there as soon as nobody holds it.
+                for reader in readers {
+                    wait(reader, submitted)?;
+                }
+                Ok(done)
+            }
+        }
+    }
 }
 
 /// The handles of CubeCL's streams by their number, the last one for its internal use; `None` where none was made yet.
@@ -108,7 +158,7 @@ fn in_context(handle: usize) -> Result<CUstream, BlasError> {
 ///
 /// # Errors
 /// The driver fails.
-pub fn wait(later: CUstream, earlier: CUstream) -> Result<(), BlasError> {
+fn wait(later: CUstream, earlier: CUstream) -> Result<(), BlasError> {
     let event = event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(driver("cuEventCreate"))?;
     // SAFETY: both streams live as long as CubeCL's server; an event may be destroyed while it is waited for.
     unsafe {
