@@ -36,6 +36,8 @@ pub struct SessionOptions {
     pub interrupt: Interrupt,
     /// Those who train together; rank 0 writes the folder.
     pub ranks: Collective,
+    /// They divide moments and averages.
+    pub shard_state: bool,
 }
 
 /// How a run ended.
@@ -81,10 +83,14 @@ struct Due {
 /// Runs or resumes training in `out`. The first line on stderr says which of the two it is.
 pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOptions, device: &B::Device) -> Result<End, Error> {
     let (config, ranks) = (&prepared.config, &options.ranks);
+    B::connect(ranks, device);
     let mut objective = prepared.objective::<B>(device, ranks);
-    let mut state = State::new::<B>(objective.params(), &prepared.start.params, &config.ema.configs(), device);
+    let share = Share { rank: ranks.rank(), size: ranks.size() };
+    let divided = if options.shard_state { share } else { Share::default() };
+    let mut state = State::of_share::<B>(objective.params(), &prepared.start.params, &config.ema.configs(), divided, device);
+    let mut whole = HashMap::new();
     let opened = if ranks.is_first() {
-        Some(open(prepared, out, options, device, &mut *objective, &mut state)?)
+        Some(open(prepared, out, options, device, &mut *objective, &mut state, &mut whole)?)
     } else {
         None
     };
@@ -92,8 +98,12 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     let mut flags = [due.sample, due.measurement].map(u8::from);
     ranks.broadcast(&mut flags);
     [due.sample, due.measurement] = flags.map(|flag| flag == 1);
-    replicas::replicate(ranks, &mut *objective, &mut state);
+    replicas::replicate(ranks, &mut *objective, &mut state, whole, device);
     replicas::compare::<B>(ranks, &state.params)?;
+    if ranks.is_first() && !divided.is_whole() {
+        let held: u64 = state.divided().map(|(_, values)| values.bytes()).sum();
+        note(&format!("moments and averages: {held} bytes at each of {} ranks", ranks.size()));
+    }
     let quiet = options.quiet || !ranks.is_first();
     let progress = run::Progress::new(&options.title, state.images, config.train.images, quiet);
     let window = Window::default();
@@ -101,7 +111,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     session.run()
 }
 
-/// Opens the folder of the run, and takes up its newest checkpoint.
+/// Opens the folder of the run, and takes up its newest checkpoint; what ranks divide goes to `whole`.
 fn open<B: Engine>(
     prepared: &Prepared,
     out: &Path,
@@ -109,6 +119,7 @@ fn open<B: Engine>(
     device: &B::Device,
     objective: &mut dyn Objective<B>,
     state: &mut State<B::Flat>,
+    whole: &mut HashMap<String, Vec<f32>>,
 ) -> Result<(Records, Due), Error> {
     let config = &prepared.config;
     let recorded = Recorded::read(out)?;
@@ -125,7 +136,7 @@ fn open<B: Engine>(
             note(&format!("resuming at {} from {}", count(loaded.checkpoint.images), loaded.path.display()));
             let is_due = |key: &str| loaded.checkpoint.metadata.contains_key(key);
             due = Due { sample: is_due("sample_due"), measurement: is_due("measurement_due") };
-            restore::<B>(loaded.checkpoint, &loaded.path, prepared, objective, state, device, out)?;
+            *whole = restore::<B>(loaded.checkpoint, &loaded.path, prepared, objective, state, device, out)?;
             if config.train.images < state.images && changes.iter().any(|change| change.key == "train.images") {
                 let folder = out.display().to_string();
                 return Err(Error::FewerImages { folder, images: config.train.images, seen: state.images });
@@ -188,7 +199,7 @@ fn count(images: u64) -> String {
     format!("{} ({})", counted(images as usize, "image", "images"), format_images(images))
 }
 
-/// Puts a checkpoint back.
+/// Puts a checkpoint back, but for what ranks divide: that is returned.
 fn restore<B: Engine>(
     checkpoint: Checkpoint,
     path: &Path,
@@ -197,7 +208,7 @@ fn restore<B: Engine>(
     state: &mut State<B::Flat>,
     device: &B::Device,
     out: &Path,
-) -> Result<(), Error> {
+) -> Result<HashMap<String, Vec<f32>>, Error> {
     let misfit = |kind| Error::OtherCheckpoint { path: path.display().to_string(), kind };
     let metadata = |key: &str| checkpoint.metadata.get(key).cloned().unwrap_or_default();
     let (was, is) = (metadata("data"), prepared.training.fingerprint());
@@ -215,21 +226,24 @@ fn restore<B: Engine>(
     state.skipped_in_row = number("skipped_in_row")?;
     let mut tensors: HashMap<String, Vec<f32>> = checkpoint.tensors.into_iter().map(|t| (t.name, t.data)).collect();
     let set = objective.params();
-    let mut take = |name: String, place: &mut B::Flat| {
-        let values = tensors.remove(&name).filter(|values| values.len() == set.len());
-        let values = values.ok_or_else(|| misfit(CheckpointMismatch::Tensor(name.clone())))?;
-        *place = B::Flat::upload(set, &values, device);
-        Ok::<(), Error>(())
+    let mut take = |name: &str| {
+        let values = tensors.remove(name).filter(|values| values.len() == set.len());
+        values.ok_or_else(|| misfit(CheckpointMismatch::Tensor(name.to_owned())))
     };
-    take("params".into(), &mut state.params)?;
-    take("adam.m".into(), &mut state.moments.m)?;
-    take("adam.v".into(), &mut state.moments.v)?;
-    for ema in &mut state.emas {
-        take(format!("ema.{}", ema.config), &mut ema.values)?;
+    state.params = B::Flat::upload(set, &take("params")?, device);
+    let (divides, mut whole) = (!state.share.is_whole(), HashMap::new());
+    for (name, place) in state.divided_mut() {
+        let values = take(&name)?;
+        if divides {
+            whole.insert(name, values);
+        } else {
+            *place = B::Flat::upload(set, &values, device);
+        }
     }
     objective
         .restore(&mut |name| tensors.remove(&format!("objective.{name}")))
-        .map_err(|name| misfit(CheckpointMismatch::Tensor(format!("objective.{name}"))))
+        .map_err(|name| misfit(CheckpointMismatch::Tensor(format!("objective.{name}"))))?;
+    Ok(whole)
 }
 
 impl<B: Engine> Session<'_, B> {
@@ -242,7 +256,8 @@ impl<B: Engine> Session<'_, B> {
             return Ok(End::Stopped);
         }
         // One grid before training shows what the strip starts from.
-        let cut_short = (self.state.images == 0 || self.due.sample) && !self.sample()? || self.due.measurement && !self.measure()?;
+        let not_sampled = (self.state.images == 0 || self.due.sample) && !self.sample()?;
+        let cut_short = self.options.ranks.any(not_sampled) || self.due.measurement && !self.measure()?;
         if self.options.ranks.any(cut_short) {
             end = End::Interrupted;
         }
@@ -287,15 +302,13 @@ impl<B: Engine> Session<'_, B> {
         }
         replicas::compare::<B>(&self.options.ranks, &self.state.params)?;
         self.progress.finish();
-        let Some(Records { folder, .. }) = &self.records else {
-            return Ok(end);
-        };
-        if end == End::Interrupted {
+        if let Some(Records { folder, .. }) = self.records.as_ref().filter(|_| end == End::Interrupted) {
             let saved = format!("{} at {}", folder.path().display(), count(self.state.images));
             note(&interrupt::sentence(Some(&saved)));
         }
-        if end == End::Finished && !folder.model().exists() {
-            self.export(folder)?;
+        let lacks_model = |Records { folder, .. }: &Records| end == End::Finished && !folder.model().exists();
+        if self.options.ranks.any(self.records.as_ref().is_some_and(lacks_model)) {
+            self.export()?;
         }
         Ok(end)
     }
@@ -379,9 +392,16 @@ impl<B: Engine> Session<'_, B> {
         Ok(())
     }
 
+    /// The parameters of model files, for rank 0; all ranks ask for them together.
     fn exported(&self) -> Cow<'_, [f32]> {
+        if !self.options.ranks.is_first() && self.state.share.is_whole() {
+            return Cow::default();
+        }
         // A validated configuration names an average that is there.
-        self.state.average(&self.prepared.config.ema.export).unwrap_or(&self.state.params).host()
+        let average = self
+            .state
+            .average::<B>(&self.prepared.config.ema.export, self.objective.params(), &self.options.ranks);
+        average.unwrap_or_else(|| self.state.params.host())
     }
 
     fn generator(&self) -> Generator<'_> {
@@ -399,9 +419,6 @@ impl<B: Engine> Session<'_, B> {
     /// Says whether it did: not if someone asked to stop meanwhile.
     fn sample(&mut self) -> Result<bool, Error> {
         let config = &self.prepared.config;
-        let Some(Records { folder, .. }) = &self.records else {
-            return Ok(true);
-        };
         let drawings: &[(&str, Drawing)] = match config.stage {
             Stage::Pretrain(_) => return Ok(true),
             Stage::Diffusion(_) => &[("heun", Drawing::PREVIEW)],
@@ -412,9 +429,13 @@ impl<B: Engine> Session<'_, B> {
                 ("2step", Drawing::Consistency { steps: 2 }),
             ],
         };
+        let exported = self.exported();
+        let Some(Records { folder, .. }) = &self.records else {
+            return Ok(true);
+        };
         let columns = config.model.classes.min(10);
         let classes: Vec<usize> = (0..columns * config.output.sample_rows).map(|i| i % columns).collect();
-        let mut generator = self.generator().load::<B>(&self.exported(), None, self.device);
+        let mut generator = self.generator().load::<B>(&exported, None, self.device);
         for (number, &(name, drawing)) in drawings.iter().enumerate() {
             let mut bytes = Vec::new();
             for (first, classes) in (0..).step_by(columns).zip(classes.chunks(columns)) {
@@ -442,10 +463,11 @@ impl<B: Engine> Session<'_, B> {
     /// Measures pictures of the exported average, and keeps the model if it is the best so far.
     /// Says whether it did: not if someone asked to stop meanwhile.
     fn measure(&mut self) -> Result<bool, Error> {
-        let Some(mut watch) = self.records.as_mut().and_then(|records| records.watch.take()) else {
+        let watch = self.records.as_mut().and_then(|records| records.watch.take());
+        let exported = self.exported();
+        let Some(mut watch) = watch else {
             return Ok(true);
         };
-        let exported = self.exported();
         let measured = watch.measure::<B>(&self.generator(), &exported, self.device, &self.options.interrupt)?;
         if let Some(quality) = measured {
             let images = self.state.images;
@@ -470,22 +492,25 @@ impl<B: Engine> Session<'_, B> {
     }
 
     fn save(&mut self) -> Result<(), Error> {
+        let (set, ranks, state) = (self.objective.params(), &self.options.ranks, &self.state);
+        let whole = |name: String, data: Vec<f32>| NamedTensor { name, shape: vec![data.len()], data };
+        let mut tensors = Vec::new();
+        if ranks.is_first() {
+            tensors.push(whole("params".into(), state.params.host().into_owned()));
+        }
+        for (name, values) in state.divided().filter(|_| ranks.is_first() || !state.share.is_whole()) {
+            let values = values.whole(set, state.share, ranks);
+            if ranks.is_first() {
+                tensors.push(whole(name, values.into_owned()));
+            }
+        }
         let Some(Records { folder, metrics, .. }) = &mut self.records else {
-            return Ok(());
+            return self.export();
         };
         if let Some(products) = B::products(self.device) {
             metrics.append(self.state.images, &BTreeMap::from([("products", products)]))?;
         }
         metrics.sync()?;
-        let whole = |name: String, data: Vec<f32>| NamedTensor { name, shape: vec![data.len()], data };
-        let flat = |name: String, flat: &B::Flat| whole(name, flat.host().into_owned());
-        let state = &self.state;
-        let mut tensors = vec![
-            flat("params".into(), &state.params),
-            flat("adam.m".into(), &state.moments.m),
-            flat("adam.v".into(), &state.moments.v),
-        ];
-        tensors.extend(state.emas.iter().map(|ema| flat(format!("ema.{}", ema.config), &ema.values)));
         let objective = self.objective.state().into_iter();
         tensors.extend(objective.map(|(name, values)| whole(format!("objective.{name}"), values)));
         let mut metadata = BTreeMap::from([
@@ -503,13 +528,17 @@ impl<B: Engine> Session<'_, B> {
         metadata.extend(self.prepared.start.fingerprints.clone());
         let checkpoint = Checkpoint { images: state.images, tensors, metadata };
         checkpoint::save(folder, &checkpoint, self.prepared.config.output.keep)?;
-        self.records.as_ref().map_or(Ok(()), |records| self.export(&records.folder))
+        self.export()
     }
 
-    fn export(&self, folder: &RunFolder) -> Result<(), Error> {
+    fn export(&self) -> Result<(), Error> {
+        let exported = self.exported();
+        let Some(Records { folder, .. }) = &self.records else {
+            return Ok(());
+        };
         let file = self
             .prepared
-            .model_file(self.objective.params(), &self.exported(), self.state.images, self.objective.state());
+            .model_file(self.objective.params(), &exported, self.state.images, self.objective.state());
         save_model(&file, &folder.model())
     }
 }

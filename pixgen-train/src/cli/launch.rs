@@ -1,4 +1,4 @@
-//! `launch`: training on several processes.
+//! `launch`: a command on several processes.
 
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
@@ -7,7 +7,7 @@ use std::ffi::OsString;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:  pixgen-train launch --processes 8 -- finetune --preset EPG-L-16-256 --data imagenet --device cuda --out run\n\n\
-    Each process trains on its share of every batch. Lines on stderr begin with the number of their process."
+    Each process trains on its share of every batch, or draws its share of the pictures. Lines on stderr begin with the number of their process."
 )]
 pub struct LaunchArgs {
     /// Number of processes
@@ -16,7 +16,7 @@ pub struct LaunchArgs {
     /// What they communicate by: MPI where there is an `mpirun`, else TCP
     #[arg(long, value_enum, default_value = "auto")]
     pub engine: LaunchEngine,
-    /// `pretrain` or `finetune` with its flags
+    /// `pretrain`, `finetune`, `sample` or `eval` with its flags
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }

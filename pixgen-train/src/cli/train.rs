@@ -104,6 +104,9 @@ pub struct TrainArgs {
     /// With several processes: minutes that one waits for the others before it ends the run
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
     pub rank_limit: f64,
+    /// With several processes: each holds its part of moments and averages only. The checkpoint is that of all
+    #[arg(long)]
+    pub shard_state: bool,
 }
 
 /// Other forms of the log.

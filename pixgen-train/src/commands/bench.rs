@@ -35,7 +35,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
         .map(|&stage| {
             let StageSettings { mut config, auto_micro_batch, .. } = resolve(stage, &args.settings, &[], None)?;
             if auto_micro_batch {
-                fit_micro_batch(&mut config)?;
+                fit_micro_batch(&mut config, 1)?;
             }
             Ok(config)
         })
@@ -48,7 +48,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
     }
     // Both stages have the flags' device.
     let Some(config) = configs.first() else { return Ok(()) };
-    let (device, requirements) = (config.device()?, requirements(config)?);
+    let (device, requirements) = (config.device()?, requirements(config, 1)?);
     let published_gflops = match config.compute.precision {
         Precision::Bf16 => device.product().and_then(|product| of_product(&product)).map(|gpu| 1e-9 * gpu.tensor),
         Precision::F32 => None,

@@ -5,7 +5,8 @@ use super::long_work::LongWork;
 use super::picture_sets::PictureSet;
 use crate::cache;
 use crate::cli::{EvalArgs, FeatureArgs};
-use crate::device::{OnDevice, Requirements};
+use crate::device::{DeviceChoice, OnDevice, Requirements};
+use crate::distributed::Collective;
 use crate::error::Error;
 use crate::prepared;
 use crate::quality::npz::{self, Npz};
@@ -26,14 +27,16 @@ use std::sync::{Mutex, PoisonError};
 /// Real pictures below which distances depend mostly on their number.
 const COMPARABLE: usize = 1000;
 
-pub(super) fn run(args: &EvalArgs, quiet: bool) -> Result<(), Error> {
+/// All `ranks` draw and extract features, each on its `device`, and compute the same numbers, which rank 0 prints.
+pub(super) fn run(args: &EvalArgs, quiet: bool, ranks: &Collective, device: DeviceChoice) -> Result<(), Error> {
+    let quiet = quiet || !ranks.is_first();
     if let Some(grid) = &args.grid {
         output::check_extension("--grid", grid, "PNG", &["png"])?;
         output::refuse_stdout("--grid", grid, "prints its measurements there")?;
     }
     let report = match (&args.folder, &args.model) {
-        (Some(folder), _) => pictures(args, folder, quiet)?,
-        (_, Some(model)) => generator(args, model, quiet)?,
+        (Some(folder), _) => pictures(args, folder, quiet, ranks)?,
+        (_, Some(model)) => generator(args, model, quiet, ranks, device)?,
         _ => {
             return Err(Error::Argument {
                 what: "nothing to measure".to_owned(),
@@ -41,6 +44,9 @@ pub(super) fn run(args: &EvalArgs, quiet: bool) -> Result<(), Error> {
             });
         }
     };
+    if !ranks.is_first() {
+        return Ok(());
+    }
     let real = report.rows.iter().filter_map(|row| row.real.as_ref()).map(|real| real.n).min();
     if let Some(real) = real.filter(|&real| real < COMPARABLE) {
         note(&format!("warning: only {real} real pictures; the distances cannot be compared with those of other counts"));
@@ -52,8 +58,13 @@ pub(super) fn run(args: &EvalArgs, quiet: bool) -> Result<(), Error> {
 }
 
 /// Every average of a model drawn in every way, against one reference.
-fn generator(args: &EvalArgs, path: &Path, quiet: bool) -> Result<EvalReport, Error> {
-    let device = args.device.choice()?;
+fn generator(args: &EvalArgs, path: &Path, quiet: bool, ranks: &Collective, device: DeviceChoice) -> Result<EvalReport, Error> {
+    // Of what all ranks see, one tells.
+    let note = |line: &str| {
+        if ranks.is_first() {
+            note(line);
+        }
+    };
     let models = averages(path, &args.ema)?;
     let models: Vec<ModelFile> = models.into_iter().map(|file| drawn::drawing(file, path)).collect::<Result<_, _>>()?;
     let sampling: Vec<SamplingOptions> = args
@@ -89,7 +100,7 @@ fn generator(args: &EvalArgs, path: &Path, quiet: bool) -> Result<EvalReport, Er
             "warning: the model's class `{ours}` is `{theirs}` in {source}; classes are compared by their numbers"
         ));
     }
-    let extractor = extractor(&args.features, usual_network(header), quiet)?;
+    let extractor = extractor(&args.features, usual_network(header), quiet)?.shared(ranks.clone());
     let source = path.display().to_string();
     let sweep = Sweep {
         source: &source,
@@ -100,13 +111,14 @@ fn generator(args: &EvalArgs, path: &Path, quiet: bool) -> Result<EvalReport, Er
         held_out: &held_out,
         reference: reference_options(&args.features, args.count as usize),
         published: published(&args.features)?,
+        ranks: ranks.clone(),
     };
     let sizes = models
         .iter()
         .chain(sampling.iter().filter_map(|options| options.weak.as_ref()))
         .map(|file| file.params.len());
     let sets = device.run(Requirements::inference(sizes.sum()), Measure { sweep, extractor, quiet })??;
-    if let (Some(out), Some(set)) = (&args.grid, sets.first()) {
+    if let (Some(out), Some(set)) = (args.grid.as_ref().filter(|_| ranks.is_first()), sets.first()) {
         save_pairs(set, &training, out)?;
         note(&format!("{}, each with the nearest training picture on its right: {}", set.row.subject, out.display()));
     }
@@ -124,7 +136,9 @@ impl OnDevice for Measure<'_> {
     type Output = Result<Vec<EvaluatedSet>, QualityError>;
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
-        note(&format!("features of real pictures by {}", self.extractor.recipe()));
+        if self.sweep.ranks.is_first() {
+            note(&format!("features of real pictures by {}", self.extractor.recipe()));
+        }
         let mut drawing = LongWork::new("drawing", self.quiet);
         self.sweep
             .run::<B>(self.extractor, device, &mut |done, total| drawing.update(done, total))
@@ -212,7 +226,7 @@ fn save_pairs(set: &EvaluatedSet, training: &Dataset, out: &Path) -> Result<(), 
 }
 
 /// One set of pictures against another, or against a reference file; no model.
-fn pictures(args: &EvalArgs, folder: &Path, quiet: bool) -> Result<EvalReport, Error> {
+fn pictures(args: &EvalArgs, folder: &Path, quiet: bool, ranks: &Collective) -> Result<EvalReport, Error> {
     let published = published(&args.features)?;
     let against = args.against.as_deref().map(PictureSet::open).transpose()?;
     if against.is_none() && published.is_none() {
@@ -226,7 +240,7 @@ fn pictures(args: &EvalArgs, folder: &Path, quiet: bool) -> Result<EvalReport, E
     let shape = PictureSet::common_shape(&sets, args.size.map(|side| side as usize))?;
     let pictures = folder_set.read(shape)?;
     let real = against.map(|set| set.read(shape)).transpose()?;
-    let extractor = extractor(&args.features, FeatureNetwork::EfficientNetLite0, quiet)?;
+    let extractor = extractor(&args.features, FeatureNetwork::EfficientNetLite0, quiet)?.shared(ranks.clone());
     let known = real.as_ref().map(Dataset::pixels).transpose()?;
     let everything = RealPictures {
         name: real.as_ref().map_or("", |real| &real.source),

@@ -1,4 +1,4 @@
-//! `launch`: starts the processes of a training command, passes signals on, and ends all when one dies.
+//! `launch`: starts the processes of a command, passes signals on, and ends all when one dies.
 
 use crate::cli::{LaunchArgs, LaunchEngine};
 use crate::distributed::{Placement, Rendezvous};
@@ -26,9 +26,9 @@ pub(super) fn run(args: &LaunchArgs) -> Result<i32, Error> {
         return Err(wrong(format!("--processes {}: not between 1 and {MOST}", args.processes), "give one for each GPU"));
     }
     let verb = args.command.first().map(|verb| verb.to_string_lossy().into_owned()).unwrap_or_default();
-    if !["pretrain", "finetune"].contains(&verb.as_str()) {
+    if !["pretrain", "finetune", "sample", "eval"].contains(&verb.as_str()) {
         return Err(wrong(
-            format!("launch -- {verb}: only `pretrain` and `finetune` train"),
+            format!("launch -- {verb}: only `pretrain`, `finetune`, `sample` and `eval` run on several processes"),
             "write launch --processes 2 -- finetune ...",
         ));
     }
@@ -110,10 +110,27 @@ fn ranks(args: &LaunchArgs, program: &PathBuf) -> std::io::Result<Vec<Command>> 
     Ok((0..args.processes).map(one).collect())
 }
 
-/// Ctrl-C on a terminal reaches a whole group: processes in one of their own get the signal once, from here.
+/// Ctrl-C on a terminal reaches a whole group: processes in one of their own get the signal once, from here. Should `launch` itself be killed,
+/// Linux ends them: the signal comes once for each thread of `launch`, and the second does not wait for a checkpoint.
 fn own_group(mut command: Command) -> Command {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+        let launcher = getpid();
+        let follow = move || {
+            set_parent_process_death_signal(Some(Signal::TERM))?;
+            // It may have been killed before the line above.
+            if getppid() == Some(launcher) {
+                Ok(())
+            } else {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+        };
+        // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+        unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, follow) };
+    }
     command
 }
 

@@ -27,7 +27,7 @@ mod train;
 
 use crate::cli::{Cli, Command, ConfigCommand, DataCommand, ObjectiveName, StageName};
 use crate::config::StageKind;
-use crate::distributed::Placement;
+use crate::distributed::{Collective, Placement};
 use crate::error::Error;
 use crate::run::recorded::begun;
 use crate::session::End;
@@ -43,7 +43,7 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
         Command::Inspect(_) | Command::Config(_) | Command::Completions { .. } | Command::Export(_) | Command::Launch(_)
     );
     let placement = match cli.command {
-        Command::Pretrain(_) | Command::Finetune(_) => Placement::of_environment()?,
+        Command::Pretrain(_) | Command::Finetune(_) | Command::Sample(_) | Command::Eval(_) => Placement::of_environment()?,
         _ => None,
     };
     if computes {
@@ -84,8 +84,14 @@ pub fn run(cli: Cli) -> Result<i32, Error> {
                 .extend(cli.threads.iter().flat_map(|threads| ["--threads".into(), threads.to_string().into()]));
             launch::run(&args)
         }
-        Command::Sample(args) => sample::run(&args, cli.quiet).map(|()| 0),
-        Command::Eval(args) => eval::run(&args, cli.quiet).map(|()| 0),
+        Command::Sample(args) => {
+            let run = |ranks: &Collective, device| sample::run(&args, cli.quiet, ranks, device);
+            ranks::together(placement, &args.device, run).map(|()| 0)
+        }
+        Command::Eval(args) => {
+            let run = |ranks: &Collective, device| eval::run(&args, cli.quiet, ranks, device);
+            ranks::together(placement, &args.device, run).map(|()| 0)
+        }
         Command::Probe(args) => probe::run(&args).map(|()| 0),
         Command::Report(args) => report::run(&args, cli.quiet).map(|()| 0),
         Command::Inspect(args) => inspect::run(&args).map(|()| 0),

@@ -100,7 +100,7 @@ pub(super) fn recipe(args: &QuickstartArgs, minutes: f64, device: DeviceChoice) 
 pub(super) fn requirements(configs: &[RunConfig; 3]) -> Result<Requirements, DeviceProblem> {
     let mut all = Requirements::default();
     for config in configs {
-        let stage = memory::requirements(config)?;
+        let stage = memory::requirements(config, 1)?;
         (all.memory, all.bf16) = (all.memory.max(stage.memory), all.bf16 || stage.bf16);
     }
     Ok(all)
@@ -261,7 +261,7 @@ fn fit_to_time<B: Engine>(
     for (config, seconds) in configs.iter().zip(&mut seconds) {
         // Speed does not depend on the pictures, and the generator of the third stage is not there yet.
         let prepared = prepared::prepare_random(config.clone(), TIMED_PICTURES)?;
-        *seconds = dry_run::plan::<B>(&prepared, Some(device))?.seconds.unwrap_or(0.0);
+        *seconds = dry_run::plan::<B>(&prepared, Some(device), 1)?.seconds.unwrap_or(0.0);
     }
     let asked = configs.each_ref().map(|config| config.train.images);
     let total: f64 = seconds.iter().sum();

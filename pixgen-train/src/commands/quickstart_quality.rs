@@ -1,6 +1,7 @@
 //! How good the pictures of a quick start are, by what is on this machine already.
 
 use crate::cache;
+use crate::distributed::Collective;
 use crate::error::Error;
 use crate::prepared::Prepared;
 use crate::quality::sweep::{SamplingOptions, Sweep, proportional};
@@ -59,6 +60,7 @@ impl QuickstartQuality {
             held_out: &prepared.held_out,
             reference: ReferenceOptions::new(MEASURED),
             published: None,
+            ranks: Collective::default(),
         };
         let sets = sweep.run::<B>(extractor, device, &mut |_, _| ())?;
         Ok(Self { report: EvalReport::new(sets.into_iter().map(|set| set.row).collect()), nearest: None })

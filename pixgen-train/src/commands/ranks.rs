@@ -1,8 +1,10 @@
 //! How the processes of a training command find each other, agree on settings, and part.
 
+use crate::cli::DeviceArgs;
 use crate::config::{RunConfig, Stage};
+use crate::device::DeviceChoice;
 use crate::distributed::replicas::{check_batch, check_command};
-use crate::distributed::{Collective, MPI_VARIABLE, Placement};
+use crate::distributed::{Collective, Launcher, LinkError, MPI_VARIABLE, NCCL_OFF, NCCL_VARIABLE, Placement};
 use crate::error::Error;
 use crate::needs::memory;
 use crate::objective::StepError;
@@ -25,20 +27,45 @@ pub(super) fn join(placement: Option<Placement>, limit: f64) -> Result<Collectiv
     Ok(ranks)
 }
 
-/// Version, arguments and settings of the environment. Where MPI and the cache are may differ from host to host.
+/// Program, arguments and settings of the environment. Where libraries and the cache are may differ from host to host.
 fn command() -> Vec<String> {
-    let own = [MPI_VARIABLE, crate::cache::OVERRIDE];
+    let own = [MPI_VARIABLE, NCCL_VARIABLE, crate::cache::OVERRIDE];
     let mut variables: Vec<String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, _)| name.starts_with("PIXGEN_") && !own.contains(&name.as_str()))
+        .filter(|(name, value)| name.starts_with("PIXGEN_") && (!own.contains(&name.as_str()) || value == NCCL_OFF))
         .map(|(name, value)| format!("{name}={}", value.to_string_lossy()))
         .collect();
     variables.sort();
     let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-    std::iter::once(format!("pixgen-train {}", env!("CARGO_PKG_VERSION")))
+    let program = std::env::current_exe().and_then(std::fs::read).map(|bytes| crc32fast::hash(&bytes));
+    let program = program.map_or_else(|_| "unknown".to_owned(), |checksum| format!("{checksum:08x}"));
+    std::iter::once(format!("pixgen-train {} with checksum {program}", env!("CARGO_PKG_VERSION")))
         .chain(arguments)
         .chain(variables)
         .collect()
+}
+
+/// Minutes that whoever draws or measures waits for the others.
+pub(super) const LIMIT: f64 = 10.0;
+
+/// Meets the others, does something together on the device of each, and leaves.
+pub(super) fn together(
+    placement: Option<Placement>,
+    device: &DeviceArgs,
+    work: impl FnOnce(&Collective, DeviceChoice) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let device = placement
+        .as_ref()
+        .map_or_else(|| device.device.clone(), |placement| placement.device(&device.device))
+        .parse::<DeviceChoice>();
+    let ranks = join(placement, LIMIT)?;
+    let work = |ranks: &Collective| work(ranks, device?);
+    match work(&ranks) {
+        Ok(()) => ranks.leave(),
+        Err(error) if !ranks.is_alone() => ranks.fail(&error, error.hint()),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Ends together with the others, or ends them: no error is one rank's alone.
@@ -76,17 +103,27 @@ pub(super) fn settings_here(ranks: &Collective, config: &RunConfig) -> RunConfig
     let mut here = config.clone();
     if let Some(placement) = ranks.placement() {
         here.train.batch /= placement.size;
-        if ["cuda", "vulkan"].contains(&here.compute.device.as_str()) {
-            here.compute.device = format!("{}:{}", here.compute.device, placement.local_rank);
-        }
+        here.compute.device = placement.device(&here.compute.device);
     }
     here
 }
 
-/// Takes the largest micro-batch that fits everywhere; returns the free memory of this rank's device.
-pub(super) fn fit_micro_batch(ranks: &Collective, config: &mut RunConfig) -> Result<u64, Error> {
+/// Whether what joins the ranks carries what they tell each other on `device`: MPI anything, TCP between hosts only what GPUs do not.
+pub(super) fn check_engine(ranks: &Collective, device: DeviceChoice) -> Result<(), LinkError> {
+    match ranks.placement() {
+        Some(placement @ Placement { launcher: Launcher::Torchrun(_), .. })
+            if !placement.is_one_host() && !matches!(device, DeviceChoice::Cuda(_)) =>
+        {
+            Err(LinkError::SeveralHosts { size: placement.size, local: placement.local_size })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes the largest micro-batch that fits everywhere; returns the free memory of this rank's device. `divide` of them divide the state.
+pub(super) fn fit_micro_batch(ranks: &Collective, config: &mut RunConfig, divide: usize) -> Result<u64, Error> {
     let mut here = settings_here(ranks, config);
-    let free = memory::fit_micro_batch(&mut here)?;
+    let free = memory::fit_micro_batch(&mut here, divide)?;
     let fitting = ranks.all_gather(&[here.train.micro_batch as u64]);
     config.train.micro_batch = fitting.into_iter().min().unwrap_or_default() as usize;
     Ok(free)

@@ -2,7 +2,8 @@
 
 use super::drawn;
 use crate::cli::{ModelArgs, SampleArgs};
-use crate::device::{OnDevice, Requirements};
+use crate::device::{DeviceChoice, OnDevice, Requirements};
+use crate::distributed::Collective;
 use crate::error::Error;
 use crate::run::averages::average;
 use crate::sample_set::archive::{ArchiveForm, assemble};
@@ -78,7 +79,8 @@ fn classes(header: &ModelHeader, text: &str) -> Result<Vec<usize>, Error> {
     })
 }
 
-pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<(), Error> {
+/// Files are drawn by all `ranks`, each on its `device`, and written by rank 0; the rest is for rank 0 alone.
+pub(super) fn run(args: &SampleArgs, quiet: bool, ranks: &Collective, device: DeviceChoice) -> Result<(), Error> {
     let output = match output(&args.out) {
         Err(_) if args.walk.is_some() => return Err(no_walk(&args.out)),
         output => output?,
@@ -87,16 +89,19 @@ pub(super) fn run(args: &SampleArgs, quiet: bool) -> Result<(), Error> {
         output::refuse_stdout("--out", &args.out, "prints a preview there")?;
     }
     let count = count(args, output)?;
+    if !ranks.is_first() && (args.walk.is_some() || output == Output::Grid) {
+        return Ok(());
+    }
     let ModelArgs { model, ema } = &args.model;
     let file = drawn::drawing(average(model, ema.as_deref())?, model)?;
     let (drawing, weak) = drawn::choose(&args.drawn, args.guidance, &file)?;
     if let Some(text) = &args.walk {
         let ends = endpoints(&file.header, text, args.seed)?;
         let walk = Walk { from: ends[0], to: ends[1], frames: count as usize, drawing };
-        return animate(args, &file, weak.as_ref(), walk);
+        return animate(args, &file, weak.as_ref(), walk, device);
     }
     let asked = classes(&file.header, &args.class)?;
-    let job = Job { args, file: &file, weak: weak.as_ref(), drawing, asked };
+    let job = Job { args, file: &file, weak: weak.as_ref(), drawing, asked, ranks, device };
     match output {
         Output::Grid => job.grid(count as usize),
         Output::Folder => job.files(u64::from(count), None, quiet),
@@ -201,8 +206,8 @@ fn requirements(file: &ModelFile, weak: Option<&ModelFile>) -> Requirements {
     Requirements::inference(file.params.len() + weak.map_or(0, |weak| weak.params.len()))
 }
 
-fn animate(args: &SampleArgs, file: &ModelFile, weak: Option<&ModelFile>, walk: Walk) -> Result<(), Error> {
-    let bytes = args.device.choice()?.run(requirements(file, weak), DrawWalk { walk, file, weak })?;
+fn animate(args: &SampleArgs, file: &ModelFile, weak: Option<&ModelFile>, walk: Walk, device: DeviceChoice) -> Result<(), Error> {
+    let bytes = device.run(requirements(file, weak), DrawWalk { walk, file, weak })?;
     let model = &file.header.model;
     let one = Grid::enlarged(1, model.size);
     let pictures = Picture::squares(&bytes, model.size, model.channels)?;
@@ -228,6 +233,8 @@ struct Job<'a> {
     drawing: Drawing,
     /// Classes, one after another.
     asked: Vec<usize>,
+    ranks: &'a Collective,
+    device: DeviceChoice,
 }
 
 /// Pictures in memory.
@@ -248,7 +255,8 @@ impl OnDevice for DrawGrid<'_> {
 /// Pictures in a folder.
 struct DrawFiles<'a> {
     job: &'a Job<'a>,
-    folder: &'a SampleFolder,
+    folder: Option<&'a SampleFolder>,
+    manifest: &'a Manifest,
     count: u64,
     quiet: bool,
 }
@@ -257,9 +265,9 @@ impl OnDevice for DrawFiles<'_> {
     type Output = Result<(), SampleSetError>;
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
-        let Job { file, weak, .. } = *self.job;
+        let Job { file, weak, ranks, .. } = *self.job;
         let mut generator = Generator::from(file).load::<B>(&file.params, weak, device);
-        draw::complete(self.folder, &mut generator, self.count, self.quiet)
+        draw::complete(self.folder, self.manifest, &mut generator, self.count, ranks, self.quiet)
     }
 }
 
@@ -272,10 +280,7 @@ impl Job<'_> {
             _ => (asked.len(), (0..asked.len() * count).map(|i| asked[i % asked.len()]).collect()),
         };
         let request = SampleRequest { seed: args.seed, first: 0, classes: &order, drawing: *drawing };
-        let bytes = args
-            .device
-            .choice()?
-            .run(requirements(file, self.weak), DrawGrid { job: self, request })?;
+        let bytes = self.device.run(requirements(file, self.weak), DrawGrid { job: self, request })?;
         let model = &file.header.model;
         let pictures = Picture::squares(&bytes, model.size, model.channels)?;
         let names: Vec<String> = order.iter().map(|&class| class_name(&file.header, class)).collect();
@@ -319,9 +324,14 @@ impl Job<'_> {
             classes: asked.clone(),
             class_names: asked.iter().map(|&class| class_name(&file.header, class)).collect(),
         };
-        let folder = SampleFolder::open(&place, manifest)?;
-        let work = DrawFiles { job: self, folder: &folder, count, quiet };
-        args.device.choice()?.run(requirements(file, self.weak), work)??;
+        let folder = if self.ranks.is_first() {
+            Some(SampleFolder::open(&place, manifest.clone())?)
+        } else {
+            None
+        };
+        let work = DrawFiles { job: self, folder: folder.as_ref(), manifest: &manifest, count, quiet };
+        self.device.run(requirements(file, self.weak), work)??;
+        let Some(folder) = folder else { return Ok(()) };
         if let Some(form) = form {
             assemble(&folder, count, form, &args.out)?;
             interrupt::saved(&args.out.display().to_string());

@@ -2,7 +2,7 @@
 
 use crate::cli::SettingsArgs;
 use crate::config::{RunConfig, Stage, StageKind};
-use crate::distributed::MPI_VARIABLE;
+use crate::distributed::{MPI_VARIABLE, NCCL_VARIABLE};
 use crate::error::Error;
 use crate::objective::PretrainMethod;
 use crate::run::recorded::Recorded;
@@ -55,7 +55,13 @@ pub fn resolve(stage: StageKind, args: &SettingsArgs, own: &[StageFlag<'_>], out
     over.extend(env::layers(
         &schema,
         std::env::vars_os(),
-        &[crate::cache::OVERRIDE, FIRMWARE_MODEL, MPI_VARIABLE, pixgen_edge::engine::VARIABLE],
+        &[
+            crate::cache::OVERRIDE,
+            FIRMWARE_MODEL,
+            MPI_VARIABLE,
+            NCCL_VARIABLE,
+            pixgen_edge::engine::VARIABLE,
+        ],
     )?);
     over.extend(flag_layers(&schema, args, own, stage)?);
     over.iter().try_for_each(|layer| check_stage(layer, stage))?;

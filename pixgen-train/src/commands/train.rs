@@ -34,8 +34,9 @@ pub(super) fn run(
 ) -> Result<End, Error> {
     if args.dry_run {
         // A plan is made by one process.
-        let others = placement.is_some_and(|placement| placement.rank > 0);
-        return if others { Ok(End::Finished) } else { plan(stage, args, own) };
+        let others = placement.as_ref().is_some_and(|placement| placement.rank > 0);
+        let ranks = placement.filter(|_| args.shard_state).map_or(1, |placement| placement.size);
+        return if others { Ok(End::Finished) } else { plan(stage, args, own, ranks) };
     }
     let ranks = ranks::join(placement, args.rank_limit)?;
     let end = train(stage, args, own, quiet, &ranks);
@@ -65,7 +66,7 @@ fn prepare(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], ranks: &Co
     check_data(ranks, &prepared.training.fingerprint())?;
     if ranks.any(auto) {
         let config = &mut prepared.config;
-        match ranks::fit_micro_batch(ranks, config) {
+        match ranks::fit_micro_batch(ranks, config, divided(args, ranks)) {
             Ok(free) if ranks.is_first() => {
                 let (micro_batch, batch) = (config.train.micro_batch, config.train.batch);
                 note(&format!("micro-batch {micro_batch} of {batch}: {} are free", format_bytes(free)));
@@ -80,19 +81,24 @@ fn prepare(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], ranks: &Co
     Ok(prepared)
 }
 
-/// `--dry-run`.
-fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>]) -> Result<End, Error> {
+/// Ranks that divide moments and averages.
+fn divided(args: &TrainArgs, ranks: &Collective) -> usize {
+    if args.shard_state { ranks.size() } else { 1 }
+}
+
+/// `--dry-run`. `ranks` divide moments and averages.
+fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], ranks: usize) -> Result<End, Error> {
     let prepared = prepare(stage, args, own, &Collective::default())?;
-    let (device, requirements) = (prepared.config.device()?, requirements(&prepared.config)?);
+    let (device, requirements) = (prepared.config.device()?, requirements(&prepared.config, ranks)?);
     if prepared.skipped_files > 0 {
         note(&format!("warning: left out {} bad files", prepared.skipped_files));
     }
     // A plan for a device that is not here is a plan all the same.
-    let plan = match device.run(requirements, Planning { prepared: &prepared }) {
+    let plan = match device.run(requirements, Planning { prepared: &prepared, ranks }) {
         Ok(plan) => plan?,
         Err(problem) => {
             note(&format!("warning: {problem}; the plan is made without it"));
-            dry_run::plan::<Cpu>(&prepared, None)?
+            dry_run::plan::<Cpu>(&prepared, None, ranks)?
         }
     };
     if args.json {
@@ -107,7 +113,8 @@ fn train(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], quiet: bool,
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
     let prepared = prepare(stage, args, own, ranks)?;
     let here = ranks::settings_here(ranks, &prepared.config);
-    let (device, requirements) = (here.device()?, requirements(&here)?);
+    let (device, requirements) = (here.device()?, requirements(&here, divided(args, ranks))?);
+    ranks::check_engine(ranks, device)?;
     let out = args.out.as_deref().ok_or_else(|| Error::Argument {
         what: "no run folder given".to_owned(),
         hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),
@@ -121,6 +128,7 @@ fn train(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], quiet: bool,
         tensorboard: args.log == Some(LogForm::Tensorboard),
         interrupt: Interrupt::listen(),
         ranks: ranks.clone(),
+        shard_state: args.shard_state,
     };
     let started = Instant::now();
     let end = device.run(requirements, Training { prepared: &prepared, out, options: &options })??;
@@ -176,13 +184,14 @@ fn warn_of_other_data(settings: &StageSettings, prepared: &Prepared) {
 /// A dry run.
 struct Planning<'a> {
     prepared: &'a Prepared,
+    ranks: usize,
 }
 
 impl OnDevice for Planning<'_> {
     type Output = Result<DryRun, Error>;
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
-        dry_run::plan::<B>(self.prepared, Some(device))
+        dry_run::plan::<B>(self.prepared, Some(device), self.ranks)
     }
 }
 

@@ -3,6 +3,8 @@
 use super::link::{Link, LinkError};
 #[cfg(unix)]
 use super::mpi::Mpi;
+#[cfg(all(unix, feature = "cuda"))]
+use super::nccl::{self, Nccl};
 use super::placement::{Launcher, Placement};
 use super::tcp::Star;
 use super::watchdog::Watchdog;
@@ -11,6 +13,8 @@ use pixgen_edge::terminal::note;
 use std::fmt::Display;
 use std::panic;
 use std::process;
+#[cfg(all(unix, feature = "cuda"))]
+use std::sync::OnceLock;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,8 +35,18 @@ pub struct Collective {
 struct Group {
     placement: Placement,
     link: Mutex<Box<dyn Link>>,
+    /// What joins the GPUs of the ranks.
+    #[cfg(all(unix, feature = "cuda"))]
+    devices: OnceLock<Nccl>,
     watchdog: Watchdog,
     abort: fn(i32),
+}
+
+/// Ends what devices wait for, and with MPI the other ranks.
+fn end(abort: fn(i32), code: i32) {
+    #[cfg(all(unix, feature = "cuda"))]
+    nccl::end();
+    abort(code);
 }
 
 impl Collective {
@@ -44,8 +58,7 @@ impl Collective {
     /// No engine to communicate by, or ranks that do not come.
     pub fn join(placement: Placement, limit: Duration) -> Result<Self, LinkError> {
         let link: Box<dyn Link> = match &placement.launcher {
-            Launcher::Torchrun(at) if placement.is_one_host() => Box::new(Star::meet(&placement, at, limit)?),
-            Launcher::Torchrun(_) => return Err(LinkError::SeveralHosts { size: placement.size, local: placement.local_size }),
+            Launcher::Torchrun(at) => Box::new(Star::meet(&placement, at, limit)?),
             #[cfg(unix)]
             Launcher::OpenMpi | Launcher::Mpich | Launcher::Slurm => Box::new(Mpi::begin(&placement)?),
             #[cfg(not(unix))]
@@ -59,11 +72,18 @@ impl Collective {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             before(info);
-            abort(PANICKED);
+            end(abort, PANICKED);
             process::exit(PANICKED);
         }));
-        let watchdog = Watchdog::start(placement.rank, limit, abort);
-        Self { group: Some(Arc::new(Group { placement, link: Mutex::new(link), watchdog, abort })) }
+        let group = Group {
+            watchdog: Watchdog::start(placement.rank, limit, move |code| end(abort, code)),
+            placement,
+            link: Mutex::new(link),
+            #[cfg(all(unix, feature = "cuda"))]
+            devices: OnceLock::new(),
+            abort,
+        };
+        Self { group: Some(Arc::new(group)) }
     }
 
     /// Number of this process.
@@ -91,6 +111,34 @@ impl Collective {
         self.group.as_ref().map(|group| &group.placement)
     }
 
+    /// From now on the devices of all ranks are joined.
+    #[cfg(all(unix, feature = "cuda"))]
+    pub(super) fn join_devices(&self, nccl: Nccl) {
+        // They are joined once: a process opens one device.
+        let _ = self.group.as_ref().map(|group| group.devices.set(nccl));
+    }
+
+    /// Calls what joins the devices. `false` if nothing does: then nothing was done.
+    #[cfg(all(unix, feature = "cuda"))]
+    pub(super) fn on_devices(&self, work: impl FnOnce(&Nccl) -> Result<(), LinkError>) -> bool {
+        let Some(nccl) = self.group.as_ref().and_then(|group| group.devices.get()) else {
+            return false;
+        };
+        if let Err(error) = self.waiting(|| work(nccl)) {
+            self.fail(&error, error.hint());
+        }
+        true
+    }
+
+    /// Does something that waits for the other ranks.
+    #[cfg(all(unix, feature = "cuda"))]
+    pub(super) fn waiting<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.group {
+            Some(group) => group.watchdog.during(work),
+            None => work(),
+        }
+    }
+
     /// Calls the engine, if there are others.
     fn with(&self, work: impl FnOnce(&mut dyn Link, &Placement) -> Result<(), LinkError>) {
         let Some(group) = &self.group else { return };
@@ -106,6 +154,21 @@ impl Collective {
         self.with(|link, _| link.sum(values));
     }
 
+    /// The sum over all ranks, cut into parts of `length`, the last ones of which may be shorter: each rank has that of its part afterwards,
+    /// and nothing of use elsewhere.
+    pub fn sum_parts(&self, values: &mut [f32], length: usize) {
+        self.with(|link, placement| link.sum_parts(values, length, placement.rank));
+    }
+
+    /// All `count` values, of which each rank has the part `mine`, of `length` unless it is one of the last.
+    pub fn all_parts(&self, mine: &[f32], length: usize, count: usize) -> Vec<f32> {
+        let mut padded = mine.to_vec();
+        padded.resize(length, 0.0);
+        let mut all = self.all_gather(&padded);
+        all.truncate(count);
+        all
+    }
+
     /// The values of all ranks in their order; each gives as many.
     pub fn all_gather<T: bytemuck::Pod>(&self, mine: &[T]) -> Vec<T> {
         let mut all = mine.to_vec();
@@ -114,6 +177,33 @@ impl Collective {
             link.all_gather(bytemuck::cast_slice(mine), bytemuck::cast_slice_mut(&mut all))
         });
         all
+    }
+
+    /// Makes `pieces` of work in turns, the ranks side by side, and shows `see` all of them in their order, at every rank.
+    ///
+    /// # Errors
+    /// The first that `see` returns; the others then wait in vain, so whoever gets it ends them ([`fail`](Self::fail)).
+    pub fn in_turns<T: bytemuck::Pod, E>(
+        &self,
+        pieces: usize,
+        mut make: impl FnMut(usize) -> Vec<T>,
+        mut see: impl FnMut(usize, Vec<T>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.is_alone() {
+            return (0..pieces).try_for_each(|piece| see(piece, make(piece)));
+        }
+        for first in (0..pieces).step_by(self.size()) {
+            let own = first + self.rank();
+            let mut mine = if own < pieces { make(own) } else { Vec::new() };
+            let lengths = self.all_gather(&[mine.len() as u64]);
+            let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
+            mine.resize(longest, T::zeroed());
+            let all = self.all_gather(&mine);
+            for (piece, (made, &length)) in (first..pieces).zip(all.chunks(longest.max(1)).zip(&lengths)) {
+                see(piece, made[..length as usize].to_vec())?;
+            }
+        }
+        Ok(())
     }
 
     /// Sums of a few numbers, in the order of the ranks.
@@ -136,13 +226,18 @@ impl Collective {
         self.with(|link, _| link.broadcast(bytes));
     }
 
+    /// What rank 0 has, of any number.
+    pub fn broadcast_all<T: bytemuck::Pod>(&self, mut values: Vec<T>) -> Vec<T> {
+        let mut len = [values.len() as u64];
+        self.broadcast(bytemuck::cast_slice_mut(&mut len));
+        values.resize(len[0] as usize, T::zeroed());
+        self.broadcast(bytemuck::cast_slice_mut(&mut values));
+        values
+    }
+
     /// Gives everyone the text of rank 0.
     pub fn broadcast_text(&self, text: &mut String) {
-        let mut len = [text.len() as u64];
-        self.broadcast(bytemuck::cast_slice_mut(&mut len));
-        let mut bytes = std::mem::take(text).into_bytes();
-        bytes.resize(len[0] as usize, 0);
-        self.broadcast(&mut bytes);
+        let bytes = self.broadcast_all(std::mem::take(text).into_bytes());
         *text = String::from_utf8_lossy(&bytes).into_owned();
     }
 
@@ -157,7 +252,7 @@ impl Collective {
             Some(group) => {
                 note(&format!("error: rank {}: {error}", group.placement.rank));
                 hint.iter().for_each(|hint| note(&format!("\nhint: {hint}")));
-                (group.abort)(1);
+                end(group.abort, 1);
             }
             None => note(&format!("error: {error}")),
         }
@@ -166,8 +261,12 @@ impl Collective {
 
     /// Leaves when all do; nothing may be called after that.
     pub fn leave(&self) {
+        #[cfg(all(unix, feature = "cuda"))]
+        nccl::retire();
         self.barrier();
         if let Some(group) = &self.group {
+            #[cfg(all(unix, feature = "cuda"))]
+            group.devices.get().iter().for_each(|nccl| nccl.leave());
             group.link.lock().unwrap_or_else(PoisonError::into_inner).leave();
         }
     }

@@ -8,6 +8,10 @@ pub(super) trait Link: Send + Debug {
     /// Adds up the values of all ranks; everyone gets the same bits.
     fn sum(&mut self, values: &mut [f32]) -> Result<(), LinkError>;
 
+    /// Adds up the values of all ranks, cut into parts of `length`, the last ones of which may be shorter; rank `rank` gets that of its part,
+    /// the same bits as of [`sum`](Self::sum) if the engine adds in a fixed order, and nothing of use elsewhere.
+    fn sum_parts(&mut self, values: &mut [f32], length: usize, rank: usize) -> Result<(), LinkError>;
+
     /// Collects the bytes of all ranks in their order; `all` is as long as those of all together.
     fn all_gather(&mut self, mine: &[u8], all: &mut [u8]) -> Result<(), LinkError>;
 
@@ -52,8 +56,8 @@ pub enum LinkError {
         /// What the system says.
         source: io::Error,
     },
-    /// Without MPI ranks meet on one host only.
-    #[error("{size} ranks, of which {local} are on this host: without MPI all must be on one")]
+    /// Without MPI ranks of CPUs train on one host only.
+    #[error("{size} ranks, of which {local} are on this host: without MPI and without GPUs all must be on one")]
     SeveralHosts {
         /// Ranks.
         size: usize,
@@ -74,6 +78,26 @@ pub enum LinkError {
         /// What it returned.
         code: i32,
     },
+    /// No library of NCCL.
+    #[error("cannot load NCCL, which joins GPUs: {details}")]
+    NoNccl {
+        /// What was tried.
+        details: String,
+    },
+    /// A function of NCCL failed.
+    #[error("{function} failed: {details}")]
+    Nccl {
+        /// The function.
+        function: &'static str,
+        /// What NCCL says.
+        details: String,
+    },
+    /// The device failed beside what NCCL does.
+    #[error("the device failed in an exchange with the other ranks: {details}")]
+    Device {
+        /// What it says.
+        details: String,
+    },
     /// The library of MPI is not that of the launcher.
     #[error("the launcher says rank {} of {}, but the library of MPI rank {} of {}", .launcher.0, .launcher.1, .library.0, .library.1)]
     OtherMpi {
@@ -90,9 +114,19 @@ impl LinkError {
         match self {
             Self::Meet { .. } | Self::Missing { .. } => Some("see what the other ranks say; each must be started".to_owned()),
             Self::Lost { .. } => Some("what it said last tells why; the same command goes on from the last checkpoint".to_owned()),
-            Self::SeveralHosts { .. } => Some("start the ranks with mpirun, or with srun on a cluster whose MPI it knows".to_owned()),
+            Self::SeveralHosts { .. } => Some(
+                "start the ranks with mpirun, or with srun on a cluster whose MPI it knows; with --device cuda torchrun does as well".to_owned(),
+            ),
             Self::NoMpi { .. } => Some("install Open MPI or MPICH, or name its library: PIXGEN_MPI=/usr/lib/libmpi.so.40".to_owned()),
             Self::Mpi { .. } => None,
+            Self::NoNccl { .. } => Some(
+                "install NCCL (libnccl2, or `pip install nvidia-nccl-cu12`) and name its library, PIXGEN_NCCL=/path/to/libnccl.so.2; PIXGEN_NCCL=off goes through the hosts' memory, which is slow"
+                    .to_owned(),
+            ),
+            Self::Nccl { .. } => Some(
+                "NCCL_DEBUG=WARN tells more; each rank needs a GPU of its own. PIXGEN_NCCL=off goes through the hosts' memory, which is slow".to_owned(),
+            ),
+            Self::Device { .. } => Some("the last checkpoint is whole and the same command goes on from it".to_owned()),
             Self::OtherMpi { .. } => Some(
                 "PIXGEN_MPI names the library that belongs to the launcher; with srun, --mpi=pmix or --mpi=pmi2 as it was built for"
                     .to_owned(),

@@ -19,6 +19,7 @@ type Handle = *mut c_void;
 type Init = unsafe extern "C" fn(*mut c_void, *mut c_void, c_int, *mut c_int) -> c_int;
 type Ask = unsafe extern "C" fn(Handle, *mut c_int) -> c_int;
 type Allreduce = unsafe extern "C" fn(*const c_void, *mut c_void, c_int, Handle, Handle, Handle) -> c_int;
+type Reduce = unsafe extern "C" fn(*const c_void, *mut c_void, c_int, Handle, Handle, c_int, Handle) -> c_int;
 type Allgather = unsafe extern "C" fn(*const c_void, c_int, Handle, *mut c_void, c_int, Handle, Handle) -> c_int;
 type Broadcast = unsafe extern "C" fn(*mut c_void, c_int, Handle, c_int, Handle) -> c_int;
 type Abort = unsafe extern "C" fn(Handle, c_int) -> c_int;
@@ -39,6 +40,7 @@ struct Handles {
 pub(super) struct Mpi {
     handles: Handles,
     allreduce: Allreduce,
+    reduce: Reduce,
     allgather: Allgather,
     broadcast: Broadcast,
     finalize: Finalize,
@@ -122,6 +124,7 @@ impl Mpi {
         let this = Self {
             handles,
             allreduce: function(library, "MPI_Allreduce")?,
+            reduce: function(library, "MPI_Reduce")?,
             allgather: function(library, "MPI_Allgather")?,
             broadcast: function(library, "MPI_Bcast")?,
             finalize: function(library, "MPI_Finalize")?,
@@ -163,6 +166,23 @@ impl Link for Mpi {
             let code = unsafe { (self.allreduce)(in_place, chunk.as_mut_ptr().cast(), chunk.len() as c_int, float, sum, world) };
             check("MPI_Allreduce", code)
         })
+    }
+
+    fn sum_parts(&mut self, values: &mut [f32], length: usize, rank: usize) -> Result<(), LinkError> {
+        let Handles { world, float, sum, in_place, .. } = self.handles;
+        for (of, part) in values.chunks_mut(length.max(1)).enumerate() {
+            for chunk in part.chunks_mut(MOST) {
+                let (place, count) = (chunk.as_mut_ptr(), chunk.len() as c_int);
+                let (from, to) = if of == rank {
+                    (in_place, place.cast())
+                } else {
+                    (place.cast_const().cast(), null_mut())
+                };
+                // SAFETY: `chunk` is valid for as many floats as are told: input, and at the rank of the part output as well.
+                check("MPI_Reduce", unsafe { (self.reduce)(from, to, count, float, sum, of as c_int, world) })?;
+            }
+        }
+        Ok(())
     }
 
     fn all_gather(&mut self, mine: &[u8], all: &mut [u8]) -> Result<(), LinkError> {

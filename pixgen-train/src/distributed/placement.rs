@@ -231,6 +231,15 @@ impl Placement {
         Ok(found.map(|(Said { rank, size, local_rank, local_size }, launcher, _)| Self { rank, size, local_rank, local_size, launcher }))
     }
 
+    /// The device of this process, if `device` names a kind of GPU and no number.
+    pub fn device(&self, device: &str) -> String {
+        if ["cuda", "vulkan"].contains(&device) {
+            format!("{device}:{}", self.local_rank)
+        } else {
+            device.to_owned()
+        }
+    }
+
     /// Whether all processes are on one host.
     pub const fn is_one_host(&self) -> bool {
         self.local_size == self.size

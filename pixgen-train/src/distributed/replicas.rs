@@ -1,6 +1,6 @@
 //! The state of a run is the same on all ranks: given out by rank 0 at the start, and compared now and then.
 
-use super::Collective;
+use super::{Collective, Share};
 use crate::objective::Objective;
 use crate::training::{Engine, Flat, State};
 use pixgen_edge::param_set::ParamSet;
@@ -108,8 +108,15 @@ pub fn check_data(ranks: &Collective, fingerprint: &str) -> Result<(), ReplicaEr
     Err(ReplicaError::OtherData { here: fingerprint.to_owned(), first })
 }
 
-/// Gives everyone the state of rank 0, and what its objective keeps beside it.
-pub fn replicate<B: Engine>(ranks: &Collective, objective: &mut dyn Objective<B>, state: &mut State<B::Flat>) {
+/// Gives everyone the state of rank 0, and what its objective keeps beside it. Where ranks divide moments and averages, `whole` has them at
+/// rank 0 by their names, unless the run is fresh.
+pub fn replicate<B: Engine>(
+    ranks: &Collective,
+    objective: &mut dyn Objective<B>,
+    state: &mut State<B::Flat>,
+    mut whole: HashMap<String, Vec<f32>>,
+    device: &B::Device,
+) {
     if ranks.is_alone() {
         return;
     }
@@ -117,11 +124,24 @@ pub fn replicate<B: Engine>(ranks: &Collective, objective: &mut dyn Objective<B>
     ranks.broadcast(bytemuck::cast_slice_mut(&mut counters));
     [state.images, state.updates, state.skipped, state.skipped_in_row] = counters;
     let set = objective.params().clone();
-    let give = |flat: &mut B::Flat| flat.on_host(&set, |values| ranks.broadcast(bytemuck::cast_slice_mut(values)));
+    let give = |flat: &mut B::Flat| flat.broadcast(&set, ranks);
     give(&mut state.params);
-    give(&mut state.moments.m);
-    give(&mut state.moments.v);
-    state.emas.iter_mut().for_each(|ema| give(&mut ema.values));
+    let share = state.share;
+    if share.is_whole() {
+        state.divided_mut().for_each(|(_, values)| give(values));
+    } else if ranks.any(!whole.is_empty()) {
+        for (name, place) in state.divided_mut() {
+            let mut values = whole.remove(&name).unwrap_or_else(|| vec![0.0; set.len()]);
+            ranks.broadcast(bytemuck::cast_slice_mut(&mut values));
+            *place = B::Flat::upload_part(&set, &values, share, device);
+        }
+    } else {
+        let params = state.params.host();
+        state
+            .emas
+            .iter_mut()
+            .for_each(|ema| ema.values = B::Flat::upload_part(&set, &params, share, device));
+    }
     let mut kept: HashMap<String, Vec<f32>> = objective.state().into_iter().collect();
     let mut names: Vec<String> = kept.keys().cloned().collect();
     names.sort();
@@ -153,11 +173,23 @@ pub fn compare<B: Engine>(ranks: &Collective, params: &B::Flat) -> Result<(), Re
     }
 }
 
-/// Adds up the gradients of all ranks.
-pub fn sum_gradient<B: Engine>(ranks: &Collective, set: &ParamSet, gradient: &mut B::Flat) {
-    if !ranks.is_alone() {
-        gradient.on_host(set, |values| ranks.sum(values));
+/// Adds up the gradients of all ranks, or the part that this one updates.
+pub fn sum_gradient<B: Engine>(ranks: &Collective, set: &ParamSet, share: Share, gradient: &mut B::Flat) {
+    if !share.is_whole() {
+        gradient.sum_part(set, share, ranks);
+    } else if !ranks.is_alone() {
+        gradient.sum(set, ranks);
     }
+}
+
+/// The norm of a gradient that [`sum_gradient`] has added up.
+pub fn norm<B: Engine>(ranks: &Collective, set: &ParamSet, share: Share, gradient: &B::Flat) -> f64 {
+    if share.is_whole() {
+        return gradient.norm(set);
+    }
+    let mut sum = [gradient.square_sum(set, share)];
+    ranks.sum_few(&mut sum);
+    sum[0].sqrt()
 }
 
 #[cfg(test)]

@@ -24,4 +24,35 @@ impl Share {
         let each = count / self.size;
         self.rank * each..(self.rank + 1) * each
     }
+
+    /// Whether it is all of it.
+    pub const fn is_whole(&self) -> bool {
+        self.size == 1
+    }
+
+    /// Length of the parts of `count` things that are cut at multiples of `unit` only; the last parts may be shorter.
+    pub const fn length(&self, count: usize, unit: usize) -> usize {
+        count.div_ceil(unit).div_ceil(self.size) * unit
+    }
+
+    /// The part of so many things.
+    pub fn part(&self, count: usize, unit: usize) -> Range<usize> {
+        let length = self.length(count, unit);
+        (self.rank * length).min(count)..((self.rank + 1) * length).min(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_everything_once() {
+        for (count, unit, size) in [(1000, 1, 3), (1000, 256, 3), (1024, 256, 4), (300, 256, 8), (0, 1, 2), (7, 1, 1)] {
+            let parts: Vec<_> = (0..size).map(|rank| Share { rank, size }.part(count, unit)).collect();
+            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start), "{parts:?}");
+            assert_eq!((parts[0].start, parts[size - 1].end), (0, count));
+            assert!(parts.iter().all(|part| part.start % unit == 0 || part.start == count), "{parts:?}");
+        }
+    }
 }

@@ -81,6 +81,22 @@ impl Star {
         self.peers[peer].read_exact(bytes).map_err(lost)
     }
 
+    /// Adds what the others send to the values of rank 0.
+    fn add_up(&mut self, values: &mut [f32]) -> Result<(), LinkError> {
+        if self.rank > 0 {
+            return self.send(0, bytemuck::cast_slice(values));
+        }
+        let mut theirs = vec![0.0f32; CHUNK.min(values.len())];
+        for chunk in values.chunks_mut(CHUNK) {
+            for peer in 0..self.peers.len() {
+                let theirs = &mut theirs[..chunk.len()];
+                self.receive(peer, bytemuck::cast_slice_mut(theirs))?;
+                chunk.iter_mut().zip(theirs).for_each(|(sum, value)| *sum += *value);
+            }
+        }
+        Ok(())
+    }
+
     fn send_all(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
         (0..self.peers.len()).try_for_each(|peer| self.send(peer, bytes))
     }
@@ -131,19 +147,24 @@ fn greeted(mut stream: &TcpStream, size: usize, job: &str) -> io::Result<usize> 
 impl Link for Star {
     /// ((x_0 + x_1) + x_2) + ..
     fn sum(&mut self, values: &mut [f32]) -> Result<(), LinkError> {
+        self.add_up(values)?;
         if self.rank > 0 {
-            self.send(0, bytemuck::cast_slice(values))?;
             return self.receive(0, bytemuck::cast_slice_mut(values));
         }
-        let mut theirs = vec![0.0f32; CHUNK.min(values.len())];
-        for chunk in values.chunks_mut(CHUNK) {
-            for peer in 0..self.peers.len() {
-                let theirs = &mut theirs[..chunk.len()];
-                self.receive(peer, bytemuck::cast_slice_mut(theirs))?;
-                chunk.iter_mut().zip(theirs).for_each(|(sum, value)| *sum += *value);
+        self.send_all(bytemuck::cast_slice(values))
+    }
+
+    fn sum_parts(&mut self, values: &mut [f32], length: usize, rank: usize) -> Result<(), LinkError> {
+        self.add_up(values)?;
+        let parts = values.chunks_mut(length.max(1)).enumerate();
+        for (of, part) in parts.filter(|(of, _)| rank == 0 && *of > 0 || rank == *of && rank > 0) {
+            if rank > 0 {
+                self.receive(0, bytemuck::cast_slice_mut(part))?;
+            } else {
+                self.send(of - 1, bytemuck::cast_slice(part))?;
             }
         }
-        self.send_all(bytemuck::cast_slice(values))
+        Ok(())
     }
 
     fn all_gather(&mut self, mine: &[u8], all: &mut [u8]) -> Result<(), LinkError> {

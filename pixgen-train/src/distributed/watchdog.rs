@@ -1,5 +1,7 @@
-//! Ends a rank that waits too long for the others: one that hangs says nothing.
+//! Ends a rank that waits too long for the others: one that hangs says nothing. And one whose devices have lost each other.
 
+#[cfg(all(unix, feature = "cuda"))]
+use super::nccl;
 use pixgen_edge::atomic::exit_removing_unfinished;
 use pixgen_edge::terminal::note;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +18,8 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Watches over rank `rank` until the process ends. `abort` ends the others.
-    pub fn start(rank: usize, limit: Duration, abort: fn(i32)) -> Self {
+    /// Watches over rank `rank` until the process ends. `abort` ends what it waits for.
+    pub fn start(rank: usize, limit: Duration, abort: impl Fn(i32) + Send + 'static) -> Self {
         let waiting = Arc::new(Mutex::new(None));
         let watched = Arc::downgrade(&waiting);
         // Where no thread is left nobody watches; a rank that dies is noticed all the same.
@@ -28,6 +30,13 @@ impl Watchdog {
                 if since.is_some_and(|since| since.elapsed() > limit) {
                     note(&format!("error: rank {rank}: waited {} s for the other ranks, one of which hangs", limit.as_secs()));
                     note("\nhint: the same command goes on from the last checkpoint; --rank-limit lets ranks wait longer");
+                    abort(1);
+                    exit_removing_unfinished(1);
+                }
+                #[cfg(all(unix, feature = "cuda"))]
+                if let Some(error) = nccl::fault() {
+                    note(&format!("error: rank {rank}: {error}"));
+                    error.hint().iter().for_each(|hint| note(&format!("\nhint: {hint}")));
                     abort(1);
                     exit_removing_unfinished(1);
                 }

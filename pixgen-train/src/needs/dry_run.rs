@@ -25,6 +25,8 @@ pub struct MemoryNeeds {
     pub state: u64,
     /// Activations kept for the backward pass of what goes through the network at once, and their gradients in flight.
     pub activations: u64,
+    /// Moments and averages that other ranks hold.
+    pub elsewhere: u64,
     /// Pictures in memory; 0 if they are decoded when their turn comes.
     pub data: u64,
     /// The sum.
@@ -117,13 +119,13 @@ pub struct DryRun {
     pub seconds: Option<f64>,
 }
 
-/// Plans a run and, where there is a device, times a few steps of it, without writing anything.
+/// Plans a run and, where there is a device, times a few steps of it, without writing anything. `ranks` divide moments and averages.
 ///
 /// # Errors
 /// Settings with a device that has no such name, and a picture that cannot be read.
-pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Result<DryRun, Error> {
+pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>, ranks: usize) -> Result<DryRun, Error> {
     let config = &prepared.config;
-    let setup = Setup::of(config)?;
+    let setup = Setup::of(config, ranks)?;
     let totals = count(&config.model);
     let parameters = parameter_list(config).len();
     // Stage 1 runs the encoder only, about its share of the whole.
@@ -137,6 +139,7 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>) -> Resul
     let free = config.device()?.free_memory().ok().flatten();
     let memory = MemoryNeeds {
         state,
+        elsewhere: memory::estimate(config, Setup { ranks: 1, ..setup }).state() - state,
         activations,
         data,
         total: state + activations + data,
@@ -252,6 +255,13 @@ impl fmt::Display for DryRun {
             format_bytes(memory.activations),
             format_bytes(memory.data)
         )?;
+        if memory.elsewhere > 0 {
+            writeln!(
+                f,
+                "             moments and averages are divided: {} of them lie at other ranks",
+                format_bytes(memory.elsewhere)
+            )?;
+        }
         if let Some(largest) = memory.largest_micro_batch {
             writeln!(f, "             the largest micro-batch that fits here: {largest}")?;
         }

@@ -46,45 +46,48 @@ pub struct Setup {
     pub precision: Precision,
     /// Activations are recomputed block by block.
     pub recompute: bool,
+    /// Ranks that divide moments and averages.
+    pub ranks: usize,
 }
 
 impl Setup {
-    /// What a run's settings say: the device, there or not, decides about the place.
+    /// What a run's settings say: the device, there or not, decides about the place. `ranks` divide moments and averages.
     ///
     /// # Errors
     /// A device that has no such name.
-    pub fn of(config: &RunConfig) -> Result<Self, DeviceProblem> {
+    pub fn of(config: &RunConfig, ranks: usize) -> Result<Self, DeviceProblem> {
         let place = if config.device()?.is_gpu() {
             Place::Gpu
         } else {
             Place::Cpu { tokens: <Cpu as FusedOps>::MICRO_BATCH_TOKENS, threads: rayon::current_num_threads() }
         };
-        Ok(Self { place, precision: config.compute.precision, recompute: config.compute.recompute })
+        Ok(Self { place, precision: config.compute.precision, recompute: config.compute.recompute, ranks })
     }
 }
 
-/// What a training run asks of its device.
+/// What a training run asks of its device. `ranks` divide moments and averages.
 ///
 /// # Errors
 /// A device that has no such name.
-pub fn requirements(config: &RunConfig) -> Result<Requirements, DeviceProblem> {
-    let estimate = estimate(config, Setup::of(config)?);
+pub fn requirements(config: &RunConfig, ranks: usize) -> Result<Requirements, DeviceProblem> {
+    let estimate = estimate(config, Setup::of(config, ranks)?);
     let training = TrainingMemory { micro_batch: config.micro_batch(), fixed: estimate.state(), per_image: estimate.per_image };
     let bf16 = config.compute.precision == Precision::Bf16;
     Ok(Requirements { memory: Some(estimate.total()), training: Some(training), bf16, tf32: config.compute.tf32 })
 }
 
-/// Takes the largest micro-batch that fits into the free memory of the run's device; returns that memory in bytes.
+/// Takes the largest micro-batch that fits into the free memory of the run's device; returns that memory in bytes. `ranks` divide moments
+/// and averages.
 ///
 /// # Errors
 /// A device that is not there or does not tell its memory, and one on which not even one image fits.
-pub fn fit_micro_batch(config: &mut RunConfig) -> Result<u64, Error> {
+pub fn fit_micro_batch(config: &mut RunConfig, ranks: usize) -> Result<u64, Error> {
     let device = config.device()?;
     let free = device.free_memory()?.ok_or_else(|| Error::Argument {
         what: format!("--micro-batch auto: {device} does not tell how much memory is free"),
         hint: Some("give a number of images".to_owned()),
     })?;
-    let largest = largest_micro_batch(config, Setup::of(config)?, free);
+    let largest = largest_micro_batch(config, Setup::of(config, ranks)?, free);
     config.train.micro_batch = largest.ok_or_else(|| Error::Argument {
         what: format!("--micro-batch auto: not even one image fits into the {} that are free on {device}", format_bytes(free)),
         hint: Some(if device.is_gpu() {
@@ -240,8 +243,8 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
     Estimate {
         parameters: F32 * set,
         gradients,
-        moments: 2 * F32 * set,
-        averages: (config.ema.configs().len() as u64 + u64::from(target)) * F32 * set,
+        moments: (2 * F32 * set).div_ceil(setup.ranks as u64),
+        averages: (config.ema.configs().len() as u64 * F32 * set).div_ceil(setup.ranks as u64) + u64::from(target) * F32 * set,
         copies: copies + features_of_drift(config),
         activations: images as u64 * (kept + pictures),
         in_flight: images as u64 * waiting,
@@ -353,7 +356,7 @@ mod tests {
     use pixgen_core::config::{MLP_RATIO, Tower};
     use pixgen_core::presets::{PRESETS, preset};
 
-    const GPU: Setup = Setup { place: Place::Gpu, precision: Precision::Bf16, recompute: false };
+    const GPU: Setup = Setup { place: Place::Gpu, precision: Precision::Bf16, recompute: false, ranks: 1 };
 
     /// Per token of a block in units of the width. Encoder: x, both norms' outputs, q, k, v, attention's output, x again, slope and hidden
     /// layer. Decoder: the norm's input of the skip, x, both norms' outputs, q, k, v, attention's output, both branches, x, slope, hidden.
@@ -421,6 +424,7 @@ mod tests {
             place: Place::Cpu { tokens: Some(64 * preset.model.tokens()), threads: 2 },
             precision: Precision::F32,
             recompute: false,
+            ranks: 1,
         };
         let estimate = estimate(&config, cpu);
         assert_eq!(estimate.state(), 4 * count * (1 + 2 + 2 + (1 + 4 + 2) + 1) + 8 * frozen);

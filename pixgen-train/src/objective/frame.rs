@@ -9,7 +9,7 @@ use crate::model::weights::to_vec;
 use crate::ops::FusedOps;
 use crate::precision::Precision;
 use crate::training::Engine;
-use burn_tensor::{Tensor, TensorData};
+use burn_tensor::{Tensor, TensorData, TensorPrimitive};
 use pixgen_core::config::ModelConfig;
 use pixgen_core::noise::NoiseConfig;
 use pixgen_edge::data::DataError;
@@ -91,8 +91,12 @@ impl<B: Engine, S: StageSettings<B>> Frame<B, S> {
         }
         let (mut shape, dtype) = (rows.dims(), rows.dtype());
         shape[0] *= ranks.size();
-        let all = ranks.all_gather(&to_vec(rows.cast(Precision::F32.dtype()).into_data()));
-        Tensor::<B, D>::from_data(TensorData::new(all, shape), &self.context.device).cast(dtype)
+        let rows = rows.cast(Precision::F32.dtype());
+        let all: Tensor<B, D> = match B::gathered(ranks, rows.clone().into_primitive().tensor()) {
+            Some(all) => Tensor::from_primitive(TensorPrimitive::Float(all)),
+            None => Tensor::from_data(TensorData::new(ranks.all_gather(&to_vec(rows.into_data())), shape), &self.context.device),
+        };
+        all.cast(dtype)
     }
 
     /// Of rows of all ranks those of this one.

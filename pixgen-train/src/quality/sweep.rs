@@ -1,5 +1,6 @@
 //! Draws sets of pictures and measures each against the same reference: one set for every average and every weight of guidance.
 
+use crate::distributed::Collective;
 use crate::ops::FusedOps as Fused;
 use crate::quality::error::QualityError;
 use crate::quality::extractor::Extractor;
@@ -38,6 +39,8 @@ pub struct Sweep<'a> {
     pub reference: ReferenceOptions,
     /// A reference file, with its name, in place of the training pictures.
     pub published: Option<(&'a str, Npz)>,
+    /// Those who draw together.
+    pub ranks: Collective,
 }
 
 /// A measured set with its pictures.
@@ -63,7 +66,7 @@ impl Sweep<'_> {
         device: &B::Device,
         drawn: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<EvaluatedSet>, QualityError> {
-        let Self { source, models, sampling, seed, training, held_out, reference, published } = self;
+        let Self { source, models, sampling, seed, training, held_out, reference, published, ranks } = self;
         let (known, fresh) = (training.pixels().map_err(EvalError::from)?, held_out.pixels().map_err(EvalError::from)?);
         let real = RealPictures {
             name: &training.source,
@@ -83,10 +86,16 @@ impl Sweep<'_> {
                 let mut generator = Generator::from(file).load::<B>(&file.params, weak.as_ref(), device);
                 let mut pictures = Vec::with_capacity(classes.len() * training.shape.len());
                 drawn(0, classes.len());
-                for (part, first) in classes.chunks(BATCH).zip((0..).step_by(BATCH)) {
-                    pictures.extend(generator.draw(&SampleRequest { seed, first, classes: part, drawing: *drawing }));
+                let parts: Vec<&[usize]> = classes.chunks(BATCH).collect();
+                let draw = |part: usize| {
+                    let first = (part * BATCH) as u64;
+                    generator.draw(&SampleRequest { seed, first, classes: parts[part], drawing: *drawing })
+                };
+                ranks.in_turns(parts.len(), draw, |_, bytes| {
+                    pictures.extend(bytes);
                     drawn(pictures.len() / training.shape.len(), classes.len());
-                }
+                    Ok::<(), QualityError>(())
+                })?;
                 let measured = reference.measure(&pictures, Some(&asked))?;
                 let subject = Subject {
                     source: source.to_owned(),

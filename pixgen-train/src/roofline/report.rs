@@ -142,7 +142,7 @@ fn stage_report(request: &RooflineRequest, stage: StageKind) -> RooflineStage {
     let RooflineRequest { gpu, precision, recompute, gpus, .. } = *request;
     (config.train.batch, config.train.micro_batch) = (batch, micro_batch);
     (config.compute.precision, config.compute.recompute) = (precision, recompute);
-    let memory = memory::estimate(&config, Setup { place: Place::Gpu, precision, recompute });
+    let memory = memory::estimate(&config, Setup { place: Place::Gpu, precision, recompute, ranks: 1 });
     let costs = step::costs(&config, 1);
     let sum = |of: fn(&Cost) -> f64| costs.iter().map(|cost| cost.times * of(cost)).sum::<f64>();
     let seconds = request.seconds(&costs);

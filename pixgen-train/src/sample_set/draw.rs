@@ -2,7 +2,8 @@
 //! writing.
 
 use super::error::SampleSetError;
-use super::folder::SampleFolder;
+use super::folder::{Manifest, SampleFolder};
+use crate::distributed::Collective;
 use crate::ops::FusedOps;
 use crate::run::Progress;
 use crate::sampling::{BATCH, LoadedGenerator, SampleRequest};
@@ -29,7 +30,8 @@ struct Drawn {
     pixels: Vec<u8>,
 }
 
-/// Draws those of the first `count` pictures that are missing. The process may end at any moment: files are whole or not there, and the next
+/// Draws those of the first `count` pictures of `manifest` that are missing in `folder`, which `ranks` do in turns; rank 0 alone has the folder.
+/// The process may end at any moment: files are whole or not there, and the next
 /// call goes on.
 ///
 /// Blocks are aligned and drawn as a whole, so that a picture has the same neighbours whenever it is drawn.
@@ -37,16 +39,26 @@ struct Drawn {
 /// # Errors
 /// Those of [`SampleFolder::missing`], and files that cannot be written.
 pub fn complete<B: FusedOps>(
-    folder: &SampleFolder,
+    folder: Option<&SampleFolder>,
+    manifest: &Manifest,
     generator: &mut LoadedGenerator<'_, B>,
     count: u64,
+    ranks: &Collective,
     quiet: bool,
 ) -> Result<(), SampleSetError> {
-    let manifest = folder.manifest();
     let (size, channels) = generator.picture_shape();
     let block = block(size * size * channels);
-    let missing = folder.missing(count)?;
+    let missing = ranks.broadcast_all(folder.map_or_else(|| Ok(Vec::new()), |folder| folder.missing(count))?);
     let there = count - missing.len() as u64;
+    let blocks: Vec<&[u64]> = missing.chunk_by(|a, b| a / block == b / block).collect();
+    let mut draw = |number: usize| {
+        let first = blocks[number][0] / block * block;
+        let classes: Vec<usize> = (first..count.min(first + block)).map(|number| manifest.class(number)).collect();
+        generator.draw(&SampleRequest { seed: manifest.seed, first, classes: &classes, drawing: manifest.drawing })
+    };
+    let Some(folder) = folder else {
+        return ranks.in_turns(blocks.len(), draw, |_, _| Ok(()));
+    };
     let mut progress = Progress::new("sample", there, count, quiet);
     if there > 0 && there < count {
         progress.message(&format!("{there} of {count} pictures are there"));
@@ -62,22 +74,22 @@ pub fn complete<B: FusedOps>(
             .then(|| Builder::new().spawn_scoped(scope, serve).ok())
             .flatten();
         let mut done = there;
-        for numbers in missing.chunk_by(|a, b| a / block == b / block) {
-            let first = numbers[0] / block * block;
-            let classes: Vec<usize> = (first..count.min(first + block)).map(|number| manifest.class(number)).collect();
-            let request = SampleRequest { seed: manifest.seed, first, classes: &classes, drawing: manifest.drawing };
-            let drawn = Drawn { first, numbers: numbers.to_vec(), pixels: generator.draw(&request) };
+        let gone = ranks.in_turns(blocks.len(), &mut draw, |number, pixels| {
+            let numbers = blocks[number].to_vec();
+            done += numbers.len() as u64;
+            let drawn = Drawn { first: numbers[0] / block * block, numbers, pixels };
             if thread.is_none() {
-                writer.write(&drawn)?;
+                writer.write(&drawn).map_err(Some)?;
             } else if sender.send(drawn).is_err() {
                 // The writer has gone away: it says why.
-                break;
+                return Err(None);
             }
-            done += numbers.len() as u64;
             progress.update(done, None);
-        }
+            Ok(())
+        });
         drop(sender);
-        thread.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let written = thread.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        gone.or_else(|error| error.map_or(Ok(()), Err)).and(written)
     })?;
     if there < count {
         progress.finish();

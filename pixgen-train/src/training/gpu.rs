@@ -2,14 +2,19 @@
 
 use super::flat::{AdamMoments, Engine, Flat};
 use super::optimiser::{Corrections, OptimiserConfig, Update};
+use crate::distributed::device::{self, together};
+use crate::distributed::exchange::Exchange;
+use crate::distributed::{Collective, Share};
 use crate::ops::cube::{Gpu, done};
 use crate::precision::Precision;
 use burn_backend::DeviceOps;
 use burn_cubecl::CubeRuntime;
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_tensor::TensorData;
 use burn_tensor::ops::FloatTensorOps;
 use cubecl::server::ComputeServer;
+use pixgen_cubecl::launch::empty;
 use pixgen_cubecl::matmul::library_use;
 use pixgen_cubecl::optimiser::{self, AdamW, CHUNK as ALIGN, Master};
 use pixgen_edge::param_set::ParamSet;
@@ -35,6 +40,25 @@ impl Layout {
             place
         });
         Self { places: places.collect(), len }
+    }
+
+    /// The part of the buffer that a rank has in its share.
+    fn part(&self, share: Share) -> Range<usize> {
+        share.part(self.len, ALIGN)
+    }
+
+    /// Lays out values that are packed in the order of the list.
+    fn padded(&self, set: &ParamSet, values: &[f32]) -> Vec<f32> {
+        let mut padded = vec![0.0; self.len];
+        for (entry, place) in set.entries().iter().zip(&self.places) {
+            padded[place.clone()].copy_from_slice(&values[entry.range.clone()]);
+        }
+        padded
+    }
+
+    /// The other way.
+    fn packed(&self, padded: &[f32]) -> Vec<f32> {
+        self.places.iter().flat_map(|place| &padded[place.clone()]).copied().collect()
     }
 }
 
@@ -64,6 +88,18 @@ where
     fn products(device: &R::Device) -> Option<String> {
         library_use::<R>(device).map(|used| used.to_string())
     }
+
+    fn connect(ranks: &Collective, device: &R::Device) {
+        device::connect::<R>(ranks, device);
+    }
+
+    fn gathered(ranks: &Collective, rows: CubeTensor<R>) -> Option<CubeTensor<R>> {
+        let mine = into_contiguous(rows);
+        let mut shape = mine.meta.shape().to_vec();
+        shape[0] *= ranks.size();
+        let all = empty(&mine, &shape, mine.dtype);
+        together(ranks, &Exchange::Gather { mine: &mine, all: &all }).then_some(all)
+    }
 }
 
 impl<R> DeviceFlat<R>
@@ -72,7 +108,12 @@ where
     R::Server: ComputeServer,
     R::Device: DeviceOps,
 {
-    fn from_host(layout: Layout, padded: Vec<f32>, device: &R::Device) -> Self {
+    fn from_host(layout: Layout, padded: Vec<f32>, share: Share, device: &R::Device) -> Self {
+        let padded = if share.is_whole() {
+            padded
+        } else {
+            padded[layout.part(share)].to_vec()
+        };
         let shape = [padded.len()];
         let buffer = Gpu::<R>::float_from_data(TensorData::new(padded, shape), device);
         Self { buffer, rounded: OnceLock::new(), layout: Arc::new(layout), decay: None }
@@ -82,8 +123,19 @@ where
         Master { values: &self.buffer, rounded: self.rounded.get() }
     }
 
-    /// The weight decay of each chunk of [`ALIGN`] elements.
-    fn decay(&mut self, set: &ParamSet, config: &OptimiserConfig) -> CubeTensor<R> {
+    /// A part of the buffer, which shares its memory.
+    fn view(&self, part: &Range<usize>) -> CubeTensor<R> {
+        done(optimiser::view(&self.buffer, part.start, &[part.len()]))
+    }
+
+    /// Of a rank's part of a buffer all parts, padded as they lie on the device.
+    fn all_padded(&self, part: CubeTensor<R>, share: Share, ranks: &Collective) -> Vec<f32> {
+        let len = self.layout.len;
+        ranks.all_parts(&to_vec(part), share.length(len, ALIGN), len)
+    }
+
+    /// The weight decay of each chunk of [`ALIGN`] elements of a part that stays the same.
+    fn decay(&mut self, set: &ParamSet, config: &OptimiserConfig, part: &Range<usize>) -> CubeTensor<R> {
         if let Some((_, decay)) = self.decay.as_ref().filter(|(of, _)| of == config) {
             return decay.clone();
         }
@@ -91,6 +143,7 @@ where
         for (entry, place) in set.entries().iter().zip(&self.layout.places) {
             decay[place.start / ALIGN..place.end.div_ceil(ALIGN)].fill(config.decay_of(entry.role) as f32);
         }
+        let decay = decay[part.start / ALIGN..part.end / ALIGN].to_vec();
         let shape = [decay.len()];
         let decay = Gpu::<R>::float_from_data(TensorData::new(decay, shape), &self.buffer.device);
         self.decay = Some((*config, decay.clone()));
@@ -104,25 +157,31 @@ where
     R::Server: ComputeServer,
     R::Device: DeviceOps,
 {
-    fn upload(set: &ParamSet, values: &[f32], device: &R::Device) -> Self {
+    fn upload_part(set: &ParamSet, values: &[f32], share: Share, device: &R::Device) -> Self {
         let layout = Layout::new(set);
-        let mut padded = vec![0.0; layout.len];
-        for (entry, place) in set.entries().iter().zip(&layout.places) {
-            padded[place.clone()].copy_from_slice(&values[entry.range.clone()]);
-        }
-        Self::from_host(layout, padded, device)
+        let padded = layout.padded(set, values);
+        Self::from_host(layout, padded, share, device)
     }
 
-    fn zeros(set: &ParamSet, device: &R::Device) -> Self {
+    fn zeros_part(set: &ParamSet, share: Share, device: &R::Device) -> Self {
         let layout = Layout::new(set);
         let padded = vec![0.0; layout.len];
-        Self::from_host(layout, padded, device)
+        Self::from_host(layout, padded, share, device)
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.buffer.meta.num_elements() * size_of::<f32>()) as u64
+    }
+
+    fn whole(&self, _: &ParamSet, share: Share, ranks: &Collective) -> Cow<'_, [f32]> {
+        if share.is_whole() {
+            return self.host();
+        }
+        Cow::Owned(self.layout.packed(&self.all_padded(self.buffer.clone(), share, ranks)))
     }
 
     fn host(&self) -> Cow<'_, [f32]> {
-        let data = burn_tensor::Tensor::<Gpu<R>, 1>::from_primitive(burn_tensor::TensorPrimitive::Float(self.buffer.clone())).into_data();
-        let padded = data.as_slice::<f32>().unwrap_or(&[]);
-        Cow::Owned(self.layout.places.iter().flat_map(|place| &padded[place.clone()]).copied().collect())
+        Cow::Owned(self.layout.packed(&to_vec(self.buffer.clone())))
     }
 
     fn tensor(&self, set: &ParamSet, entry: usize, precision: Precision, _: &R::Device) -> CubeTensor<R> {
@@ -146,6 +205,36 @@ where
         self.buffer = Self::upload(set, &values, &self.buffer.device).buffer;
     }
 
+    fn sum(&mut self, set: &ParamSet, ranks: &Collective) {
+        self.rounded.take();
+        if !together(ranks, &Exchange::Sum(&self.buffer)) {
+            self.on_host(set, |values| ranks.sum(values));
+        }
+    }
+
+    fn sum_part(&mut self, set: &ParamSet, share: Share, ranks: &Collective) {
+        self.rounded.take();
+        if !together(ranks, &Exchange::SumParts { buffer: &self.buffer, length: share.length(self.layout.len, ALIGN) }) {
+            self.on_host(set, |values| ranks.sum(values));
+        }
+    }
+
+    fn join_parts(&mut self, _: &ParamSet, share: Share, ranks: &Collective) {
+        self.rounded.take();
+        if !together(ranks, &Exchange::JoinParts { buffer: &self.buffer, length: share.length(self.layout.len, ALIGN) }) {
+            let padded = self.all_padded(self.view(&self.layout.part(share)), share, ranks);
+            let shape = [padded.len()];
+            self.buffer = Gpu::<R>::float_from_data(TensorData::new(padded, shape), &self.buffer.device);
+        }
+    }
+
+    fn broadcast(&mut self, set: &ParamSet, ranks: &Collective) {
+        self.rounded.take();
+        if !together(ranks, &Exchange::Broadcast(&self.buffer)) {
+            self.on_host(set, |values| ranks.broadcast(bytemuck::cast_slice_mut(values)));
+        }
+    }
+
     fn add_all(&mut self, other: &Self) {
         self.rounded.take();
         done(optimiser::add_all(&self.buffer, &other.buffer));
@@ -160,12 +249,16 @@ where
         done(optimiser::norm(&self.buffer))
     }
 
+    fn square_sum(&self, _: &ParamSet, share: Share) -> f64 {
+        done(optimiser::norm(&self.view(&self.layout.part(share)))).powi(2)
+    }
+
     fn lerp(&mut self, target: &Self, share: f32) {
         done(optimiser::lerp(&self.master(), &target.buffer, share));
     }
 
     fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
-        let Update { config, set, rate, gradient_scale, updates, ema_weights } = *update;
+        let Update { config, set, rate, gradient_scale, updates, share, ema_weights } = *update;
         let Corrections { step, second } = Corrections::new(config, rate, updates);
         let settings = AdamW {
             beta1: config.beta1 as f32,
@@ -178,17 +271,27 @@ where
         };
         averages.iter_mut().for_each(|average| drop(average.rounded.take()));
         let averages: Vec<_> = averages.iter().map(|average| &average.buffer).zip(ema_weights.iter().copied()).collect();
-        let decay = params.decay(set, config);
-        done(optimiser::adamw(
-            &params.master(),
-            &moments.m.buffer,
-            &moments.v.buffer,
-            &gradient.buffer,
-            &averages,
-            settings,
-            &decay,
-        ));
+        let part = params.layout.part(share);
+        let decay = params.decay(set, config, &part);
+        let rounded = params
+            .rounded
+            .get()
+            .map(|rounded| done(optimiser::view(rounded, part.start, &[part.len()])));
+        let master = Master { values: &params.view(&part), rounded: rounded.as_ref() };
+        let gradient = gradient.view(&part);
+        done(optimiser::adamw(&master, &moments.m.buffer, &moments.v.buffer, &gradient, &averages, settings, &decay));
     }
+}
+
+/// Values of a tensor on the host.
+fn to_vec<R>(tensor: CubeTensor<R>) -> Vec<f32>
+where
+    R: CubeRuntime,
+    R::Server: ComputeServer,
+    R::Device: DeviceOps,
+{
+    let data = burn_tensor::Tensor::<Gpu<R>, 1>::from_primitive(burn_tensor::TensorPrimitive::Float(tensor)).into_data();
+    crate::model::weights::to_vec(data)
 }
 
 #[cfg(all(test, feature = "vulkan"))]
@@ -247,6 +350,7 @@ mod tests {
             rate: 0.01,
             gradient_scale: 1.0,
             updates: 1,
+            share: Share::default(),
             ema_weights: &[0.5],
         };
         Buffer::update(&mut params, &mut moments, &mut [&mut average], &other, &update);

@@ -2,7 +2,8 @@
 
 use super::ema::lerp;
 use super::flat::{AdamMoments, Flat};
-use super::optimiser::{Update, adamw, global_norm};
+use super::optimiser::{Update, adamw, global_norm, square_sum};
+use crate::distributed::{Collective, Share};
 use crate::ops::flex::add_to;
 use crate::precision::Precision;
 use burn_flex::{Flex, FlexDevice, FlexTensor};
@@ -24,15 +25,26 @@ fn spare() -> MutexGuard<'static, Vec<Vec<f32>>> {
 }
 
 impl Flat<Flex> for Vec<f32> {
-    fn upload(_: &ParamSet, values: &[f32], _: &FlexDevice) -> Self {
-        values.to_vec()
+    fn upload_part(_: &ParamSet, values: &[f32], share: Share, _: &FlexDevice) -> Self {
+        values[share.part(values.len(), 1)].to_vec()
     }
 
-    fn zeros(set: &ParamSet, _: &FlexDevice) -> Self {
+    fn zeros_part(set: &ParamSet, share: Share, _: &FlexDevice) -> Self {
         let mut buffer = spare().pop().unwrap_or_default();
         buffer.clear();
-        buffer.resize(set.len(), 0.0);
+        buffer.resize(share.part(set.len(), 1).len(), 0.0);
         buffer
+    }
+
+    fn bytes(&self) -> u64 {
+        size_of_val(self.as_slice()) as u64
+    }
+
+    fn whole(&self, set: &ParamSet, share: Share, ranks: &Collective) -> Cow<'_, [f32]> {
+        if share.is_whole() {
+            return self.host();
+        }
+        Cow::Owned(ranks.all_parts(self, share.length(set.len(), 1), set.len()))
     }
 
     fn recycle(self) {
@@ -60,6 +72,14 @@ impl Flat<Flex> for Vec<f32> {
         change(self);
     }
 
+    fn sum_part(&mut self, set: &ParamSet, share: Share, ranks: &Collective) {
+        ranks.sum_parts(self, share.length(set.len(), 1));
+    }
+
+    fn join_parts(&mut self, set: &ParamSet, share: Share, ranks: &Collective) {
+        *self = ranks.all_parts(&self[share.part(set.len(), 1)], share.length(set.len(), 1), set.len());
+    }
+
     fn add_all(&mut self, other: &Self) {
         let chunks = self.par_chunks_mut(CHUNK).zip(other.par_chunks(CHUNK));
         chunks.for_each(|(sums, values)| sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value));
@@ -73,11 +93,17 @@ impl Flat<Flex> for Vec<f32> {
         global_norm(set, self)
     }
 
+    fn square_sum(&self, set: &ParamSet, share: Share) -> f64 {
+        square_sum(set, self, share)
+    }
+
     fn lerp(&mut self, target: &Self, share: f32) {
         lerp(self, target, share);
     }
 
     fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
+        let part = update.share.part(update.set.len(), 1);
+        let (params, gradient) = (&mut params[part.clone()], &gradient[part]);
         adamw(params, &mut moments.m, &mut moments.v, gradient, update);
         for (average, &share) in averages.iter_mut().zip(update.ema_weights) {
             lerp(average, params, share);

@@ -3,10 +3,12 @@
 //! The optimiser works on flat buffers, not on burn's records: one pass over memory instead of a dozen small tensor operations for each
 //! of some hundred tensors, and a checkpoint is those buffers, bit for bit. Here are the settings and the pass over host memory.
 
+use crate::distributed::Share;
 use pixgen_core::params::Role;
 use pixgen_edge::param_set::ParamSet;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Settings of AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,20 +55,23 @@ pub struct Update<'a> {
     pub gradient_scale: f32,
     /// Updates made, this one included.
     pub updates: u64,
+    /// The part that is updated.
+    pub share: Share,
     /// For each average the share of the way to the new parameters that it goes, 1 - decay.
     pub ema_weights: &'a [f32],
 }
 
-/// One update of AdamW on host slices, laid out as `update.set` says.
+/// One update of AdamW on host slices: the part `update.share` of what `update.set` lays out.
 pub fn adamw(params: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32], update: &Update<'_>) {
     let Update { config, set, rate, gradient_scale, updates, .. } = *update;
     let (b1, b2) = (config.beta1 as f32, config.beta2 as f32);
     let Corrections { step, second } = Corrections::new(config, rate, updates);
     let epsilon = config.epsilon as f32;
+    let part = update.share.part(set.len(), 1);
     let mut pieces = Vec::with_capacity(set.entries().len());
     let (mut m, mut v, mut g, mut p) = (m, v, gradient, params);
     for entry in set.entries() {
-        let len = entry.range.len();
+        let len = common(&entry.range, &part).len();
         let (m0, m1) = m.split_at_mut(len);
         let (v0, v1) = v.split_at_mut(len);
         let (g0, g1) = g.split_at(len);
@@ -83,6 +88,12 @@ pub fn adamw(params: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32],
             *p = keep * *p - step * *m / ((*v / second).sqrt() + epsilon);
         }
     });
+}
+
+/// What two ranges have in common.
+fn common(one: &Range<usize>, other: &Range<usize>) -> Range<usize> {
+    let start = one.start.max(other.start);
+    start..one.end.min(other.end).max(start)
 }
 
 /// What makes up for moments that start at zero.
@@ -105,12 +116,18 @@ impl Corrections {
 
 /// Square root of the sum of squares, summed in f64 tensor by tensor, so that it does not depend on the number of threads.
 pub fn global_norm(set: &ParamSet, gradient: &[f32]) -> f64 {
+    square_sum(set, gradient, Share::default()).sqrt()
+}
+
+/// Sum of squares of a part, in f64 tensor by tensor.
+pub fn square_sum(set: &ParamSet, gradient: &[f32], share: Share) -> f64 {
+    let part = share.part(set.len(), 1);
     let sums: Vec<f64> = set
         .entries()
         .par_iter()
-        .map(|entry| gradient[entry.range.clone()].iter().map(|&g| f64::from(g) * f64::from(g)).sum())
+        .map(|entry| gradient[common(&entry.range, &part)].iter().map(|&g| f64::from(g) * f64::from(g)).sum())
         .collect();
-    sums.iter().sum::<f64>().sqrt()
+    sums.iter().sum()
 }
 
 /// The first tensor with a value that is not finite.
@@ -148,7 +165,16 @@ mod tests {
         let mut params = vec![1.0; set.len()];
         let gradient: Vec<f32> = (0..set.len()).map(|i| if i % 2 == 0 { 0.5 } else { -3.0 }).collect();
         let (mut m, mut v) = (vec![0.0; set.len()], vec![0.0; set.len()]);
-        let update = Update { config: &CONFIG, set: &set, rate: 0.01, gradient_scale: 1.0, updates: 1, ema_weights: &[] };
+        let share = Share::default();
+        let update = Update {
+            config: &CONFIG,
+            set: &set,
+            rate: 0.01,
+            gradient_scale: 1.0,
+            updates: 1,
+            share,
+            ema_weights: &[],
+        };
         adamw(&mut params, &mut m, &mut v, &gradient, &update);
         for entry in set.entries() {
             let decay = if entry.role == Role::Matrix { 0.001 } else { 0.0 };
@@ -157,6 +183,34 @@ mod tests {
                 assert!((params[i] - want).abs() < 1e-6, "{}: {} {want}", entry.name, params[i]);
             }
         }
+    }
+
+    /// Parts are updated as the whole is, to the bit, wherever they are cut.
+    #[test]
+    fn parts_are_updated_as_the_whole_is() {
+        let set = tiny();
+        let gradient: Vec<f32> = (0..set.len()).map(|i| (i as f32).sin()).collect();
+        let run = |size: usize| {
+            let mut params = vec![1.0; set.len()];
+            for rank in 0..size {
+                let share = Share { rank, size };
+                let part = share.part(set.len(), 1);
+                let (mut m, mut v) = (vec![0.1; part.len()], vec![0.2; part.len()]);
+                let update = Update {
+                    config: &CONFIG,
+                    set: &set,
+                    rate: 0.01,
+                    gradient_scale: 0.5,
+                    updates: 3,
+                    share,
+                    ema_weights: &[],
+                };
+                adamw(&mut params[part.clone()], &mut m, &mut v, &gradient[part], &update);
+            }
+            params
+        };
+        let whole = run(1);
+        assert!([2, 3, 7].into_iter().all(|size| run(size) == whole));
     }
 
     #[test]

@@ -42,15 +42,19 @@ pub fn step<B: Engine>(
 ) -> Result<Outcome, StepError> {
     gradient.clear();
     let mut loss = objective.gradient(&state.params, progress, gradient)?;
-    replicas::sum_gradient::<B>(ranks, objective.params(), gradient);
+    let share = state.share;
+    replicas::sum_gradient::<B>(ranks, objective.params(), share, gradient);
     sum_terms(ranks, &mut loss);
     let batch = progress.batch as u64;
     state.images += batch;
-    let gradient_norm = gradient.norm(objective.params());
+    let gradient_norm = replicas::norm::<B>(ranks, objective.params(), share, gradient);
     let bad_loss = loss.terms.iter().any(|(_, value)| !value.is_finite());
     if bad_loss || !gradient_norm.is_finite() {
         state.skipped += 1;
         state.skipped_in_row += 1;
+        if !share.is_whole() {
+            gradient.join_parts(objective.params(), share, ranks);
+        }
         // A tensor's name says more than "loss". A norm may overflow although no value does.
         let tensor = first_non_finite(objective.params(), &gradient.host());
         let other = if bad_loss { "loss" } else { "the gradient's norm" };
@@ -75,10 +79,14 @@ pub fn step<B: Engine>(
         rate,
         gradient_scale: scale as f32,
         updates: state.updates,
+        share,
         ema_weights: &ema_weights,
     };
     let mut averages: Vec<&mut B::Flat> = state.emas.iter_mut().map(|ema| &mut ema.values).collect();
     B::Flat::update(&mut state.params, &mut state.moments, &mut averages, gradient, &update);
+    if !share.is_whole() {
+        state.params.join_parts(objective.params(), share, ranks);
+    }
     objective.accept(&state.params);
     Ok(Outcome::Taken { loss, gradient_norm, rate })
 }

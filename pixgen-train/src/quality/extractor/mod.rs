@@ -20,6 +20,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::cache;
+use crate::distributed::{Collective, Share};
 use crate::quality::error::QualityError;
 use crate::quality::features::Features;
 use crate::quality::network::FeatureNetwork;
@@ -171,6 +172,7 @@ pub struct Extractor {
     recipe: FeatureRecipe,
     network: LoadedNetwork,
     watch: Watch,
+    ranks: Collective,
 }
 
 enum LoadedNetwork {
@@ -190,6 +192,7 @@ impl Extractor {
             recipe,
             network: LoadedNetwork::Fashion(Box::new(Classifier::fashion()?)),
             watch: Box::new(|_, _| ()),
+            ranks: Collective::default(),
         })
     }
 
@@ -225,12 +228,17 @@ impl Extractor {
             FeatureNetwork::EfficientNetLite0 => LoadedNetwork::EfficientNet(Box::new(efficientnet::EfficientNet::load(weights)?)),
             FeatureNetwork::Inception => LoadedNetwork::Inception(Box::new(inception::Inception::load(weights)?)),
         };
-        Ok(Self { recipe, network, watch: Box::new(|_, _| ()) })
+        Ok(Self { recipe, network, watch: Box::new(|_, _| ()), ranks: Collective::default() })
     }
 
     /// The same, which tells `watch` how far every call of [`features`](Self::features) is.
     pub fn watched(self, watch: Watch) -> Self {
         Self { watch, ..self }
+    }
+
+    /// The same, which shares the images of every call of [`features`](Self::features) among ranks, all of which make the same calls.
+    pub fn shared(self, ranks: Collective) -> Self {
+        Self { ranks, ..self }
     }
 
     /// What it does.
@@ -256,9 +264,26 @@ impl Extractor {
         if length == 0 || !images.len().is_multiple_of(length) {
             return Err(EvalError::PartialImage { what: "images", bytes: images.len(), pixels: length }.into());
         }
-        if let LoadedNetwork::Fashion(classifier) = &self.network {
+        if let LoadedNetwork::Fashion(_) = &self.network {
             Classifier::check_shape(shape.channels, shape.height, shape.width)?;
-            return Ok(Features::new(classifier.features(images)?, self.recipe.layer.width)?);
+        }
+        let (width, count) = (self.recipe.layer.width, images.len() / length);
+        let share = Share { rank: self.ranks.rank(), size: self.ranks.size() };
+        let part = share.part(count, 1);
+        let own = self.values(&images[part.start * length..part.end * length], shape)?;
+        let all = if self.ranks.is_alone() {
+            own
+        } else {
+            self.ranks.all_parts(&own, share.length(count, 1) * width, count * width)
+        };
+        Ok(Features::new(all, width)?)
+    }
+
+    /// The features of images that were checked.
+    fn values(&self, images: &[u8], shape: ImageShape) -> Result<Vec<f32>, QualityError> {
+        let length = shape.len();
+        if let LoadedNetwork::Fashion(classifier) = &self.network {
+            return Ok(classifier.features(images)?);
         }
         let FeatureRecipe { layer, input, resize: how, .. } = self.recipe;
         // A few images fill a matrix product; Inception's are large enough alone.
@@ -286,6 +311,6 @@ impl Extractor {
             values.par_extend(part.par_chunks(block * length).map(run).flatten_iter());
             (self.watch)(values.len() / layer.width, count);
         }
-        Ok(Features::new(values, layer.width)?)
+        Ok(values)
     }
 }
