@@ -184,6 +184,7 @@ step_cuda() {
   cargo test --release --locked "${gpu[@]}" --test faults
   tests/cuda/interpret.sh
   tests/cuda/execute.sh
+  tests/cuda/ranks.sh
   tests/cuda/device_test.py
   # At each of its two checkpoints a run writes down which library computed its products, by which algorithms.
   local run=$CARGO_TARGET_DIR/cuda-run

@@ -23,6 +23,7 @@ mkdir -p "$out/lib"
 # Names as in compile.sh; libcublasLt is asked for with the major version of CUDA.
 cc -O1 -shared -fPIC -o "$out/lib/libcuda.so" "$here/stub_driver.c"
 cc -O3 -shared -fPIC -o "$out/lib/libcublasLt.so.12" "$here/stub_cublaslt.c"
+cc -O2 -shared -fPIC -o "$out/lib/libnccl.so.2" "$here/stub_nccl.c"
 (cd "$here/../.." && cargo build --quiet --release --locked -p pixgen-ptx --lib)
 if [ $# = 0 ]; then
   # As in compile.sh: the features of tests/run.sh, so that nothing is compiled twice.

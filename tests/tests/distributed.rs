@@ -3,25 +3,11 @@
 use pixgen_edge::model_file::ModelFile;
 use pixgen_tests::fixtures::{Bench, Stage, checkpoints, metrics};
 use pixgen_tests::program::{Done, fails, finish, interrupt, pixgen, run, start, succeeds, wait_until};
+use pixgen_tests::ranks::{alone, as_rank, launched, newest, port, ranks};
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
-
-/// Fifty steps of 16 images, each in the log.
-const FIFTY: [&str; 10] = [
-    "--batch",
-    "16",
-    "--images",
-    "800",
-    "--set",
-    "output.log_every=16",
-    "--set",
-    "output.checkpoint_every=160",
-    "--set",
-    "output.sample_every=10k",
-];
 
 fn benches() -> [(Stage, Bench); 4] {
     [
@@ -30,41 +16,6 @@ fn benches() -> [(Stage, Bench); 4] {
         (Stage::Finetune, Bench::new().with_encoder()),
         (Stage::Drift, Bench::new().with_encoder().with_generator()),
     ]
-}
-
-/// The command of one process.
-fn alone(bench: &Bench, stage: Stage, out: &str, more: &[&str]) -> Command {
-    let mut command = bench.train(stage, out);
-    command.args(FIFTY).args(more);
-    command
-}
-
-/// The same on `ranks` processes.
-fn launched(engine: &str, ranks: usize, command: &Command) -> Command {
-    let mut launch = pixgen(["launch", "--engine", engine, "--processes", &ranks.to_string(), "--"]);
-    launch.args(command.get_args());
-    launch
-}
-
-/// Rank by rank, without a launcher, with the variables of torchrun.
-fn ranks(size: usize, command: &Command) -> Vec<Child> {
-    let port = TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port();
-    let rank = |rank: usize| {
-        let mut process = pixgen(command.get_args());
-        let (rank, size, port) = (rank.to_string(), size.to_string(), port.to_string());
-        process.envs([
-            ("RANK", &rank),
-            ("LOCAL_RANK", &rank),
-            ("WORLD_SIZE", &size),
-            ("LOCAL_WORLD_SIZE", &size),
-        ]);
-        process.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port);
-        start(process)
-    };
-    (0..size).map(rank).collect()
 }
 
 /// How far two runs are apart: the largest difference of a parameter, and of a term of the loss.
@@ -93,11 +44,12 @@ fn apart(one: &Path, other: &Path) -> [f64; 2] {
     [worst(&mut parameters.into_iter()), worst(&mut losses.into_iter())]
 }
 
-fn newest(run: &Path) -> Vec<u8> {
-    fs::read(checkpoints(run).pop().expect("a checkpoint")).expect("its bytes")
-}
-
 /// All stages on one, two and four ranks.
+///
+/// What it finds was tried once, with stage 1 on two ranks, 20 steps of a larger model, whose losses are off by 9.5e-7 and gradient norms by 4.0e-5
+/// when the batch is cut: every rank on the slice of rank 0 put losses off by 1.8 and parameters by 0.38, a rank that saw its own features in
+/// place of the others' losses by 1.8 and parameters by 0.29. The projector's gradient counted on both ranks showed in the gradient's norm alone
+/// (1.8): AdamW does not see the scale.
 #[test]
 fn ranks_train_as_one_process() {
     for (stage, bench) in benches() {
@@ -218,8 +170,11 @@ fn what_does_not_fit_is_refused() {
     ];
     refused(&run(launched("tcp", 3, &command)), &words);
     fails(
-        pixgen(["launch", "--processes", "2", "--", "sample", "x"]),
-        &["launch -- sample", "only `pretrain` and `finetune` train"],
+        pixgen(["launch", "--processes", "2", "--", "probe", "x"]),
+        &[
+            "launch -- probe",
+            "only `pretrain`, `finetune`, `sample` and `eval` run on several processes",
+        ],
     );
     fails(pixgen(["launch", "--processes", "0", "--", "finetune"]), &["--processes 0"]);
     let mut contradicting = alone(&bench, Stage::Diffusion, "run", &[]);
@@ -233,22 +188,12 @@ fn what_does_not_fit_is_refused() {
 fn ranks_that_differ_are_named() {
     let bench = Bench::new();
     let (command, other) = (alone(&bench, Stage::Diffusion, "run", &[]), alone(&bench, Stage::Diffusion, "run", &["--lr", "1e-3"]));
-    let port = TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port()
-        .to_string();
-    let unlike: Vec<Child> = [command, other]
-        .iter()
-        .zip(["0", "1"])
-        .map(|(command, rank)| {
+    let port = port();
+    let unlike: Vec<Child> = (0..)
+        .zip([command, other])
+        .map(|(rank, command)| {
             let mut process = pixgen(command.get_args());
-            process.envs([
-                ("RANK", rank),
-                ("WORLD_SIZE", "2"),
-                ("MASTER_ADDR", "127.0.0.1"),
-                ("MASTER_PORT", &port),
-            ]);
+            as_rank(&mut process, rank, 2, &port);
             start(process)
         })
         .collect();
