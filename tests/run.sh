@@ -324,12 +324,12 @@ install_packages() {
 need_rust() {
   command -v cc >/dev/null || install_packages gcc libc6-dev
   command -v cargo >/dev/null || install_packages rustc-web cargo-web rustfmt-web rust-web-clippy
-  local wanted have
-  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-  have=$(rustc --version | cut -d' ' -f2)
-  printf '%s\n' "$wanted" "$have" | sort --version-sort --check=quiet ||
-    cannot "rustc $have is too old, Pixgen needs $wanted" "update it:  rustup update stable"
+  new_enough rustc || cannot "$(rustc --version) is too old, Pixgen needs $(wanted_rust)" "update it:  rustup update stable"
 }
+
+wanted_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
+
+new_enough() { printf '%s\n' "$(wanted_rust)" "$("$1" --version | cut -d' ' -f2)" | sort --version-sort --check=quiet; } # RUSTC
 
 need_component() { # PROGRAM RUSTUP-COMPONENT DEBIAN-PACKAGE
   cargo "$1" --version >/dev/null 2>&1 && return
@@ -342,7 +342,7 @@ need_bare_metal() { # TARGET...
     compgen -G "$(rustc --print sysroot)/lib/rustlib/$target/lib/libcore-*.rlib" >/dev/null || missing+=("$target")
   done
   [ ${#missing[@]} = 0 ] && return
-  [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library" ] &&
+  [ -x /usr/bin/rustc ] && new_enough /usr/bin/rustc && [ -x /usr/bin/cargo ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library" ] &&
     command -v ld.lld >/dev/null && return
   if ! command -v apt-get >/dev/null; then
     local rustup="rustup target add ${missing[*]}"
@@ -350,6 +350,7 @@ need_bare_metal() { # TARGET...
     cannot "missing: Rust's core library for ${missing[*]}" "install Rust through rustup (https://rustup.rs), then:  $rustup"
   fi
   install_packages rustc-web cargo-web rust-web-src lld
+  new_enough /usr/bin/rustc || cannot "/usr/bin/rustc is too old, Pixgen needs $(wanted_rust)" "with rustup:  rustup target add ${missing[*]}"
 }
 
 need_qemu() {
