@@ -9,10 +9,17 @@ use crate::terminal::note;
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 /// Exit code of an interrupted command, after saving or at once: 128 + SIGINT.
 pub const EXIT_INTERRUPTED: i32 = 130;
 
+/// What comes sooner after a first signal is the same one: launchers send one to processes and to their group, and Linux once for each thread
+/// of a parent that dies.
+const SAME_SIGNAL: Duration = Duration::from_millis(250);
+
+/// When those who listen were told.
+static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
 /// The flags of those who listen.
 static LISTENERS: Mutex<Vec<Weak<AtomicBool>>> = Mutex::new(Vec::new());
 /// What the command has saved so far.
@@ -38,7 +45,11 @@ fn handle() {
             told |= !flag.swap(true, Ordering::SeqCst);
         }
     }
+    let mut since = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     if told {
+        *since = Some(Instant::now());
+    }
+    if since.is_some_and(|since| since.elapsed() < SAME_SIGNAL) {
         return;
     }
     if io::stderr().is_terminal() {
@@ -219,6 +230,10 @@ mod tests {
             assert!(lines.any(|line| line.unwrap() == "ready"));
             kill(signal, &child);
             assert!(lines.any(|line| line.unwrap() == "saving"));
+            // The same one once more, and a second.
+            kill(signal, &child);
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::sleep(2 * SAME_SIGNAL);
             kill(signal, &child);
             assert_eq!(child.wait().unwrap().code(), Some(EXIT_INTERRUPTED));
         }
