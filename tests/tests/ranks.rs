@@ -157,7 +157,7 @@ fn a_full_disk_ends_the_run() {
     assert!(checkpoints(&bench.path("run")).is_empty());
 }
 
-/// No rank outlives its launcher.
+/// Ranks outlive their launcher just long enough to save.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_killed_launcher_leaves_nobody() {
@@ -175,6 +175,8 @@ fn a_killed_launcher_leaves_nobody() {
         !status.is_empty() && !status.contains("State:\tZ")
     };
     wait_until("its ranks end", || !children.split_whitespace().any(lives));
+    let saved = newest(&run);
+    SafeTensors::deserialize(&saved).expect("a whole checkpoint");
     // Nobody else has the folder.
     succeeds(launched(
         "tcp",

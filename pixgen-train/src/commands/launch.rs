@@ -111,7 +111,7 @@ fn ranks(args: &LaunchArgs, program: &PathBuf) -> std::io::Result<Vec<Command>> 
 }
 
 /// Ctrl-C on a terminal reaches a whole group: processes in one of their own get the signal once, from here. Should `launch` itself be killed,
-/// Linux ends them: the signal comes once for each thread of `launch`, and the second does not wait for a checkpoint.
+/// Linux asks them to save and stop.
 fn own_group(mut command: Command) -> Command {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
