@@ -360,7 +360,7 @@ fn dry_run_writes_nothing() {
             "steps"
         ]
     );
-    assert_eq!(keys(&json["memory"]), ["activations", "data", "largest_micro_batch", "state", "total"]);
+    assert_eq!(keys(&json["memory"]), ["activations", "data", "elsewhere", "largest_micro_batch", "state", "total"]);
     assert_eq!((&json["schema"], &json["pictures"], &json["config"]["train"]["batch"]), (&1.into(), &36.into(), &8.into()));
     assert_eq!(json["config"]["model"]["classes"], 3, "the classes are those of the data");
     let number = |value: &Value| value.as_f64().expect("a number");
