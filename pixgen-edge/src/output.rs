@@ -155,12 +155,12 @@ pub fn announce(path: &Path) -> Result<(), OutputError> {
     print_line(&path.display().to_string())
 }
 
-/// Whether what [`write`] wrote was taken to its end, so that there is something to say of it.
+/// Whether what [`write()`] wrote was taken to its end, so that there is something to say of it.
 pub fn was_read(path: &Path) -> bool {
     !(is_stdout(path) && READER_LEFT.load(Ordering::Relaxed))
 }
 
-/// Says for people what [`write`] wrote, unless nobody read it to the end.
+/// Says for people what [`write()`] wrote, unless nobody read it to the end.
 pub fn note_written(path: &Path, what: &str) {
     if was_read(path) {
         note(&format!("{}: {what}", shown(path)));
