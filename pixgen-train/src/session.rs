@@ -85,8 +85,7 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     let (config, ranks) = (&prepared.config, &options.ranks);
     B::connect(ranks, device);
     let mut objective = prepared.objective::<B>(device, ranks);
-    let share = Share { rank: ranks.rank(), size: ranks.size() };
-    let divided = if options.shard_state { share } else { Share::default() };
+    let divided = if options.shard_state { ranks.share() } else { Share::default() };
     let mut state = State::of_share::<B>(objective.params(), &prepared.start.params, &config.ema.configs(), divided, device);
     let mut whole = HashMap::new();
     let opened = if ranks.is_first() {
@@ -317,8 +316,7 @@ impl<B: Engine> Session<'_, B> {
     fn step(&mut self, before: u64, gradient: &mut B::Flat) -> Result<(), Error> {
         let (config, ranks) = (&self.prepared.config, &self.options.ranks);
         self.window.start();
-        let share = Share { rank: ranks.rank(), size: ranks.size() };
-        let progress = TrainingProgress { share, ..self.prepared.progress(before) };
+        let progress = TrainingProgress { share: ranks.share(), ..self.prepared.progress(before) };
         let (objective, state) = (&mut *self.objective, &mut self.state);
         let outcome = step(objective, state, &progress, &config.optimiser, &config.schedule, gradient, ranks);
         self.tell_bad_files();

@@ -6,6 +6,7 @@ use super::mpi::Mpi;
 #[cfg(all(unix, feature = "cuda"))]
 use super::nccl::{self, Nccl};
 use super::placement::{Launcher, Placement};
+use super::share::Share;
 use super::tcp::Star;
 use super::watchdog::Watchdog;
 use pixgen_edge::atomic::exit_removing_unfinished;
@@ -94,6 +95,11 @@ impl Collective {
     /// Number of processes.
     pub fn size(&self) -> usize {
         self.group.as_ref().map_or(1, |group| group.placement.size)
+    }
+
+    /// The share of this process in what all do.
+    pub fn share(&self) -> Share {
+        Share { rank: self.rank(), size: self.size() }
     }
 
     /// Whether this is rank 0, which writes for all.

@@ -3,7 +3,6 @@
 use super::prefetch::Prefetch;
 use super::source::BatchSource;
 use super::{Compute, StepError, Terms, TrainingProgress, micro_batches};
-use crate::distributed::Share;
 use crate::model::BurnWeights;
 use crate::model::weights::to_vec;
 use crate::ops::FusedOps;
@@ -105,7 +104,7 @@ impl<B: Engine, S: StageSettings<B>> Frame<B, S> {
         if ranks.is_alone() {
             return rows;
         }
-        let share = Share { rank: ranks.rank(), size: ranks.size() }.of(rows.dims()[0]);
+        let share = ranks.share().of(rows.dims()[0]);
         rows.narrow(0, share.start, share.len())
     }
 

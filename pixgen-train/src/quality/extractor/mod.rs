@@ -20,7 +20,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::cache;
-use crate::distributed::{Collective, Share};
+use crate::distributed::Collective;
 use crate::quality::error::QualityError;
 use crate::quality::features::Features;
 use crate::quality::network::FeatureNetwork;
@@ -268,7 +268,7 @@ impl Extractor {
             Classifier::check_shape(shape.channels, shape.height, shape.width)?;
         }
         let (width, count) = (self.recipe.layer.width, images.len() / length);
-        let share = Share { rank: self.ranks.rank(), size: self.ranks.size() };
+        let share = self.ranks.share();
         let part = share.part(count, 1);
         let own = self.values(&images[part.start * length..part.end * length], shape)?;
         let all = if self.ranks.is_alone() {
