@@ -47,3 +47,11 @@ edge onnx $nano -o "$work/nano-28-grey.onnx" --vectors "$work/nano-28-grey.safet
 qemu-x86_64 -cpu Haswell "$python" tests/gen/onnx_check.py --saturating "$work/clothes-28-7bits.onnx" 2> >(grep -v "TCG doesn't support" >&2)
 # The script that lies beside a graph for no tool in particular needs no more than this Python.
 "$python" "$work/0-plain-x-generic.calibration/check.py" "$work/0-plain-x-generic.onnx"
+# The scripts say how they are called, without their tools, and refuse what their tools would take for something else.
+refused() { ! "$@" >"$work/said" 2>&1 && grep -q '^usage: c' "$work/said"; }
+for target in generic rknn nncase tpu-mlir esp; do
+  case $target in tpu-mlir) runner=bash ;; *) runner=$python ;; esac
+  refused "$runner" "$work"/0-plain-x-$target.calibration/c*.[ps]*
+done
+refused "$python" "$work/0-plain-x-esp.calibration/convert.py" "$work/0-plain-x-esp.onnx" esp32s3 12
+refused "$python" "$work/0-plain-x-nncase.calibration/convert.py" "$work/0-plain-x-nncase.onnx" int16 31

@@ -5,18 +5,24 @@
 16 bits are within a grey level; 8 bits are off by 6 in the mean.
 """
 
+import argparse
 import pathlib
 import shutil
-import sys
 import tempfile
+
+parser = argparse.ArgumentParser()
+parser.add_argument("graph", type=pathlib.Path, metavar="model.onnx")
+parser.add_argument("chip", choices=("esp32s3", "esp32p4"))
+# The tool takes any number of bits, and leaves the network in real numbers where it has no integers of that width.
+parser.add_argument("bits", type=int, choices=(16, 8), nargs="?", default=16)
+args = parser.parse_args()
+graph, chip, bits = args.graph, args.chip, args.bits
 
 import numpy
 import torch
 from esp_ppq.api import QuantizationSettingFactory, espdl_quantize_onnx
 from esp_ppq.executor import TorchExecutor
 
-graph, chip = pathlib.Path(sys.argv[1]), sys.argv[2]
-bits = int(sys.argv[3]) if len(sys.argv) > 3 else 16
 folder = pathlib.Path(__file__).parent
 arrays = [dict(numpy.load(folder / f"{number:02}.npz")) for number in range(30)]
 inputs = [[torch.from_numpy(array) for array in picture.values()] for picture in arrays]

@@ -5,14 +5,19 @@
 The files beside this one are inputs to find the ranges of a quantiser with (00.npz to 29.npz), and the pictures to expect (expected.npy).
 """
 
+import argparse
 import pathlib
 import sys
+
+parser = argparse.ArgumentParser()
+parser.add_argument("graph", metavar="model.onnx")
+graph = parser.parse_args().graph
 
 import numpy
 import onnxruntime
 
 folder = pathlib.Path(__file__).parent
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 expected = numpy.load(folder / "expected.npy")
 errors = []
 for number, picture in enumerate(expected):

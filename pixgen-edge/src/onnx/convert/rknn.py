@@ -7,14 +7,20 @@ float network's.
 float is what RK3588, RK3576, RK3562 and RV1126B compute in 16 bits, and the best; integers of 16 bits are for RK3576.
 """
 
+import argparse
 import os
 import sys
+
+parser = argparse.ArgumentParser()
+parser.add_argument("graph", type=os.path.abspath, metavar="model.onnx")
+parser.add_argument("chip")
+parser.add_argument("form", nargs="?", default="float")
+args = parser.parse_args()
+graph, chip, form = args.graph, args.chip, args.form
 
 import numpy
 from rknn.api import RKNN
 
-graph, chip = os.path.abspath(sys.argv[1]), sys.argv[2]
-form = sys.argv[3] if len(sys.argv) > 3 else "float"
 os.chdir(os.path.dirname(os.path.abspath(__file__)))  # the list names files of this folder
 with open("dataset.txt") as file:
     lines = [line.split() for line in file]
@@ -23,8 +29,8 @@ rknn = RKNN()
 rknn.config(target_platform=chip, **({} if form == "float" else {"quantized_dtype": form}))
 if rknn.load_onnx(model=graph) or rknn.build(do_quantization=form != "float", dataset="dataset.txt"):
     sys.exit("the graph was not converted")
-rknn.export_rknn(os.path.splitext(graph)[0] + ".rknn")
-rknn.init_runtime()
+if rknn.export_rknn(os.path.splitext(graph)[0] + ".rknn") or rknn.init_runtime():
+    sys.exit("the file was not written, or the simulator does not start")
 errors = []
 for names, picture in zip(lines, numpy.load("expected.npy")):
     inputs = [numpy.load(name) for name in names]

@@ -7,6 +7,7 @@
 # Needs Python 3.10, tpu_mlir 1.30.2, onnx 1.14.1, onnxruntime 1.16.3, onnxsim 0.4.17, flatbuffers 24.12.23, psutil, torch 1.12.1 and setuptools older
 # than 70. BF16 is the best form of CV181x and CV180x.
 set -euo pipefail
+[ $# -ge 2 ] || { echo "usage: convert.sh model.onnx cv181x|cv180x|bm1688 [BF16|F16|INT8] [PICTURES]" >&2; exit 2; }
 graph=$(realpath "$1") chip=$2 form=${3:-BF16} pictures=${4:-3} here=$(realpath "$(dirname "$0")")
 name=$(basename "$graph" .onnx)
 work=$(mktemp -d)
