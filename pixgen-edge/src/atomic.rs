@@ -43,6 +43,18 @@ pub fn write_atomic(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Re
     })
 }
 
+/// Whether [`write_atomic`] could begin to write to `path`: for commands that compute for long before they write. Nothing stays.
+///
+/// # Errors
+/// [`FileError::Write`].
+pub fn check_writable(path: &Path) -> Result<(), FileError> {
+    let begun = place(path).and_then(|place| match place {
+        Place::Plain(target, old) => begin(&target, old.as_ref()).map(drop),
+        Place::Other => Ok(()),
+    });
+    begun.map_err(FileError::write(path))
+}
+
 /// Where an output goes.
 enum Place {
     /// A plain file behind all links, and what is there now.
@@ -126,12 +138,17 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-fn replace(target: &Path, old: Option<&Metadata>, write: &mut impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+/// A new file beside `target`, where both may be written.
+fn begin(target: &Path, old: Option<&Metadata>) -> io::Result<(Unfinished, File)> {
     if old.is_some() {
         // A rename needs only the folder's permission; a file that is write-protected shall stay.
         OpenOptions::new().write(true).open(target)?;
     }
-    let (unfinished, file) = Unfinished::beside(target, |path| create(path, old))?;
+    Unfinished::beside(target, |path| create(path, old))
+}
+
+fn replace(target: &Path, old: Option<&Metadata>, write: &mut impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let (unfinished, file) = begin(target, old)?;
     let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, file);
     write(&mut buffered)?;
     buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::atomic::{Unfinished, behind_links, is_kept, make_folder, no_name, no_reader_is_fine, write_atomic};
+use crate::atomic::{self, Unfinished, behind_links, is_kept, make_folder, no_name, no_reader_is_fine, write_atomic};
 use crate::data::format::has_image_name;
 use crate::file_error::{FileError, STDOUT};
 use crate::terminal::{OutputError, note, print_line};
@@ -82,6 +82,20 @@ pub fn write(path: &Path, mut write: impl FnMut(&mut dyn Write) -> io::Result<()
         READER_LEFT.store(true, Ordering::Relaxed);
     }
     no_reader_is_fine(written).map_err(FileError::write(Path::new(STDOUT)))
+}
+
+/// Whether [`write()`] could begin to write to `path`: for commands that compute for long before they write.
+///
+/// # Errors
+/// [`FileError::Write`]; [`FileError::Input`].
+pub fn check_writable(path: &Path) -> Result<(), FileError> {
+    if is_stdout(path) {
+        return Ok(());
+    }
+    if is_kept(path) {
+        return Err(FileError::Input { path: path.to_owned() });
+    }
+    atomic::check_writable(path)
 }
 
 /// Writes a new folder of files: all of them or, after an error, none, nor a folder above it that was not there. Scripts, whose first line
@@ -232,8 +246,29 @@ mod tests {
             let error = super::write(path, |out| out.write_all(b"picture")).expect_err("refused");
             assert!(matches!(error, FileError::Input { .. }) && error.hint().is_some());
         }
+        let error = check_writable(&model).expect_err("refused");
+        assert!(matches!(error, FileError::Input { .. }), "{error}");
         super::write(&other, |out| out.write_all(b"picture")).expect("written");
         assert_eq!(std::fs::read(&model).expect("there"), b"weights");
+    }
+
+    /// What a command learns before it computes is what it would learn after it, and the disk stays as it is.
+    #[test]
+    fn a_check_writes_nothing() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("old"), "old").expect("written");
+        std::fs::create_dir(at("folder")).expect("folder");
+        for fine in [at("old"), at("new"), "-".into(), "/dev/null".into()] {
+            check_writable(&fine).expect("can be written");
+        }
+        for wrong in [at("folder"), at("none/file"), at("old/file"), at("new/"), folder.path().join("..")] {
+            let error = check_writable(&wrong).expect_err("cannot be written");
+            let later = super::write(&wrong, |out| out.write_all(b"picture")).expect_err("cannot be written");
+            assert_eq!(error.to_string(), later.to_string());
+        }
+        assert_eq!(std::fs::read(at("old")).expect("there"), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 2);
     }
 
     #[test]

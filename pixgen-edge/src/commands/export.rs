@@ -79,6 +79,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let file = ModelFile::load_content(&args.model, Content::Generator)?;
     let (data, options) = options(&args.quantisation, &file)?;
     let options = QuantiseOptions { tests: args.tests, ..options };
+    output::check_writable(&args.out)?;
     note_quantising(&options);
     let exported = quantise::export(&file, data.as_ref(), &options)?;
     let compared = compare(&file, &exported, &options.classes, COMPARED)?;

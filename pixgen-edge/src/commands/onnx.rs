@@ -21,7 +21,7 @@ use clap::ValueEnum;
 use pixgen_core::integer::DrawRequest;
 use pixgen_core::pxg::Model;
 use prost::Message;
-use std::io;
+use std::{io, iter};
 
 pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
     output::check_extension("--out", &args.out, "an ONNX graph", &["onnx"])?;
@@ -36,6 +36,10 @@ pub(super) fn run(args: &OnnxArgs) -> Result<(), Error> {
     if let Some(target) = args.target {
         let (model, files) = of_target(args, target)?;
         return write_target(args, &model, &files);
+    }
+    // Nothing is computed, and no graph written, beside a file that cannot be.
+    for out in iter::once(&args.out).chain(&args.vectors) {
+        output::check_writable(out)?;
     }
     let (model, vectors) = if is_pxg(&args.model) {
         of_pxg(args, batch)?

@@ -13,6 +13,7 @@ use crate::tflite::compare::{LiteDifference, SPOILT};
 use crate::tflite::vectors::vectors;
 use crate::tflite::{LiteError, LiteForm, LiteOptions, Npu, float_file, integer_file};
 use crate::units::{counted, format_bytes};
+use std::iter;
 
 pub(super) fn run(args: &TfliteArgs) -> Result<(), Error> {
     output::check_extension("--out", &args.out, "a TensorFlow Lite file", &["tflite"])?;
@@ -30,6 +31,10 @@ pub(super) fn run(args: &TfliteArgs) -> Result<(), Error> {
     let (data, options) = options(&args.quantisation, &file)?;
     if options.steps != 1 {
         return Err(LiteError::Steps { steps: options.steps }.into());
+    }
+    // Nothing is computed, and no model written, beside a file that cannot be.
+    for out in iter::once(&args.out).chain(&args.vectors) {
+        output::check_writable(out)?;
     }
     let lite = LiteOptions { gelu: args.gelu, wide_attention: args.npu == Some(Npu::U85) };
     let lite = match args.form {
