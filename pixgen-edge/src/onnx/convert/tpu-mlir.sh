@@ -9,12 +9,12 @@
 set -euo pipefail
 [ $# -ge 2 ] || { echo "usage: convert.sh model.onnx cv181x|cv180x|bm1688 [BF16|F16|INT8] [PICTURES]" >&2; exit 2; }
 graph=$(realpath "$1") chip=$2 form=${3:-BF16} pictures=${4:-3} here=$(realpath "$(dirname "$0")")
-name=$(basename "$graph" .onnx)
+name=model # the tool gives names to a shell, where a space or a quote ends them
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-mkdir inputs && cp "$here"/[0-9][0-9].npz inputs
-model_transform --model_name "$name" --model_def "$graph" --test_input "$here/00.npz" --test_result top.npz --mlir "$name.mlir"
+mkdir inputs && cp "$here"/[0-9][0-9].npz inputs && cp "$graph" "$name.onnx"
+model_transform --model_name "$name" --model_def "$name.onnx" --test_input inputs/00.npz --test_result top.npz --mlir "$name.mlir"
 table=()
 if [ "$form" = INT8 ]; then
   run_calibration "$name.mlir" --dataset inputs --input_num 30 -o ranges
