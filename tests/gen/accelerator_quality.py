@@ -1,8 +1,10 @@
 """How good the pictures of `pixgen-edge tflite` are beside those of a .pxg file: the table of docs/guides/onto-an-accelerator.md.
 
-    venv/bin/python tests/gen/accelerator_quality.py BUILT [--count 1000] [--micro 200]      a Python as for tflite_check.py; some minutes
+    venv/bin/python tests/gen/accelerator_quality.py BUILT [MODEL.safetensors...] [--count 1000] [--micro 200]
 
-BUILT has `pixgen-edge`, `pixgen-train` and the example `measure_clothes`. Of each trained model of the repository: the same pictures by the
+Needs a Python as for tflite_check.py, and some minutes for each model; without models all trained ones of the repository.
+
+BUILT has `pixgen-edge`, `pixgen-train` and the example `measure_clothes`. Of each model: the same pictures by the
 float network, from the .pxg file, by LiteRT's reference kernels, and the first of them by TensorFlow Lite Micro. For each set the difference
 from the float pictures in grey levels (root mean square), the Fréchet distance from real pictures, and, for clothes, the share that shows the
 class that was asked for. Faces have no classifier.
@@ -69,11 +71,12 @@ def measured(built, model, pictures, work):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("built", type=pathlib.Path)
+    parser.add_argument("models", type=pathlib.Path, nargs="*", default=sorted(MODELS.glob("*.safetensors")))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--micro", type=int, default=200)
     args = parser.parse_args()
     print("| model | drawn by | pictures | rms | Fréchet distance | class asked for |\n|---|---|---|---|---|---|")
-    for model in sorted(MODELS.glob("*.safetensors")):
+    for model in args.models:
         with tempfile.TemporaryDirectory() as work:
             work, real = pathlib.Path(work), None
             for name, pictures in sets(args.built, model, work, args.count, args.micro):
