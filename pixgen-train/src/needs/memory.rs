@@ -253,8 +253,8 @@ pub fn estimate(config: &RunConfig, setup: Setup) -> Estimate {
 }
 
 /// Bytes of what stage 3 compares in a step, whatever goes through the network at once: latents and pictures, and of one kind of features
-/// after another those of generated and real pictures, the same once more around their mean, each temperature's field, and the slope; of
-/// the encoder's tokens those of all kinds.
+/// after another those of generated and real pictures, the same once more around their mean and side by side, the slope, and what is as long
+/// as pairs of pictures, for which a field of each temperature is counted; of the encoder's tokens those of all kinds.
 fn features_of_drift(config: &RunConfig) -> u64 {
     let Stage::Drift(settings) = config.stage else { return 0 };
     let (model, generated) = (&config.model, config.train.batch);

@@ -431,6 +431,14 @@ pub const LEAST_DISTANCE: f64 = 1e-12;
 /// Products of pairs of matrices, `[G, M, K] x [G, K, N]`.
 pub type Products<B> = fn(Tensor<B, 3>, Tensor<B, 3>) -> Tensor<B, 3>;
 
+/// The least numbers of a piece of features.
+const LEAST_PIECE: usize = 1024;
+
+/// How many equal pieces features of a width are cut into for their products: few pictures give few sums, and a GPU has many processors.
+fn pieces_of(width: usize) -> usize {
+    (1..=width / LEAST_PIECE).rev().find(|pieces| width.is_multiple_of(*pieces)).unwrap_or(1)
+}
+
 /// Logarithms of the sums of exponentials along an axis.
 fn log_sum_exp<B: Backend>(x: Tensor<B, 3>, axis: usize) -> Tensor<B, 3> {
     let highest = x.clone().max_dim(axis);
@@ -451,42 +459,49 @@ pub fn drift_by<B: Backend>(
 ) -> (FloatTensor<B>, FloatTensor<B>) {
     let (x, real) = (wrap::<B, 4>(x), wrap::<B, 4>(real));
     let ([sets, n, places, width], [_, p, ..]) = (x.dims(), real.dims());
+    let pieces = pieces_of(width);
+    let cut = |features: Tensor<B, 4>, count: usize| features.reshape([sets, count, places * pieces, width / pieces]);
+    let (x, real) = (cut(x, n), cut(real, p));
     let others = kernel.others(sets, p);
     let u = others[0].len();
-    // A group is a place of a set.
+    // A group is a place of a set. Pieces of features are places of their own until their products are added up.
     let groups = places * sets;
     let by_group = |features: Tensor<B, 4>| features.swap_dims(1, 2);
     // Distances and fields do not change, but have more digits, when all features of a group are moved to lie around 0.
     let centre = by_group(real.clone()).mean_dim(2);
-    let around = |features: Tensor<B, 4>, count: usize| (by_group(features) - centre.clone()).reshape([groups, count, width]);
+    let around =
+        |features: Tensor<B, 4>, count: usize| (by_group(features) - centre.clone()).reshape([groups * pieces, count, width / pieces]);
     let numbers: Vec<i64> = others.concat().into_iter().map(|number| number as i64).collect();
     let others = (u > 0).then(|| {
         let numbers = Tensor::<B, 1, Int>::from_data(TensorData::new(numbers, [sets * u]), &x.device());
-        let of_sets = real.clone().reshape([sets * p, places, width]).select(0, numbers);
-        around(of_sets.reshape([sets, u, places, width]), u)
+        let of_sets = real.clone().reshape([sets * p, places * pieces, width / pieces]).select(0, numbers);
+        around(cut(of_sets.unsqueeze(), u), u)
     });
     let x = around(x, n);
     // Of all that pull and push: [G, M, D] with M = P + N + U, of which the generated pictures themselves are M_N.
-    let all = Tensor::cat([around(real, p), x.clone()].into_iter().chain(others).collect(), 1);
+    let all = Tensor::cat([around(real, p), x].into_iter().chain(others).collect(), 1);
     let m = p + n + u;
 
-    let squares = all.clone().square().sum_dim(2);
+    // Scalar products of all pairs, [G, M, M]. Features are long, and these are short: they give distances and the sizes of fields.
+    let pairs = products(all.clone(), all.clone().swap_dims(1, 2));
+    let pairs = pairs.reshape([groups, pieces, m, m]).sum_dim(1).reshape([groups, m, m]);
+    let squares = (pairs.clone() * Tensor::<B, 2>::eye(m, &all.device()).unsqueeze()).sum_dim(2);
     let squares_of_x = squares.clone().narrow(1, p, n);
-    let distances = squares_of_x + squares.swap_dims(1, 2) - products(x.clone(), all.clone().swap_dims(1, 2)) * 2.0;
+    let distances = squares_of_x + squares.swap_dims(1, 2) - pairs.clone().narrow(1, p, n) * 2.0;
     let distances = distances.clamp_min(0.0).sqrt();
-    let itself = Tensor::<B, 2>::eye(n, &x.device()).unsqueeze::<3>();
+    let itself = Tensor::<B, 2>::eye(n, &all.device()).unsqueeze::<3>();
     let from_generated = distances.clone().narrow(2, p, n) * (itself.clone().neg() + 1.0);
-    let pairs = (groups * n * (n - 1)) as f64;
-    let mean = (distances.clone().narrow(2, 0, p).mean() + from_generated.sum() / pairs) / 2.0;
+    let mean = (distances.clone().narrow(2, 0, p).mean() + from_generated.sum() / (groups * n * (n - 1)) as f64) / 2.0;
     let scale = mean.clamp_min(LEAST_DISTANCE).reshape([1, 1, 1]);
-    let apart = Tensor::zeros([1, n, m], &x.device()).slice_assign([0..1, 0..n, p..p + n], itself * SELF_DISTANCE);
+    let apart = Tensor::zeros([1, n, m], &all.device()).slice_assign([0..1, 0..n, p..p + n], itself * SELF_DISTANCE);
     let distances = distances / scale.clone() + apart;
     let copies = kernel.log_copies([p, n, u]);
-    let copies = Tensor::<B, 1>::from_data(TensorData::new(copies, [m]), &x.device()).reshape([1, 1, m]);
+    let copies = Tensor::<B, 1>::from_data(TensorData::new(copies, [m]), &all.device()).reshape([1, 1, m]);
 
-    // A field is a product of signed weights and features, which are long: the fields are added up as their weights. Features are divided by
+    // A field is a product of signed weights and features, so fields are added up as their weights. Features are divided by
     // S = scale / sqrt(D), and so are fields, once.
     let unit = scale / (width as f64).sqrt();
+    let squares_of = |weights: Tensor<B, 3>| (products(weights.clone(), pairs.clone()) * weights).sum().clamp_min(0.0);
     let mut field = distances.zeros_like();
     let mut sizes = Vec::new();
     for tau in kernel.temperatures {
@@ -498,16 +513,20 @@ pub fn drift_by<B: Backend>(
         let attraction = pull.clone() * push.clone().sum_dim(2);
         let repulsion = push * pull.sum_dim(2).neg();
         let signed = Tensor::cat(vec![attraction, repulsion], 2);
-        let size = products(signed.clone(), all.clone()).square().mean().sqrt() / unit.clone().reshape([1]);
+        let size = (squares_of(signed.clone()) / (groups * n * width) as f64).sqrt() / unit.clone().reshape([1]);
         field = field + signed / size.clone().clamp_min(LEAST_FIELD).reshape([1, 1, 1]);
         sizes.push(size);
     }
-    let field = products(field, all);
     // The mean over pictures and features, the sum over places.
     let share = 1.0 / (sets * n * width) as f64;
     let unit_squared = unit.square();
-    let mut losses = vec![field.clone().square().sum() * share / unit_squared.clone().reshape([1])];
+    let mut losses = vec![squares_of(field.clone()) * share / unit_squared.clone().reshape([1])];
     losses.extend(sizes);
-    let slope = field * (unit_squared.recip() * (-2.0 * share));
-    (unwrap(Tensor::cat(losses, 0)), unwrap(by_group(slope.reshape([sets, places, n, width]))))
+    let field = field * (unit_squared.recip() * (-2.0 * share));
+    let field = field
+        .unsqueeze_dim::<4>(1)
+        .expand([groups, pieces, n, m])
+        .reshape([groups * pieces, n, m]);
+    let slope = by_group(products(field, all).reshape([sets, places * pieces, n, width / pieces]));
+    (unwrap(Tensor::cat(losses, 0)), unwrap(slope.reshape([sets, n, places, width])))
 }

@@ -128,11 +128,11 @@ impl DriftCase {
                 let column: Vec<f64> = (0..all.len()).map(|q| (0..n).map(|i| kernel(i, q)).sum()).collect();
                 let a = |i: usize, q: usize| times(q) * kernel(i, q) / (row[i] * column[q]).sqrt();
                 for i in 0..n {
-                    let pulling = (0..p).map(|q| a(i, q)).sum::<f64>();
-                    let pushing = (p..all.len()).map(|q| a(i, q)).sum::<f64>();
+                    let a: Vec<f64> = (0..all.len()).map(|q| a(i, q)).collect();
+                    let (pulling, pushing) = (a[..p].iter().sum::<f64>(), a[p..].iter().sum::<f64>());
                     v.extend((0..d).map(|k| {
-                        let pull: f64 = (0..p).map(|q| a(i, q) * pushing * all[q][k]).sum();
-                        let push: f64 = (p..all.len()).map(|q| a(i, q) * pulling * all[q][k]).sum();
+                        let pull: f64 = (0..p).map(|q| a[q] * pushing * all[q][k]).sum();
+                        let push: f64 = (p..all.len()).map(|q| a[q] * pulling * all[q][k]).sum();
                         (pull - push) / unit
                     }));
                 }
@@ -187,6 +187,8 @@ fn drift_cases() -> Vec<DriftCase> {
         DriftCase::new([2, 4, 4, 1, 3], paper(), 4.0),
         // The only set has none whose pictures could push.
         DriftCase::new([2, 1, 32, 32, 64], paper(), 2.0),
+        // Features that are cut into three pieces.
+        DriftCase::new([2, 2, 3, 4, 3 * 1024], paper(), 1.5),
     ]
 }
 
