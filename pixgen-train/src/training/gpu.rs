@@ -293,3 +293,70 @@ where
     let data = burn_tensor::Tensor::<Gpu<R>, 1>::from_primitive(burn_tensor::TensorPrimitive::Float(tensor)).into_data();
     crate::model::weights::to_vec(data)
 }
+
+#[cfg(all(test, feature = "vulkan"))]
+mod tests {
+    use super::*;
+    use crate::device::Vulkan;
+    use half::bf16;
+    use pixgen_core::config::{ModelConfig, Tower};
+    use pixgen_edge::projector::ProjectorConfig;
+
+    const CONFIG: OptimiserConfig = OptimiserConfig {
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        decay_position: false,
+        decay_vectors: false,
+        clip: 0.0,
+    };
+
+    /// Whatever changes the weights, a network that computes in bf16 reads the new ones.
+    #[test]
+    fn weights_in_bf16_follow_those_in_f32() {
+        let tower = Tower { depth: 1, width: 4, heads: 1 };
+        let model = ModelConfig { size: 4, channels: 1, patch: 2, classes: 2, encoder: tower, decoder: tower };
+        let set = ParamSet::pretraining(&model, &ProjectorConfig { hidden: 4, out: 2 });
+        let device = Default::default();
+        type Buffer = <Vulkan as Engine>::Flat;
+        let values = |scale: f32| -> Vec<f32> { (0..set.len()).map(|i| scale * (1.0 + i as f32 / 7.0)).collect() };
+        let other = Buffer::upload(&set, &values(-0.3), &device);
+        let mut average = Buffer::upload(&set, &values(2.0), &device);
+        let mut params = Buffer::upload(&set, &values(1.0), &device);
+        let check = |flat: &Buffer, after: &str| {
+            let (entry, first) = (0, set.entries()[0].range.clone());
+            let read = flat.tensor(&set, entry, Precision::Bf16, &device);
+            // The bits as they are: a Vulkan device cannot convert them, and loses its buffers when asked to.
+            let bytes = read.client.read_one(read.handle).unwrap();
+            let want: Vec<bf16> = flat.host()[first].iter().map(|&v| bf16::from_f32(v)).collect();
+            assert_eq!(bytes[..2 * want.len()], *bytemuck::cast_slice::<bf16, u8>(&want), "after {after}");
+        };
+        check(&params, "reading");
+        params.on_host(&set, |values| values.iter_mut().for_each(|v| *v *= 3.0));
+        check(&params, "a change on the host");
+        params.add_all(&other);
+        check(&params, "adding all");
+        params.lerp(&other, 0.25);
+        check(&params, "moving towards another");
+        let added = other.tensor(&set, 0, Precision::F32, &device);
+        params.add(&set, 0, added);
+        check(&params, "adding a tensor");
+        check(&average, "reading");
+        let mut moments = AdamMoments { m: Buffer::zeros(&set, &device), v: Buffer::zeros(&set, &device) };
+        let update = Update {
+            config: &CONFIG,
+            set: &set,
+            rate: 0.01,
+            gradient_scale: 1.0,
+            updates: 1,
+            share: Share::default(),
+            ema_weights: &[0.5],
+        };
+        Buffer::update(&mut params, &mut moments, &mut [&mut average], &other, &update);
+        check(&params, "an update");
+        check(&average, "the update of an average");
+        params.clear();
+        check(&params, "clearing");
+    }
+}
