@@ -19,7 +19,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+# Of the repository; any folder will do where this was copied to.
+ROOT = Path(__file__).resolve().parent.parent.parent
 # Preset, stage, batch: the networks of the acceptance test, with the batches that their stages train with.
 CASES = [
     ("base-32-rgb", "finetune", 32),

@@ -26,7 +26,7 @@ CASES = [
     ("EPG-XL-16-256", "finetune", 32),
     ("EPG-XL-16-256", "pretrain", 32),
 ]
-OURS = ["--device", "cuda", "--precision", "bf16"]
+OURS = {"cuda": ["--device", "cuda", "--precision", "bf16"], "cpu": ["--device", "cpu"]}
 PLAIN = [it for name in ("auxiliary=0", "dropout=0", "p_mean=3", "p_std=0.1") for it in ("--set", f"consistency.{name}")]
 
 
@@ -36,8 +36,8 @@ def measure(case, args):
     common = ["--preset", preset, "--stage", stage, "--batch", str(batch)]
     # The trainer reads PIXGEN_* as settings.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXGEN_")}
-    torch = [args.python, str(Path(__file__).with_name("torch_step.py")), "--device", "cuda", *common]
-    ours = Program([args.binary, "bench", "--interleave", *common, *OURS, *(PLAIN if stage == "finetune" else [])], environment)
+    torch = [args.python, str(Path(__file__).with_name("torch_step.py")), "--device", args.device, *common]
+    ours = Program([args.binary, "bench", "--interleave", *common, *OURS[args.device], *(PLAIN if stage == "finetune" else [])], environment)
     programs = {"pixgen-train": ours, **{f"PyTorch {mode}": Program([*torch, "--mode", mode], environment) for mode in args.modes.split(",")}}
     seconds, memory = {name: [] for name in programs}, {}
     for round_ in range(args.warmup + args.steps):
@@ -72,6 +72,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", default=sys.executable, help="Python that has PyTorch with CUDA")
     parser.add_argument("--binary", default=str(ROOT / "target/release/pixgen-train"))
+    parser.add_argument("--device", choices=OURS, default="cuda", help="cpu, where pixgen-train computes in f32, is for trying this script")
     parser.add_argument("--steps", type=int, default=20, help="timed steps of each program")
     parser.add_argument("--warmup", type=int, default=4)
     parser.add_argument("--modes", default="compile-bf16", help="of PyTorch, separated by commas: compile-bf16, bf16")
