@@ -218,17 +218,17 @@ fn operations(device: &str, name: &str, precision: &str) -> Result<Vec<String>, 
         "bf16" => Precision::Bf16,
         other => return Err(format!("{other} is neither f32 nor bf16")),
     };
-    let differences = compare::operations(&config, device).map_err(|error| error.to_string())?;
     let limit = OPERATION[usize::from(config.compute.precision == Precision::Bf16)];
     println!("| operation of {name}, {precision} | output | gradients |");
     println!("|---|---:|---:|");
     let mut wrong = Vec::new();
-    for OperationDifference { name, output, gradient } in differences {
+    let mut row = |OperationDifference { name, output, gradient }| {
         println!("| {name} | {output:.1e} | {gradient:.1e} |");
         if is_wrong(output, limit) || is_wrong(gradient, limit) {
             wrong.push(format!("{name} is off by {output:.1e} and {gradient:.1e}, at most {limit:.0e} is rounding"));
         }
-    }
+    };
+    compare::operations(&config, device, &mut row).map_err(|error| error.to_string())?;
     Ok(wrong)
 }
 

@@ -28,12 +28,12 @@ pub struct OperationDifference {
     pub gradient: f64,
 }
 
-/// Compares every operation of a step in the precision of the run.
+/// Compares every operation of a step in the precision of the run, and gives each difference to `each` as soon as it is known.
 ///
 /// # Errors
 /// A device that is not there or cannot do it.
-pub fn operations(config: &RunConfig, device: DeviceChoice) -> Result<Vec<OperationDifference>, DeviceProblem> {
-    device.run(requirements(config), Operations(config))
+pub fn operations(config: &RunConfig, device: DeviceChoice, each: &mut dyn FnMut(OperationDifference)) -> Result<(), DeviceProblem> {
+    device.run(requirements(config), Operations { config, each })
 }
 
 /// What a step leaves.
@@ -61,13 +61,16 @@ fn requirements(config: &RunConfig) -> Requirements {
     Requirements { bf16: config.compute.precision == Precision::Bf16, ..Requirements::default() }
 }
 
-struct Operations<'a>(&'a RunConfig);
+struct Operations<'a> {
+    config: &'a RunConfig,
+    each: &'a mut dyn FnMut(OperationDifference),
+}
 
 impl OnDevice for Operations<'_> {
-    type Output = Vec<OperationDifference>;
+    type Output = ();
 
-    fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
-        compare::<B>(self.0, device)
+    fn run<B: Engine>(self, device: &B::Device) {
+        compare::<B>(self.config, device, self.each);
     }
 }
 
@@ -98,21 +101,18 @@ impl OnDevice for WholeStep<'_> {
     }
 }
 
-fn compare<B: FusedOps>(config: &RunConfig, device: &B::Device) -> Vec<OperationDifference> {
+fn compare<B: FusedOps>(config: &RunConfig, device: &B::Device, each: &mut dyn FnMut(OperationDifference)) {
     let (images, precision) = (config.train.batch, config.compute.precision);
-    let pairs = all::<B>(config).into_iter().zip(all::<Cpu>(config));
-    pairs
-        .map(|((name, found), (_, wanted))| {
-            let found = outcome(&found, images, precision, precision, device);
-            let wanted = outcome(&wanted, images, precision, Precision::F32, &CpuDevice::default());
-            let errors: Vec<f64> = found.iter().zip(&wanted).map(|(found, wanted)| error(found, wanted)).collect();
-            let gradient = errors[1..]
-                .iter()
-                .copied()
-                .fold(0.0, |worst, it| if is_worse(it, worst) { it } else { worst });
-            OperationDifference { name, output: errors[0], gradient }
-        })
-        .collect()
+    for ((name, found), (_, wanted)) in all::<B>(config).into_iter().zip(all::<Cpu>(config)) {
+        let found = outcome(&found, images, precision, precision, device);
+        let wanted = outcome(&wanted, images, precision, Precision::F32, &CpuDevice::default());
+        let errors: Vec<f64> = found.iter().zip(&wanted).map(|(found, wanted)| error(found, wanted)).collect();
+        let gradient = errors[1..]
+            .iter()
+            .copied()
+            .fold(0.0, |worst, it| if is_worse(it, worst) { it } else { worst });
+        each(OperationDifference { name, output: errors[0], gradient });
+    }
 }
 
 /// Whether an error is worse than another: a NaN is, whatever its sign.
