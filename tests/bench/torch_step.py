@@ -3,7 +3,7 @@
     python torch_step.py --preset base-32-rgb --stage finetune --batch 32 --mode eager --threads 2
     python torch_step.py --preset EPG-L-16-256 --stage pretrain --batch 64 --mode compile-bf16 --device cuda
 
-Needs PyTorch 2.4 or later (`pip install torch`); the modes that compile also need a C++ compiler, or Triton on a GPU. Prints one line of
+Needs PyTorch 2.6 or later (`pip install torch`); the modes that compile also need a C++ compiler, or Triton on a GPU. Prints one line of
 JSON that describes the network. Then every line on stdin is one step, the number of pictures that the teacher of stage 2b draws in it, and
 the answer on stdout is a line with its seconds and the bytes of GPU memory that PyTorch has taken. `cpu_step.py` and `gpu_step.py` run it
 beside pixgen-train.
