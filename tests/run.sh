@@ -184,6 +184,8 @@ step_cuda() {
   cargo test --release --locked "${gpu[@]}" --test faults
   tests/cuda/interpret.sh
   tests/cuda/execute.sh
+  # Every operation as an A100, whose kernels have other tiles and no tensor memory accelerator.
+  tests/cuda/execute.sh --arch 80 "$CARGO_TARGET_DIR/release/cuda_step" cuda nano-28-grey bf16
   tests/cuda/ranks.sh
   tests/cuda/device_test.py
   # At each of its two checkpoints a run writes down which library computed its products, by which algorithms.
