@@ -84,7 +84,7 @@ pub struct Gaussians {
 impl Gaussians {
     /// The next one, with new words from `words` where the last are used up.
     #[inline(always)]
-    fn take(&mut self, words: impl Fn(&Rng, u64) -> [u32; 4]) -> i32 {
+    fn next_with(&mut self, words: impl Fn(&Rng, u64) -> [u32; 4]) -> i32 {
         let value = gaussian_from_bits(self.words[(self.next & 3) as usize]);
         self.next = self.next.wrapping_add(1);
         if self.next & 3 == 0 {
@@ -93,10 +93,19 @@ impl Gaussians {
         value
     }
 
-    /// [`next`](Iterator::next) with the generator in place of a call.
+    /// The same with the generator in place of a call.
+    #[cfg(not(host_kernels))]
     #[inline(always)]
-    pub(crate) fn next_in_place(&mut self) -> i32 {
-        self.take(Rng::words_in_place)
+    pub(crate) fn in_place(&self) -> impl Iterator<Item = i32> + use<> {
+        let mut gaussians = self.clone();
+        core::iter::from_fn(move || Some(gaussians.next_with(Rng::words_in_place)))
+    }
+
+    /// The same with the generator in place of a call, many evaluations of it side by side.
+    #[cfg(host_kernels)]
+    #[inline(always)]
+    pub(crate) fn in_place(&self) -> GaussianBlocks {
+        GaussianBlocks::new(self.rng, self.next)
     }
 }
 
@@ -105,7 +114,60 @@ impl Iterator for Gaussians {
 
     #[inline]
     fn next(&mut self) -> Option<i32> {
-        Some(self.take(Rng::words))
+        Some(self.next_with(Rng::words))
+    }
+}
+
+/// Counters of the generator at a time: as many as the longest vectors have 32-bit lanes.
+#[cfg(host_kernels)]
+const BLOCK: usize = 16;
+
+/// [`Gaussians`] of a host: many evaluations of the generator side by side, by the vector instructions that the caller chose.
+#[cfg(host_kernels)]
+#[derive(Clone, Debug)]
+pub(crate) struct GaussianBlocks {
+    rng: Rng,
+    counter: u64,
+    values: [[i32; 4]; BLOCK],
+    at: usize,
+}
+
+#[cfg(host_kernels)]
+impl GaussianBlocks {
+    /// The Gaussians from `start` on.
+    #[inline(always)]
+    pub(crate) fn new(rng: Rng, start: u64) -> Self {
+        let mut blocks = Self { rng, counter: start >> 2, values: [[0; 4]; BLOCK], at: (start & 3) as usize };
+        blocks.fill();
+        blocks
+    }
+
+    #[inline(always)]
+    fn fill(&mut self) {
+        let mut words = [[0; 4]; BLOCK];
+        for (i, words) in words.iter_mut().enumerate() {
+            *words = self.rng.words_in_place(self.counter.wrapping_add(i as u64));
+        }
+        for (value, &word) in self.values.as_flattened_mut().iter_mut().zip(words.as_flattened()) {
+            *value = gaussian_from_bits(word);
+        }
+        self.counter = self.counter.wrapping_add(BLOCK as u64);
+    }
+}
+
+#[cfg(host_kernels)]
+impl Iterator for GaussianBlocks {
+    type Item = i32;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<i32> {
+        if self.at == 4 * BLOCK {
+            self.fill();
+            self.at = 0;
+        }
+        let value = self.values.as_flattened().get(self.at).copied();
+        self.at += 1;
+        value
     }
 }
 
@@ -215,6 +277,7 @@ const fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 ///
 /// Bit 31 is the sign. The other 31 bits, plus one half, are the tail probability p in units of 2^-32, so p lies in (0, 1/2). p is
 /// cut into octaves (its leading zeros), an octave into 2^CELL_BITS cells of equal width, and a cell is interpolated linearly.
+#[cfg_attr(host_kernels, inline(always))]
 const fn gaussian_from_bits(word: u32) -> i32 {
     // Doubled so that the half is an integer: v / 2^33 = p, v odd, below 2^32.
     let v = ((word & 0x7FFF_FFFF) << 1) | 1;

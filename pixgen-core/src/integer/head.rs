@@ -1,6 +1,5 @@
 //! From the levels of the last layer to bytes.
 
-use super::input::Noise;
 use crate::config::ModelConfig;
 use crate::kernels::{Saturate, multiply_high};
 use crate::pxg::StepRecord;
@@ -10,7 +9,13 @@ const LEVEL_BITS: u32 = 6;
 
 /// Levels with [`LEVEL_BITS`] fractional bits, patch by patch, to rows of bytes. `skip` adds the noisy input's part: noise, scales, and
 /// the bytes of the picture before this step.
-pub(super) fn to_bytes(config: &ModelConfig, levels: &[i16], mut skip: Option<(&mut Noise, &StepRecord, &[u8])>, out: &mut [u8]) {
+#[cfg_attr(host_kernels, inline(always))]
+pub(super) fn to_bytes<N: Iterator<Item = i32>>(
+    config: &ModelConfig,
+    levels: &[i16],
+    mut skip: Option<(&mut N, &StepRecord, &[u8])>,
+    out: &mut [u8],
+) {
     let run = (config.patch * config.channels).max(1);
     let mut before = skip.as_ref().map_or(&[][..], |(_, _, before)| *before).iter();
     for (y, row) in out.chunks_exact_mut((config.size * config.channels).max(1)).enumerate() {

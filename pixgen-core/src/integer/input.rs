@@ -54,9 +54,10 @@ pub(super) struct Noise {
 
 impl Noise {
     /// The Gaussians of one picture; `None` on a walk.
-    pub(super) fn plain(&self) -> Option<Gaussians> {
+    #[inline(always)]
+    pub(super) fn plain(&self) -> Option<impl Iterator<Item = i32> + use<>> {
         match self.to {
-            None => Some(self.from.clone()),
+            None => Some(self.from.in_place()),
             Some(_) => None,
         }
     }
@@ -77,6 +78,7 @@ impl Iterator for Noise {
 
 /// c_in (x + t eps) of the picture so far (empty before the first step) in int8, as padded patches `[N_p, padded(p*p*C)]`: some bands
 /// of patches, with the noise and the bytes of their pixels.
+#[cfg_attr(host_kernels, inline(always))]
 pub(super) fn noisy_patches(
     config: &ModelConfig,
     step: &StepRecord,

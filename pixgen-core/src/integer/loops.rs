@@ -52,10 +52,7 @@ pub(super) fn concat(words: [i32; 3], [width, kept_width]: [usize; 2], x: &[i16]
 pub(super) fn noisy_patches(config: &ModelConfig, step: &StepRecord, noise: Noise, picture: &[u8], patches: &mut [i8]) {
     // The loop without a walk has its own code: it need not ask for one at every value.
     match noise.plain() {
-        Some(mut noise) => {
-            let noise = core::iter::from_fn(move || Some(noise.next_in_place()));
-            input::noisy_patches(config, step, noise, picture, patches);
-        }
+        Some(noise) => input::noisy_patches(config, step, noise, picture, patches),
         None => input::noisy_patches(config, step, noise, picture, patches),
     }
 }
@@ -66,5 +63,13 @@ pub(super) type OutputNoise<'a> = Option<(&'a mut Noise, &'a StepRecord, &'a [u8
 /// Levels to bytes ([`head::to_bytes`]).
 #[inline(always)]
 pub(super) fn to_bytes(config: &ModelConfig, levels: &[i16], noise: OutputNoise<'_>, out: &mut [u8]) {
+    #[cfg(host_kernels)]
+    let noise = match noise {
+        Some((noise, step, before)) => match noise.plain() {
+            Some(mut noise) => return head::to_bytes(config, levels, Some((&mut noise, step, before)), out),
+            None => Some((noise, step, before)),
+        },
+        None => None,
+    };
     head::to_bytes(config, levels, noise, out);
 }
