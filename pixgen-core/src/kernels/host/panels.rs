@@ -90,17 +90,24 @@ impl<'a> PanelsMut<'a> {
         let panels = self.weights.chunks_exact_mut((PANEL * self.inputs).max(1));
         let excess = self.excess.as_chunks_mut::<PANEL>().0;
         for (number, (panel, excess)) in panels.zip(excess).enumerate() {
-            let groups = panel.as_chunks_mut::<G>().0;
+            let steps = panel.as_chunks_mut::<G>().0.as_chunks_mut::<PANEL>().0;
             for (lane, excess) in excess.iter_mut().enumerate() {
                 let row = rows.row(PANEL * number + lane);
                 let (whole, rest) = row.as_chunks::<G>();
-                let last: [i8; G] = array::from_fn(|i| rest.get(i).copied().unwrap_or(0));
-                let groups = groups.iter_mut().skip(lane).step_by(PANEL);
-                let values = whole.iter().chain(core::iter::once(&last)).chain(core::iter::repeat(&[0; G]));
-                groups
-                    .zip(values)
-                    .enumerate()
-                    .for_each(|(step, (to, from))| *to = array::from_fn(|i| from[i] ^ L::FLIP[(G * step + i) % 4]));
+                let mut last = [0; G];
+                last.iter_mut().zip(rest).for_each(|(to, &from)| *to = from);
+                let mut steps = steps.iter_mut().enumerate();
+                for (from, (step, to)) in whole.iter().zip(&mut steps) {
+                    if let Some(to) = to.get_mut(lane) {
+                        *to = flipped::<L, G>(*from, step);
+                    }
+                }
+                for (step, to) in steps {
+                    if let Some(to) = to.get_mut(lane) {
+                        *to = flipped::<L, G>(last, step);
+                    }
+                    last = [0; G];
+                }
                 *excess = if L::CROSSWISE { crosswise(row) } else { 0 };
             }
         }
@@ -124,13 +131,14 @@ impl<'a> PanelsMut<'a> {
             *excess = [0; PANEL];
             for (step, groups) in panel.as_chunks_mut::<PANEL>().0.chunks_exact_mut(4).enumerate() {
                 // Four rows of 16 values; padding is zeros.
-                let four: [[i8; PANEL]; 4] = array::from_fn(|i| {
+                let mut four = [[0; PANEL]; 4];
+                for (i, four) in four.iter_mut().enumerate() {
                     let row = columns.row(4 * step + i).get(first..).unwrap_or_default();
                     match row.first_chunk::<PANEL>() {
-                        Some(row) => *row,
-                        None => array::from_fn(|lane| row.get(lane).copied().unwrap_or(0)),
+                        Some(row) => *four = *row,
+                        None => four.iter_mut().zip(row).for_each(|(to, &from)| *to = from),
                     }
-                });
+                }
                 let groups = groups.as_flattened_mut().chunks_exact_mut(PANEL * G);
                 for ((groups, rows), flip) in groups.zip(four.chunks_exact(G)).zip(L::FLIP.chunks_exact(G)) {
                     for (lane, group) in groups.as_chunks_mut::<G>().0.iter_mut().enumerate().take(PANEL) {
@@ -153,6 +161,16 @@ impl<'a> PanelsMut<'a> {
     pub fn panels(&self) -> Panels<'_> {
         Panels { inputs: self.inputs, outputs: self.outputs, excess: self.excess, weights: self.weights }
     }
+}
+
+/// The weights of a group, as they are packed.
+#[inline(always)]
+fn flipped<L: Lanes, const G: usize>(mut group: [i8; G], step: usize) -> [i8; G] {
+    // `map` and `from_fn` of arrays are functions of their own and would be compiled without the instructions.
+    for (i, weight) in group.iter_mut().enumerate() {
+        *weight ^= L::FLIP[(G * step + i) % 4];
+    }
+    group
 }
 
 /// What crosswise products count too much for a row of either factor.
