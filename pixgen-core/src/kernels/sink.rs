@@ -338,12 +338,15 @@ fn part_of_panel(multiplier: &[i32]) -> [i32; PANEL] {
 fn place<T: Copy>(out: &mut [T], stride: usize, row: usize, columns: Columns, any: T, store: impl FnOnce(&mut [T; PANEL])) {
     let first = row.checked_mul(stride).and_then(|start| start.checked_add(columns.first));
     let out = first.and_then(|first| out.get_mut(first..)).unwrap_or_default();
-    match out.first_chunk_mut::<PANEL>() {
-        Some(out) if columns.count >= PANEL => store(out),
+    let mut part;
+    let (to, rest) = match out.first_chunk_mut() {
+        Some(out) if columns.count >= PANEL => (out, &mut [][..]),
         _ => {
-            let mut values = [any; PANEL];
-            store(&mut values);
-            out.iter_mut().zip(values).take(columns.count).for_each(|(out, value)| *out = value);
+            part = [any; PANEL];
+            (&mut part, out)
         }
-    }
+    };
+    // One call: a closure with two is a function of its own where a kernel is long, compiled without the kernel's instructions.
+    store(to);
+    rest.iter_mut().zip(to).take(columns.count).for_each(|(out, value)| *out = *value);
 }
