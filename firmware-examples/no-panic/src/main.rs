@@ -88,7 +88,8 @@ mod host {
     #[cfg(target_arch = "x86_64")]
     fn kernels() -> [HostKernel; 4] {
         use pixgen_core::kernels::host::avx2::Avx2;
-        use pixgen_core::kernels::host::vnni::{Avx512Vnni, AvxVnni};
+        use pixgen_core::kernels::host::avx512::Avx512Vnni;
+        use pixgen_core::kernels::host::vnni::AvxVnni;
         // SAFETY: this program is linked and never run.
         unsafe {
             [

@@ -45,7 +45,7 @@ pub const fn map_stride(tokens: usize) -> usize {
 
 /// Scores that exist at a time, where a strip is not [`LEAST_ROWS`]: as many as a cache near the core holds.
 const STRIP_SCORES: usize = 1 << 15;
-/// A strip has no fewer rows, and a multiple of them: tiles have 6, 4, 3 or 2.
+/// A strip has no fewer rows, and a multiple of them: tiles have 12, 6, 4, 3 or 2.
 const LEAST_ROWS: usize = 12;
 
 /// Rows of the map that exist at a time, so that memory grows with the tokens and not with their square; all of a small map.

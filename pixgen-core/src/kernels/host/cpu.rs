@@ -12,6 +12,8 @@ use crate::kernels::{Rows, Sink};
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+use super::avx512::Avx512Vnni;
 #[cfg(target_arch = "aarch64")]
 use super::dotprod::Dotprod;
 #[cfg(target_arch = "aarch64")]
@@ -19,7 +21,7 @@ use super::neon::Neon;
 #[cfg(target_arch = "wasm32")]
 use super::simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
-use super::vnni::{Avx512Vnni, AvxVnni};
+use super::vnni::AvxVnni;
 
 macro_rules! host_kernels {
     ($($(#[$doc:meta])* $Variant:ident($Lanes:ty),)*) => {

@@ -81,7 +81,8 @@ fn fastest_of(kernels: impl Iterator<Item = HostKernel> + Clone) -> Option<HostK
 #[cfg(target_arch = "x86_64")]
 fn found() -> [Option<HostKernel>; 4] {
     use super::avx2::Avx2;
-    use super::vnni::{Avx512Vnni, AvxVnni};
+    use super::avx512::Avx512Vnni;
+    use super::vnni::AvxVnni;
     use std::is_x86_feature_detected as has;
 
     let avx2 = has!("avx2");

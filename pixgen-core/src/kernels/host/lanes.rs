@@ -98,4 +98,4 @@ pub struct Columns {
 }
 
 /// The most rows of a tile.
-pub const MOST_ROWS: usize = 6;
+pub const MOST_ROWS: usize = 12;

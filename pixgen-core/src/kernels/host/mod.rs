@@ -15,6 +15,8 @@ pub mod product;
 
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub mod dotprod;
 #[cfg(target_arch = "aarch64")]

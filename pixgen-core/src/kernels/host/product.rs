@@ -113,7 +113,8 @@ pub fn product<L: Lanes, S: Sink>(lanes: L, x: &Wide<'_, L>, w: Panels<'_>, scra
         while row < count {
             // Tiles of more rows than the back end wants are not compiled.
             row += match (count - row).min(L::ROWS) {
-                6.. => strip::<L, S, MOST_ROWS>(lanes, x, row, weights, start, place, sink),
+                MOST_ROWS.. => strip::<L, S, MOST_ROWS>(lanes, x, row, weights, start, place, sink),
+                6.. => strip::<L, S, 6>(lanes, x, row, weights, start, place, sink),
                 5 => strip::<L, S, 5>(lanes, x, row, weights, start, place, sink),
                 4 => strip::<L, S, 4>(lanes, x, row, weights, start, place, sink),
                 3 => strip::<L, S, 3>(lanes, x, row, weights, start, place, sink),

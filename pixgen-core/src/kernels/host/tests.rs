@@ -133,7 +133,8 @@ macro_rules! with_every_back_end {
         #[allow(unsafe_code)]
         {
             use super::avx2::Avx2;
-            use super::vnni::{Avx512Vnni, AvxVnni};
+            use super::avx512::Avx512Vnni;
+            use super::vnni::AvxVnni;
             if std::is_x86_feature_detected!("avx2") {
                 // SAFETY: it was detected, here and below.
                 unsafe {
@@ -369,6 +370,9 @@ fn ends_equal<L: Lanes>(lanes: L) {
                     assert_eq!(numbers, want, "{}", L::NAME);
                     assert_eq!(shorts, want.map(i16::saturate), "{}", L::NAME);
                     assert_eq!(bytes, want.map(i8::saturate), "{}", L::NAME);
+                    let table = core::array::from_fn(|i| (i % 251) as i8);
+                    lanes.store_lookup(sums, &table, &mut bytes);
+                    assert_eq!(bytes, want.map(|sum| table[sum.clamp(0, TABLE_LEN as i32 - 1) as usize]), "{}", L::NAME);
                     lanes.store(lanes.scale_all(lanes.load(&ENDS), end), &mut numbers);
                     assert_eq!(numbers, ENDS.map(|other| multiply_high(other, end)), "{}", L::NAME);
                 }
@@ -381,6 +385,66 @@ fn ends_equal<L: Lanes>(lanes: L) {
 #[test]
 fn numbers_at_the_ends_of_their_range() {
     with_every_back_end!(ends_equal);
+}
+
+/// Rows of softmax, with differences that wrap; what lies behind a row is left alone.
+fn exponentials_equal<L: Lanes>(lanes: L) {
+    struct Row<'a>(Exponentials<'a>, &'a [i32], &'a mut [i8]);
+    impl Work for Row<'_> {
+        type Output = u32;
+
+        #[inline(always)]
+        fn run(self) -> u32 {
+            self.0.row_inline(self.1, self.2)
+        }
+    }
+    let mut draws = Draws::new(Rng::new(22, 255), 0);
+    for case in 0..300u32 {
+        let mut score = |kind: u32| match kind {
+            0 => [i32::MIN, i32::MAX, 0, -1][draws.below(4) as usize],
+            _ => draws.u32() as i32 >> (8 * (kind - 1)),
+        };
+        let (multiplier, left) = ([i32::MIN, i32::MAX, score(2), score(3)][case as usize / 4 % 4], case % 32);
+        let scores: Vec<i32> = (0..case % 133).map(|_| score(case % 4)).collect();
+        let exponentials = Exponentials { table: &EXP, multiplier, left };
+        let (mut wanted, mut found) = (vec![99; scores.len() + 1], vec![99; scores.len() + 1]);
+        let sum = exponentials.row(&scores, &mut wanted);
+        assert_eq!(lanes.run(Row(exponentials, &scores, &mut found)), sum, "{}, case {case}", L::NAME);
+        assert!(wanted == found, "{}, case {case}", L::NAME);
+    }
+}
+
+#[test]
+fn rows_of_softmax_of_every_back_end_are_the_portable_ones() {
+    with_every_back_end!(exponentials_equal);
+}
+
+/// The noise of a picture, many values side by side, from any start and across the ends of its counters.
+fn noise_equal<L: Lanes>(lanes: L) {
+    struct Noise<'a>(Rng, u64, &'a mut [i32]);
+    impl Work for Noise<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run(self) {
+            let noise = self.0.gaussians_q16(self.1).in_place();
+            self.2.iter_mut().zip(noise).for_each(|(value, noise)| *value = noise);
+        }
+    }
+    for (seed, stream) in [(0, 0), (42, 1), (u64::MAX, u64::MAX), (1 << 33, 1 << 40)] {
+        let rng = Rng::new(seed, stream);
+        for start in [0, 1, 2, 3, 63, 64, 1536, (1 << 34) - 70, (1 << 34) - 1] {
+            let mut found = [0; 150];
+            lanes.run(Noise(rng, start, &mut found));
+            let wanted: [i32; 150] = core::array::from_fn(|i| rng.gaussian_q16(start + i as u64));
+            assert_eq!(found, wanted, "{}, from {start} on", L::NAME);
+        }
+    }
+}
+
+#[test]
+fn noise_of_every_back_end_is_the_same() {
+    with_every_back_end!(noise_equal);
 }
 
 /// VPMADDUBSW saturates sums of two products at 16 bits; the cases see that.
