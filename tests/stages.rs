@@ -27,6 +27,7 @@ pub const fn progress(micro_batch: usize) -> TrainingProgress {
         batch: 32,
         micro_batch,
         share: Share { rank: 0, size: 1 },
+        together: 1,
     }
 }
 

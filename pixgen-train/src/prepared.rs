@@ -220,6 +220,7 @@ impl Prepared {
             batch: train.batch,
             micro_batch: self.config.micro_batch(),
             share: Share::default(),
+            together: self.config.together(),
         }
     }
 

@@ -115,7 +115,15 @@ fn stage_1_terms_at_random_weights() {
         let set = ParamSet::pretraining(&config.model, &settings.projector);
         let params = set.initialise(seed);
         let mut objective = Pretrain::<Flex>::new(config.model, config.noise, settings, source(), &params, Default::default());
-        let progress = TrainingProgress { seed, images: 0, total: 120_000, batch, micro_batch: batch, share: Share::default() };
+        let progress = TrainingProgress {
+            seed,
+            images: 0,
+            total: 120_000,
+            batch,
+            micro_batch: batch,
+            share: Share::default(),
+            together: 1,
+        };
         let step = objective.sample(&progress).expect("pictures");
         let terms = objective.gradient_on(&params, &step, batch, &mut vec![0.0; set.len()]);
         let [total, con, rc] = terms[..] else { panic!("{terms:?}") };
@@ -143,7 +151,15 @@ fn pretrained(steps: u64) -> (RunConfig, Vec<f32>, Vec<f32>) {
     let (mut gradient, alone) = (vec![0.0; state.params.len()], Collective::default());
     for _ in 0..steps {
         let (total, batch) = (config.train.images, config.train.batch);
-        let progress = TrainingProgress { seed: 1, images: state.images, total, batch, micro_batch: batch, share: Share::default() };
+        let progress = TrainingProgress {
+            seed: 1,
+            images: state.images,
+            total,
+            batch,
+            micro_batch: batch,
+            share: Share::default(),
+            together: 1,
+        };
         step(&mut objective, &mut state, &progress, &config.optimiser, &config.schedule, &mut gradient, &alone).expect("pictures");
     }
     assert_eq!(state.skipped, 0);
@@ -211,7 +227,15 @@ fn zero_decoder_leaves_the_energy_of_the_data() {
     let set = ParamSet::generator(&config);
     let params = set.initialise(1);
     let objective = Consistency::<Flex>::new(config, noise, settings, source(), None, Default::default());
-    let progress = TrainingProgress { seed: 1, images: 0, total: 1000, batch: count, micro_batch: count, share: Share::default() };
+    let progress = TrainingProgress {
+        seed: 1,
+        images: 0,
+        total: 1000,
+        batch: count,
+        micro_batch: count,
+        share: Share::default(),
+        together: 1,
+    };
     let batch = objective.sample(&progress).expect("pictures");
     let mut gradient = vec![0.0; set.len()];
     let loss = objective.gradient_on(&params, &batch, &progress, &mut gradient)[0].1;

@@ -21,6 +21,7 @@ use pixgen_train::objective::consistency::{Consistency, ConsistencyBatch};
 use pixgen_train::objective::consistency_config::{ConsistencyConfig, Weighting};
 use pixgen_train::objective::drift::{Drift, DriftBatch};
 use pixgen_train::objective::drift_config::DriftConfig;
+use pixgen_train::objective::drift_sets::Sets;
 use pixgen_train::objective::frame::Context;
 use pixgen_train::objective::prefetch::Pictures;
 use pixgen_train::objective::pretrain::{Pretrain, PretrainBatch, PretrainConfig, PretrainMethod, TargetDecay};
@@ -305,8 +306,15 @@ fn consistency_loss() {
         let without = pick(&batch, &kept, &config);
         for micro_batch in [64, 4, 1] {
             let run = |batch: &ConsistencyBatch<Flex>| {
-                let progress =
-                    TrainingProgress { seed: 1, images: 0, total: 1, batch: batch.t.len(), micro_batch, share: Share::default() };
+                let progress = TrainingProgress {
+                    seed: 1,
+                    images: 0,
+                    total: 1,
+                    batch: batch.t.len(),
+                    micro_batch,
+                    share: Share::default(),
+                    together: 1,
+                };
                 let mut gradient = vec![0.0; set.len()];
                 let terms = objective.gradient_on(&params, batch, &progress, &mut gradient);
                 (terms[0].1 as f32, gradient)
@@ -349,10 +357,12 @@ fn drift_loss() {
         let set = ParamSet::generator(&config);
         let params = golden.flat("param.", names(&set));
         let pictures = |name: &str| Pictures::new(&config, patches(&config, &golden.f32(name)), &Default::default());
+        let classes = golden.indices("in.set_classes");
         let batch = DriftBatch {
             eps: pictures("in.eps"),
             real: pictures("in.real"),
-            classes: golden.indices("in.set_classes"),
+            sets: Sets { all: classes.len(), share: Share::default() },
+            classes,
         };
         for implementation in [Implementation::Fused, Implementation::Plain] {
             set_implementation(implementation);

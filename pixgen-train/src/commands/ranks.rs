@@ -1,7 +1,7 @@
 //! How the processes of a training command find each other, agree on settings, and part.
 
 use crate::cli::DeviceArgs;
-use crate::config::{RunConfig, Stage};
+use crate::config::RunConfig;
 use crate::device::DeviceChoice;
 use crate::distributed::replicas::{check_batch, check_command};
 use crate::distributed::{Collective, Launcher, LinkError, MPI_VARIABLE, NCCL_OFF, NCCL_VARIABLE, Placement};
@@ -82,11 +82,7 @@ pub(super) fn leave(ranks: &Collective, end: Result<End, Error>) -> Result<End, 
 
 /// Gives everyone the settings of rank 0, if the ranks can share a batch out.
 pub(super) fn give(ranks: &Collective, config: &RunConfig) -> Result<(), Error> {
-    let set_of = match config.stage {
-        Stage::Drift(settings) => settings.generated,
-        _ => 1,
-    };
-    check_batch(config.train.batch, ranks.size(), set_of)?;
+    check_batch(config.train.batch, ranks.size(), config.together())?;
     ranks.broadcast_text(&mut config.to_toml()?);
     Ok(())
 }
@@ -98,11 +94,11 @@ pub(super) fn take(ranks: &Collective) -> Result<RunConfig, Error> {
     Ok(toml::from_str(&text).map_err(|error| SettingsError::NotToml { message: error.to_string() })?)
 }
 
-/// The settings as they are at this rank: its part of a batch, and its GPU if the command does not number one.
+/// The settings as they are at this rank: the largest part of a batch, and its GPU if the command does not number one.
 pub(super) fn settings_here(ranks: &Collective, config: &RunConfig) -> RunConfig {
     let mut here = config.clone();
     if let Some(placement) = ranks.placement() {
-        here.train.batch /= placement.size;
+        here.train.batch = config.largest_part(placement.size);
         here.compute.device = placement.device(&here.compute.device);
     }
     here

@@ -202,6 +202,20 @@ impl RunConfig {
             .map_err(|error: toml::de::Error| SettingsError::NotToml { message: error.to_string() })
     }
 
+    /// Images of a batch that stay together where ranks share it out: in stage 3 those of a set.
+    pub const fn together(&self) -> usize {
+        match self.stage {
+            Stage::Drift(settings) => settings.generated,
+            Stage::Pretrain(_) | Stage::Diffusion(_) | Stage::Consistency(_) => 1,
+        }
+    }
+
+    /// Images of a batch that the rank with the most of them computes.
+    pub const fn largest_part(&self, ranks: usize) -> usize {
+        let together = self.together();
+        (self.train.batch / together).div_ceil(ranks) * together
+    }
+
     /// What to load.
     pub fn data_spec(&self) -> Result<DataSpec, ConfigProblem> {
         self.data.spec(&self.model)

@@ -4,6 +4,7 @@ use super::{Collective, Share};
 use crate::objective::Objective;
 use crate::training::{Engine, Flat, State};
 use pixgen_edge::param_set::ParamSet;
+use pixgen_edge::units::counted;
 use std::collections::HashMap;
 
 /// Steps between two comparisons of the parameters.
@@ -14,14 +15,22 @@ pub const COMPARED_EVERY: u64 = 1000;
 #[non_exhaustive]
 pub enum ReplicaError {
     /// A batch that cannot be shared out.
-    #[error("train.batch = {batch}: {ranks} ranks cannot share {parts} equally", parts = if *.set_of == 1 { "it".to_owned() } else { format!("its {} sets of drift.generated = {set_of} images", .batch / .set_of) })]
+    #[error("train.batch = {batch}: {ranks} ranks cannot share it equally")]
     Indivisible {
         /// Images of a batch.
         batch: usize,
         /// Ranks.
         ranks: usize,
-        /// Images that stay together: in stage 3 those of a set.
-        set_of: usize,
+    },
+    /// Stage 3 with ranks for which there is no set.
+    #[error("train.batch = {batch}: {} of drift.generated = {together} images for {ranks} ranks", counted(.batch / .together, "set", "sets"))]
+    FewSets {
+        /// Images of a batch.
+        batch: usize,
+        /// Ranks.
+        ranks: usize,
+        /// Images of a set.
+        together: usize,
     },
     /// Another command line or other variables.
     #[error("the ranks were not started alike: this one with `{here}`, rank 0 with `{first}`")]
@@ -51,9 +60,11 @@ impl ReplicaError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Indivisible { batch, ranks, set_of } => {
-                let unit = ranks * set_of;
-                format!("take --batch {} or another multiple of {unit}, or another number of ranks", batch.next_multiple_of(unit))
+            Self::Indivisible { batch, ranks } => {
+                format!("take --batch {} or another multiple of {ranks}, or another number of ranks", batch.next_multiple_of(*ranks))
+            }
+            Self::FewSets { batch, ranks, together } => {
+                format!("take --batch {}, so that each has a set, or {} ranks or fewer", ranks * together, batch / together)
             }
             Self::OtherCommand { .. } => "start all ranks with the same program, flags and PIXGEN_ variables".to_owned(),
             Self::OtherData { .. } => {
@@ -66,15 +77,17 @@ impl ReplicaError {
     }
 }
 
-/// Whether a batch can be shared out, when so many of its images stay together.
+/// Whether a batch can be shared out, when so many of its images stay `together`: equally, or where these are sets, at least one for each rank.
 ///
 /// # Errors
-/// [`ReplicaError::Indivisible`].
-pub const fn check_batch(batch: usize, ranks: usize, set_of: usize) -> Result<(), ReplicaError> {
-    if batch.is_multiple_of(ranks * set_of) || ranks == 1 {
-        return Ok(());
+/// [`ReplicaError::Indivisible`] and [`ReplicaError::FewSets`].
+pub const fn check_batch(batch: usize, ranks: usize, together: usize) -> Result<(), ReplicaError> {
+    match together {
+        _ if ranks == 1 => Ok(()),
+        1 if !batch.is_multiple_of(ranks) => Err(ReplicaError::Indivisible { batch, ranks }),
+        2.. if batch / together < ranks => Err(ReplicaError::FewSets { batch, ranks, together }),
+        _ => Ok(()),
     }
-    Err(ReplicaError::Indivisible { batch, ranks, set_of })
 }
 
 /// Whether all ranks were started with the same program, arguments and variables; `command` are those of this one.
@@ -198,19 +211,21 @@ mod tests {
 
     #[test]
     fn batches_are_shared_out_in_sets() {
-        for (batch, ranks, set_of, fits) in [
+        for (batch, ranks, together, fits) in [
             (8, 1, 1, true),
             (9, 1, 4, true),
             (8, 4, 1, true),
             (8, 3, 1, false),
             (24, 3, 4, true),
-            (24, 4, 4, false),
+            (24, 4, 4, true),
+            (24, 6, 4, true),
+            (24, 7, 4, false),
         ] {
-            assert_eq!(check_batch(batch, ranks, set_of).is_ok(), fits, "{batch} images, {ranks} ranks, sets of {set_of}");
+            assert_eq!(check_batch(batch, ranks, together).is_ok(), fits, "{batch} images, {ranks} ranks, sets of {together}");
         }
-        let error = check_batch(24, 4, 4).expect_err("six sets");
-        assert_eq!(error.to_string(), "train.batch = 24: 4 ranks cannot share its 6 sets of drift.generated = 4 images equally");
-        assert!(error.hint().expect("a hint").contains("--batch 32 "));
+        let error = check_batch(24, 7, 4).expect_err("six sets");
+        assert_eq!(error.to_string(), "train.batch = 24: 6 sets of drift.generated = 4 images for 7 ranks");
+        assert_eq!(error.hint().expect("a hint"), "take --batch 28, so that each has a set, or 6 ranks or fewer");
         assert!(
             check_batch(8, 3, 1)
                 .expect_err("9 is next")

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// Part number `rank` of `size` equal parts, one after another.
+/// Part number `rank` of `size` parts, one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Number of the part, from 0.
@@ -19,10 +19,9 @@ impl Default for Share {
 }
 
 impl Share {
-    /// The part of `count` things, which `size` divides.
+    /// The part of `count` things: parts differ by one thing at most.
     pub const fn of(&self, count: usize) -> Range<usize> {
-        let each = count / self.size;
-        self.rank * each..(self.rank + 1) * each
+        self.rank * count / self.size..(self.rank + 1) * count / self.size
     }
 
     /// Whether it is all of it.
@@ -45,6 +44,21 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_differ_by_one() {
+        for (count, size, lengths) in [
+            (10, 4, vec![2, 3, 2, 3]),
+            (10, 1, vec![10]),
+            (3, 3, vec![1; 3]),
+            (8, 2, vec![4; 2]),
+            (1, 2, vec![0, 1]),
+        ] {
+            let parts: Vec<_> = (0..size).map(|rank| Share { rank, size }.of(count)).collect();
+            assert_eq!(parts.iter().map(Range::len).collect::<Vec<_>>(), lengths);
+            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start), "{parts:?}");
+        }
+    }
 
     #[test]
     fn parts_cover_everything_once() {

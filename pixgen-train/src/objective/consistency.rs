@@ -162,7 +162,7 @@ impl<B: Engine> Consistency<B> {
         let (losses, mut slope) = consistency_loss(f.clone(), x_t.clone(), target, &factors, settings.huber);
         let auxiliary = frozen.map(|(frozen, keys)| {
             let share = range.len() as f64 / count;
-            let first = progress.share.of(progress.batch).start + range.start;
+            let first = progress.part().start + range.start;
             let (loss, gradient) = self.auxiliary(frozen, keys, [x_t, f], factors, first, share);
             if let Some(gradient) = gradient {
                 slope = slope.clone() + gradient;

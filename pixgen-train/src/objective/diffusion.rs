@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn progress(batch: usize, micro_batch: usize) -> TrainingProgress {
-        TrainingProgress { seed: 4, images: 0, total: 1000, batch, micro_batch, share: Share::default() }
+        TrainingProgress { seed: 4, images: 0, total: 1000, batch, micro_batch, share: Share::default(), together: 1 }
     }
 
     #[test]

@@ -14,7 +14,8 @@
 use super::auxiliary::FrozenEncoder;
 use super::drift_config::{ClassLists, DriftConfig};
 use super::drift_encoder::EncoderGroups;
-use super::drift_groups::{Field, PixelGroup};
+use super::drift_groups::{Compared, Field, PixelGroup};
+use super::drift_sets::Sets;
 use super::frame::{Context, Frame, StageSettings};
 use super::micro_batches;
 use super::prefetch::Pictures;
@@ -34,7 +35,7 @@ use std::ops::Range;
 /// exactly; what lies farther away would cost int8 resolution.
 const BEYOND: f64 = 0.25;
 
-/// What a step trains on: sets of N latents and P real pictures of one class, set by set.
+/// What a rank trains on in a step: sets of N latents and P real pictures of one class, set by set.
 #[derive(Clone, Debug)]
 pub struct DriftBatch<B: FusedOps> {
     /// eps of the generated pictures.
@@ -43,6 +44,8 @@ pub struct DriftBatch<B: FusedOps> {
     pub real: Pictures<B>,
     /// The class of each set.
     pub classes: Vec<usize>,
+    /// Which of the step's sets they are.
+    pub sets: Sets,
 }
 
 /// The settings, and which pictures each class has.
@@ -64,7 +67,8 @@ impl<B: FusedOps> StageSettings<B> for DriftSettings {
         let pictures = source.pictures(&context.model, seed, first * real as u64, &chosen.concat())?;
         let eps = BatchSource::noise(&context.model, seed, images, count);
         let [eps, real] = [eps, pictures].map(|values| Pictures::new(&context.model, values, &context.device));
-        Ok(DriftBatch { eps, real, classes })
+        let sets = Sets { all: progress.batch / generated, share: progress.share };
+        Ok(DriftBatch { eps, real, classes, sets })
     }
 }
 
@@ -199,31 +203,34 @@ impl<B: Engine> Drift<B> {
         slope.mask_fill(far.bool_and(outward), 0.0)
     }
 
-    /// The loss of generated pictures, and its gradient with respect to them. The field is that of the sets of all ranks, whose pictures and
-    /// features are gathered.
+    /// The loss of generated pictures, and its gradient with respect to them. Of other ranks' sets it needs the real pictures that push, and
+    /// sums of distances and of squares of the field.
     fn field(&self, batch: &DriftBatch<B>, generated: &Tensor<B, 3>, micro: usize) -> (Terms, Tensor<B, 3>) {
         let Frame { context, settings, compute, .. } = &self.frame;
-        let (sets, kernel) = (batch.classes.len() * compute.ranks.size(), settings.config.kernel());
-        let real = self.frame.gathered(batch.real.range(&(0..batch.real.count()), &context.device));
-        let all = self.frame.gathered(generated.clone());
+        let (sets, kernel) = (batch.sets, settings.config.kernel(batch.sets.all, &compute.ranks));
         let mut slope = generated.zeros_like();
         let mut kinds = Vec::new();
-        for group in &self.groups {
-            let Field { sizes, slope: of_group } = group.field(&all, &real, sets, &kernel);
-            slope = slope + self.frame.own(of_group);
-            kinds.push((group.name, sizes));
+        if !self.groups.is_empty() {
+            let real = batch.real.range(&(0..batch.real.count()), &context.device);
+            let others = sets.others(&self.frame, &real, settings.config.real, &kernel);
+            let pictures = Compared { generated: generated.clone(), real, others };
+            for group in &self.groups {
+                let Field { sizes, slope: of_group } = group.field(&pictures, sets.own(), &kernel);
+                slope = slope + of_group;
+                kinds.push((group.name, sizes));
+            }
         }
         if let Some(encoder) = &self.encoder {
-            let (sizes, of_encoder) = encoder.fields(&self.frame, generated, &batch.real, [sets, micro], &kernel);
+            let (sizes, of_encoder) = encoder.fields(&self.frame, generated, &batch.real, sets, micro, &kernel);
             slope = slope + of_encoder;
             kinds.extend(sizes.into_iter().map(|sizes| ("encoder", sizes)));
         }
-        (terms(kinds), slope)
+        (terms(kinds, compute.ranks.is_first()), slope)
     }
 }
 
-/// The loss, its part of each name, and the mean size of the fields.
-fn terms<B: Engine>(kinds: Vec<(&'static str, Tensor<B, 1>)>) -> Terms {
+/// The loss, its part of each name, and the mean size of the fields, which all ranks know and only the `first` tells.
+fn terms<B: Engine>(kinds: Vec<(&'static str, Tensor<B, 1>)>, first: bool) -> Terms {
     let (names, sizes): (Vec<_>, Vec<_>) = kinds.into_iter().unzip();
     let count = sizes.len();
     let all = values(Tensor::cat(sizes, 0));
@@ -237,7 +244,7 @@ fn terms<B: Engine>(kinds: Vec<(&'static str, Tensor<B, 1>)>) -> Terms {
         }
         drift += row[1..].iter().sum::<f64>() / (count * (row.len() - 1)) as f64;
     }
-    losses.push(("drift", drift));
+    losses.push(("drift", if first { drift } else { 0.0 }));
     losses
 }
 
@@ -249,7 +256,7 @@ impl<B: Engine> Objective<B> for Drift<B> {
     fn gradient(&mut self, params: &B::Flat, progress: &TrainingProgress, gradient: &mut B::Flat) -> Result<StepLoss, StepError> {
         let batch = self.frame.next(progress)?;
         let terms = self.gradient_on(params, &batch, progress.micro_batch, gradient);
-        Ok(StepLoss { terms: self.frame.once(terms), by_noise: Vec::new() })
+        Ok(StepLoss { terms, by_noise: Vec::new() })
     }
 }
 
@@ -289,7 +296,15 @@ mod tests {
     }
 
     fn progress(images: u64, batch: usize, micro_batch: usize) -> TrainingProgress {
-        TrainingProgress { seed: 4, images, total: 1000, batch, micro_batch, share: Share::default() }
+        TrainingProgress {
+            seed: 4,
+            images,
+            total: 1000,
+            batch,
+            micro_batch,
+            share: Share::default(),
+            together: SETTINGS.generated,
+        }
     }
 
     /// A generator in the middle of training.

@@ -1,6 +1,7 @@
 //! Settings of stage 3, and which classes and real pictures a step takes (docs/reference/method.md section 8).
 
 use crate::data::order::index_of;
+use crate::distributed::Collective;
 use crate::ops::DriftKernel;
 use pixgen_core::noise::Parametrisation;
 use pixgen_core::rng::Rng;
@@ -31,9 +32,9 @@ pub struct DriftConfig {
 }
 
 impl DriftConfig {
-    /// What weighs pictures in the field.
-    pub fn kernel(&self) -> DriftKernel<'_> {
-        DriftKernel { temperatures: &self.temperatures, guidance: self.guidance }
+    /// What weighs pictures in the field of so many sets, which these ranks compute together.
+    pub fn kernel(&self, sets: usize, ranks: &Collective) -> DriftKernel<'_> {
+        DriftKernel { temperatures: &self.temperatures, guidance: self.guidance, sets, ranks: ranks.clone() }
     }
 
     /// Sides of the windows that there are.

@@ -1,7 +1,8 @@
 //! What stage 3 sees of a picture through the frozen encoder of stage 1 (docs/reference/method.md section 8.2).
 
 use super::auxiliary::{Frozen, FrozenEncoder, FrozenFeature};
-use super::drift_groups::Field;
+use super::drift_groups::{Compared, Field};
+use super::drift_sets::Sets;
 use super::frame::{Context, Frame, StageSettings};
 use super::micro_batches;
 use super::prefetch::Pictures;
@@ -26,15 +27,16 @@ impl<B: Engine> EncoderGroups<B> {
         Self { encoder, params }
     }
 
-    /// The fields of all kinds of features of `sets` equal sets of pictures in patch layout, those of all ranks, and the gradient of their
-    /// losses for the generated ones of this rank. At most `micro` pictures go through the encoder at once; those that are kept for the way back are all of them if
-    /// `micro` is their number.
+    /// The fields of all kinds of features of this rank's sets of pictures in patch layout, and the gradient of their losses for the generated
+    /// ones. At most `micro` pictures go through the encoder at once; those that are kept for the way back are all of them if `micro` is
+    /// their number.
     pub fn fields<S: StageSettings<B>>(
         &self,
         frame: &Frame<B, S>,
         generated: &Tensor<B, 3>,
         real: &Pictures<B>,
-        [sets, micro]: [usize; 2],
+        sets: Sets,
+        micro: usize,
         kernel: &DriftKernel<'_>,
     ) -> (Vec<Tensor<B, 1>>, Tensor<B, 3>) {
         let Context { model, noise, device } = &frame.context;
@@ -62,16 +64,15 @@ impl<B: Engine> EncoderGroups<B> {
         let done = micro_batches::map::<B, _, _>(ranges.clone(), once);
         let (passes, features): (Vec<_>, Vec<_>) = done.into_iter().unzip();
         let of_real = micro_batches::map::<B, _, _>(frame.ranges(real.count(), micro), |range| features_of(real.range(&range, device)));
-        let [features, of_real] = [features, of_real].map(|parts| frame.gathered(Tensor::cat(parts, 0)));
+        let [features, of_real] = [features, of_real].map(|parts| Tensor::cat(parts, 0));
+        let others = sets.others(frame, &of_real, real.count() / sets.own(), kernel);
+        let features = Compared { generated: features, real: of_real, others };
         let fields: Vec<Field<B>> = token_groups(model)
             .into_iter()
-            .map(|rows| {
-                let [generated, real] = [&features, &of_real].map(|rows_of| rows_of.clone().narrow(1, rows.start, rows.len()));
-                Field::new(generated, real, sets, kernel)
-            })
+            .map(|rows| Field::new(features.map(|of| of.narrow(1, rows.start, rows.len())), sets.own(), kernel))
             .collect();
         let (sizes, slopes): (Vec<_>, Vec<_>) = fields.into_iter().map(|field| (field.sizes, field.slope)).unzip();
-        let slope = frame.own(Tensor::cat(slopes, 1));
+        let slope = Tensor::cat(slopes, 1);
         let items = ranges.into_iter().zip(passes).collect();
         let back = micro_batches::map::<B, _, _>(items, |(range, kept): (Range<usize>, Option<Pass<'_, B, 3>>)| {
             let upstream = slope.clone().narrow(0, range.start, range.len());

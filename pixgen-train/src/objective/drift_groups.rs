@@ -75,10 +75,29 @@ impl<B: FusedOps> PixelGroup<B> {
         layers.reduce(|sum, layer| sum + layer).unwrap_or(flat).reshape(shape)
     }
 
-    /// The field of `sets` equal sets of generated and real pictures in patch layout, with its gradient for pixels.
-    pub fn field(&self, generated: &Tensor<B, 3>, real: &Tensor<B, 3>, sets: usize, kernel: &DriftKernel<'_>) -> Field<B> {
-        let field = Field::new(self.features(generated.clone()), self.features(real.clone()), sets, kernel);
-        Field { slope: self.back(field.slope, generated.dims()), ..field }
+    /// The field of `sets` equal sets of pictures in patch layout, with its gradient for pixels.
+    pub fn field(&self, pictures: &Compared<B>, sets: usize, kernel: &DriftKernel<'_>) -> Field<B> {
+        let field = Field::new(pictures.map(|pictures| self.features(pictures)), sets, kernel);
+        Field { slope: self.back(field.slope, pictures.generated.dims()), ..field }
+    }
+}
+
+/// Pictures of sets that a rank has, or their features: equally many rows for each set.
+#[derive(Clone, Debug)]
+pub struct Compared<B: FusedOps> {
+    /// Generated, `[k N, ..]`.
+    pub generated: Tensor<B, 3>,
+    /// Real, `[k P, ..]`.
+    pub real: Tensor<B, 3>,
+    /// Real ones of other sets that push, if any do, `[k U, ..]`.
+    pub others: Option<Tensor<B, 3>>,
+}
+
+impl<B: FusedOps> Compared<B> {
+    /// Something of all of them.
+    pub fn map(&self, of: impl Fn(Tensor<B, 3>) -> Tensor<B, 3>) -> Self {
+        let Self { generated, real, others } = self.clone();
+        Self { generated: of(generated), real: of(real), others: others.map(of) }
     }
 }
 
@@ -92,14 +111,14 @@ pub struct Field<B: FusedOps> {
 }
 
 impl<B: FusedOps> Field<B> {
-    /// Of features `[sets N, L, D]` of generated pictures and `[sets P, L, D]` of real ones, set by set.
-    pub fn new(generated: Tensor<B, 3>, real: Tensor<B, 3>, sets: usize, kernel: &DriftKernel<'_>) -> Self {
-        let shape = generated.dims();
+    /// Of features `[.., L, D]` of the pictures of so many sets.
+    pub fn new(features: Compared<B>, sets: usize, kernel: &DriftKernel<'_>) -> Self {
+        let shape = features.generated.dims();
         let by_set = |features: Tensor<B, 3>| {
             let [count, places, width] = features.dims();
             features.reshape([sets, count / sets, places, width])
         };
-        let (sizes, slope) = drift(by_set(generated), by_set(real), kernel);
+        let (sizes, slope) = drift(by_set(features.generated), by_set(features.real), features.others.map(by_set), kernel);
         Self { sizes, slope: slope.reshape(shape) }
     }
 }

@@ -8,6 +8,7 @@ pub mod drift;
 pub mod drift_config;
 pub mod drift_encoder;
 pub mod drift_groups;
+pub mod drift_sets;
 pub mod frame;
 pub mod loss_by_noise;
 pub mod micro_batches;
@@ -34,6 +35,7 @@ use crate::training::Engine;
 use burn_tensor::Tensor;
 use pixgen_edge::data::DataError;
 use pixgen_edge::param_set::ParamSet;
+use std::ops::Range;
 
 /// Where a run stands; everything random in a step is a function of this and the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +52,28 @@ pub struct TrainingProgress {
     pub micro_batch: usize,
     /// The part of the batch that this process computes. Everything random is that of an image's number in the run, whatever the part.
     pub share: Share,
+    /// Images that stay together in a part: the N of a set in stage 3, else 1.
+    pub together: usize,
 }
 
 impl TrainingProgress {
+    /// The images of the share, counted from the first of the batch.
+    pub fn part(&self) -> Range<usize> {
+        if self.share.is_whole() {
+            return 0..self.batch;
+        }
+        let sets = self.share.of(self.batch / self.together);
+        sets.start * self.together..sets.end * self.together
+    }
+
     /// Number in the run of the first image of the share.
-    pub const fn first(&self) -> u64 {
-        self.images + self.share.of(self.batch).start as u64
+    pub fn first(&self) -> u64 {
+        self.images + self.part().start as u64
     }
 
     /// Images of the share.
-    pub const fn count(&self) -> usize {
-        self.batch / self.share.size
+    pub fn count(&self) -> usize {
+        self.part().len()
     }
 }
 

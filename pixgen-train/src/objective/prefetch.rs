@@ -147,7 +147,15 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn at(images: u64) -> TrainingProgress {
-        TrainingProgress { seed: 1, images, total: 100, batch: 10, micro_batch: 10, share: Share::default() }
+        TrainingProgress {
+            seed: 1,
+            images,
+            total: 100,
+            batch: 10,
+            micro_batch: 10,
+            share: Share::default(),
+            together: 1,
+        }
     }
 
     /// Takes the batches of these steps; returns them and how many were made.

@@ -1,5 +1,6 @@
 //! What the fused operations are given beside tensors, and what their backward passes give back.
 
+use crate::distributed::Collective;
 use burn_tensor::ops::FloatTensor;
 use pixgen_core::rng::Rng;
 use std::sync::Arc;
@@ -54,12 +55,16 @@ impl Dropout {
 }
 
 /// What weighs pictures in the drifting field (docs/reference/method.md section 8.1).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DriftKernel<'a> {
     /// tau; the fields of all temperatures are added up.
     pub temperatures: &'a [f64],
     /// alpha, at least 1: how much the real pictures of other sets push. At 1 they do not.
     pub guidance: f64,
+    /// K: sets of the step, those of all ranks.
+    pub sets: usize,
+    /// Those who have the other sets.
+    pub ranks: Collective,
 }
 
 impl DriftKernel<'_> {

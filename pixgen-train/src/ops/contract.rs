@@ -212,11 +212,17 @@ pub trait FusedOps: Backend {
         plain::consistency_loss::<Self>(f, x, target, factors, huber)
     }
 
-    /// The drifting loss of features of one kind (docs/reference/method.md section 8.1): x `[K, N, L, D]` of N generated pictures in each
-    /// of K sets, seen in L places, and real `[K, P, L, D]` of P real ones, in `f32`; N is at least 2. Returns `[1 + T]`, the loss and for
-    /// each temperature the root mean square of the field before it is normalised, and the loss's gradient with respect to x.
-    fn fused_drift(x: FloatTensor<Self>, real: FloatTensor<Self>, kernel: &DriftKernel<'_>) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain::drift::<Self>(x, real, kernel)
+    /// The drifting loss of features of one kind (docs/reference/method.md section 8.1): x `[k, N, L, D]` of N generated pictures in each
+    /// of this rank's k sets, seen in L places, real `[k, P, L, D]` of P real ones, and `[k, U, L, D]` of those of other sets that push, if
+    /// any do, in `f32`; N is at least 2. Returns `[1 + T]`, these sets' part of the loss and for each temperature the root mean square of
+    /// the field of all ranks before it is normalised, and the loss's gradient with respect to x. All ranks call it together.
+    fn fused_drift(
+        x: FloatTensor<Self>,
+        real: FloatTensor<Self>,
+        others: Option<FloatTensor<Self>>,
+        kernel: &DriftKernel<'_>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain::drift::<Self>(x, real, others, kernel)
     }
 
     /// NT-Xent of queries `[Q, D]` against keys `[K, D]`, not yet normalised; the positive of query i is key `first + i`. Returns the

@@ -360,12 +360,17 @@ where
         done(images::consistency_loss(f, x, target, factors.skip, factors.out, factors.weight, huber))
     }
 
-    fn fused_drift(x: CubeTensor<R>, real: CubeTensor<R>, kernel: &DriftKernel<'_>) -> (CubeTensor<R>, CubeTensor<R>) {
+    fn fused_drift(
+        x: CubeTensor<R>,
+        real: CubeTensor<R>,
+        others: Option<CubeTensor<R>>,
+        kernel: &DriftKernel<'_>,
+    ) -> (CubeTensor<R>, CubeTensor<R>) {
         if !fused() {
-            return plain::drift::<Self>(x, real, kernel);
+            return plain::drift::<Self>(x, real, others, kernel);
         }
         // A device that is too small for the tiles takes burn's products.
-        plain::drift_by::<Self>(x, real, kernel, |a, b| {
+        plain::drift_by::<Self>(x, real, others, kernel, |a, b| {
             let [left, right] = [&a, &b].map(|it| it.clone().into_primitive().tensor());
             let product = matmul::batched(left, right).map(|it| Tensor::from_primitive(TensorPrimitive::Float(it)));
             or_plain(product, || a.matmul(b))

@@ -189,16 +189,24 @@ pub fn consistency_loss<B: FusedOps>(
     (wrap(losses), wrap(slope))
 }
 
-/// The drifting loss of features of one kind and its gradient with respect to x: x `[K, N, L, D]`, real `[K, P, L, D]` in `f32`, N at least
-/// 2. Returns `[1 + T]` and `[K, N, L, D]`; see [`FusedOps::fused_drift`].
+/// The drifting loss of features of one kind and its gradient with respect to x: x `[k, N, L, D]`, real `[k, P, L, D]` and others
+/// `[k, U, L, D]` in `f32`, N at least 2. Returns `[1 + T]` and `[k, N, L, D]`; see [`FusedOps::fused_drift`].
 ///
 /// # Panics
 /// As [`tokens`], also if there are fewer than two generated pictures in a set.
-pub fn drift<B: FusedOps>(x: Tensor<B, 4>, real: Tensor<B, 4>, kernel: &DriftKernel<'_>) -> (Tensor<B, 1>, Tensor<B, 4>) {
+pub fn drift<B: FusedOps>(
+    x: Tensor<B, 4>,
+    real: Tensor<B, 4>,
+    others: Option<Tensor<B, 4>>,
+    kernel: &DriftKernel<'_>,
+) -> (Tensor<B, 1>, Tensor<B, 4>) {
     let ([sets, generated, places, width], [_, count, ..]) = (x.dims(), real.dims());
     check_shape("drift", "the real features", &real.dims(), &[sets, count, places, width]);
+    if let Some(others) = &others {
+        check_shape("drift", "the features of other sets", &others.dims(), &[sets, others.dims()[1], places, width]);
+    }
     assert!(generated >= 2 && count >= 1, "drift: {generated} generated and {count} real pictures in a set");
-    let (sizes, slope) = B::fused_drift(unwrap(x), unwrap(real), kernel);
+    let (sizes, slope) = B::fused_drift(unwrap(x), unwrap(real), others.map(unwrap), kernel);
     (wrap(sizes), wrap(slope))
 }
 

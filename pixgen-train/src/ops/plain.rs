@@ -6,7 +6,7 @@
 use burn_tensor::activation::{gelu, softmax};
 use burn_tensor::backend::Backend;
 use burn_tensor::ops::FloatTensor;
-use burn_tensor::{Int, Tensor, TensorData, TensorMetadata, TensorPrimitive};
+use burn_tensor::{Tensor, TensorData, TensorMetadata, TensorPrimitive};
 
 use super::arguments::{DriftKernel, Dropout, InputGradients, LAYER_NORM_EPSILON, LossFactors};
 use pixgen_core::ops::Branch;
@@ -446,14 +446,32 @@ fn log_sum_exp<B: Backend>(x: Tensor<B, 3>, axis: usize) -> Tensor<B, 3> {
 }
 
 /// See [`crate::ops::FusedOps::fused_drift`].
-pub fn drift<B: Backend>(x: FloatTensor<B>, real: FloatTensor<B>, kernel: &DriftKernel<'_>) -> (FloatTensor<B>, FloatTensor<B>) {
-    drift_by::<B>(x, real, kernel, |a, b| a.matmul(b))
+pub fn drift<B: Backend>(
+    x: FloatTensor<B>,
+    real: FloatTensor<B>,
+    others: Option<FloatTensor<B>>,
+    kernel: &DriftKernel<'_>,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    drift_by::<B>(x, real, others, kernel, |a, b| a.matmul(b))
+}
+
+/// The sums of numbers over all ranks.
+fn of_all_ranks<B: Backend>(sums: Tensor<B, 1>, kernel: &DriftKernel<'_>) -> Tensor<B, 1> {
+    if kernel.ranks.is_alone() {
+        return sums;
+    }
+    let (device, count) = (sums.device(), sums.dims()[0]);
+    let mut values: Vec<f64> = sums.into_data().iter::<f64>().collect();
+    kernel.ranks.sum_few(&mut values);
+    let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+    Tensor::from_data(TensorData::new(values, [count]), &device)
 }
 
 /// [`drift`] by other products than burn's.
 pub fn drift_by<B: Backend>(
     x: FloatTensor<B>,
     real: FloatTensor<B>,
+    others: Option<FloatTensor<B>>,
     kernel: &DriftKernel<'_>,
     products: Products<B>,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
@@ -461,9 +479,9 @@ pub fn drift_by<B: Backend>(
     let ([sets, n, places, width], [_, p, ..]) = (x.dims(), real.dims());
     let pieces = pieces_of(width);
     let cut = |features: Tensor<B, 4>, count: usize| features.reshape([sets, count, places * pieces, width / pieces]);
-    let (x, real) = (cut(x, n), cut(real, p));
-    let others = kernel.others(sets, p);
-    let u = others[0].len();
+    let others = others.map(wrap::<B, 4>);
+    let u = others.as_ref().map_or(0, |others| others.dims()[1]);
+    let (x, real, others) = (cut(x, n), cut(real, p), others.map(|others| cut(others, u)));
     // A group is a place of a set. Pieces of features are places of their own until their products are added up.
     let groups = places * sets;
     let by_group = |features: Tensor<B, 4>| features.swap_dims(1, 2);
@@ -471,12 +489,7 @@ pub fn drift_by<B: Backend>(
     let centre = by_group(real.clone()).mean_dim(2);
     let around =
         |features: Tensor<B, 4>, count: usize| (by_group(features) - centre.clone()).reshape([groups * pieces, count, width / pieces]);
-    let numbers: Vec<i64> = others.concat().into_iter().map(|number| number as i64).collect();
-    let others = (u > 0).then(|| {
-        let numbers = Tensor::<B, 1, Int>::from_data(TensorData::new(numbers, [sets * u]), &x.device());
-        let of_sets = real.clone().reshape([sets * p, places * pieces, width / pieces]).select(0, numbers);
-        around(cut(of_sets.unsqueeze(), u), u)
-    });
+    let others = others.map(|others| around(others, u));
     let x = around(x, n);
     // Of all that pull and push: [G, M, D] with M = P + N + U, of which the generated pictures themselves are M_N.
     let all = Tensor::cat([around(real, p), x].into_iter().chain(others).collect(), 1);
@@ -491,7 +504,10 @@ pub fn drift_by<B: Backend>(
     let distances = distances.clamp_min(0.0).sqrt();
     let itself = Tensor::<B, 2>::eye(n, &all.device()).unsqueeze::<3>();
     let from_generated = distances.clone().narrow(2, p, n) * (itself.clone().neg() + 1.0);
-    let mean = (distances.clone().narrow(2, 0, p).mean() + from_generated.sum() / (groups * n * (n - 1)) as f64) / 2.0;
+    // Of all ranks.
+    let pictures = (kernel.sets * places * n) as f64;
+    let from_real = distances.clone().narrow(2, 0, p).sum() / (pictures * p as f64);
+    let mean = of_all_ranks((from_real + from_generated.sum() / (pictures * (n - 1) as f64)) / 2.0, kernel);
     let scale = mean.clamp_min(LEAST_DISTANCE).reshape([1, 1, 1]);
     let apart = Tensor::zeros([1, n, m], &all.device()).slice_assign([0..1, 0..n, p..p + n], itself * SELF_DISTANCE);
     let distances = distances / scale.clone() + apart;
@@ -513,12 +529,13 @@ pub fn drift_by<B: Backend>(
         let attraction = pull.clone() * push.clone().sum_dim(2);
         let repulsion = push * pull.sum_dim(2).neg();
         let signed = Tensor::cat(vec![attraction, repulsion], 2);
-        let size = (squares_of(signed.clone()) / (groups * n * width) as f64).sqrt() / unit.clone().reshape([1]);
+        let square = squares_of(signed.clone()) / (pictures * width as f64);
+        let size = of_all_ranks(square, kernel).sqrt() / unit.clone().reshape([1]);
         field = field + signed / size.clone().clamp_min(LEAST_FIELD).reshape([1, 1, 1]);
         sizes.push(size);
     }
     // The mean over pictures and features, the sum over places.
-    let share = 1.0 / (sets * n * width) as f64;
+    let share = 1.0 / (kernel.sets * n * width) as f64;
     let unit_squared = unit.square();
     let mut losses = vec![squares_of(field.clone()) * share / unit_squared.clone().reshape([1])];
     losses.extend(sizes);

@@ -12,12 +12,14 @@ use pixgen_edge::matmul::{Into, Matrix, MatrixMut, Threads, matmul};
 /// Sizes of the features of one kind.
 #[derive(Debug, Clone, Copy)]
 pub struct DriftSizes {
-    /// K, sets of pictures.
+    /// k, the sets of this rank.
     pub sets: usize,
     /// N, generated pictures of a set.
     pub generated: usize,
     /// P, real pictures of a set.
     pub real: usize,
+    /// U, those of other sets that push its pictures.
+    pub others: usize,
     /// L, places of a picture.
     pub places: usize,
     /// D, values of a feature.
@@ -152,16 +154,12 @@ impl<'a> Group<'a> {
 
 /// Features around the mean of the real ones: real, generated, and others that push; and their distances from the generated ones
 /// `[N, P + N + U]`. Returns the sums of the distances from real and from other generated pictures.
-fn measure(x: Group<'_>, real: Group<'_>, others: &[&[f32]], rows: &mut [f32], distances: &mut [f32]) -> [f64; 2] {
+fn measure([x, real, others]: [Group<'_>; 3], rows: &mut [f32], distances: &mut [f32]) -> [f64; 2] {
     let (n, p, width) = (x.count(), real.count(), x.width);
-    let all = n + p + others.len();
+    let all = n + p + others.count();
     let mut centre = vec![0.0; width];
     real.rows().for_each(|row| add_scaled(row, 1.0 / p as f32, &mut centre));
-    let pictures = real
-        .rows()
-        .chain(x.rows())
-        .chain(others.iter().copied())
-        .zip(rows.chunks_exact_mut(width));
+    let pictures = real.rows().chain(x.rows()).chain(others.rows()).zip(rows.chunks_exact_mut(width));
     let squares: Vec<f32> = pictures.map(|(row, out)| centred(row, &centre, out)).collect();
     let own = Matrix::new(&rows[p * width..(p + n) * width], n, width);
     let rows = Matrix::new(rows, all, width).transposed();
@@ -206,8 +204,10 @@ fn fields(rows: &[f32], distances: &mut [f32], weighing: &Weighing<'_>, out: &mu
     out.chunks_exact(n * width).map(|field| squared(field, width)).collect()
 }
 
-/// Means over all groups of a kind.
+/// Means over all groups of a kind, those of all ranks.
 struct Scales {
+    /// K.
+    sets: usize,
     /// Of the distances, S sqrt(D).
     distance: f64,
     /// Root mean squares of the fields.
@@ -216,8 +216,8 @@ struct Scales {
 
 /// The field of a picture in all places, as the slope of the loss; its square.
 fn slope_of(out: &mut [f32], fields: &[f32], [set, picture]: [usize; 2], sizes: &DriftSizes, scales: &Scales) -> f64 {
-    let DriftSizes { sets, generated: n, places, width, .. } = *sizes;
-    let (count, share) = (scales.fields.len(), 1.0 / (sets * n * width) as f64);
+    let DriftSizes { generated: n, places, width, .. } = *sizes;
+    let (count, share) = (scales.fields.len(), 1.0 / (scales.sets * n * width) as f64);
     let factor = (-2.0 * share * (width as f64).sqrt() / scales.distance) as f32;
     out.fill(0.0);
     for (place, out) in out.chunks_exact_mut(width).enumerate() {
@@ -231,25 +231,25 @@ fn slope_of(out: &mut [f32], fields: &[f32], [set, picture]: [usize; 2], sizes: 
     share * square
 }
 
-/// The loss and the sizes of the fields, `[1 + T]`, and the gradient with respect to x, `[K, N, L, D]`.
-pub fn drift(x: &[f32], real: &[f32], sizes: DriftSizes, kernel: &DriftKernel<'_>) -> (Vec<f32>, Vec<f32>) {
-    let DriftSizes { sets, generated: n, real: p, places, width } = sizes;
-    let others = kernel.others(sets, p);
-    let copies = kernel.log_copies([p, n, others.first().map_or(0, Vec::len)]);
+/// The loss and the sizes of the fields, `[1 + T]`, and the gradient with respect to x, `[k, N, L, D]`; features of generated, real and other
+/// sets' pictures.
+pub fn drift(features: [&[f32]; 3], sizes: DriftSizes, kernel: &DriftKernel<'_>) -> (Vec<f32>, Vec<f32>) {
+    let DriftSizes { sets, generated: n, real: p, others: u, places, width } = sizes;
+    let copies = kernel.log_copies([p, n, u]);
     let (groups, all, count) = (sets * places, copies.len(), kernel.temperatures.len());
     let (mut rows, mut distances) = (take(groups * all * width), take(groups * n * all));
     let outputs = rows.par_chunks_exact_mut(all * width).zip(distances.par_chunks_exact_mut(n * all));
-    let sums: Vec<[f64; 2]> = outputs
+    let of_groups: Vec<[f64; 2]> = outputs
         .enumerate()
         .map(|(group, (rows, distances))| {
             let (set, place) = (group / places, group % places);
-            let [x, real] = [x, real].map(|features| Group { features, place, places, width });
-            let others: Vec<&[f32]> = others[set].iter().map(|&picture| real.row(picture)).collect();
-            measure(x.of_set(set, n), real.of_set(set, p), &others, rows, distances)
+            let of_set = |which: usize, count: usize| Group { features: features[which], place, places, width }.of_set(set, count);
+            measure([of_set(0, n), of_set(1, p), of_set(2, u)], rows, distances)
         })
         .collect();
-    let [from_real, from_generated] = [0, 1].map(|i| sums.iter().map(|sums| sums[i]).sum::<f64>());
-    let pairs = (groups * n) as f64;
+    let mut sums = [0, 1].map(|i| of_groups.iter().map(|sums| sums[i]).sum::<f64>());
+    kernel.ranks.sum_few(&mut sums);
+    let ([from_real, from_generated], pairs) = (sums, (kernel.sets * places * n) as f64);
     let distance = ((from_real / (pairs * p as f64) + from_generated / (pairs * (n - 1) as f64)) / 2.0).max(LEAST_DISTANCE);
 
     let weighing = Weighing { sizes, temperatures: kernel.temperatures, copies, mean: distance };
@@ -259,10 +259,12 @@ pub fn drift(x: &[f32], real: &[f32], sizes: DriftSizes, kernel: &DriftKernel<'_
         .zip(all_fields.par_chunks_exact_mut((count * n * width).max(1)))
         .map(|((rows, distances), out)| fields(rows, distances, &weighing, out))
         .collect();
-    let size = |tau: usize| (squares.iter().map(|squares| squares[tau]).sum::<f64>() / (pairs * width as f64)).sqrt();
-    let scales = Scales { distance, fields: (0..count).map(size).collect() };
+    let mut squares: Vec<f64> = (0..count).map(|tau| squares.iter().map(|squares| squares[tau]).sum()).collect();
+    kernel.ranks.sum_few(&mut squares);
+    let fields = squares.into_iter().map(|square| (square / (pairs * width as f64)).sqrt()).collect();
+    let scales = Scales { sets: kernel.sets, distance, fields };
 
-    let mut slope = take(x.len());
+    let mut slope = take(features[0].len());
     let losses: Vec<f64> = slope
         .par_chunks_exact_mut(places * width)
         .enumerate()

@@ -328,14 +328,15 @@ impl FusedOps for Flex {
         (tensor(losses, weight.dims()), tensor(slope, f.dims()))
     }
 
-    fn fused_drift(x: FlexTensor, real: FlexTensor, kernel: &DriftKernel<'_>) -> (FlexTensor, FlexTensor) {
-        if !fused([&x, &real]) {
-            return plain::drift::<Self>(x, real, kernel);
+    fn fused_drift(x: FlexTensor, real: FlexTensor, others: Option<FlexTensor>, kernel: &DriftKernel<'_>) -> (FlexTensor, FlexTensor) {
+        if !fused([&x, &real]) || others.as_ref().is_some_and(|others| !fused([others])) {
+            return plain::drift::<Self>(x, real, others, kernel);
         }
-        let [x, real] = [x, real].map(Dense::new);
+        let ([x, real], others) = ([x, real].map(Dense::new), others.map(Dense::new));
         let [sets, generated, places, width] = [0, 1, 2, 3].map(|axis| x.dims()[axis]);
-        let sizes = drift::DriftSizes { sets, generated, real: real.dims()[1], places, width };
-        let (losses, slope) = drift::drift(x.data(), real.data(), sizes, kernel);
+        let (count, others) = others.as_ref().map_or((0, &[][..]), |others| (others.dims()[1], others.data()));
+        let sizes = drift::DriftSizes { sets, generated, real: real.dims()[1], others: count, places, width };
+        let (losses, slope) = drift::drift([x.data(), real.data(), others], sizes, kernel);
         let count = losses.len();
         (tensor(losses, &[count]), tensor(slope, x.dims()))
     }

@@ -5,6 +5,7 @@ use burn_tensor::{Tensor, TensorData};
 
 use super::cases::numbers;
 use super::under;
+use crate::distributed::Collective;
 use crate::ops::flex::lanes::{Level, limit_level};
 use crate::ops::implementation::Implementation;
 use crate::ops::{DriftKernel, FusedOps, LossFactors, consistency_loss, drift, nt_xent};
@@ -58,6 +59,11 @@ fn consistency_loss_and_its_slope() {
     under(Implementation::Plain, consistency_loss_matches::<Flex>);
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
     consistency_loss_matches::<super::TestGpu>();
+}
+
+/// One process that has all sets.
+fn kernel(temperatures: &[f64], guidance: f64, sets: usize) -> DriftKernel<'_> {
+    DriftKernel { temperatures, guidance, sets, ranks: Collective::default() }
 }
 
 /// Features of generated and real pictures, `[K, N, L, D]` and `[K, P, L, D]`.
@@ -150,7 +156,7 @@ impl DriftCase {
     }
 
     fn kernel(&self) -> DriftKernel<'_> {
-        DriftKernel { temperatures: &self.temperatures, guidance: self.guidance }
+        kernel(&self.temperatures, self.guidance, self.sets)
     }
 
     fn run<B: FusedOps>(&self) -> [Vec<f64>; 2] {
@@ -160,7 +166,12 @@ impl DriftCase {
             let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
             Tensor::<B, 4>::from_data(TensorData::new(values, [self.sets, pictures, self.places, self.width]), &device)
         };
-        let (sizes, slope) = drift(tensor(x, self.generated), tensor(real, self.real), &self.kernel());
+        let rows = real.chunks_exact(self.places * self.width);
+        let rows: Vec<&[f64]> = rows.collect();
+        let others = self.kernel().others(self.sets, self.real);
+        let pushing = others.concat().into_iter().flat_map(|number| rows[number].to_vec()).collect();
+        let others = Some(others[0].len()).filter(|&count| count > 0).map(|count| tensor(pushing, count));
+        let (sizes, slope) = drift(tensor(x, self.generated), tensor(real.clone(), self.real), others, &self.kernel());
         [sizes.into_data().iter::<f64>().collect(), slope.into_data().iter::<f64>().collect()]
     }
 
@@ -226,9 +237,9 @@ fn drift_is_deterministic() {
 fn drift_of_equal_pictures_is_zero() {
     let device = Default::default();
     let ones = |pictures| Tensor::<Flex, 4>::ones([2, pictures, 1, 5], &device);
-    let kernel = DriftKernel { temperatures: &[0.02, 0.2], guidance: 1.5 };
+    let kernel = kernel(&[0.02, 0.2], 1.5, 2);
     for choice in [Implementation::Fused, Implementation::Plain] {
-        let (sizes, slope) = under(choice, || drift(ones(3), ones(4), &kernel));
+        let (sizes, slope) = under(choice, || drift(ones(3), ones(4), Some(ones(4)), &kernel));
         let found: Vec<f64> = sizes.into_data().iter::<f64>().chain(slope.into_data().iter::<f64>()).collect();
         assert!(found.iter().all(|&value| value == 0.0), "{choice:?}: {found:?}");
     }
@@ -245,9 +256,10 @@ fn guidance_keeps_sets_apart() {
     let real = column(&[-1.1, -0.9, 0.9, 1.1]);
     let x = column(&[-0.1, 0.1, -0.1, 0.1]);
     let ratio = |guidance: f64| {
-        let kernel = DriftKernel { temperatures: &[1.0], guidance };
+        let kernel = kernel(&[1.0], guidance, 2);
+        let others = (guidance > 1.0).then(|| column(&[0.9, 1.1, -1.1, -0.9]));
         // The field is brought to size 1, so its direction is compared: what moves the pictures of a set apart, and what moves them to their side.
-        let (_, slope) = drift(x.clone(), real.clone(), &kernel);
+        let (_, slope) = drift(x.clone(), real.clone(), others, &kernel);
         let slope: Vec<f32> = slope.into_data().iter::<f32>().collect();
         (slope[0] + slope[1]) / (slope[0] - slope[1]).abs()
     };
