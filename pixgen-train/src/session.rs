@@ -64,6 +64,15 @@ struct Session<'a, B: Engine> {
     due: Due,
     /// Sums since the last line of metrics.
     window: Window,
+    /// Steps so far, and bytes that each rank sent in them.
+    sent: Sent,
+}
+
+/// What ranks have told each other in steps.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    steps: u64,
+    bytes: u64,
 }
 
 /// What a run writes.
@@ -99,14 +108,15 @@ pub fn train<B: Engine>(prepared: &Prepared, out: &Path, options: &SessionOption
     [due.sample, due.measurement] = flags.map(|flag| flag == 1);
     replicas::replicate(ranks, &mut *objective, &mut state, whole, device);
     replicas::compare::<B>(ranks, &state.params)?;
-    if ranks.is_first() && !divided.is_whole() {
+    if ranks.is_first() && !ranks.is_alone() {
         let held: u64 = state.divided().map(|(_, values)| values.bytes()).sum();
         note(&format!("moments and averages: {held} bytes at each of {} ranks", ranks.size()));
     }
     let quiet = options.quiet || !ranks.is_first();
     let progress = run::Progress::new(&options.title, state.images, config.train.images, quiet);
     let window = Window::default();
-    let mut session = Session::<B> { prepared, options, device, records, objective, state, progress, due, window };
+    let sent = Sent::default();
+    let mut session = Session::<B> { prepared, options, device, records, objective, state, progress, due, window, sent };
     session.run()
 }
 
@@ -301,6 +311,10 @@ impl<B: Engine> Session<'_, B> {
         }
         replicas::compare::<B>(&self.options.ranks, &self.state.params)?;
         self.progress.finish();
+        let Sent { steps, bytes } = self.sent;
+        if !self.options.ranks.is_alone() && steps > 0 {
+            self.tell(&format!("each of {} ranks sent {} bytes a step", self.options.ranks.size(), bytes / steps));
+        }
         if let Some(Records { folder, .. }) = self.records.as_ref().filter(|_| end == End::Interrupted) {
             let saved = format!("{} at {}", folder.path().display(), count(self.state.images));
             note(&interrupt::sentence(Some(&saved)));
@@ -318,7 +332,10 @@ impl<B: Engine> Session<'_, B> {
         self.window.start();
         let progress = TrainingProgress { share: ranks.share(), ..self.prepared.progress(before) };
         let (objective, state) = (&mut *self.objective, &mut self.state);
+        let sent = ranks.sent();
         let outcome = step(objective, state, &progress, &config.optimiser, &config.schedule, gradient, ranks);
+        self.sent.steps += 1;
+        self.sent.bytes += ranks.sent() - sent;
         self.tell_bad_files();
         let outcome = outcome.or_else(|error| self.stop_at_bad_file(error, before))?;
         self.account(outcome)?;

@@ -355,6 +355,7 @@ fn dry_run_writes_nothing() {
             "memory",
             "parameters",
             "pictures",
+            "processes",
             "schema",
             "seconds",
             "steps"

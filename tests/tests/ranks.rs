@@ -3,7 +3,9 @@
 use pixgen_tests::fixtures::{Bench, Stage, checkpoints, contents};
 use pixgen_tests::program::{finish, pixgen, start, succeeds, wait_until};
 use pixgen_tests::ranks::{alone, as_rank, launched, newest, port};
+use pixgen_train::config::RunConfig;
 use pixgen_train::distributed::{Collective, Placement};
+use pixgen_train::roofline::exchange::bytes_sent;
 use safetensors::SafeTensors;
 use std::fs;
 use std::path::Path;
@@ -31,18 +33,59 @@ fn divided_state_changes_nothing() {
                 let done =
                     succeeds(launched("tcp", ranks, &alone(&bench, stage, out, &[more, until, &["--set", "train.batch=24"]].concat())));
                 let line = done.stderr.lines().find_map(|line| line.split_once("moments and averages: "));
-                assert_eq!(line.is_some(), out == "divided", "{}", done.stderr);
-                held.extend(line.map(|(_, rest)| (ranks, rest.to_owned())));
+                let (_, rest) = line.unwrap_or_else(|| panic!("{}", done.stderr));
+                held.push((if out == "divided" { ranks } else { 1 }, ranks, rest.to_owned()));
             }
         }
         let [whole, divided_run] = ["whole", "divided"].map(|out| bench.path(out));
         assert!(newest(&whole) == newest(&divided_run), "{stage:?}: other checkpoints");
         let [a, b] = [&whole, &divided_run].map(|run| fs::read(run.join("model.safetensors")).expect("a model"));
         assert!(a == b, "{stage:?}: other models");
-        for (ranks, line) in held {
-            let bytes = divided(&newest(&whole), ranks);
+        for (parts, ranks, line) in held {
+            let bytes = divided(&newest(&whole), parts);
             assert!(line.starts_with(&format!("{bytes} bytes at each of {ranks} ranks")), "{line}, not {bytes}");
         }
+    }
+}
+
+/// What each rank sends in a step, and holds, is what `bench --roofline --gpus` and `--dry-run` compute.
+#[test]
+fn ranks_send_and_hold_what_is_planned() {
+    const RANKS: usize = 2;
+    let bench = Bench::new().with_encoder().with_generator();
+    for stage in [Stage::Pretrain, Stage::Finetune, Stage::Drift] {
+        // What the encoder's projector puts out is in its file, not in the settings.
+        let feature: &[&str] = if stage == Stage::Finetune {
+            &["--set", "consistency.auxiliary_feature=class-token"]
+        } else {
+            &[]
+        };
+        let plan = alone(&bench, stage, "planned", &[&["--shard-state", "--dry-run", "--json"], feature].concat());
+        let plan = succeeds(launched("tcp", RANKS, &plan)).json();
+        assert_eq!(plan["processes"], RANKS);
+        let mut config: RunConfig = serde_json::from_value(plan["config"].clone()).expect("settings");
+        config.train.batch = config.largest_part(RANKS);
+        let planned = bytes_sent(&config, RANKS);
+        let held = [&[][..], &["--shard-state"]].map(|more| {
+            let out = format!("{stage:?}{}", more.len());
+            let done = succeeds(launched("tcp", RANKS, &alone(&bench, stage, &out, &[more, feature, &["--stop-at", "64"]].concat())));
+            let number = |before: &str| -> f64 {
+                let rest = done.stderr.split_once(before).map(|(_, rest)| rest.split(' ').next().expect("a word"));
+                rest.and_then(|word| word.parse().ok())
+                    .unwrap_or_else(|| panic!("no number after `{before}` in\n{}", done.stderr))
+            };
+            // Beside it go flags, the terms of the loss, and sums of a few numbers.
+            let (sent, held) = (number("each of 2 ranks sent "), number("moments and averages: "));
+            println!("{stage:?} {more:?}: sent {sent}, planned {planned}; held {held}");
+            assert!((0.0..1500.0).contains(&(sent - planned)), "{stage:?} {more:?}: {sent} sent, {planned} planned");
+            held
+        });
+        // Parts are whole values of each buffer.
+        let elsewhere = plan["memory"]["elsewhere"].as_f64().expect("bytes");
+        assert!(
+            (held[0] - held[1] - elsewhere).abs() <= 32.0,
+            "{stage:?}: {held:?} held, {elsewhere} planned to lie elsewhere"
+        );
     }
 }
 

@@ -4,7 +4,8 @@ use crate::cli::{QuickstartArgs, QuickstartBudget, QuickstartData};
 use crate::config::{RunConfig, StageKind};
 use crate::device::{DeviceChoice, DeviceProblem, Requirements};
 use crate::error::Error;
-use crate::needs::{dry_run, memory};
+use crate::needs::dry_run::{self, Processes};
+use crate::needs::memory;
 use crate::prepared;
 use crate::run::recorded::begun;
 use crate::settings::SettingsError;
@@ -261,7 +262,7 @@ fn fit_to_time<B: Engine>(
     for (config, seconds) in configs.iter().zip(&mut seconds) {
         // Speed does not depend on the pictures, and the generator of the third stage is not there yet.
         let prepared = prepared::prepare_random(config.clone(), TIMED_PICTURES)?;
-        *seconds = dry_run::plan::<B>(&prepared, Some(device), 1)?.seconds.unwrap_or(0.0);
+        *seconds = dry_run::plan::<B>(&prepared, Some(device), Processes::ONE)?.seconds.unwrap_or(0.0);
     }
     let asked = configs.each_ref().map(|config| config.train.images);
     let total: f64 = seconds.iter().sum();

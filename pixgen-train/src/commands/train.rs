@@ -5,10 +5,10 @@ use super::settings::{StageFlag, StageSettings, resolve};
 use crate::cli::{LogForm, TrainArgs};
 use crate::config::{RunConfig, StageKind};
 use crate::device::{Cpu, OnDevice};
-use crate::distributed::replicas::check_data;
+use crate::distributed::replicas::{check_batch, check_data};
 use crate::distributed::{Collective, Placement};
 use crate::error::Error;
-use crate::needs::dry_run::{self, DryRun};
+use crate::needs::dry_run::{self, DryRun, Processes};
 use crate::needs::memory::requirements;
 use crate::prepared::{self, Prepared};
 use crate::run::recorded::Recorded;
@@ -35,8 +35,12 @@ pub(super) fn run(
     if args.dry_run {
         // A plan is made by one process.
         let others = placement.as_ref().is_some_and(|placement| placement.rank > 0);
-        let ranks = placement.filter(|_| args.shard_state).map_or(1, |placement| placement.size);
-        return if others { Ok(End::Finished) } else { plan(stage, args, own, ranks) };
+        let processes = placement.map_or(1, |placement| placement.size);
+        return if others {
+            Ok(End::Finished)
+        } else {
+            plan(stage, args, own, processes)
+        };
     }
     let ranks = ranks::join(placement, args.rank_limit)?;
     let end = train(stage, args, own, quiet, &ranks);
@@ -86,19 +90,22 @@ fn divided(args: &TrainArgs, ranks: &Collective) -> usize {
     if args.shard_state { ranks.size() } else { 1 }
 }
 
-/// `--dry-run`. `ranks` divide moments and averages.
-fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], ranks: usize) -> Result<End, Error> {
+/// `--dry-run` of so many processes.
+fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], processes: usize) -> Result<End, Error> {
     let prepared = prepare(stage, args, own, &Collective::default())?;
-    let (device, requirements) = (prepared.config.device()?, requirements(&prepared.config, ranks)?);
+    let config = &prepared.config;
+    check_batch(config.train.batch, processes, config.together())?;
+    let processes = Processes { count: processes, divide: args.shard_state };
+    let (device, requirements) = (config.device()?, requirements(&processes.part(config), processes.divided())?);
     if prepared.skipped_files > 0 {
         note(&format!("warning: left out {} bad files", prepared.skipped_files));
     }
     // A plan for a device that is not here is a plan all the same.
-    let plan = match device.run(requirements, Planning { prepared: &prepared, ranks }) {
+    let plan = match device.run(requirements, Planning { prepared: &prepared, processes }) {
         Ok(plan) => plan?,
         Err(problem) => {
             note(&format!("warning: {problem}; the plan is made without it"));
-            dry_run::plan::<Cpu>(&prepared, None, ranks)?
+            dry_run::plan::<Cpu>(&prepared, None, processes)?
         }
     };
     if args.json {
@@ -184,14 +191,14 @@ fn warn_of_other_data(settings: &StageSettings, prepared: &Prepared) {
 /// A dry run.
 struct Planning<'a> {
     prepared: &'a Prepared,
-    ranks: usize,
+    processes: Processes,
 }
 
 impl OnDevice for Planning<'_> {
     type Output = Result<DryRun, Error>;
 
     fn run<B: Engine>(self, device: &B::Device) -> Self::Output {
-        dry_run::plan::<B>(self.prepared, Some(device), self.ranks)
+        dry_run::plan::<B>(self.prepared, Some(device), self.processes)
     }
 }
 

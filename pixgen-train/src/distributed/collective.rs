@@ -16,6 +16,7 @@ use std::panic;
 use std::process;
 #[cfg(all(unix, feature = "cuda"))]
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ struct Group {
     devices: OnceLock<Nccl>,
     watchdog: Watchdog,
     abort: fn(i32),
+    /// Bytes that went around ([`Collective::sent`]).
+    around: AtomicU64,
 }
 
 /// Ends what devices wait for, and with MPI the other ranks.
@@ -83,6 +86,7 @@ impl Collective {
             #[cfg(all(unix, feature = "cuda"))]
             devices: OnceLock::new(),
             abort,
+            around: AtomicU64::new(0),
         };
         Self { group: Some(Arc::new(group)) }
     }
@@ -115,6 +119,21 @@ impl Collective {
     /// Where this process is among the others; nothing if it is alone.
     pub fn placement(&self) -> Option<&Placement> {
         self.group.as_ref().map(|group| &group.placement)
+    }
+
+    /// Bytes that each rank has sent so far, over engines that send in a ring, as those of clusters do: 2 (R - 1)/R of the bytes of a sum over
+    /// R ranks, and (R - 1)/R of what is gathered, given out, or of a sum that is left in parts. TCP's star sends as much in all, most of
+    /// it from rank 0.
+    pub fn sent(&self) -> u64 {
+        let around = self.group.as_ref().map_or(0, |group| group.around.load(Ordering::Relaxed));
+        around * (self.size() as u64 - 1) / self.size() as u64
+    }
+
+    /// Counts an exchange of so many bytes that takes so many rounds.
+    pub(super) fn count(&self, rounds: u64, bytes: usize) {
+        if let Some(group) = &self.group {
+            group.around.fetch_add(rounds * bytes as u64, Ordering::Relaxed);
+        }
     }
 
     /// From now on the devices of all ranks are joined.
@@ -157,12 +176,14 @@ impl Collective {
 
     /// The sum over all ranks, in the order of an engine that is the same at every call; the same bits everywhere.
     pub fn sum(&self, values: &mut [f32]) {
+        self.count(2, size_of_val(values));
         self.with(|link, _| link.sum(values));
     }
 
     /// The sum over all ranks, cut into parts of `length`, the last ones of which may be shorter: each rank has that of its part afterwards,
     /// and nothing of use elsewhere.
     pub fn sum_parts(&self, values: &mut [f32], length: usize) {
+        self.count(1, size_of_val(values));
         self.with(|link, placement| link.sum_parts(values, length, placement.rank));
     }
 
@@ -178,6 +199,7 @@ impl Collective {
     /// The values of all ranks in their order; each gives as many.
     pub fn all_gather<T: bytemuck::Pod>(&self, mine: &[T]) -> Vec<T> {
         let mut all = mine.to_vec();
+        self.count(1, size_of_val(mine) * self.size());
         self.with(|link, placement| {
             all = vec![T::zeroed(); mine.len() * placement.size];
             link.all_gather(bytemuck::cast_slice(mine), bytemuck::cast_slice_mut(&mut all))
@@ -229,6 +251,7 @@ impl Collective {
 
     /// Gives everyone the bytes of rank 0, of the same number.
     pub fn broadcast(&self, bytes: &mut [u8]) {
+        self.count(1, bytes.len());
         self.with(|link, _| link.broadcast(bytes));
     }
 

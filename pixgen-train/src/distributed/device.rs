@@ -70,7 +70,12 @@ fn trial<R: CubeRuntime>(ranks: &Collective, device: &R::Device) -> Result<(), L
 /// Does it, and waits for it. `false` if nothing joins the GPUs: then nothing was done.
 #[cfg(all(unix, feature = "cuda"))]
 pub fn together<R: CubeRuntime>(ranks: &Collective, exchange: &Exchange<'_, R>) -> bool {
-    ranks.on_devices(|nccl| nccl.run(exchange))
+    let done = ranks.on_devices(|nccl| nccl.run(exchange));
+    if done {
+        let (rounds, tensor) = exchange.around();
+        ranks.count(rounds, tensor.meta.num_elements() * tensor.dtype.size());
+    }
+    done
 }
 
 /// Nothing joins other GPUs.

@@ -33,3 +33,15 @@ pub enum Exchange<'a, R: CubeRuntime> {
         all: &'a CubeTensor<R>,
     },
 }
+
+impl<R: CubeRuntime> Exchange<'_, R> {
+    /// What goes around the ranks, and how often.
+    pub const fn around(&self) -> (u64, &CubeTensor<R>) {
+        match self {
+            Self::Sum(all) => (2, all),
+            Self::SumParts { buffer: all, .. } | Self::JoinParts { buffer: all, .. } | Self::Broadcast(all) | Self::Gather { all, .. } => {
+                (1, all)
+            }
+        }
+    }
+}

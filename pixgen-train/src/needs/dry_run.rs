@@ -5,6 +5,7 @@ use crate::config::{RunConfig, Stage};
 use crate::distributed::Collective;
 use crate::error::Error;
 use crate::prepared::{Prepared, parameter_list};
+use crate::roofline::exchange::Gathered;
 use crate::training::{Engine, Flat, State, step};
 use pixgen_core::diffusion::{DiffusionSampler, Guidance};
 use pixgen_core::plan::plan as count;
@@ -87,6 +88,32 @@ impl fmt::Display for Untimed {
     }
 }
 
+/// Processes that share a run out.
+#[derive(Clone, Copy, Debug)]
+pub struct Processes {
+    /// How many.
+    pub count: usize,
+    /// They divide moments and averages.
+    pub divide: bool,
+}
+
+impl Processes {
+    /// One alone.
+    pub const ONE: Self = Self { count: 1, divide: false };
+
+    /// The settings with the part of a batch that one of them computes.
+    pub fn part(&self, config: &RunConfig) -> RunConfig {
+        let mut part = config.clone();
+        part.train.batch = config.largest_part(self.count);
+        part
+    }
+
+    /// Those that divide moments and averages.
+    pub const fn divided(&self) -> usize {
+        if self.divide { self.count } else { 1 }
+    }
+}
+
 /// The plan of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct DryRun {
@@ -94,6 +121,8 @@ pub struct DryRun {
     pub schema: u32,
     /// The resolved settings.
     pub config: RunConfig,
+    /// Processes; `memory` is that of one of them.
+    pub processes: usize,
     /// Optimiser steps.
     pub steps: u64,
     /// Stage 2a: how the paper draws with such a model.
@@ -119,13 +148,14 @@ pub struct DryRun {
     pub seconds: Option<f64>,
 }
 
-/// Plans a run and, where there is a device, times a few steps of it, without writing anything. `ranks` divide moments and averages.
+/// Plans a run and, where there is a device, times a few steps of it, without writing anything.
 ///
 /// # Errors
 /// Settings with a device that has no such name, and a picture that cannot be read.
-pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>, ranks: usize) -> Result<DryRun, Error> {
+pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>, processes: Processes) -> Result<DryRun, Error> {
     let config = &prepared.config;
-    let setup = Setup::of(config, ranks)?;
+    let setup = Setup::of(config, processes.divided())?;
+    let part = processes.part(config);
     let totals = count(&config.model);
     let parameters = parameter_list(config).len();
     // Stage 1 runs the encoder only, about its share of the whole.
@@ -134,16 +164,17 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>, ranks: u
         Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => (totals.macs, totals.attention_macs),
     };
     let data = prepared.training.bytes_in_memory() as u64;
-    let estimate = memory::estimate(config, setup);
-    let (state, activations) = (estimate.state(), estimate.activations + estimate.in_flight);
+    let estimate = memory::estimate(&part, setup);
+    let state = estimate.state();
+    let activations = estimate.activations + estimate.in_flight + Gathered::of(&part, processes.count).memory;
     let free = config.device()?.free_memory().ok().flatten();
     let memory = MemoryNeeds {
         state,
-        elsewhere: memory::estimate(config, Setup { ranks: 1, ..setup }).state() - state,
+        elsewhere: memory::estimate(&part, Setup { ranks: 1, ..setup }).state() - state,
         activations,
         data,
         total: state + activations + data,
-        largest_micro_batch: free.and_then(|free| memory::largest_micro_batch(config, setup, free)),
+        largest_micro_batch: free.and_then(|free| memory::largest_micro_batch(&part, setup, free)),
     };
     let timed = match device {
         _ if prepared.start.params.is_empty() => Err(Untimed::NoData),
@@ -154,6 +185,7 @@ pub fn plan<B: Engine>(prepared: &Prepared, device: Option<&B::Device>, ranks: u
     Ok(DryRun {
         schema: 1,
         config: config.clone(),
+        processes: processes.count,
         steps: config.train.images.div_ceil(config.train.batch as u64),
         drawing: PaperSampling::of(config),
         parameters,
@@ -255,6 +287,9 @@ impl fmt::Display for DryRun {
             format_bytes(memory.activations),
             format_bytes(memory.data)
         )?;
+        if self.processes > 1 {
+            writeln!(f, "             for each of {} processes", self.processes)?;
+        }
         if memory.elsewhere > 0 {
             writeln!(
                 f,
@@ -268,7 +303,8 @@ impl fmt::Display for DryRun {
         match (self.images_per_second, self.seconds) {
             (Some(rate), Some(seconds)) => {
                 let time = format_duration(Duration::from_secs_f64(seconds.min(1e12)));
-                writeln!(f, "time         {time} at {rate:.0} images/s (fastest of {TIMED_STEPS} timed steps)")
+                let of = if self.processes > 1 { " of one process alone" } else { "" };
+                writeln!(f, "time         {time} at {rate:.0} images/s{of} (fastest of {TIMED_STEPS} timed steps)")
             }
             _ => writeln!(f, "time         not measured: {}", self.untimed.unwrap_or(Untimed::TooLarge)),
         }

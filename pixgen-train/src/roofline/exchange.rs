@@ -4,10 +4,12 @@
 
 use super::gpu::GpuPeaks;
 use crate::config::{RunConfig, Stage};
+use crate::model::interpreter::token_groups;
 use crate::needs::memory::Estimate;
 use crate::needs::{memory, trace};
+use crate::objective::auxiliary::FrozenFeature;
+use crate::prepared::parameter_list;
 use clap::ValueEnum;
-use pixgen_edge::param_set::ParamSet;
 use serde::Serialize;
 
 /// Bytes of an f32.
@@ -133,24 +135,66 @@ pub struct StepSeconds {
     pub computing: f64,
 }
 
+/// What every GPU collects of all of them in a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gathered {
+    /// Bytes of it.
+    pub bytes: f64,
+    /// Bytes of memory that a GPU needs for what others have computed.
+    pub memory: u64,
+}
+
+impl Gathered {
+    /// In a step of `config`, whose batch is that of one of `gpus`.
+    pub fn of(config: &RunConfig, gpus: usize) -> Self {
+        let batch = config.train.batch;
+        match config.stage {
+            _ if gpus == 1 => Self::default(),
+            Stage::Pretrain(_) => {
+                let features = F32 * (FEATURES * batch * gpus * config.model.encoder.width) as f64;
+                let head = trace::projector(config.model.encoder.width, &config.projector());
+                let kept = 2 * memory::kept(&head, config.compute.precision.bytes() as u64, false);
+                Self { bytes: features, memory: (batch * (gpus - 1)) as u64 * kept + features as u64 }
+            }
+            // What the frozen encoder sees of the real pictures.
+            Stage::Consistency(settings) if settings.auxiliary > 0.0 => {
+                let width = match settings.auxiliary_feature {
+                    FrozenFeature::Projected => config.projector().out,
+                    FrozenFeature::ClassToken => config.model.encoder.width,
+                };
+                let bytes = F32 * (batch * gpus * width) as f64;
+                Self { bytes, memory: bytes as u64 }
+            }
+            // Levels, noise and classes follow from the picture's number: only the gradient is shared.
+            Stage::Diffusion(_) | Stage::Consistency(_) => Self::default(),
+            // Whole classes are on one GPU; with guidance real pictures push those of other classes.
+            Stage::Drift(settings) if settings.guidance > 1.0 => {
+                let sets = batch.div_ceil(settings.generated) * gpus;
+                let rows = token_groups(&config.model)
+                    .last()
+                    .filter(|_| !config.encoder.is_empty())
+                    .map_or(0, |last| last.end);
+                let tokens = rows * config.model.encoder.width;
+                let bytes = F32 * (sets * settings.real * (config.model.image_len() + tokens)) as f64;
+                Self { bytes, memory: bytes as u64 }
+            }
+            Stage::Drift(_) => Self::default(),
+        }
+    }
+}
+
+/// Bytes that each of `gpus` sends in a step of `config`, whose batch is that of one of them.
+pub fn bytes_sent(config: &RunConfig, gpus: usize) -> f64 {
+    let gradient = F32 * parameter_list(config).len() as f64;
+    (gpus - 1) as f64 / gpus as f64 * (2.0 * gradient + Gathered::of(config, gpus).bytes)
+}
+
 /// The exchange of a step of `config`, whose batch is that of one GPU and needs `estimate`.
 pub fn exchange(config: &RunConfig, cluster: &Cluster, step: StepSeconds, estimate: &Estimate) -> StageExchange {
     let (gpus, batch) = (cluster.gpus, config.train.batch);
-    let set = match config.stage {
-        Stage::Pretrain(_) => ParamSet::pretraining(&config.model, &config.projector()),
-        Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => ParamSet::generator(&config.model),
-    };
+    let set = parameter_list(config);
     let gradient = F32 * set.len() as f64;
-    let (gathered, more) = match config.stage {
-        Stage::Pretrain(_) => {
-            let features = F32 * (FEATURES * batch * gpus * config.model.encoder.width) as f64;
-            let head = trace::projector(config.model.encoder.width, &config.projector());
-            let kept = 2 * memory::kept(&head, config.compute.precision.bytes() as u64, false);
-            (features, (batch * (gpus - 1)) as u64 * kept + features as u64)
-        }
-        // Levels, noise and classes follow from the picture's number, and whole classes are on one GPU: only the gradient is shared.
-        Stage::Diffusion(_) | Stage::Consistency(_) | Stage::Drift(_) => (0.0, 0),
-    };
+    let Gathered { bytes: gathered, memory: more } = Gathered::of(config, gpus);
     let share = (gpus - 1) as f64 / gpus as f64;
     let seconds = cluster.all_reduce(gradient) + cluster.all_gather(gathered);
     let step_seconds = step.computing + seconds;
@@ -159,7 +203,7 @@ pub fn exchange(config: &RunConfig, cluster: &Cluster, step: StepSeconds, estima
     let divided = (estimate.moments + averages) as f64 * share;
     let images_per_second = (batch * gpus) as f64 / step_seconds;
     StageExchange {
-        sent: share * (2.0 * gradient + gathered),
+        sent: bytes_sent(config, gpus),
         seconds,
         step_seconds,
         efficiency: step.alone / step_seconds,
