@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains on two ranks with a GPU each, without a GPU: the stub driver executes their kernels (execute.sh), and a stub NCCL (stub_nccl.c) joins
-# their memory. Losses and gradients of three steps of stage 1, which gathers features, must be those of one process on the CPU. Then the
-# ranks are to end as they should without NCCL, with one that sums wrongly, and with one that finds a fault by itself.
+# their memory. Losses and gradients of three steps of stage 1, which gathers features, must be those of one process on the CPU, and ranks that
+# divide their state must end with the same model. Then the ranks are to end as they should without NCCL, with one that sums wrongly, and with
+# one that finds a fault by itself.
 #
 #   tests/cuda/ranks.sh        needs `pixgen-train` built in release with the feature cuda
 #
@@ -30,6 +31,11 @@ for one, two in zip(cpu, gpus):
         print(f"{one['images']} images, {name}: {one[name]:.6f} and {two[name]:.6f}, apart by {apart:.1e}")
         assert apart < 1e-4, name
 PYTHON
+
+# Ranks that divide moments and averages: the same numbers to the last digit, and the same model.
+CUDA_STUB_DEVICES=2 "$here/execute.sh" "$program" "${two[@]}" "${train[@]}" --device cuda --shard-state --out "$out/divided" 2>&1 | tee "$out/divided.log"
+grep -q 'moments and averages: .* bytes at each of 2 ranks' "$out/divided.log"
+cmp "$out/gpus/model.safetensors" "$out/divided/model.safetensors"
 
 ends() { # SENTENCE VARIABLE=VALUE...
   local sentence=$1 status=0

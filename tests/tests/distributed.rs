@@ -247,6 +247,16 @@ fn mpi_trains_as_one_process() {
                 println!("{mpirun}, {stage:?} on {ranks} ranks: {found:?}, cut {allowed:?}");
                 assert!((0..2).all(|i| found[i] <= 2.0 * allowed[i]), "{found:?}, allowed twice {allowed:?}");
                 assert!(newest(&again) == newest(&out), "{mpirun} does not repeat itself");
+                if stage == Stage::Diffusion {
+                    let divided = alone(&bench, stage, &name(&format!("divided{ranks}")), &["--threads", "1", "--shard-state"]);
+                    succeeds(through(mpirun, variable, ranks, &divided));
+                    let divided = bench.path(&name(&format!("divided{ranks}")));
+                    let found = apart(&one, &divided);
+                    println!("{mpirun}, {stage:?} on {ranks} ranks that divide the state: {found:?}");
+                    // A sum that is left in parts adds more than two numbers in an order of its own.
+                    assert!(ranks > 2 || newest(&divided) == newest(&out), "{mpirun}: ranks that divide the state leave other bytes");
+                    assert!((0..2).all(|i| found[i] <= 2.0 * allowed[i]), "{found:?}, allowed twice {allowed:?}");
+                }
                 fs::remove_dir_all(&cut).expect("it goes");
             }
         }

@@ -169,17 +169,21 @@ impl Link for Mpi {
     }
 
     fn sum_parts(&mut self, values: &mut [f32], length: usize, rank: usize) -> Result<(), LinkError> {
-        let Handles { world, float, sum, in_place, .. } = self.handles;
+        let Handles { world, float, sum, .. } = self.handles;
+        // What the rank of a part sends is a copy: MPICH 4.0.2 crashed here with MPI_IN_PLACE, which it took for an address.
+        let mut own = Vec::new();
         for (of, part) in values.chunks_mut(length.max(1)).enumerate() {
             for chunk in part.chunks_mut(MOST) {
                 let (place, count) = (chunk.as_mut_ptr(), chunk.len() as c_int);
-                let (from, to) = if of == rank {
-                    (in_place, place.cast())
+                let (from, to): (*const f32, *mut c_void) = if of == rank {
+                    own.clear();
+                    own.extend_from_slice(chunk);
+                    (own.as_ptr(), place.cast())
                 } else {
-                    (place.cast_const().cast(), null_mut())
+                    (place.cast_const(), null_mut())
                 };
-                // SAFETY: `chunk` is valid for as many floats as are told: input, and at the rank of the part output as well.
-                check("MPI_Reduce", unsafe { (self.reduce)(from, to, count, float, sum, of as c_int, world) })?;
+                // SAFETY: `from` holds as many floats as are told, and at the rank of the part `to` has room for them; they do not overlap.
+                check("MPI_Reduce", unsafe { (self.reduce)(from.cast(), to, count, float, sum, of as c_int, world) })?;
             }
         }
         Ok(())
