@@ -171,11 +171,7 @@ step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --release --locked "${gpu[@]}"
 step_train() { cargo test --release --locked "${gpu[@]}" --exclude pixgen-core --lib --bins -- --nocapture; }
 
 # The GPU kernels one by one on a software Vulkan device, f32 and bf16, against float64.
-step_kernels() {
-  local test tests=()
-  for test in pixgen-cubecl/tests/*.rs; do tests+=(--test "$(basename "$test" .rs)"); done
-  cargo test --release --locked "${gpu[@]}" "${tests[@]}" -- --nocapture
-}
+step_kernels() { cargo test --release --locked "${gpu[@]}" --test gpu --test cuda_device --test cuda_products -- --nocapture; }
 
 # Every kernel of whole training steps through CUDA's own compiler and assembler, and what attention's and small steps compute.
 step_cuda() {

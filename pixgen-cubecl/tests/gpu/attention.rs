@@ -1,10 +1,7 @@
 //! Attention on a GPU against a float64 reference: output, log-sum-exp, and the gradients of queries, keys and values.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{Report, TYPES, Tensor, download, random, upload};
 use burn_backend::DType;
-use common::{Report, TYPES, Tensor, download, random, upload};
 use pixgen_cubecl::attention::{backward, forward, forward_train};
 
 /// Sizes of one case.
@@ -86,7 +83,7 @@ fn check(report: &mut Report, case: Case, qkv: &[f64], dy: &[f64], dtype: DType)
         // The gradients of one token alone are zero where they are not those of its value.
         if tokens == 1 && index < 2 {
             let worst = download(&got).into_iter().fold(0.0f64, |m, v| m.max(v.abs()));
-            assert!(worst < common::limit(dtype), "{name} {dtype:?} {text}: {worst:e} instead of zeros");
+            assert!(worst < crate::common::limit(dtype), "{name} {dtype:?} {text}: {worst:e} instead of zeros");
         } else {
             report.check(name, dtype, &got, &want, &text);
         }

@@ -2,7 +2,6 @@
 //!
 //! Tests run on a Vulkan device, a software one included; built with feature `cuda` and without `vulkan`, on an NVIDIA GPU, where bf16 takes
 //! the matrix units: `cargo test --release -p pixgen-cubecl --features cuda`.
-#![allow(dead_code)] // each test file uses a part
 
 use burn_backend::DType;
 use burn_cubecl::tensor::CubeTensor;

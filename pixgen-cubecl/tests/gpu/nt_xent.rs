@@ -1,10 +1,7 @@
 //! NT-Xent on a GPU against a float64 reference.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{Report, Tensor, download, random, upload};
 use burn_backend::DType;
-use common::{Report, Tensor, download, random, upload};
 use pixgen_cubecl::nt_xent::{nt_xent, nt_xent_backward};
 
 fn up(values: &[f64], shape: &[usize]) -> Tensor {

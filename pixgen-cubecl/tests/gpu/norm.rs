@@ -1,10 +1,7 @@
 //! Layer norm on a GPU against a float64 reference.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{Report, TYPES, random, upload};
 use burn_backend::DType;
-use common::{Report, TYPES, random, upload};
 use pixgen_cubecl::norm::{layer_norm, layer_norm_backward};
 
 const EPSILON: f64 = 1e-5;
@@ -68,7 +65,7 @@ fn layer_norm_of_rows() {
             report.check("layer norm dbeta", dtype, &got_dbeta, &dbeta, &case);
             let [none, only, no] = layer_norm_backward(up(&x), vector(&gamma), up(&dy), [false, true, false]).expect("operands fit");
             assert!(none.is_none() && no.is_none());
-            assert_eq!(common::download(&only.expect("wanted")), common::download(&got_dgamma));
+            assert_eq!(crate::common::download(&only.expect("wanted")), crate::common::download(&got_dgamma));
         }
     }
     report.end();

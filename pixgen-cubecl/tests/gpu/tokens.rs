@@ -1,10 +1,7 @@
 //! Tokens and joins on a GPU against float64 references.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{Report, TYPES, download, random, upload};
 use burn_backend::DType;
-use common::{Report, TYPES, download, random, upload};
 use pixgen_cubecl::skip::{concat_last, split_last};
 use pixgen_cubecl::tokens::{tokens, tokens_backward};
 

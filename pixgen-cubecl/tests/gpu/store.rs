@@ -1,9 +1,6 @@
 //! bf16 by integer operations, on a GPU, against the `half` crate bit by bit.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
-use common::TestRuntime;
+use crate::common::TestRuntime;
 use cubecl::prelude::*;
 use half::bf16;
 use pixgen_cubecl::store::Store;
@@ -34,7 +31,7 @@ fn values() -> Vec<f32> {
 
 #[test]
 fn bf16_bits_are_those_of_half() {
-    let client = TestRuntime::client(&common::device());
+    let client = TestRuntime::client(&crate::common::device());
     let values = values();
     let count = values.len();
     let words = client.create_from_slice(f32::as_bytes(&values));

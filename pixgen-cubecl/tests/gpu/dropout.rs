@@ -1,10 +1,7 @@
 //! Dropout on a GPU: the same bits as the host's generator.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{TYPES, download, random, upload};
 use burn_backend::DType;
-use common::{TYPES, download, random, upload};
 use half::bf16;
 use pixgen_core::rng::Rng;
 use pixgen_cubecl::dropout::dropout;

@@ -1,10 +1,7 @@
 //! Layer norm with modulation and the gated residual on a GPU against float64 references.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{Report, TYPES, random, upload};
 use burn_backend::DType;
-use common::{Report, TYPES, random, upload};
 use pixgen_cubecl::modulate::{gated_residual, gated_residual_backward, norm_modulate, norm_modulate_backward};
 use pixgen_cubecl::rows::Chunks;
 

@@ -1,10 +1,7 @@
 //! Buffers of parameters on a GPU against float64 references.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{Tensor, download, random, upload};
 use burn_backend::DType;
-use common::{Tensor, download, random, upload};
 use half::bf16;
 use pixgen_cubecl::optimiser::{AdamW, CHUNK, Master, adamw, add_all, add_into, lerp, norm, rounded, view, zero};
 
@@ -22,7 +19,7 @@ fn error(got: &Tensor, want: &[f64]) -> f64 {
 }
 
 /// Without a copy in bf16.
-fn master(values: &Tensor) -> Master<'_, common::TestRuntime> {
+fn master(values: &Tensor) -> Master<'_, crate::common::TestRuntime> {
     Master { values, rounded: None }
 }
 
@@ -120,7 +117,7 @@ fn sums_and_averages_of_buffers() {
 #[test]
 fn tensors_are_added_and_taken_out() {
     let values = random(9 * CHUNK, 1, DType::F32);
-    for dtype in common::TYPES {
+    for dtype in crate::common::TYPES {
         for (chunk, shape) in [
             (0, vec![3, 5]),
             (1, vec![2 * CHUNK]),

@@ -1,10 +1,7 @@
 //! Blends and the consistency loss on a GPU against float64 references.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{Report, Tensor, download, random, upload};
 use burn_backend::DType;
-use common::{Report, Tensor, download, random, upload};
 use pixgen_cubecl::images::{consistency_loss, weighted_sum, weighted_sum_backward};
 
 const SHAPES: [[usize; 3]; 7] = [

@@ -1,11 +1,8 @@
 //! Matrix products on a GPU against float64: all layouts, sizes around the tiles' and far below them.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{Report, TYPES, Tensor, random, upload};
 use burn_backend::DType;
 use burn_std::Metadata;
-use common::{Report, TYPES, Tensor, random, upload};
 use pixgen_cubecl::matmul::batched;
 use pixgen_cubecl::{KernelError, matmul};
 

@@ -1,10 +1,7 @@
 //! Bias, GELU and column sums on a GPU against float64 references.
-#![cfg(any(feature = "cuda", feature = "vulkan"))]
 
-mod common;
-
+use crate::common::{Report, TYPES, download, random, upload};
 use burn_backend::DType;
-use common::{Report, TYPES, download, random, upload};
 use pixgen_cubecl::columns::column_sum;
 use pixgen_cubecl::epilogue::{add_bias, bias_gelu, gelu_backward};
 
