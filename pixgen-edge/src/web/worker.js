@@ -8,7 +8,7 @@ let warm = false;
 
 async function open({ engine, file }) {
   const compiled = await WebAssembly.compile(engine);
-  model = await Model.open(compiled, new Uint8Array(file));
+  model = await Model.open(compiled, file);
   const { size, channels, classes } = model;
   postMessage({ opened: { size, channels, classes } });
   warmUp(WARM_UP.pictures, performance.now() + WARM_UP.ms);

@@ -191,7 +191,7 @@ impl fmt::Display for RooflineReport {
         for s in &self.stages {
             let (label, gb, ms, mfu) = (s.stage.label(), s.mb / 1e3, 1e3 * s.seconds, 100.0 * s.mfu);
             let (rate, memory) = (s.images_per_second, format_bytes(s.memory));
-            let [tflop, gb, ms, hours] = [s.gflop / 1e3, gb, ms, s.recipe_hours].map(three_digits);
+            let [tflop, gb, ms, hours] = [s.gflop / 1e3, gb, ms, s.recipe_hours].map(cell);
             write!(f, "{label:<9}{:>7}{:>9}{tflop:>9}{gb:>8}{ms:>8}{rate:>8.0}{mfu:>7.1}", s.batch, s.micro_batch)?;
             writeln!(f, "{memory:>10}{:>13}{:>8.1}{hours:>8}", s.largest_micro_batch, s.recipe_images as f64 / 1e6)?;
         }
@@ -224,8 +224,8 @@ impl fmt::Display for RooflineReport {
     }
 }
 
-/// A number of at least 0 with three digits that count, or all of its whole part.
-fn three_digits(value: f64) -> String {
+/// A number of at least 0 in a table: three digits that count, zeros among them, or all of its whole part.
+fn cell(value: f64) -> String {
     let decimals = if value > 0.0 {
         (2.0 - value.log10().floor()).clamp(0.0, 5.0)
     } else {

@@ -12,7 +12,7 @@ pub fn numbers(fields: &Map<String, Value>) -> Vec<(String, Option<f64>)> {
                 Value::Null | Value::Number(_) => found.push((name, value.as_f64())),
                 Value::Object(inner) => visit(&format!("{name}/"), inner, found),
                 Value::Array(items) => found.extend(items.iter().filter_map(|item| {
-                    let level = |key: &str| item.get(key).and_then(Value::as_f64).map(three_digits);
+                    let level = |key: &str| item.get(key).and_then(Value::as_f64).map(level_name);
                     Some((format!("{name}/{} to {}", level("t_low")?, level("t_high")?), item.get("loss")?.as_f64()))
                 })),
                 _ => {}
@@ -25,7 +25,7 @@ pub fn numbers(fields: &Map<String, Value>) -> Vec<(String, Option<f64>)> {
 }
 
 /// `0.0123`: levels are names here, which must not differ in a last digit.
-fn three_digits(value: f64) -> String {
+fn level_name(value: f64) -> String {
     let text = format!("{value:.2e}");
     text.parse::<f64>().map_or(text, |value| value.to_string())
 }
