@@ -53,7 +53,17 @@ pub struct Master<'a, R: CubeRuntime> {
     pub rounded: Option<&'a CubeTensor<R>>,
 }
 
-/// The vectors of all buffers but the decay's.
+/// What the [`CHUNK`] elements of each chunk have in common.
+#[derive(Debug)]
+pub struct ChunkRules<'a, R: CubeRuntime> {
+    /// Their weight decay.
+    pub decay: &'a CubeTensor<R>,
+    /// 1 where the gradient holds steps that another rule has computed, to be taken times the learning rate and without moments; else 0.
+    /// `None` where AdamW updates everything.
+    pub given: Option<&'a CubeTensor<R>>,
+}
+
+/// The vectors of all buffers but those of chunks.
 type FlatBuffer<N> = Array<Vector<f32, N>>;
 
 #[cube]
@@ -79,6 +89,21 @@ fn round<N: Size>(rounded: &mut ComptimeOption<Array<Vector<u16, N>>>, value: Ve
     }
 }
 
+/// `ours`, or `given` in a chunk whose mark is 1; marks are 0 elsewhere.
+#[cube]
+fn or_given<N: Size>(marks: &ComptimeOption<Array<f32>>, chunk: usize, ours: Vector<f32, N>, given: Vector<f32, N>) -> Vector<f32, N> {
+    let mut chosen = ours;
+    #[comptime]
+    match marks {
+        ComptimeOption::Some(marks) => {
+            let mark = marks[chunk];
+            chosen = Vector::new(mark) * given + Vector::new(1.0 - mark) * ours;
+        }
+        ComptimeOption::None => {}
+    }
+    chosen
+}
+
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments)]
 fn adamw_kernel<N: Size>(
@@ -88,6 +113,7 @@ fn adamw_kernel<N: Size>(
     v: &mut FlatBuffer<N>,
     g: &FlatBuffer<N>,
     decay: &Array<f32>,
+    given: &ComptimeOption<Array<f32>>,
     average0: &mut ComptimeOption<FlatBuffer<N>>,
     average1: &mut ComptimeOption<FlatBuffer<N>>,
     average2: &mut ComptimeOption<FlatBuffer<N>>,
@@ -110,11 +136,14 @@ fn adamw_kernel<N: Size>(
     let gradient = g[ABSOLUTE_POS] * Vector::new(gradient_scale);
     let first = Vector::new(beta1) * m[ABSOLUTE_POS] + Vector::new(1.0 - beta1) * gradient;
     let square = Vector::new(beta2) * v[ABSOLUTE_POS] + Vector::new(1.0 - beta2) * gradient * gradient;
-    let keep = 1.0 - learning_rate * decay[ABSOLUTE_POS / (CHUNK / N::value())];
+    let chunk = ABSOLUTE_POS / (CHUNK / N::value());
+    let keep = 1.0 - learning_rate * decay[chunk];
     let root = Vector::sqrt(square / Vector::new(bias_correction2)) + Vector::new(epsilon);
-    let param = Vector::new(keep) * p[ABSOLUTE_POS] - Vector::new(step_size) * first / root;
-    m[ABSOLUTE_POS] = first;
-    v[ABSOLUTE_POS] = square;
+    let step = Vector::new(step_size) * first / root;
+    let step = or_given::<N>(given, chunk, step, Vector::new(learning_rate) * g[ABSOLUTE_POS]);
+    let param = Vector::new(keep) * p[ABSOLUTE_POS] - step;
+    m[ABSOLUTE_POS] = or_given::<N>(given, chunk, first, m[ABSOLUTE_POS]);
+    v[ABSOLUTE_POS] = or_given::<N>(given, chunk, square, v[ABSOLUTE_POS]);
     p[ABSOLUTE_POS] = param;
     round::<N>(rounded, param);
     follow::<N>(average0, param, weight0);
@@ -257,8 +286,8 @@ fn part<R: CubeRuntime>(op: &'static str, buffer: &CubeTensor<R>, offset: usize,
 }
 
 /// One AdamW update of `params` with moments `m` and `v`, then `average += weight (params - average)` for each average and the weight
-/// beside it, all in place and in one pass over up to four averages (docs/reference/method.md section 3.4). `decay` holds the weight decay
-/// of each [`CHUNK`] elements; the other buffers are equally long. Parameters in bf16 are written in the same pass.
+/// beside it, all in place and in one pass over up to four averages (docs/reference/method.md section 3.4). `rules` hold a number for each
+/// [`CHUNK`] elements; the other buffers are equally long. Parameters in bf16 are written in the same pass.
 ///
 /// # Errors
 /// Buffers that do not fit together.
@@ -269,7 +298,7 @@ pub fn adamw<R: CubeRuntime>(
     gradient: &CubeTensor<R>,
     averages: &[(&CubeTensor<R>, f32)],
     settings: AdamW,
-    decay: &CubeTensor<R>,
+    rules: &ChunkRules<'_, R>,
 ) -> Result<()> {
     const OP: &str = "adamw";
     params.length(OP, "the parameters")?;
@@ -278,7 +307,10 @@ pub fn adamw<R: CubeRuntime>(
     for (average, _) in averages {
         lengths(OP, &[("the parameters", params), ("an average", average)])?;
     }
-    let chunks = length(OP, "the decay", decay)?;
+    let chunks = length(OP, "the decay", rules.decay)?;
+    if let Some(given) = rules.given {
+        lengths(OP, &[("the decay", rules.decay), ("the marks", given)])?;
+    }
     if !len.is_multiple_of(CHUNK) || chunks != len / CHUNK {
         return Err(KernelError::setup(OP, format!("{len} parameters and the decay of {chunks} chunks of {CHUNK}")));
     }
@@ -291,7 +323,7 @@ pub fn adamw<R: CubeRuntime>(
     let (fused, others) = averages.split_at(averages.len().min(FUSED_AVERAGES));
     let average = |i: usize| fused.get(i).map(|(average, _)| array(average)).into();
     let weight = |i: usize| fused.get(i).map_or(0.0, |&(_, weight)| weight);
-    // SAFETY: all buffers hold `len` numbers and the decay one for each chunk of them; units compare their position with the length.
+    // SAFETY: all buffers hold `len` numbers and those of the rules one for each chunk of them; units compare their position with the length.
     unsafe {
         adamw_kernel::launch_unchecked::<R>(
             client,
@@ -303,7 +335,8 @@ pub fn adamw<R: CubeRuntime>(
             array(m),
             array(v),
             array(gradient),
-            array(decay),
+            array(rules.decay),
+            rules.given.map(array).into(),
             average(0),
             average(1),
             average(2),

@@ -21,7 +21,7 @@ use pixgen_train::objective::{DiffusionConfig, DriftConfig, FrozenEncoder, Objec
 use pixgen_train::precision::Precision;
 use pixgen_train::prepared::{Prepared, parameter_list};
 use pixgen_train::start::StartValues;
-use pixgen_train::training::{LrShape, OptimiserConfig, Schedule, State, step};
+use pixgen_train::training::{LrShape, OptimiserConfig, OptimiserKind, Schedule, State, step};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -81,6 +81,7 @@ const DRIFT: DriftConfig = DriftConfig {
 };
 
 const OPTIMISER: OptimiserConfig = OptimiserConfig {
+    kind: OptimiserKind::Adamw,
     beta1: 0.9,
     beta2: 0.95,
     epsilon: 1e-8,

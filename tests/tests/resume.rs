@@ -76,6 +76,21 @@ fn n_and_n_images_equal_2n() {
     }
 }
 
+/// The checkpoint has Muon's momentum, and the run remembers its optimiser.
+#[test]
+fn muon_goes_on_where_it_stopped() {
+    let bench = Bench::new().with_encoder();
+    let muon = |out: &str| with(bench.train(Stage::Finetune, out), &["--optimiser", "muon"]);
+    succeeds(muon("straight"));
+    succeeds(with(muon("broken"), &["--stop-at", "256"]));
+    let done = succeeds(bench.train(Stage::Finetune, "broken"));
+    assert!(first_line(&done).starts_with("resuming at 256 images"), "{}", done.stderr);
+    assert_same_end(&bench.path("broken"), &bench.path("straight"));
+    succeeds(bench.train(Stage::Finetune, "adamw"));
+    let [muon, adamw] = ["straight", "adamw"].map(|run| bytes(&bench.path(run).join("model.safetensors")));
+    assert!(muon != adamw, "the flag was not heard");
+}
+
 /// A stop between two lines of the log and two checkpoints, and in the middle of an epoch.
 #[test]
 fn an_uneven_stop_changes_nothing() {

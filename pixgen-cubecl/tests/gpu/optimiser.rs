@@ -3,7 +3,7 @@
 use crate::common::{Tensor, download, random, upload};
 use burn_backend::DType;
 use half::bf16;
-use pixgen_cubecl::optimiser::{AdamW, CHUNK, Master, adamw, add_all, add_into, lerp, norm, rounded, view, zero};
+use pixgen_cubecl::optimiser::{AdamW, CHUNK, ChunkRules, Master, adamw, add_all, add_into, lerp, norm, rounded, view, zero};
 
 fn buffer(values: &[f64]) -> Tensor {
     upload(values, &[values.len()], DType::F32)
@@ -67,7 +67,11 @@ fn adamw_and_averages() {
         let pairs: Vec<(&Tensor, f32)> = device.iter().zip(shares.iter().copied()).collect();
         // With and without a copy in bf16.
         let copy = (count % 2 == 0).then(|| rounded(&dp).expect("a buffer"));
-        adamw(&Master { values: &dp, rounded: copy.as_ref() }, &dm, &dv, &dg, &pairs, s, &buffer(&decay)).expect("buffers fit");
+        // With and without chunks whose steps are given.
+        let given: Vec<f64> = (0..len / CHUNK).map(|i| if count % 3 == 0 && i % 3 == 2 { 1.0 } else { 0.0 }).collect();
+        let marks = buffer(&given);
+        let rules = ChunkRules { decay: &buffer(&decay), given: (count % 3 == 0).then_some(&marks) };
+        adamw(&Master { values: &dp, rounded: copy.as_ref() }, &dm, &dv, &dg, &pairs, s, &rules).expect("buffers fit");
         if let Some(copy) = copy {
             assert_rounded(&copy, &dp);
         }
@@ -75,10 +79,15 @@ fn adamw_and_averages() {
         let [b1, b2, epsilon] = [s.beta1, s.beta2, s.epsilon].map(f64::from);
         let [step, second, rate, scale] = [s.step_size, s.bias_correction2, s.learning_rate, s.gradient_scale].map(f64::from);
         for i in 0..len {
-            let g = g[i] * scale;
-            m[i] = b1 * m[i] + (1.0 - b1) * g;
-            v[i] = b2 * v[i] + (1.0 - b2) * g * g;
-            p[i] = (1.0 - rate * decay[i / CHUNK]) * p[i] - step * m[i] / ((v[i] / second).sqrt() + epsilon);
+            let keep = 1.0 - rate * decay[i / CHUNK];
+            if given[i / CHUNK] == 1.0 {
+                p[i] = keep * p[i] - rate * g[i];
+            } else {
+                let g = g[i] * scale;
+                m[i] = b1 * m[i] + (1.0 - b1) * g;
+                v[i] = b2 * v[i] + (1.0 - b2) * g * g;
+                p[i] = keep * p[i] - step * m[i] / ((v[i] / second).sqrt() + epsilon);
+            }
             for (average, &share) in averages.iter_mut().zip(&shares) {
                 average[i] += f64::from(share) * (p[i] - average[i]);
             }
@@ -201,6 +210,9 @@ fn wrong_buffers_are_sentences() {
     let short = rounded(&of(3)).expect("a buffer");
     let result = lerp(&Master { values: &of(4), rounded: Some(&short) }, &of(4), 0.5);
     assert_eq!(text(result), "moving average: the average: 4 numbers, and not as many in bf16");
-    let result = adamw(&master(&of(CHUNK)), &of(CHUNK), &of(CHUNK), &of(CHUNK), &[], s, &of(2));
+    let run = |rules: &ChunkRules<'_, _>| adamw(&master(&of(CHUNK)), &of(CHUNK), &of(CHUNK), &of(CHUNK), &[], s, rules);
+    let result = run(&ChunkRules { decay: &of(1), given: Some(&of(2)) });
+    assert_eq!(text(result), "adamw: the decay and the marks differ: 1 and 2 elements");
+    let result = run(&ChunkRules { decay: &of(2), given: None });
     assert_eq!(text(result), "adamw: 256 parameters and the decay of 2 chunks of 256");
 }

@@ -3,6 +3,7 @@
 use super::device::DeviceArgs;
 use crate::objective::PretrainMethod;
 use crate::precision::Precision;
+use crate::training::OptimiserKind;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use pixgen_edge::offered::PRESET_NAMES;
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,9 @@ pub struct SettingsArgs {
     /// Peak learning rate
     #[arg(long)]
     pub lr: Option<String>,
+    /// AdamW, or Muon for the matrices of blocks; adamw by default
+    #[arg(long, value_enum)]
+    pub optimiser: Option<OptimiserKind>,
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<String>,

@@ -9,6 +9,8 @@ use crate::run::recorded::Recorded;
 use crate::settings::layers::get;
 use crate::settings::{self, MICRO_BATCH_AUTO, Origin, Resolved, SettingsLayer, env, file};
 use crate::start;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use pixgen_core::presets::{PRESETS, Preset, preset};
 use pixgen_edge::model_file::ModelFile;
 use std::path::Path;
@@ -170,6 +172,7 @@ fn take_auto(layers: &mut [SettingsLayer]) -> bool {
 /// A layer for each flag that was given.
 fn flag_layers(defaults: &Table, args: &SettingsArgs, own: &[StageFlag<'_>], stage: StageKind) -> Result<Vec<SettingsLayer>, Error> {
     let precision = args.precision.map(|precision| precision.to_string());
+    let optimiser = args.optimiser.and_then(|kind| kind.to_possible_value());
     let named = [
         ("--preset", "preset", args.preset.as_deref()),
         ("--data", "data.path", args.data.as_deref()),
@@ -177,6 +180,7 @@ fn flag_layers(defaults: &Table, args: &SettingsArgs, own: &[StageFlag<'_>], sta
         ("--batch", "train.batch", args.batch.as_deref()),
         ("--micro-batch", "train.micro_batch", args.micro_batch.as_deref()),
         ("--lr", "schedule.peak", args.lr.as_deref()),
+        ("--optimiser", "optimiser.kind", optimiser.as_ref().map(PossibleValue::get_name)),
         ("--seed", "train.seed", args.seed.as_deref()),
         ("--device", "compute.device", args.device.as_deref()),
         ("--precision", "compute.precision", precision.as_deref()),

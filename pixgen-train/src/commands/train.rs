@@ -16,7 +16,7 @@ use crate::session::{self, End, SessionOptions};
 use crate::settings::Origin;
 use crate::settings::layers::{dotted_keys, get};
 use crate::settings::units::parse_images;
-use crate::training::Engine;
+use crate::training::{Engine, OptimiserKind};
 use pixgen_edge::file_kind::quoted;
 use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::output;
@@ -122,6 +122,13 @@ fn train(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], quiet: bool,
     let here = ranks::settings_here(ranks, &prepared.config);
     let (device, requirements) = (here.device()?, requirements(&here, divided(args, ranks))?);
     ranks::check_engine(ranks, device)?;
+    if divided(args, ranks) > 1 && prepared.config.optimiser.kind == OptimiserKind::Muon {
+        return Err(Error::Argument {
+            what: "--shard-state with optimiser.kind = \"muon\": ranks divide the state in the middle of matrices, which Muon needs whole"
+                .to_owned(),
+            hint: Some("leave --shard-state out, or use --optimiser adamw".to_owned()),
+        });
+    }
     let out = args.out.as_deref().ok_or_else(|| Error::Argument {
         what: "no run folder given".to_owned(),
         hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),

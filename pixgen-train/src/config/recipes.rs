@@ -9,7 +9,7 @@ use crate::data::augment::AugmentProfile;
 use crate::objective::auxiliary::FrozenFeature;
 use crate::objective::{ConsistencyConfig, DiffusionConfig, DriftConfig, PretrainConfig, PretrainMethod, TargetDecay, Weighting};
 use crate::precision::Precision;
-use crate::training::{LrShape, OptimiserConfig, Schedule};
+use crate::training::{LrShape, OptimiserConfig, OptimiserKind, Schedule};
 use pixgen_core::noise::{LevelCurriculum, NoiseConfig, PairMap, Parametrisation, Temperature};
 use pixgen_core::presets::Preset;
 use pixgen_edge::data::PixelStore;
@@ -62,7 +62,16 @@ pub struct StageRecipe<C> {
 }
 
 const fn adamw(beta2: f64, weight_decay: f64, decay_position: bool, clip: f64) -> OptimiserConfig {
-    OptimiserConfig { beta1: 0.9, beta2, epsilon: 1e-8, weight_decay, decay_position, decay_vectors: true, clip }
+    OptimiserConfig {
+        kind: OptimiserKind::Adamw,
+        beta1: 0.9,
+        beta2,
+        epsilon: 1e-8,
+        weight_decay,
+        decay_position,
+        decay_vectors: true,
+        clip,
+    }
 }
 
 const fn schedule(peak: f64, warmup: u64, shape: LrShape, final_factor: f64) -> Schedule {
@@ -358,7 +367,7 @@ mod tests {
     ];
 
     /// Settings that version 0.1 did not have.
-    const LATER: [&str; 4] = ["from", "quality.every", "quality.count", "compute.tf32"];
+    const LATER: [&str; 5] = ["from", "quality.every", "quality.count", "compute.tf32", "optimiser.kind"];
 
     fn lines(config: &RunConfig) -> String {
         let table = config.to_table().expect("TOML");

@@ -38,7 +38,7 @@ pub trait Engine: FusedOps {
     }
 }
 
-/// Moments of AdamW.
+/// Moments of the optimiser; Muon has no second ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamMoments<F> {
     /// First.
@@ -83,6 +83,9 @@ pub trait Flat<B: Backend>: Send + Sync + std::fmt::Debug + Sized {
     /// Adds to tensor number `entry`, of the same shape, in any float type.
     fn add(&mut self, set: &ParamSet, entry: usize, tensor: FloatTensor<B>);
 
+    /// Overwrites tensor number `entry`, in f32.
+    fn put(&mut self, set: &ParamSet, entry: usize, tensor: FloatTensor<B>);
+
     /// Changes all values on the host, packed in the order of `set`.
     fn on_host(&mut self, set: &ParamSet, change: impl FnOnce(&mut [f32]));
 
@@ -117,8 +120,9 @@ pub trait Flat<B: Backend>: Send + Sync + std::fmt::Debug + Sized {
     /// Moves the share `share` of the way to `target`.
     fn lerp(&mut self, target: &Self, share: f32);
 
-    /// AdamW on the part `update.share` of `params`, then every average: one pass over all buffers. Moments and averages hold that part only.
-    fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>);
+    /// The optimiser on the part `update.share` of `params`, then every average: one pass over all buffers. Moments and averages hold that
+    /// part only. What the gradient holds afterwards is of no use.
+    fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &mut Self, update: &Update<'_>);
 }
 
 impl Engine for Flex {

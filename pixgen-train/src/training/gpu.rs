@@ -1,7 +1,8 @@
 //! A GPU's buffer: one tensor of `f32` that stays on the device, every parameter at a multiple of [`ALIGN`] elements.
 
 use super::flat::{AdamMoments, Engine, Flat};
-use super::optimiser::{Corrections, OptimiserConfig, Update};
+use super::muon;
+use super::optimiser::{Corrections, OptimiserConfig, OptimiserKind, Update};
 use crate::distributed::device::{self, together};
 use crate::distributed::exchange::Exchange;
 use crate::distributed::{Collective, Share};
@@ -16,8 +17,8 @@ use burn_tensor::ops::FloatTensorOps;
 use cubecl::server::ComputeServer;
 use pixgen_cubecl::launch::empty;
 use pixgen_cubecl::matmul::library_use;
-use pixgen_cubecl::optimiser::{self, AdamW, CHUNK as ALIGN, Master};
-use pixgen_edge::param_set::ParamSet;
+use pixgen_cubecl::optimiser::{self, AdamW, CHUNK as ALIGN, ChunkRules, Master};
+use pixgen_edge::param_set::{ParamEntry, ParamSet};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -69,8 +70,18 @@ pub struct DeviceFlat<R: CubeRuntime> {
     /// The same in bf16, once a network has read it so. Whatever changes weights changes both.
     rounded: OnceLock<CubeTensor<R>>,
     layout: Arc<Layout>,
-    /// The weight decay of each chunk of [`ALIGN`] elements, made at the first update, and the settings that it is of.
-    decay: Option<(OptimiserConfig, CubeTensor<R>)>,
+    /// What chunks of [`ALIGN`] elements have in common, made at the first update.
+    chunks: Option<Chunks<R>>,
+}
+
+/// A number for each chunk of a part of a buffer.
+#[derive(Clone, Debug)]
+struct Chunks<R: CubeRuntime> {
+    /// The settings that they follow from.
+    config: OptimiserConfig,
+    decay: CubeTensor<R>,
+    /// Where [`muon::steps`] leaves steps, if it does.
+    given: Option<CubeTensor<R>>,
 }
 
 impl<R> Engine for Gpu<R>
@@ -116,7 +127,7 @@ where
         };
         let shape = [padded.len()];
         let buffer = Gpu::<R>::float_from_data(TensorData::new(padded, shape), device);
-        Self { buffer, rounded: OnceLock::new(), layout: Arc::new(layout), decay: None }
+        Self { buffer, rounded: OnceLock::new(), layout: Arc::new(layout), chunks: None }
     }
 
     fn master(&self) -> Master<'_, R> {
@@ -134,20 +145,26 @@ where
         ranks.all_parts(&to_vec(part), share.length(len, ALIGN), len)
     }
 
-    /// The weight decay of each chunk of [`ALIGN`] elements of a part that stays the same.
-    fn decay(&mut self, set: &ParamSet, config: &OptimiserConfig, part: &Range<usize>) -> CubeTensor<R> {
-        if let Some((_, decay)) = self.decay.as_ref().filter(|(of, _)| of == config) {
-            return decay.clone();
+    /// What the optimiser needs for each chunk of a part that stays the same.
+    fn chunks(&mut self, set: &ParamSet, config: &OptimiserConfig, part: &Range<usize>) -> Chunks<R> {
+        if let Some(chunks) = self.chunks.as_ref().filter(|chunks| chunks.config == *config) {
+            return chunks.clone();
         }
-        let mut decay = vec![0.0f32; self.layout.len / ALIGN];
-        for (entry, place) in set.entries().iter().zip(&self.layout.places) {
-            decay[place.start / ALIGN..place.end.div_ceil(ALIGN)].fill(config.decay_of(entry.role) as f32);
-        }
-        let decay = decay[part.start / ALIGN..part.end / ALIGN].to_vec();
-        let shape = [decay.len()];
-        let decay = Gpu::<R>::float_from_data(TensorData::new(decay, shape), &self.buffer.device);
-        self.decay = Some((*config, decay.clone()));
-        decay
+        let of_part = |of: &dyn Fn(&ParamEntry) -> f32| {
+            let mut values = vec![0.0f32; self.layout.len / ALIGN];
+            for (entry, place) in set.entries().iter().zip(&self.layout.places) {
+                values[place.start / ALIGN..place.end.div_ceil(ALIGN)].fill(of(entry));
+            }
+            let values = values[part.start / ALIGN..part.end / ALIGN].to_vec();
+            let shape = [values.len()];
+            Gpu::<R>::float_from_data(TensorData::new(values, shape), &self.buffer.device)
+        };
+        let decay = of_part(&|entry| config.decay_of(entry.role) as f32);
+        let given =
+            (config.kind == OptimiserKind::Muon).then(|| of_part(&|entry| if config.muon_matrices(entry).is_some() { 1.0 } else { 0.0 }));
+        let chunks = Chunks { config: *config, decay, given };
+        self.chunks = Some(chunks.clone());
+        chunks
     }
 }
 
@@ -196,6 +213,13 @@ where
     fn add(&mut self, _: &ParamSet, entry: usize, tensor: CubeTensor<R>) {
         self.rounded.take();
         done(optimiser::add_into(&self.buffer, self.layout.places[entry].start, tensor));
+    }
+
+    fn put(&mut self, _: &ParamSet, entry: usize, tensor: CubeTensor<R>) {
+        self.rounded.take();
+        let place = &self.layout.places[entry];
+        done(optimiser::zero(&self.view(place)));
+        done(optimiser::add_into(&self.buffer, place.start, tensor));
     }
 
     fn on_host(&mut self, set: &ParamSet, change: impl FnOnce(&mut [f32])) {
@@ -257,7 +281,10 @@ where
         done(optimiser::lerp(&self.master(), &target.buffer, share));
     }
 
-    fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
+    fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &mut Self, update: &Update<'_>) {
+        if update.config.kind == OptimiserKind::Muon {
+            muon::steps::<Gpu<R>>(gradient, &mut moments.m, update, &params.buffer.device);
+        }
         let Update { config, set, rate, gradient_scale, updates, share, ema_weights } = *update;
         let Corrections { step, second } = Corrections::new(config, rate, updates);
         let settings = AdamW {
@@ -272,14 +299,15 @@ where
         averages.iter_mut().for_each(|average| drop(average.rounded.take()));
         let averages: Vec<_> = averages.iter().map(|average| &average.buffer).zip(ema_weights.iter().copied()).collect();
         let part = params.layout.part(share);
-        let decay = params.decay(set, config, &part);
+        let chunks = params.chunks(set, config, &part);
         let rounded = params
             .rounded
             .get()
             .map(|rounded| done(optimiser::view(rounded, part.start, &[part.len()])));
         let master = Master { values: &params.view(&part), rounded: rounded.as_ref() };
         let gradient = gradient.view(&part);
-        done(optimiser::adamw(&master, &moments.m.buffer, &moments.v.buffer, &gradient, &averages, settings, &decay));
+        let rules = ChunkRules { decay: &chunks.decay, given: chunks.given.as_ref() };
+        done(optimiser::adamw(&master, &moments.m.buffer, &moments.v.buffer, &gradient, &averages, settings, &rules));
     }
 }
 
@@ -298,19 +326,10 @@ where
 mod tests {
     use super::*;
     use crate::device::Vulkan;
+    use burn_flex::{Flex, FlexDevice};
     use half::bf16;
     use pixgen_core::config::{ModelConfig, Tower};
     use pixgen_edge::projector::ProjectorConfig;
-
-    const CONFIG: OptimiserConfig = OptimiserConfig {
-        beta1: 0.9,
-        beta2: 0.99,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        decay_position: false,
-        decay_vectors: false,
-        clip: 0.0,
-    };
 
     /// Whatever changes the weights, a network that computes in bf16 reads the new ones.
     #[test]
@@ -321,7 +340,7 @@ mod tests {
         let device = Default::default();
         type Buffer = <Vulkan as Engine>::Flat;
         let values = |scale: f32| -> Vec<f32> { (0..set.len()).map(|i| scale * (1.0 + i as f32 / 7.0)).collect() };
-        let other = Buffer::upload(&set, &values(-0.3), &device);
+        let mut other = Buffer::upload(&set, &values(-0.3), &device);
         let mut average = Buffer::upload(&set, &values(2.0), &device);
         let mut params = Buffer::upload(&set, &values(1.0), &device);
         let check = |flat: &Buffer, after: &str| {
@@ -345,7 +364,7 @@ mod tests {
         check(&average, "reading");
         let mut moments = AdamMoments { m: Buffer::zeros(&set, &device), v: Buffer::zeros(&set, &device) };
         let update = Update {
-            config: &CONFIG,
+            config: &OptimiserConfig::EXAMPLE,
             set: &set,
             rate: 0.01,
             gradient_scale: 1.0,
@@ -353,10 +372,49 @@ mod tests {
             share: Share::default(),
             ema_weights: &[0.5],
         };
-        Buffer::update(&mut params, &mut moments, &mut [&mut average], &other, &update);
+        Buffer::update(&mut params, &mut moments, &mut [&mut average], &mut other, &update);
         check(&params, "an update");
         check(&average, "the update of an average");
         params.clear();
         check(&params, "clearing");
+    }
+
+    /// Two updates by either rule, as on the host.
+    #[test]
+    fn updates_are_those_of_the_host() {
+        let tower = Tower { depth: 2, width: 12, heads: 1 };
+        let model = ModelConfig { size: 4, channels: 1, patch: 2, classes: 2, encoder: tower, decoder: tower };
+        let set = ParamSet::generator(&model);
+        let values = |seed: u32| -> Vec<f32> { (0..set.len() as u32).map(|i| (f64::from(i * 7 + seed)).sin() as f32).collect() };
+        let device = Default::default();
+        for kind in [OptimiserKind::Adamw, OptimiserKind::Muon] {
+            let config = OptimiserConfig { kind, ..OptimiserConfig::EXAMPLE };
+            let on_host = two_updates::<Flex>(&set, &config, &values, &FlexDevice);
+            let on_device = two_updates::<Vulkan>(&set, &config, &values, &device);
+            for (name, (got, want)) in ["params", "m", "average"].into_iter().zip(on_device.iter().zip(&on_host)) {
+                let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+                println!("{kind:?} {name}: {worst:.1e}");
+                assert!(worst < 2e-5, "{kind:?} {name}: {worst}");
+            }
+        }
+    }
+
+    /// Parameters, first moments and an average after two updates.
+    fn two_updates<B: Engine>(
+        set: &ParamSet,
+        config: &OptimiserConfig,
+        values: &dyn Fn(u32) -> Vec<f32>,
+        device: &B::Device,
+    ) -> [Vec<f32>; 3] {
+        let mut params = B::Flat::upload(set, &values(1), device);
+        let mut average = B::Flat::upload(set, &values(1), device);
+        let mut moments = AdamMoments { m: B::Flat::zeros(set, device), v: B::Flat::zeros(set, device) };
+        for updates in [1, 2] {
+            let mut gradient = B::Flat::upload(set, &values(10 * updates as u32), device);
+            let (rate, gradient_scale, share) = (0.01, 0.5, Share::default());
+            let update = Update { config, set, rate, gradient_scale, updates, share, ema_weights: &[0.5] };
+            B::Flat::update(&mut params, &mut moments, &mut [&mut average], &mut gradient, &update);
+        }
+        [params, moments.m, average].map(|flat| flat.host().into_owned())
     }
 }

@@ -2,7 +2,8 @@
 
 use super::ema::lerp;
 use super::flat::{AdamMoments, Flat};
-use super::optimiser::{Update, adamw, global_norm, square_sum};
+use super::muon;
+use super::optimiser::{OptimiserKind, Update, adamw, global_norm, square_sum};
 use crate::distributed::{Collective, Share};
 use crate::ops::flex::add_to;
 use crate::precision::Precision;
@@ -68,6 +69,12 @@ impl Flat<Flex> for Vec<f32> {
         add_to(tensor, &mut self[set.entries()[entry].range.clone()]);
     }
 
+    fn put(&mut self, set: &ParamSet, entry: usize, tensor: FlexTensor) {
+        let range = set.entries()[entry].range.clone();
+        self[range.clone()].fill(0.0);
+        add_to(tensor, &mut self[range]);
+    }
+
     fn on_host(&mut self, _: &ParamSet, change: impl FnOnce(&mut [f32])) {
         change(self);
     }
@@ -101,7 +108,10 @@ impl Flat<Flex> for Vec<f32> {
         lerp(self, target, share);
     }
 
-    fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &Self, update: &Update<'_>) {
+    fn update(params: &mut Self, moments: &mut AdamMoments<Self>, averages: &mut [&mut Self], gradient: &mut Self, update: &Update<'_>) {
+        if update.config.kind == OptimiserKind::Muon {
+            muon::steps::<Flex>(gradient, &mut moments.m, update, &FlexDevice);
+        }
         let part = update.share.part(update.set.len(), 1);
         let (params, gradient) = (&mut params[part.clone()], &gradient[part]);
         adamw(params, &mut moments.m, &mut moments.v, gradient, update);

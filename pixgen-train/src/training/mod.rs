@@ -5,6 +5,7 @@ pub mod flat;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 pub mod gpu;
 mod host;
+pub mod muon;
 pub mod optimiser;
 pub mod schedule;
 pub mod state;
@@ -12,7 +13,7 @@ pub mod step;
 
 pub use ema::EmaConfig;
 pub use flat::{Engine, Flat};
-pub use optimiser::OptimiserConfig;
+pub use optimiser::{OptimiserConfig, OptimiserKind};
 pub use schedule::{LrShape, Schedule};
 pub use state::{Ema, State};
 pub use step::{Outcome, step};

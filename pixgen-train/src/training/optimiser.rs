@@ -1,19 +1,34 @@
-//! AdamW over the flat parameter buffer, with decay by role and clipping by the global norm.
+//! AdamW over the flat parameter buffer, with decay by role and clipping by the global norm; Muon for the matrices of blocks is in [`muon`](super::muon).
 //!
 //! The optimiser works on flat buffers, not on burn's records: one pass over memory instead of a dozen small tensor operations for each
 //! of some hundred tensors, and a checkpoint is those buffers, bit for bit. Here are the settings and the pass over host memory.
 
 use crate::distributed::Share;
-use pixgen_core::params::Role;
-use pixgen_edge::param_set::ParamSet;
+use clap::ValueEnum;
+use pixgen_core::params::{Layer, Role, Side};
+use pixgen_edge::param_set::{ParamEntry, ParamSet};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+/// Which rule moves the parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimiserKind {
+    /// All of them by AdamW.
+    #[default]
+    Adamw,
+    /// The matrices of blocks by Muon, the rest by AdamW.
+    Muon,
+}
 
 /// Settings of AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimiserConfig {
+    /// Which rule moves the parameters.
+    #[serde(default)]
+    pub kind: OptimiserKind,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
@@ -31,6 +46,19 @@ pub struct OptimiserConfig {
 }
 
 impl OptimiserConfig {
+    /// For tests.
+    #[cfg(test)]
+    pub(super) const EXAMPLE: Self = Self {
+        kind: OptimiserKind::Adamw,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        decay_position: false,
+        decay_vectors: false,
+        clip: 0.0,
+    };
+
     /// Weight decay of a parameter.
     pub fn decay_of(&self, role: Role) -> f64 {
         let decays = match role {
@@ -39,6 +67,18 @@ impl OptimiserConfig {
             Role::Position | Role::Token => self.decay_position,
         };
         if decays { self.weight_decay } else { 0.0 }
+    }
+
+    /// The matrices, stacked by rows, of which a parameter consists that Muon moves: those of blocks. None if it is AdamW's.
+    pub fn muon_matrices(&self, entry: &ParamEntry) -> Option<usize> {
+        let muons = self.kind == OptimiserKind::Muon && entry.role == Role::Matrix;
+        let site = entry.site.filter(|_| muons)?;
+        match site.layer {
+            Layer::Qkv => Some(3),
+            Layer::Proj | Layer::Fc1 | Layer::Fc2 | Layer::Skip => Some(1),
+            Layer::Modulation if site.side == Side::Decoder => Some(6),
+            _ => None,
+        }
     }
 }
 
@@ -61,7 +101,8 @@ pub struct Update<'a> {
     pub ema_weights: &'a [f32],
 }
 
-/// One update of AdamW on host slices: the part `update.share` of what `update.set` lays out.
+/// One update of AdamW on host slices: the part `update.share` of what `update.set` lays out. With Muon, `gradient` holds the steps of
+/// [`muon::steps`](super::muon::steps) where it has taken a matrix.
 pub fn adamw(params: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32], update: &Update<'_>) {
     let Update { config, set, rate, gradient_scale, updates, .. } = *update;
     let (b1, b2) = (config.beta1 as f32, config.beta2 as f32);
@@ -76,11 +117,15 @@ pub fn adamw(params: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32],
         let (v0, v1) = v.split_at_mut(len);
         let (g0, g1) = g.split_at(len);
         let (p0, p1) = p.split_at_mut(len);
-        pieces.push((entry.role, m0, v0, g0, p0));
+        pieces.push((entry, m0, v0, g0, p0));
         (m, v, g, p) = (m1, v1, g1, p1);
     }
-    pieces.into_par_iter().for_each(|(role, m, v, g, p)| {
-        let keep = 1.0 - (rate * config.decay_of(role)) as f32;
+    pieces.into_par_iter().for_each(|(entry, m, v, g, p)| {
+        let keep = 1.0 - (rate * config.decay_of(entry.role)) as f32;
+        if config.muon_matrices(entry).is_some() {
+            let rate = rate as f32;
+            return p.iter_mut().zip(g).for_each(|(p, g)| *p = keep * *p - rate * g);
+        }
         for (((m, v), g), p) in m.iter_mut().zip(v).zip(g).zip(p) {
             let g = g * gradient_scale;
             *m = b1 * *m + (1.0 - b1) * g;
@@ -148,16 +193,6 @@ mod tests {
         ParamSet::pretraining(&config, &ProjectorConfig { hidden: 4, out: 2 })
     }
 
-    const CONFIG: OptimiserConfig = OptimiserConfig {
-        beta1: 0.9,
-        beta2: 0.99,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        decay_position: false,
-        decay_vectors: false,
-        clip: 0.0,
-    };
-
     /// After the first update m/(1-b1) = g and v/(1-b2) = g^2, so the step is the rate times the sign of g.
     #[test]
     fn first_step_is_the_sign_and_decay_goes_by_role() {
@@ -167,7 +202,7 @@ mod tests {
         let (mut m, mut v) = (vec![0.0; set.len()], vec![0.0; set.len()]);
         let share = Share::default();
         let update = Update {
-            config: &CONFIG,
+            config: &OptimiserConfig::EXAMPLE,
             set: &set,
             rate: 0.01,
             gradient_scale: 1.0,
@@ -197,7 +232,7 @@ mod tests {
                 let part = share.part(set.len(), 1);
                 let (mut m, mut v) = (vec![0.1; part.len()], vec![0.2; part.len()]);
                 let update = Update {
-                    config: &CONFIG,
+                    config: &OptimiserConfig::EXAMPLE,
                     set: &set,
                     rate: 0.01,
                     gradient_scale: 0.5,
