@@ -78,6 +78,12 @@ printf '| a | b |\\n|---|---|\\n| "one" | a\\\\b\\t |\\n| two | 2 |\\n'
 """
 
 
+def heard():
+    """A shell cannot trap what its parent ignores, as one does that runs in the background."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def fake(then, torch, started=lambda script: script.wait(timeout=60), **settings):
     """The script beside programs and a Python that do nothing but this: its status, output and rows. `started` is called while it runs."""
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +94,7 @@ def fake(then, torch, started=lambda script: script.wait(timeout=60), **settings
             Path(folder, name).chmod(0o755)
         Path(folder, "report.json").write_text("of another run")
         environment = {**os.environ, **SMALL, "DEVICE": "cuda", "PRECISION": "bf16", "OUT": folder, "PYTHON": f"{folder}/python", **settings}
-        with subprocess.Popen([f"{folder}/device.sh"], env=environment, stdout=subprocess.PIPE, text=True) as script:
+        with subprocess.Popen([f"{folder}/device.sh"], env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=heard) as script:
             while script.poll() is None and "== " not in (log.read_text() if (log := Path(folder, "report.log")).exists() else ""):
                 time.sleep(0.05)
             started(script)
