@@ -70,7 +70,7 @@ fn prepare(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], ranks: &Co
     check_data(ranks, &prepared.training.fingerprint())?;
     if ranks.any(auto) {
         let config = &mut prepared.config;
-        match ranks::fit_micro_batch(ranks, config, divided(args, ranks)) {
+        match ranks::fit_micro_batch(ranks, config, processes(args, ranks.size()).divided()) {
             Ok(free) if ranks.is_first() => {
                 let (micro_batch, batch) = (config.train.micro_batch, config.train.batch);
                 note(&format!("micro-batch {micro_batch} of {batch}: {} are free", format_bytes(free)));
@@ -85,17 +85,17 @@ fn prepare(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], ranks: &Co
     Ok(prepared)
 }
 
-/// Ranks that divide moments and averages.
-fn divided(args: &TrainArgs, ranks: &Collective) -> usize {
-    if args.shard_state { ranks.size() } else { 1 }
+/// So many processes, as the command line wants them.
+const fn processes(args: &TrainArgs, count: usize) -> Processes {
+    Processes { count, divide: args.shard_state }
 }
 
 /// `--dry-run` of so many processes.
-fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], processes: usize) -> Result<End, Error> {
+fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], count: usize) -> Result<End, Error> {
     let prepared = prepare(stage, args, own, &Collective::default())?;
     let config = &prepared.config;
-    check_batch(config.train.batch, processes, config.together())?;
-    let processes = Processes { count: processes, divide: args.shard_state };
+    check_batch(config.train.batch, count, config.together())?;
+    let processes = processes(args, count);
     let (device, requirements) = (config.device()?, requirements(&processes.part(config), processes.divided())?);
     if prepared.skipped_files > 0 {
         note(&format!("warning: left out {} bad files", prepared.skipped_files));
@@ -120,9 +120,10 @@ fn train(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], quiet: bool,
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
     let prepared = prepare(stage, args, own, ranks)?;
     let here = ranks::settings_here(ranks, &prepared.config);
-    let (device, requirements) = (here.device()?, requirements(&here, divided(args, ranks))?);
+    let divided = processes(args, ranks.size()).divided();
+    let (device, requirements) = (here.device()?, requirements(&here, divided)?);
     ranks::check_engine(ranks, device)?;
-    if divided(args, ranks) > 1 && prepared.config.optimiser.kind == OptimiserKind::Muon {
+    if divided > 1 && prepared.config.optimiser.kind == OptimiserKind::Muon {
         return Err(Error::Argument {
             what: "--shard-state with optimiser.kind = \"muon\": ranks divide the state in the middle of matrices, which Muon needs whole"
                 .to_owned(),

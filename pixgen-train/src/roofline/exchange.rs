@@ -185,8 +185,12 @@ impl Gathered {
 
 /// Bytes that each of `gpus` sends in a step of `config`, whose batch is that of one of them.
 pub fn bytes_sent(config: &RunConfig, gpus: usize) -> f64 {
-    let gradient = F32 * parameter_list(config).len() as f64;
-    (gpus - 1) as f64 / gpus as f64 * (2.0 * gradient + Gathered::of(config, gpus).bytes)
+    sent(F32 * parameter_list(config).len() as f64, Gathered::of(config, gpus).bytes, gpus)
+}
+
+/// The same of a gradient that is summed and of what is gathered, in a ring.
+const fn sent(gradient: f64, gathered: f64, gpus: usize) -> f64 {
+    (gpus - 1) as f64 / gpus as f64 * (2.0 * gradient + gathered)
 }
 
 /// The exchange of a step of `config`, whose batch is that of one GPU and needs `estimate`.
@@ -203,7 +207,7 @@ pub fn exchange(config: &RunConfig, cluster: &Cluster, step: StepSeconds, estima
     let divided = (estimate.moments + averages) as f64 * share;
     let images_per_second = (batch * gpus) as f64 / step_seconds;
     StageExchange {
-        sent: bytes_sent(config, gpus),
+        sent: sent(gradient, gathered, gpus),
         seconds,
         step_seconds,
         efficiency: step.alone / step_seconds,
