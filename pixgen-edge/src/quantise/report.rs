@@ -4,7 +4,7 @@ use super::build::SiteScales;
 use super::error::QuantiseError;
 use super::export::{Exported, levels};
 use super::observe::Observe;
-use super::scale::Quantisation;
+use super::scale::{LEAST, Quantisation};
 use crate::aligned::AlignedBytes;
 use crate::engine::{Drawer, Kernel};
 use crate::memory::{self, MemoryUse};
@@ -29,7 +29,7 @@ const SEED: u64 = 0x7069_7867_656e_0004;
 pub struct SiteReport {
     /// Name.
     pub site: String,
-    /// 10 log10 of the float values' power over that of the difference, dB. Errors of the sites before are part of it.
+    /// 10 log10 of the float values' power over that of the difference, dB, or [`EXACT_DB`]. Errors of the sites before are part of it.
     pub snr_db: f64,
     /// Share of integers at the end of their range.
     pub saturated: f64,
@@ -51,6 +51,9 @@ pub struct QuantisationReport {
 /// A signal to noise ratio of a whole site, dB, below which int8 spoils a model. Trained models were measured at 22 and more, models with one
 /// channel of a layer times 1000 at 13 and less where it matters.
 pub const LOW_SNR_DB: f64 = 15.0;
+
+/// What counts as the signal to noise ratio, dB, of a site without a difference, as one that puts out nothing but zeros.
+pub const EXACT_DB: f64 = 300.0;
 
 impl QuantisationReport {
     /// The site that int8 spoils most, if it spoils one.
@@ -95,14 +98,20 @@ impl Sums {
     }
 
     fn report(&self, site: Site) -> SiteReport {
-        let ratio = |signal: f64, error: f64| 10.0 * (signal.max(1e-30) / error.max(1e-30)).log10();
+        let width = self.signal.len().max(1) as f64;
+        // A difference below the smallest scale is none.
+        let least = self.count as f64 * LEAST * LEAST;
+        let ratio = |signal: f64, error: f64, least: f64| match error > least {
+            true => 10.0 * (signal.max(1e-30) / error).log10(),
+            false => EXACT_DB,
+        };
         // A channel that is nearly silent has no ratio worth the name: it counts with a hundredth of the mean power.
-        let floor = self.signal.iter().sum::<f64>() / self.signal.len().max(1) as f64 / 100.0;
-        let channels = self.signal.iter().zip(&self.error).map(|(&s, &e)| ratio(s.max(floor), e));
+        let floor = self.signal.iter().sum::<f64>() / width / 100.0;
+        let channels = self.signal.iter().zip(&self.error).map(|(&s, &e)| ratio(s.max(floor), e, least / width));
         let worst = channels.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0));
         SiteReport {
             site: site.name().to_string(),
-            snr_db: ratio(self.signal.iter().sum(), self.error.iter().sum()),
+            snr_db: ratio(self.signal.iter().sum(), self.error.iter().sum(), least),
             saturated: self.saturated as f64 / self.count.max(1) as f64,
             worst_channel: worst.0,
             worst_snr_db: worst.1,

@@ -12,7 +12,7 @@ pub struct Quantisation {
 }
 
 /// The smallest scale: of a site that puts out nothing but zeros.
-const LEAST: f64 = 1e-9;
+pub const LEAST: f64 = 1e-9;
 
 impl Quantisation {
     /// The 256 values of int8 over a range, the same for all of `width` channels. The real number 0 is exact.
