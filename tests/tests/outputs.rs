@@ -218,6 +218,26 @@ fn one_stream_is_one_stream() {
     assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1);
 }
 
+/// What cannot be written is known before anything is computed, so that neither of two files is.
+#[test]
+fn two_files_or_none() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    for (verb, out) in [("onnx", "graph.onnx"), ("tflite", "model.tflite")] {
+        for (out, vectors) in [(out, "nowhere/x.safetensors"), ("nowhere/x", "x.safetensors")] {
+            let mut command = pixgen_edge([verb, MODEL, "--form", "float", "--out", out, "--vectors", vectors]);
+            command.current_dir(folder.path());
+            fails(command, &["nowhere/x", "folder is not there"]);
+            assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 0);
+        }
+    }
+    for verb in ["export", "tflite"] {
+        let mut command = pixgen_edge([verb, MODEL, "--out", "nowhere/x"]);
+        command.current_dir(folder.path());
+        let run = finish(start(command));
+        assert!(run.code == Some(1) && !run.stderr.contains("quantising"), "{verb}: {}", run.stderr);
+    }
+}
+
 /// A graph and the folder beside it are written both or not at all; the graph may lie in the folder.
 #[test]
 fn a_graph_that_fails_leaves_no_folder() {
