@@ -2,7 +2,8 @@
 
     venv/bin/python tests/gen/accelerator_quality.py BUILT [MODEL.safetensors...] [--count 1000] [--micro 200]
 
-Needs a Python as for tflite_check.py, and some minutes for each model; without models all trained ones of the repository.
+Needs a Python as for tflite_check.py, for faces also `pixgen-train data get efficientnet-lite0`, and ten minutes for each model; without models
+all trained ones of the repository.
 
 BUILT has `pixgen-edge`, `pixgen-train` and the example `measure_clothes`. Of each model: the same pictures by the
 float network, from the .pxg file, by LiteRT's reference kernels, and the first of them by TensorFlow Lite Micro. For each set the difference
@@ -14,6 +15,7 @@ import argparse
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 import numpy
@@ -30,7 +32,10 @@ SEED = 1_000_000
 
 
 def run(*command):
-    return subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return done.stdout
 
 
 def sets(built, model, work, count, micro):
