@@ -201,6 +201,9 @@ pub struct TfliteArgs {
     /// How GELU is computed
     #[arg(long, value_enum, default_value = "exact")]
     pub gelu: LiteGelu,
+    /// Licence of the model for the file's metadata, for example `mit`
+    #[arg(long, value_name = "NAME")]
+    pub license: Option<String>,
     /// Also write a safetensors file with inputs of the file and the float network's pictures for them
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub vectors: Option<PathBuf>,

@@ -9,7 +9,7 @@ use pixgen_core::config::{ModelConfig, Tower};
 use pixgen_core::noise::Parametrisation;
 use pixgen_edge::model_file::ModelFile;
 use pixgen_edge::quantise::QuantiseOptions;
-use pixgen_edge::tflite::{LiteError, LiteFile, LiteOptions, integer_file};
+use pixgen_edge::tflite::{LiteError, LiteFile, LiteOptions, float_file, integer_file};
 use random::{generator, shapes};
 use spoilt::{SPOILS, spoil};
 
@@ -47,6 +47,20 @@ fn spoilt_weights_end_in_an_error_or_in_a_file() {
             Err(error) => panic!("{how}: {error}"),
         }
     }
+}
+
+/// A file says under which licence it may be used, where its maker does.
+#[test]
+fn a_licence_is_part_of_the_file() {
+    let model = generator(shapes()[0], Parametrisation::PlainX);
+    let said = |license: Option<&str>, text: &str| {
+        let bytes = float_file(&model, &[0, 1, 2], LiteOptions { license, ..LiteOptions::default() })
+            .expect("a file")
+            .bytes;
+        bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    };
+    assert!(said(Some("cc-by-4.0"), "pixgen.license") && said(Some("cc-by-4.0"), "cc-by-4.0"));
+    assert!(said(None, "pixgen.header") && !said(None, "pixgen.license"));
 }
 
 /// As many patches as a patch has values: the columns of a norm are as long as its rows.

@@ -36,7 +36,11 @@ pub(super) fn run(args: &TfliteArgs) -> Result<(), Error> {
     for out in iter::once(&args.out).chain(&args.vectors) {
         output::check_writable(out)?;
     }
-    let lite = LiteOptions { gelu: args.gelu, wide_attention: args.npu == Some(Npu::U85) };
+    let lite = LiteOptions {
+        gelu: args.gelu,
+        wide_attention: args.npu == Some(Npu::U85),
+        license: args.license.as_deref(),
+    };
     let lite = match args.form {
         LiteForm::Float => float_file(&file, &options.classes, lite)?,
         LiteForm::Integer => {

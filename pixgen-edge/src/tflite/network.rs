@@ -60,7 +60,7 @@ pub(super) type Done<T = LiteAct> = Result<T, LiteError>;
 pub struct LiteNetwork<'a> {
     pub(super) graph: LiteGraph,
     pub(super) config: ModelConfig,
-    options: LiteOptions,
+    options: LiteOptions<'a>,
     params: LiteParams<'a>,
     /// What integers must cover; `None` in the float form.
     pub(super) ranges: Option<&'a LiteRanges<'a>>,
@@ -79,7 +79,7 @@ impl<'a> LiteNetwork<'a> {
     pub fn new(
         file: &'a ModelFile,
         classes: &[usize],
-        options: LiteOptions,
+        options: LiteOptions<'a>,
         ranges: Option<&'a LiteRanges<'a>>,
         inputs: DrawnInputs,
     ) -> Result<(Self, LiteValue, LiteAct), LiteError> {

@@ -32,11 +32,13 @@ pub enum LiteGelu {
     Sigmoid,
 }
 
-/// Choices of the graph.
+/// Choices of the graph, and what its file says of the model.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LiteOptions {
+pub struct LiteOptions<'a> {
     /// How GELU is computed.
     pub gelu: LiteGelu,
     /// Attention in int16, which of the Ethos-U only the U85 computes.
     pub wide_attention: bool,
+    /// Identifier of the model's licence.
+    pub license: Option<&'a str>,
 }

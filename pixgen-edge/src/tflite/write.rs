@@ -33,16 +33,21 @@ pub struct LiteFile {
 ///
 /// # Errors
 /// Too large, or weights of another model.
-pub fn float_file(file: &ModelFile, classes: &[usize], lite: LiteOptions) -> Result<LiteFile, LiteError> {
+pub fn float_file(file: &ModelFile, classes: &[usize], lite: LiteOptions<'_>) -> Result<LiteFile, LiteError> {
     let (graph, _) = graph(file, classes, lite, None, DrawnInputs::default())?;
-    finish(graph, file, classes, &FLOAT_USE)
+    finish(graph, file, classes, &FLOAT_USE, lite.license)
 }
 
 /// The network in integers, quantised by `options` on noise or on pictures of `data`.
 ///
 /// # Errors
 /// Options out of range, more than one step, an architecture without a form for chips, rows whose variances differ too much, or too large.
-pub fn integer_file(file: &ModelFile, data: Option<&Dataset>, options: &QuantiseOptions, lite: LiteOptions) -> Result<LiteFile, LiteError> {
+pub fn integer_file(
+    file: &ModelFile,
+    data: Option<&Dataset>,
+    options: &QuantiseOptions,
+    lite: LiteOptions<'_>,
+) -> Result<LiteFile, LiteError> {
     if options.steps != 1 {
         return Err(LiteError::Steps { steps: options.steps });
     }
@@ -54,13 +59,14 @@ pub fn integer_file(file: &ModelFile, data: Option<&Dataset>, options: &Quantise
     let inputs = DrawnInputs::new(&file.header.model, options.classes.len(), &requests)?;
     let (graph, drawn) = graph(file, &options.classes, lite, Some(&ranges), inputs)?;
     let difference = LiteDifference::new(file, &options.classes, &requests, &drawn)?;
-    Ok(LiteFile { difference: Some(difference), ..finish(graph, file, &options.classes, &INTEGER_USE)? })
+    let finished = finish(graph, file, &options.classes, &INTEGER_USE, lite.license)?;
+    Ok(LiteFile { difference: Some(difference), ..finished })
 }
 
 fn graph(
     file: &ModelFile,
     classes: &[usize],
-    options: LiteOptions,
+    options: LiteOptions<'_>,
     ranges: Option<&LiteRanges<'_>>,
     inputs: DrawnInputs,
 ) -> Result<(LiteGraph, Values), LiteError> {
@@ -88,7 +94,7 @@ const INTEGER_USE: Use = [
     ("pixgen.output", "bytes less 128, row by row: add 128"),
 ];
 
-fn finish(graph: LiteGraph, file: &ModelFile, classes: &[usize], of_use: &Use) -> Result<LiteFile, LiteError> {
+fn finish(graph: LiteGraph, file: &ModelFile, classes: &[usize], of_use: &Use, license: Option<&str>) -> Result<LiteFile, LiteError> {
     let bytes = graph.constant_len();
     if bytes > MOST {
         return Err(LiteError::TooLarge { bytes });
@@ -100,6 +106,7 @@ fn finish(graph: LiteGraph, file: &ModelFile, classes: &[usize], of_use: &Use) -
         ("pixgen.class_names", class_lines(file, classes)?),
         ("pixgen.header", serde_json::to_string(&file.header)?),
     ]);
+    metadata.extend(license.map(|name| ("pixgen.license", name.to_owned())));
     let operators = graph.operators();
     Ok(LiteFile {
         bytes: graph.finish("One-step image generator, made by Pixgen", &metadata),
