@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Choices are a Markdown table; the last line says how far what is chosen is from the fastest. A result that differs from that of the
-//! choice is marked.
+//! choice is marked, and makes the exit status 1.
 
 use burn_backend::DType;
 use burn_cubecl::tensor::CubeTensor;
@@ -21,37 +21,63 @@ use pixgen_core::config::MLP_RATIO;
 use pixgen_core::presets::preset;
 use pixgen_cubecl::attention::fragments::tiles::FragmentTiles;
 use pixgen_cubecl::attention::plan::AttentionKernel;
-use pixgen_cubecl::device::cuda;
+use pixgen_cubecl::device::{DeviceError, cuda};
 use pixgen_cubecl::matmul::{Way, matmul, matmul_by};
 use pixgen_cubecl::{Result as Kernel, attention};
 use std::error::Error;
+use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 type Tensor = CubeTensor<CudaRuntime>;
 type Failure = Box<dyn Error>;
 
-fn main() -> Result<(), Failure> {
+fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    match run(&words.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(error) = error.downcast_ref::<DeviceError>() {
+                eprintln!("hint: {}", error.hint());
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<(), Failure> {
+    match *words {
         ["attention", ref cases @ ..] => {
             let gpu = Gpu::open(0)?;
             cases.iter().try_for_each(|case| attend(&gpu, case))
         }
         ["choices", device, name, images, seconds] => {
-            let gpu = Gpu::open(device.strip_prefix("cuda:").map_or(Ok(0), str::parse)?)?;
             let tower = preset(name).ok_or_else(|| format!("{name} is no preset"))?.model;
             let (tokens, width, heads) = (tower.tokens(), tower.encoder.width, tower.encoder.heads);
-            let until = Instant::now() + Duration::from_secs(seconds.parse()?);
-            let mut table = Table { gpu: &gpu, until, worst: 1.0, compared: 0 };
+            let images: usize = number("IMAGES", images)?;
+            let until = Instant::now() + Duration::from_secs(number("SECONDS", seconds)?);
+            let gpu = match device.strip_prefix("cuda:") {
+                Some(index) => Gpu::open(number("the number of DEVICE", index)?)?,
+                None if device == "cuda" => Gpu::open(0)?,
+                None => return Err(format!("{device} is neither cuda nor cuda:NUMBER").into()),
+            };
+            let mut table = Table { gpu: &gpu, until, worst: 1.0, compared: 0, wrong: 0 };
             println!("| what | choice | ms | TFLOP/s | |\n|---|---|---:|---:|---|");
-            products(&mut table, images.parse::<usize>()? * tokens, width)?;
-            attentions(&mut table, [images.parse()?, tokens, width], heads)?;
+            products(&mut table, images * tokens, width)?;
+            attentions(&mut table, [images, tokens, width], heads)?;
+            if table.wrong > 0 {
+                return Err(format!("{} results differ from that of what is taken: WRONG in the table", table.wrong).into());
+            }
             println!("what is chosen takes at most {:.2} times the fastest, in {} cases", table.worst, table.compared);
             Ok(())
         }
         _ => Err("cuda_kernels attention TOKENSxHEAD.. | choices DEVICE PRESET IMAGES SECONDS".into()),
     }
+}
+
+fn number<T: FromStr>(what: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|_| format!("{what} must be a whole number, not '{text}'").into())
 }
 
 struct Gpu {
@@ -85,13 +111,13 @@ impl Gpu {
     }
 
     fn numbers(&self, tensor: &Tensor) -> Result<Vec<f32>, Failure> {
-        let bytes = self.client.read_one(tensor.handle.clone()).map_err(|error| format!("{error:?}"))?;
+        let bytes = self.client.read_one(tensor.handle.clone()).map_err(|error| error.to_string())?;
         let wide = |bits: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*bits)) << 16);
         Ok(bytes.as_chunks().0.iter().map(wide).collect())
     }
 
     fn wait(&self) -> Result<(), Failure> {
-        cubecl::future::block_on(self.client.sync()).map_err(|error| format!("{error:?}").into())
+        cubecl::future::block_on(self.client.sync()).map_err(|error| error.to_string().into())
     }
 }
 
@@ -105,7 +131,7 @@ fn transposed(tensor: &Tensor) -> Tensor {
 
 fn attend(gpu: &Gpu, case: &str) -> Result<(), Failure> {
     let (tokens, head) = case.split_once('x').ok_or_else(|| format!("{case} is not TOKENSxHEAD"))?;
-    let (tokens, head): (usize, usize) = (tokens.parse()?, head.parse()?);
+    let (tokens, head): (usize, usize) = (number("TOKENS", tokens)?, number("HEAD", head)?);
     let heads = if tokens == 258 { 1 } else { 2 };
     let tensor = |parts: usize| gpu.empty(&[1, tokens, parts * heads * head]);
     let qkv = tensor(3);
@@ -122,6 +148,8 @@ struct Table<'a> {
     worst: f64,
     /// Cases of which that is known.
     compared: usize,
+    /// Results that differ from that of the choice.
+    wrong: usize,
 }
 
 impl Table<'_> {
@@ -162,6 +190,8 @@ impl Table<'_> {
             row(&name, seconds, if right { "" } else { "WRONG" });
             if right {
                 fastest = fastest.min(seconds);
+            } else {
+                self.wrong += 1;
             }
         }
         (self.worst, self.compared) = (self.worst.max(taken / fastest), self.compared + 1);
