@@ -4,7 +4,10 @@
 //! ```text
 //! cuda_step [DEVICE]                     cuda by default
 //! cuda_step DEVICE PRESET PRECISION      every operation of a step of a preset, at its sizes, instead
+//! cuda_step DEVICE PRESET PRECISION open says on stderr which device it is and what computes its products, or what is missing
 //! ```
+//!
+//! What is compared ends with a line of the bounds, if it was compared to the end.
 //!
 //! The update is compared with the CPU's for the same gradient, since AdamW's first step knows only the signs of most numbers.
 
@@ -184,8 +187,11 @@ fn main() -> ExitCode {
     let result = match words[..] {
         [] => steps("cuda"),
         [device] => steps(device),
-        [device, preset, precision] => operations(device, preset, precision),
-        _ => Err("cuda_step [DEVICE [PRESET PRECISION]]".to_owned()),
+        [device, preset, precision] => settings(device, preset, precision).and_then(|(config, device)| operations(&config, device)),
+        [device, preset, precision, "open"] => settings(device, preset, precision)
+            .and_then(|(config, device)| compare::open(&config, device).map_err(told))
+            .map(|()| Vec::new()),
+        _ => Err("cuda_step [DEVICE [PRESET PRECISION [open]]]".to_owned()),
     };
     match result {
         Ok(wrong) if wrong.is_empty() => ExitCode::SUCCESS,
@@ -208,10 +214,18 @@ fn is_wrong(error: f64, limit: f64) -> bool {
     is_worse(error, limit) || limit.is_nan()
 }
 
-/// Prints the operations, and returns what is wrong.
-fn operations(device: &str, name: &str, precision: &str) -> Result<Vec<String>, String> {
-    let device: DeviceChoice = device.parse().map_err(|error: DeviceProblem| error.to_string())?;
-    let preset = preset(name).ok_or_else(|| format!("{name} is no preset"))?;
+/// What is wrong with a device, and what to try.
+fn told(problem: DeviceProblem) -> String {
+    match problem.hint() {
+        Some(hint) => format!("{problem}\nhint: {hint}"),
+        None => problem.to_string(),
+    }
+}
+
+/// A step of a preset on a few pictures, and its device.
+fn settings(device: &str, name: &str, precision: &str) -> Result<(RunConfig, DeviceChoice), String> {
+    let device: DeviceChoice = device.parse().map_err(told)?;
+    let preset = preset(name).ok_or_else(|| format!("{name} is no preset\nhint: `pixgen-train inspect --presets` lists them"))?;
     let mut config = RunConfig::defaults(StageKind::Consistency, preset);
     config.train.batch = 2;
     config.compute.precision = match precision {
@@ -219,8 +233,13 @@ fn operations(device: &str, name: &str, precision: &str) -> Result<Vec<String>, 
         "bf16" => Precision::Bf16,
         other => return Err(format!("{other} is neither f32 nor bf16")),
     };
+    Ok((config, device))
+}
+
+/// Prints the operations, and returns what is wrong.
+fn operations(config: &RunConfig, device: DeviceChoice) -> Result<Vec<String>, String> {
     let limit = OPERATION[usize::from(config.compute.precision == Precision::Bf16)];
-    println!("| operation of {name}, {precision} | output | gradients |");
+    println!("| operation of {}, {} | output | gradients |", config.preset, config.compute.precision);
     println!("|---|---:|---:|");
     let mut wrong = Vec::new();
     let mut row = |OperationDifference { name, output, gradient }| {
@@ -229,13 +248,14 @@ fn operations(device: &str, name: &str, precision: &str) -> Result<Vec<String>, 
             wrong.push(format!("{name} is off by {output:.1e} and {gradient:.1e}, at most {limit:.0e} is rounding"));
         }
     };
-    compare::operations(&config, device, &mut row).map_err(|error| error.to_string())?;
+    compare::operations(config, device, &mut row).map_err(told)?;
+    println!("bounds: outputs and gradients {limit:.0e} of the CPU's");
     Ok(wrong)
 }
 
 /// Prints the steps, and returns what is wrong.
 fn steps(device: &str) -> Result<Vec<String>, String> {
-    let device: DeviceChoice = device.parse().map_err(|error: DeviceProblem| error.to_string())?;
+    let device: DeviceChoice = device.parse().map_err(told)?;
     println!(
         "| stage, precision | loss | off the CPU's by | gradient, worst tensor | | by rounding weights | update | average | seconds |"
     );
@@ -244,6 +264,10 @@ fn steps(device: &str) -> Result<Vec<String>, String> {
     for case in CASES {
         wrong.extend(one(device, case)?);
     }
+    println!(
+        "bounds: loss {:.0e} in f32 and {:.0e} in bf16, gradients {:.0e} and {} times what rounded weights do, updates {UPDATE:.0e}",
+        F32[0], BF16.0, F32[1], BF16.1
+    );
     Ok(wrong)
 }
 

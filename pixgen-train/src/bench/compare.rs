@@ -36,6 +36,22 @@ pub fn operations(config: &RunConfig, device: DeviceChoice, each: &mut dyn FnMut
     device.run(requirements(config), Operations { config, each })
 }
 
+/// Opens the device of a run, and says on stderr which it is and what computes its products.
+///
+/// # Errors
+/// A device that is not there or cannot do it.
+pub fn open(config: &RunConfig, device: DeviceChoice) -> Result<(), DeviceProblem> {
+    device.run(requirements(config), Nothing)
+}
+
+struct Nothing;
+
+impl OnDevice for Nothing {
+    type Output = ();
+
+    fn run<B: Engine>(self, _: &B::Device) {}
+}
+
 /// What a step leaves.
 #[derive(Clone, Debug)]
 pub struct StepResult {

@@ -72,7 +72,7 @@ impl OnDevice for Work<'_> {
         // Each is built when its turn comes, so that a GPU holds one at a time.
         let mut steppers = self.configs.into_iter().map(|config| Stepper::<B>::new(config, device));
         if args.interleave {
-            return steppers.try_for_each(|stepper| interleave(stepper?, device));
+            return steppers.try_for_each(|stepper| interleave(stepper?, self.published_gflops, device));
         }
         let peak_gflops = peak::measure::<B>(precision, device);
         let peaks = Peaks { measured: peak_gflops, published: self.published_gflops };
@@ -143,7 +143,7 @@ fn measure<B: Engine>(mut stepper: Stepper<B>, args: &BenchArgs, peaks: Peaks, d
 
 /// Describes the run in a line of JSON, then answers every line on stdin with a step: its seconds, the pictures of its teacher, and
 /// the bytes that the device's memory holds (0 on the CPU).
-fn interleave<B: Engine>(mut stepper: Stepper<B>, device: &B::Device) -> Result<(), Error> {
+fn interleave<B: Engine>(mut stepper: Stepper<B>, published_gflops: Option<f64>, device: &B::Device) -> Result<(), Error> {
     let config = stepper.config();
     let header = serde_json::json!({
         "preset": config.preset,
@@ -153,6 +153,7 @@ fn interleave<B: Engine>(mut stepper: Stepper<B>, device: &B::Device) -> Result<
         "threads": rayon::current_num_threads(),
         // Of a step without a teacher, and of each picture that the teacher draws.
         "gflop": [1e-9 * flops(config, 0.0), 1e-9 * (flops(config, 1.0) - flops(config, 0.0))],
+        "published_gflops": published_gflops,
     });
     print_line(&header.to_string())?;
     for line in std::io::stdin().lock().lines() {
