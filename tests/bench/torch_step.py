@@ -202,7 +202,7 @@ class Step:
         self.averages = [[p.detach().clone() for p in self.params] for _ in range(2)]
 
     def autocast(self):
-        return torch.autocast(self.args.device, torch.bfloat16) if "bf16" in self.args.mode else contextlib.nullcontext()
+        return torch.autocast(torch.device(self.args.device).type, torch.bfloat16) if "bf16" in self.args.mode else contextlib.nullcontext()
 
     def batch(self):
         """Pictures in patch layout [B, N_p, p p C], noise of that shape and classes."""
@@ -304,12 +304,14 @@ def main():
     parser.add_argument("--stage", choices=["pretrain", "finetune"], required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--mode", choices=["eager", "compile", "bf16", "compile-bf16"], default="eager")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:NUMBER")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.set_default_device(args.device)
-    gpu = args.device == "cuda"
+    gpu = args.device != "cpu"
+    if gpu:
+        torch.cuda.set_device(torch.device(args.device).index or 0)
     torch.manual_seed(1)
     step = (Finetune if args.stage == "finetune" else Pretrain)(args)
     if args.mode.startswith("compile") and not whole_graph(args):
