@@ -3,8 +3,9 @@
 # programs and this into one folder, and run it there. It needs a glibc that is not older than that of the machine that built.
 #
 #   cargo build --release --locked -p pixgen-train -p pixgen-tests -p pixgen-cubecl --features pixgen-train/cuda --bin pixgen-train --bin cuda_step --example cuda_kernels
+#   git describe --always --dirty >target/release/commit          for the report
 #   ssh MACHINE mkdir -p check
-#   scp target/release/{pixgen-train,cuda_step,examples/cuda_kernels} tests/cuda/device.sh MACHINE:check/     and, for PyTorch beside it, tests/bench/*_step.py
+#   scp target/release/{pixgen-train,cuda_step,commit,examples/cuda_kernels} tests/cuda/device.sh MACHINE:check/  and, for PyTorch beside it, tests/bench/*_step.py
 #
 #   ./device.sh                          all of it, at most 8 minutes (SECONDS_IN_ALL)
 #   ./device.sh train SET MINUTES        trains base-32-rgb (PRESET) for so long on a prepared set of colour pictures (`pixgen-train data prepare`):
@@ -231,7 +232,7 @@ finish() {
 # What a program prints: a table, whose rows are strings and of which the first names the columns, or JSON, which may have been cut off.
 table() { tr -d '\000-\011\013-\037"\\' <<<"$1" | awk 'BEGIN { printf "[" } /^\|/ && ++n != 2 { printf "%s\"%s\"", (n > 1 ? "," : ""), $0 } END { printf "]" }'; }
 json() { case $1 in '{'*'}') tr -d '\n' <<<"$1" ;; esac; }
-# Version and checksum of the program, the system, and the GPU's driver.
+# Version, commit and checksum of the program, the system, and the GPU's driver.
 driver() {
   local index=${DEVICE#*:}
   case $DEVICE in cuda*) ;; *) return ;; esac
@@ -239,10 +240,11 @@ driver() {
     grep -o -m 1 'Kernel Module.*' /proc/driver/nvidia/version 2>/dev/null
 }
 checksum=$(sha256sum "$train" | cut -c 1-12) date=$(date -u +'%F %T UTC') driver=$(driver)
-summary() { echo "$date, $1, sha256 $checksum, $(uname -srm), $(nproc) CPU cores${driver:+, $driver}"; }
+commit=$(cat "$here/commit" 2>/dev/null || git -C "$here" describe --always --dirty 2>/dev/null || echo "not known")
+summary() { echo "$date, $1, commit $commit, sha256 $checksum, $(uname -srm), $(nproc) CPU cores${driver:+, $driver}"; }
 data() {
-  printf '{"date":"%s","version":"%s","sha256":"%s","driver":"%s","preset":"%s","batch":%s,"steps":%s,"device":"%s","precision":"%s"}' \
-    "$date" "$(plain "$1")" "$checksum" "$(plain "$driver")" "$(plain "$PRESET")" "$BATCH" "$STEPS" "$DEVICE" "$PRECISION"
+  printf '{"date":"%s","version":"%s","commit":"%s","sha256":"%s","driver":"%s","preset":"%s","batch":%s,"steps":%s,"device":"%s","precision":"%s"}' \
+    "$date" "$(plain "$1")" "$(plain "$commit")" "$checksum" "$(plain "$driver")" "$(plain "$PRESET")" "$BATCH" "$STEPS" "$DEVICE" "$PRECISION"
 }
 is_comparison=1
 measure 10 "machine" "$train" --version || finish

@@ -37,7 +37,8 @@ def everything():
     done, rows = run()
     data = {row["row"]: (row["result"], row["data"]) for row in rows}
     machine, device, compared, steps, pretrain, finetune, torch, operations, ways, diffusion, most = data.values()
-    assert "CPU cores" in machine[0] and f", {machine[1]['version']}, sha256 {machine[1]['sha256']}, " in machine[0], machine
+    said = [machine[1]["version"], f"commit {machine[1]['commit']}", f"sha256 {machine[1]['sha256']}"]
+    assert f", {', '.join(said)}, Linux " in machine[0] and "CPU cores" in machine[0], machine
     assert machine[1]["version"].startswith("pixgen-train ") and machine[1]["date"].endswith("UTC") and machine[1]["batch"] == 4, machine
     assert device[0] == "opened", device
     assert "rows within the bounds: outputs and gradients 1e-5 of the CPU's" in compared[0], compared
