@@ -51,26 +51,24 @@ fn run(folder: &Path, cases: &[String]) -> Result<(), String> {
     }
 }
 
-/// Puts every mistake into the kernels of a case by itself, and says how many were found of each kind. A barrier may be there for nothing, so
-/// one of each kind must be found in each kernel that has it.
+/// Puts every mistake into the kernels of a case by itself, and says how many were found of each kind, and what the first led to. A barrier may
+/// be there for nothing, so one of each kind must be found in each kernel that has it.
 fn bites(case: Case, calls: &[Call]) -> Result<(), String> {
     let mut problem = Problem::new(case);
     for call in calls {
-        let mut counts: BTreeMap<Mistake, (usize, usize)> = BTreeMap::new();
+        let mut counts: BTreeMap<Mistake, (usize, Vec<Wrong>)> = BTreeMap::new();
         for (mistake, line, module) in mistakes(&call.module) {
             let (all, found) = counts.entry(mistake).or_default();
             *all += 1;
             match problem.clone().run(&Call { module, ..call.clone() }, 2) {
                 Err(Wrong::Unreadable(message)) => return Err(format!("{mistake:?}: {message}")),
-                Err(_) => *found += 1,
+                Err(wrong) => found.push(wrong),
                 Ok(_) => println!("{}: {mistake:?} in line {line} changes nothing", call.kernel),
             }
         }
         for (mistake, (all, found)) in counts {
-            println!("{}: {mistake:?}: {found} of {all} found", call.kernel);
-            if found == 0 {
-                return Err(format!("{}: {mistake:?} is not found", call.kernel));
-            }
+            let first = found.first().ok_or_else(|| format!("{}: {mistake:?} is not found", call.kernel))?;
+            println!("{}: {mistake:?}: {} of {all} found; {first}", call.kernel, found.len());
         }
         problem.run(call, 2).map_err(|wrong| wrong.to_string())?;
     }
