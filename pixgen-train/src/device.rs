@@ -191,9 +191,9 @@ impl DeviceChoice {
                 let (device, report) = pixgen_cubecl::device::cuda::open(index)?;
                 requirements.ask(&report)?;
                 guarded(requirements, || {
-                    let slow = |error| format!("products by CubeCL's kernels, which are slower than cuBLASLt: {error}");
+                    let other = |error| format!("products by CubeCL's kernels, without cuBLASLt: {error}");
                     let products = pixgen_cubecl::cuda::open(&device);
-                    pixgen_edge::terminal::note(&products.map_or_else(slow, |report| report.to_string()));
+                    pixgen_edge::terminal::note(&products.map_or_else(other, |report| report.to_string()));
                     pixgen_cubecl::cuda::allow_tf32(requirements.tf32);
                     let output = work.run::<Cuda>(&device);
                     if let Some(used) = Cuda::products(&device) {
