@@ -66,8 +66,12 @@ pub struct RooflineStage {
     pub micro_batch: usize,
     /// FLOP of products of a step, 1e9.
     pub gflop: f64,
+    /// The part of it that is attention's, 1e9.
+    pub attention_gflop: f64,
     /// The fewest bytes of a step, 1e6.
     pub mb: f64,
+    /// The part of it that the products of linear layers read and write, 1e6.
+    pub linear_mb: f64,
     /// Time of a step at best.
     pub seconds: f64,
     /// Speed of one GPU.
@@ -162,7 +166,15 @@ fn stage_report(request: &RooflineRequest, stage: StageKind) -> RooflineStage {
         recipe_batch,
         micro_batch,
         gflop: sum(|cost| cost.products) / 1e9,
+        attention_gflop: sum(|cost| if cost.vector > 0.0 { cost.products } else { 0.0 }) / 1e9,
         mb: sum(|cost| cost.bytes) / 1e6,
+        linear_mb: sum(|cost| {
+            if cost.products > 0.0 && cost.vector == 0.0 {
+                cost.bytes
+            } else {
+                0.0
+            }
+        }) / 1e6,
         seconds,
         images_per_second,
         mfu: sum(|cost| cost.useful) / seconds / peak,
