@@ -455,7 +455,7 @@ pub fn drift<B: Backend>(
     drift_by::<B>(x, real, others, kernel, |a, b| a.matmul(b))
 }
 
-/// The sums of numbers over all ranks.
+/// The sums over all ranks of numbers that go together.
 fn of_all_ranks<B: Backend>(sums: Tensor<B, 1>, kernel: &DriftKernel<'_>) -> Tensor<B, 1> {
     if kernel.ranks.is_alone() {
         return sums;
@@ -518,9 +518,7 @@ pub fn drift_by<B: Backend>(
     // S = scale / sqrt(D), and so are fields, once.
     let unit = scale / (width as f64).sqrt();
     let squares_of = |weights: Tensor<B, 3>| (products(weights.clone(), pairs.clone()) * weights).sum().clamp_min(0.0);
-    let mut field = distances.zeros_like();
-    let mut sizes = Vec::new();
-    for tau in kernel.temperatures {
+    let of_temperature = |tau: &f64| {
         let logits = distances.clone() / -*tau;
         let counted = logits.clone() + copies.clone();
         let sums = log_sum_exp(counted.clone(), 2) + log_sum_exp(logits, 1);
@@ -529,16 +527,23 @@ pub fn drift_by<B: Backend>(
         let attraction = pull.clone() * push.clone().sum_dim(2);
         let repulsion = push * pull.sum_dim(2).neg();
         let signed = Tensor::cat(vec![attraction, repulsion], 2);
-        let square = squares_of(signed.clone()) / (pictures * width as f64);
-        let size = of_all_ranks(square, kernel).sqrt() / unit.clone().reshape([1]);
-        field = field + signed / size.clone().clamp_min(LEAST_FIELD).reshape([1, 1, 1]);
-        sizes.push(size);
-    }
+        (signed.clone(), squares_of(signed) / (pictures * width as f64))
+    };
+    let (fields, squares): (Vec<_>, Vec<_>) = kernel.temperatures.iter().map(of_temperature).unzip();
+    // All temperatures at once: ranks wait for each other.
+    let sizes = of_all_ranks(Tensor::cat(squares, 0), kernel).sqrt() / unit.clone().reshape([1]);
+    let factors = sizes.clone().clamp_min(LEAST_FIELD).recip();
+    let field = fields
+        .into_iter()
+        .enumerate()
+        .map(|(at, signed)| signed * factors.clone().narrow(0, at, 1).reshape([1, 1, 1]))
+        .reduce(|sum, field| sum + field)
+        .unwrap_or_else(|| distances.zeros_like());
     // The mean over pictures and features, the sum over places.
     let share = 1.0 / (kernel.sets * n * width) as f64;
     let unit_squared = unit.square();
     let mut losses = vec![squares_of(field.clone()) * share / unit_squared.clone().reshape([1])];
-    losses.extend(sizes);
+    losses.push(sizes);
     let field = field * (unit_squared.recip() * (-2.0 * share));
     let field = field
         .unsqueeze_dim::<4>(1)
