@@ -65,10 +65,10 @@ pub struct RooflineArgs {
     /// Share of their peak that matrix products reach; 1 is the roofline
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     pub matmul_efficiency: f64,
-    /// GPUs that share the recipe
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub gpus: u32,
-    /// Also what the GPUs tell each other in a step, and how long that takes
+    /// GPUs that share the recipe, 8 by default
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub gpus: Option<u32>,
+    /// With --gpus: also what they tell each other in a step, and how long that takes
     #[arg(long, value_enum, requires = "roofline")]
     pub interconnect: Option<Interconnect>,
 }

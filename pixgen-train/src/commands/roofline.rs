@@ -11,6 +11,9 @@ use crate::settings::suggest::closest;
 use pixgen_core::presets::{PRESETS, Preset};
 use pixgen_edge::terminal::{print_json, print_text};
 
+/// GPUs of the paper's recipe.
+const PAPER_GPUS: u32 = 8;
+
 fn find_gpu(name: &str) -> Result<&'static GpuPeaks, Error> {
     gpu(name).ok_or_else(|| {
         let names: Vec<&str> = GPUS.iter().map(|gpu| gpu.name).collect();
@@ -63,7 +66,13 @@ pub(super) fn run(device: &str, args: &BenchArgs) -> Result<(), Error> {
     let Some(model) = roofline.model.as_ref().or(settings.preset.as_ref()) else {
         return out_of_range("--roofline: no model given".to_owned(), "add --model EPG-XL-16-256, for example");
     };
-    let (gpu, gpus) = (find_gpu(device)?, roofline.gpus as usize);
+    if roofline.interconnect.is_some() && roofline.gpus.is_none() {
+        return out_of_range(
+            "--interconnect: nothing says how many GPUs it joins".to_owned(),
+            "add --gpus 8 for one host, or --gpus 64, for example",
+        );
+    }
+    let (gpu, gpus) = (find_gpu(device)?, roofline.gpus.unwrap_or(PAPER_GPUS) as usize);
     let report = RooflineReport::new(&RooflineRequest {
         preset: find_model(model)?,
         gpu,
