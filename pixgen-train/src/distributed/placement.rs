@@ -150,7 +150,7 @@ struct Said {
 }
 
 impl Variables {
-    /// Nothing if there are none, or if they tell of one process.
+    /// Nothing if there are none.
     fn read(&self, get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Said>, PlacementError> {
         let [rank_name, size_name, local_rank_name, local_size_name] = self.names;
         let number = |name: &'static str| match get(name) {
@@ -161,13 +161,29 @@ impl Variables {
                 Err(_) => Err(PlacementError::NotANumber { name, value }),
             },
         };
-        let (rank, size) = match (number(rank_name)?, number(size_name)?) {
-            (None | Some(0), None) | (_, Some(1)) => return Ok(None),
-            // Slurm's number without a step is that of a batch script.
-            (Some(_), None) if rank_name == SLURM.names[0] => return Ok(None),
-            (Some(rank), None) => return Err(PlacementError::Missing { has: format!("{rank_name}={rank}"), missing: size_name }),
-            (None, Some(size)) => return Err(PlacementError::Missing { has: format!("{size_name}={size}"), missing: rank_name }),
-            (Some(rank), Some(size)) => (rank, size),
+        let pair = |[one, other]: [&'static str; 2]| match (number(one)?, number(other)?) {
+            (None, None) => Ok(None),
+            (Some(one), Some(other)) => Ok(Some((one, other))),
+            (Some(value), None) => Err(PlacementError::Missing { has: format!("{one}={value}"), missing: other }),
+            (None, Some(value)) => Err(PlacementError::Missing { has: format!("{other}={value}"), missing: one }),
+        };
+        let of_slurm = rank_name == SLURM.names[0];
+        // A batch script, or the shell of `salloc`, is number 0 of no step, and its other numbers are those of the job.
+        if of_slurm && number(rank_name)? == Some(0) && get(size_name).is_none() {
+            return Ok(None);
+        }
+        let of_host = if of_slurm {
+            None
+        } else {
+            pair([local_rank_name, local_size_name])?
+        };
+        let Some((rank, size)) = pair([rank_name, size_name])? else {
+            return match of_host {
+                Some((local_rank, _)) => {
+                    Err(PlacementError::Missing { has: format!("{local_rank_name}={local_rank}"), missing: rank_name })
+                }
+                None => Ok(None),
+            };
         };
         let beyond = |(number, of): (usize, usize), names: [&str; 2]| PlacementError::Beyond {
             rank: format!("{}={number}", names[0]),
@@ -180,6 +196,10 @@ impl Variables {
         let local_size = number(local_size_name)?.unwrap_or(size).max(1);
         if local_rank >= local_size {
             return Err(beyond((local_rank, local_size), [local_rank_name, local_size_name]));
+        }
+        if of_host.is_some() && local_size > size {
+            let [one, other] = [(size_name, size), (local_size_name, local_size)].map(|(name, number)| format!("{name}={number}"));
+            return Err(PlacementError::Contradiction { one, other });
         }
         Ok(Some(Said { rank, size, local_rank, local_size }))
     }
@@ -209,26 +229,42 @@ impl Placement {
 
     /// As [`of_environment`](Self::of_environment) for variables that `get` gives.
     ///
-    /// `mpirun` may itself run under `srun` and then has the last word: Slurm's variables tell of its helpers.
+    /// Launchers may start each other. `mpirun` under `srun` has the last word: Slurm's variables tell of its helpers. So has `torchrun`, whose
+    /// agents `srun` or `mpirun` may start. Whatever else differs is a contradiction.
     fn of(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>, PlacementError> {
         let of_mpi = [(OPEN_MPI, Launcher::OpenMpi), (MPICH, Launcher::Mpich)];
         let mut found: Option<(Said, Launcher, Variables)> = None;
         for (variables, launcher) in of_mpi {
             if let Some(said) = variables.read(get)? {
-                agree(found.as_ref(), &said, &variables)?;
-                found.get_or_insert((said, launcher, variables));
+                match &found {
+                    Some((other, _, of)) if !other.equals(&said) => return Err(contradiction((of, other), (&variables, &said))),
+                    Some(_) => {}
+                    None => found = Some((said, launcher, variables)),
+                }
             }
         }
+        let step = if found.is_none() {
+            SLURM.read(get)?.map(|said| (said, Launcher::Slurm, SLURM))
+        } else {
+            None
+        };
         if let Some(said) = TORCHRUN.read(get)? {
-            agree(found.as_ref(), &said, &TORCHRUN)?;
-            if found.is_none() {
+            let is_child = get(JOB).is_some();
+            let around = found.as_ref().or(step.as_ref());
+            if let Some((other, _, of)) = around
+                && !(other.equals(&said) || other.starts(&said, is_child) || is_child && step.is_some())
+            {
+                return Err(contradiction((of, other), (&TORCHRUN, &said)));
+            }
+            if said.size > 1 && found.as_ref().is_none_or(|(other, ..)| !other.equals(&said)) {
                 found = Some((said, Launcher::Torchrun(rendezvous(get, &said)?), TORCHRUN));
+            } else if found.is_none() && step.as_ref().is_some_and(|(other, ..)| !other.equals(&said)) {
+                // One process of its own in each task.
+                return Ok(None);
             }
         }
-        if found.is_none() {
-            found = SLURM.read(get)?.map(|said| (said, Launcher::Slurm, SLURM));
-        }
-        Ok(found.map(|(Said { rank, size, local_rank, local_size }, launcher, _)| Self { rank, size, local_rank, local_size, launcher }))
+        let several = found.or(step).filter(|(said, ..)| said.size > 1);
+        Ok(several.map(|(Said { rank, size, local_rank, local_size }, launcher, _)| Self { rank, size, local_rank, local_size, launcher }))
     }
 
     /// The device of this process, if `device` names a kind of GPU and no number.
@@ -257,13 +293,21 @@ impl Placement {
     }
 }
 
-fn agree(first: Option<&(Said, Launcher, Variables)>, said: &Said, variables: &Variables) -> Result<(), PlacementError> {
-    match first {
-        Some((other, _, of)) if (other.rank, other.size) != (said.rank, said.size) => {
-            Err(PlacementError::Contradiction { one: of.told(other), other: variables.told(said) })
-        }
-        _ => Ok(()),
+impl Said {
+    fn equals(&self, other: &Self) -> bool {
+        (self.rank, self.size) == (other.rank, other.size)
     }
+
+    /// Whether each of these processes may have started as many of the others, one of which is `inner`: all of a host's. An agent of torchrun
+    /// need not have the number of its host.
+    fn starts(&self, inner: &Self, agent: bool) -> bool {
+        self.size * inner.local_size == inner.size && (agent || inner.rank / inner.local_size == self.rank)
+    }
+}
+
+fn contradiction(one: (&Variables, &Said), other: (&Variables, &Said)) -> PlacementError {
+    let [one, other] = [one, other].map(|(variables, said)| variables.told(said));
+    PlacementError::Contradiction { one, other }
 }
 
 fn rendezvous(get: &dyn Fn(&str) -> Option<String>, said: &Said) -> Result<Rendezvous, PlacementError> {
@@ -348,17 +392,45 @@ mod tests {
         // mpirun under Slurm, whose step is one helper on each host.
         let helper = [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "2")];
         assert_eq!(numbers(&[&open_mpi[..], &helper].concat()), (3, 4, 1, 2));
+        // torchrun under srun, whose step is one agent on each host; what a batch script sets is that of the job.
+        let child = [&torchrun[..], &[("TORCHELASTIC_RUN_ID", "j")]].concat();
+        let batch = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "16"), ("SLURM_LOCALID", "0")];
+        for around in [&helper[..], &batch, &[("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")]] {
+            assert_eq!(numbers(&[&child[..], around].concat()), (5, 8, 1, 4), "{around:?}");
+        }
+        // The same set by a script, in each of two tasks and in the only one; and those of the tasks themselves.
+        let second = [("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2")];
+        assert_eq!(numbers(&[&torchrun[..], &second].concat()), (5, 8, 1, 4));
+        let plain = [("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "h0"), ("MASTER_PORT", "29500")];
+        for around in [second, [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")]] {
+            assert_eq!(numbers(&[&plain[..], &around].concat()), (1, 2, 1, 2), "{around:?}");
+        }
+        // What mpirun starts may set torchrun's variables to its own numbers; MPI joins them then.
+        let set = [&open_mpi[..], &[("RANK", "3"), ("WORLD_SIZE", "4")]].concat();
+        assert_eq!(of(&set).expect("sound").expect("several").launcher, Launcher::OpenMpi);
     }
 
     #[test]
     fn one_process_is_alone() {
         for variables in [
             &[][..],
-            &[("RANK", "0")],
             &[("RANK", "0"), ("WORLD_SIZE", "1")],
+            &[("MASTER_ADDR", "h0"), ("MASTER_PORT", "29500")],
+            &[
+                ("RANK", "0"),
+                ("WORLD_SIZE", "1"),
+                ("SLURM_PROCID", "0"),
+                ("SLURM_STEP_NUM_TASKS", "1"),
+            ],
+            &[
+                ("SLURM_PROCID", "0"),
+                ("SLURM_NTASKS", "8"),
+                ("SLURM_LOCALID", "0"),
+                ("SLURM_TASKS_PER_NODE", "4(x2)"),
+            ],
             &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "8")],
             &[("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")],
-            &[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1"), ("WORLD_SIZE", "1")],
+            &[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")],
         ] {
             assert_eq!(of(variables), Ok(None), "{variables:?}");
         }
@@ -368,6 +440,53 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (variables, wanted) in [
             (&[("RANK", "3")][..], "RANK=3 is set, but not WORLD_SIZE"),
+            (&[("RANK", "0")], "RANK=0 is set, but not WORLD_SIZE"),
+            (&[("WORLD_SIZE", "1")], "WORLD_SIZE=1 is set, but not RANK"),
+            (&[("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1")], "LOCAL_RANK=0 is set, but not RANK"),
+            (&[("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")], "LOCAL_RANK=0 is set, but not LOCAL_WORLD_SIZE"),
+            (&[("PMI_RANK", "0")], "PMI_RANK=0 is set, but not PMI_SIZE"),
+            (&[("OMPI_COMM_WORLD_SIZE", "2")], "OMPI_COMM_WORLD_SIZE=2 is set, but not OMPI_COMM_WORLD_RANK"),
+            (&[("SLURM_PROCID", "1"), ("SLURM_NTASKS", "2")], "SLURM_PROCID=1 is set, but not SLURM_STEP_NUM_TASKS"),
+            (
+                &[("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "4")],
+                "WORLD_SIZE=2 and LOCAL_WORLD_SIZE=4 contradict each other",
+            ),
+            (
+                &[
+                    ("RANK", "1"),
+                    ("WORLD_SIZE", "2"),
+                    ("SLURM_PROCID", "0"),
+                    ("SLURM_STEP_NUM_TASKS", "4"),
+                ],
+                "SLURM_PROCID=0, SLURM_STEP_NUM_TASKS=4 and RANK=1, WORLD_SIZE=2 contradict each other",
+            ),
+            (
+                &[
+                    ("RANK", "1"),
+                    ("WORLD_SIZE", "2"),
+                    ("SLURM_PROCID", "0"),
+                    ("SLURM_STEP_NUM_TASKS", "2"),
+                ],
+                "SLURM_PROCID=0, SLURM_STEP_NUM_TASKS=2 and RANK=1, WORLD_SIZE=2 contradict each other",
+            ),
+            (
+                &[
+                    ("RANK", "0"),
+                    ("WORLD_SIZE", "1"),
+                    ("SLURM_PROCID", "1"),
+                    ("SLURM_STEP_NUM_TASKS", "2"),
+                ],
+                "SLURM_PROCID=1, SLURM_STEP_NUM_TASKS=2 and RANK=0, WORLD_SIZE=1 contradict each other",
+            ),
+            (
+                &[
+                    ("RANK", "0"),
+                    ("WORLD_SIZE", "1"),
+                    ("OMPI_COMM_WORLD_RANK", "0"),
+                    ("OMPI_COMM_WORLD_SIZE", "4"),
+                ],
+                "OMPI_COMM_WORLD_RANK=0, OMPI_COMM_WORLD_SIZE=4 and RANK=0, WORLD_SIZE=1 contradict each other",
+            ),
             (&[("WORLD_SIZE", "2")], "WORLD_SIZE=2 is set, but not RANK"),
             (&[("RANK", "one"), ("WORLD_SIZE", "2")], "RANK=one is not a number"),
             (&[("RANK", "2"), ("WORLD_SIZE", "2")], "RANK=2 is not below WORLD_SIZE=2"),
