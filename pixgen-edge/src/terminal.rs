@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 /// Writing to standard output failed.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +72,23 @@ pub fn note(line: &str) {
     write_line(&mut io::stderr(), line);
 }
 
+/// What every line for people begins with.
+static TAG: OnceLock<String> = OnceLock::new();
+
+/// From now on every line for people begins with `tag`, for programs that run as several processes.
+pub fn tag_lines(tag: String) {
+    // Whoever comes first is who this process is.
+    let _ = TAG.set(tag);
+}
+
 /// Lines for people to `sink`, at once, with control characters as escapes. That nobody reads them any more must not stop a run.
 pub fn write_line(sink: &mut dyn Write, line: &str) {
-    let _ = writeln!(sink, "{}", printable_lines(line)).and_then(|()| sink.flush());
+    let text = printable_lines(line);
+    let text = match TAG.get() {
+        Some(tag) => text.split('\n').map(|line| format!("{tag}{line}")).collect::<Vec<_>>().join("\n"),
+        None => text,
+    };
+    let _ = writeln!(sink, "{text}").and_then(|()| sink.flush());
 }
 
 /// Characters that would steer the terminal as escapes. Names are whatever a file says.

@@ -1,10 +1,12 @@
 //! `launch`: starts the processes of a command, passes signals on, and ends all when one dies.
 
-use crate::cli::{LaunchArgs, LaunchEngine};
-use crate::distributed::{Placement, Rendezvous};
+use crate::cli::{Cli, LaunchArgs, LaunchEngine};
+use crate::distributed::{LAUNCHED, Placement, Rendezvous};
 use crate::error::Error;
-use pixgen_edge::interrupt::Interrupt;
+use clap::Parser as _;
+use pixgen_edge::interrupt::{EXIT_INTERRUPTED, Interrupt};
 use pixgen_edge::terminal::note;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,15 @@ pub(super) fn run(args: &LaunchArgs) -> Result<i32, Error> {
             format!("launch -- {verb}: only `pretrain`, `finetune`, `sample` and `eval` run on several processes"),
             "write launch --processes 2 -- finetune ...",
         ));
+    }
+    // A command line that is none is told once.
+    if let Err(error) = Cli::try_parse_from(
+        [OsStr::new("pixgen-train")]
+            .into_iter()
+            .chain(args.command.iter().map(OsString::as_os_str)),
+    ) {
+        let _ = error.print();
+        return Ok(error.exit_code());
     }
     let cannot = |what: String, error: std::io::Error| wrong(format!("cannot start {what}: {error}"), "see whether it runs by itself");
     let program = std::env::current_exe().map_err(|error| cannot("pixgen-train".to_owned(), error))?;
@@ -81,13 +92,14 @@ impl Mpirun {
         let mut command = own_group(Command::new("mpirun"));
         command.args(["-np", &args.processes.to_string()]);
         if self.open_mpi {
-            command.args(["--bind-to", "none", "--oversubscribe", "--tag-output"]);
+            command.args(["--bind-to", "none", "--oversubscribe"]);
             // Debian's Open MPI runs as root only when told twice.
             command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
         } else {
-            command.args(["-bind-to", "none", "-prepend-rank"]);
+            command.args(["-bind-to", "none"]);
         }
-        command.arg(program).args(&args.command).stdin(Stdio::null());
+        // What `mpirun` can put before lines it puts before those of standard output, too.
+        command.env(LAUNCHED, "1").arg(program).args(&args.command).stdin(Stdio::null());
         command
     }
 }
@@ -201,13 +213,13 @@ impl Job {
         }
     }
 
-    /// Says how the processes ended that did not end well.
+    /// Says how the processes ended that could not say it themselves.
     fn report(&self) {
         if self.processes.len() == 1 {
             return;
         }
         for Process { rank, ended, .. } in &self.processes {
-            if let Some(status) = ended.filter(|status| ![0, pixgen_edge::interrupt::EXIT_INTERRUPTED].contains(&code(*status))) {
+            if let Some(status) = ended.filter(|status| ![0, 1, 2, EXIT_INTERRUPTED].contains(&code(*status))) {
                 note(&format!("rank {rank} ended with {status}"));
             }
         }

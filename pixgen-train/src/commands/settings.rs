@@ -2,7 +2,7 @@
 
 use crate::cli::SettingsArgs;
 use crate::config::{RunConfig, Stage, StageKind};
-use crate::distributed::{MPI_VARIABLE, NCCL_VARIABLE};
+use crate::distributed::{LAUNCHED, MPI_VARIABLE, NCCL_VARIABLE};
 use crate::error::Error;
 use crate::objective::PretrainMethod;
 use crate::run::recorded::Recorded;
@@ -62,6 +62,7 @@ pub fn resolve(stage: StageKind, args: &SettingsArgs, own: &[StageFlag<'_>], out
             FIRMWARE_MODEL,
             MPI_VARIABLE,
             NCCL_VARIABLE,
+            LAUNCHED,
             pixgen_edge::engine::VARIABLE,
         ],
     )?);

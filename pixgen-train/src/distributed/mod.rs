@@ -32,3 +32,5 @@ pub const MPI_VARIABLE: &str = "PIXGEN_MPI";
 pub const NCCL_VARIABLE: &str = "PIXGEN_NCCL";
 /// The value that says so.
 pub const NCCL_OFF: &str = "off";
+/// Set by `launch` for processes that are to begin their lines with their rank.
+pub const LAUNCHED: &str = "PIXGEN_LAUNCHED";
