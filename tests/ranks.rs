@@ -50,7 +50,10 @@ pub fn as_rank(command: &mut Command, rank: usize, size: usize, port: &str) {
         ("WORLD_SIZE", &size),
         ("LOCAL_WORLD_SIZE", &size),
     ]);
-    command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port);
+    command
+        .env("MASTER_ADDR", "127.0.0.1")
+        .env("MASTER_PORT", port)
+        .env("TORCHELASTIC_RUN_ID", "a test");
 }
 
 /// Rank by rank, without a launcher.

@@ -64,7 +64,7 @@ struct Session<'a, B: Engine> {
     due: Due,
     /// Sums since the last line of metrics.
     window: Window,
-    /// Steps so far, and bytes that each rank sent in them.
+    /// Steps so far, and bytes that were sent in them.
     sent: Sent,
 }
 
@@ -72,7 +72,8 @@ struct Session<'a, B: Engine> {
 #[derive(Clone, Copy, Default)]
 struct Sent {
     steps: u64,
-    bytes: u64,
+    in_ring: u64,
+    by_tcp: u64,
 }
 
 /// What a run writes.
@@ -174,7 +175,7 @@ fn open<B: Engine>(
     let metrics = open_log(&folder, resumed, &changes, options)?;
     warnings.extend(metrics.warnings().iter().map(ToString::to_string));
     if prepared.skipped_files > 0 {
-        warnings.push(format!("left out {} bad files", prepared.skipped_files));
+        warnings.push(format!("left out {}", counted(prepared.skipped_files, "bad file", "bad files")));
     }
     for warning in warnings {
         note(&format!("warning: {warning}"));
@@ -311,10 +312,7 @@ impl<B: Engine> Session<'_, B> {
         }
         replicas::compare::<B>(&self.options.ranks, &self.state.params)?;
         self.progress.finish();
-        let Sent { steps, bytes } = self.sent;
-        if !self.options.ranks.is_alone() && steps > 0 {
-            self.tell(&format!("each of {} ranks sent {} bytes a step", self.options.ranks.size(), bytes / steps));
-        }
+        self.tell_sent();
         if let Some(Records { folder, .. }) = self.records.as_ref().filter(|_| end == End::Interrupted) {
             let saved = format!("{} at {}", folder.path().display(), count(self.state.images));
             note(&interrupt::sentence(Some(&saved)));
@@ -332,10 +330,11 @@ impl<B: Engine> Session<'_, B> {
         self.window.start();
         let progress = TrainingProgress { share: ranks.share(), ..self.prepared.progress(before) };
         let (objective, state) = (&mut *self.objective, &mut self.state);
-        let sent = ranks.sent();
+        let before_step = [ranks.sent_in_ring(), ranks.sent().unwrap_or_default()];
         let outcome = step(objective, state, &progress, &config.optimiser, &config.schedule, gradient, ranks);
         self.sent.steps += 1;
-        self.sent.bytes += ranks.sent() - sent;
+        self.sent.in_ring += ranks.sent_in_ring() - before_step[0];
+        self.sent.by_tcp += ranks.sent().unwrap_or_default() - before_step[1];
         self.tell_bad_files();
         let outcome = outcome.or_else(|error| self.stop_at_bad_file(error, before))?;
         self.account(outcome)?;
@@ -343,6 +342,22 @@ impl<B: Engine> Session<'_, B> {
             replicas::compare::<B>(ranks, &self.state.params)?;
         }
         Ok(())
+    }
+
+    /// Says what ranks have sent in a step.
+    fn tell_sent(&self) {
+        let (ranks, Sent { steps, in_ring, by_tcp }) = (&self.options.ranks, self.sent);
+        if ranks.is_alone() || steps == 0 {
+            return;
+        }
+        let ring = format!("in a ring {} bytes by each of {} ranks", in_ring / steps, ranks.size());
+        if ranks.sent().is_none() {
+            // Libraries choose their ways.
+            return self.tell(&format!("told each other in a step: {ring}"));
+        }
+        let sent = ranks.all_gather(&[by_tcp / steps]);
+        let most = sent.iter().skip(1).max().copied().unwrap_or_default();
+        self.tell(&format!("told each other in a step: {} bytes by rank 0 and {most} by each other; {ring}", sent[0]));
     }
 
     /// A line for people, of one rank.

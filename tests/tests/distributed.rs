@@ -80,6 +80,24 @@ fn ranks_train_as_one_process() {
     }
 }
 
+/// Four sets of stage 3 on three ranks, one of which has two: every picture weighs the same.
+#[test]
+fn unequal_shares_are_weighed_by_pictures() {
+    let bench = Bench::new().with_encoder().with_generator();
+    let three_steps = ["--stop-at", "48"];
+    succeeds(alone(&bench, Stage::Drift, "one", &three_steps));
+    succeeds(launched("tcp", 3, &alone(&bench, Stage::Drift, "three", &three_steps)));
+    let [one, three] = ["one", "three"].map(|run| metrics(&bench.path(run)));
+    assert_eq!((one.len(), three.len()), (3, 3));
+    for (one, three) in one.iter().zip(&three) {
+        for name in ["loss", "gradient_norm"] {
+            let [one, three] = [one, three].map(|line| line[name].as_f64().expect("a number"));
+            println!("{name}: {one} and {three}");
+            assert!((one - three).abs() < 1e-4 * one.abs(), "{name}: {one} and {three}");
+        }
+    }
+}
+
 /// Ends within `limit`, with code 1 and these words.
 fn ends_with(child: Child, limit: Duration, words: &str) {
     let started = Instant::now();
@@ -159,6 +177,13 @@ fn refused(done: &Done, words: &[&str]) {
     }
 }
 
+/// Ends with one error only.
+fn told_once(command: Command) -> Done {
+    let done = run(command);
+    assert_eq!(done.stderr.matches("error: ").count(), 1, "{}", done.stderr);
+    done
+}
+
 /// What ranks cannot do is said before anything is written.
 #[test]
 fn what_does_not_fit_is_refused() {
@@ -168,7 +193,22 @@ fn what_does_not_fit_is_refused() {
         "[0] error: rank 0: train.batch = 16: 3 ranks cannot share it equally",
         "[0] hint: take --batch 18 ",
     ];
-    refused(&run(launched("tcp", 3, &command)), &words);
+    refused(&told_once(launched("tcp", 3, &command)), &words);
+    // What every rank finds is told by one, and a command line that is none by the launcher.
+    let mut nowhere = pixgen(["finetune", "--data"]);
+    nowhere.arg(bench.path("nowhere")).arg("--out").arg(bench.path("run"));
+    refused(&told_once(launched("tcp", 2, &nowhere)), &["[0] error: rank 0: cannot read ", "[0] hint: "]);
+    let muon = alone(&bench, Stage::Diffusion, "run", &["--shard-state", "--optimiser", "muon"]);
+    let words = "--shard-state with optimiser.kind = \"muon\"";
+    refused(&told_once(launched("tcp", 2, &muon)), &[words]);
+    let plan = alone(&bench, Stage::Diffusion, "run", &["--shard-state", "--optimiser", "muon", "--dry-run"]);
+    refused(&told_once(launched("tcp", 2, &plan)), &[words]);
+    let usage = told_once(launched("tcp", 2, &pixgen(["finetune", "--nothing"])));
+    assert_eq!(usage.code, Some(2), "{}", usage.stderr);
+    // Half a set of variables.
+    let mut half = alone(&bench, Stage::Diffusion, "run", &[]);
+    half.env("RANK", "0");
+    fails(half, &["RANK=0 is set, but not WORLD_SIZE"]);
     fails(
         pixgen(["launch", "--processes", "2", "--", "probe", "x"]),
         &[
@@ -199,7 +239,8 @@ fn ranks_that_differ_are_named() {
         .collect();
     let mut ends = unlike.into_iter().map(finish);
     let (first, second) = (ends.next().expect("rank 0"), ends.next().expect("rank 1"));
-    refused(&first, &["rank 1 is gone"]);
+    refused(&first, &["rank 0: rank 1 ended the run and says why"]);
+    assert!(!first.stderr.contains("error: "), "{}", first.stderr);
     refused(
         &second,
         &[

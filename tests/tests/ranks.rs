@@ -75,7 +75,9 @@ fn ranks_send_and_hold_what_is_planned() {
                     .unwrap_or_else(|| panic!("no number after `{before}` in\n{}", done.stderr))
             };
             // Beside it go flags, the terms of the loss, and sums of a few numbers.
-            let (sent, held) = (number("each of 2 ranks sent "), number("moments and averages: "));
+            let (sent, held) = (number("in a ring "), number("moments and averages: "));
+            let by_tcp = number("told each other in a step: ") + number("by rank 0 and ");
+            assert!((2.0..4.0).contains(&(by_tcp / sent)), "{stage:?} {more:?}: {by_tcp} bytes by TCP, {sent} in a ring");
             println!("{stage:?} {more:?}: sent {sent}, planned {planned}; held {held}");
             assert!((0.0..1500.0).contains(&(sent - planned)), "{stage:?} {more:?}: {sent} sent, {planned} planned");
             held
@@ -150,7 +152,7 @@ fn a_rank_of_the_test_below() {
         return;
     };
     let rank = placement.rank;
-    let ranks = Collective::join(placement, Duration::from_secs(60)).expect("they meet");
+    let ranks = Collective::join(placement, &[], Duration::from_secs(60)).expect("they meet");
     ranks.barrier();
     assert_ne!(rank, 1, "rank 1 panics");
     ranks.barrier();
@@ -170,8 +172,8 @@ fn a_rank_that_panics_ends_the_run() {
         .collect();
     let ends: Vec<_> = processes.into_iter().map(finish).collect();
     println!("after {:.1} s: {:?} and {:?}", started.elapsed().as_secs_f64(), ends[0].code, ends[1].code);
-    assert_eq!(ends[0].code, Some(1), "{}", ends[0].stderr);
-    assert!(ends[0].stderr.contains("error: rank 0: rank 1 is gone"), "{}", ends[0].stderr);
+    assert_eq!(ends[0].code, Some(101), "{}", ends[0].stderr);
+    assert!(ends[0].stderr.contains("rank 0: rank 1 ended the run and says why"), "{}", ends[0].stderr);
     assert_eq!(ends[1].code, Some(101), "{}", ends[1].stderr);
     assert!(ends[1].stderr.contains("rank 1 panics"), "{}", ends[1].stderr);
     assert!(started.elapsed() < Duration::from_secs(10));
@@ -196,7 +198,8 @@ fn a_full_disk_ends_the_run() {
     println!("after {:.1} s:\n{}{}", started.elapsed().as_secs_f64(), first.stderr, second.stderr);
     assert_eq!((first.code, second.code), (Some(1), Some(1)));
     assert!(first.stderr.contains("error: rank 0: cannot write ") && first.stderr.contains("\nhint: "), "{}", first.stderr);
-    assert!(second.stderr.contains("error: rank 1: rank 0 is gone"), "{}", second.stderr);
+    assert!(second.stderr.contains("rank 1: rank 0 ended the run and says why"), "{}", second.stderr);
+    assert!(!second.stderr.contains("error: ") && !second.stderr.contains("hint: "), "{}", second.stderr);
     assert!(checkpoints(&bench.path("run")).is_empty());
 }
 

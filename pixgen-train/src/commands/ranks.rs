@@ -3,9 +3,10 @@
 use crate::cli::DeviceArgs;
 use crate::config::RunConfig;
 use crate::device::DeviceChoice;
-use crate::distributed::replicas::{check_batch, check_command};
+use crate::distributed::replicas::{ReplicaError, check_batch, check_command, check_divided};
 use crate::distributed::{Collective, Launcher, LinkError, MPI_VARIABLE, NCCL_OFF, NCCL_VARIABLE, Placement};
 use crate::error::Error;
+use crate::needs::dry_run::Processes;
 use crate::needs::memory;
 use crate::objective::StepError;
 use crate::session::End;
@@ -22,8 +23,9 @@ pub(super) fn join(placement: Option<Placement>, limit: f64) -> Result<Collectiv
     let Some(placement) = placement else {
         return Ok(Collective::default());
     };
-    let ranks = Collective::join(placement, limit)?;
-    check_command(&ranks, &command()).unwrap_or_else(|error| ranks.fail(&error, error.hint()));
+    let command = command();
+    let ranks = Collective::join(placement, &command, limit)?;
+    check_command(&ranks, &command).unwrap_or_else(|error| ranks.fail(&error, error.hint()));
     Ok(ranks)
 }
 
@@ -80,9 +82,15 @@ pub(super) fn leave(ranks: &Collective, end: Result<End, Error>) -> Result<End, 
     end
 }
 
-/// Gives everyone the settings of rank 0, if the ranks can share a batch out.
-pub(super) fn give(ranks: &Collective, config: &RunConfig) -> Result<(), Error> {
-    check_batch(config.train.batch, ranks.size(), config.together())?;
+/// Whether processes can share a batch out, and divide the state if they are to.
+pub(super) fn check_shares(config: &RunConfig, processes: &Processes) -> Result<(), ReplicaError> {
+    check_batch(config.train.batch, processes.count, config.together())?;
+    check_divided(config.optimiser.kind, processes.divided())
+}
+
+/// Gives everyone the settings of rank 0, if the ranks can share out what they say.
+pub(super) fn give(ranks: &Collective, config: &RunConfig, processes: &Processes) -> Result<(), Error> {
+    check_shares(config, processes)?;
     ranks.broadcast_text(&mut config.to_toml()?);
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::settings::{StageFlag, StageSettings, resolve};
 use crate::cli::{LogForm, TrainArgs};
 use crate::config::{RunConfig, StageKind};
 use crate::device::{Cpu, OnDevice};
-use crate::distributed::replicas::{check_batch, check_data};
+use crate::distributed::replicas::check_data;
 use crate::distributed::{Collective, Placement};
 use crate::error::Error;
 use crate::needs::dry_run::{self, DryRun, Processes};
@@ -16,12 +16,12 @@ use crate::session::{self, End, SessionOptions};
 use crate::settings::Origin;
 use crate::settings::layers::{dotted_keys, get};
 use crate::settings::units::parse_images;
-use crate::training::{Engine, OptimiserKind};
+use crate::training::Engine;
 use pixgen_edge::file_kind::quoted;
 use pixgen_edge::interrupt::Interrupt;
 use pixgen_edge::output;
 use pixgen_edge::terminal::{note, print_json, print_text};
-use pixgen_edge::units::format_bytes;
+use pixgen_edge::units::{counted, format_bytes};
 use std::path::Path;
 use std::time::Instant;
 
@@ -52,7 +52,7 @@ fn prepare(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], ranks: &Co
     let out = args.out.as_deref();
     let (mut prepared, auto) = if ranks.is_first() {
         let settings = resolve(stage, &args.settings, own, out)?;
-        ranks::give(ranks, &settings.config)?;
+        ranks::give(ranks, &settings.config, &processes(args, ranks.size()))?;
         let no_data = args.dry_run && settings.config.data.path.is_empty();
         let prepared = if no_data {
             prepared::prepare_without_data(settings.config.clone())?
@@ -85,6 +85,10 @@ fn prepare(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], ranks: &Co
     Ok(prepared)
 }
 
+/// What `--shard-state` does alone.
+const UNDIVIDED: &str =
+    "--shard-state: a single process has nobody to divide moments and averages with; `launch --processes N -- ...` starts several";
+
 /// So many processes, as the command line wants them.
 const fn processes(args: &TrainArgs, count: usize) -> Processes {
     Processes { count, divide: args.shard_state }
@@ -94,11 +98,14 @@ const fn processes(args: &TrainArgs, count: usize) -> Processes {
 fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], count: usize) -> Result<End, Error> {
     let prepared = prepare(stage, args, own, &Collective::default())?;
     let config = &prepared.config;
-    check_batch(config.train.batch, count, config.together())?;
     let processes = processes(args, count);
+    ranks::check_shares(config, &processes)?;
     let (device, requirements) = (config.device()?, requirements(&processes.part(config), processes.divided())?);
     if prepared.skipped_files > 0 {
-        note(&format!("warning: left out {} bad files", prepared.skipped_files));
+        note(&format!("warning: left out {}", counted(prepared.skipped_files, "bad file", "bad files")));
+    }
+    if args.shard_state && count == 1 {
+        note(&format!("warning: {UNDIVIDED}"));
     }
     // A plan for a device that is not here is a plan all the same.
     let plan = match device.run(requirements, Planning { prepared: &prepared, processes }) {
@@ -118,23 +125,18 @@ fn plan(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], count: usize)
 
 fn train(stage: StageKind, args: &TrainArgs, own: &[StageFlag<'_>], quiet: bool, ranks: &Collective) -> Result<End, Error> {
     let stop_at = args.stop_at.as_deref().map(parse_images).transpose()?;
-    let prepared = prepare(stage, args, own, ranks)?;
-    let here = ranks::settings_here(ranks, &prepared.config);
-    let divided = processes(args, ranks.size()).divided();
-    let (device, requirements) = (here.device()?, requirements(&here, divided)?);
-    ranks::check_engine(ranks, device)?;
-    if divided > 1 && prepared.config.optimiser.kind == OptimiserKind::Muon {
-        return Err(Error::Argument {
-            what: "--shard-state with optimiser.kind = \"muon\": ranks divide the state in the middle of matrices, which Muon needs whole"
-                .to_owned(),
-            hint: Some("leave --shard-state out, or use --optimiser adamw".to_owned()),
-        });
-    }
     let out = args.out.as_deref().ok_or_else(|| Error::Argument {
         what: "no run folder given".to_owned(),
         hint: Some("add --out FOLDER, or --dry-run to see what would be done".to_owned()),
     })?;
     output::refuse_stdout("--out", out, "writes a folder")?;
+    let prepared = prepare(stage, args, own, ranks)?;
+    if args.shard_state && ranks.is_alone() {
+        note(&format!("warning: {UNDIVIDED}"));
+    }
+    let here = ranks::settings_here(ranks, &prepared.config);
+    let (device, requirements) = (here.device()?, requirements(&here, processes(args, ranks.size()).divided())?);
+    ranks::check_engine(ranks, device)?;
     let title = if stage == StageKind::Pretrain { "pretrain" } else { "finetune" };
     let options = SessionOptions {
         stop_at,

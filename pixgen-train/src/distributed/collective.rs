@@ -1,6 +1,6 @@
 //! The ranks of a run, and what they do together.
 
-use super::link::{Link, LinkError};
+use super::link::{EndAll, Link, LinkError};
 #[cfg(unix)]
 use super::mpi::Mpi;
 #[cfg(all(unix, feature = "cuda"))]
@@ -22,11 +22,13 @@ use std::time::Duration;
 
 /// Exit code of a rank that panicked, as without other ranks.
 const PANICKED: i32 = 101;
+/// Time that a rank with an error gives rank 0 to say that it has one, too: of the same error all ranks need not tell.
+const SAME_ERROR: Duration = Duration::from_millis(500);
 
 /// The processes that train together, or this one alone. Clones are the same group.
 ///
 /// All ranks call the same functions in the same order. One that cannot reach the others ends its process with exit code 1 and a sentence on
-/// standard error, and with MPI those of the others: no rank can go on alone.
+/// standard error, and those of the others: no rank can go on alone.
 #[derive(Clone, Debug, Default)]
 pub struct Collective {
     /// None for a process alone, for which everything here does nothing.
@@ -41,28 +43,38 @@ struct Group {
     #[cfg(all(unix, feature = "cuda"))]
     devices: OnceLock<Nccl>,
     watchdog: Watchdog,
-    abort: fn(i32),
+    abort: EndAll,
     /// Bytes that went around ([`Collective::sent`]).
     around: AtomicU64,
 }
 
-/// Ends what devices wait for, and with MPI the other ranks.
-fn end(abort: fn(i32), code: i32) {
+/// Ends what devices wait for, and the other ranks.
+fn end(abort: &EndAll, code: i32) {
     #[cfg(all(unix, feature = "cuda"))]
     nccl::end();
-    abort(code);
+    (abort.0)(code);
+}
+
+impl Group {
+    /// Ends this rank because another one has ended the run.
+    fn follow(&self, rank: usize, code: i32) -> ! {
+        note(&format!("rank {}: {}", self.placement.rank, LinkError::Ended { rank, code }));
+        end(&self.abort, code);
+        exit_removing_unfinished(code)
+    }
 }
 
 impl Collective {
-    /// Meets the other ranks; whoever waits longer than `limit` for them gives up, now and later.
+    /// Meets the other ranks; whoever waits longer than `limit` for them gives up, now and later. `command` is what was started: where ranks
+    /// meet by TCP, and their job has no name, it tells them from others.
     ///
     /// From now on a panic of any thread ends all ranks.
     ///
     /// # Errors
     /// No engine to communicate by, or ranks that do not come.
-    pub fn join(placement: Placement, limit: Duration) -> Result<Self, LinkError> {
+    pub fn join(placement: Placement, command: &[String], limit: Duration) -> Result<Self, LinkError> {
         let link: Box<dyn Link> = match &placement.launcher {
-            Launcher::Torchrun(at) => Box::new(Star::meet(&placement, at, limit)?),
+            Launcher::Torchrun(at) => Box::new(Star::meet(&placement, at, command, limit)?),
             #[cfg(unix)]
             Launcher::OpenMpi | Launcher::Mpich | Launcher::Slurm => Box::new(Mpi::begin(&placement)?),
             #[cfg(not(unix))]
@@ -74,13 +86,14 @@ impl Collective {
     fn over(placement: Placement, link: Box<dyn Link>, limit: Duration) -> Self {
         let abort = link.abort();
         let before = panic::take_hook();
+        let [on_panic, when_late] = [abort.clone(), abort.clone()];
         panic::set_hook(Box::new(move |info| {
             before(info);
-            end(abort, PANICKED);
+            end(&on_panic, PANICKED);
             process::exit(PANICKED);
         }));
         let group = Group {
-            watchdog: Watchdog::start(placement.rank, limit, move |code| end(abort, code)),
+            watchdog: Watchdog::start(placement.rank, limit, move |code| end(&when_late, code)),
             placement,
             link: Mutex::new(link),
             #[cfg(all(unix, feature = "cuda"))]
@@ -121,12 +134,17 @@ impl Collective {
         self.group.as_ref().map(|group| &group.placement)
     }
 
-    /// Bytes that each rank has sent so far, over engines that send in a ring, as those of clusters do: 2 (R - 1)/R of the bytes of a sum over
-    /// R ranks, and (R - 1)/R of what is gathered, given out, or of a sum that is left in parts. TCP's star sends as much in all, most of
-    /// it from rank 0.
-    pub fn sent(&self) -> u64 {
+    /// Bytes that each rank would have sent so far in a ring: 2 (R - 1)/R of the bytes of a sum over R ranks, and
+    /// (R - 1)/R of what is gathered, given out, or of a sum that is left in parts.
+    pub fn sent_in_ring(&self) -> u64 {
         let around = self.group.as_ref().map_or(0, |group| group.around.load(Ordering::Relaxed));
         around * (self.size() as u64 - 1) / self.size() as u64
+    }
+
+    /// Bytes that this rank has sent so far, where the engine tells: TCP.
+    pub fn sent(&self) -> Option<u64> {
+        let link = &self.group.as_ref()?.link;
+        link.lock().unwrap_or_else(PoisonError::into_inner).sent()
     }
 
     /// Counts an exchange of so many bytes that takes so many rounds.
@@ -169,8 +187,10 @@ impl Collective {
         let Some(group) = &self.group else { return };
         let mut link = group.link.lock().unwrap_or_else(PoisonError::into_inner);
         let done = group.watchdog.during(|| work(&mut **link, &group.placement));
-        if let Err(error) = done {
-            self.fail(&error, error.hint());
+        match done {
+            Ok(()) => {}
+            Err(LinkError::Ended { rank, code }) => group.follow(rank, code),
+            Err(error) => self.fail(&error, error.hint()),
         }
     }
 
@@ -275,13 +295,19 @@ impl Collective {
         self.any(false);
     }
 
-    /// Ends this rank because of an error, and with MPI all others; without, they notice that it is gone.
+    /// Ends this rank because of an error, and all others. Where rank 0 has an error, too, that one is told.
     pub fn fail(&self, error: &impl Display, hint: Option<String>) -> ! {
         match &self.group {
             Some(group) => {
+                // Whoever calls this while the engine works has its answer.
+                let link = (!self.is_first()).then(|| group.link.try_lock().ok()).flatten();
+                let ended = link.and_then(|mut link| link.ended(SAME_ERROR));
+                if let Some((rank, code)) = ended {
+                    group.follow(rank, code);
+                }
                 note(&format!("error: rank {}: {error}", group.placement.rank));
                 hint.iter().for_each(|hint| note(&format!("\nhint: {hint}")));
-                end(group.abort, 1);
+                end(&group.abort, 1);
             }
             None => note(&format!("error: {error}")),
         }

@@ -1,7 +1,20 @@
 //! What an engine of communication does, and how it fails.
 
-use std::fmt::Debug;
-use std::io;
+use std::fmt::{self, Debug};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Ends all ranks that an engine reaches, with this exit code. Called at any time, from any thread.
+#[derive(Clone)]
+pub(super) struct EndAll(pub Arc<dyn Fn(i32) + Send + Sync>);
+
+impl Debug for EndAll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EndAll")
+    }
+}
 
 /// Connections with the other ranks. All ranks call the same functions in the same order, with slices of the same lengths.
 pub(super) trait Link: Send + Debug {
@@ -21,10 +34,19 @@ pub(super) trait Link: Send + Debug {
     /// Leaves in peace, when all do.
     fn leave(&mut self) {}
 
-    /// Ends all ranks that the engine reaches, with this exit code; whoever only closes connections does nothing. Called at any time, from
-    /// any thread.
-    fn abort(&self) -> fn(i32) {
-        |_| ()
+    /// What ends all ranks.
+    fn abort(&self) -> EndAll;
+
+    /// Bytes that this rank has sent, where the engine tells.
+    fn sent(&self) -> Option<u64> {
+        None
+    }
+
+    /// Waits so long for rank 0 to end the run, between two calls, at another rank: which rank ended it, and the exit code. An engine that
+    /// ends processes itself does so meanwhile.
+    fn ended(&mut self, within: Duration) -> Option<(usize, i32)> {
+        sleep(within);
+        None
     }
 }
 
@@ -41,6 +63,50 @@ pub enum LinkError {
         port: u16,
         /// What the system says.
         source: io::Error,
+    },
+    /// The host of rank 0 has no address.
+    #[error("MASTER_ADDR={host}: no address is known: {source}")]
+    NoAddress {
+        /// Host of rank 0.
+        host: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Rank 0 cannot be met.
+    #[error("cannot listen at {host}:{port}, where the other ranks come: {source}")]
+    Listen {
+        /// Host of rank 0.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another program is where the ranks are to meet.
+    #[error("what listens at {host}:{port} is no rank 0 of this program")]
+    Stranger {
+        /// Host of rank 0.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// Rank 0 does not wait for this one.
+    #[error("rank 0 at {host}:{port} refused this one: {why}")]
+    Refused {
+        /// Host of rank 0.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What rank 0 says.
+        why: String,
+    },
+    /// A rank has ended the run, and says why.
+    #[error("rank {rank} ended the run and says why")]
+    Ended {
+        /// The rank.
+        rank: usize,
+        /// Its exit code.
+        code: i32,
     },
     /// Some did not come in time.
     #[error("no word from {}", list(.ranks))]
@@ -112,7 +178,24 @@ impl LinkError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Meet { .. } | Self::Missing { .. } => Some("see what the other ranks say; each must be started".to_owned()),
+            Self::Meet { .. } | Self::Missing { .. } => {
+                Some("see what the other ranks say; each must be started, with the MASTER_ADDR and MASTER_PORT of rank 0".to_owned())
+            }
+            Self::NoAddress { .. } => {
+                Some("give the host of rank 0 as MASTER_ADDR, by a name that this host knows or by its address".to_owned())
+            }
+            Self::Listen { source, .. } => Some(match source.kind() {
+                ErrorKind::AddrNotAvailable => "MASTER_ADDR must be an address of the host of rank 0, which is this one".to_owned(),
+                ErrorKind::PermissionDenied => "take a MASTER_PORT above 1023, for all ranks".to_owned(),
+                _ => "take another MASTER_PORT for all ranks, or end what listens there; `launch` takes a free one: run it again".to_owned(),
+            }),
+            Self::Stranger { .. } => Some("take a MASTER_PORT that no other program has, for all ranks".to_owned()),
+            Self::Refused { .. } => Some(
+                "start all ranks with the same program, flags and PIXGEN_ variables; jobs at one host need a MASTER_PORT each, and \
+                 TORCHELASTIC_RUN_ID names them"
+                    .to_owned(),
+            ),
+            Self::Ended { .. } => None,
             Self::Lost { .. } => Some("what it said last tells why; the same command goes on from the last checkpoint".to_owned()),
             Self::SeveralHosts { .. } => Some(
                 "start the ranks with mpirun, or with srun on a cluster whose MPI it knows; with --device cuda torchrun does as well".to_owned(),
@@ -136,7 +219,7 @@ impl LinkError {
 }
 
 /// `rank 3`, or `ranks 1, 2`.
-fn list(ranks: &[usize]) -> String {
+pub(super) fn list(ranks: &[usize]) -> String {
     let numbers: Vec<String> = ranks.iter().map(usize::to_string).collect();
     format!("rank{} {}", if ranks.len() == 1 { "" } else { "s" }, numbers.join(", "))
 }

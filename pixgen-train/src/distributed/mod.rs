@@ -1,7 +1,7 @@
 //! Training on several processes, each on a part of every batch (docs/guides/scale-out.md).
 //!
 //! [`placement`] reads who this process is, [`collective`] is what all do together, over MPI (`mpi`) or TCP (`tcp`), and their GPUs by NCCL
-//! (`exchange`, `device`, `nccl`); `watchdog` ends a rank whose others hang. [`share`] says which images of a batch are a rank's, and [`replicas`] keeps the state of all ranks equal.
+//! (`exchange`, `device`, `nccl`); `meeting` brings those of TCP together, `watchdog` ends a rank whose others hang. [`share`] says which images of a batch are a rank's, and [`replicas`] keeps the state of all ranks equal.
 //!
 //! What a run sees does not depend on the number of ranks: everything random is a function of an image's number in the run.
 
@@ -11,6 +11,7 @@ pub mod device;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 pub mod exchange;
 pub mod link;
+mod meeting;
 #[cfg(unix)]
 mod mpi;
 #[cfg(all(unix, feature = "cuda"))]

@@ -1,10 +1,11 @@
 //! MPI, loaded when the program runs: Open MPI and MPICH, whose handles differ. Nothing of it is needed to build.
 
-use super::link::{Link, LinkError};
+use super::link::{EndAll, Link, LinkError};
 use super::placement::{Launcher, Placement};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::ffi::{c_int, c_void};
 use std::ptr::{null_mut, without_provenance};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 const OPEN_MPI: [&str; 2] = ["libmpi.so.40", "libmpi.so"];
@@ -220,7 +221,7 @@ impl Link for Mpi {
         let _ = unsafe { (self.finalize)() };
     }
 
-    fn abort(&self) -> fn(i32) {
-        end_all
+    fn abort(&self) -> EndAll {
+        EndAll(Arc::new(end_all))
     }
 }

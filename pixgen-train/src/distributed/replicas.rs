@@ -1,8 +1,10 @@
 //! The state of a run is the same on all ranks: given out by rank 0 at the start, and compared now and then.
 
+use super::link::list;
+use super::meeting::difference;
 use super::{Collective, Share};
 use crate::objective::Objective;
-use crate::training::{Engine, Flat, State};
+use crate::training::{Engine, Flat, OptimiserKind, State};
 use pixgen_edge::param_set::ParamSet;
 use pixgen_edge::units::counted;
 use std::collections::HashMap;
@@ -32,6 +34,9 @@ pub enum ReplicaError {
         /// Images of a set.
         together: usize,
     },
+    /// An optimiser that needs whole matrices.
+    #[error("--shard-state with optimiser.kind = \"muon\": ranks divide the state in the middle of matrices, which Muon needs whole")]
+    WholeMatrices,
     /// Another command line or other variables.
     #[error("the ranks were not started alike: this one with `{here}`, rank 0 with `{first}`")]
     OtherCommand {
@@ -49,7 +54,7 @@ pub enum ReplicaError {
         first: String,
     },
     /// The parameters went apart, which no sound machine does.
-    #[error("the parameters of ranks {} are not those of rank 0 any more", .ranks.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))]
+    #[error("the parameters of {} are not those of rank 0 any more", list(.ranks))]
     Apart {
         /// Ranks with other parameters.
         ranks: Vec<usize>,
@@ -64,8 +69,10 @@ impl ReplicaError {
                 format!("take --batch {} or another multiple of {ranks}, or another number of ranks", batch.next_multiple_of(*ranks))
             }
             Self::FewSets { batch, ranks, together } => {
-                format!("take --batch {}, so that each has a set, or {} ranks or fewer", ranks * together, batch / together)
+                let most = counted(batch / together, "rank", "ranks or fewer");
+                format!("take --batch {}, so that each has a set, or {most}", ranks * together)
             }
+            Self::WholeMatrices => "leave --shard-state out, or use --optimiser adamw".to_owned(),
             Self::OtherCommand { .. } => "start all ranks with the same program, flags and PIXGEN_ variables".to_owned(),
             Self::OtherData { .. } => {
                 "all ranks need the same pictures: a folder that all hosts share, or the same copy on each".to_owned()
@@ -90,22 +97,26 @@ pub const fn check_batch(batch: usize, ranks: usize, together: usize) -> Result<
     }
 }
 
+/// Whether so many ranks can divide the state of an optimiser.
+///
+/// # Errors
+/// [`ReplicaError::WholeMatrices`] for Muon.
+pub fn check_divided(optimiser: OptimiserKind, ranks: usize) -> Result<(), ReplicaError> {
+    if ranks > 1 && optimiser == OptimiserKind::Muon {
+        return Err(ReplicaError::WholeMatrices);
+    }
+    Ok(())
+}
+
 /// Whether all ranks were started with the same program, arguments and variables; `command` are those of this one.
 ///
 /// # Errors
 /// [`ReplicaError::OtherCommand`] where they differ.
 pub fn check_command(ranks: &Collective, command: &[String]) -> Result<(), ReplicaError> {
-    let mut text = command.join("\n");
-    ranks.broadcast_text(&mut text);
-    let first: Vec<&str> = text.lines().collect();
-    let part = |of: Option<&str>| of.unwrap_or("nothing more").to_owned();
-    for at in 0..first.len().max(command.len()) {
-        let (here, first) = (command.get(at).map(String::as_str), first.get(at).copied());
-        if here != first {
-            return Err(ReplicaError::OtherCommand { here: part(here), first: part(first) });
-        }
-    }
-    Ok(())
+    let here = command.join("\n");
+    let mut first = here.clone();
+    ranks.broadcast_text(&mut first);
+    difference(&here, &first).map_or(Ok(()), |[here, first]| Err(ReplicaError::OtherCommand { here, first }))
 }
 
 /// Whether all ranks have the same training data.
