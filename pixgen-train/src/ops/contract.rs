@@ -16,6 +16,12 @@ pub trait FusedOps: Backend {
     /// `None` where the batch goes through the network as a whole.
     const MICRO_BATCH_TOKENS: Option<usize> = None;
 
+    /// Products of pairs of matrices: `[G, M, K] x [G, K, N]` in `f32`. A GPU computes them in `f32` too, alike at every rank and in every
+    /// run, where burn's own would be those that happened to be fastest, rounded to TF32 on tensor cores.
+    fn batched_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(lhs, rhs)
+    }
+
     /// `[prefix; patches] + position` along the token axis: prefix `[B, P, D]`, patches `[B, N, D]`, position `[P + N, D]`; returns
     /// `[B, P + N, D]`.
     fn fused_tokens(prefix: FloatTensor<Self>, patches: FloatTensor<Self>, position: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -222,7 +228,7 @@ pub trait FusedOps: Backend {
         others: Option<FloatTensor<Self>>,
         kernel: &DriftKernel<'_>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain::drift::<Self>(x, real, others, kernel)
+        plain::drift::<Self>(x, real, others, kernel, Self::batched_matmul)
     }
 
     /// NT-Xent of queries `[Q, D]` against keys `[K, D]`, not yet normalised; the positive of query i is key `first + i`. Returns the

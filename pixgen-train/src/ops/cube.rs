@@ -7,12 +7,12 @@ use burn_backend::DeviceOps;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, kernel::into_contiguous};
 use burn_tensor::ops::FloatTensorOps;
-use burn_tensor::{DType, FloatDType, Tensor, TensorMetadata, TensorPrimitive};
+use burn_tensor::{DType, FloatDType, TensorMetadata};
 use cubecl::server::ComputeServer;
 use pixgen_cubecl::rows as reduction;
 use pixgen_cubecl::{KernelError, Result, attention, columns, dropout, epilogue, images, matmul, modulate, norm, nt_xent, skip, tokens};
 
-use super::arguments::{DriftKernel, Dropout, InputGradients, LossFactors};
+use super::arguments::{Dropout, InputGradients, LossFactors};
 use super::contract::FusedOps;
 use super::implementation::{Implementation, implementation};
 use super::plain;
@@ -103,6 +103,13 @@ where
     R::Server: ComputeServer,
     R::Device: DeviceOps,
 {
+    fn batched_matmul(lhs: CubeTensor<R>, rhs: CubeTensor<R>) -> CubeTensor<R> {
+        if !fused() {
+            return Self::float_matmul(lhs, rhs);
+        }
+        or_plain(matmul::batched(lhs.clone(), rhs.clone()), || Self::float_matmul(lhs, rhs))
+    }
+
     fn fused_tokens(prefix: CubeTensor<R>, patches: CubeTensor<R>, position: CubeTensor<R>) -> CubeTensor<R> {
         if !fused() {
             return plain::tokens::<Self>(prefix, patches, position);
@@ -358,23 +365,6 @@ where
             return plain::consistency_loss::<Self>(f, x, target, factors, huber);
         }
         done(images::consistency_loss(f, x, target, factors.skip, factors.out, factors.weight, huber))
-    }
-
-    fn fused_drift(
-        x: CubeTensor<R>,
-        real: CubeTensor<R>,
-        others: Option<CubeTensor<R>>,
-        kernel: &DriftKernel<'_>,
-    ) -> (CubeTensor<R>, CubeTensor<R>) {
-        if !fused() {
-            return plain::drift::<Self>(x, real, others, kernel);
-        }
-        // A device that is too small for the tiles takes burn's products.
-        plain::drift_by::<Self>(x, real, others, kernel, |a, b| {
-            let [left, right] = [&a, &b].map(|it| it.clone().into_primitive().tensor());
-            let product = matmul::batched(left, right).map(|it| Tensor::from_primitive(TensorPrimitive::Float(it)));
-            or_plain(product, || a.matmul(b))
-        })
     }
 
     fn fused_nt_xent(queries: CubeTensor<R>, keys: CubeTensor<R>, first: usize, tau: f64) -> (CubeTensor<R>, CubeTensor<R>) {

@@ -36,6 +36,6 @@ pub use contract::FusedOps;
 pub use implementation::set_implementation;
 pub use implementation::{Implementation, implementation};
 pub use network::{
-    attention, consistency_loss, drift, dropout, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, nt_xent, skip_fuse,
-    tokens, weighted_sum,
+    attention, batched_matmul, consistency_loss, drift, dropout, gated_residual, layer_norm, linear, linear_gelu, norm_modulate, nt_xent,
+    skip_fuse, tokens, weighted_sum,
 };

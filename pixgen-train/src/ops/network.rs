@@ -221,3 +221,13 @@ pub fn nt_xent<B: FusedOps>(queries: Tensor<B, 2>, keys: Tensor<B, 2>, first: us
     assert!(first + count <= others, "nt_xent: {count} queries from key {first} on, but only {others} keys");
     wrap(B::fused_nt_xent(unwrap(queries), unwrap(keys), first, tau).0)
 }
+
+/// Products of pairs of matrices in `f32`, `[G, M, K] x [G, K, N]`, alike at every rank; see [`FusedOps::batched_matmul`].
+///
+/// # Panics
+/// As [`tokens`].
+pub fn batched_matmul<B: FusedOps>(lhs: Tensor<B, 3>, rhs: Tensor<B, 3>) -> Tensor<B, 3> {
+    let ([groups, _, inner], [.., columns]) = (lhs.dims(), rhs.dims());
+    check_shape("batched_matmul", "the right operand", &rhs.dims(), &[groups, inner, columns]);
+    wrap(B::batched_matmul(unwrap(lhs), unwrap(rhs)))
+}

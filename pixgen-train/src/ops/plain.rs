@@ -428,9 +428,6 @@ pub const LEAST_FIELD: f64 = 1e-8;
 /// The least mean distance; where all features are the same there is no field.
 pub const LEAST_DISTANCE: f64 = 1e-12;
 
-/// Products of pairs of matrices, `[G, M, K] x [G, K, N]`.
-pub type Products<B> = fn(Tensor<B, 3>, Tensor<B, 3>) -> Tensor<B, 3>;
-
 /// The least numbers of a piece of features.
 const LEAST_PIECE: usize = 1024;
 
@@ -445,16 +442,6 @@ fn log_sum_exp<B: Backend>(x: Tensor<B, 3>, axis: usize) -> Tensor<B, 3> {
     (x - highest.clone()).exp().sum_dim(axis).log() + highest
 }
 
-/// See [`crate::ops::FusedOps::fused_drift`].
-pub fn drift<B: Backend>(
-    x: FloatTensor<B>,
-    real: FloatTensor<B>,
-    others: Option<FloatTensor<B>>,
-    kernel: &DriftKernel<'_>,
-) -> (FloatTensor<B>, FloatTensor<B>) {
-    drift_by::<B>(x, real, others, kernel, |a, b| a.matmul(b))
-}
-
 /// The sums over all ranks of numbers that go together.
 fn of_all_ranks<B: Backend>(sums: Tensor<B, 1>, kernel: &DriftKernel<'_>) -> Tensor<B, 1> {
     if kernel.ranks.is_alone() {
@@ -467,14 +454,15 @@ fn of_all_ranks<B: Backend>(sums: Tensor<B, 1>, kernel: &DriftKernel<'_>) -> Ten
     Tensor::from_data(TensorData::new(values, [count]), &device)
 }
 
-/// [`drift`] by other products than burn's.
-pub fn drift_by<B: Backend>(
+/// See [`crate::ops::FusedOps::fused_drift`]; `products` is [`crate::ops::FusedOps::batched_matmul`].
+pub fn drift<B: Backend>(
     x: FloatTensor<B>,
     real: FloatTensor<B>,
     others: Option<FloatTensor<B>>,
     kernel: &DriftKernel<'_>,
-    products: Products<B>,
+    products: fn(FloatTensor<B>, FloatTensor<B>) -> FloatTensor<B>,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
+    let products = |lhs: Tensor<B, 3>, rhs: Tensor<B, 3>| wrap::<B, 3>(products(unwrap(lhs), unwrap(rhs)));
     let (x, real) = (wrap::<B, 4>(x), wrap::<B, 4>(real));
     let ([sets, n, places, width], [_, p, ..]) = (x.dims(), real.dims());
     let pieces = pieces_of(width);

@@ -9,8 +9,8 @@
 
 use super::flat::{Engine, Flat};
 use super::optimiser::Update;
+use crate::ops::{FusedOps, batched_matmul};
 use crate::precision::Precision;
-use burn_tensor::backend::Backend;
 use burn_tensor::{Tensor, TensorPrimitive};
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ pub fn steps<B: Engine>(gradient: &mut B::Flat, momentum: &mut B::Flat, update: 
 }
 
 /// Each matrix with singular values near 1, by the iteration of Newton and Schulz on the shorter side: `[n, rows, columns]` both.
-fn orthogonal<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
+fn orthogonal<B: FusedOps>(x: Tensor<B, 3>) -> Tensor<B, 3> {
     let [_, rows, columns] = x.dims();
     let x = if rows > columns { x.swap_dims(1, 2) } else { x };
     // No singular value is above the root of the sum of their squares.
@@ -70,9 +70,9 @@ fn orthogonal<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
     let mut x = x / norm.add_scalar(1e-12);
     let [a, b, c] = COEFFICIENTS;
     for _ in 0..ITERATIONS {
-        let gram = x.clone().matmul(x.clone().swap_dims(1, 2));
-        let factor = gram.clone().matmul(gram.clone()).mul_scalar(c) + gram.mul_scalar(b);
-        x = factor.matmul(x.clone()) + x.mul_scalar(a);
+        let gram = batched_matmul(x.clone(), x.clone().swap_dims(1, 2));
+        let factor = batched_matmul(gram.clone(), gram.clone()).mul_scalar(c) + gram.mul_scalar(b);
+        x = batched_matmul(factor, x.clone()) + x.mul_scalar(a);
     }
     if rows > columns { x.swap_dims(1, 2) } else { x }
 }

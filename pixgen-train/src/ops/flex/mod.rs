@@ -330,7 +330,7 @@ impl FusedOps for Flex {
 
     fn fused_drift(x: FlexTensor, real: FlexTensor, others: Option<FlexTensor>, kernel: &DriftKernel<'_>) -> (FlexTensor, FlexTensor) {
         if !fused([&x, &real]) || others.as_ref().is_some_and(|others| !fused([others])) {
-            return plain::drift::<Self>(x, real, others, kernel);
+            return plain::drift::<Self>(x, real, others, kernel, Self::batched_matmul);
         }
         let ([x, real], others) = ([x, real].map(Dense::new), others.map(Dense::new));
         let [sets, generated, places, width] = [0, 1, 2, 3].map(|axis| x.dims()[axis]);
