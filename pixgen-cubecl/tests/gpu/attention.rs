@@ -95,17 +95,16 @@ fn agrees_with_the_definition() {
     let mut report = Report::default();
     let mut seed = 1;
     for dtype in TYPES {
-        for head in [8, 12, 64, 72, 120, 128] {
-            for tokens in [17, 66] {
-                let (batch, heads) = if tokens == 17 { (2, 3) } else { (1, 2) };
-                let case = Case { batch, tokens, heads, head };
-                seed += 2;
-                let qkv: Vec<f64> = random(batch * tokens * 3 * heads * head, seed, dtype)
-                    .into_iter()
-                    .map(|v| 2.0 * v)
-                    .collect();
-                check(&mut report, case, &qkv, &random(batch * tokens * heads * head, seed + 1, dtype), dtype);
-            }
+        // Every width once: what takes the time is compiling a kernel for it.
+        for (head, tokens) in [(8, 17), (12, 66), (64, 66), (72, 17), (120, 66), (128, 17)] {
+            let (batch, heads) = if tokens == 17 { (2, 3) } else { (1, 2) };
+            let case = Case { batch, tokens, heads, head };
+            seed += 2;
+            let qkv: Vec<f64> = random(batch * tokens * 3 * heads * head, seed, dtype)
+                .into_iter()
+                .map(|v| 2.0 * v)
+                .collect();
+            check(&mut report, case, &qkv, &random(batch * tokens * heads * head, seed + 1, dtype), dtype);
         }
     }
     report.end();
