@@ -70,7 +70,8 @@ def measure(case, modes, args):
     common = ["--preset", preset, "--stage", stage, "--batch", str(batch), "--threads", str(args.threads)]
     # The trainer reads PIXGEN_* as settings.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXGEN_")}
-    ours = Program([args.binary, "bench", "--interleave", *common], environment)
+    # PyTorch's optimiser is AdamW.
+    ours = Program([args.binary, "bench", "--interleave", *common, "--optimiser", "adamw"], environment)
     peers = {mode: Program([args.python, str(ROOT / "tests/bench/torch_step.py"), "--mode", mode, *common], environment) for mode in modes}
     for peer in peers.values():
         if peer.about["parameters"] != ours.about["parameters"]:

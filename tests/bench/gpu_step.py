@@ -38,7 +38,8 @@ def measure(case, args):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXGEN_")}
     torch = [args.python, str(Path(__file__).with_name("torch_step.py")), "--device", args.device, *common]
     precision = ["--precision", "bf16"] if args.device != "cpu" else []
-    plain = PLAIN if stage == "finetune" else []
+    # PyTorch's optimiser is AdamW.
+    plain = [*(PLAIN if stage == "finetune" else []), "--optimiser", "adamw"]
     ours = Program([args.binary, "bench", "--interleave", *common, "--device", args.device, *precision, *plain], environment)
     programs = {"pixgen-train": ours, **{f"PyTorch {mode}": Program([*torch, "--mode", mode], environment) for mode in args.modes.split(",")}}
     peers = [program for program in programs.values() if program is not ours]

@@ -56,9 +56,9 @@ fn ranks_send_and_hold_what_is_planned() {
     for stage in [Stage::Pretrain, Stage::Finetune, Stage::Drift] {
         // What the encoder's projector puts out is in its file, not in the settings.
         let feature: &[&str] = if stage == Stage::Finetune {
-            &["--set", "consistency.auxiliary_feature=class-token"]
+            &["--optimiser", "adamw", "--set", "consistency.auxiliary_feature=class-token"]
         } else {
-            &[]
+            &["--optimiser", "adamw"]
         };
         let plan = alone(&bench, stage, "planned", &[&["--shard-state", "--dry-run", "--json"], feature].concat());
         let plan = succeeds(launched("tcp", RANKS, &plan)).json();

@@ -24,7 +24,7 @@ pub enum BenchStage {
 #[command(
     after_help = "Examples:  pixgen-train bench --preset base-32-rgb --batch 32 --stage finetune --threads 2 --ops\n           \
      pixgen-train bench --model EPG-XL-16-256 --roofline h100\n\n\
-    A step is a whole optimiser step on random pictures in memory: views and noise, forward, backward, AdamW, averages."
+    A step is a whole optimiser step on random pictures in memory: views and noise, forward, backward, optimiser, averages."
 )]
 pub struct BenchArgs {
     /// What to measure

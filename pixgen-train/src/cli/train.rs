@@ -143,7 +143,7 @@ pub struct SettingsArgs {
     /// Peak learning rate
     #[arg(long)]
     pub lr: Option<String>,
-    /// AdamW, or Muon for the matrices of blocks; adamw by default
+    /// AdamW, or Muon for the matrices of blocks, which is the default of small presets in stages 2b and 3
     #[arg(long, value_enum)]
     pub optimiser: Option<OptimiserKind>,
     /// Seed of everything random

