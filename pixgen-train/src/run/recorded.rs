@@ -59,6 +59,9 @@ impl Effect {
         let section = |name: &str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
         if ["compute", "output", "quality"].into_iter().any(section) || NONE.contains(&key) {
             Self::None
+        } else if key == "optimiser.kind" {
+            // Each leaves moments that the other cannot go on with.
+            Self::OtherRun
         } else if ["schedule", "optimiser"].into_iter().any(section) || FROM_HERE.contains(&key) {
             Self::FromHere
         } else {
@@ -187,7 +190,7 @@ fn learning_rate(was: &RunConfig, now: &RunConfig, images: u64) -> String {
     format!("the learning rate was {}; it goes on at {} {course}", shown(rate(was)), shown(rate(now)))
 }
 
-/// `6.000e-5`, or `0`.
+/// `2.400e-4`, or `0`.
 fn shown(rate: f64) -> String {
     if rate == 0.0 { "0".to_owned() } else { format!("{rate:.3e}") }
 }
@@ -196,6 +199,7 @@ fn shown(rate: f64) -> String {
 mod tests {
     use super::*;
     use crate::run::RunFolder;
+    use crate::training::OptimiserKind;
     use pixgen_core::presets::preset;
 
     fn config() -> RunConfig {
@@ -249,7 +253,8 @@ mod tests {
             assert_eq!(changes.iter().map(|change| change.key.as_str()).collect::<Vec<_>>(), [key]);
             assert!(recorded.told(&changes, &now, 1000)[0].contains(key));
         }
-        let other: [(&str, Edit); 5] = [
+        let other: [(&str, Edit); 6] = [
+            ("optimiser.kind", |c| c.optimiser.kind = OptimiserKind::Adamw),
             ("train.seed", |c| c.train.seed = 9),
             ("encoder", |c| c.encoder.clear()),
             ("data.hold_out", |c| c.data.hold_out = 0.2),
@@ -272,8 +277,8 @@ mod tests {
         let changes = recorded.changes(&now).unwrap();
         let told = recorded.told(&changes, &now, start.train.images).join("\n");
         assert!(told.contains("train.images = 320000 (was 160000)"), "{told}");
-        assert!(told.contains("the learning rate was 6.000e-5; it goes on at"), "{told}");
-        assert!(told.contains("and follows the cosine over 320000 images down to 6.000e-5"), "{told}");
+        assert!(told.contains("the learning rate was 2.400e-4; it goes on at"), "{told}");
+        assert!(told.contains("and follows the cosine over 320000 images down to 2.400e-4"), "{told}");
         // Before the end of the warm-up, and in a run that ends before it.
         let warmup = now.schedule.warmup;
         let told = recorded.told(&changes, &now, warmup - 1).join("\n");
