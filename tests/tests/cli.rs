@@ -407,7 +407,7 @@ fn the_micro_batch_follows_from_the_memory() {
     assert!(absent.text().contains("not measured: the device is not here"), "{}", absent.text());
     let absent = succeeds(with(bench.train(Stage::Scratch, "absent"), &["--dry-run", "--device", "cuda:77"]));
     assert!(absent.text().contains("not measured: the device is not here"), "{}", absent.text());
-    fails(pixgen(["pretrain", "--micro-batch", "some"]), &["train.micro_batch", "must be an integer"]);
+    fails(pixgen(["pretrain", "--dry-run", "--micro-batch", "some"]), &["train.micro_batch", "must be an integer"]);
 }
 
 /// The settings are shown although the encoder that training needs is not named yet.
