@@ -115,7 +115,20 @@ fn wrong_requests_are_explained() {
             ],
             &["several hosts", "--gpus 8"],
         ),
-        (&["--model", "EPG-L-16-256", "--roofline", "l40s", "--interconnect", "nvlink"], &["no NVLink", "400gb"]),
+        (
+            &[
+                "--model",
+                "EPG-L-16-256",
+                "--roofline",
+                "l40s",
+                "--gpus",
+                "8",
+                "--interconnect",
+                "nvlink",
+            ],
+            &["no NVLink", "400gb"],
+        ),
+        (&["--model", "EPG-L-16-256", "--roofline", "h100", "--interconnect", "nvlink"], &["how many GPUs", "--gpus 8"]),
     ] {
         fails(pixgen(["bench"].iter().chain(arguments)), parts);
     }
