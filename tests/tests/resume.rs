@@ -76,19 +76,22 @@ fn n_and_n_images_equal_2n() {
     }
 }
 
-/// The checkpoint has Muon's momentum, and the run remembers its optimiser.
+/// The checkpoint has the moments of either optimiser, and the run remembers which it is.
 #[test]
-fn muon_goes_on_where_it_stopped() {
+fn either_optimiser_goes_on_where_it_stopped() {
     let bench = Bench::new().with_encoder();
-    let muon = |out: &str| with(bench.train(Stage::Finetune, out), &["--optimiser", "muon"]);
-    succeeds(muon("straight"));
-    succeeds(with(muon("broken"), &["--stop-at", "256"]));
-    let done = succeeds(bench.train(Stage::Finetune, "broken"));
-    assert!(first_line(&done).starts_with("resuming at 256 images"), "{}", done.stderr);
-    assert_same_end(&bench.path("broken"), &bench.path("straight"));
-    succeeds(bench.train(Stage::Finetune, "adamw"));
-    let [muon, adamw] = ["straight", "adamw"].map(|run| bytes(&bench.path(run).join("model.safetensors")));
-    assert!(muon != adamw, "the flag was not heard");
+    let ends = ["muon", "adamw"].map(|kind| {
+        let [straight, broken] = ["straight", "broken"].map(|run| format!("{run}-{kind}"));
+        let train = |out: &str| with(bench.train(Stage::Finetune, out), &["--optimiser", kind]);
+        succeeds(train(&straight));
+        succeeds(with(train(&broken), &["--stop-at", "256"]));
+        let done = succeeds(bench.train(Stage::Finetune, &broken));
+        assert!(first_line(&done).starts_with("resuming at 256 images"), "{}", done.stderr);
+        assert_same_end(&bench.path(&broken), &bench.path(&straight));
+        bytes(&bench.path(&straight).join("model.safetensors"))
+    });
+    assert!(ends[0] != ends[1], "the flag was not heard");
+    fails(with(bench.train(Stage::Finetune, "broken-muon"), &["--optimiser", "adamw"]), &["optimiser.kind"]);
 }
 
 /// A stop between two lines of the log and two checkpoints, and in the middle of an epoch.
