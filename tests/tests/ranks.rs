@@ -54,13 +54,12 @@ fn ranks_send_and_hold_what_is_planned() {
     const RANKS: usize = 2;
     let bench = Bench::new().with_encoder().with_generator();
     for stage in [Stage::Pretrain, Stage::Finetune, Stage::Drift] {
-        // What the encoder's projector puts out is in its file, not in the settings.
-        let feature: &[&str] = if stage == Stage::Finetune {
-            &["--optimiser", "adamw", "--set", "consistency.auxiliary_feature=class-token"]
-        } else {
-            &["--optimiser", "adamw"]
+        // Ranks cannot divide Muon's state. What the encoder's projector puts out is in its file, not in the settings.
+        let settings: &[&str] = match stage {
+            Stage::Finetune => &["--optimiser", "adamw", "--set", "consistency.auxiliary_feature=class-token"],
+            _ => &["--optimiser", "adamw"],
         };
-        let plan = alone(&bench, stage, "planned", &[&["--shard-state", "--dry-run", "--json"], feature].concat());
+        let plan = alone(&bench, stage, "planned", &[&["--shard-state", "--dry-run", "--json"], settings].concat());
         let plan = succeeds(launched("tcp", RANKS, &plan)).json();
         assert_eq!(plan["processes"], RANKS);
         let mut config: RunConfig = serde_json::from_value(plan["config"].clone()).expect("settings");
@@ -68,7 +67,7 @@ fn ranks_send_and_hold_what_is_planned() {
         let planned = bytes_sent(&config, RANKS);
         let held = [&[][..], &["--shard-state"]].map(|more| {
             let out = format!("{stage:?}{}", more.len());
-            let done = succeeds(launched("tcp", RANKS, &alone(&bench, stage, &out, &[more, feature, &["--stop-at", "64"]].concat())));
+            let done = succeeds(launched("tcp", RANKS, &alone(&bench, stage, &out, &[more, settings, &["--stop-at", "64"]].concat())));
             let number = |before: &str| -> f64 {
                 let rest = done.stderr.split_once(before).map(|(_, rest)| rest.split(' ').next().expect("a word"));
                 rest.and_then(|word| word.parse().ok())

@@ -101,9 +101,12 @@ impl Sums {
         let width = self.signal.len().max(1) as f64;
         // A difference below the smallest scale is none.
         let least = self.count as f64 * LEAST * LEAST;
-        let ratio = |signal: f64, error: f64, least: f64| match error > least {
-            true => 10.0 * (signal.max(1e-30) / error).log10(),
-            false => EXACT_DB,
+        let ratio = |signal: f64, error: f64, least: f64| {
+            if error > least {
+                10.0 * (signal.max(1e-30) / error).log10()
+            } else {
+                EXACT_DB
+            }
         };
         // A channel that is nearly silent has no ratio worth the name: it counts with a hundredth of the mean power.
         let floor = self.signal.iter().sum::<f64>() / width / 100.0;

@@ -530,13 +530,12 @@ pub fn drift<B: Backend>(
     // The mean over pictures and features, the sum over places.
     let share = 1.0 / (kernel.sets * n * width) as f64;
     let unit_squared = unit.square();
-    let mut losses = vec![squares_of(field.clone()) * share / unit_squared.clone().reshape([1])];
-    losses.push(sizes);
+    let loss = squares_of(field.clone()) * share / unit_squared.clone().reshape([1]);
     let field = field * (unit_squared.recip() * (-2.0 * share));
     let field = field
         .unsqueeze_dim::<4>(1)
         .expand([groups, pieces, n, m])
         .reshape([groups * pieces, n, m]);
     let slope = by_group(products(field, all).reshape([sets, places * pieces, n, width / pieces]));
-    (unwrap(Tensor::cat(losses, 0)), unwrap(slope.reshape([sets, n, places, width])))
+    (unwrap(Tensor::cat(vec![loss, sizes], 0)), unwrap(slope.reshape([sets, n, places, width])))
 }
