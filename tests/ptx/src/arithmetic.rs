@@ -3,8 +3,34 @@
 use crate::fault::Space;
 use crate::instruction::{Class, Comparison, Function, Rounding, Type};
 
-/// Where shared, local and parameter memory lie among addresses that say their space themselves.
-const WINDOWS: [(Space, u64); 3] = [(Space::Shared, 1 << 56), (Space::Local, 2 << 56), (Space::Param, 3 << 56)];
+/// Where shared, local and parameter memory and the variables of a module lie among addresses that say their space themselves.
+const WINDOWS: [(Space, u64); 4] = [
+    (Space::Shared, 1 << 56),
+    (Space::Local, 2 << 56),
+    (Space::Param, 3 << 56),
+    (Space::Module, 4 << 56),
+];
+
+/// A number of address bits that no variable of a module reaches.
+const SPACING: u32 = 32;
+
+/// The address of a variable of a module, which is one in global memory too.
+pub fn variable(index: usize) -> u64 {
+    to_generic(Space::Module, (index as u64 + 1) << SPACING)
+}
+
+/// Which variable of a module an address of theirs is in, and where.
+pub fn in_variable(address: u64) -> (usize, u64) {
+    ((address >> SPACING).wrapping_sub(1) as usize, address & ((1 << SPACING) - 1))
+}
+
+/// The space that an instruction touches, and the address there. `None`: the address says its space itself.
+pub fn resolve(space: Option<Space>, address: u64) -> (Space, u64) {
+    match (space, from_generic(address)) {
+        (None, found) | (Some(Space::Global), found @ (Space::Module, _)) => found,
+        (Some(space), _) => (space, address),
+    }
+}
 
 /// The address that says its space itself.
 pub fn to_generic(space: Space, address: u64) -> u64 {
@@ -41,6 +67,7 @@ pub fn evaluate(function: Function, kind: Type, x: &[u64; 5]) -> Option<u64> {
     let bits = match function {
         Function::Move => x[0],
         Function::ToGeneric(space) => to_generic(space, x[0]),
+        Function::FromGeneric(Space::Global) => x[0],
         Function::FromGeneric(_) => from_generic(x[0]).1,
         Function::Select => {
             if x[2] != 0 {

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use crate::arithmetic::variable;
 use crate::fault::Space;
 use crate::instruction::{
     Address, Class, Comparison, Fragment, Function, Instruction, Operand, Operation, Rounding, Shuffle, Special, Type,
 };
-use crate::source::{ParseError, Source, Statement};
+use crate::source::{ParseError, Source, Statement, constant};
 
 /// The program of a kernel.
 #[derive(Debug, Clone)]
@@ -105,8 +106,11 @@ impl Names<'_> {
         if let Some(index) = self.source.params.iter().position(|(name, _)| name == text) {
             return Some(Operand::Constant(self.params[index].0 as u64));
         }
-        let name = text.starts_with(|c: char| c == '%' || c.is_alphabetic());
-        name.then(|| Operand::Register(self.register(text)))
+        if let Some(index) = self.source.variables.iter().position(|(name, _)| name == text) {
+            return Some(Operand::Constant(variable(index)));
+        }
+        let known = text.starts_with('%') || self.source.named_registers.contains(text);
+        known.then(|| Operand::Register(self.register(text)))
     }
 
     /// `%rd1+-12`, `name+4`, `%r5`.
@@ -130,26 +134,6 @@ fn special(text: &str) -> Option<Special> {
     })
 }
 
-/// `12`, `-3`, `0x7fU`, `0f3F800000`, `0d...`, `WARP_SZ`.
-fn constant(text: &str) -> Option<u64> {
-    if text == "WARP_SZ" {
-        return Some(32);
-    }
-    if let Some(bits) = text.strip_prefix("0f").or_else(|| text.strip_prefix("0F")) {
-        return u64::from_str_radix(bits, 16).ok();
-    }
-    if let Some(bits) = text.strip_prefix("0d").or_else(|| text.strip_prefix("0D")) {
-        return u64::from_str_radix(bits, 16).ok();
-    }
-    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let digits = digits.trim_end_matches('U');
-    let value = match digits.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok()?,
-        None => digits.parse().ok()?,
-    };
-    Some(if negative { value.wrapping_neg() } else { value })
-}
-
 /// What an opcode says, and how many of its operands are results.
 struct Shape {
     operation: Operation,
@@ -166,6 +150,7 @@ fn shape(opcode: &[&str], operands: &[String]) -> Option<Shape> {
         "bar" | "barrier" if opcode.contains(&"warp") => (Operation::Nothing, 0),
         "bar" | "barrier" if operands.len() == 1 && opcode.contains(&"sync") => (Operation::BlockBarrier, 0),
         "fence" | "membar" | "nanosleep" | "pragma" => (Operation::Nothing, 0),
+        "elect" if opcode.ends_with(&["sync"]) => (Operation::Elect, 1),
         "shfl" => (Operation::Shuffle(shuffle(opcode.get(2)?)?), 1),
         "ldmatrix" | "stmatrix" if opcode.contains(&"m8n8") && last(opcode) == "b16" => {
             let across = opcode.contains(&"trans");
@@ -377,20 +362,6 @@ fn conversion(opcode: &[&str]) -> Option<(Function, Type)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn constants() {
-        for (text, value) in [
-            ("12", 12),
-            ("-1", u64::MAX),
-            ("0xffU", 255),
-            ("0f3F800000", 0x3f80_0000),
-            ("WARP_SZ", 32),
-        ] {
-            assert_eq!(constant(text), Some(value), "{text}");
-        }
-        assert_eq!(constant("%r1"), None);
-    }
 
     #[test]
     fn what_is_not_known_is_named() {

@@ -1,6 +1,6 @@
 //! What the active lanes of a warp do.
 
-use crate::arithmetic::{evaluate, from_generic};
+use crate::arithmetic::{evaluate, in_variable, resolve};
 use crate::block::{Block, Stop, Turn};
 use crate::copies::Phase;
 use crate::fault::{FaultKind, Space};
@@ -29,6 +29,7 @@ impl Block<'_> {
             Operation::Load(space, kind) => self.load(space, kind, instruction, warp, active)?,
             Operation::Store(space, kind) => self.store(space, kind, instruction, warp, active)?,
             Operation::AtomicAdd(kind) => self.atomic_add(kind, instruction, warp, active)?,
+            Operation::Elect => self.elect(instruction, warp, active)?,
             Operation::Shuffle(mode) => self.shuffle(mode, instruction, warp, active)?,
             Operation::LoadMatrix(_) | Operation::StoreMatrix(_) | Operation::Product => self.tile(instruction, warp, active)?,
             Operation::WholeLoad(..) | Operation::WholeStore(..) | Operation::WholeProduct => self.whole(instruction, warp, active)?,
@@ -117,7 +118,7 @@ impl Block<'_> {
 
     /// Reads bytes for a lane.
     fn read(&mut self, space: Option<Space>, address: u64, into: &mut [u8], warp: &Warp, lane: usize) -> Result<(), Stop> {
-        let (space, address) = space.map_or_else(|| from_generic(address), |space| (space, address));
+        let (space, mut address) = resolve(space, address);
         let out = FaultKind::OutOfBounds { space, address, bytes: into.len() };
         let from = match space {
             Space::Global => return self.memory.read(address, into).map_err(at(lane)),
@@ -127,6 +128,11 @@ impl Block<'_> {
             }
             Space::Local => warp.local.get(lane).map_or(&[][..], |it| it),
             Space::Param => self.params,
+            Space::Module => {
+                let (index, at) = in_variable(address);
+                address = at;
+                self.kernel.source.variables.get(index).map_or(&[][..], |(_, bytes)| bytes)
+            }
         };
         let range = address as usize..(address as usize).saturating_add(into.len());
         into.copy_from_slice(from.get(range).ok_or((out, Some(lane)))?);
@@ -135,8 +141,9 @@ impl Block<'_> {
 
     /// Writes bytes for a lane.
     fn write(&mut self, space: Option<Space>, address: u64, from: &[u8], warp: &mut Warp, lane: usize) -> Result<(), Stop> {
-        let (space, address) = space.map_or_else(|| from_generic(address), |space| (space, address));
+        let (space, address) = resolve(space, address);
         match space {
+            Space::Module => Err((FaultKind::VariableWritten { address }, Some(lane))),
             Space::Global => self.memory.write(address, from).map_err(at(lane)),
             Space::Shared => {
                 let by = Visitor { warp: warp.number, clock: &self.clocks[warp.number] };
@@ -200,6 +207,26 @@ impl Block<'_> {
             self.write(Some(Space::Global), address, bytes, warp, lane)?;
             if let Some(Some(result)) = instruction.results.first() {
                 warp.registers[*result][lane] = before;
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest of the lanes that are asked for; all of them that have not ended must be here.
+    fn elect(&self, instruction: &Instruction, warp: &mut Warp, active: u32) -> Result<(), Stop> {
+        for lane in lanes(active) {
+            let mask = self.operand(instruction, 0, warp, lane)? as u32;
+            if mask >> lane & 1 == 0 {
+                return Err((FaultKind::Malformed, Some(lane)));
+            }
+            if mask & warp.live() & !active != 0 {
+                return Err((FaultKind::Diverged, Some(lane)));
+            }
+            let leader = (mask & active).trailing_zeros() as usize;
+            for (result, value) in instruction.results.iter().zip([leader, usize::from(lane == leader)]) {
+                if let Some(result) = result {
+                    warp.registers[*result][lane] = value as u64;
+                }
             }
         }
         Ok(())
@@ -433,7 +460,7 @@ fn aligned(space: Option<Space>, address: u64, alignment: usize, lane: usize) ->
     if address.is_multiple_of(alignment as u64) {
         return Ok(());
     }
-    let (space, address) = space.map_or_else(|| from_generic(address), |space| (space, address));
+    let (space, address) = resolve(space, address);
     Err((FaultKind::Misaligned { space, address, alignment }, Some(lane)))
 }
 

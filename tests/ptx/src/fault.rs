@@ -13,6 +13,8 @@ pub enum Space {
     Local,
     /// Arguments of the kernel.
     Param,
+    /// Variables of the module: constant arrays.
+    Module,
 }
 
 /// How two accesses of a race touch the memory: the earlier, then the later.
@@ -30,7 +32,7 @@ pub enum Hazard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// An access that is not inside a buffer, shared memory, local memory or the arguments.
+    /// An access that is not inside a buffer, shared memory, local memory, the arguments or a variable of the module.
     OutOfBounds {
         /// Where the address points to.
         space: Space,
@@ -71,6 +73,11 @@ pub enum FaultKind {
         /// The warp of the earlier access.
         other: usize,
     },
+    /// A write to a variable of the module, which is not supported.
+    VariableWritten {
+        /// First byte of the access.
+        address: u64,
+    },
     /// A barrier, or an instruction of a whole warp, that a part of the warp reached alone.
     Diverged,
     /// A barrier in memory that was used and never initialised.
@@ -100,6 +107,9 @@ impl fmt::Display for FaultKind {
             }
             Self::Race { address, hazard, other } => {
                 write!(f, "{hazard:?} of Shared {address:#x} races with warp {other}: no barrier between")
+            }
+            Self::VariableWritten { address } => {
+                write!(f, "Module {address:#x} is written, and variables of a module can only be read here")
             }
             Self::Diverged => f.write_str("a part of the warp is here alone"),
             Self::NoBarrier { address } => write!(f, "there is no barrier at Shared {address:#x}"),

@@ -224,6 +224,8 @@ pub enum Operation {
     BlockBarrier,
     /// Fences, hints, and what orders the lanes of a warp, which run in step.
     Nothing,
+    /// Chooses one lane of a mask: its number, and whether this lane is it.
+    Elect,
     /// A value of another lane.
     Shuffle(Shuffle),
     /// 8 x 8 matrices of 16 bits from shared memory; transposed or not.

@@ -1,6 +1,6 @@
 //! From the text of a PTX module to the statements of one kernel.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// A statement: `@!%p1 add.s32 %r1, %r2, 3;`.
@@ -42,6 +42,10 @@ pub struct Source {
     pub local: HashMap<String, Place>,
     /// Bytes of local memory of a thread.
     pub local_bytes: usize,
+    /// Variables of the module in global memory, and what they hold.
+    pub variables: Vec<(String, Vec<u8>)>,
+    /// Registers whose names do not begin with `%`.
+    pub named_registers: HashSet<String>,
     /// Instructions.
     pub statements: Vec<Statement>,
     /// Statement that each label stands before.
@@ -145,12 +149,52 @@ fn param(text: &str) -> Option<(String, usize)> {
     Some((name, bytes))
 }
 
+/// Bytes of a type at the end of `text`, before a name.
+fn element(text: &str) -> Option<usize> {
+    let kind = text.split_whitespace().rev().skip(1).find(|word| word.starts_with('.'))?;
+    Some(kind.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().ok()? / 8)
+}
+
+/// What a variable of so many bytes holds at first: the numbers of `value`, as in `{1, 2}`, and zeros.
+fn filled(declaration: &str, value: Option<&str>, bytes: usize) -> Option<Vec<u8>> {
+    let size = element(declaration)?;
+    let mut content = Vec::with_capacity(bytes);
+    for number in value
+        .unwrap_or_default()
+        .split([',', '{', '}'])
+        .map(str::trim)
+        .filter(|it| !it.is_empty())
+    {
+        content.extend_from_slice(constant(number)?.to_le_bytes().get(..size)?);
+    }
+    content.resize(bytes, 0);
+    Some(content)
+}
+
+/// `12`, `-3`, `0x7fU`, `0f3F800000`, `0d...`, `WARP_SZ`.
+pub fn constant(text: &str) -> Option<u64> {
+    if text == "WARP_SZ" {
+        return Some(32);
+    }
+    if let Some(bits) = text.strip_prefix("0f").or_else(|| text.strip_prefix("0F")) {
+        return u64::from_str_radix(bits, 16).ok();
+    }
+    if let Some(bits) = text.strip_prefix("0d").or_else(|| text.strip_prefix("0D")) {
+        return u64::from_str_radix(bits, 16).ok();
+    }
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let digits = digits.trim_end_matches('U');
+    let value = match digits.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok()?,
+        None => digits.parse().ok()?,
+    };
+    Some(if negative { value.wrapping_neg() } else { value })
+}
+
 /// Name and bytes of a declaration that ends in a type and a name, the name with a number of elements or without.
 fn array(text: &str) -> Option<(String, usize)> {
-    let mut words = text.split_whitespace().rev();
-    let name = words.next()?;
-    let kind = words.find(|word| word.starts_with('.'))?;
-    let size = kind.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().ok()? / 8;
+    let name = text.split_whitespace().next_back()?;
+    let size = element(text)?;
     match name.split_once('[') {
         Some((name, count)) => Some((name.to_owned(), size * count.trim_end_matches(']').parse::<usize>().unwrap_or(0))),
         None => Some((name.to_owned(), size)),
@@ -158,18 +202,34 @@ fn array(text: &str) -> Option<(String, usize)> {
 }
 
 impl Source {
-    /// A declaration of a variable in shared or local memory; anything else is passed over.
+    /// A declaration of a variable in shared, local or global memory, or of registers; anything else is passed over, also a variable
+    /// that begins with something else than numbers.
     fn declare(&mut self, text: &str) {
-        let Some(at) = [".shared", ".local"].iter().find_map(|space| text.rfind(space)) else {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let Some(at) = words.iter().rposition(|word| [".shared", ".local", ".global", ".reg"].contains(word)) else {
             return;
         };
-        let Some((name, bytes)) = array(&text[at..]) else { return };
-        let alignment = text[at..]
+        let (space, rest) = (words[at], words[at..].join(" "));
+        if space == ".reg" {
+            // After the type.
+            let names = words.iter().skip(at + 2).flat_map(|word| word.split(',')).filter(|name| !name.is_empty());
+            self.named_registers.extend(names.map(|name| (*name).to_owned()));
+            return;
+        }
+        let (declaration, value) = rest
+            .split_once('=')
+            .map_or((rest.as_str(), None), |(declaration, value)| (declaration, Some(value)));
+        let Some((name, bytes)) = array(declaration) else { return };
+        if space == ".global" {
+            self.variables.extend(filled(declaration, value, bytes).map(|bytes| (name, bytes)));
+            return;
+        }
+        let alignment = declaration
             .split(".align")
             .nth(1)
             .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
             .unwrap_or(8);
-        let (places, total) = if text[at..].starts_with(".shared") {
+        let (places, total) = if space == ".shared" {
             (&mut self.shared, &mut self.static_shared)
         } else {
             (&mut self.local, &mut self.local_bytes)
@@ -279,5 +339,19 @@ $L__BB0_1:
         assert_eq!(source.statements[2].predicate, Some(("%p1".to_owned(), true)));
         assert_eq!(source.statements[3].opcode, ["mbarrier", "arrive", "shared::cta", "b64"]);
         assert_eq!(read(MODULE, "thrice").unwrap_err(), ParseError::NoKernel("thrice".into()));
+    }
+
+    #[test]
+    fn constants() {
+        for (text, value) in [
+            ("12", 12),
+            ("-1", u64::MAX),
+            ("0xffU", 255),
+            ("0f3F800000", 0x3f80_0000),
+            ("WARP_SZ", 32),
+        ] {
+            assert_eq!(constant(text), Some(value), "{text}");
+        }
+        assert_eq!(constant("%r1"), None);
     }
 }
