@@ -55,11 +55,20 @@ class Model:
         return (self.size // self.patch) ** 2
 
 
+def imagenet(encoder, decoder):
+    """A network of the paper for pictures of 256x256."""
+    return Model(256, 3, 16, encoder, decoder, 4.0, 1000, (4096, 256))
+
+
 PRESETS = {
     "base-32-rgb": Model(32, 3, 4, (256, 6, 8), (256, 6, 8), 0.5),
     "small-28-grey": Model(28, 1, 7, (64, 4, 4), (64, 4, 4), 1.0),
-    "EPG-L-16-256": Model(256, 3, 16, (1024, 16, 16), (1024, 16, 16), 4.0, 1000, (4096, 256)),
-    "EPG-XL-16-256": Model(256, 3, 16, (768, 12, 12), (1584, 12, 22), 4.0, 1000, (4096, 256)),
+    "EPG-S-16-256": imagenet((768, 6, 12), (768, 6, 12)),
+    "EPG-B-16-256": imagenet((768, 12, 12), (768, 12, 12)),
+    "EPG-L-16-256": imagenet((1024, 16, 16), (1024, 16, 16)),
+    "EPG-XL-16-256": imagenet((768, 12, 12), (1584, 12, 22)),
+    "EPG-XXL-16-256": imagenet((768, 12, 12), (1920, 12, 16)),
+    "EPG-G-16-256": imagenet((768, 12, 12), (2688, 12, 21)),
 }
 
 
