@@ -80,7 +80,7 @@ function showTimes(last, warm) {
   if (warm) {
     times.push(last);
     if (times.length > 50) times.shift();
-    rest = `, median of ${times.length} ${text([...times].sort((a, b) => a - b)[times.length >> 1])}`;
+    rest = `, median of ${times.length}: ${text([...times].sort((a, b) => a - b)[times.length >> 1])}`;
   }
   $('latency').textContent = `Last picture ${text(last)}${rest} (${$('latency').dataset.engine})`;
 }
