@@ -148,7 +148,7 @@ impl TrainingRecipe {
         drift: StageRecipe {
             images: 96_000,
             batch: 320,
-            schedule: schedule(1.2e-2, 3_200, LrShape::Cosine, 0.0),
+            schedule: schedule(6e-3, 3_200, LrShape::Cosine, 0.0),
             optimiser: muon(0.99, 0.01),
             ema_decay: 0.99,
             export: "decay-0.99",
