@@ -157,7 +157,15 @@ Result cuStreamGetCtx(Handle it, Handle *out) {
 
 Result cuEventCreate(Handle *out, unsigned flags) { (void)flags; *out = calloc(1, sizeof(Clock)); return *out ? SUCCESS : OUT_OF_MEMORY; }
 Result cuEventDestroy_v2(Handle it) { free(it); return SUCCESS; }
-Result cuEventSynchronize(Handle it) { (void)it; return SUCCESS; }
+
+// What the host has waited for is over when anything else is asked for. CubeCL frees memory that several streams have used in this way.
+static Clock finished;
+Result cuEventSynchronize(Handle it) {
+  pthread_mutex_lock(&lock);
+  merge(&finished, it);
+  pthread_mutex_unlock(&lock);
+  return SUCCESS;
+}
 
 Result cuEventRecord(Handle it, Handle on) {
   pthread_mutex_lock(&lock);
@@ -226,7 +234,8 @@ static int note_access(uint64_t at, size_t bytes, int writes, Handle on) {
   uint64_t end = at + bytes;
   int fine = 1;
   for (const Access *it = accesses; it; it = it->next)
-    if (it->from < end && at < it->to && (writes || it->writes) && stream->clock.at[it->stream] < it->time) fine = 0;
+    if (it->from < end && at < it->to && (writes || it->writes) && stream->clock.at[it->stream] < it->time && finished.at[it->stream] < it->time)
+      fine = 0;
   // What is refused does not happen.
   Access *it = fine ? malloc(sizeof *it) : NULL;
   if (it) {
@@ -251,14 +260,8 @@ static void in_order(const char *work, uint64_t at, size_t bytes, int writes, Ha
   abort();
 }
 
-// A copy by CubeCL, which must be in order too. What it reads is not kept: CubeCL lets the host wait before the memory is used again,
-// which is no order of streams.
-static void copied(uint64_t at, size_t bytes, int writes, Handle on) {
-  in_order("a copy", at, bytes, writes, on);
-  pthread_mutex_lock(&lock);
-  if (!writes) forget(at, at + bytes, stream_of(on)->number);
-  pthread_mutex_unlock(&lock);
-}
+// A copy by CubeCL, which must be in order too.
+static void copied(uint64_t at, size_t bytes, int writes, Handle on) { in_order("a copy", at, bytes, writes, on); }
 
 // --- Memory -----------------------------------------------------------------------------------------------------------------------------
 
