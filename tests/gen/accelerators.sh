@@ -62,14 +62,14 @@ through() { # TARGET MODEL MOST MEAN ARGUMENTS...
 
 models=(clothes-28 faces-32)
 
-# Bounds with the sharp pictures of these models. What numbers of 16 bits cost without any tool is said by short_floats.py: float16 2 and 3 grey
-# levels at most (clothes-28, faces-32), bfloat16 13 and 29.
+# Bounds with the sharp pictures of these models. What numbers of 16 bits cost without any tool is said by short_floats.py: float16 3 and 8 grey
+# levels at most (clothes-28, faces-32), bfloat16 16 and 50.
 tool_rknn() {
   have rknn 3.10 4 rknn.api rknn-toolkit2==2.5.0 torch==1.12.1 'setuptools<70' || return 0
   runner=("$venvs/rknn/bin/python")
   for model in "${models[@]}"; do
-    through rknn "$model" 3 0.1 rk3588 float
-    through rknn "$model" 255 5 rv1126b w8a8
+    through rknn "$model" 10 0.12 rk3588 float
+    through rknn "$model" 255 8 rv1126b w8a8
   done
 }
 
@@ -80,7 +80,7 @@ tool_tpu-mlir() {
   # Libraries of an older C library beside it, which newer systems cannot use.
   rm -f "$venvs"/tpu-mlir/lib/python3.10/site-packages/tpu_mlir/lib/third_party/lib{c,m,pthread}.so.*
   runner=(env "PATH=$python:$PATH" bash)
-  for model in "${models[@]}"; do through tpu-mlir "$model" 64 0.6 cv181x BF16 30; done
+  for model in "${models[@]}"; do through tpu-mlir "$model" 128 0.8 cv181x BF16 30; done
 }
 
 tool_nncase() {
@@ -95,7 +95,7 @@ tool_nncase() {
 tool_esp() {
   have esp 3.11 8 esp_ppq esp-ppq==1.3.12 torch==2.1.2 'numpy<2' 'setuptools<81' || return 0
   runner=("$venvs/esp/bin/python")
-  for model in "${models[@]}"; do through esp "$model" 1 0.1 esp32s3 16; done
+  for model in "${models[@]}"; do through esp "$model" 8 0.1 esp32s3 16; done
 }
 
 for tool in "$@"; do
