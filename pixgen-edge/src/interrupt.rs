@@ -8,7 +8,7 @@ use crate::atomic::exit_removing_unfinished;
 use crate::terminal::note;
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Exit code of an interrupted command, after saving or at once: 128 + SIGINT.
@@ -24,6 +24,8 @@ static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
 static LISTENERS: Mutex<Vec<Weak<AtomicBool>>> = Mutex::new(Vec::new());
 /// What the command has saved so far.
 static SAVED: Mutex<Option<String>> = Mutex::new(None);
+/// Set in one of several processes: its rank.
+static RANK: OnceLock<usize> = OnceLock::new();
 
 /// Listens for signals from now on; programs call it first. A second call does nothing.
 pub fn install() {
@@ -57,7 +59,11 @@ fn handle() {
         note("");
     }
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-    note(&sentence(saved.as_deref()));
+    note(
+        &RANK
+            .get()
+            .map_or_else(|| sentence(saved.as_deref()), |rank| of_rank(*rank, saved.as_deref())),
+    );
     exit_removing_unfinished(EXIT_INTERRUPTED);
 }
 
@@ -66,10 +72,21 @@ pub fn saved(what: &str) {
     *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.to_owned());
 }
 
+/// This process is one of several. Launchers send a signal to all when one fails, so the sentence of an interrupt does not say who asked.
+pub fn is_rank(rank: usize) {
+    let _ = RANK.set(rank);
+}
+
+/// What a user reads of a rank that a signal ends.
+fn of_rank(rank: usize, saved: Option<&str>) -> String {
+    let saved = saved.map_or_else(String::new, |what| format!("; saved {what}, go on with the same command"));
+    format!("rank {rank}: ended by a signal, of a user or of the launcher after an error of another rank{saved}")
+}
+
 /// What a user reads at the end of an interrupted command.
 pub fn sentence(saved: Option<&str>) -> String {
     saved.map_or_else(
-        || "interrupted; nothing new to save, run the same command again".to_owned(),
+        || "interrupted; run the same command again".to_owned(),
         |what| format!("interrupted; saved {what}, go on with the same command"),
     )
 }
@@ -145,19 +162,38 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_secs(60));
     }
 
+    /// A third, which is one of several.
+    #[cfg(unix)]
+    #[test]
+    #[ignore = "waits for a signal: a process of the test below"]
+    fn child_that_is_a_rank() {
+        is_rank(1);
+        install();
+        println!("\nready");
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+
     #[cfg(unix)]
     #[test]
     fn the_first_signal_ends_a_process_that_does_not_listen() {
         use std::io::{BufRead as _, BufReader, Read as _};
 
-        let mut child = child("child_that_has_saved");
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap() == "ready"));
-        kill("INT", &child);
-        let mut told = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(EXIT_INTERRUPTED));
-        assert!(told.contains("interrupted; saved three pictures, go on with the same command"), "{told}");
+        for (name, says) in [
+            ("child_that_has_saved", "interrupted; saved three pictures, go on with the same command\n"),
+            (
+                "child_that_is_a_rank",
+                "rank 1: ended by a signal, of a user or of the launcher after an error of another rank\n",
+            ),
+        ] {
+            let mut child = child(name);
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            assert!(lines.any(|line| line.unwrap() == "ready"));
+            kill("INT", &child);
+            let mut told = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(EXIT_INTERRUPTED));
+            assert!(told.contains(says), "{told}");
+        }
     }
 
     #[cfg(unix)]
@@ -182,7 +218,7 @@ mod tests {
         assert!(process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// A third, in the middle of a file.
+    /// A fourth, in the middle of a file.
     #[cfg(unix)]
     #[test]
     #[ignore = "waits for a signal: a process of the test below"]

@@ -11,7 +11,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     interrupt::install();
     keep_inputs();
-    let rank = Placement::of_environment().ok().flatten().map_or(0, |placement| placement.rank);
+    let placement = Placement::of_environment().ok().flatten();
+    let rank = placement.as_ref().map_or(0, |placement| placement.rank);
+    placement.iter().for_each(|placement| interrupt::is_rank(placement.rank));
     if let Some(tag) = std::env::var_os(LAUNCHED).map(|_| format!("[{rank}] ")) {
         terminal::tag_lines(tag);
     }
