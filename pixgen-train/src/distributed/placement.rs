@@ -78,10 +78,16 @@ pub enum PlacementError {
         missing: &'static str,
     },
     /// Not a number.
-    #[error("{name}={value} is not a number")]
+    #[error("{name}={value} is not a whole number from 0 up")]
     NotANumber {
         /// The variable.
         name: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Not a port.
+    #[error("{PORT}={value} is not a port, from 1 to 65535")]
+    NotAPort {
         /// Its value.
         value: String,
     },
@@ -106,17 +112,16 @@ pub enum PlacementError {
 impl PlacementError {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
-        let names = match self {
-            Self::Missing { has, .. } => has.split('=').next().unwrap_or_default().to_owned(),
-            Self::NotANumber { name, .. } => (*name).to_owned(),
-            Self::Beyond { rank, .. } => rank.split('=').next().unwrap_or_default().to_owned(),
-            Self::Contradiction { .. } => {
-                return Some("start the processes with one launcher only, and unset the variables of the other".into());
-            }
+        Some(self.hint_of(&|name| std::env::var(name).ok()))
+    }
+
+    /// As [`hint`](Self::hint) for variables that `get` gives.
+    fn hint_of(&self, get: &dyn Fn(&str) -> Option<String>) -> String {
+        let start = match self {
+            Self::Contradiction { .. } => "start the processes with one launcher only",
+            _ => "start the processes with `pixgen-train launch`, torchrun, mpirun or srun",
         };
-        Some(format!(
-            "start the processes with `pixgen-train launch`, torchrun, mpirun or srun; for a single process unset {names}"
-        ))
+        format!("{start}; for a single process: unset {}", says_several(get).join(" "))
     }
 }
 
@@ -208,6 +213,17 @@ impl Variables {
         let [rank, size, ..] = self.names;
         format!("{rank}={}, {size}={}", said.rank, said.size)
     }
+}
+
+/// The variables that are set of each launcher whose variables do not say that this process is alone.
+fn says_several(get: &dyn Fn(&str) -> Option<String>) -> Vec<&'static str> {
+    let several = |variables: &Variables| !matches!(variables.read(get), Ok(None));
+    let of_torchrun = [ADDRESS, PORT, JOB, AGENT_LISTENS].into_iter().filter(|_| several(&TORCHRUN));
+    let sets = [TORCHRUN, OPEN_MPI, MPICH, SLURM].into_iter().filter(several);
+    sets.flat_map(|variables| variables.names)
+        .chain(of_torchrun)
+        .filter(|name| get(name).is_some())
+        .collect()
 }
 
 impl Placement {
@@ -314,10 +330,14 @@ fn rendezvous(get: &dyn Fn(&str) -> Option<String>, said: &Said) -> Result<Rende
     let missing = |missing| PlacementError::Missing { has: TORCHRUN.told(said), missing };
     let host = get(ADDRESS).ok_or_else(|| missing(ADDRESS))?;
     let port = get(PORT).ok_or_else(|| missing(PORT))?;
-    let not_a_number = |value| PlacementError::NotANumber { name: PORT, value };
-    let mut number = port.parse::<u16>().map_err(|_| not_a_number(port.clone()))?;
+    let not_a_port = |value| PlacementError::NotAPort { value };
+    let mut number = port
+        .parse::<u16>()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| not_a_port(port.clone()))?;
     if get(AGENT_LISTENS).as_deref() == Some("True") {
-        number = number.checked_add(1).ok_or_else(|| not_a_number(port))?;
+        number = number.checked_add(1).ok_or_else(|| not_a_port(format!("{port} + 1")))?;
     }
     Ok(Rendezvous { host, port: number, job: get(JOB).unwrap_or_default() })
 }
@@ -488,7 +508,16 @@ mod tests {
                 "OMPI_COMM_WORLD_RANK=0, OMPI_COMM_WORLD_SIZE=4 and RANK=0, WORLD_SIZE=1 contradict each other",
             ),
             (&[("WORLD_SIZE", "2")], "WORLD_SIZE=2 is set, but not RANK"),
-            (&[("RANK", "one"), ("WORLD_SIZE", "2")], "RANK=one is not a number"),
+            (&[("RANK", "one"), ("WORLD_SIZE", "2")], "RANK=one is not a whole number from 0 up"),
+            (&[("RANK", "-1"), ("WORLD_SIZE", "2")], "RANK=-1 is not a whole number from 0 up"),
+            (
+                &[("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "h0"), ("MASTER_PORT", "99999")],
+                "MASTER_PORT=99999 is not a port, from 1 to 65535",
+            ),
+            (
+                &[("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "h0"), ("MASTER_PORT", "0")],
+                "MASTER_PORT=0 is not a port, from 1 to 65535",
+            ),
             (&[("RANK", "2"), ("WORLD_SIZE", "2")], "RANK=2 is not below WORLD_SIZE=2"),
             (&[("RANK", "1"), ("WORLD_SIZE", "2")], "RANK=1, WORLD_SIZE=2 is set, but not MASTER_ADDR"),
             (
@@ -498,7 +527,15 @@ mod tests {
         ] {
             let error = of(variables).expect_err(wanted);
             assert_eq!(error.to_string(), wanted);
-            assert!(error.hint().is_some());
+            let get = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            let hint = error.hint_of(&get);
+            let (_, unset) = hint.rsplit_once("unset ").expect("names");
+            let left: Vec<_> = variables
+                .iter()
+                .copied()
+                .filter(|(name, _)| !unset.split(' ').any(|unset| unset == *name))
+                .collect();
+            assert_eq!(of(&left), Ok(None), "{wanted}: {hint}");
         }
     }
 
