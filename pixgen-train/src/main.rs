@@ -23,9 +23,11 @@ fn main() -> ExitCode {
     };
     match pixgen_train::commands::run(arguments) {
         Ok(code) => ExitCode::from(code as u8),
-        Err(error) if rank == 0 => terminal::fail(&error, error.hint()),
+        Err(error) if placement.is_none() => terminal::fail(&error, error.hint()),
         // Rank 0, whose command line is the same, says more; but not of who cannot meet it.
-        Err(error) => terminal::fail(&format!("rank {rank}: {error}"), error.hint().filter(|_| matches!(error, Error::Link(_)))),
+        Err(error) => {
+            terminal::fail(&format!("rank {rank}: {error}"), error.hint().filter(|_| rank == 0 || matches!(error, Error::Link(_))))
+        }
     }
 }
 

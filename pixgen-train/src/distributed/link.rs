@@ -109,8 +109,14 @@ pub enum LinkError {
         code: i32,
     },
     /// Some did not come in time.
-    #[error("no word from {}", list(.ranks))]
+    #[error("no word from {} at {host}:{port}, for {} s", list(.ranks), .waited.as_secs_f32())]
     Missing {
+        /// Host of rank 0.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// How long rank 0 has waited.
+        waited: Duration,
         /// Those who did not come.
         ranks: Vec<usize>,
     },

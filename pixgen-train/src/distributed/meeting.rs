@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! greeting   MAGIC, rank, number of ranks, length, text: the job in its first line, below it what was started
-//! answer     MAGIC, length, text: why not; no text once all ranks are there
+//! answer     MAGIC at once; length, text: why not, or no text once all ranks are there
 //! ```
 
 use super::link::{LinkError, list};
@@ -36,7 +36,7 @@ pub(super) fn meet(placement: &Placement, at: &Rendezvous, command: &[String], l
         job: at.job.clone(),
         command: command.join("\n"),
     };
-    let wait = Wait { rank: own.rank, end: Instant::now() + limit, next: Instant::now() + SILENCE };
+    let wait = Wait { rank: own.rank, limit, end: Instant::now() + limit, next: Instant::now() + SILENCE };
     if own.rank > 0 {
         return Ok(vec![find(&own, at, placement.is_one_host(), wait)?]);
     }
@@ -49,7 +49,7 @@ pub(super) fn meet(placement: &Placement, at: &Rendezvous, command: &[String], l
     };
     let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
-    accept(&listener, &own, at.port, wait)
+    accept(&listener, &own, at, wait)
 }
 
 /// The first part in which this rank was started unlike rank 0: the part here, and there.
@@ -72,6 +72,7 @@ fn addresses(at: &Rendezvous) -> Result<Vec<SocketAddr>, LinkError> {
 /// How long a rank waits, and when it says so.
 struct Wait {
     rank: usize,
+    limit: Duration,
     end: Instant,
     next: Instant,
 }
@@ -200,7 +201,7 @@ fn answer(why: &str) -> Vec<u8> {
 }
 
 /// Waits for ranks 1.. of a job; others who come are refused.
-fn accept(listener: &TcpListener, own: &Greeting, port: u16, mut wait: Wait) -> Result<Vec<TcpStream>, LinkError> {
+fn accept(listener: &TcpListener, own: &Greeting, at: &Rendezvous, mut wait: Wait) -> Result<Vec<TcpStream>, LinkError> {
     let mut peers: Vec<Option<TcpStream>> = (1..own.size).map(|_| None).collect();
     let mut guests: Vec<Guest> = Vec::new();
     loop {
@@ -212,9 +213,9 @@ fn accept(listener: &TcpListener, own: &Greeting, port: u16, mut wait: Wait) -> 
             break;
         }
         if wait.is_over() {
-            return Err(LinkError::Missing { ranks: missing });
+            return Err(LinkError::Missing { host: at.host.clone(), port: at.port, waited: wait.limit, ranks: missing });
         }
-        wait.tell(|| format!("{} at port {port}", list(&missing)));
+        wait.tell(|| format!("{} at {}:{}", list(&missing), at.host, at.port));
         match listener.accept() {
             Ok((stream, from)) if stream.set_nonblocking(true).is_ok() => {
                 guests.push(Guest { stream, from, said: Vec::new(), until: Instant::now() + GREETING });
@@ -228,7 +229,8 @@ fn accept(listener: &TcpListener, own: &Greeting, port: u16, mut wait: Wait) -> 
                 Ok(Some(greeting)) => match (own.refuses(&greeting), greeting.rank) {
                     (Some(why), _) => guest.refuse(&why),
                     (None, rank) if peers[rank - 1].is_some() => guest.refuse(&format!("rank {rank} is there already")),
-                    (None, rank) => peers[rank - 1] = Some(guest.stream),
+                    // Whoever cannot be told has left.
+                    (None, rank) => peers[rank - 1] = guest.stream.write_all(&MAGIC).is_ok().then_some(guest.stream),
                 },
                 Err(why) => guest.refuse(&why),
             }
@@ -239,7 +241,7 @@ fn accept(listener: &TcpListener, own: &Greeting, port: u16, mut wait: Wait) -> 
         let welcome = |peer: &mut TcpStream| {
             peer.set_nonblocking(false)?;
             peer.set_nodelay(true)?;
-            peer.write_all(&answer(""))
+            peer.write_all(&answer("")[MAGIC.len()..])
         };
         welcome(peer).map_err(|source| LinkError::Lost { rank, source })?;
     }
@@ -263,6 +265,10 @@ fn find(own: &Greeting, at: &Rendezvous, one_host: bool, mut wait: Wait) -> Resu
         let error = match addresses(at) {
             Ok(addresses) => match reach(&addresses) {
                 Ok(stream) => break stream,
+                Err(source) if wait.is_over() => {
+                    let waited = wait.limit.as_secs_f32();
+                    return Err(failed(io::Error::new(source.kind(), format!("{source}, for {waited} s"))));
+                }
                 Err(source) => failed(source),
             },
             Err(error) if one_host => return Err(error),
@@ -281,11 +287,21 @@ fn find(own: &Greeting, at: &Rendezvous, one_host: bool, mut wait: Wait) -> Resu
     };
     stream.set_nodelay(true).map_err(failed)?;
     stream.write_all(&own.bytes()).map_err(failed)?;
-    let mut head = [0; 12];
-    let others = || format!("rank 0 at {host}:{port}, which is there and waits for others");
-    read_by(&mut stream, &mut head, &mut wait, others).map_err(failed)?;
-    let length = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
-    if head[..8] != MAGIC || length > MOST {
+    let silent = || {
+        (
+            format!("rank 0: what listens at {host}:{port} has not answered"),
+            "what listens there does not answer as rank 0 does",
+        )
+    };
+    let mut head = [0; MAGIC.len()];
+    read_by(&mut stream, &mut head, &mut wait, silent).map_err(failed)?;
+    let others = || (format!("other ranks, as rank 0 at {host}:{port} does"), "it waits for other ranks, which have not come");
+    let mut length = [0; 4];
+    if head == MAGIC {
+        read_by(&mut stream, &mut length, &mut wait, others).map_err(failed)?;
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    if head != MAGIC || length > MOST {
         return Err(LinkError::Stranger { host: host.clone(), port: *port });
     }
     let mut why = vec![0; length];
@@ -309,8 +325,8 @@ fn reach(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Reads all of it before the end of the wait.
-fn read_by(stream: &mut TcpStream, mut bytes: &mut [u8], wait: &mut Wait, what: impl Fn() -> String) -> io::Result<()> {
+/// Reads all of it before the end of the wait. `what` says what is waited for, and what is wrong if it does not come.
+fn read_by(stream: &mut TcpStream, mut bytes: &mut [u8], wait: &mut Wait, what: impl Fn() -> (String, &'static str)) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_millis(500)))?;
     while !bytes.is_empty() {
         match stream.read(bytes) {
@@ -318,9 +334,10 @@ fn read_by(stream: &mut TcpStream, mut bytes: &mut [u8], wait: &mut Wait, what: 
             Ok(count) => bytes = &mut bytes[count..],
             Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted].contains(&error.kind()) => {
                 if wait.is_over() {
-                    return Err(io::Error::new(ErrorKind::TimedOut, "it waits for other ranks, which have not come"));
+                    let why = format!("{}, for {} s", what().1, wait.limit.as_secs_f32());
+                    return Err(io::Error::new(ErrorKind::TimedOut, why));
                 }
-                wait.tell(&what);
+                wait.tell(|| what().0);
             }
             Err(error) => return Err(error),
         }
@@ -364,10 +381,12 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let wait = || Wait {
             rank: 0,
+            limit: Duration::from_secs(20),
             end: Instant::now() + Duration::from_secs(20),
             next: Instant::now() + Duration::from_secs(20),
         };
-        let first = spawn(move || accept(&listener, &own(0, "", "train"), address.port(), wait()).map(|peers| peers.len()));
+        let at = Rendezvous { host: "127.0.0.1".to_owned(), port: address.port(), job: String::new() };
+        let first = spawn(move || accept(&listener, &own(0, "", "train"), &at, wait()).map(|peers| peers.len()));
         let say = |bytes: &[u8]| {
             let mut stream = TcpStream::connect(address).expect("somebody listens");
             stream.write_all(bytes).expect("it takes them");
@@ -421,7 +440,8 @@ mod tests {
             assert!(meets(rank, "nohost.invalid", port).starts_with("MASTER_ADDR=nohost.invalid: no address is known: "));
         }
         assert!(meets(0, "127.0.0.1", port).starts_with(&format!("cannot listen at 127.0.0.1:{port}, where the other ranks come: ")));
-        assert!(meets(1, "127.0.0.1", port).contains("it waits for other ranks"));
+        let silent = meets(1, "127.0.0.1", port);
+        assert!(silent.ends_with("what listens there does not answer as rank 0 does, for 0.3 s"), "{silent}");
         // The call above, which gave up, comes first.
         let other = spawn(move || {
             for (mut stream, _) in [listener.accept(), listener.accept()].into_iter().flatten() {
