@@ -30,7 +30,7 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
-    /// Number of threads; all cores by default
+    /// Number of threads; by default all cores, which processes of `launch` share out
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
     /// Print no progress on stderr

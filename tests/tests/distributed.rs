@@ -208,15 +208,26 @@ fn what_does_not_fit_is_refused() {
     // Half a set of variables.
     let mut half = alone(&bench, Stage::Diffusion, "run", &[]);
     half.env("RANK", "0");
-    fails(half, &["RANK=0 is set, but not WORLD_SIZE"]);
-    fails(
-        pixgen(["launch", "--processes", "2", "--", "probe", "x"]),
-        &[
-            "launch -- probe",
-            "only `pretrain`, `finetune`, `sample` and `eval` run on several processes",
-        ],
-    );
-    fails(pixgen(["launch", "--processes", "0", "--", "finetune"]), &["--processes 0"]);
+    fails(half, &["RANK=0 is set, but not WORLD_SIZE", "for a single process: unset RANK\n"]);
+    // Command lines that are none.
+    for (line, words) in [
+        (
+            "launch --processes 2 -- probe x",
+            "launch -- probe: only `pretrain`, `finetune`, `sample` and `eval` run on several processes",
+        ),
+        ("launch --processes 0 -- finetune", "invalid value '0' for '--processes <N>'"),
+        ("finetune --rank-limit nan --data bundled --out x", "give minutes above 0"),
+        ("finetune --rank-limit 0 --data bundled --out x", "give minutes above 0"),
+    ] {
+        let done = told_once(pixgen(line.split(' ')));
+        assert_eq!(done.code, Some(2), "{}", done.stderr);
+        assert!(done.stderr.contains(words), "{}", done.stderr);
+    }
+    // Rank 0 that nobody joins says its name, where it waited and how long.
+    let port = port();
+    let mut waits = alone(&bench, Stage::Diffusion, "run", &["--rank-limit", "0.005"]);
+    as_rank(&mut waits, 0, 2, &port);
+    fails(waits, &[&format!("rank 0: no word from rank 1 at 127.0.0.1:{port}, for 0.3 s")]);
     let mut contradicting = alone(&bench, Stage::Diffusion, "run", &[]);
     contradicting.envs([("RANK", "1"), ("WORLD_SIZE", "2"), ("PMI_RANK", "0"), ("PMI_SIZE", "2")]);
     fails(contradicting, &["PMI_RANK=0, PMI_SIZE=2 and RANK=1, WORLD_SIZE=2 contradict each other"]);
@@ -270,6 +281,12 @@ fn mpi_trains_as_one_process() {
             continue;
         }
         let bench = Bench::new();
+        // The launcher ends the ranks of an error with a signal, which is not taken for a user's.
+        let mut nowhere = pixgen(["finetune", "--data"]);
+        nowhere.arg(bench.path("nowhere")).arg("--out").arg(bench.path("run"));
+        let done = run(through(mpirun, variable, 2, &nowhere));
+        refused(&done, &["error: rank 0: cannot read ", "hint: "]);
+        assert!(!done.stderr.contains("interrupted"), "{}", done.stderr);
         for stage in [Stage::Pretrain, Stage::Diffusion] {
             let name = |what: &str| format!("{what}-{stage:?}");
             succeeds(alone(&bench, stage, &name("one"), &[]));

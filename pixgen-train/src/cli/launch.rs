@@ -11,8 +11,8 @@ use std::ffi::OsString;
 )]
 pub struct LaunchArgs {
     /// Number of processes
-    #[arg(short = 'n', long, value_name = "N")]
-    pub processes: usize,
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub processes: u16,
     /// What they communicate by: MPI where there is an `mpirun`, else TCP
     #[arg(long, value_enum, default_value = "auto")]
     pub engine: LaunchEngine,

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use pixgen_edge::offered::PRESET_NAMES;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Arguments of `quickstart`.
 #[derive(Debug, Args)]
@@ -103,11 +104,20 @@ pub struct TrainArgs {
     #[arg(long, value_name = "IMAGES")]
     pub stop_at: Option<String>,
     /// With several processes: minutes that one waits for the others before it ends the run
-    #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
-    pub rank_limit: f64,
+    #[arg(long, value_name = "MINUTES", default_value = "10", value_parser = minutes)]
+    pub rank_limit: Duration,
     /// With several processes: each holds its part of moments and averages only. The checkpoint is that of all
     #[arg(long)]
     pub shard_state: bool,
+}
+
+fn minutes(text: &str) -> Result<Duration, &'static str> {
+    const YEAR: f64 = 365.0 * 24.0 * 60.0;
+    let minutes = text.parse::<f64>().ok().filter(|minutes| *minutes > 0.0 && *minutes <= YEAR);
+    let limit = minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
+    limit
+        .filter(|limit| !limit.is_zero())
+        .ok_or("give minutes above 0 and up to a year, for example 10")
 }
 
 /// Other forms of the log.

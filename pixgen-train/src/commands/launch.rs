@@ -3,7 +3,8 @@
 use crate::cli::{Cli, LaunchArgs, LaunchEngine};
 use crate::distributed::{LAUNCHED, Placement, Rendezvous};
 use crate::error::Error;
-use clap::Parser as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use pixgen_edge::interrupt::{EXIT_INTERRUPTED, Interrupt};
 use pixgen_edge::terminal::note;
 use std::ffi::{OsStr, OsString};
@@ -18,30 +19,24 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(50);
 /// Time that the others have to end by themselves when one has failed.
 const GRACE: Duration = Duration::from_secs(5);
-/// The most processes of a machine.
-const MOST: usize = 1024;
 
 /// Starts the processes and waits for them; returns the exit code.
 pub(super) fn run(args: &LaunchArgs) -> Result<i32, Error> {
     let wrong = |what: String, hint: &str| Error::Argument { what, hint: Some(hint.to_owned()) };
-    if args.processes == 0 || args.processes > MOST {
-        return Err(wrong(format!("--processes {}: not between 1 and {MOST}", args.processes), "give one for each GPU"));
-    }
     let verb = args.command.first().map(|verb| verb.to_string_lossy().into_owned()).unwrap_or_default();
     if !["pretrain", "finetune", "sample", "eval"].contains(&verb.as_str()) {
-        return Err(wrong(
-            format!("launch -- {verb}: only `pretrain`, `finetune`, `sample` and `eval` run on several processes"),
-            "write launch --processes 2 -- finetune ...",
-        ));
+        return Ok(usage(&Cli::command().error(
+            ErrorKind::InvalidValue,
+            format!(
+                "launch -- {verb}: only `pretrain`, `finetune`, `sample` and `eval` run on several processes\n\n  \
+                 tip: write launch --processes 2 -- finetune ..."
+            ),
+        )));
     }
     // A command line that is none is told once.
-    if let Err(error) = Cli::try_parse_from(
-        [OsStr::new("pixgen-train")]
-            .into_iter()
-            .chain(args.command.iter().map(OsString::as_os_str)),
-    ) {
-        let _ = error.print();
-        return Ok(error.exit_code());
+    let command = args.command.iter().map(OsString::as_os_str);
+    if let Err(error) = Cli::try_parse_from([OsStr::new("pixgen-train")].into_iter().chain(command)) {
+        return Ok(usage(&error));
     }
     let cannot = |what: String, error: std::io::Error| wrong(format!("cannot start {what}: {error}"), "see whether it runs by itself");
     let program = std::env::current_exe().map_err(|error| cannot("pixgen-train".to_owned(), error))?;
@@ -70,6 +65,12 @@ pub(super) fn run(args: &LaunchArgs) -> Result<i32, Error> {
         }
     }
     Ok(job.wait())
+}
+
+/// Says what is wrong with a command line; returns the exit code.
+fn usage(error: &clap::Error) -> i32 {
+    let _ = error.print();
+    error.exit_code()
 }
 
 /// `mpirun` of this machine.
@@ -110,16 +111,17 @@ fn ranks(args: &LaunchArgs, program: &PathBuf) -> std::io::Result<Vec<Command>> 
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let job = format!("launch-{}-{port}", std::process::id());
     let at = Rendezvous { host: "127.0.0.1".to_owned(), port, job };
+    let processes = usize::from(args.processes);
     let one = |rank| {
         let mut command = own_group(Command::new(program));
         Placement::variables_of_others().for_each(|name| {
             command.env_remove(name);
         });
         command.args(&args.command).stdin(Stdio::null()).stderr(Stdio::piped());
-        command.envs(at.variables(rank, args.processes));
+        command.envs(at.variables(rank, processes));
         command
     };
-    Ok((0..args.processes).map(one).collect())
+    Ok((0..processes).map(one).collect())
 }
 
 /// Ctrl-C on a terminal reaches a whole group: processes in one of their own get the signal once, from here. Should `launch` itself be killed,

@@ -13,13 +13,8 @@ use crate::session::End;
 use crate::settings::SettingsError;
 use std::time::Duration;
 
-/// Meets the others, who must have been started alike; whoever waits longer than `limit` minutes for them gives up.
-pub(super) fn join(placement: Option<Placement>, limit: f64) -> Result<Collective, Error> {
-    let limit = Duration::try_from_secs_f64(60.0 * limit).ok().filter(|limit| !limit.is_zero());
-    let limit = limit.ok_or_else(|| Error::Argument {
-        what: "--rank-limit: not a time that anyone could wait".to_owned(),
-        hint: Some("give minutes above 0, for example --rank-limit 10".to_owned()),
-    })?;
+/// Meets the others, who must have been started alike; whoever waits longer than `limit` for them gives up.
+pub(super) fn join(placement: Option<Placement>, limit: Duration) -> Result<Collective, Error> {
     let Some(placement) = placement else {
         return Ok(Collective::default());
     };
@@ -47,8 +42,8 @@ fn command() -> Vec<String> {
         .collect()
 }
 
-/// Minutes that whoever draws or measures waits for the others.
-pub(super) const LIMIT: f64 = 10.0;
+/// How long whoever draws or measures waits for the others.
+pub(super) const LIMIT: Duration = Duration::from_mins(10);
 
 /// Meets the others, does something together on the device of each, and leaves.
 pub(super) fn together(
