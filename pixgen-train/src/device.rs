@@ -423,10 +423,15 @@ mod tests {
         assert!(matches!(error, DeviceProblem::Tf32WithoutCuda) && error.hint().unwrap().contains("--tf32"));
     }
 
+    /// Held by a test that watches panics: the hook for them is the whole process's.
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    static HOOK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
     /// In the thread itself and in another one, after which the work ends well.
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
     #[test]
     fn panics_on_a_device_are_errors() {
+        let _alone = HOOK.lock();
         let none = Requirements::default();
         let error = guarded(none, || panic!("wrong shape")).map(|(): ()| ()).unwrap_err();
         assert!(matches!(&error, DeviceProblem::Failed { what, .. } if what.contains("wrong shape")), "{error}");
@@ -442,6 +447,7 @@ mod tests {
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
     #[test]
     fn too_little_memory_names_a_micro_batch() {
+        let _alone = HOOK.lock();
         let training = TrainingMemory { micro_batch: 64, fixed: 20 << 30, per_image: 1 << 30 };
         let requirements = Requirements { memory: Some(84 << 30), training: Some(training), ..Requirements::default() };
         for message in [
