@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let (mut stub, mut toolkit, mut out) = (None, None, None);
+    let (mut stub, mut toolkit, mut out, mut cache) = (None, None, None, None);
     let (mut archs, mut expected) = (vec![Arch::Sm80, Arch::Sm90a], Vec::new());
     while let Some(word) = words.next() {
         if word == "--" {
@@ -42,6 +42,7 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--stub" => stub = Some(value.into()),
             "--toolkit" => toolkit = Some(value.into()),
             "--out" => out = Some(value.into()),
+            "--cache" => cache = Some(value.into()),
             "--arch" => archs = value.split(',').map(arch).collect::<Result<_, _>>()?,
             "--expect" => {
                 let text = std::fs::read_to_string(&value).map_err(|error| format!("{value}: {error}"))?;
@@ -54,7 +55,11 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
     if command.is_empty() {
         return Err("no program: put it after `--`".into());
     }
-    let tools = Tools { stub: stub.ok_or("--stub is missing")?, toolkit: toolkit.ok_or("--toolkit is missing")? };
+    let tools = Tools {
+        stub: stub.ok_or("--stub is missing")?,
+        toolkit: toolkit.ok_or("--toolkit is missing")?,
+        cache,
+    };
     Ok(Arguments { tools, out: out.ok_or("--out is missing")?, archs, expected, command })
 }
 

@@ -40,6 +40,9 @@ pub struct Tools {
     pub stub: PathBuf,
     /// Folder with `bin/ptxas`, `include/` and `lib/`, from `toolkit.sh`.
     pub toolkit: PathBuf,
+    /// Folder in which CubeCL keeps PTX for later runs of the same program, which must not outlive it: a kernel's key there is its
+    /// type and settings, not its code.
+    pub cache: Option<PathBuf>,
 }
 
 /// A kernel that the program loaded, once for all modules with the same PTX.
@@ -84,7 +87,11 @@ pub fn run(command: &[String], arch: Arch, tools: &Tools, folder: &Path) -> io::
     }
     let modules = folder.join("modules");
     fs::create_dir_all(&modules)?;
-    fs::write(folder.join("cubecl.toml"), "[autotune]\ncache = \"local\"\n")?;
+    let mut config = "[autotune]\ncache = \"local\"\n".to_owned();
+    if let Some(cache) = &tools.cache {
+        config += &format!("[compilation]\ncache = {{ file = {:?} }}\n", cache.join(arch.name()));
+    }
+    fs::write(folder.join("cubecl.toml"), config)?;
     let (stdout, stderr) = (folder.join("stdout.log"), folder.join("stderr.log"));
     let [program, arguments @ ..] = command else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command"));
@@ -203,7 +210,7 @@ mod tests {
     #[test]
     fn a_program_without_kernels_is_a_complaint() {
         let folder = tempfile::tempdir().unwrap();
-        let tools = Tools { stub: folder.path().into(), toolkit: folder.path().into() };
+        let tools = Tools { stub: folder.path().into(), toolkit: folder.path().into(), cache: None };
         let collected = run(&["false".into()], Arch::Sm80, &tools, &folder.path().join("run")).unwrap();
         assert_eq!(collected.complaints.len(), 2, "{:?}", collected.complaints);
     }

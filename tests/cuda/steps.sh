@@ -20,9 +20,11 @@ table() { # NAME [--expect FILE] -- BENCH-ARGUMENT...
   while [ "$1" != -- ]; do expect+=("$1"); shift; done
   shift
   echo "== $name"
-  "$here/compile.sh" --out "$out/$name" "${expect[@]}" -- "${bench[@]}" "$@"
+  "$here/compile.sh" --out "$out/$name" --cache "$out/ptx" "${expect[@]}" -- "${bench[@]}" "$@"
 }
 
+# Of one program only: half of the kernels of a table are in another one too.
+rm -rf "$out/ptx"
 table EPG-L-16-256 --expect "$here/kernels.txt" -- --preset EPG-L-16-256 --precision bf16
 table EPG-L-16-256-stage-2a -- --preset EPG-L-16-256 --precision bf16 --stage finetune --set consistency.auxiliary=0 --set consistency.dropout=0
 table EPG-L-16-256-recompute -- --preset EPG-L-16-256 --precision bf16 --recompute
